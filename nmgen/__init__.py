@@ -1,0 +1,5 @@
+"""nmgen: N:M-sparse matrix accelerators, from the pruned layer to the bitstream."""
+
+from rtl.params import VERSION
+
+__version__ = VERSION

@@ -1,0 +1,102 @@
+"""The command line `nmgen`: finds the command, runs it, and turns what goes wrong into one line and an exit status."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NoReturn, Protocol, cast
+
+from nmgen import __version__
+from rtl.params import InputError
+
+RIGHT, MISMATCH, BAD_INPUT = 0, 1, 2
+INTERRUPTED = 130  # as a shell reports SIGINT
+PIPE_CLOSED = 141  # as a shell reports SIGPIPE
+
+COMMANDS = ("generate", "prune", "pack", "inspect_", "simulate", "build")
+
+DESCRIPTION = "Generate, feed and test N:M-sparse matrix accelerators."
+EXAMPLE = """\
+  nmgen generate --n 2 --m 8 --rows 8 --cols 8 -o build/array
+  nmgen COMMAND --help
+"""
+STATUS = "exit status: 0 right, 1 a mismatch or missed timing, 2 bad input"
+
+
+class Command(Protocol):
+    """A module of nmgen.commands."""
+
+    NAME: str
+    HELP: str
+    EXAMPLE: str
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that ends its help with an example and reports bad usage in one line."""
+
+    def __init__(self, *, example: str, **options: Any) -> None:
+        super().__init__(
+            epilog=f"example:\n  {example.strip()}\n\n{STATUS}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="nmgen", description=DESCRIPTION, example=EXAMPLE)
+    top.add_argument("--version", action="version", version=f"nmgen {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        if find_spec(f"nmgen.commands.{module}") is None:
+            continue
+        command = cast(Command, import_module(f"nmgen.commands.{module}"))
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP,
+            example=command.EXAMPLE,
+            conflict_handler="resolve",
+        )
+        sub.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return top
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error, without line breaks."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return " ".join(f"{error.filename}: {error.strerror}".split())
+    return " ".join(str(error).split())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit status."""
+    try:
+        args = parser().parse_args(argv)
+        status = args.run(args)
+        sys.stdout.flush()
+        return int(status)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Nothing may write to the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except (InputError, OSError) as error:
+        print(f"nmgen: {_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("nmgen: interrupted", file=sys.stderr)
+        return INTERRUPTED

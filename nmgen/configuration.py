@@ -1,0 +1,103 @@
+"""The options that several commands share: the accelerator's configuration, and how it is simulated."""
+
+import argparse
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rtl.params import PRESETS, Config, InputError
+
+HELP = {
+    "n": "multipliers (lanes) of a processing element",
+    "m": "group size along the input dimension: 2, 4, 8, 16 or 32",
+    "rows": "rows of the array, which carry tokens",
+    "cols": "columns of the array, which carry output channels",
+    "drain": "results that leave the array a cycle: 1, 2, 4 or 8",
+    "port_bytes": "bytes of a beat of the memory port, a power of two",
+    "max_tokens": "tokens the activation store holds",
+    "max_k": "longest input dimension",
+}
+
+SIMULATORS = ("verilator", "icarus")
+
+
+def bounded(name: str, low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: an integer from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{name} is {text}, must be an integer from {low} to {high}")
+        return value
+
+    return parse
+
+
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a configuration: a preset or a file, and one flag a parameter that overrides it."""
+    group = parser.add_argument_group("configuration", "A flag overrides what the preset or the file says.")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("--preset", metavar="NAME", help=f"start from {', '.join(PRESETS)}; base unless told otherwise")
+    source.add_argument("--config", metavar="FILE.toml", type=Path, help="start from a file of lines such as: rows = 8")
+    for field in fields(Config):
+        flag = "--" + field.name.replace("_", "-")
+        group.add_argument(flag, metavar=field.name.upper(), help=f"{HELP[field.name]} ({field.default})")
+
+
+def configuration_from(args: argparse.Namespace) -> Config:
+    """The configuration that the flags describe.
+
+    Raises
+    ------
+    InputError : an unknown preset, a file that cannot be used, or a parameter out of its bounds.
+    """
+    given: dict[str, Any] = {}
+    if args.preset is not None:
+        if args.preset not in PRESETS:
+            raise InputError(f"preset is {args.preset!r}, must be one of {', '.join(PRESETS)}")
+        given = asdict(PRESETS[args.preset])
+    elif args.config is not None:
+        given = _read(args.config)
+    for field in fields(Config):
+        text = getattr(args, field.name)
+        if text is not None:
+            try:
+                given[field.name] = int(text)
+            except ValueError:
+                raise InputError(f"{field.name} is {text!r}, must be an integer") from None
+    return replace(Config(), **given)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The parameters in a TOML file."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # neither TOML nor UTF-8
+        raise InputError(f"{path} is not a TOML file: {error}") from None
+    for key in table:
+        if key not in HELP:
+            raise InputError(f"{path}: {key} is no parameter, must be one of {', '.join(HELP)}")
+    return table
+
+
+def add_simulation(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a simulation: simulator, memory latency, seed."""
+    group = parser.add_argument_group("simulation")
+    group.add_argument(
+        "--simulator", choices=SIMULATORS, default="verilator", help="which simulator runs it (verilator)"
+    )
+    group.add_argument(
+        "--mem-latency",
+        metavar="CYCLES",
+        type=bounded("mem-latency", 1, 1000),
+        default=30,
+        help="cycles from a read request to its first beat (30)",
+    )
+    group.add_argument(
+        "--seed", metavar="SEED", type=bounded("seed", 0, 2**32 - 1), default=0, help="of everything random (0)"
+    )
