@@ -26,6 +26,15 @@ def check_pattern(n: int, m: int) -> None:
         raise InputError(f"pattern {n}:{m} keeps {n} of {m}, must be 1 to {m}")
 
 
+def parse_pattern(text: str) -> tuple[int, int]:
+    """(n, m) of a text such as 2:8."""
+    n, colon, m = text.partition(":")
+    if not (colon and n.isascii() and n.isdigit() and m.isascii() and m.isdigit()):
+        raise InputError(f"pattern is {text!r}, must be N:M such as 2:8")
+    check_pattern(int(n), int(m))
+    return int(n), int(m)
+
+
 def index_bits(m: int) -> int:
     """Bits that name one of m positions."""
     return m.bit_length() - 1
