@@ -1,0 +1,44 @@
+"""A pytest plugin for ``scripts.mutants``: writes down how each test ended, and whether an assertion ended it."""
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILE = "NMGEN_OUTCOMES"  # environment variable: where the JSON goes
+
+_outcomes: list[dict[str, Any]] = []
+
+
+def _only_assertions(error: BaseException) -> bool:
+    """True where all that was raised is AssertionError: hypothesis groups the distinct failures that it found."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_only_assertions(inner) for inner in error.exceptions)
+    return isinstance(error, AssertionError)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" or report.failed:
+        error = call.excinfo.value if call.excinfo is not None else None
+        message = f"{type(error).__name__}: {error}".strip() if error is not None else ""
+        _outcomes.append(
+            {
+                "test": item.nodeid,
+                "outcome": report.outcome,
+                "assertion": report.when == "call" and error is not None and _only_assertions(error),
+                "message": message.splitlines()[0] if message else "",
+            }
+        )
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    if FILE in os.environ:
+        Path(os.environ[FILE]).write_text(json.dumps(_outcomes))

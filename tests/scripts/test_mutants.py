@@ -1,0 +1,113 @@
+"""The runner of the mutants, on a tiny project whose 'Verilog' is its source less the comments."""
+
+import json
+import subprocess
+from difflib import unified_diff
+from pathlib import Path
+
+import pytest
+
+from scripts.mutants import Project, main, read_patch
+
+HARDWARE = """\
+def twice(x):
+    # a comment
+    return x + x
+"""
+
+TESTS = """\
+from hardware import twice
+
+
+def test_value():
+    assert twice(3) == 6
+
+
+def test_sign():
+    assert twice(-1) < 0
+"""
+
+PAGE = """\
+# Verification
+<!-- mutants: begin -->
+old
+<!-- mutants: end -->
+The rest.
+"""
+
+# name: (head, line to find, what replaces it)
+SLIPS = {
+    "value": ("Adds one.\ntests: test_hardware.py::test_value\n", "    return x + x", "    return x + x + 1"),
+    "unnoticed": ("Adds one.\ntests: test_hardware.py::test_sign\n", "    return x + x", "    return x - 1"),
+    "every": ("Adds one; meets all tests.\n", "    return x + x", "    return x + x + 1"),
+    "error": ("Not a number.\n", "    return x + x", '    return x + "x"'),
+    "same": ("Only a comment.\n", "    # a comment", "    # another"),
+    "broken": ("Does not parse.\n", "    return x + x", "    return x +"),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
+    (root / "mutants").mkdir(parents=True)
+    (root / "hardware.py").write_text(HARDWARE)
+    (root / "test_hardware.py").write_text(TESTS)
+    (root / "pytest.ini").write_text("[pytest]\nmarkers = nightly: long\n")
+    (root / "page.md").write_text(PAGE)
+    for name, (head, old, new) in SLIPS.items():
+        before, after = (text.splitlines(keepends=True) for text in (HARDWARE, HARDWARE.replace(old, new)))
+        diff = unified_diff(before, after, "a/hardware.py", "b/hardware.py")
+        (root / "mutants" / f"{name}.patch").write_text(head + "".join(diff))
+    stale = (root / "mutants" / "value.patch").read_text().replace("x + x", "x * 2")
+    (root / "mutants" / "stale.patch").write_text(stale)
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    show = "import hardware, inspect; print([s for s in inspect.getsource(hardware).split(chr(10)) if '#' not in s])"
+    return Project(root=root, verilog=("-c", show), all_tests=("test_hardware.py",), page="page.md")
+
+
+def test_each_verdict(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"], project) == 1
+    result = json.loads(capsys.readouterr().out)
+    found = {one["name"]: (one["verdict"], one["test"], one["reason"]) for one in result["mutants"]}
+    assert found["value"][:2] == ("killed", "test_hardware.py::test_value")
+    assert found["every"][:2] == ("killed", "test_hardware.py::test_value")
+    assert found["unnoticed"][0] == "survived"
+    assert found["error"][0] == "invalid"
+    assert found["error"][2].startswith("not an assertion: TypeError")
+    assert found["same"][::2] == ("invalid", "its Verilog is the unchanged tree's")
+    assert found["broken"][2].startswith("does not elaborate: SyntaxError")
+    assert found["stale"][2].startswith("does not apply")
+    assert (result["killed"], result["total"]) == (2, 7)
+
+    page = (project.root / "page.md").read_text()
+    assert "**2 of 7 killed**" in page
+    assert "| value | Adds one. | `test_hardware.py::test_value` |" in page
+    assert "old" not in page
+    assert page.endswith("The rest.\n")
+
+
+def test_all_killed_of_those_chosen(project: Project) -> None:
+    assert main(["--only", "value", "--only", "every"], project) == 0
+    assert (project.root / "page.md").read_text() == PAGE  # a partial run writes no score
+
+
+def test_unchanged_tree_has_to_pass(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.root / "test_hardware.py").write_text(TESTS.replace("== 6", "== 7"))
+    assert main(["--only", "value"], project) == 1
+    assert "the unchanged tree fails its tests" in capsys.readouterr().err
+
+
+def test_unknown_name(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "nothing"], project) == 2
+    assert "no mutant 'nothing', there are: broken, " in capsys.readouterr().err
+
+
+def test_every_patch_of_the_project_has_a_head() -> None:
+    folder = Path(__file__).parents[2] / "mutants"
+    for path in sorted(folder.glob("*.patch")):
+        patch = read_patch(path)
+        assert patch.slip.endswith("."), path.name
+        assert patch.tests, path.name
+        for test in patch.tests:
+            assert (folder.parent / test.split("::")[0]).is_file(), f"{path.name} names {test}"
