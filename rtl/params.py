@@ -178,12 +178,14 @@ REGISTERS: dict[str, tuple[int, str]] = {
     "channels": (0x18, "output channels, 1 … 65535"),
     "mode": (0x1C, "bits 5:0 N' of the layer's pattern N':M; bit 8 16-bit results; bit 9 requantise per row"),
     "x_address": (0x20, "byte address of the activations"),
-    "x_row_beats": (0x24, "beats from one token's activations to the next"),
+    "x_beats": (0x24, "beats of all activations"),
     "w_address": (0x28, "byte address of the packed weights"),
     "w_tile_beats": (0x2C, "beats of one column tile of packed weights"),
-    "r_address": (0x30, "byte address of the requantisation parameters per row"),
-    "y_address": (0x34, "byte address of the results"),
-    "y_stride": (0x38, "bytes from one token's results to the next"),
+    "w_beats": (0x30, "beats of all packed weights"),
+    "r_address": (0x34, "byte address of the requantisation parameters per row"),
+    "r_beats": (0x38, "beats of the requantisation parameters per row, 0 where per channel"),
+    "y_address": (0x3C, "byte address of the results"),
+    "y_stride": (0x40, "bytes from one token's results to the next"),
 }
 
 
@@ -379,10 +381,35 @@ class Product:
             "channels": self.channels,
             "mode": self.pattern_n | (self.out_bits == 16) << 8 | self.per_row << 9,
             "x_address": x_address,
-            "x_row_beats": self.x_row_beats,
+            "x_beats": self.tokens * self.x_row_beats,
             "w_address": w_address,
             "w_tile_beats": self.w_tile_beats,
+            "w_beats": self.column_tiles * self.w_tile_beats,
             "r_address": r_address,
+            "r_beats": self.r_beats,
             "y_address": y_address,
             "y_stride": self.y_stride,
         }
+
+
+# --- timing ------------------------------------------------------------------------------------
+OPERAND_CYCLES = 3  # from the feeder's decision to a step at the array: address register, memory, register
+PE_LATENCY = 4  # of the portable processing element
+
+
+def drain_start(config: Config) -> int:
+    """Cycles from the decision to issue a tile's last step until its first slot is read.
+
+    Element (r, c) has its result OPERAND_CYCLES + r + c + PE_LATENCY cycles after the decision. Slots
+    are read one a cycle, row after row; the last slot of row 0 is the one that needs the start latest.
+    """
+    return OPERAND_CYCLES + PE_LATENCY + config.cols - config.slots_a_row
+
+
+def drain_window(config: Config) -> int:
+    """Cycles from a tile's first slot until the decision to issue the next tile's last step is safe.
+
+    Slot j of row r is read r·slots + j cycles after the first, and has to be read before the next
+    result comes: the latest is the first slot of the last row. May be negative.
+    """
+    return (config.rows - 1) * (config.slots_a_row - 1) - OPERAND_CYCLES - PE_LATENCY + 1

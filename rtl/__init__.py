@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth. `top.Accelerator` shows the data path on one screen."""

@@ -1,0 +1,83 @@
+"""The requantiser: from an exact sum back to 8 or 16 bits."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config
+from .pipeline import delayed
+
+SHIFT_BITS = SHIFT_MAX.bit_length()
+
+
+class Parameters(data.Struct):
+    """What an output channel, or a row, is requantised with."""
+
+    bias: signed(BIAS_BITS)
+    mult: unsigned(MULT_BITS)
+    shift: unsigned(SHIFT_BITS)
+
+
+def requantise(acc: int, bias: int, mult: int, shift: int, bits: int) -> int:
+    """saturate(((acc + bias)·mult + 2^(shift−1)) >> shift), shift 1 … 47, to `bits` = 8 or 16 signed bits."""
+    y = ((acc + bias) * mult + (1 << (shift - 1))) >> shift
+    top = (1 << (bits - 1)) - 1
+    return max(-top - 1, min(top, y))
+
+
+class Requantiser(wiring.Component):
+    """`requantise` in hardware: a result every cycle, `LATENCY` cycles after its operands.
+
+    Members
+    -------
+    acc : the sum, accumulator_bits signed, in
+    parameters : in
+    wide : saturate to 16 bits, else to 8, in; may change with every result
+    result : 16 bits signed, out
+    """
+
+    LATENCY = 5  # add bias, multiply (two), round and shift, saturate
+
+    compute = staticmethod(requantise)
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "acc": In(signed(config.accumulator_bits)),
+                "parameters": In(Parameters),
+                "wide": In(1),
+                "result": Out(signed(16)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product_bits = self._config.biased_bits + MULT_BITS
+        biased = Signal(signed(self._config.biased_bits), reset_less=True)
+        mult = delayed(m, self.parameters.mult, 1, name="mult")
+        m.d.sync += biased.eq(self.acc + self.parameters.bias)
+
+        product = Signal(signed(product_bits), reset_less=True)
+        product_2 = Signal(signed(product_bits), reset_less=True)
+        m.d.sync += [product.eq(biased * mult), product_2.eq(product)]
+
+        # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
+        shift = delayed(m, self.parameters.shift, 3, name="shift")
+        halves = Signal(signed(product_bits))
+        rounded = Signal(signed(product_bits), reset_less=True)
+        m.d.comb += halves.eq(product_2 >> (shift - 1)[:SHIFT_BITS])
+        m.d.sync += rounded.eq((halves + 1) >> 1)
+
+        wide = delayed(m, self.wide, 4, name="wide")
+        top = Signal(signed(17))
+        m.d.comb += top.eq(Mux(wide, Const(0x7FFF, signed(17)), Const(0x7F, signed(17))))
+        result = Signal(signed(16), reset_less=True)
+        with m.If(rounded > top):
+            m.d.sync += result.eq(top)
+        with m.Elif(rounded < ~top):
+            m.d.sync += result.eq(~top)
+        with m.Else():
+            m.d.sync += result.eq(rounded)
+        m.d.comb += self.result.eq(result)
+        return m
