@@ -85,7 +85,9 @@ class ActivationBank(wiring.Component):
                         m.d.sync += activations[j].eq(read.data.word_select(i * c.m + j, 8).as_signed())
         m.d.comb += self.row.group.eq(activations)
         for mark in ("valid", "first", "last"):
-            m.d.comb += self.row[mark].eq(delayed(m, self.step_in[mark], READ_LATENCY, name=mark, reset=mark == "valid"))
+            m.d.comb += self.row[mark].eq(
+                delayed(m, self.step_in[mark], READ_LATENCY, name=mark, reset=mark == "valid")
+            )
         return m
 
 
@@ -149,7 +151,13 @@ class ActivationStore(wiring.Component):
                     with m.If((bank == c.rows - 1) | (tokens_left == 1)):
                         m.d.sync += self.tiles_loaded.eq(self.tiles_loaded + 1)
         with m.If(self.start):
-            m.d.sync += [bank.eq(0), base.eq(0), word.eq(0), tokens_left.eq(self.product.tokens), self.tiles_loaded.eq(0)]
+            m.d.sync += [
+                bank.eq(0),
+                base.eq(0),
+                word.eq(0),
+                tokens_left.eq(self.product.tokens),
+                self.tiles_loaded.eq(0),
+            ]
 
         step = self.step
         for r in range(c.rows):

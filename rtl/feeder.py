@@ -56,7 +56,6 @@ class Feeder(wiring.Component):
         groups_left = Signal.like(product.groups, reset_less=True)
         group = Signal.like(self.step.group, reset_less=True)
         word = Signal.like(self.step.word, reset_less=True)
-        word_base = Signal.like(self.step.word, reset_less=True)
         first = Signal(init=1)
         last = Signal()
         m.d.comb += last.eq((groups_left == 1) & (step == product.steps))
@@ -123,6 +122,8 @@ class Feeder(wiring.Component):
         ]
         drain_begins = Signal.like(drain_free)  # cycles from now until this tile's results begin to drain
         m.d.comb += drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in))
+        with m.If(self.start):
+            m.d.sync += [hold.eq(0), drain_free.eq(0)]
         with m.If(tile_goes):
             m.d.sync += [hold.eq(drain_begins + (window - 1)), drain_free.eq(drain_begins + (slots - 1))]
 

@@ -51,7 +51,9 @@ class ProcessingElement(wiring.Component):
         return 4
 
     @staticmethod
-    def compute(groups: Sequence[Sequence[int]], weights: Sequence[Sequence[int]], indices: Sequence[Sequence[int]]) -> int:
+    def compute(
+        groups: Sequence[Sequence[int]], weights: Sequence[Sequence[int]], indices: Sequence[Sequence[int]]
+    ) -> int:
         """The sum over the steps of each lane's weight times the activation that its index selects."""
         return sum(
             weight * group[index]

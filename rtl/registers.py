@@ -76,9 +76,7 @@ class Registers(wiring.Component):
         mode = Signal(10)
         m.d.comb += self.busy.eq(busy)
         offset = {name: at for name, (at, _) in REGISTERS.items()}
-        stored = {
-            name: Signal.like(product[name], name=name) for name in REGISTERS if name in product.shape().members
-        }
+        stored = {name: Signal.like(product[name], name=name) for name in REGISTERS if name in product.shape().members}
         m.d.comb += [product[name].eq(register) for name, register in stored.items()]
         stored["mode"] = mode
 

@@ -58,9 +58,7 @@ class ResultBuffer(wiring.Component):
         for j in range(2 * c.slots_a_row):
             half = j % 2
             m.d.comb += [
-                write.data.word_select(j, chunk_bits).eq(
-                    Mux(product.wide, wide.word_select(half, chunk_bits), narrow)
-                ),
+                write.data.word_select(j, chunk_bits).eq(Mux(product.wide, wide.word_select(half, chunk_bits), narrow)),
                 write.en[j].eq(self.valid & (self.place.slot == Mux(product.wide, j // 2, j))),
             ]
         fill_base = Signal(range(depth))

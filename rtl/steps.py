@@ -16,9 +16,7 @@ def row_step(config: Config) -> data.StructLayout:
     valid : this is a step; without it the processing elements keep what they have
     first, last : the step begins, ends a sum
     """
-    return data.StructLayout(
-        {"group": data.ArrayLayout(signed(ROW_BITS), config.m), "valid": 1, "first": 1, "last": 1}
-    )
+    return data.StructLayout({"group": data.ArrayLayout(signed(ROW_BITS), config.m), "valid": 1, "first": 1, "last": 1})
 
 
 def column_step(config: Config) -> data.StructLayout:
