@@ -155,8 +155,8 @@ def _check_range(what: str, array: np.ndarray, low: int, high: int) -> None:
 
 
 def _as_type(what: str, array: np.ndarray, kind: type, low: int, high: int) -> np.ndarray:
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{what} is {_kind(array)}, must be of an integer type")
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise InputError(f"{what} is {_kind(array)}, must be integers, one a channel")
     _check_range(what, array, low, high)
     return np.ascontiguousarray(array.astype(kind))
 

@@ -7,16 +7,12 @@ A float is its integer times the scale. Scales are float64; nothing after them i
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pruning.artefact import Layer
 from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, InputError
 
-# The range that a scale covers: this share of the magnitudes seen in calibration, the rest saturates. Activations have
-# a few far outliers: in a trial of the whole MiniLM the mean cosine to float was 0.988 with it, 0.981 with the maximum.
-CALIBRATED_SHARE = 0.9999
 BIAS_ROOM = 1 << (BIAS_BITS - 2)  # a bias stays within half of int32, so that rounding cannot leave it
 
 
@@ -29,11 +25,13 @@ def check_finite(name: str, tensor: Tensor) -> None:
 
 
 def activation_scale(activations: Tensor, bits: int = 8) -> float:
-    """The scale at which CALIBRATED_SHARE of the magnitudes fit in ± (2^(bits − 1) − 1); 1 where all are zero."""
-    magnitudes = activations.abs().flatten().to(torch.float64)
-    rank = max(1, int(np.ceil(CALIBRATED_SHARE * magnitudes.numel())))
-    reach = magnitudes.kthvalue(rank).values.item() or magnitudes.max().item()
-    return reach / ((1 << (bits - 1)) - 1) if reach else 1.0
+    """The scale at which the largest magnitude seen is 2^(bits − 1) − 1; 1 where all are zero.
+
+    The maximum and not a percentile: the second layer of a feed-forward block has a few huge inputs that its results
+    hang on. Cut at the 99.99th percentile, MiniLM's first such layer errs by 81 % (root mean square), else by 11 %.
+    """
+    largest = activations.abs().max().item()
+    return largest / ((1 << (bits - 1)) - 1) if largest else 1.0
 
 
 def quantise_activations(activations: Tensor, scale: float) -> Tensor:

@@ -1,0 +1,69 @@
+"""`nmgen inspect`: what an artefact holds."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pruning.artefact import VERSION, Layer, load
+
+NAME = "inspect"
+HELP = "List the layers of an artefact, checked: pattern, shape, coding, density, bytes."
+EXAMPLE = "nmgen inspect build/minilm/2of8.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artefact", metavar="A.safetensors", type=Path, help="the artefact")
+
+
+def run(args: argparse.Namespace) -> int:
+    layers = [describe(layer) for layer in load(args.artefact).values()]
+    if args.json:
+        print(json.dumps({"file": str(args.artefact), "version": VERSION, "layers": layers}, indent=2))
+    else:
+        show(f"{args.artefact}, version {VERSION}", layers)
+    return 0
+
+
+def describe(layer: Layer) -> dict[str, Any]:
+    """A layer's facts, ready for JSON. bytes are those of values and selection, dense_bytes those of int8 weights."""
+    return {
+        "name": layer.name,
+        "pattern": f"{layer.n}:{layer.m}",
+        "channels": layer.channels,
+        "k": layer.k,
+        "coding": layer.coding,
+        "out_bits": layer.out_bits,
+        "density": int(np.count_nonzero(layer.weights)) / layer.weights.size,
+        "bytes": layer.packed_bytes,
+        "dense_bytes": layer.weights.size,
+        **layer.extras,
+    }
+
+
+def show(title: str, layers: Iterable[dict[str, Any]]) -> None:
+    """Print a table of what describe gave."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for heading in ("layer", "pattern", "K → channels", "coding", "result bits", "density", "bytes", "of dense"):
+        table.add_column(heading, justify="left" if heading in ("layer", "coding") else "right", overflow="fold")
+    for layer in layers:
+        table.add_row(
+            layer["name"],
+            layer["pattern"],
+            f"{layer['k']} → {layer['channels']}",
+            layer["coding"],
+            str(layer["out_bits"]),
+            f"{layer['density']:.1%}",
+            f"{layer['bytes']:,}",
+            f"{layer['bytes'] / layer['dense_bytes']:.1%}",
+        )
+    # A pipe has no width of its own: wide enough for the names that models give their layers.
+    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
