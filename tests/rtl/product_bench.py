@@ -137,20 +137,7 @@ class Bench:
                 ctx.set(port.read_data.payload, beat)
                 offering = True
             ctx.set(port.read_data.valid, offering)
-            (
-                _,
-                _,
-                busy,
-                asked,
-                request,
-                taken,
-                offer,
-                wrote,
-                write,
-                data_offer,
-                data_taken,
-                data,
-            ) = await ctx.tick().sample(
+            _, _, *now = await ctx.tick().sample(
                 self.top.busy,
                 port.read_request.valid & port.read_request.ready,
                 port.read_request.payload,
