@@ -6,8 +6,8 @@ meets all tests of the RTL. In one run, each in a copy of the tree of its own:
 
 1. the unchanged tree passes all those tests;
 2. each patch applies, its Verilog is still emitted, and that differs from the unchanged tree's;
-3. the tests run on it until the first failure. It counts as *killed* only if an assertion in a test's body failed:
-   not an error of any other kind, in set-up, at import or in a build, and not the time limit of the run.
+3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
+   other kind, in set-up, at import or in a build, and not the time limit of the run.
 
 Exit status: 0 all killed, 1 one was not, 2 bad usage.
 """
@@ -129,7 +129,7 @@ def apply(patch: Patch, tree: Path) -> None:
 def run_tests(project: Project, patch: Patch, tree: Path) -> tuple[str, str, str]:
     """(verdict, test, reason) of a changed tree."""
     outcomes = tree / "outcomes.json"
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_outcomes"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_outcomes"]
     command += ["-m", "not nightly", *(patch.tests or project.all_tests)]
     limit = NAMED_LIMIT if patch.tests else ALL_LIMIT
     with (tree / "pytest.log").open("w") as log:
@@ -148,12 +148,13 @@ def run_tests(project: Project, patch: Patch, tree: Path) -> tuple[str, str, str
     ended = json.loads(outcomes.read_text()) if outcomes.exists() else []
     if done.returncode == 0 and ended:
         return "survived", "", f"{len(ended)} tests passed"
-    failed = next((one for one in ended if one["outcome"] == "failed"), None)
-    if failed is None:
-        return "invalid", "", f"pytest ended with status {done.returncode} and no failed test"
-    if not failed["assertion"]:
-        return "invalid", failed["test"], f"not an assertion: {failed['message']}"
-    return "killed", failed["test"], failed["message"]
+    for failed in ended:
+        if failed["assertion"]:
+            return "killed", failed["test"], failed["message"]
+    for failed in ended:
+        if failed["outcome"] == "failed":
+            return "invalid", failed["test"], f"not an assertion: {failed['message']}"
+    return "invalid", "", f"pytest ended with status {done.returncode} and no failed test"
 
 
 def judge(project: Project, patch: Patch, unchanged: str, logs: Path) -> Verdict:

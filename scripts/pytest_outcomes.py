@@ -1,4 +1,4 @@
-"""A pytest plugin for ``scripts.mutants``: writes down how each test ended, and whether an assertion ended it."""
+"""A pytest plugin for ``scripts.mutants``: writes down how each test ended, and stops at the first failed assertion."""
 
 import json
 import os
@@ -28,14 +28,17 @@ def pytest_runtest_makereport(
     if report.when == "call" or report.failed:
         error = call.excinfo.value if call.excinfo is not None else None
         message = f"{type(error).__name__}: {error}".strip() if error is not None else ""
+        assertion = report.when == "call" and error is not None and _only_assertions(error)
         _outcomes.append(
             {
                 "test": item.nodeid,
                 "outcome": report.outcome,
-                "assertion": report.when == "call" and error is not None and _only_assertions(error),
+                "assertion": assertion,
                 "message": message.splitlines()[0] if message else "",
             }
         )
+        if assertion:
+            item.session.shouldstop = "an assertion failed: that is all we want to know"
     return report
 
 
