@@ -1,0 +1,106 @@
+"""Layers and models for tests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from pruning.artefact import Layer
+from rtl.format import GROUP_SIZES
+
+
+def random_weights(seed: int, channels: int, k: int, n: int, m: int) -> np.ndarray:
+    """int8 [channels, k] of pattern n:m, −127 … 127, each group with 0 … n non-zero weights."""
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-127, 128, (channels, -(-k // m), m))
+    for group in weights.reshape(-1, m):
+        group[rng.permutation(m)[: m - int(rng.integers(0, n + 1))]] = 0
+    return weights.reshape(channels, -1)[:, :k].astype(np.int8)
+
+
+def random_layer(seed: int, channels: int, k: int, n: int, m: int, out_bits: int = 8, name: str = "fc") -> Layer:
+    rng = np.random.default_rng(seed)
+    return Layer.from_dense(
+        name,
+        random_weights(seed, channels, k, n, m),
+        n,
+        m,
+        bias=rng.integers(-(1 << 31), 1 << 31, channels),
+        mult=rng.integers(0, 1 << 16, channels),
+        shift=rng.integers(1, 48, channels),
+        out_bits=out_bits,
+        extras={"x_scale": 0.125},
+    )
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Layer:
+    m = draw(st.sampled_from(GROUP_SIZES))
+    n = draw(st.integers(1, m))
+    return random_layer(
+        draw(st.integers(0, 1 << 32)),
+        draw(st.integers(1, 7)),
+        draw(st.integers(1, 3 * m + 1)),
+        n,
+        m,
+        draw(st.sampled_from((8, 16))),
+    )
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fox", "crossed", "the", "line", "river", "?", "."]
+CONFIG = {
+    "model_type": "bert",
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 16,
+    "vocab_size": len(WORDS),
+    "type_vocab_size": 2,
+}
+
+
+def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
+    """A small BERT's checkpoint."""
+    torch.manual_seed(seed)
+    hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (len(WORDS), hidden),
+        "embeddings.position_embeddings.weight": (16, hidden),
+        "embeddings.token_type_embeddings.weight": (2, hidden),
+        "embeddings.LayerNorm.weight": (hidden,),
+        "embeddings.LayerNorm.bias": (hidden,),
+        "pooler.dense.weight": (hidden, hidden),
+    }
+    for i in range(CONFIG["num_hidden_layers"]):
+        block = f"encoder.layer.{i}"
+        for part, outputs, inputs in (
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", inner, hidden),
+            ("output.dense", hidden, inner),
+        ):
+            shapes[f"{block}.{part}.weight"] = (outputs, inputs)
+            shapes[f"{block}.{part}.bias"] = (outputs,)
+        for part in ("attention.output", "output"):
+            shapes[f"{block}.{part}.LayerNorm.weight"] = (hidden,)
+            shapes[f"{block}.{part}.LayerNorm.bias"] = (hidden,)
+    return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+
+def write_model(
+    folder: Path, *, config: dict[str, Any] = CONFIG, checkpoint: dict[str, torch.Tensor] | None = None
+) -> Path:
+    """An ordinary Hugging Face folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    save_file(tensors() if checkpoint is None else checkpoint, folder / "model.safetensors")
+    return folder
