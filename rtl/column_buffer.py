@@ -107,7 +107,7 @@ class ColumnLoader(wiring.Component):
         m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
 
         slot = Signal(range(c.slots_a_row))
-        group = Signal.like(product.groups)
+        groups_left = Signal.like(product.groups, reset_less=True)
         step = Signal.like(product.steps)
         unit = values.units.payload
         both = Signal()  # of a step, values and selection are here
@@ -128,7 +128,7 @@ class ColumnLoader(wiring.Component):
                     m.d.sync += slot.eq(slot + 1)
                     with m.If(slot == c.slots_a_row - 1):
                         m.d.comb += values.flush.eq(1)
-                        m.d.sync += slot.eq(0)
+                        m.d.sync += [slot.eq(0), groups_left.eq(product.groups)]
                         m.next = "steps"
             with m.State("steps"):
                 m.d.comb += values.kind.eq(product.lanes)
@@ -144,10 +144,9 @@ class ColumnLoader(wiring.Component):
                 with m.If(both):
                     m.d.sync += step.eq(step + 1)
                     with m.If(step == product.steps):
-                        m.d.sync += [step.eq(0), group.eq(group + 1)]
-                        with m.If(group == product.groups - 1):
+                        m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1)]
+                        with m.If(groups_left == 1):
                             m.d.comb += [values.flush.eq(1), selections.flush.eq(1), walk.advance.eq(1)]
-                            m.d.sync += group.eq(0)
                             m.next = "wait"
         m.d.comb += [
             values.beats.payload.eq(self.beats.payload),

@@ -5,8 +5,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from rtl.params import InputError
-from rtl.port import LENGTH_BITS, MemoryPort
+from .params import InputError
+from .port import LENGTH_BITS, MemoryPort
 
 
 class OnChipRam(wiring.Component):
