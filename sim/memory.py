@@ -12,28 +12,43 @@ from typing import Any
 from sim.gaps import Gaps
 from sim.image import Region
 
+ADDRESS_BITS = 32
+
 
 class ProtocolError(Exception):
-    """The design under test broke a rule of the port. The message is one line and names the address, if there is one."""
+    """The design under test broke a rule of the port. The message is one line and names the address if there is one."""
+
+
+ADDRESS_MASK = (1 << ADDRESS_BITS) - 1
+
+
+def request(address: int, beats: int) -> int:
+    """The payload that asks for a burst, as rtl.port.Request lays it out."""
+    return address | (beats - 1) << ADDRESS_BITS
+
+
+def burst(payload: int) -> tuple[int, int]:
+    """(byte address, beats) that a request's payload asks for."""
+    return payload & ADDRESS_MASK, (payload >> ADDRESS_BITS) + 1
 
 
 class _Taker:
     """The memory's side of a stream that it takes from: ready as driven, and the rule that offers stay."""
 
-    def __init__(self, top: Any, name: str, fields: tuple[str, ...], gaps: Gaps) -> None:
+    def __init__(self, top: Any, name: str, gaps: Gaps) -> None:
         self.name = name
-        self.payload = tuple(getattr(top, f"{name}__payload__{field}") for field in fields)
+        self.payload = getattr(top, f"{name}__payload")
         self._valid = getattr(top, f"{name}__valid")
         self._ready = getattr(top, f"{name}__ready")
         self._gaps = gaps
         self._open = True
-        self._held: tuple[str, ...] | None = None
+        self._held: str | None = None
         self._ready.value = 1
 
     def offered(self) -> bool:
         """Whether the cycle that has just ended had an offer."""
-        if self._valid.value:
-            if self._held is not None and self._bits() != self._held:
+        if _bit(self._valid):
+            if self._held is not None and str(self.payload.value) != self._held:
                 raise ProtocolError(f"{self.name}: the payload changed from {self._held} before it was taken")
             return True
         if self._held is not None:
@@ -42,7 +57,7 @@ class _Taker:
 
     def taken(self) -> bool:
         """Whether the offer was taken."""
-        self._held = None if self._open else self._bits()
+        self._held = None if self._open else str(self.payload.value)
         return self._open
 
     def drive(self) -> None:
@@ -51,9 +66,6 @@ class _Taker:
         if is_open != self._open:
             self._open = is_open
             self._ready.value = is_open
-
-    def _bits(self) -> tuple[str, ...]:
-        return tuple(str(handle.value) for handle in self.payload)
 
 
 class Memory:
@@ -83,10 +95,9 @@ class Memory:
         def gaps(name: str) -> Gaps:
             return Gaps(None if seed is None else f"{seed} {name}")
 
-        request = ("address", "length")
-        self._request = _Taker(top, "memory__read_request", request, gaps("read_request"))
-        self._write_request = _Taker(top, "memory__write_request", request, gaps("write_request"))
-        self._write_data = _Taker(top, "memory__write_data", ("data", "strobe"), gaps("write_data"))
+        self._request = _Taker(top, "memory__read_request", gaps("read_request"))
+        self._write_request = _Taker(top, "memory__write_request", gaps("write_request"))
+        self._write_data = _Taker(top, "memory__write_data", gaps("write_data"))
         self._data_gaps = gaps("read_data")
         self._takers = () if seed is None else (self._request, self._write_request, self._write_data)
         # Handles once and for all: looking them up each cycle would take most of the time.
@@ -117,7 +128,7 @@ class Memory:
         self.last_write = self.cycle
         self._reads: deque[tuple[int, int]] = deque()  # of each beat: first cycle in which it may come, address
         self._writes: deque[int] = deque()  # address of each beat to come, of the accepted requests
-        self._early: deque[tuple[str, int]] = deque()  # write beats that were taken before their request was
+        self._early: deque[str] = deque()  # write beats that were taken before their request was
 
     @property
     def idle(self) -> bool:
@@ -127,7 +138,7 @@ class Memory:
     def step(self) -> None:
         """Take what was transferred in the cycle that has just ended, and drive the next one."""
         self.cycle += 1
-        if self._offering and self._data_ready.value:
+        if self._offering and _bit(self._data_ready):
             self._reads.popleft()
             self.bytes_read += self._port_bytes
             self._offering = False
@@ -135,7 +146,7 @@ class Memory:
         else:
             taken = False
         if self._request.offered():
-            address, beats = _burst(self._request)
+            address, beats = burst(int(self._request.payload.value))
             self._check_read(address, beats)
             if self._request.taken():
                 due = self.cycle + self._latency
@@ -143,7 +154,7 @@ class Memory:
                 self._reads.extend((due, beat) for beat in range(address, end, self._port_bytes))
         coming = 0  # beats of a write request that is offered, but not taken
         if self._write_request.offered():
-            address, beats = _burst(self._write_request)
+            address, beats = burst(int(self._write_request.payload.value))
             self._check_write(address, beats)
             if self._write_request.taken():
                 self._writes.extend(range(address, address + beats * self._port_bytes, self._port_bytes))
@@ -153,11 +164,10 @@ class Memory:
             if len(self._writes) + coming <= len(self._early):
                 raise ProtocolError("a write beat is offered before its request")
             if self._write_data.taken():
-                data, strobe = self._write_data.payload
-                self._early.append((str(data.value), int(strobe.value)))
+                self._early.append(str(self._write_data.payload.value))
                 self.last_write = self.cycle
         while self._early and self._writes:
-            self._write(self._writes.popleft(), *self._early.popleft())
+            self._write(self._writes.popleft(), self._early.popleft())
 
         if not self._offering:
             if self._reads and self._reads[0][0] <= self.cycle + 1 and not self._data_gaps.stall():
@@ -185,24 +195,26 @@ class Memory:
         if address % self._port_bytes:
             raise ProtocolError(f"{what} at {address:#010x} is not aligned to a beat of {self._port_bytes} bytes")
 
-    def _write(self, address: int, bits: str, strobe: int) -> None:
-        """Write the bytes of a beat that the strobe lets through. bits: the beat, highest bit first."""
-        for low, high in _runs(strobe):
+    def _write(self, address: int, payload: str) -> None:
+        """Write the bytes of a beat that its strobe lets through. payload: strobe, then data, highest bit first."""
+        for low, high in _runs(int(payload[: self._port_bytes], 2)):
             first = address + low - self._results.address
             allowed = self._writable[first : first + high - low]
             if not all(allowed):
                 raise ProtocolError(f"byte {address + low + allowed.index(0):#010x} is written, but is no result's")
-            run = bits[len(bits) - 8 * high : len(bits) - 8 * low]
+            run = payload[len(payload) - 8 * high : len(payload) - 8 * low]
             if run.strip("01"):
                 raise ProtocolError(f"bytes written at {address + low:#010x} are unknown: {run}")
             self.content[address + low : address + high] = int(run, 2).to_bytes(high - low, "little")
             self.bytes_written += high - low
 
 
-def _burst(taker: _Taker) -> tuple[int, int]:
-    """(byte address, beats) of the request that is offered."""
-    address, length = taker.payload
-    return int(address.value), int(length.value) + 1
+def _bit(handle: Any) -> bool:
+    """The value of an output of one bit, which must not be unknown."""
+    try:
+        return bool(handle.value)
+    except ValueError:
+        raise ProtocolError(f"{handle._name} is {handle.value}, neither 0 nor 1") from None
 
 
 def _runs(strobe: int) -> Iterator[tuple[int, int]]:

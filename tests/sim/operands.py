@@ -34,7 +34,7 @@ def random_job(product: Product, seed: int) -> Job:
 
 
 def extreme_job(product: Product, seed: int) -> Job:
-    """Every operand at an end of its range: x −128 or 127, w ±127, bias ±2^31, mult 0, 1 or 65535, shift 1, 2, 46 or 47.
+    """Every operand at an end of its range: x −128 or 127, w ±127, bias ±2^31, mult 0 or 65535, shift 1 or 47.
 
     Rows of x and channels of w are of one sign here and there, so that sums reach their largest magnitude.
     """

@@ -8,19 +8,16 @@ module plain_top #(parameter FAULT = 0, parameter [31:0] ID = 0) (
     input control__write,
     input [31:0] control__write_data,
     output reg [31:0] control__read_data,
-    output [31:0] memory__read_request__payload__address,
-    output [7:0] memory__read_request__payload__length,
+    output [39:0] memory__read_request__payload,
     output memory__read_request__valid,
     input memory__read_request__ready,
     input [7:0] memory__read_data__payload,
     input memory__read_data__valid,
     output memory__read_data__ready,
-    output [31:0] memory__write_request__payload__address,
-    output [7:0] memory__write_request__payload__length,
+    output [39:0] memory__write_request__payload,
     output memory__write_request__valid,
     input memory__write_request__ready,
-    output [7:0] memory__write_data__payload__data,
-    output memory__write_data__payload__strobe,
+    output [8:0] memory__write_data__payload,
     output memory__write_data__valid,
     input memory__write_data__ready,
     output busy
@@ -47,18 +44,18 @@ module plain_top #(parameter FAULT = 0, parameter [31:0] ID = 0) (
 
     assign busy = state != IDLE;
     assign memory__read_request__valid = state == ASK;
-    assign memory__read_request__payload__length = 0;
-    assign memory__read_request__payload__address =
+    assign memory__read_request__payload[39:32] = 0;  // a burst of one beat
+    assign memory__read_request__payload[31:0] =
         loading || second ? w_first + index + (FAULT == 1 ? 32'h1000_0000 : 0)
                           : x_address + token * 2 * groups + position;
     assign memory__read_data__ready = state == TAKE;
     assign memory__write_request__valid = state == WRITE;
-    assign memory__write_request__payload__length = 0;
-    assign memory__write_request__payload__address =
+    assign memory__write_request__payload[39:32] = 0;
+    assign memory__write_request__payload[31:0] =
         y_address + token * y_stride + channel + (FAULT == 2 && token == 1 ? y_stride * tokens : 0);
     assign memory__write_data__valid = state == BEAT || FAULT == 3 && state == ASK;
-    assign memory__write_data__payload__data = result + {7'b0, FAULT == 4 && token == 1 && channel == 2};
-    assign memory__write_data__payload__strobe = FAULT != 5 || token != 1;
+    assign memory__write_data__payload[7:0] = result + {7'b0, FAULT == 4 && token == 1 && channel == 2};
+    assign memory__write_data__payload[8] = FAULT != 5 || token != 1;
 
     always @(posedge clk) begin
         if (busy) cycles <= cycles + 1;
