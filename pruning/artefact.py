@@ -266,7 +266,7 @@ def _tensors(layer: Layer) -> dict[str, np.ndarray]:
     return {f"{layer.name}.{part}": array.astype(NUMPY_TYPES[TENSOR_TYPES[part]]) for part, array in parts.items()}
 
 
-def _to_bytes(layers: Iterable[Layer]) -> bytes:
+def to_bytes(layers: Iterable[Layer]) -> bytes:
     """The file. Written here because the safetensors package orders its metadata differently each time."""
     tensors: dict[str, np.ndarray] = {}
     described: dict[str, Any] = {}
@@ -302,7 +302,7 @@ def _to_bytes(layers: Iterable[Layer]) -> bytes:
 
 def save(path: Path | str, layers: Iterable[Layer]) -> None:
     """Write the artefact, whole or not at all; the same layers give the same bytes."""
-    path, data = Path(path), _to_bytes(layers)
+    path, data = Path(path), to_bytes(layers)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(data)
@@ -325,12 +325,13 @@ def load(path: Path | str) -> dict[str, Layer]:
     """
     path = Path(path)
     try:
-        return _from_bytes(path.read_bytes())
+        return from_bytes(path.read_bytes())
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _from_bytes(data: bytes) -> dict[str, Layer]:
+def from_bytes(data: bytes) -> dict[str, Layer]:
+    """The layers of an artefact's bytes, as load."""
     header, start = _header(data)
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:

@@ -68,8 +68,18 @@ def test_each_code_is_of_one_choice_or_of_none(n: int, m: int) -> None:
 
 @pytest.mark.parametrize(
     ("n", "m", "bits"),
-    [(1, 2, 1), (2, 2, 0), (2, 4, 4), (3, 4, 4), (2, 8, 6), (3, 8, 8), (4, 8, 8), (8, 8, 0), (4, 16, 16), (5, 16, 16)]
-    + [(6, 32, 30), (7, 32, 32), (1, 32, 5)],
+    [
+        (1, 2, 1),
+        (2, 2, 0),
+        (2, 4, 4),
+        (3, 4, 4),
+        (2, 8, 6),
+        (3, 8, 8),
+        (8, 8, 0),
+        (4, 16, 16),
+        (6, 32, 30),
+        (7, 32, 32),
+    ],
 )
 def test_bits_of_a_group(n: int, m: int, bits: int) -> None:
     assert bits_per_group(n, m) == bits
