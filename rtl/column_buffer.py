@@ -197,7 +197,7 @@ class ColumnBuffer(wiring.Component):
     beats : packed weights, stream in
     loaded : another tile is complete; its first step may be read in the next cycle, out
     address : of the step for column 0, in; the first half begins at 0, the second at max_steps
-    release : the array has taken its last step from the older half (address of column 0), in
+    column_done : the array has taken its last step from the older half (address of column 0), in
     columns : `column_step` for each column, READ_LATENCY cycles after address and c more, out
     parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, in
     parameters : a cycle after parameter_address, out
@@ -213,7 +213,7 @@ class ColumnBuffer(wiring.Component):
                 "beats": In(stream.Signature(8 * config.port_bytes)),
                 "loaded": Out(1),
                 "address": In(range(2 * config.max_steps)),
-                "release": In(1),
+                "column_done": In(1),
                 "columns": Out(column_step(config)).array(config.cols),
                 "parameter_address": In(range(PARAMETER_TILES * config.slots_a_row)),
                 "parameters": Out(data.ArrayLayout(Parameters, config.drain_lanes)),
@@ -233,7 +233,7 @@ class ColumnBuffer(wiring.Component):
         ]
 
         # The last column reads a tile's last step cols − 1 cycles after the first column does.
-        released = delayed(m, self.release, c.cols, name="released", reset=True)
+        released = delayed(m, self.column_done, c.cols, name="released", reset=True)
         halves = Signal(range(3))
         places = Signal(range(PARAMETER_TILES + 1))
         m.d.comb += loader.room.eq((halves != 2) & (places != PARAMETER_TILES))

@@ -24,7 +24,7 @@ class Feeder(wiring.Component):
     tiles_loaded : token tiles that the activation store has, in
     step : `row_address` for row 0; registered, a cycle after the decision, out
     column_address : for column 0, out
-    release : with a column tile's last step, out
+    column_done : with a column tile's last step, out
     tile_end : with a tile's last step, out
     written : the result buffer has given a tile to memory, in
     """
@@ -39,7 +39,7 @@ class Feeder(wiring.Component):
                 "tiles_loaded": In(range(config.max_token_tiles + 1)),
                 "step": Out(row_address(config)),
                 "column_address": Out(range(2 * config.max_steps)),
-                "release": Out(1),
+                "column_done": Out(1),
                 "tile_end": Out(1),
                 "written": In(1),
             }
@@ -135,6 +135,6 @@ class Feeder(wiring.Component):
             self.step.group.eq(group),
             self.column_address.eq(column_address),
             self.tile_end.eq(tile_goes),
-            self.release.eq(tile_goes & walk.last_tokens),
+            self.column_done.eq(tile_goes & walk.last_tokens),
         ]
         return m

@@ -79,7 +79,7 @@ class Accelerator(wiring.Component):
             feeder.tiles_loaded.eq(activations.tiles_loaded),
             activations.step.eq(feeder.step),
             columns.address.eq(feeder.column_address),
-            columns.release.eq(feeder.release),
+            columns.column_done.eq(feeder.column_done),
             *(array.rows[r].eq(activations.rows[r]) for r in range(c.rows)),
             *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
             # Results: out of the array while it works on.
