@@ -102,7 +102,7 @@ class Bench:
             estimate = product_cycles(
                 self.config, p.tokens, p.k, p.channels, p.pattern_n, self.latency, out_bits=bits, per_row=per_row
             )
-            assert outcome.cycles == estimate
+            assert outcome.cycles == estimate, f"{outcome.cycles} cycles, product_cycles says {estimate}"
         return outcome
 
     def golden(self, job: Job) -> NDArray[np.signedinteger]:
@@ -157,7 +157,7 @@ class Bench:
                 inside = [r for r in (layout.x, layout.w, layout.r) if r.address <= request.address < r.end]
                 assert inside, f"cycle {cycle}: read at {request.address:#x}, where nothing lies"
                 end = request.address + beats * size
-                assert request.address % size == 0
+                assert request.address % size == 0, f"cycle {cycle}: read at {request.address:#x}, within a beat"
                 assert end <= inside[0].end, f"cycle {cycle}: read from {inside[0].name} to {end:#x}, beyond its end"
                 outcome.read_requests.append((cycle, request.address, beats))
                 reads.extend((cycle + self.latency, address) for address in range(request.address, end, size))
@@ -167,7 +167,7 @@ class Bench:
                 outcome.beats_read += 1
             if wrote:
                 beats = write.length + 1
-                assert write.address % size == 0
+                assert write.address % size == 0, f"cycle {cycle}: write at {write.address:#x}, within a beat"
                 outcome.write_requests.append((cycle, write.address, beats))
                 writes.extend(range(write.address, write.address + beats * size, size))
             if data_offer:
