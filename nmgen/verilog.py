@@ -1,0 +1,672 @@
+"""Verilog for people to read, from any Amaranth Component.
+
+The text is made from Amaranth's RTLIL, statement by statement: registers keep their conditions, equal conditions are
+gathered, and the temporaries of expressions disappear where Verilog's rules on widths and signs allow that.
+`tests/nmgen/test_verilog.py` proves modules equal to what yosys reads from the same RTLIL.
+"""
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+
+from amaranth.lib.wiring import Component
+
+from nmgen.hierarchy import modules
+from nmgen.rtlil import Assign, Body, Cell, Constant, Module, Sig, Slice, Switch, width
+from nmgen.statements import cut, gathered, merge, pruned, read, redirected, reset_first, taken, whole
+
+LINE = 110  # longest line, where it can be broken
+INLINE = 60  # longest expression that is written in the place of a wire
+
+BINARY = {
+    "$add": "+", "$sub": "-", "$mul": "*", "$and": "&", "$or": "|", "$xor": "^", "$eq": "==", "$ne": "!=", "$lt": "<",
+    "$le": "<=", "$gt": ">", "$ge": ">=", "$shl": "<<", "$shr": ">>", "$sshr": ">>>", "$shift": ">>",
+}  # fmt: skip
+UNARY = {"$not": "~", "$neg": "-", "$reduce_or": "|", "$reduce_and": "&", "$reduce_xor": "^", "$reduce_bool": "|"}
+COMPARISONS = {"$eq", "$ne", "$lt", "$le", "$gt", "$ge"}
+SHIFTS = {"$shl", "$shr", "$sshr", "$shift"}
+BITWISE = {"$and", "$or", "$xor"}
+RING = {"$add", "$sub", "$mul", "$neg", "$not"} | BITWISE  # low bits of the result need only low bits of the operands
+NAMES = {  # of wires that have none
+    "$add": "sum", "$sub": "difference", "$mul": "product", "$mux": "choice", "$not": "inverted", "$neg": "negated",
+    "$shl": "shifted", "$shr": "shifted", "$sshr": "shifted", "$shift": "selected",
+}  # fmt: skip
+KEYWORDS = frozenset(
+    """
+    always and assign automatic begin bit break buf byte case casex casez cell class clocking config const continue
+    default defparam design disable do edge else end endcase endfunction endmodule enum event export extends extern
+    final first_match for force forever fork function generate genvar global if import inout input initial inside
+    instance int integer interface join library local localparam logic longint macromodule module nand negedge new nor
+    not null or output package packed parameter posedge primitive priority program property protected pulldown pullup
+    pure rand real realtime ref reg release repeat return scalared sequence shortint shortreal signed small static
+    string strong struct super supply0 supply1 table tagged task this time timeprecision timeunit tri type typedef
+    union unique unsigned use uwire var vectored virtual void wait wand weak while wire with within wor xnor xor
+    """.split()  # noqa: SIM905  (a column of strings would be longer than all else here)
+)
+ASCII = str.maketrans({"×": "x", "…": "..", "′": "'", "−": "-", "–": "-", "·": "*", "→": "->", "≥": ">=", "≤": "<="})
+
+
+def ascii_text(text: str) -> str:
+    """The text in ASCII, which every tool reads."""
+    return text.translate(ASCII).encode("ascii", "replace").decode()
+
+
+def identifier(name: str) -> str:
+    """A name as Verilog takes it."""
+    name = re.sub(r"\W+", "_", name)
+    return f"{name}_" if name in KEYWORDS else f"_{name}" if name[:1].isdigit() else name
+
+
+def emit(component: Component, *, name: str = "top", prefix: str = "nmgen") -> str:
+    """Verilog of a Component and what is in it; the top module is called prefix_name."""
+    return "\n".join(emit_modules(component, name=name, prefix=prefix).values())
+
+
+def emit_modules(component: Component, *, name: str = "top", prefix: str = "nmgen") -> dict[str, str]:
+    """Verilog of each module, under its name, the top first."""
+    return {module.name: write(module, about) for module, about in modules(component, name=name, prefix=prefix)}
+
+
+def write(module: Module, about: str = "") -> str:
+    """Verilog of one module."""
+    return _Writer(module).text(about)
+
+
+class _Writer:
+    """One module on its way to Verilog: first what drives each wire, then the text."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.operators: dict[str, Cell] = {}  # wire → the operator that computes it
+        self.plain: dict[str, Sig] = {}  # wire → what it simply is
+        self.choices: dict[str, Body] = {}  # wire → the statements that choose its value
+        self.registers: dict[str, Body] = {}  # clock → what happens at its edge
+        self.held: list[str] = []  # wires that are registers, those of memories' read ports included
+        self.reads: list[Cell] = []
+        self.writes: list[Cell] = []
+        self.contents: list[Cell] = []
+        self.instances: list[Cell] = []
+        self.adopted: dict[str, str] = {}  # wire → the output port that it drives alone, and as which it is written
+        self._sort_cells()
+        self._sort_processes()
+        self._sort_connections()
+        self._drop_unused()
+        # Verilog names given so far. Those of ports are what instances of this module rely on.
+        self.names = {wire: identifier(wire[1:]) for wire, of in module.wires.items() if of.direction}
+        self.taken = set(self.names.values())
+        self.aliases = self._aliases()
+
+    # --- what drives each wire ---------------------------------------------------------------------
+    def _sort_cells(self) -> None:
+        self.flip_flops = []
+        for cell in self.module.cells:
+            if cell.kind in BINARY or cell.kind in UNARY or cell.kind == "$mux":
+                self.operators[whole(cell.ports["Y"])] = cell
+            elif cell.kind == "$dff" and cell.parameters["CLK_POLARITY"] == "1":
+                self.flip_flops.append(cell)
+                self.held.append(whole(cell.ports["Q"]))
+            elif cell.kind == "$memrd_v2":
+                self.reads.append(cell)
+                if cell.number("CLK_ENABLE"):
+                    self.held.append(whole(cell.ports["DATA"]))
+            elif cell.kind == "$memwr_v2":
+                self.writes.append(cell)
+            elif cell.kind == "$meminit_v2":
+                if cell.ports["DATA"]:
+                    self.contents.append(cell)
+            elif cell.kind.startswith("\\"):
+                self.instances.append(cell)
+            else:
+                raise NotImplementedError(
+                    f"{self.module.name} has a cell {cell.kind}, which cannot be written as Verilog"
+                )
+
+    def _sort_processes(self) -> None:
+        """Where a process computes nothing but a register's next value, its statements become the register's."""
+        processes: dict[str, Body] = {}
+        for body in self.module.processes:
+            first = body[0]
+            assert isinstance(first, Assign)  # Amaranth begins with the value of the whole wire
+            processes[whole(first.left)] = body
+        readers = Counter(part.wire for sig in self._operands() for part in sig if isinstance(part, Slice))
+        for body in processes.values():
+            readers.update(part.wire for sig in read(body) for part in sig if isinstance(part, Slice))
+        for cell in self.flip_flops:
+            q, d = cell.ports["Q"], cell.ports["D"]
+            only = d[0] if len(d) == 1 else None
+            if isinstance(only, Slice) and only.wire in processes and readers[only.wire] == 1 and self._entire(only):
+                body = reset_first(gathered(redirected(processes.pop(only.wire), whole(q)), width(q)), width(q))
+            else:
+                body = [Assign(q, d)]
+            merge(self.registers.setdefault(whole(cell.ports["CLK"]), []), body)
+        self.registers = {clock: pruned(body) for clock, body in self.registers.items()}
+        for wire, body in processes.items():
+            body = gathered(pruned(body), self.module.wires[wire].width)
+            if all(isinstance(statement, Assign) for statement in body):
+                (assignment,) = body
+                assert isinstance(assignment, Assign)
+                self.plain[wire] = assignment.right
+            else:
+                self.choices[wire] = body
+
+    def _sort_connections(self) -> None:
+        """Connections give second names to what drives a wire; Amaranth reads the first, so only ports matter."""
+        for port, sig in self.module.connections:
+            if self.module.wires[port].direction == "output":
+                only = sig[0] if len(sig) == 1 else None
+                inner = isinstance(only, Slice) and self._entire(only) and not self.module.wires[only.wire].direction
+                if isinstance(only, Slice) and inner and only.wire not in self.adopted:
+                    self.adopted[only.wire] = port
+                else:
+                    self.plain[port] = sig
+
+    def _entire(self, part: Slice) -> bool:
+        return part.width == self.module.wires[part.wire].width
+
+    def _operands(self) -> Iterator[Sig]:
+        """All that cells and ports read."""
+        for cell in self.module.cells:
+            for port, sig in cell.ports.items():
+                if not (port in ("Y", "Q") or (cell.kind == "$memrd_v2" and port == "DATA")):
+                    yield sig
+        for port, sig in self.module.connections:
+            if self.module.wires[port].direction == "output":
+                yield sig
+
+    # --- which wires are needed ----------------------------------------------------------------------
+    def _drop_unused(self) -> None:
+        """Count how often each wire is read, and drop the values that nothing needs."""
+        wires = self.module.wires
+        driven = {
+            *self.operators,
+            *self.plain,
+            *self.choices,
+            *self.held,
+            *(w for w in wires if wires[w].direction == "input"),
+        }
+        driven |= {whole(cell.ports["DATA"]) for cell in self.reads}
+        driven |= {whole(sig) for cell in self.instances for port, sig in cell.ports.items() if port in cell.outputs}
+        unused = [""]
+        while unused:
+            parts = [part for sig in self._read() for part in sig if isinstance(part, Slice)]
+            self.uses = Counter(part.wire for part in parts)
+            self.partly = {part.wire for part in parts if not self._entire(part)}
+            unused = [wire for wire in (*self.operators, *self.plain, *self.choices) if not self._needed(wire)]
+            for wire in unused:
+                self.operators.pop(wire, None)
+                self.plain.pop(wire, None)
+                self.choices.pop(wire, None)
+        if undriven := self.uses.keys() - driven:
+            raise NotImplementedError(f"nothing drives {sorted(undriven)} in {self.module.name}")
+
+    def _needed(self, wire: str) -> bool:
+        return self.uses[wire] > 0 or wire in self.adopted or self.module.wires[wire].direction != ""
+
+    def _read(self) -> Iterator[Sig]:
+        """Every value that is read, once for each time it is written down."""
+        for cell in self.operators.values():
+            yield from (sig for port, sig in cell.ports.items() if port != "Y")
+        yield from self.plain.values()
+        for body in (*self.choices.values(), *self.registers.values()):
+            yield from read(body)
+        for cell in self.reads:
+            yield from (cell.ports["ADDR"], cell.ports["EN"])
+        for cell in self.writes:
+            yield from (cell.ports["ADDR"], cell.ports["DATA"])
+            yield from (enable for _, _, enable in _lanes(cell))
+        for cell in self.instances:
+            yield from (sig for port, sig in cell.ports.items() if port not in cell.outputs)
+
+    # --- names ---------------------------------------------------------------------------------------
+    def _name(self, thing: str) -> str:
+        """The Verilog name of a wire, a memory or a cell."""
+        thing = self.adopted.get(thing, thing)
+        if thing not in self.names:
+            wanted = thing[1:]
+            if thing.startswith("$"):
+                kind = self.operators[thing].kind if thing in self.operators else ""
+                wanted = self.aliases.get(thing) or NAMES.get(kind, "value")
+            wanted = identifier(wanted)
+            choices = (wanted, *(f"{wanted}_{i}" for i in range(2, len(self.taken) + 3)))
+            name = next(choice for choice in choices if choice not in self.taken)
+            self.taken.add(name)
+            self.names[thing] = name
+        return self.names[thing]
+
+    def _aliases(self) -> dict[str, str]:
+        """Names for wires without one: a signal that is the wire cut short, or extended by zeros or its sign."""
+        aliases: dict[str, str] = {}
+        for signal, sig in self.module.connections:
+            first, *rest = sig or (None,)
+            if isinstance(first, Slice) and first.wire.startswith("$") and first.low == 0 and first.width > 1:
+                sign = first.cut(first.width - 1, 1)
+                zeros = all(isinstance(part, Constant) and "1" not in part.bits for part in rest)
+                if zeros or all(part == sign for part in rest):
+                    aliases.setdefault(first.wire, signal[1:])
+        return aliases
+
+    # --- expressions -----------------------------------------------------------------------------------
+    def _sig(self, sig: Sig) -> str:
+        """A value as an operand: its width is its own, whatever stands around it."""
+        if not sig:
+            return "1'b0"
+        texts: list[str] = []
+        parts = list(reversed(sig))
+        while parts:
+            part = parts.pop(0)
+            repeated = 1
+            while part.width == 1 and parts and parts[0] == part and isinstance(part, Slice):
+                parts.pop(0)
+                repeated += 1
+            text = self._part(part)
+            texts.append(f"{{{repeated}{{{text}}}}}" if repeated > 1 else text)
+        if len(texts) == 1:
+            return texts[0]
+        return "{" + ", ".join(_bare(text) for text in texts) + "}"
+
+    def _part(self, part: Slice | Constant) -> str:
+        if isinstance(part, Constant):
+            return _number(part.bits)
+        if self._entire(part):
+            return self._inlined(part.wire) or self._name(part.wire)
+        high = part.low + part.width - 1
+        return f"{self._name(part.wire)}[{high}]" if part.width == 1 else f"{self._name(part.wire)}[{high}:{part.low}]"
+
+    def _inlined(self, wire: str) -> str:
+        """The expression to write in the place of a wire without a name; empty where there must be a wire."""
+        if not self._temporary(wire) or wire in self.partly or not self._closed(self.operators[wire]):
+            return ""
+        text = self._operator(self.operators[wire])
+        limit = INLINE if self.uses[wire] == 1 else INLINE // 2
+        one = self.module.wires[wire].width == 1
+        return text if len(text) <= limit and (one or self.uses[wire] == 1) else ""
+
+    def _temporary(self, wire: str) -> bool:
+        """Whether a wire is but the result of an operator inside an expression."""
+        return wire.startswith("$") and wire in self.operators and wire not in self.aliases and wire not in self.adopted
+
+    def _closed(self, cell: Cell) -> bool:
+        """Whether the expression of an operator has the same value in any surroundings.
+
+        Verilog extends operands to the width of what stands around them. A comparison is one bit and unsigned, and
+        bitwise operations and choices between unsigned operands of one width only gain zeros, but a sum would keep
+        its carry.
+        """
+        if cell.kind in COMPARISONS or cell.kind.startswith("$reduce") or cell.kind == "$mux":
+            return True
+        bits = {width(sig) for sig in cell.ports.values()}
+        signed = "1" in (cell.parameters.get("A_SIGNED"), cell.parameters.get("B_SIGNED"))
+        return bits == {1} or (cell.kind in BITWISE and len(bits) == 1 and not signed)
+
+    def _operator(self, cell: Cell) -> str:
+        """An operator's expression; in parentheses where it has two operands."""
+        a = cell.ports["A"]
+        if cell.kind == "$mux":
+            return f"({self._sig(cell.ports['S'])} ? {self._sig(cell.ports['B'])} : {self._sig(a)})"
+        signed = cell.parameters["A_SIGNED"] == "1"
+        if cell.kind in UNARY:
+            return self._unary(cell.kind, self._operand(a, signed, 0), width(a))
+        b = cell.ports["B"]
+        if cell.kind in ("$eq", "$ne") and _constant(a) and _constant(b):
+            return _number(str(int((_value(a) == _value(b)) == (cell.kind == "$eq"))))
+        if cell.kind in ("$eq", "$ne") and width(a) == 1 and width(b) <= 1 and _constant(b):
+            text = self._sig(a)
+            return text if bool(_value(b)) == (cell.kind == "$eq") else _negated(text)
+        sign = ">>>" if cell.kind == "$shift" and signed else BINARY[cell.kind]
+        if cell.kind in SHIFTS:
+            return f"({self._operand(a, signed, 0)} {sign} {self._sig(b)})"
+        left, right = self._operand(a, signed, width(b)), self._operand(b, signed, width(a))
+        if sign in "&|^":  # a & (b & c) needs no parentheses
+            left, right = (_bare(text) if _joined_by(text, sign) else text for text in (left, right))
+        return f"({left} {sign} {right})"
+
+    def _unary(self, kind: str, text: str, bits: int) -> str:
+        if bits == 1 and kind == "$not":
+            return _negated(text)
+        if bits == 1 and kind.startswith("$reduce"):
+            return text
+        text = text if re.match(r"[\w({$]", text) else f"({text})"
+        return f"({UNARY[kind]}{text})"
+
+    def _operand(self, sig: Sig, signed: bool, other: int) -> str:
+        """An operand; a constant as wide as the other operand, so that it is clear what it is compared to."""
+        if _constant(sig):
+            bits = "".join(part.bits for part in reversed(sig) if isinstance(part, Constant)) or "0"
+            return _number(bits.rjust(other, bits[0] if signed else "0"), signed)
+        return f"$signed({_bare(self._sig(sig))})" if signed else self._sig(sig)
+
+    def _right(self, sig: Sig) -> str:
+        """The right side of an assignment, as wide as the left one, so that an operator stands in its own context."""
+        part = sig[0] if len(sig) == 1 else None
+        if isinstance(part, Slice) and part.low == 0 and self._temporary(part.wire) and self.uses[part.wire] == 1:
+            cell = self.operators[part.wire]
+            widest = max(width(operand) for port, operand in cell.ports.items() if port != "Y")
+            if self._entire(part) or (cell.kind in RING and widest <= part.width):
+                return _bare(self._operator(cell))
+        return _bare(self._sig(sig))
+
+    # --- statements ------------------------------------------------------------------------------------
+    def _statements(self, body: Body, arrow: str) -> list[str]:
+        """Lines of an always block; arrow is = or <=."""
+        lines: list[str] = []
+        for statement in body:
+            if isinstance(statement, Assign):
+                lines.append(f"{self._sig(statement.left)} {arrow} {self._right(statement.right)};")
+            elif width(statement.value) == 1:
+                yes, no = taken(statement, "1"), taken(statement, "0")
+                condition = self._sig(statement.value)
+                if yes:
+                    lines += self._if([(condition, yes), ("", no)], arrow)
+                else:
+                    lines += self._if([(_negated(condition), no)], arrow)
+            elif one_hot := _one_hot(statement):
+                conditions = [(self._sig(cut(statement.value, bit, 1)) if bit >= 0 else "", b) for bit, b in one_hot]
+                lines += self._if(conditions, arrow)
+            else:
+                lines += self._case(statement, arrow)
+        return lines
+
+    def _if(self, branches: list[tuple[str, Body]], arrow: str) -> list[str]:
+        """If … else if … else, the condition of which is empty."""
+        while not branches[-1][1]:
+            branches = branches[:-1]
+        condition, last = branches[-1]
+        if not condition and len(last) == 1 and isinstance(last[0], Switch) and width(last[0].value) == 1:
+            yes, no = taken(last[0], "1"), taken(last[0], "0")
+            if yes:  # else begin if … end
+                return self._if([*branches[:-1], (self._sig(last[0].value), yes), ("", no)], arrow)
+        lines: list[str] = []
+        for i, (condition, body) in enumerate(branches):
+            head = f"if ({_bare(condition)})" if condition else ""
+            head = f"else {head}".strip() if i else head
+            inner = self._statements(body, arrow)
+            if len(inner) == 1:
+                lines += [head, "  " + inner[0]]
+            else:
+                lines += [f"{head} begin", *("  " + line for line in inner), "end"]
+        return lines
+
+    def _case(self, switch: Switch, arrow: str) -> list[str]:
+        patterns = [pattern for patterns, _ in switch.cases for pattern in patterns]
+        word = "casez" if any("-" in pattern for pattern in patterns) else "case"
+        cases = list(switch.cases)
+        if cases[-1][0]:
+            complete = word == "case" and len(set(patterns)) == 1 << width(switch.value)
+            cases = [*cases[:-1], ((), cases[-1][1])] if complete else [*cases, ((), [])]
+        lines = [f"{word} ({_bare(self._sig(switch.value))})"]
+        for labels, body in cases:
+            label = ", ".join(map(_pattern, labels)) or "default"
+            inner = self._statements(body, arrow)
+            if len(inner) <= 1:
+                lines.append(f"  {label}: {inner[0] if inner else ';'}")
+            else:
+                lines += [f"  {label}: begin", *("    " + line for line in inner), "  end"]
+        return [*lines, "endcase"]
+
+    def _memory_read(self, cell: Cell) -> list[str]:
+        memory, address = self._memory(cell), self._sig(cell.ports["ADDR"])
+        data = self._name(whole(cell.ports["DATA"]))
+        if not cell.number("CLK_ENABLE"):
+            return [f"assign {data} = {memory}[{_bare(address)}];"]
+        lines = [f"{data} <= {memory}[{_bare(address)}];"]
+        mask = cell.parameters["TRANSPARENCY_MASK"].partition("'")[2]
+        for write in self.writes:
+            if write.parameters["MEMID"] == cell.parameters["MEMID"] and mask[-1 - write.number("PORTID")] == "1":
+                same = f"({self._sig(write.ports['ADDR'])} == {address})"
+                for low, bits, enable in _lanes(write):
+                    part = "" if bits == write.number("WIDTH") else f"[{low + bits - 1}:{low}]"
+                    value = self._sig(cut(write.ports["DATA"], low, bits))
+                    lines.append(f"if ({self._sig(enable)} & {same})\n  {data}{part} <= {_bare(value)};")
+        lines = [line for text in lines for line in text.split("\n")]
+        return self._edge(cell, lines, cell.ports["EN"])
+
+    def _memory_write(self, cell: Cell) -> list[str]:
+        target = f"{self._memory(cell)}[{_bare(self._sig(cell.ports['ADDR']))}]"
+        lines: list[str] = []
+        for low, bits, enable in _lanes(cell):
+            part = "" if bits == cell.number("WIDTH") else f"[{low + bits - 1}:{low}]"
+            write = f"{target}{part} <= {_bare(self._sig(cut(cell.ports['DATA'], low, bits)))};"
+            lines += [write] if enable == ONE else [f"if ({_bare(self._sig(enable))})", f"  {write}"]
+        return self._edge(cell, lines)
+
+    def _edge(self, cell: Cell, lines: list[str], enable: Sig = ()) -> list[str]:
+        """At a clock edge, where enabled."""
+        if enable and enable != ONE:
+            condition = f"if ({_bare(self._sig(enable))})"
+            lines = (
+                [condition, *_indented(lines)] if len(lines) == 1 else [f"{condition} begin", *_indented(lines), "end"]
+            )
+        return [f"always @(posedge {self._sig(cell.ports['CLK'])}) begin", *_indented(lines), "end"]
+
+    def _memory(self, cell: Cell) -> str:
+        return self._name(cell.parameters["MEMID"].strip('"').replace("\\\\", "\\"))
+
+    def _contents(self, cell: Cell) -> list[str]:
+        bits = "".join(part.bits for part in reversed(cell.ports["DATA"]) if isinstance(part, Constant))
+        size = cell.number("WIDTH")
+        words = [bits[end - size : end] for end in range(len(bits), 0, -size)]
+        return [
+            "initial begin",
+            *(f"  {self._memory(cell)}[{i}] = {_number(word)};" for i, word in enumerate(words)),
+            "end",
+        ]
+
+    def _instance(self, cell: Cell) -> list[str]:
+        parameters = ", ".join(f".{key}({_literal(value)})" for key, value in cell.parameters.items())
+        head = f"{cell.kind[1:]} {f'#({parameters}) ' if parameters else ''}{self._name(cell.name)} ("
+        lines = []
+        for port, sig in cell.ports.items():
+            unread = port in cell.outputs and not self._needed(whole(sig))
+            lines.append(f"  .{identifier(port)}({'' if unread else _bare(self._sig(sig))}),")
+        if lines:
+            lines[-1] = lines[-1].removesuffix(",")
+        return [head, *lines, ");"]
+
+    # --- the text --------------------------------------------------------------------------------------
+    def text(self, about: str) -> str:
+        """The module; about says in a line what it is."""
+        for wire in self.adopted:
+            self._name(wire)
+        values = {wire: f"assign {self._name(wire)} = {self._right(sig)};" for wire, sig in self.plain.items()}
+        blocks = [["always @* begin", *_indented(self._statements(body, "=")), "end"] for body in self.choices.values()]
+        blocks += [block for cell in self.writes for block in [self._memory_write(cell)]]
+        blocks += [self._memory_read(cell) for cell in self.reads]
+        for clock, body in self.registers.items():
+            blocks.append(
+                [f"always @(posedge {self._name(clock)}) begin", *_indented(self._statements(body, "<=")), "end"]
+            )
+        blocks += [self._instance(cell) for cell in self.instances]
+        blocks += [self._contents(cell) for cell in self.contents]
+        starts = [
+            f"  {self._name(wire)} = {_literal(self.module.wires[wire].attributes['init'])};"
+            for wire in self.held
+            if "init" in self.module.wires[wire].attributes
+        ]
+        if starts:
+            # Last, so that every simulator's always @* sees these changes at time zero.
+            blocks.append(["initial begin", *starts, "end"])
+        # The operators that were not written in the place of their wires; they may need others of these.
+        while missing := [w for w in self.operators if self.adopted.get(w, w) in self.names and w not in values]:
+            for wire in missing:
+                values[wire] = f"assign {self._name(wire)} = {_bare(self._operator(self.operators[wire]))};"
+        order = {wire: i for i, wire in enumerate(self.module.wires)}
+        blocks.insert(0, [values[wire] for wire in sorted(values, key=order.__getitem__)])
+        lines = [f"// {about}"] if about else []
+        lines += [f"module {self.module.name} (", *_indented(self._ports()), ");"]
+        lines += _indented(self._declarations())
+        for block in blocks:
+            if block:
+                lines += ["", *_indented(block)]
+        return ascii_text("\n".join([*(wrapped for line in lines for wrapped in _wrapped(line)), "endmodule", ""]))
+
+    def _kind(self, wire: str) -> str:
+        return "reg" if wire in self.held or wire in self.choices else "wire"
+
+    def _ports(self) -> list[str]:
+        drivers = {port: wire for wire, port in self.adopted.items()}
+        rows = []
+        for port, wire in self.module.wires.items():
+            if wire.direction:
+                kind = f"{wire.direction} {self._kind(drivers.get(port, port))}"
+                rows.append(
+                    (
+                        f"{self._attributes(wire.attributes)}{kind}",
+                        _range(wire.width),
+                        self._name(port),
+                        self._fields(port),
+                    )
+                )
+        wide = max((len(bits) for _, bits, _, _ in rows), default=0)
+        lines = [f"{kind:11} {bits:{wide}} {name}," for kind, bits, name, _ in rows]
+        if lines:
+            lines[-1] = lines[-1].removesuffix(",")
+        for i, (_, _, _, fields) in reversed(list(enumerate(rows))):
+            if fields:
+                comments = textwrap.wrap(fields, LINE - len(lines[i]) - 6, break_long_words=False)
+                margin = " " * len(lines[i])
+                lines[i : i + 1] = [f"{margin if j else lines[i]}  // {comment}" for j, comment in enumerate(comments)]
+        return lines
+
+    def _fields(self, port: str) -> str:
+        """What a port's bits are, where it is a structure or an array; its fields lie one after the other."""
+        fields = []
+        for name, wire in self.module.wires.items():
+            if match := re.fullmatch(r"\.(\w+)|\[(\d+)\]", name.removeprefix(port)) if name.startswith(port) else None:
+                fields.append((match.group(1), wire.width))
+        if sum(bits for _, bits in fields) != self.module.wires[port].width:
+            return ""
+        if fields[0][0] is None:
+            return f"{len(fields)} x {fields[0][1]} bits" if len({bits for _, bits in fields}) == 1 else ""
+        texts, low = [], 0
+        for name, bits in fields:
+            if bits:
+                texts.append(f"{name}[{low}]" if bits == 1 else f"{name}[{low + bits - 1}:{low}]")
+            low += bits
+        return ", ".join(texts)
+
+    def _declarations(self) -> list[str]:
+        rows = []
+        for name, memory in self.module.memories.items():
+            text = f"{self._name(name)} [0:{memory.depth - 1}]"
+            rows.append((f"{self._attributes(memory.attributes)}reg", _range(memory.width), text))
+        for name, wire in self.module.wires.items():
+            if name in self.names and not wire.direction and name not in self.adopted:
+                rows.append(
+                    (f"{self._attributes(wire.attributes)}{self._kind(name)}", _range(wire.width), self._name(name))
+                )
+        wide = max((len(bits) for _, bits, _ in rows), default=0)
+        return [f"{kind:4} {bits:{wide}} {name};" for kind, bits, name in rows]
+
+    def _attributes(self, attributes: dict[str, str]) -> str:
+        return "".join(
+            f"(* {key} = {_literal(value)} *) "
+            for key, value in attributes.items()
+            if key != "init" and not key.startswith("enum_")
+        )
+
+
+ONE: Sig = (Constant("1"),)
+
+
+def _lanes(cell: Cell) -> list[tuple[int, int, Sig]]:
+    """The bits of a memory's write port that have an enable in common: lowest bit, number of bits, enable."""
+    lanes: list[tuple[int, int, Sig]] = []
+    for bit in range(cell.number("WIDTH")):
+        enable = cut(cell.ports["EN"], bit, 1)
+        if lanes and lanes[-1][2] == enable:
+            low, bits, _ = lanes.pop()
+            lanes.append((low, bits + 1, enable))
+        else:
+            lanes.append((bit, 1, enable))
+    return [lane for lane in lanes if lane[2] != (Constant("0"),)]
+
+
+def _one_hot(switch: Switch) -> list[tuple[int, Body]]:
+    """The bit that each case asks for, −1 for none; empty where cases are not of this kind (if … else if)."""
+    result: list[tuple[int, Body]] = []
+    for patterns, body in switch.cases:
+        if not patterns:
+            result.append((-1, body))
+        elif len(patterns) == 1 and patterns[0].count("1") == 1 and patterns[0].count("-") == len(patterns[0]) - 1:
+            result.append((len(patterns[0]) - 1 - patterns[0].index("1"), body))
+        else:
+            return []
+    return result
+
+
+def _constant(sig: Sig) -> bool:
+    return all(isinstance(part, Constant) for part in sig)
+
+
+def _value(sig: Sig) -> int:
+    """The number that a constant is."""
+    return int("0" + "".join(part.bits for part in reversed(sig) if isinstance(part, Constant)), 2)
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line broken between words where it is too long."""
+    if len(line) <= LINE or "//" in line:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    more = indent + "    "
+    return textwrap.wrap(line, LINE, subsequent_indent=more, break_long_words=False, break_on_hyphens=False)
+
+
+def _bare(text: str) -> str:
+    """The text without the parentheses around all of it."""
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return text[1:-1] if i == len(text) - 1 and text.startswith("(") else text
+    return text
+
+
+def _joined_by(text: str, sign: str) -> bool:
+    """Whether a text in parentheses joins its operands with this sign."""
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character in "({") - (character in ")}")
+        if depth == 1 and text.startswith(f" {sign} ", i):
+            return _bare(text) != text
+    return False
+
+
+def _negated(text: str) -> str:
+    """Not a value of one bit."""
+    if text.startswith("!"):
+        return text[1:]
+    return f"!{text}" if re.match(r"[\w({]", text) else f"!({text})"
+
+
+def _number(bits: str, signed: bool = False) -> str:
+    """A constant; decimal where it is short."""
+    size = len(bits)
+    if set(bits) - {"0", "1"}:
+        return f"{size}'b{bits}"
+    if signed:
+        return f"{size}'sh{int(bits, 2):x}"
+    return (
+        f"{size}'d{int(bits, 2)}"
+        if int(bits, 2) < 1024 and size > 1
+        else f"{size}'{'h' if size > 1 else 'b'}{int(bits, 2):x}"
+    )
+
+
+def _pattern(bits: str) -> str:
+    return f"{len(bits)}'b{bits.replace('-', '?')}" if "-" in bits else _number(bits)
+
+
+def _literal(value: str) -> str:
+    """A parameter's or an attribute's value: text and plain numbers are written as in RTLIL."""
+    size, quote, bits = value.partition("'")
+    return _number(bits) if quote and size.isdigit() else value
+
+
+def _range(bits: int) -> str:
+    return f"[{bits - 1}:0]" if bits > 1 else ""
