@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tokenizers
 import torch
@@ -74,6 +74,9 @@ RENAMED = (
     (r"\.ffn\.lin2\.", ".output.dense."),
     (r"\.output_layer_norm\.", ".output.LayerNorm."),
 )
+
+
+Tokenizer: TypeAlias = tokenizers.Tokenizer | tokenizers.BertWordPieceTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +193,7 @@ class Stack(nn.Module):
 class Encoder(nn.Module):
     """One sentence at a time, so that there is no padding and no mask."""
 
-    def __init__(self, shape: Shape, tokenizer: tokenizers.Tokenizer) -> None:
+    def __init__(self, shape: Shape, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.shape, self.tokenizer = shape, tokenizer
         self.embeddings = Embeddings(shape)
@@ -281,7 +284,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _shape(path: Path) -> Shape:
     config = _json(path)
     family = config.get("model_type")
-    if family not in FAMILIES:
+    if family not in tuple(FAMILIES):  # a tuple: JSON may hold what cannot be hashed
         raise InputError(f"{path}: model_type is {family!r}, must be one of {', '.join(FAMILIES)}")
     values: dict[str, Any] = {}
     for ours, theirs in FAMILIES[family].items():
@@ -290,7 +293,7 @@ def _shape(path: Path) -> Shape:
         value = values[ours] = config[theirs]
         if ours != "activation" and (type(value) is not int or value < 1):
             raise InputError(f"{path}: {theirs} is {value!r}, must be an integer of at least 1")
-    if values["activation"] not in ACTIVATIONS:
+    if values["activation"] not in tuple(ACTIVATIONS):
         raise InputError(f"{path}: activation is {values['activation']!r}, must be one of {', '.join(ACTIVATIONS)}")
     if values["hidden"] % values["heads"]:
         raise InputError(f"{path}: {values['hidden']} hidden units do not divide into {values['heads']} heads")
@@ -298,29 +301,35 @@ def _shape(path: Path) -> Shape:
     if positions != "absolute":
         raise InputError(f"{path}: position_embedding_type is {positions!r}, must be 'absolute'")
     # RoBERTa numbers positions from behind the padding token; DistilBERT has one token type and no table of it.
-    robertas = family not in ("bert", "distilbert")
+    optional = {"pad_token_id": 1, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+    for key, usual in optional.items():
+        value = optional[key] = config.get(key, usual)
+        if type(value) not in (int, type(usual)) or value < 0:
+            raise InputError(f"{path}: {key} is {value!r}, must be a number such as {usual}")
     return Shape(
         **values,
-        first_position=config.get("pad_token_id", 1) + 1 if robertas else 0,
-        types=0 if family == "distilbert" else config.get("type_vocab_size", 2),
-        epsilon=config.get("layer_norm_eps", 1e-12),
+        first_position=0 if family in ("bert", "distilbert") else int(optional["pad_token_id"]) + 1,
+        types=0 if family == "distilbert" else int(optional["type_vocab_size"]),
+        epsilon=optional["layer_norm_eps"],
     )
 
 
-def _tokenizer(folder: Path, shape: Shape) -> tokenizers.Tokenizer:
+def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
     """The folder's tokenizer, cutting what is too long for the model and padding nothing."""
     file, words = folder / "tokenizer.json", folder / "vocab.txt"
+    settings = folder / "tokenizer_config.json"
     if file.is_file():
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the package raises plain Exception
-            raise InputError(f"{file} is no tokenizer: {error}") from None
+        make = partial(tokenizers.Tokenizer.from_file, str(file))
     elif words.is_file():
-        settings = folder / "tokenizer_config.json"
+        file = words
         lower = _json(settings).get("do_lower_case", True) if settings.is_file() else True
-        tokenizer = tokenizers.BertWordPieceTokenizer(str(words), lowercase=lower)._tokenizer
+        make = partial(tokenizers.BertWordPieceTokenizer, str(words), lowercase=bool(lower))
     else:
         raise InputError(f"{file} is missing")
+    try:
+        tokenizer = make()
+    except Exception as error:  # the package raises plain Exception
+        raise InputError(f"{file} is no tokenizer: {error}") from None
     tokenizer.no_padding()
     tokenizer.enable_truncation(shape.max_tokens)
     return tokenizer
