@@ -50,8 +50,7 @@ mutants: $(READY) ## break the RTL on purpose, see the tests notice: docs/verifi
 	$(RUN) -m scripts.mutants
 
 nightly: $(READY) ## random configurations and products on both simulators, the slow documented commands
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
-	$(RUN) -m nmgen.nightly
+	NMGEN_SEED=$${NMGEN_SEED:-$$(date +%Y%m%d)} $(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
 
 clean: ## remove what runs made; .venv stays
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
