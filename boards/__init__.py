@@ -1,0 +1,1 @@
+"""Boards: platforms, clocks, pins and the self-test image around rtl's top. No arithmetic of the layer."""

@@ -1,0 +1,88 @@
+"""What a board is, and the image around the self-test that is put on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Module
+from amaranth.lib import io, wiring
+from amaranth.lib.cdc import FFSynchronizer
+
+from .pll import Pll
+from .selftest import SelfTest
+
+BAUD = 115200
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A pin of the platform: `platform.request(resource, number)`, of that the part."""
+
+    resource: str
+    number: int = 0
+    part: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board with an ECP5.
+
+    Attributes
+    ----------
+    name : on the command line
+    title : what its maker calls it
+    platform : class of amaranth-boards, or one derived from it; its default clock feeds the PLL
+    tx : where the UART speaks
+    leds : pin of each of heartbeat, running, passed, failed; what is not there has no LED
+    meaning : a line for the person at the board
+    button : starts the self-test again, if there is one
+    program : command that loads {bit} into the FPGA, until power goes
+    block_rams : of 18 kbit
+    multipliers : of 18 × 18 bits
+    """
+
+    name: str
+    title: str
+    platform: type
+    tx: Pin
+    leds: Mapping[str, Pin]
+    meaning: str
+    button: Pin | None = None
+    program: str
+    block_rams: int
+    multipliers: int
+
+
+class BoardImage(wiring.Component):
+    """A self-test on a board: its clock, its pins. Elaborates for the board's platform only."""
+
+    def __init__(self, board: Board, test: SelfTest, mhz: float) -> None:
+        self._board = board
+        self._test = test
+        self._mhz = mhz
+        super().__init__({})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        test = m.submodules.test = self._test
+        clock = m.submodules.clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        pll = m.submodules.pll = Pll(platform.default_clk_frequency / 1e6, self._mhz)
+        m.d.comb += pll.oscillator.eq(clock.i)
+
+        requested: dict[tuple[str, int], Any] = {}  # a resource can be requested once, and may serve several pins
+
+        def pin(place: Pin) -> Any:
+            key = place.resource, place.number
+            if key not in requested:
+                requested[key] = platform.request(*key, dir="-")
+            return getattr(requested[key], place.part) if place.part else requested[key]
+
+        tx = m.submodules.tx = io.Buffer("o", pin(self._board.tx))
+        m.d.comb += tx.o.eq(test.tx)
+        for name, place in self._board.leds.items():
+            led = m.submodules[f"led_{name}"] = io.Buffer("o", pin(place))
+            m.d.comb += led.o.eq(getattr(test, name))
+        if self._board.button is not None:
+            button = m.submodules.button = io.Buffer("i", pin(self._board.button))
+            m.submodules.button_sync = FFSynchronizer(button.i, test.again)
+        return m

@@ -1,0 +1,23 @@
+"""Radiona ULX3S."""
+
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from .board import Board, Pin
+
+ULX3S_85F = Board(
+    name="ulx3s-85f",
+    title="Radiona ULX3S, LFE5U-85F",
+    platform=ULX3S_85F_Platform,
+    tx=Pin("uart", 0, "tx"),
+    leds={
+        "heartbeat": Pin("led", 0),
+        "running": Pin("led", 1),
+        "passed": Pin("led", 2),
+        "failed": Pin("led", 3),
+    },
+    meaning="LED 0 heartbeat, LED 1 running, LED 2 passed, LED 3 failed; button F1 runs the test again",
+    button=Pin("button_fire", 0),
+    program="openFPGALoader --board ulx3s {bit}",
+    block_rams=208,
+    multipliers=156,
+)
