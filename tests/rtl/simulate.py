@@ -1,0 +1,96 @@
+"""Runs a Component for a bounded number of cycles and records its ports in every one of them.
+
+Cycle i is the time before clock edge i: inputs set in it and the outputs that go with them.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from amaranth.hdl import ClockDomain, Module
+from amaranth.lib import wiring
+from amaranth.sim import Simulator, SimulatorContext
+
+from rtl.params import Product, ceil_div
+from sim.gaps import NO_GAPS, Gaps
+
+Testbench = Callable[[SimulatorContext], Awaitable[None]]
+
+
+def run(dut: wiring.Component, *testbenches: Testbench, limit: int, watch: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Runs the testbenches to their end; an AssertionError if that takes more than `limit` cycles.
+
+    Returns
+    -------
+    list : of every cycle, what the watched signals were in it, structs as integers
+    """
+    record: list[tuple[Any, ...]] = []
+    values = [getattr(signal, "as_value", lambda signal=signal: signal)() for signal in watch]
+
+    async def recorder(ctx: SimulatorContext) -> None:
+        async for _, _, *sampled in ctx.tick().sample(*values):
+            record.append(tuple(sampled))
+            assert len(record) <= limit, f"not done after {limit} cycles"
+
+    top = Module()
+    top.domains.sync = ClockDomain()  # a combinational Component has none of its own
+    top.submodules.dut = dut
+    simulator = Simulator(top)
+    simulator.add_clock(1e-6)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
+    simulator.add_testbench(recorder, background=True)
+    simulator.run()
+    return record
+
+
+def drive(ctx: SimulatorContext, dut: wiring.Component, inputs: Mapping[str, Any]) -> None:
+    """Sets ports by their names: a number, a dict or list for a struct, a list for an array of ports."""
+    for name, value in inputs.items():
+        port = reduce(getattr, name.split("."), dut)
+        if isinstance(port, (list, tuple)):
+            for element, element_value in zip(port, value, strict=True):
+                ctx.set(element, element_value)
+        else:
+            ctx.set(port, value)
+
+
+def trace(dut: wiring.Component, cycles: Sequence[Mapping[str, Any]], *watch: Any) -> list[tuple[Any, ...]]:
+    """Drives cycle i with the ports that cycles[i] names, the others stay; returns the watched signals' record."""
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        for inputs in cycles:
+            drive(ctx, dut, inputs)
+            await ctx.tick()
+
+    return run(dut, testbench, limit=len(cycles), watch=watch)
+
+
+def gaps(seed: int | None, name: str) -> Gaps:
+    """Random gaps of one of a test's streams; none where the test's seed is None."""
+    return NO_GAPS if seed is None else Gaps(f"{seed} {name}")
+
+
+def described(product: Product, **addresses: int) -> dict[str, Any]:
+    """What the engines get to see of a product (`registers.descriptor`), from its definition."""
+    c, n = product.config, product.pattern_n
+    bits = {"index": n * c.index_bits, "bitmap": c.m}
+    coding = "counted" if n == c.m else "index" if bits["index"] <= bits["bitmap"] else "bitmap"
+    places = {"x_address": 0, "w_address": 0, "y_address": 0, **addresses}
+    fields = product.registers(**places)
+    del fields["mode"]
+    return {
+        **fields,
+        "steps": ceil_div(n, c.n) - 1,
+        "lanes": min(n, c.n),
+        "bitmap": coding == "bitmap",
+        "counted": coding == "counted",
+        "wide": product.out_bits == 16,
+        "per_row": product.per_row,
+    }
+
+
+def seeded(*key: object) -> random.Random:
+    """A random sequence of its own for each key, the same in each run."""
+    return random.Random(repr(key))

@@ -1,0 +1,83 @@
+"""Steps as they enter the array, random and extreme, and the sums that they make."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtl.params import Config
+from rtl.pe import ProcessingElement
+
+ACTIVATIONS = (-256, 255)
+WEIGHTS = (-128, 127)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of every row and column; where not valid, everything else is arbitrary and must not matter."""
+
+    valid: bool
+    first: bool
+    last: bool
+    groups: list[list[int]]
+    columns: list[dict[str, list[int]]]
+
+    def row(self, r: int) -> dict[str, Any]:
+        return {"group": self.groups[r], "valid": self.valid, "first": self.first, "last": self.last}
+
+
+def make_step(
+    config: Config, rng: random.Random, kind: str, *, valid: bool = True, first: bool, last: bool, lanes: int
+) -> Step:
+    """kind: 'random' full-range operands, 'ends' both ends mixed, 'highest' or 'lowest' products throughout."""
+
+    def pick(ends: tuple[int, int]) -> int:
+        return {"random": rng.randint(*ends), "ends": rng.choice(ends)}.get(kind, ends[0])
+
+    weight = {"lowest": WEIGHTS[1]}.get(kind)
+    columns = []
+    for _ in range(config.cols):
+        weights = [pick(WEIGHTS) if weight is None else weight for _ in range(lanes)] + [0] * (config.n - lanes)
+        columns.append({"weights": weights, "indices": [rng.randrange(config.m) for _ in range(config.n)]})
+    groups = [[pick(ACTIVATIONS) for _ in range(config.m)] for _ in range(config.rows)]
+    return Step(valid, first, last, groups, columns)
+
+
+def make_sum(config: Config, rng: random.Random, kind: str, terms: int, idle: float = 0.0) -> Iterator[Step]:
+    """A sum of so many terms, N a step, with a share of idle cycles in between."""
+    lanes = [config.n] * (terms // config.n) + ([terms % config.n] if terms % config.n else [])
+    for i, count in enumerate(lanes):
+        while rng.random() < idle:
+            marks = {"first": rng.random() < 0.5, "last": rng.random() < 0.5}
+            yield make_step(config, rng, "random", valid=False, lanes=config.n, **marks)
+        yield make_step(config, rng, kind, first=i == 0, last=i == len(lanes) - 1, lanes=count)
+
+
+def idle(config: Config, rng: random.Random, cycles: int) -> list[Step]:
+    return [make_step(config, rng, "ends", valid=False, first=True, last=True, lanes=config.n) for _ in range(cycles)]
+
+
+def sums_of(steps: Sequence[Step], r: int, c: int) -> dict[int, int]:
+    """Element (r, c)'s sums, each at the number of its last step, by the processing element's twin."""
+    sums = {}
+    begin = 0
+    for number, step in enumerate(steps):
+        if step.valid and step.first:
+            begin = number
+        if step.valid and step.last:
+            done = [one for one in steps[begin : number + 1] if one.valid]
+            sums[number] = ProcessingElement.compute(
+                [one.groups[r] for one in done],
+                [one.columns[c]["weights"] for one in done],
+                [one.columns[c]["indices"] for one in done],
+            )
+    return sums
+
+
+def results_of(steps: Sequence[Step], r: int, c: int, latency: int, cycles: int) -> list[int | None]:
+    """What element (r, c) shows in each cycle, None before its first sum, if step i enters at cycle i."""
+    changes = {number + latency: value for number, value in sums_of(steps, r, c).items()}
+    shown: list[int | None] = []
+    for cycle in range(cycles):
+        shown.append(changes.get(cycle, shown[-1] if shown else None))
+    return shown

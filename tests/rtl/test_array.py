@@ -1,0 +1,44 @@
+"""The array: each element sums its own row and column, r + c cycles after the first."""
+
+import pytest
+
+from rtl.array import Array
+from rtl.params import Config
+from rtl.pe import ProcessingElement
+from tests.rtl.simulate import seeded, trace
+from tests.rtl.steps import Step, idle, make_sum, results_of
+
+SIZES = [(1, 1, 1, 2), (3, 5, 3, 16), (1, 4, 2, 4), (4, 1, 1, 32), (2, 3, 4, 4)]
+
+
+@pytest.mark.parametrize(("rows", "cols", "n", "m"), SIZES)
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_elements(rows: int, cols: int, n: int, m: int, share: float) -> None:
+    """Short sums follow one another, so several are on their way through the array at once."""
+    config = Config(n=n, m=m, rows=rows, cols=cols, max_tokens=rows, max_k=64)
+    rng = seeded(rows, cols, n, m, share)
+    steps: list[Step] = []
+    for _ in range(12):
+        steps += make_sum(config, rng, rng.choice(["random", "ends"]), config.n * rng.choice([1, 1, 2, 5]), share)
+    latency = ProcessingElement.latency(config)
+    before = idle(config, rng, rows + cols)
+    steps += idle(config, rng, latency + rows + cols)
+
+    def late(cycles: int, behind: int) -> Step:
+        return steps[cycles - behind] if cycles >= behind else before[cycles]
+
+    array = Array(config)
+    inputs = [
+        {
+            "rows": [late(cycle, r).row(r) for r in range(rows)],
+            "columns": [late(cycle, c).columns[c] for c in range(cols)],
+        }
+        for cycle in range(len(steps))
+    ]
+    record = trace(array, inputs, *(array.results[r][c] for r in range(rows) for c in range(cols)))
+    for r in range(rows):
+        for c in range(cols):
+            want = results_of(steps, r, c, latency + r + c, len(steps))
+            for cycle, results in enumerate(record):
+                if want[cycle] is not None:
+                    assert results[r * cols + c] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"

@@ -1,0 +1,91 @@
+"""The walk: every tile of products of all shapes, once, in order, with its rows and columns."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rtl.params import CHANNELS_MAX, Config
+from rtl.walk import TileWalk
+from tests.rtl.simulate import gaps, trace
+
+CONFIGURATIONS = [
+    Config(rows=3, cols=5, max_tokens=20),
+    Config(rows=1, cols=1, max_tokens=4),
+    Config(rows=8, cols=2, max_tokens=16),
+    Config(rows=2, cols=32, max_tokens=5),
+]
+Tile = tuple[int, int, int, bool, bool]  # running, rows, columns, last_tokens, last_channels
+
+
+def tiles(config: Config, tokens: int, channels: int) -> Iterator[Tile]:
+    for channel in range(0, channels, config.cols):
+        for token in range(0, tokens, config.rows):
+            rows, columns = min(config.rows, tokens - token), min(config.cols, channels - channel)
+            yield 1, rows, columns, token + config.rows >= tokens, channel + config.cols >= channels
+
+
+def shapes(config: Config) -> list[tuple[int, int]]:
+    """Below a tile, a whole one, one more; several."""
+    rows, cols = config.rows, config.cols
+    tokens = {1, rows, rows + 1, 2 * rows, config.max_tokens}
+    channels = {1, cols, cols + 1, 3 * cols - 1}
+    return [(t, c) for t in sorted(tokens) if t <= config.max_tokens for c in sorted(channels)]
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda c: f"{c.rows}x{c.cols}")
+@pytest.mark.parametrize("seed", [None, 3], ids=["free", "gaps"])
+def test_tiles(config: Config, seed: int | None) -> None:
+    """Walks follow one another on one instance, with and without a pause in between."""
+    hold = gaps(seed, "advance")
+    walk = TileWalk(config)
+    inputs: list[dict[str, Any]] = []
+    want: list[Tile | None] = []
+    for tokens, channels in shapes(config):
+        inputs.append({"tokens": tokens, "channels": channels, "start": 1, "advance": 0})
+        want.append(None)
+        for tile in tiles(config, tokens, channels):
+            while hold.stall():
+                inputs.append({"start": 0, "advance": 0})
+                want.append(tile)
+            inputs.append({"start": 0, "advance": 1})
+            want.append(tile)
+        inputs += [{"start": 0, "advance": 0}] * 2
+        want += [(0, 0, 0, False, False)] * 2
+    record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
+    for cycle, (tile, got) in enumerate(zip(want, record, strict=True)):
+        if tile is not None:
+            assert got[0] == tile[0], f"cycle {cycle}: running"
+            if tile[0]:
+                assert got == tile, f"cycle {cycle}"
+
+
+def test_idle_before_the_first_start() -> None:
+    walk = TileWalk(CONFIGURATIONS[0])
+    assert trace(walk, [{"tokens": 5, "channels": 7}] * 3, walk.running) == [(0,)] * 3
+
+
+def test_most_channels() -> None:
+    """The first and the last column tile of the largest product."""
+    config = Config(rows=1, cols=32, max_tokens=1)
+    walk = TileWalk(config)
+    count = -(-CHANNELS_MAX // 32)
+    inputs = [{"tokens": 1, "channels": CHANNELS_MAX, "start": 1}] + [{"start": 0, "advance": 1}] * (count + 1)
+    record = trace(walk, inputs, walk.running, walk.columns, walk.last_channels)
+    assert record[1] == (1, 32, 0)
+    assert record[count - 1] == (1, 32, 0)
+    assert record[count] == (1, 31, 1)
+    assert record[count + 1][0] == 0
+
+
+def test_start_begins_anew() -> None:
+    """In the middle of a walk, too."""
+    config = CONFIGURATIONS[0]
+    walk = TileWalk(config)
+    start = {"tokens": 4, "channels": 6, "start": 1, "advance": 0}
+    inputs = [start, {"start": 0, "advance": 1}, {"advance": 1}, start, {"start": 0}, {"advance": 1}, {"advance": 0}]
+    record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
+    want = list(tiles(config, 4, 6))
+    assert record[1:3] == want[:2]
+    assert record[4:6] == [want[0]] * 2
+    assert record[6] == want[1]
