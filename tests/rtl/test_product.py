@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtl.params import Config, InputError, Product
+from rtl.params import FIFO_BEATS, Config, InputError, Product
 from sim.gaps import Gaps
 from sim.runner import Job
 from tests.rtl.product_bench import Bench
@@ -76,10 +76,18 @@ def test_requantisation_per_row_over_several_column_tiles() -> None:
     Bench(c).run([job(c, 5, out_bits=16, **shape), job(c, 6, **shape)])
 
 
-def test_far_memory() -> None:
-    """More beats are on their way than any burst has."""
-    c = CONFIGURATIONS["3:8 2x2"]
-    Bench(c, latency=60).run([job(c, 4, tokens=6, k=45, channels=9, pattern_n=n) for n in (2, 8)])
+@pytest.mark.parametrize(("name", "densities"), [("3:8 2x2", (2, 8)), ("1:8 1x4", (1, 8))])
+def test_far_memory(name: str, densities: tuple[int, ...]) -> None:
+    """So far that the beats under way, not the array, say how long it takes: as many as there is room for, no more."""
+    c = CONFIGURATIONS[name]
+    shape = {"tokens": c.max_tokens, "k": c.max_k, "channels": 3 * c.cols}
+    outcomes = Bench(c, latency=100).run([job(c, 4, pattern_n=n, **shape) for n in densities])
+    for outcome in outcomes:
+        under_way = [
+            sum(beats for at, _, beats in outcome.read_requests if cycle - 100 < at <= cycle)
+            for cycle, _, _ in outcome.read_requests
+        ]
+        assert max(under_way) <= FIFO_BEATS
 
 
 class Closed(Gaps):
