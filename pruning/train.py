@@ -12,18 +12,18 @@ import hashlib
 import json
 import math
 import os
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pruning import checkpoint as checkpoints
 from rtl.params import InputError
 
 Metrics = dict[str, float]
@@ -51,7 +51,7 @@ class Hooks(Protocol):
         """The weights have just changed: masks may have to."""
 
 
-class Diverged(InputError):
+class DivergedError(InputError):
     """The loss or a gradient is no number. The checkpoint on disk, if any, is the last good one."""
 
 
@@ -95,7 +95,250 @@ def train(
 
     Raises
     ------
-    Diverged : a loss or gradient that is no number; nothing of that step is kept
+    DivergedError : a loss or gradient that is no number; nothing of that step is kept
     InputError : a checkpoint of another model or recipe, or a damaged one; bounds of steps, batch, lr
     """
-    raise NotImplementedError
+    rank, processes = _place()
+    _check(steps, batch, lr, task.size, processes)
+    device = next(model.parameters()).device
+    bf16 = has_bf16(device) if bf16 is None else bf16
+    first = rank == 0  # the process that writes
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = _optimiser(parameters, lr, weight_decay)
+    run = {
+        "method": method.name if method else "none",
+        "steps": steps,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+        "weight decay": weight_decay,
+        "warm-up": warm_up,
+        "clip": clip,
+        "bf16": bf16,
+        "tensors": _shapes(model),
+        "start": checkpoints.digest(model) if checkpoint else "",
+    }
+    done = 0  # steps
+    found: Metrics = {}
+    if checkpoint and resume and checkpoint.exists():
+        state = checkpoints.load(checkpoint, run)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        done, found = state["step"], state["found"]
+    if processes > 1:
+        dist.barrier()  # all have read before the first writes
+    log = _Log(metrics if first else None, done)
+
+    def save(step: int) -> None:
+        if checkpoint and first:
+            log.flush()
+            tensors = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            checkpoints.save(checkpoint, {"run": run, "step": step, "found": found, **tensors})
+
+    objective = _objective(model, task, processes)
+    model.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), log:
+        for step in range(done, steps):
+            torch.manual_seed(mixed(seed, step, rank))
+            numbers = batch_numbers(task.size, batch, seed, step).chunk(processes)[rank]
+            rate = lr * schedule(step, steps, warm_up)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = objective(numbers)
+            loss.backward()
+            norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+            mean = _mean(loss.detach().float(), processes)
+            if not (math.isfinite(mean) and math.isfinite(norm)):
+                raise DivergedError(_diverged(step + 1, mean, norm, checkpoint))
+            optimiser.step()
+            if method:
+                method.after_step(model)
+
+            line = {"loss": mean, "lr": rate, "norm": norm}
+            log.write(step + 1, line)
+            last = step + 1 == steps
+            if last or (validate_every and (step + 1) % validate_every == 0):
+                found = _validated(model, task)
+                log.write(step + 1, found)
+            if last or (step + 1) % checkpoint_every == 0:
+                save(step + 1)
+            if on_step:
+                on_step(step + 1, line)
+    model.eval()
+    return found
+
+
+# --- functions of the step -------------------------------------------------------------------------------------------
+
+
+def schedule(step: int, steps: int, warm_up: float) -> float:
+    """The share of the highest learning rate in a step, counted from 0: a line up, then half a cosine down to 0."""
+    rising = max(1, round(warm_up * steps))
+    if step < rising:
+        return (step + 1) / rising
+    return (1 + math.cos(math.pi * (step + 1 - rising) / (steps + 1 - rising))) / 2
+
+
+def batch_numbers(size: int, batch: int, seed: int, step: int) -> Tensor:
+    """int64 [batch]: the examples of a step. Every epoch has each of the `size` examples once, in an order of its own;
+    a batch may end one epoch and begin the next."""
+    places = torch.arange(step * batch, (step + 1) * batch)
+    epochs = places // size
+    return torch.cat([_order(size, seed, int(epoch))[places[epochs == epoch] % size] for epoch in epochs.unique()])
+
+
+def mixed(*numbers: int) -> int:
+    """A seed made of several numbers, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:6], "little")
+
+
+@lru_cache(maxsize=2)
+def _order(size: int, seed: int, epoch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(mixed(seed, epoch))
+    return torch.randperm(size, generator=generator)
+
+
+# --- hardware and processes ------------------------------------------------------------------------------------------
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies bfloat16; torch would also emulate it, slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    # Torch has no public name for these.
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    avx = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return bool(amx or avx)
+
+
+@contextmanager
+def distributed() -> Iterator[None]:
+    """Joins the processes that torchrun started, for as long as the block lasts; alone, it does nothing."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _place() -> tuple[int, int]:
+    """(rank, number) of this process."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+class _Objective(nn.Module):
+    """Task and model as one module whose forward is the loss, so that a task may call the model as it likes."""
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self._task = (task,)  # in a tuple: its tensors are none of this module's parameters
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        return self._task[0].loss(self.model, numbers)
+
+
+def _objective(model: nn.Module, task: Task, processes: int) -> Callable[[Tensor], Tensor]:
+    whole = _Objective(model, task)
+    if processes == 1:
+        return whole
+    # Gradients become the mean over the processes; a task may leave parameters unused.
+    return cast(Callable[[Tensor], Tensor], DistributedDataParallel(whole, find_unused_parameters=True))
+
+
+def _mean(loss: Tensor, processes: int) -> float:
+    if processes > 1:
+        dist.all_reduce(loss)
+    return float(loss) / processes
+
+
+# --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _check(steps: int, batch: int, lr: float, size: int, processes: int) -> None:
+    if steps < 1:
+        raise InputError(f"steps are {steps}, must be at least 1")
+    if batch < 1 or batch % processes:
+        raise InputError(f"batch is {batch}, must be a multiple of the {processes} processes")
+    if not (math.isfinite(lr) and lr > 0):
+        raise InputError(f"learning rate is {lr}, must be above 0")
+    if size < 1:
+        raise InputError("there is no training example, must be at least 1")
+
+
+def _optimiser(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+
+
+def _shapes(model: nn.Module) -> str:
+    """Number of tensors and of their elements: enough to tell models apart in one line."""
+    tensors = list(model.state_dict().values())
+    return f"{len(tensors)} with {sum(tensor.numel() for tensor in tensors)} elements"
+
+
+def _validated(model: nn.Module, task: Task) -> Metrics:
+    model.eval()
+    with torch.no_grad():
+        found = task.validate(model)
+    model.train()
+    return found
+
+
+def _diverged(step: int, loss: float, norm: float, checkpoint: Path | None) -> str:
+    what = f"loss is {loss}" if not math.isfinite(loss) else f"norm of the gradient is {norm}"
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint and checkpoint.exists() else "no checkpoint yet"
+    return f"{what} in step {step}: stopped; {kept}"
+
+
+class _Log:
+    """JSON lines of a run. One that goes on from a step drops what an earlier one wrote beyond it."""
+
+    def __init__(self, path: Path | None, done: int) -> None:
+        self._file = None
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in _lines(path) if line["step"] <= done]
+        checkpoints.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Metrics) -> None:
+        if self._file:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def flush(self) -> None:
+        if self._file:
+            self._file.flush()
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file; a kill may have cut the last."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return

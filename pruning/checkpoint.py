@@ -1,0 +1,67 @@
+"""Checkpoints: the whole state of a run in one file, written whole or not at all, and refused by other runs."""
+
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rtl.params import InputError
+
+VERSION = 1
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 of a model's whole state: names, kinds, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Replaces the file at path; a kill or a full disk in between leaves the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Replaces the checkpoint at path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = io.BytesIO()
+    torch.save({"nmgen": VERSION, **state}, data)
+    write_whole(path, data.getbuffer())
+
+
+def load(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """The state in a checkpoint, of which `state["run"]` says the same as run.
+
+    Raises
+    ------
+    InputError : no checkpoint, damaged, or of another run, with the first difference named.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"checkpoint {path} is damaged: {str(error).splitlines()[0]}") from None
+    if not isinstance(state, dict) or state.get("nmgen") != VERSION:
+        raise InputError(f"{path} is no checkpoint of this program's version {VERSION}")
+    for name, value in run.items():
+        found = state["run"].get(name)
+        if found != value:
+            raise InputError(f"checkpoint {path} is of another run: its {name} is {found}, this run's is {value}")
+    return state
