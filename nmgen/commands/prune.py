@@ -93,11 +93,15 @@ def prune(
     Everything is computed before anything is written. Torch runs on one thread: the numbers then do not depend on how
     many cores there are, and models of this size lose more than they gain by sharing busy ones.
     """
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
-    from pruning.model import SENTENCES, load, packaged_minilm, read_sentences
+    try:
+        import torch
+
+        from pruning.model import SENTENCES, load, packaged_minilm, read_sentences
+    except ModuleNotFoundError as error:
+        raise InputError(f"prune needs {error.name}, which is not installed: pip install 'nmgen[prune]'") from None
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
