@@ -100,8 +100,8 @@ def prune(
         import torch
 
         from pruning.model import SENTENCES, load, packaged_minilm, read_sentences
-    except ModuleNotFoundError as error:
-        raise InputError(f"prune needs {error.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    except ModuleNotFoundError as missing:
+        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -200,7 +200,7 @@ def _show(out: Path, report: dict[str, Any]) -> None:
 
     table = Table(
         title=Text(
-            f"{out}: {report['model']}, {report['method']}, {len(report['activations'])} layers, calibrated on "
+            f"{out}: {report['model']}, {report['method']}, linear layers: {len(report['activations'])}, calibrated on "
             f"{report['calibration_tokens']} tokens"
         ),
         title_justify="left",
