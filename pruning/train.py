@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pruning import checkpoint as checkpoints
+from pruning.plan import plan_of
 from rtl.params import InputError
 
 Metrics = dict[str, float]
@@ -108,6 +109,7 @@ def train(
     optimiser = _optimiser(parameters, lr, weight_decay)
     run = {
         "method": method.name if method else "none",
+        "patterns": str(plan_of(model)),
         "steps": steps,
         "batch": batch,
         "lr": lr,
