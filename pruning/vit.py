@@ -1,0 +1,274 @@
+"""A vision transformer: a small one for experiments, and any Hugging Face ViT folder.
+
+Modules bear the names of Hugging Face's checkpoints, for instance encoder.layer.0.intermediate.dense. The source is
+An Image is Worth 16x16 Words, arXiv 2010.11929: patches as tokens, LayerNorm before each part, a class token in front.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from pruning.bert import ACTIVATIONS
+from pruning.quantise import check_finite
+from rtl.params import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTShape:
+    """What config.json says. The defaults are the small model of the benchmarks: 17 tokens of width 128."""
+
+    image: int = 28  # pixels a side
+    patch: int = 7  # pixels a side
+    channels: int = 1
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    intermediate: int = 512
+    activation: str = "gelu"
+    qkv_bias: bool = True
+    epsilon: float = 1e-12
+    labels: int = 10  # 0: no classifier
+
+    @property
+    def tokens(self) -> int:
+        return (self.image // self.patch) ** 2 + 1
+
+
+class PatchEmbeddings(nn.Module):
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(shape.channels, shape.hidden, shape.patch, stride=shape.patch)
+
+    def forward(self, images: Tensor) -> Tensor:  # [images, channels, side, side] → [images, patches, hidden]
+        return self.projection(images).flatten(2).transpose(1, 2)
+
+
+class Embeddings(nn.Module):
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.hidden))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, shape.tokens, shape.hidden))
+        self.patch_embeddings = PatchEmbeddings(shape)
+
+    def forward(self, images: Tensor) -> Tensor:  # [images, channels, side, side] → [images, tokens, hidden]
+        first = self.cls_token.expand(len(images), -1, -1)
+        return torch.cat((first, self.patch_embeddings(images)), dim=1) + self.position_embeddings
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.query = nn.Linear(shape.hidden, shape.hidden, bias=shape.qkv_bias)
+        self.key = nn.Linear(shape.hidden, shape.hidden, bias=shape.qkv_bias)
+        self.value = nn.Linear(shape.hidden, shape.hidden, bias=shape.qkv_bias)
+        self.heads = shape.heads
+
+    def forward(self, x: Tensor) -> Tensor:  # [images, tokens, hidden] → the same
+        q, k, v = (
+            part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )  # each [images, heads, tokens, head size]
+        return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Dense(nn.Module):
+    """A linear layer under the name that checkpoints give it."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(x)
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.attention = SelfAttention(shape)
+        self.output = Dense(shape.hidden, shape.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.attention(x))
+
+
+class Block(nn.Module):
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
+        self.attention = Attention(shape)
+        self.layernorm_after = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
+        self.intermediate = Dense(shape.hidden, shape.intermediate)
+        self.output = Dense(shape.intermediate, shape.hidden)
+        self.activation = ACTIVATIONS[shape.activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.layernorm_before(x))
+        return x + self.output(self.activation(self.intermediate(self.layernorm_after(x))))
+
+
+class Stack(nn.Module):
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.layer:
+            x = block(x)
+        return x
+
+
+class ViT(nn.Module):
+    """images [images, channels, side, side] → logits [images, labels], or the class token's state without a
+    classifier."""
+
+    def __init__(self, shape: ViTShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embeddings = Embeddings(shape)
+        self.encoder = Stack(shape)
+        self.layernorm = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
+        self.classifier = nn.Linear(shape.hidden, shape.labels) if shape.labels else nn.Identity()
+        self.config: dict[str, Any] = config_of(shape)
+
+    def states(self, images: Tensor) -> Tensor:  # → [images, tokens, hidden]
+        return self.layernorm(self.encoder(self.embeddings(images)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.states(images)[:, 0])
+
+
+def small_vit(seed: int) -> ViT:
+    """The benchmarks' model with weights drawn as ViT draws them: normal, deviation 0.02, biases 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ViT(ViTShape())
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+    return model
+
+
+def encoder_layers(_layer: nn.Module, name: str) -> bool:
+    """The filter for sparsify: the linear layers of the blocks, neither the patches' projection nor the classifier."""
+    return name.startswith("encoder.")
+
+
+# --- Hugging Face folders --------------------------------------------------------------------------------------------
+
+# Integers of config.json by our names.
+KEYS = {
+    "image": "image_size",
+    "patch": "patch_size",
+    "channels": "num_channels",
+    "hidden": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate": "intermediate_size",
+}
+PREFIX = "vit."  # of the checkpoint's tensors where there is a classifier beside them
+
+
+def load(folder: Path | str) -> ViT:
+    """The ViT in a Hugging Face folder: config.json and model.safetensors. A pooler is left out.
+
+    Raises
+    ------
+    InputError : a file that is missing, damaged or of another kind of model; a tensor that is missing, of another
+        shape, or has a NaN or infinity.
+    """
+    folder = Path(folder)
+    path, weights = folder / "config.json", folder / "model.safetensors"
+    for file in (path, weights):
+        if not file.is_file():
+            raise InputError(f"{file} is missing")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    try:
+        with safe_open(weights, "pt") as file:
+            names = {name.removeprefix(PREFIX): name for name in file.keys()}  # noqa: SIM118  (it only has keys())
+            labels = file.get_slice("classifier.weight").get_shape()[0] if "classifier.weight" in names else 0
+            model = ViT(_shape(config, path, labels)).eval()
+            tensors = {}
+            for name, wanted in model.state_dict().items():
+                if name not in names:
+                    raise InputError(f"{weights}: tensor {name} is missing")
+                tensor = file.get_tensor(names[name])
+                if tensor.shape != wanted.shape or not tensor.is_floating_point():
+                    kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+                    raise InputError(
+                        f"{weights}: tensor {name} is {kind}, must be float {list(wanted.shape)} by config.json"
+                    )
+                check_finite(name, tensor)
+                tensors[name] = tensor.to(torch.float32)
+    except SafetensorError as error:
+        raise InputError(f"{weights} is truncated or damaged: {error}") from None
+    model.load_state_dict(tensors)
+    model.config = config
+    return model
+
+
+def save(model: ViT, folder: Path) -> None:
+    """Writes a folder that `load` and transformers open. Masked layers are written as they compute: with zeros."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for module_name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.LayerNorm)):
+            for part in ("weight", "bias"):
+                if (tensor := getattr(module, part)) is not None:
+                    tensors[f"{module_name}.{part}"] = tensor
+    for part in ("cls_token", "position_embeddings"):
+        tensors[f"embeddings.{part}"] = getattr(model.embeddings, part)
+    prefix = PREFIX if model.shape.labels else ""
+    named = {
+        name if name.startswith("classifier.") else prefix + name: tensor.detach().contiguous()
+        for name, tensor in tensors.items()
+    }
+    save_file(named, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
+
+
+def config_of(shape: ViTShape) -> dict[str, Any]:
+    """The config.json of a shape."""
+    return {
+        "architectures": ["ViTForImageClassification" if shape.labels else "ViTModel"],
+        "model_type": "vit",
+        **{theirs: getattr(shape, ours) for ours, theirs in KEYS.items()},
+        "hidden_act": shape.activation,
+        "qkv_bias": shape.qkv_bias,
+        "layer_norm_eps": shape.epsilon,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "id2label": {str(label): f"LABEL_{label}" for label in range(shape.labels)},
+    }
+
+
+def _shape(config: Any, path: Path, labels: int) -> ViTShape:
+    if not isinstance(config, dict) or config.get("model_type") != "vit":
+        found = config.get("model_type") if isinstance(config, dict) else config
+        raise InputError(f"{path}: model_type is {found!r}, must be 'vit'")
+    values = {}
+    for ours, theirs in KEYS.items():
+        value = values[ours] = config.get(theirs)
+        if type(value) is not int or value < 1:
+            raise InputError(f"{path}: {theirs} is {value!r}, must be an integer of at least 1")
+    for whole, part in (("image", "patch"), ("hidden", "heads")):
+        if values[whole] % values[part]:
+            raise InputError(f"{path}: {KEYS[whole]} {values[whole]} is no multiple of {KEYS[part]} {values[part]}")
+    activation = config.get("hidden_act", "gelu")
+    if activation not in tuple(ACTIVATIONS):
+        raise InputError(f"{path}: hidden_act is {activation!r}, must be one of {', '.join(ACTIVATIONS)}")
+    bias, epsilon = config.get("qkv_bias", True), config.get("layer_norm_eps", 1e-12)
+    if type(bias) is not bool or type(epsilon) not in (int, float):
+        raise InputError(f"{path}: qkv_bias is {bias!r} and layer_norm_eps {epsilon!r}, must be a truth and a number")
+    return ViTShape(**values, activation=activation, qkv_bias=bias, epsilon=epsilon, labels=labels)
