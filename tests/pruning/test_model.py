@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import gelu
 
 from pruning.bert import Encoder
-from pruning.folder import load, packaged_minilm, read_sentences
+from pruning.folder import load, packaged_minilm
+from pruning.text import read_sentences
 from rtl.params import InputError
 from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
 
