@@ -38,9 +38,9 @@ def run(dut: wiring.Component, *testbenches: Testbench, limit: int, watch: Seque
     top.submodules.dut = dut
     simulator = Simulator(top)
     simulator.add_clock(1e-6)
+    simulator.add_testbench(recorder, background=True)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
-    simulator.add_testbench(recorder, background=True)
     simulator.run()
     return record
 

@@ -53,11 +53,11 @@ def test_tiles(config: Config, seed: int | None) -> None:
         inputs += [{"start": 0, "advance": 0}] * 2
         want += [(0, 0, 0, False, False)] * 2
     record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
-    for cycle, (tile, got) in enumerate(zip(want, record, strict=True)):
-        if tile is not None:
-            assert got[0] == tile[0], f"cycle {cycle}: running"
-            if tile[0]:
-                assert got == tile, f"cycle {cycle}"
+    for cycle, (expected, got) in enumerate(zip(want, record, strict=True)):
+        if expected is not None:
+            assert got[0] == expected[0], f"cycle {cycle}: running"
+            if expected[0]:
+                assert got == expected, f"cycle {cycle}"
 
 
 def test_idle_before_the_first_start() -> None:
