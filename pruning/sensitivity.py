@@ -1,0 +1,127 @@
+"""Layer-wise N': the pattern of each linear layer, chosen so that all of them together keep to a budget of cycles.
+
+Three steps, all our choice; the paper gives one pattern to the whole model.
+
+1. `sensitivities`: how much the loss rises when one layer alone is pruned, by magnitude and without training.
+2. `layer_cycles`: what the layer costs on a configuration of the hardware, exactly (rtl.params.product_cycles).
+3. `choose`: of all plans within the budget the one whose rises add up to the least.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from pruning.patterns import magnitude_mask
+from pruning.plan import Filter, Plan
+from rtl.params import Config, InputError, product_cycles
+
+Table = Mapping[str, Mapping[int, float]]  # layer → N' → value
+Cycles = Mapping[str, Mapping[int, int]]
+
+
+def plan_within(
+    model: nn.Module,
+    loss: Callable[[nn.Module], float],
+    *,
+    config: Config,
+    tokens: int,
+    budget: int,
+    filter_fn: Filter | None = None,
+    options: Sequence[int] | None = None,
+    mem_latency: int = 30,
+) -> Plan:
+    """The plan of least expected harm whose linear layers take at most `budget` cycles together.
+
+    Parameters
+    ----------
+    loss : of a model, the less the better: on a few batches that are not trained on
+    config, tokens, mem_latency : the hardware and the size of its products; M is config.m
+    options : the N' to choose from; None: the powers of two up to M, which is dense
+    """
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and (filter_fn is None or filter_fn(layer, name))
+    }
+    options = options or [1 << i for i in range(config.m.bit_length())]
+    cycles = layer_cycles(layers, options, config=config, tokens=tokens, mem_latency=mem_latency)
+    chosen = choose(sensitivities(model, list(layers), options, config.m, loss), cycles, budget)
+    return Plan({name: (n, config.m) for name, n in chosen.items()})
+
+
+@torch.no_grad()
+def sensitivities(
+    model: nn.Module, names: Sequence[str], options: Sequence[int], m: int, loss: Callable[[nn.Module], float]
+) -> Table:
+    """The rise of the loss with each layer alone at n:m; 0 where n = m. The model stays as it is."""
+    model = deepcopy(model)
+    layers = dict(model.named_modules())
+    base = loss(model)
+    table: dict[str, dict[int, float]] = {}
+    for name in names:
+        weight = layers[name].weight
+        dense = weight.clone()
+        table[name] = {}
+        for n in options:
+            weight.copy_(torch.where(magnitude_mask(dense, n, m), dense, 0.0))
+            table[name][n] = loss(model) - base if n < m else 0.0
+        weight.copy_(dense)
+    return table
+
+
+def layer_cycles(
+    layers: Mapping[str, nn.Linear], options: Sequence[int], *, config: Config, tokens: int, mem_latency: int = 30
+) -> Cycles:
+    """The cycles of each layer's product at each N'."""
+    known: dict[tuple[int, int, int], int] = {}  # layers of one shape cost the same
+
+    def cycles(layer: nn.Linear, n: int) -> int:
+        key = layer.in_features, layer.out_features, n
+        if key not in known:
+            known[key] = product_cycles(config, tokens, *key, mem_latency)
+        return known[key]
+
+    return {name: {n: cycles(layer, n) for n in options} for name, layer in layers.items()}
+
+
+def plan_cycles(plan: Plan, cycles: Cycles) -> int:
+    """What the layers of a plan take together."""
+    return sum(cycles[name][n] for name, (n, _) in plan.layers.items())
+
+
+def choose(sensitivity: Table, cycles: Cycles, budget: int) -> dict[str, int]:
+    """N' of each layer: the least sum of sensitivities with a sum of cycles of at most the budget. Exact.
+
+    Layer by layer it keeps the partial plans that no other beats in both sums, and of these the ones that the
+    remaining layers can still bring in under the budget.
+
+    Raises
+    ------
+    InputError : a budget below what the sparsest plan takes.
+    """
+    least = {name: min(options.values()) for name, options in cycles.items()}
+    remaining = sum(least.values())
+    if budget < remaining:
+        raise InputError(f"budget is {budget} cycles, must be at least {remaining}: so many take the sparsest patterns")
+    # (cycles, harm, choices so far as nested pairs), cycles rising and harm falling
+    front: list[tuple[int, float, tuple]] = [(0, 0.0, ())]
+    for name, options in cycles.items():
+        remaining -= least[name]
+        longer = sorted(
+            (total + options[n], harm + sensitivity[name][n], -n, (n, chosen))
+            for total, harm, chosen in front
+            for n in options
+            if total + options[n] + remaining <= budget
+        )
+        front = []
+        for total, harm, _, chosen in longer:
+            if not front or harm < front[-1][1]:
+                front.append((total, harm, chosen))
+    chosen = front[-1][2]
+    result = []
+    while chosen:
+        n, chosen = chosen
+        result.append(n)
+    return dict(zip(cycles, reversed(result), strict=True))
