@@ -72,6 +72,19 @@ def gaps(seed: int | None, name: str) -> Gaps:
     return NO_GAPS if seed is None else Gaps(f"{seed} {name}")
 
 
+class Slow(Gaps):
+    """Lets one of so many cycles through."""
+
+    def __init__(self, cycles: int) -> None:
+        super().__init__()
+        self._cycles = cycles
+        self._cycle = 0
+
+    def stall(self) -> bool:
+        self._cycle += 1
+        return self._cycle % self._cycles != 0
+
+
 def described(product: Product, **addresses: int) -> dict[str, Any]:
     """What the engines get to see of a product (`registers.descriptor`), from its definition."""
     c, n = product.config, product.pattern_n

@@ -10,7 +10,7 @@ from amaranth.sim import SimulatorContext
 from rtl.column_buffer import PARAMETER_TILES, READ_LATENCY, ColumnBank, ColumnBuffer, ColumnLoader
 from rtl.params import Config, Product
 from sim.gaps import NO_GAPS, Gaps
-from tests.rtl.simulate import described, drive, gaps, run, seeded, trace
+from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded, trace
 from tests.rtl.weights import Weights, check_operands, load_times
 
 CONFIGURATIONS = {
@@ -232,19 +232,6 @@ class Reader:
                 assert not beats
                 return
         raise AssertionError(f"{len(self.released)} of {p.column_tiles} tiles read")
-
-
-class Slow(Gaps):
-    """Lets one of so many cycles through."""
-
-    def __init__(self, cycles: int) -> None:
-        super().__init__()
-        self._cycles = cycles
-        self._cycle = 0
-
-    def stall(self) -> bool:
-        self._cycle += 1
-        return self._cycle % self._cycles != 0
 
 
 @EVERY

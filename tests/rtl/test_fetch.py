@@ -10,7 +10,7 @@ from amaranth.sim import SimulatorContext
 from rtl.fetch import Fetch
 from rtl.params import BURST_BEATS, FIFO_BEATS, Config
 from sim.gaps import Gaps
-from tests.rtl.simulate import drive, gaps, run, seeded
+from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 
 CONSUMERS = ("row_parameters", "weights", "activations")
 ADDRESSES = {"r_address": 0x1000_0000, "w_address": 0x2000_0000, "x_address": 0x3000_0000}
@@ -241,16 +241,7 @@ def test_what_is_asked_for_has_room() -> None:
 
 
 def test_a_slow_consumer_gets_bursts_as_room_comes_up() -> None:
-    class OneInThree(Gaps):
-        def __init__(self) -> None:
-            super().__init__()
-            self._cycle = 0
-
-        def stall(self) -> bool:
-            self._cycle += 1
-            return self._cycle % 3 != 0
-
     bench = Bench(2, 10, None)
-    bench.take = {name: OneInThree() for name in CONSUMERS}
+    bench.take = {name: Slow(3) for name in CONSUMERS}
     bench.run([Shape(0, 64, 200, 16)])
     assert bench.most_in_flight == FIFO_BEATS
