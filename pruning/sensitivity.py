@@ -9,6 +9,7 @@ Three steps, all our choice; the paper gives one pattern to the whole model.
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import nn
@@ -106,7 +107,7 @@ def choose(sensitivity: Table, cycles: Cycles, budget: int) -> dict[str, int]:
     if budget < remaining:
         raise InputError(f"budget is {budget} cycles, must be at least {remaining}: so many take the sparsest patterns")
     # (cycles, harm, choices so far as nested pairs), cycles rising and harm falling
-    front: list[tuple[int, float, tuple]] = [(0, 0.0, ())]
+    front: list[tuple[int, float, tuple[Any, ...]]] = [(0, 0.0, ())]
     for name, options in cycles.items():
         remaining -= least[name]
         longer = sorted(
@@ -119,9 +120,9 @@ def choose(sensitivity: Table, cycles: Cycles, budget: int) -> dict[str, int]:
         for total, harm, _, chosen in longer:
             if not front or harm < front[-1][1]:
                 front.append((total, harm, chosen))
-    chosen = front[-1][2]
+    chain = front[-1][2]
     result = []
-    while chosen:
-        n, chosen = chosen
+    while chain:
+        n, chain = chain
         result.append(n)
     return dict(zip(cycles, reversed(result), strict=True))

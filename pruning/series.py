@@ -60,18 +60,14 @@ def series(
     ------
     InputError : as sparsify and train; patterns that do not step down although the method inherits.
     """
-    names = [
-        f"plan-{i + 1}" if isinstance(pattern, Plan) else pattern.replace(":", "-")
-        for i, pattern in enumerate(patterns)
-    ]
+    names = [_name(i, pattern) for i, pattern in enumerate(patterns)]
     model = deepcopy(dense)
     before: Plan | None = None
     for i, (name, pattern) in enumerate(zip(names, patterns, strict=True)):
         if not method.inherits:
             model = deepcopy(dense)
-        plan = sparsify(
-            model, pattern, method=method, filter_fn=None if isinstance(pattern, Plan) else filter_fn, ragged=ragged
-        )
+        chosen = None if isinstance(pattern, Plan) else filter_fn
+        plan = sparsify(model, pattern, method=method, filter_fn=chosen, ragged=ragged)
         if method.inherits and before:
             _check_steps_down(before, plan)
         before = plan
@@ -88,6 +84,10 @@ def series(
         verify(model, plan)
         plain = deepcopy(model)
         yield Candidate(name=name, plan=plan, masks=finalize(plain), model=plain, metrics=metrics)
+
+
+def _name(i: int, pattern: str | Plan) -> str:
+    return f"plan-{i + 1}" if isinstance(pattern, Plan) else pattern.replace(":", "-")
 
 
 def _check_steps_down(before: Plan, after: Plan) -> None:
