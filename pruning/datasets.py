@@ -21,6 +21,9 @@ class Images:
     pixels: Tensor  # uint8 [images, height, width]
     labels: Tensor  # int64 [images]
 
+    def part(self, start: int, stop: int) -> "Images":
+        return Images(pixels=self.pixels[start:stop], labels=self.labels[start:stop])
+
 
 def fashion_mnist(folder: Path = FASHION_MNIST) -> tuple[Images, Images]:
     """(60,000 training images, 10,000 test images) of 28 × 28 pixels in 10 classes.

@@ -1,0 +1,371 @@
+"""N:M pruning methods on a small vision transformer, over seeds: ``make bench-pruning``.
+
+A ViT of 4 layers and width 128 learns Fashion-MNIST for 2,000 steps. From there each method makes N:M models of its
+blocks' linear layers: with equal steps for every candidate, and with the total that a whole family takes. The control
+is dense training with the same steps. One recipe serves all methods; it was chosen on SPLIT's validation images and on
+a seed of its own, and the table is of the test images.
+
+Every run is kept in build/bench-pruning/, so a bench that was stopped goes on where it was. The table goes into
+docs/results.md, the plot into docs/pruning.png, all numbers into build/bench-pruning/accuracies.json.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from nmgen.files import written_whole
+from nmgen.sections import replace_section
+from rtl.params import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = 5
+DENSE_STEPS = 2000
+STEPS = 150  # a candidate
+CHAINS = (("2:4", "1:4"), ("4:8", "2:8", "1:8"))
+
+# The recipe of all methods.
+BATCH = 64
+DENSE_LR = 1e-3
+LR = 1e-3
+WEIGHT_DECAY = 0.01
+SPLIT = 55_000  # training images; the other 5,000 are for choosing the recipe
+WORKERS = 2  # runs at a time
+CALIBRATION = 512  # training images that Wanda's norms are of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is made of one dense model: candidates by one method, one after another."""
+
+    name: str
+    method: str
+    patterns: tuple[str, ...]
+    steps: int = STEPS
+    nested: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The accuracies of one candidate, one a seed."""
+
+    run: Run
+    pattern: str
+    accuracies: tuple[float, ...]
+
+
+# Rows of the table and lines of the plot.
+ROWS = {
+    "magnitude": "magnitude, one-shot",
+    "wanda": "Wanda score, one-shot",
+    "asp": "ASP",
+    "sr-ste": "SR-STE",
+    "idp": "**IDP**",
+    "idp-nested": "IDP, nested masks",
+}
+
+
+def runs() -> list[Run]:
+    every = tuple(pattern for chain in CHAINS for pattern in chain)
+    longest = max(CHAINS, key=len)
+    found = [
+        Run(name="dense", method="dense", patterns=("dense",)),
+        Run(name="dense-total", method="dense", patterns=("dense",), steps=len(longest) * STEPS),
+        Run(name="magnitude", method="magnitude", patterns=every),
+        Run(name="wanda", method="wanda", patterns=every),
+        Run(name="asp", method="asp", patterns=every),
+        Run(name="sr-ste", method="sr-ste", patterns=every),
+    ]
+    for chain in CHAINS:
+        last = chain[-1].replace(":", "-")
+        found += [
+            Run(name=f"idp-{last}", method="idp", patterns=chain),
+            Run(name=f"idp-nested-{last}", method="idp", patterns=chain, nested=True),
+            Run(name=f"sr-ste-total-{last}", method="sr-ste", patterns=chain[-1:], steps=len(chain) * STEPS),
+        ]
+    return found
+
+
+# --- one run, in a process of its own --------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _task(data: Path, choosing: bool) -> Any:
+    """The ImageTask: measured on the test images or, to choose a recipe, on the validation images."""
+    from pruning.datasets import fashion_mnist
+    from pruning.image_task import ImageTask
+
+    training, test = fashion_mnist(data)
+    return ImageTask(training.part(0, SPLIT), training.part(SPLIT, len(training.labels)) if choosing else test)
+
+
+def dense_model(seed: int, folder: Path, task: Any) -> "nn.Module":
+    """The model that all runs of a seed start from; trained once, then read from its checkpoint."""
+    from pruning.train import train
+    from pruning.vit import small_vit
+
+    model = small_vit(seed)
+    train(
+        model,
+        task,
+        steps=DENSE_STEPS,
+        batch=BATCH,
+        lr=DENSE_LR,
+        seed=seed,
+        weight_decay=WEIGHT_DECAY,
+        bf16=False,
+        checkpoint=folder / "dense.pt",
+        checkpoint_every=500,
+        resume=True,
+    )
+    return model
+
+
+def accuracies(run: Run, seed: int, folder: Path, task: Any) -> dict[str, float]:
+    """Per cent of the images that each candidate of a run gets right, by pattern."""
+    from pruning.methods import input_norms, method_of
+    from pruning.plan import Plan
+    from pruning.series import series
+    from pruning.vit import encoder_layers
+
+    model = dense_model(seed, folder, task)
+    norms: Mapping[str, Tensor] = {}
+    if run.method == "wanda":
+        names = list(Plan.uniform(model, "1:2", encoder_layers).layers)
+        pixels = task.inputs(task.training.pixels[:CALIBRATION])
+        norms = input_norms(model, names, lambda: model(pixels))
+    method = method_of(run.method, nested=run.nested, norms=norms)
+    # Dense training takes the place of a candidate: its pattern masks nothing.
+    patterns = ["8:8" if pattern == "dense" else pattern for pattern in run.patterns]
+    candidates = series(
+        model,
+        patterns,
+        task,
+        method=method,
+        filter_fn=encoder_layers,
+        seed=seed,
+        steps=run.steps,
+        batch=BATCH,
+        lr=LR,
+        weight_decay=WEIGHT_DECAY,
+        bf16=False,
+    )
+    return {pattern: one.metrics["accuracy"] for pattern, one in zip(run.patterns, candidates, strict=True)}
+
+
+def job(run: Run | None, seed: int, data: Path, cache: Path, choosing: bool) -> tuple[str, float]:
+    """One run of one seed, or the dense model alone; leaves a file with the accuracies. (what it was, seconds)"""
+    import torch
+
+    os.nice(5)
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    folder, task = cache / f"seed-{seed}", _task(data, choosing)
+    if run is None:
+        dense_model(seed, folder, task)
+    else:
+        found = accuracies(run, seed, folder, task)
+        with written_whole(result_path(run, seed, cache)) as path:
+            path.write_text(json.dumps(found) + "\n")
+    return f"seed {seed} {run.name if run else 'dense model'}", time.monotonic() - start
+
+
+def result_path(run: Run, seed: int, cache: Path) -> Path:
+    """A file that only this run with this recipe has."""
+    from pruning.methods import METHODS
+
+    recipe = (run, METHODS[run.method], DENSE_STEPS, BATCH, DENSE_LR, LR, WEIGHT_DECAY, SPLIT, CALIBRATION)
+    return cache / f"seed-{seed}" / f"{run.name}-{sha256(repr(recipe).encode()).hexdigest()[:12]}.json"
+
+
+def run_all(wanted: Sequence[Run], seeds: Sequence[int], data: Path, cache: Path, choosing: bool) -> list[Result]:
+    """All runs of all seeds, two at a time with one thread each; what is there already is not run again."""
+    missing = [(run, seed) for seed in seeds for run in wanted if not result_path(run, seed, cache).exists()]
+    first = sorted({seed for _, seed in missing})
+    done, start = 0, time.monotonic()
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        # Every seed's dense model, then what starts from it.
+        for stage in ([(None, seed) for seed in first], missing):
+            futures = [pool.submit(job, run, seed, data, cache, choosing) for run, seed in stage]
+            for future in as_completed(futures):
+                name, seconds = future.result()
+                done += 1
+                say(
+                    f"{done:3}/{len(first) + len(missing)} {name}: {seconds:.0f} s, {time.monotonic() - start:.0f} in all"
+                )
+    results = []
+    for run in wanted:
+        found = [json.loads(result_path(run, seed, cache).read_text()) for seed in seeds]
+        for pattern in run.patterns:
+            results.append(Result(run=run, pattern=pattern, accuracies=tuple(one[pattern] for one in found)))
+    return results
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def with_error(values: Sequence[float], sign: str = "") -> str:
+    """Mean ± standard error of the mean."""
+    error = f" ± {stdev(values) / math.sqrt(len(values)):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):{sign}.2f}{error}"
+
+
+class Accuracies:
+    """Looks accuracies up by the name of a run and the pattern."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._by_key = {(one.run.name, one.pattern): one.accuracies for one in results}
+
+    def of(self, method: str, pattern: str = "dense") -> tuple[float, ...]:
+        """Of a run by its name; of a chain's candidate also by the name without the chain's end."""
+        chains = ["", *(f"-{chain[-1].replace(':', '-')}" for chain in CHAINS)]
+        return next(self._by_key[method + end, pattern] for end in chains if (method + end, pattern) in self._by_key)
+
+    def difference(self, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
+        """Seed by seed: both start from the same dense model."""
+        return [a - b for a, b in zip(self.of(*one), self.of(*other), strict=True)]
+
+
+def tables(results: Sequence[Result], seeds: int, data: str) -> str:
+    """Markdown."""
+    found = Accuracies(results)
+    dense = ("dense", "dense")
+    columns = [pattern for chain in CHAINS for pattern in chain]
+    longest = max(CHAINS, key=len)
+    total = len(longest) * STEPS
+    chains = " and ".join(" → ".join(chain) for chain in CHAINS)
+    text = [
+        f"`make bench-pruning` writes these tables and the plot; last run on {time.strftime('%Y-%m-%d')}. A ViT of 4",
+        f"layers and width 128 ({data}), {DENSE_STEPS:,} dense steps, then N:M in all linear layers of its blocks.",
+        f"Accuracy on the test images in per cent, mean ± standard error over {seeds} seeds; differences are taken seed",
+        f"by seed. All train with one recipe: AdamW, batch {BATCH}, learning rate {LR:g} (dense model {DENSE_LR:g}), half",
+        f"a cosine after a tenth of warm-up, weight decay {WEIGHT_DECAY:g}, gradients clipped to norm 1, float32.",
+        "",
+        f"**Equal steps a candidate.** {STEPS} steps each; the one-shot methods take none. IDP's chains are {chains}.",
+        "",
+        "| method | dense | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * (len(columns) + 1),
+        f"| dense + {STEPS} | {with_error(found.of('dense'))} |" + " – |" * len(columns),
+    ]
+    for method, title in ROWS.items():
+        text.append(
+            f"| {title} | – | " + " | ".join(with_error(found.of(method, pattern)) for pattern in columns) + " |"
+        )
+    text += [
+        "",
+        "**Equal total.** What a family costs in all, spent otherwise. SR-STE for every candidate out of the same total",
+        f"is {STEPS} steps each, the row SR-STE above.",
+        "",
+        "| total | IDP, the whole family | SR-STE, every candidate | SR-STE, all steps on the sparsest | dense |",
+        "|---|---|---|---|---|",
+    ]
+    for chain in CHAINS:
+        last, steps = chain[-1], len(chain) * STEPS
+        family, each = (
+            ", ".join(f"{pattern} {with_error(found.of(method, pattern))}" for pattern in chain)
+            for method in ("idp", "sr-ste")
+        )
+        alone = with_error(found.of("sr-ste-total", last))
+        control = with_error(found.of("dense-total")) if steps == total else "–"
+        text.append(f"| {steps} | {family} | {each} | {last} {alone} | {control} |")
+    text += ["", "| aim | bound | measured | |", "|---|---|---|---|"]
+    aims = [
+        (f"IDP {pattern} − dense + {STEPS}", bound, found.difference(("idp", pattern), dense))
+        for pattern, bound in (("2:4", -0.5), ("1:4", -1.5), ("1:8", -3.0))
+    ]
+    aims.append((f"IDP 1:8 − SR-STE 1:8, {STEPS} steps each", 1.0, found.difference(("idp", "1:8"), ("sr-ste", "1:8"))))
+    for name, bound, values in aims:
+        verdict = "met" if mean(values) >= bound else "missed"
+        text.append(f"| {name} | ≥ {bound:+.1f} | {with_error(values, '+')} | {verdict} |")
+    for chain in CHAINS:
+        values = found.difference(("idp", chain[-1]), ("sr-ste-total", chain[-1]))
+        name = f"IDP {chain[-1]} − SR-STE {chain[-1]} alone with all {len(chain) * STEPS} steps"
+        text.append(f"| {name} | > 0 | {with_error(values, '+')} | {'won' if mean(values) > 0 else 'lost'} |")
+    for pattern in columns:
+        values = found.difference(("idp-nested", pattern), ("idp", pattern))
+        text.append(f"| nested IDP {pattern} − IDP {pattern} | – | {with_error(values, '+')} | |")
+    return "\n".join([*text, "", "![accuracy against density](pruning.png)"])
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Accuracy against density, every method's candidates of M = 8."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    found = Accuracies(results)
+    longest = max(CHAINS, key=len)
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for method, title in ROWS.items():
+        values = [found.of(method, pattern) for pattern in longest]
+        errors = [stdev(one) / math.sqrt(len(one)) if len(one) > 1 else 0.0 for one in values]
+        densities = [int(pattern.split(":")[0]) / int(pattern.split(":")[1]) for pattern in longest]
+        axes.errorbar(densities, [mean(one) for one in values], errors, marker="o", capsize=3, label=title)
+    axes.axhline(mean(found.of("dense")), color="grey", linestyle="--", label=f"dense + {STEPS} steps")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([0.5, 0.25, 0.125], ["4:8", "2:8", "1:8"])
+    axes.set_xlabel("pattern (density)")
+    axes.set_ylabel("test accuracy, per cent")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with written_whole(path) as written:
+        figure.savefig(written, dpi=120, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bench-pruning", description="N:M pruning methods on a small ViT, over seeds."
+    )
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds 0 to N − 1, default {SEEDS}")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="Fashion-MNIST's four files; default: Debian's place")
+    parser.add_argument("--json", action="store_true", help="print the numbers, and nothing else; write no page")
+    args = parser.parse_args(argv)
+    try:
+        if args.seeds < 1:
+            raise InputError(f"--seeds is {args.seeds}, must be at least 1")
+        from pruning.datasets import FASHION_MNIST, fashion_mnist
+
+        data = args.data or FASHION_MNIST
+        fashion_mnist(data)  # complains here, in one line, and not in a process
+        results = run_all(runs(), range(args.seeds), data, ROOT / "build" / "bench-pruning", choosing=False)
+        rows = [
+            {"run": one.run.name, "pattern": one.pattern, "steps": one.run.steps, "accuracies": one.accuracies}
+            for one in results
+        ]
+        numbers = json.dumps(rows, indent=1)
+        if args.json:
+            print(numbers)
+            return 0
+        with written_whole(ROOT / "build" / "bench-pruning" / "accuracies.json") as path:
+            path.write_text(numbers + "\n")
+        plot(results, ROOT / "docs" / "pruning.png")
+        replace_section(ROOT / "docs" / "results.md", "bench-pruning", tables(results, args.seeds, "Fashion-MNIST"))
+    except (InputError, OSError) as error:
+        say(f"bench-pruning: {error}")
+        return 2
+    print(f"{len(results)} candidates, {args.seeds} seeds: docs/results.md, docs/pruning.png, build/bench-pruning/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
