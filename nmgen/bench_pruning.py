@@ -204,9 +204,8 @@ def run_all(wanted: Sequence[Run], seeds: Sequence[int], data: Path, cache: Path
             for future in as_completed(futures):
                 name, seconds = future.result()
                 done += 1
-                say(
-                    f"{done:3}/{len(first) + len(missing)} {name}: {seconds:.0f} s, {time.monotonic() - start:.0f} in all"
-                )
+                passed = time.monotonic() - start
+                say(f"{done:3}/{len(first) + len(missing)} {name}: {seconds:.0f} s, {passed:.0f} s in all")
     results = []
     for run in wanted:
         found = [json.loads(result_path(run, seed, cache).read_text()) for seed in seeds]
@@ -251,8 +250,8 @@ def tables(results: Sequence[Result], seeds: int, data: str) -> str:
     text = [
         f"`make bench-pruning` writes these tables and the plot; last run on {time.strftime('%Y-%m-%d')}. A ViT of 4",
         f"layers and width 128 ({data}), {DENSE_STEPS:,} dense steps, then N:M in all linear layers of its blocks.",
-        f"Accuracy on the test images in per cent, mean ± standard error over {seeds} seeds; differences are taken seed",
-        f"by seed. All train with one recipe: AdamW, batch {BATCH}, learning rate {LR:g} (dense model {DENSE_LR:g}), half",
+        f"Accuracy on the test images in per cent, mean ± standard error over {seeds} seeds; differences are taken",
+        f"seed by seed. One recipe for all: AdamW, batch {BATCH}, learning rate {LR:g} (dense model {DENSE_LR:g}), half",
         f"a cosine after a tenth of warm-up, weight decay {WEIGHT_DECAY:g}, gradients clipped to norm 1, float32.",
         "",
         f"**Equal steps a candidate.** {STEPS} steps each; the one-shot methods take none. IDP's chains are {chains}.",
@@ -267,8 +266,8 @@ def tables(results: Sequence[Result], seeds: int, data: str) -> str:
         )
     text += [
         "",
-        "**Equal total.** What a family costs in all, spent otherwise. SR-STE for every candidate out of the same total",
-        f"is {STEPS} steps each, the row SR-STE above.",
+        "**Equal total.** What a family costs in all, spent otherwise. SR-STE for every candidate out of the same",
+        f"total is {STEPS} steps each, the row SR-STE above.",
         "",
         "| total | IDP, the whole family | SR-STE, every candidate | SR-STE, all steps on the sparsest | dense |",
         "|---|---|---|---|---|",
