@@ -116,7 +116,7 @@ def test_a_configuration_is_frozen_and_names_its_fields() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().n = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
-        Config(2, 8)  # type: ignore[misc]
+        Config(2, 8)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -358,18 +358,18 @@ def test_speed_up_of_the_demo() -> None:
 
 
 def test_cycles_depend_on_what_costs_cycles() -> None:
-    base = {"tokens": 9, "k": 50, "channels": 20, "pattern": 4, "mem_latency": 10}
-    config = Config(n=2, m=8, rows=4, cols=4, drain=2, port_bytes=8)
-    cycles = product_cycles(config, **base)
-    assert cycles > product_cycles(config, **{**base, "mem_latency": 9})
-    assert cycles > product_cycles(config, **{**base, "tokens": 8})
-    assert cycles > product_cycles(config, **{**base, "channels": 16})
-    assert cycles > product_cycles(config, **{**base, "pattern": 2})
-    assert cycles < product_cycles(config, **base, per_row=True)
-    assert product_cycles(config, **{**base, "pattern": 1}, out_bits=16) >= product_cycles(
-        config, **{**base, "pattern": 1}
-    )
-    assert product_cycles(config, 9, 50, 20, 4) == product_cycles(config, 9, 50, 20, 4, 30, out_bits=8, per_row=False)
+    config = Config(n=2, m=8, rows=4, cols=4, drain=2, port_bytes=4)
+
+    def cycles(tokens: int = 9, k: int = 50, channels: int = 20, pattern: int = 4, latency: int = 30) -> int:
+        return product_cycles(config, tokens, k, channels, pattern, latency)
+
+    assert cycles() == product_cycles(config, 9, 50, 20, 4), "the latency that is meant where none is given"
+    assert cycles() == product_cycles(config, 9, 50, 20, 4, out_bits=8, per_row=False)
+    assert cycles() == cycles(k=56), "both are seven groups"
+    for less in (cycles(tokens=8), cycles(k=48), cycles(channels=16), cycles(pattern=2), cycles(latency=29)):
+        assert less < cycles()
+    assert cycles() < product_cycles(config, 9, 50, 20, 4, per_row=True)
+    assert cycles(k=8) < product_cycles(config, 9, 8, 20, 4, out_bits=16)
 
 
 @pytest.mark.parametrize(
