@@ -36,6 +36,7 @@ class Board:
     leds : pin of each of heartbeat, running, passed, failed; what is not there has no LED
     meaning : a line for the person at the board
     button : starts the self-test again, if there is one
+    baud : of the UART
     program : command that loads {bit} into the FPGA, until power goes
     block_rams : of 18 kbit
     multipliers : of 18 × 18 bits
@@ -49,8 +50,13 @@ class Board:
     meaning: str
     button: Pin | None = None
     program: str
+    baud: int = BAUD
     block_rams: int
     multipliers: int
+
+    @property
+    def oscillator_mhz(self) -> float:
+        return float(self.platform().default_clk_frequency / 1e6)
 
 
 class BoardImage(wiring.Component):
@@ -66,7 +72,7 @@ class BoardImage(wiring.Component):
         m = Module()
         test = m.submodules.test = self._test
         clock = m.submodules.clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        pll = m.submodules.pll = Pll(platform.default_clk_frequency / 1e6, self._mhz)
+        pll = m.submodules.pll = Pll(self._board.oscillator_mhz, self._mhz)
         m.d.comb += pll.oscillator.eq(clock.i)
 
         requested: dict[tuple[str, int], Any] = {}  # a resource can be requested once, and may serve several pins

@@ -17,7 +17,7 @@ DIVIDER_MAX = 128
 
 @dataclass(frozen=True)
 class Dividers:
-    """The output is input / input_divider · feedback_divider; the oscillator inside runs output_divider times faster."""
+    """Output: input / input_divider · feedback_divider. The oscillator inside runs output_divider times faster."""
 
     input_divider: int
     feedback_divider: int
@@ -32,7 +32,7 @@ def dividers(input_mhz: float, output_mhz: float) -> Dividers:
     InputError : the PLL cannot make that frequency; the nearest that it can make is named.
     """
     low, high = VCO_MHZ
-    made = {}
+    made: dict[float, Dividers] = {}
     for down in range(1, DIVIDER_MAX + 1):
         detector = input_mhz / down
         if not PHASE_DETECTOR_MHZ[0] <= detector <= PHASE_DETECTOR_MHZ[1]:

@@ -267,11 +267,12 @@ class SelfTest(wiring.Component):
 
             with m.State("ok"):
                 say_of_run("ok", "next run")
-            with m.State("next run"):
-                m.d.sync += [run.eq(run + 1), y_at.eq(0), folded.eq(0)]
-                m.next = "configure"
-                with m.If(run == len(runs) - 1):
-                    m.next = "fold"
+            with m.State("next run"):  # once the line is out: the printer still reads the cycles
+                with m.If(line.ready):
+                    m.d.sync += [run.eq(run + 1), y_at.eq(0), folded.eq(0)]
+                    m.next = "configure"
+                    with m.If(run == len(runs) - 1):
+                        m.next = "fold"
             with m.State("fold"):
                 show(y_at)
                 m.next = "fold beat"

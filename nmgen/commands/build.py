@@ -1,0 +1,76 @@
+"""`nmgen build`: a self-test image for a board, from synthesis to the bitstream."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from nmgen.build import Build, ToolError, build
+from nmgen.configuration import add_configuration, bounded, configuration_from
+
+NAME = "build"
+HELP = "Build a self-test image for a board: a bitstream, its timing and resources, and how to load it."
+EXAMPLE = "nmgen build ulx3s-85f --n 2 --m 4 --rows 4 --cols 4 -o build/ulx3s"
+
+RIGHT, MISSED = 0, 1
+
+
+def megahertz(text: str) -> float:
+    """An argparse type: a clock in MHz."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 400:
+        raise argparse.ArgumentTypeError(f"mhz is {text}, must be a number from 1 to 400")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("board", metavar="BOARD", help="ulx3s-85f or icesugar-pro")
+    parser.add_argument("-o", dest="out", metavar="DIR", type=Path, help="for selftest.bit and the logs (build/BOARD)")
+    parser.add_argument("--mhz", metavar="MHZ", type=megahertz, default=50.0, help="clock of the design (50)")
+    parser.add_argument(
+        "--seed", metavar="SEED", type=bounded("seed", 1, 2**31 - 1), default=1, help="of place and route (1)"
+    )
+    add_configuration(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    config = configuration_from(args)
+    out = args.out if args.out is not None else Path("build") / args.board
+    try:
+        result = build(args.board, config, out, mhz=args.mhz, seed=args.seed, progress=show_progress)
+    except ToolError as error:
+        print(f"nmgen: {error}", file=sys.stderr)
+        return MISSED
+    if args.json:
+        print(json.dumps(asdict(result), indent=2))
+    else:
+        show(result)
+    return RIGHT if result.timing_met else MISSED
+
+
+def show_progress(stage: str, seconds: float, over: bool) -> None:
+    """One line a stage on stderr; on a terminal it counts the seconds."""
+    live = sys.stderr.isatty()
+    if over:
+        print(f"{chr(13) if live else ''}{stage:<16}{seconds:5.0f} s  ", file=sys.stderr)
+    elif live:
+        print(f"\r{stage:<16}{seconds:5.0f} s …", end="", file=sys.stderr, flush=True)
+    elif seconds == 0:
+        print(f"{stage} …", file=sys.stderr, flush=True)
+
+
+def show(result: Build) -> None:
+    """Print what a person at the board needs."""
+    verdict = "met" if result.timing_met else "MISSED"
+    print(f"{result.title}: {result.bitstream}")
+    print(f"timing {verdict}: {result.fmax_mhz:g} MHz possible, {result.mhz:g} MHz asked for")
+    for name, used in result.used.items():
+        of = f" of {result.available[name]}" if name in result.available else ""
+        print(f"  {name:<12}{used:>7}{of}")
+    print(f"load it:  {result.program}")
+    print(f"listen:   {result.baud} baud, 8N1; the report comes again every two seconds")
+    print(f"LEDs:     {result.leds}")
