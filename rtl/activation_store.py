@@ -5,12 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .params import Config
+from .params import READ_LATENCY, Config
 from .pipeline import delayed
 from .registers import descriptor
 from .steps import row_step
-
-READ_LATENCY = 2  # memory, register
 
 
 def row_address(config: Config) -> data.StructLayout:

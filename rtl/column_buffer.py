@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .gearbox import Gearbox
-from .params import PARAMETER_BYTES, Config, ceil_div
+from .params import PARAMETER_BYTES, READ_LATENCY, Config, ceil_div
 from .pipeline import delayed
 from .registers import descriptor
 from .requantise import Parameters
@@ -14,7 +14,6 @@ from .selection import BitmapDecoder
 from .steps import WEIGHT_BITS, column_step
 from .walk import TileWalk
 
-READ_LATENCY = 2  # memory, register
 PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
 
 
@@ -53,7 +52,7 @@ class ColumnBank(wiring.Component):
             read.addr.eq(self.address_in),
         ]
         m.d.sync += self.address_out.eq(self.address_in)
-        m.d.comb += self.column.as_value().eq(delayed(m, read.data, 1, name="operands"))
+        m.d.comb += self.column.as_value().eq(delayed(m, read.data, READ_LATENCY - 1, name="operands"))
         return m
 
 

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .column_buffer import PARAMETER_TILES
-from .params import RESULT_TILES, Config, drain_start
+from .params import DRAIN_LATENCY, RESULT_TILES, Config, drain_start
 from .pipeline import delayed
 from .registers import descriptor
 from .requantise import Parameters, Requantiser
@@ -122,9 +122,8 @@ class Drain(wiring.Component):
 
         place = Signal(result_place(c))
         m.d.comb += [place.row.eq(row), place.slot.eq(slot), place.last.eq(last_slot & last_row)]
-        latency = 1 + Requantiser.LATENCY
         m.d.comb += [
-            self.place.eq(delayed(m, place, latency, name="place")),
-            self.valid.eq(delayed(m, active, latency, name="valid", reset=True)),
+            self.place.eq(delayed(m, place, DRAIN_LATENCY, name="place")),
+            self.valid.eq(delayed(m, active, DRAIN_LATENCY, name="valid", reset=True)),
         ]
         return m

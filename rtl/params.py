@@ -393,9 +393,11 @@ class Product:
 
 
 # --- timing ------------------------------------------------------------------------------------
-OPERAND_CYCLES = 3  # from the feeder's decision to a step at the array: address register, memory, register
+READ_LATENCY = 2  # of the operands' buffers: memory, register
+OPERAND_CYCLES = 1 + READ_LATENCY  # from the feeder's decision to a step at the array: address register, buffer
 PE_LATENCY = 4  # of the portable processing element
-REQUANTISE_CYCLES = 6  # from reading a slot to its place in the result buffer: register, requantiser
+REQUANTISER_LATENCY = 5
+DRAIN_LATENCY = 1 + REQUANTISER_LATENCY  # from reading a slot to the result buffer: register, requantiser
 FIFO_CYCLES = 2  # from a beat's arrival to its consumer
 
 
@@ -559,7 +561,7 @@ def product_cycles(
             drain_free = drain_begins + config.rows * slots
             hold = drain_begins + drain_window(config)
             drain_next = max(last_step + drain_start(config), drain_next) + rows[row_tile] * slots
-            filled = drain_next + REQUANTISE_CYCLES
+            filled = drain_next + DRAIN_LATENCY
             begin = max(filled, written[-1] + 1 if written else 0)
             written.append(begin + rows[row_tile] * write_beats)
         tile_last_step.append(last_step)

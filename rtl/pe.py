@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .params import Config
+from .params import PE_LATENCY, Config
 from .steps import ROW_BITS, WEIGHT_BITS, column_step, row_step
 
 
@@ -48,7 +48,7 @@ class ProcessingElement(wiring.Component):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from the last step of a sum to its result: select, multiply, add lanes, accumulate."""
-        return 4
+        return PE_LATENCY
 
     @staticmethod
     def compute(

@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config
+from .params import BIAS_BITS, MULT_BITS, REQUANTISER_LATENCY, SHIFT_MAX, Config
 from .pipeline import delayed
 
 SHIFT_BITS = SHIFT_MAX.bit_length()
@@ -36,7 +36,7 @@ class Requantiser(wiring.Component):
     result : 16 bits signed, out
     """
 
-    LATENCY = 5  # add bias, multiply (two), round and shift, saturate
+    LATENCY = REQUANTISER_LATENCY  # add bias, multiply (two), round and shift, saturate
 
     compute = staticmethod(requantise)
 
