@@ -103,11 +103,18 @@ def test_unknown_name(project: Project, capsys: pytest.CaptureFixture[str]) -> N
     assert "no mutant 'nothing', there are: broken, " in capsys.readouterr().err
 
 
-def test_every_patch_of_the_project_has_a_head() -> None:
-    folder = Path(__file__).parents[2] / "mutants"
-    for path in sorted(folder.glob("*.patch")):
-        patch = read_patch(path)
-        assert patch.slip.endswith("."), path.name
-        assert patch.tests, path.name
-        for test in patch.tests:
-            assert (folder.parent / test.split("::")[0]).is_file(), f"{path.name} names {test}"
+ROOT = Path(__file__).parents[2]
+PATCHES = sorted((ROOT / "mutants").glob("*.patch"))
+
+
+@pytest.mark.parametrize("path", PATCHES, ids=[path.stem for path in PATCHES])
+def test_patch_of_the_project(path: Path) -> None:
+    """It says what slip it is and which tests are to notice it, they exist, and it fits the tree as it is now."""
+    patch = read_patch(path)
+    assert patch.slip.endswith(".")
+    assert patch.tests
+    for test in patch.tests:
+        file, _, function = test.partition("::")
+        assert f"def {function.split('[')[0]}(" in (ROOT / file).read_text(), test
+    done = subprocess.run(["git", "apply", "--check", path], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr}: the tree has changed, make the patch anew"
