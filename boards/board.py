@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import ClockDomain, ClockSignal, Module
 from amaranth.lib import io, wiring
-from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 
 from .pll import Pll
 from .selftest import SelfTest
@@ -73,7 +73,9 @@ class BoardImage(wiring.Component):
         test = m.submodules.test = self._test
         clock = m.submodules.clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
         pll = m.submodules.pll = Pll(self._board.oscillator_mhz, self._mhz)
-        m.d.comb += pll.oscillator.eq(clock.i)
+        m.domains.sync = ClockDomain()
+        m.submodules.reset = ResetSynchronizer(~pll.locked, domain="sync")
+        m.d.comb += [pll.oscillator.eq(clock.i), ClockSignal().eq(pll.clock)]
 
         requested: dict[tuple[str, int], Any] = {}  # a resource can be requested once, and may serve several pins
 

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import Const, Instance, Module
 from amaranth.lib import wiring
-from amaranth.lib.cdc import ResetSynchronizer
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 from rtl.params import InputError
 
@@ -49,21 +48,21 @@ def dividers(input_mhz: float, output_mhz: float) -> Dividers:
 
 
 class Pll(wiring.Component):
-    """Drives the clock domain `sync`, held in reset until the PLL has locked.
+    """The ECP5's EHXPLLL.
 
     Members
     -------
     oscillator : the board's clock, in
+    clock : out
+    locked : the clock is as asked for, out, asynchronous
     """
 
     def __init__(self, input_mhz: float, output_mhz: float) -> None:
         self._dividers = dividers(input_mhz, output_mhz)
-        super().__init__({"oscillator": In(1)})
+        super().__init__({"oscillator": In(1), "clock": Out(1), "locked": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.domains.sync = ClockDomain()
-        locked = Signal()
         d = self._dividers
         low, high = Const(0, 1), Const(1, 1)
         m.submodules.pll = Instance(
@@ -82,7 +81,7 @@ class Pll(wiring.Component):
             p_FEEDBK_PATH="CLKOP",
             p_OUTDIVIDER_MUXA="DIVA",
             i_CLKI=self.oscillator,
-            i_CLKFB=ClockSignal(),
+            i_CLKFB=self.clock,
             i_RST=low,
             i_STDBY=low,
             i_PHASESEL0=low,
@@ -92,8 +91,7 @@ class Pll(wiring.Component):
             i_PHASELOADREG=high,
             i_PLLWAKESYNC=low,
             i_ENCLKOP=low,
-            o_CLKOP=ClockSignal(),
-            o_LOCK=locked,
+            o_CLKOP=self.clock,
+            o_LOCK=self.locked,
         )
-        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
         return m
