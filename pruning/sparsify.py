@@ -71,6 +71,7 @@ def finalize(model: nn.Module) -> dict[str, Tensor]:
     masks = {}
     for name, (layer, masked) in masked_layers(model).items():
         masks[name] = masked.mask.clone()
+        _give_own_class(layer)
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return masks
 
@@ -126,6 +127,13 @@ def _masked(layer: nn.Module, n: int, m: int) -> Masked:
     masked = Masked(live_weight(layer), n, m)
     parametrize.register_parametrization(layer, "weight", masked)
     return masked
+
+
+def _give_own_class(layer: nn.Module) -> None:
+    """A parametrized module has a class made for it, where its weight is a property, and a deepcopy has the same one:
+    torch takes the property out of it when the mask goes, and the other copy would be without a weight."""
+    own = type(layer)
+    layer.__class__ = type(own.__name__, own.__bases__, dict(own.__dict__))
 
 
 def _within(name: str, layer: nn.Module, method: Method, n: int, m: int) -> Tensor | None:
