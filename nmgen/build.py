@@ -32,6 +32,9 @@ TOOLS = {
 STAGES = {"yosys": "synthesis", "nextpnr-ecp5": "place and route", "ecppack": "bitstream"}
 LOGS = {"synthesis": ".rpt", "place and route": ".tim", "bitstream": ".log"}
 SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys #4349)
+# A word read while it is written may be anything (tests/rtl/test_collisions.py): no logic is spent on what it is.
+# Only memories that have a write port, and clocked reads, can collide.
+COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i"
 
 Progress = Callable[[str, float, bool], None]
 """Told of a stage by its name, its seconds so far, and whether it is over."""
@@ -191,6 +194,7 @@ def _prepare(board: "Board", config: Config, scratch: Path, *, mhz: float, seed:
         name=NAME,
         do_build=False,  # the tools are run one by one here; and the board's loader need not be installed
         synth_opts=SYNTHESIS,
+        script_after_read=COLLISIONS,
         script_after_synth=f"tee -q -o {NAME}.stat.json stat -json",
         nextpnr_opts=f"--report {NAME}.report.json --timing-allow-fail --seed {seed}",
         ecppack_opts="--compress",
