@@ -1,6 +1,6 @@
 """Compiles Verilator's own run-time library once instead of with every design: half the time of a small build.
 
-Stands before the compiler's command in Verilator's makefiles (OBJCACHE): python object_cache.py FOLDER c++ … -c -o OUT IN.
+Verilator's makefiles put it before the compiler's command: python object_cache.py FOLDER c++ … -c -o OUT IN.
 Objects of the library depend on the command and on Verilator's files alone, and are kept in FOLDER under a hash of
 these. Everything else is compiled as if this were not there.
 """

@@ -25,6 +25,9 @@ PATIENCE_S = 300  # a simulator that does not finish a stretch of cycles in this
 STRETCH = 1000  # cycles between two signs of life
 STATUS_DONE = 2
 
+signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even where Python does not get to run
+signal.alarm(PATIENCE_S)
+
 
 class Bench:
     """Clock, reset, control registers and memory of one top."""
@@ -132,7 +135,6 @@ async def products(top: Any) -> None:
     """Run the products of run.json one after another, and write results.json."""
     folder = Path(os.environ["NMGEN_RUN"])
     run = json.loads((folder / "run.json").read_text())
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even where Python does not get to run
     results: list[dict[str, Any]] = []
     error = None
     try:

@@ -101,9 +101,7 @@ def tile_beats(product: Product, tile: int, w: list[list[int]], words: list[int]
     return beats
 
 
-def weights(
-    product: Product, w: list[list[int]], bias: list[int], mult: list[int], shift: list[int]
-) -> bytes:
+def weights(product: Product, w: list[list[int]], bias: list[int], mult: list[int], shift: list[int]) -> bytes:
     """The region of the weights. Per row, the channels' parameters are zero."""
     if product.per_row:
         words = [0] * product.channels

@@ -1,0 +1,24 @@
+"""The memory model and cocotb's stream helpers, on both simulators: the tests are those of tb_memory.py."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from sim.runner import SIMULATORS, Build, SimulationError
+
+WIRES = Path(__file__).with_name("wires.v")
+BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_memory(simulator: str, tmp_path: Path) -> None:
+    build = Build([WIRES], "wires", simulator, BUILDS)
+    build.make()
+    try:
+        build.run(tmp_path, 0, "tests.sim.tb_memory")
+    except SimulationError:
+        pytest.fail((tmp_path / "run.log").read_text())
+    cases = ElementTree.parse(tmp_path / "results.xml").findall(".//testcase")
+    assert len(cases) == 21
+    assert not [case.get("name") for case in cases if list(case)]
