@@ -96,7 +96,8 @@ def input_norms(model: nn.Module, names: list[str], run: Callable[[], object]) -
 
     def hook_of(name: str, channel: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def note(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            squares = args[0].detach().to(torch.float64).square().movedim(channel, -1).flatten(0, -2).sum(dim=0)
+            squares = args[0].detach().to(torch.float64).square().movedim(channel, -1)
+            squares = squares.reshape(-1, squares.shape[-1]).sum(dim=0)
             sums[name] = sums[name] + squares if name in sums else squares
 
         return note
