@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
-from rtl.activation_store import READ_LATENCY, ActivationBank, ActivationStore
-from rtl.params import Config, ceil_div
+from rtl.activation_store import ActivationBank, ActivationStore
+from rtl.params import READ_LATENCY, Config, ceil_div
 from tests.rtl.simulate import drive, gaps, run, seeded, trace
 
 # Words of several beats, of several groups, of one of each.

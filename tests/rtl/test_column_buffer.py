@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
-from rtl.column_buffer import PARAMETER_TILES, READ_LATENCY, ColumnBank, ColumnBuffer, ColumnLoader
-from rtl.params import Config, Product
+from rtl.column_buffer import PARAMETER_TILES, ColumnBank, ColumnBuffer, ColumnLoader
+from rtl.params import READ_LATENCY, Config, Product
 from sim.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded, trace
 from tests.rtl.weights import Weights, check_operands, load_times

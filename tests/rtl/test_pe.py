@@ -1,66 +1,103 @@
-"""The processing element against its twin: each sum in its cycle, operands passed on, the largest sums held."""
+"""The processing element: sums over full-range operands, in the cycle they are promised for, kept until the next."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from rtl.params import Config
+from rtl.params import Config, round_up
 from rtl.pe import ProcessingElement
 from tests.rtl.simulate import seeded, trace
 from tests.rtl.steps import Step, idle, make_sum, results_of
 
-SIZES = [(1, 2), (1, 32), (2, 4), (2, 8), (4, 4), (5, 16)]
+LATENCY = 4
+CONFIGURATIONS = [
+    Config(n=n, m=m, rows=1, cols=1, max_tokens=4, max_k=max(64, m))
+    for n, m in ((1, 2), (2, 2), (2, 8), (3, 16), (4, 4), (1, 32), (5, 32))
+]
+EVERY = pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda c: f"{c.n}:{c.m}")
 
 
-def inputs(steps: list[Step]) -> list[dict[str, object]]:
-    return [{"row_in": step.row(0), "column_in": step.columns[0]} for step in steps]
+def terms_of_longest(config: Config) -> int:
+    """What the accumulator is made for."""
+    return max(config.max_groups * config.m, round_up(config.max_tokens, config.m))
 
 
-@pytest.mark.parametrize("kind", ["random", "ends", "highest", "lowest"])
+def check(config: Config, steps: Sequence[Step], rng: random.Random) -> list[int | None]:
+    """Drives the steps and some idle cycles. Returns the results that came, checked."""
+    assert ProcessingElement.latency(config) == LATENCY
+    steps = [*steps, *idle(config, rng, LATENCY + 2)]
+    pe = ProcessingElement(config)
+    inputs = [{"row_in": step.row(0), "column_in": step.columns[0]} for step in steps]
+    record = trace(pe, inputs, pe.result, pe.row_out, pe.column_out, pe.row_in, pe.column_in)
+
+    want = results_of(steps, 0, 0, LATENCY, len(steps))
+    for cycle, (result, row_out, column_out, _, _) in enumerate(record):
+        if want[cycle] is not None:
+            assert result == want[cycle], f"cycle {cycle}"
+        if cycle:
+            assert row_out == record[cycle - 1][3], f"cycle {cycle}: what goes on to the right"
+            assert column_out == record[cycle - 1][4], f"cycle {cycle}: what goes on downwards"
+    assert want[-1] is not None
+    return want
+
+
+@EVERY
 @pytest.mark.parametrize("share", [0.0, 0.4])
-@pytest.mark.parametrize(("n", "m"), SIZES)
-def test_sums(n: int, m: int, share: float, kind: str) -> None:
-    """Sums of one step and of several, with cycles between that are marked first or last and are no steps."""
-    config = Config(n=n, m=m, rows=1, cols=1, max_tokens=1, max_k=64)
-    rng = seeded(n, m, share, kind)
+def test_random_sums(config: Config, share: float) -> None:
+    """Of one step and of several, back to back and with idle cycles anywhere."""
+    rng = seeded(config.n, config.m, share)
     steps: list[Step] = []
-    for _ in range(30):
-        steps += make_sum(config, rng, kind, rng.choice([1, n, n + 1, 3 * n]), share)
-    latency = ProcessingElement.latency(config)
-    steps += idle(config, rng, latency + 1)
-    pe = ProcessingElement(config)
-    record = trace(pe, inputs(steps), pe.result)
-    for cycle, want in enumerate(results_of(steps, 0, 0, latency, len(steps))):
-        assert want is None or record[cycle][0] == want, f"cycle {cycle}"
+    for _ in range(40):
+        steps += make_sum(config, rng, rng.choice(["random", "ends"]), config.n * rng.choice([1, 1, 2, 3, 7]), share)
+        if rng.random() < share:
+            steps += idle(config, rng, rng.randrange(9))
+    check(config, steps, rng)
 
 
-def test_operands_go_on_to_the_neighbours() -> None:
-    """Steps and what is none, a cycle later, to the right and downwards."""
-    config = Config(n=3, m=8, rows=1, cols=1)
-    steps = list(make_sum(config, seeded("neighbours"), "random", 120, 0.5))
-    pe = ProcessingElement(config)
-    row, column = pe.row_out, pe.column_out
-    watched = (row.valid, row.first, row.last, *(row.group[i] for i in range(8)))
-    weights = tuple(column.weights[lane] for lane in range(3))
-    indices = tuple(column.indices[lane] for lane in range(3))
-    record = trace(pe, inputs(steps), *watched, *weights, *indices)
-    for cycle in range(1, len(steps)):
-        before = steps[cycle - 1]
-        marks = (before.valid, before.first, before.last)
-        want = (*marks, *before.groups[0], *before.columns[0]["weights"], *before.columns[0]["indices"])
-        assert record[cycle] == want, f"cycle {cycle}"
-
-
-def test_accumulator_holds_the_largest_sums() -> None:
-    """The longest sums of the most extreme operands, of either sign: no bit overflows, and none is spare."""
-    config = Config(n=2, m=4, rows=1, cols=1, max_tokens=1, max_k=64)
-    largest = config.max_groups * config.m * 256 * 128
-    assert largest < 1 << (config.accumulator_bits - 1)
-    assert largest >= 1 << (config.accumulator_bits - 2)
-    terms = config.max_groups * config.m
-    rng = seeded("largest")
-    latency = ProcessingElement.latency(config)
-    steps = [step for kind in ("highest", "lowest", "highest") for step in make_sum(config, rng, kind, terms)]
-    steps += idle(config, rng, latency + 1)
-    pe = ProcessingElement(config)
-    results = [value for (value,) in trace(pe, inputs(steps), pe.result)]
-    assert results[-1] == largest
+@EVERY
+def test_longest_sums(config: Config) -> None:
+    """The largest and the smallest sum there can be, and short ones after them."""
+    rng = seeded(config.n, config.m)
+    terms = terms_of_longest(config)
+    steps: list[Step] = []
+    for kind in ("highest", "lowest", "ends", "highest", "random"):
+        steps += [*make_sum(config, rng, kind, terms), *make_sum(config, rng, "random", 1)]
+    results = check(config, steps, rng)
+    assert terms * 256 * 128 in results
     assert -terms * 256 * 127 in results
+
+
+@pytest.mark.parametrize(("max_tokens", "max_k"), [(4, 64), (500, 64), (65, 32)])
+def test_accumulator_is_as_wide_as_the_longest_sum_needs(max_tokens: int, max_k: int) -> None:
+    """Tokens count too: they are the terms of P·V."""
+    config = Config(n=4, m=8, rows=1, cols=1, max_tokens=max_tokens, max_k=max_k)
+    largest = terms_of_longest(config) * 256 * 128
+    assert largest < 1 << (config.accumulator_bits - 1)
+    assert largest >= 1 << (config.accumulator_bits - 2), "and no bit is spare"
+    rng = seeded(max_tokens, max_k)
+    assert check(config, [*make_sum(config, rng, "highest", terms_of_longest(config))], rng)[-1] == largest
+
+
+def test_every_position_of_the_group_can_be_selected() -> None:
+    config = Config(n=2, m=32, rows=1, cols=1, max_k=64)
+    group = [8 * position - 120 for position in range(32)]
+    steps = [
+        Step(True, True, True, [group], [{"weights": [1, 100], "indices": [position, 31 - position]}])
+        for position in range(32)
+    ]
+    check(config, steps, seeded("positions"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "weights", "indices", "want"),
+    [
+        ([[1, 2, 3, 4]], [[10, 100]], [[3, 0]], 140),
+        ([[-256, 255]], [[-128, -128]], [[0, 0]], 65536),
+        ([[-256, 255], [7, -9]], [[-128, 127], [1, 1]], [[1, 1], [1, 1]], -255 - 18),
+        ([], [], [], 0),
+    ],
+)
+def test_twin(groups: Any, weights: Any, indices: Any, want: int) -> None:
+    assert ProcessingElement.compute(groups, weights, indices) == want
