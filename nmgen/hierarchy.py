@@ -14,6 +14,7 @@ from amaranth.hdl._ir import Design, PortDirection
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib.wiring import Component, In
 
+from nmgen.fingerprint import fingerprint
 from nmgen.rtlil import Module, parse
 
 Ports = dict[str, tuple[Signal, PortDirection]]
@@ -92,14 +93,21 @@ class _Cut:
     design: Design
     clocks: Ports
     units: dict[str, Unit]  # under the RTLIL text that they came from, so that equal modules are one
+    texts: dict[str | None, str] = field(default_factory=dict)  # the RTLIL text of each fingerprint
 
     def convert(self, fragment: Fragment, component: Component, ports: Ports) -> str:
         """Convert a Component after those in it; returns its key in units. Takes unused clocks out of ports."""
         self.cut(fragment)
         for port, (signal, _) in ports.items():
             signal.name = port
-        inside = Design(fragment, [(port, *signal) for port, signal in ports.items()], hierarchy=("unit$",))
-        text: str = rtlil.convert_fragment(inside, emit_src=False)[0]
+        known = fingerprint(fragment, ports)
+        if known not in self.texts:
+            inside = Design(fragment, [(port, *signal) for port, signal in ports.items()], hierarchy=("unit$",))
+            text: str = rtlil.convert_fragment(inside, emit_src=False)[0]
+            if known is not None:
+                self.texts[known] = text
+        else:
+            text = self.texts[known]
         if text not in self.units:
             own = re.sub(r"\\unit\$(?=[.\s])", rf"\\unit{len(self.units)}", text)
             kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(component).__name__).lower()
