@@ -15,7 +15,15 @@ RIGHT, MISMATCH, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130  # as a shell reports SIGINT
 PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 
-COMMANDS = ("generate", "prune", "pack", "inspect_", "simulate", "build")
+# Each command's module in nmgen.commands.
+COMMANDS = {
+    "generate": "generate",
+    "prune": "prune",
+    "pack": "pack",
+    "inspect": "inspect_",
+    "simulate": "simulate",
+    "build": "build",
+}
 
 DESCRIPTION = "Generate, feed and test N:M-sparse matrix accelerators."
 EXAMPLE = """\
@@ -54,22 +62,16 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def parser() -> Parser:
-    """The whole command line."""
+def parser(chosen: str | None = None) -> Parser:
+    """The command line of all commands, or of the chosen one, which spares loading the others."""
     top = Parser(prog="nmgen", description=DESCRIPTION, example=EXAMPLE)
     top.add_argument("--version", action="version", version=f"nmgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        if find_spec(f"nmgen.commands.{module}") is None:
+    for name in [chosen] if chosen in COMMANDS else COMMANDS:
+        if find_spec(f"nmgen.commands.{COMMANDS[name]}") is None:
             continue
-        command = cast(Command, import_module(f"nmgen.commands.{module}"))
-        sub = commands.add_parser(
-            command.NAME,
-            help=command.HELP,
-            description=command.HELP,
-            example=command.EXAMPLE,
-            conflict_handler="resolve",
-        )
+        command = cast(Command, import_module(f"nmgen.commands.{COMMANDS[name]}"))
+        sub = commands.add_parser(name, help=command.HELP, description=command.HELP, example=command.EXAMPLE)
         sub.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
@@ -85,8 +87,9 @@ def _one_line(error: BaseException) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        args = parser().parse_args(argv)
+        args = parser(argv[0] if argv else None).parse_args(argv)
         status = args.run(args)
         sys.stdout.flush()
         return int(status)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -22,8 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from nmgen.generate import generate, simulation_command
 
     config = configuration_from(args)
-    print(f"generating {config.rows} x {config.cols} processing elements ...", file=sys.stderr)
-    generated = generate(config, args.directory, args.prefix)
+    generated = generate(config, args.directory, args.prefix, lambda text: print(f"{text} ...", file=sys.stderr))
     manifest = generated.manifest
     if args.json:
         print(json.dumps({"directory": str(generated.directory), **manifest}, indent=2))
@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"  {manifest['multipliers']} multipliers, {manifest['register_bits']} bits of registers, ", end="")
     print(f"{manifest['memory_bits']} bits of memory in {len(manifest['memories'])} kinds of memories")
     print("to test it with Icarus:")
-    print(f"  cd {generated.directory} && {simulation_command(args.prefix)}")
+    print(f"  cd {shlex.quote(str(generated.directory))} && {simulation_command(args.prefix)}")
     return 0
