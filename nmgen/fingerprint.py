@@ -94,7 +94,7 @@ class _Writer:
         if kind is Signal:
             self.signal(value)
         elif kind is Const:
-            self.add("const", value.value, value.width, value.signed)
+            self.add("const", value.value, len(value), value.shape().signed)
         elif kind is Operator:
             self.add("operator", value.operator, len(value.operands))
             for operand in value.operands:
