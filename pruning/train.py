@@ -109,7 +109,7 @@ def train(
     optimiser = _optimiser(parameters, lr, weight_decay)
     run = {
         "method": method.name if method else "none",
-        "patterns": str(plan_of(model)),
+        "plan": str(plan_of(model)),
         "steps": steps,
         "batch": batch,
         "lr": lr,
@@ -118,7 +118,7 @@ def train(
         "warm-up": warm_up,
         "clip": clip,
         "bf16": bf16,
-        "tensors": _shapes(model),
+        "state": _shapes(model),
         "start": checkpoints.digest(model) if checkpoint else "",
     }
     done = 0  # steps
@@ -290,7 +290,7 @@ def _optimiser(parameters: list[nn.Parameter], lr: float, weight_decay: float) -
 def _shapes(model: nn.Module) -> str:
     """Number of tensors and of their elements: enough to tell models apart in one line."""
     tensors = list(model.state_dict().values())
-    return f"{len(tensors)} with {sum(tensor.numel() for tensor in tensors)} elements"
+    return f"{len(tensors)} tensors of {sum(tensor.numel() for tensor in tensors)} elements"
 
 
 def _validated(model: nn.Module, task: Task) -> Metrics:
