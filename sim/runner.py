@@ -35,6 +35,8 @@ VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
 # Warnings of Verilator that generated designs may give; every other one stops the build.
 WAIVED = {"WIDTHEXPAND": "the text relies on Verilog's own rule that the shorter operand is extended"}
 
+PORTS = ("clk", "rst", "busy", "control__*", "memory__*")
+
 Progress = Callable[[str], None]
 
 
@@ -268,7 +270,12 @@ def _need(program: str, remedy: str) -> None:
 
 
 class Build:
-    """A simulation of one design, built at most once: its folder is named after all that goes into it."""
+    """A simulation of one design, built at most once: its folder is named after all that goes into it.
+
+    Parameters
+    ----------
+    ports : the signals of the top that a testbench uses, '*' for any name
+    """
 
     def __init__(
         self,
@@ -279,12 +286,14 @@ class Build:
         *,
         waves: bool = False,
         strict: bool = True,
+        ports: Sequence[str] = PORTS,
     ) -> None:
         check_simulator(simulator)
         self.simulator = simulator
         self.sources = [Path(source).resolve() for source in sources]
         self.top = top
         self.waves = waves
+        self.ports = list(ports)
         self.options = _verilator_options(strict) if simulator == "verilator" else []
         self.build_dir = Path(build_dir).resolve()
         self.folder = self.build_dir / f"{simulator}-{top}-{self._key()}"
@@ -399,8 +408,7 @@ class Build:
     def _write_control_file(self) -> Path:
         """Name the signals that cocotb needs. Everything else Verilator may then optimise away."""
         path = self.folder / "ports.vlt"
-        ports = ("clk", "rst", "busy", "control__*", "memory__*")
-        lines = [f'public_flat_rw -module "{self.top}" -var "{port}"' for port in ports]
+        lines = [f'public_flat_rw -module "{self.top}" -var "{port}"' for port in self.ports]
         path.write_text("\n".join(["`verilator_config", *lines, ""]))
         return path
 

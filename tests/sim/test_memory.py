@@ -13,12 +13,12 @@ BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_memory(simulator: str, tmp_path: Path) -> None:
-    build = Build([WIRES], "wires", simulator, BUILDS)
+    build = Build([WIRES], "wires", simulator, BUILDS, ports=["clk", "host__*", "memory__*"])
     build.make()
     try:
         build.run(tmp_path, 0, "tests.sim.tb_memory")
     except SimulationError:
         pytest.fail((tmp_path / "run.log").read_text())
-    cases = ElementTree.parse(tmp_path / "results.xml").findall(".//testcase")
-    assert len(cases) == 21
-    assert not [case.get("name") for case in cases if list(case)]
+    results = ElementTree.parse(tmp_path / "results.xml")
+    assert len(results.findall(".//testcase")) == 20
+    assert not results.findall(".//failure") + results.findall(".//error") + results.findall(".//skipped")
