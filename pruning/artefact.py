@@ -1,4 +1,5 @@
-"""The artefact: packed integer layers in one safetensors file. ``docs/format.md`` is its definition to the bit.
+"""The artefact: packed integer layers, alone or with the whole model around them, in one safetensors file.
+``docs/format.md`` is its definition to the bit.
 
 Numpy only, no torch: whatever runs a layer reads it through this module.
 """
@@ -19,7 +20,7 @@ from rtl.format import bits_per_group, check_pattern, index_bits
 from rtl.params import BIAS_BITS, CHANNELS_MAX, MULT_BITS, SHIFT_MAX, InputError, ceil_div, selection_coding
 
 FORMAT = "nmgen"
-VERSION = 1
+VERSIONS = (1, 2)  # 1: layers alone; 2: with a model
 K_MAX = 1 << 16
 
 # The tensors of a layer, without the selection that a dense layer lacks, and their safetensors types.
@@ -29,7 +30,11 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "I32": np.dtype("<i4"),
     "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
 }
+TOKENIZER = "tokenizer"  # the tensor that holds tokenizer.json
 LAYER_KEYS = ("pattern", "channels", "k", "coding", "out_bits")
 
 
@@ -141,6 +146,43 @@ class Layer:
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """What of a model is not a packed layer. pruning/export.py gives it its meaning.
+
+    Parameters
+    ----------
+    config : the contents of the model's config.json
+    tokenizer : the text of its tokenizer.json
+    tensors : embeddings, norms, scales, tables and head by name; of the types in NUMPY_TYPES, floats finite
+    about : facts that go along as JSON, such as the model's name, the method and the seed
+    """
+
+    config: Mapping[str, Any]
+    tokenizer: str
+    tensors: Mapping[str, np.ndarray]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, array in self.tensors.items():
+            if array.dtype not in NUMPY_TYPES.values():
+                raise InputError(f"tensor {name} is {_kind(array)}, a type that no artefact has")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise InputError(f"tensor {name} has a NaN or an infinity, must be finite")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Artefact:
+    """All that a file holds."""
+
+    layers: dict[str, Layer]
+    model: Model | None
+
+    @property
+    def version(self) -> int:
+        return 2 if self.model else 1
+
+
 def _kind(array: np.ndarray) -> str:
     return f"{array.dtype} {list(array.shape)}"
 
@@ -247,10 +289,13 @@ def _refuse(where: str, wrong: np.ndarray, what: Callable[[tuple[int, int]], str
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def checksum(layers_text: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """sha256 over the metadata of the layers and, in order of name, each tensor's name, type, shape and bytes."""
+def checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+    """sha256 over a text and, in order of name, each tensor's name, type, shape and bytes.
+
+    text : the metadata of the layers and, where there is a model, a newline and the metadata of the model
+    """
     types = {kind: code for code, kind in NUMPY_TYPES.items()}
-    digest = sha256(f"{layers_text}\n".encode())
+    digest = sha256(f"{text}\n".encode())
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name} {types[array.dtype]} {list(array.shape)}\n".encode())
@@ -266,7 +311,7 @@ def _tensors(layer: Layer) -> dict[str, np.ndarray]:
     return {f"{layer.name}.{part}": array.astype(NUMPY_TYPES[TENSOR_TYPES[part]]) for part, array in parts.items()}
 
 
-def to_bytes(layers: Iterable[Layer]) -> bytes:
+def to_bytes(layers: Iterable[Layer], model: Model | None = None) -> bytes:
     """The file. Written here because the safetensors package orders its metadata differently each time."""
     tensors: dict[str, np.ndarray] = {}
     described: dict[str, Any] = {}
@@ -284,8 +329,15 @@ def to_bytes(layers: Iterable[Layer]) -> bytes:
         }
     if not described:
         raise InputError("an artefact of no layers, must have at least 1")
-    text = json.dumps(described, allow_nan=False, separators=(",", ":"))
-    metadata = {"format": FORMAT, "version": str(VERSION), "layers": text, "sha256": checksum(text, tensors)}
+    texts = {"layers": _json(described)}
+    if model:
+        own = dict(model.tensors) | {TOKENIZER: np.frombuffer(model.tokenizer.encode(), np.uint8)}
+        if clash := own.keys() & tensors.keys():
+            raise InputError(f"tensor {min(clash)} of the model has the name of a layer's, must be unique")
+        tensors |= own
+        texts["model"] = _json({"config": model.config, "about": model.about, "tensors": sorted(own)})
+    digest = checksum("\n".join(texts.values()), tensors)
+    metadata = {"format": FORMAT, "version": str(2 if model else 1), **texts, "sha256": digest}
     header: dict[str, Any] = {"__metadata__": metadata}
     types = {kind: code for code, kind in NUMPY_TYPES.items()}
     offset = 0
@@ -300,9 +352,13 @@ def to_bytes(layers: Iterable[Layer]) -> bytes:
     return len(head).to_bytes(8, "little") + head + b"".join(tensors[name].tobytes() for name in order)
 
 
-def save(path: Path | str, layers: Iterable[Layer]) -> None:
-    """Write the artefact, whole or not at all; the same layers give the same bytes."""
-    path, data = Path(path), to_bytes(layers)
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def save(path: Path | str, layers: Iterable[Layer], model: Model | None = None) -> None:
+    """Write the artefact, whole or not at all; the same contents give the same bytes."""
+    path, data = Path(path), to_bytes(layers, model)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(data)
@@ -323,15 +379,25 @@ def load(path: Path | str) -> dict[str, Layer]:
     InputError : not an artefact, truncated, damaged, newer than this program, or a layer out of its bounds.
     OSError : the file cannot be read.
     """
+    return read(path).layers
+
+
+def read(path: Path | str) -> Artefact:
+    """All of an artefact, as load."""
     path = Path(path)
     try:
-        return from_bytes(path.read_bytes())
+        return whole_from_bytes(path.read_bytes())
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
 def from_bytes(data: bytes) -> dict[str, Layer]:
     """The layers of an artefact's bytes, as load."""
+    return whole_from_bytes(data).layers
+
+
+def whole_from_bytes(data: bytes) -> Artefact:
+    """All of an artefact's bytes, as read."""
     header, start = _header(data)
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
@@ -339,24 +405,49 @@ def from_bytes(data: bytes) -> dict[str, Layer]:
     version = str(metadata.get("version"))
     if not re.fullmatch("[0-9]+", version):
         raise InputError(f"version is {version!r}, must be a number")
-    if int(version) != VERSION:
-        raise InputError(f"version is {version}, this program reads version {VERSION}: use the nmgen that wrote it")
-    text, digest = metadata.get("layers"), metadata.get("sha256")
-    if text is None or digest is None:
-        raise InputError(f"damaged: its metadata lacks {'layers' if text is None else 'sha256'!r}")
+    if int(version) not in VERSIONS:
+        raise InputError(f"version is {version}, this program reads versions 1 and 2: use the nmgen that wrote it")
+    keys = ["layers", "model"] if int(version) > 1 else ["layers"]
+    missing = [key for key in (*keys, "sha256") if metadata.get(key) is None]
+    if missing:
+        raise InputError(f"damaged: its metadata lacks {missing[0]!r}")
     tensors = _read_tensors(data, header, start)
-    if checksum(text, tensors) != digest:
+    if checksum("\n".join(metadata[key] for key in keys), tensors) != metadata["sha256"]:
         raise InputError("damaged: the checksum sha256 in its metadata is not that of its contents")
-    try:
-        described = json.loads(text)
-    except (ValueError, RecursionError):
-        described = None
-    if not isinstance(described, dict) or not described:
+    described = _object(metadata["layers"])
+    if not described:
         raise InputError("metadata layers is not a JSON object of at least one layer")
     layers = {name: _layer(name, about, tensors) for name, about in described.items()}
+    model = _model(metadata["model"], tensors) if "model" in keys else None
     if tensors:
         raise InputError(f"tensor {min(tensors)} belongs to no layer")
-    return layers
+    return Artefact(layers=layers, model=model)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """The JSON object that a text is, {} where it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _model(text: str, tensors: dict[str, np.ndarray]) -> Model:
+    """The model; takes its tensors out of the dictionary."""
+    said = _object(text)
+    config, about, names = said.get("config"), said.get("about"), said.get("tensors")
+    if not isinstance(config, dict) or not isinstance(about, dict) or not isinstance(names, list):
+        raise InputError("metadata model is not a JSON object of config, about and tensors")
+    for name in (*names, TOKENIZER):
+        if not isinstance(name, str) or name not in tensors:
+            raise InputError(f"tensor {name} of the model is missing")
+    own = {name: tensors.pop(name) for name in set(names)}
+    try:
+        tokenizer = own.pop(TOKENIZER).tobytes().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"tensor {TOKENIZER} is not UTF-8 text: byte {error.start}") from None
+    return Model(config=config, tokenizer=tokenizer, tensors=own, about=about)
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:

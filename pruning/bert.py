@@ -9,7 +9,7 @@ padded batch, [sentences, tokens, …]; a batch needs the mask of its true token
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,12 @@ class Origin:
 
 
 class Point(nn.Identity):
-    """A place where the accelerator rounds."""
+    """A place where the accelerator rounds: to 8 bits or, where the name says so, to 16."""
+
+
+def bits_of(point: str) -> int:
+    """Bits of a Point, by its name: the residual, the sums that it goes into, and what a table gives have 16."""
+    return 16 if point.rpartition(".")[2] in ("residual", "total", "result") else 8
 
 
 class Softmax(nn.Module):
@@ -135,10 +140,10 @@ class Intermediate(nn.Module):
         super().__init__()
         self.dense = nn.Linear(shape.hidden, shape.intermediate)
         self.activation = ACTIVATIONS[shape.activation]
-        self.operand, self.table = Point(), Point()
+        self.operand, self.table, self.result = Point(), Point(), Point()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.table(self.dense(self.operand(x))))
+        return self.result(self.activation(self.table(self.dense(self.operand(x)))))
 
 
 class Block(nn.Module):
@@ -197,6 +202,9 @@ class Encoder(nn.Module):
             raise InputError("the model has no head: train one with nmgen prune --classify")
         logits: Tensor = self.head(pooled(self(ids, mask), mask))
         return logits
+
+    def blocks(self) -> list[Block]:
+        return [cast(Block, block) for block in self.encoder.layer]
 
     def linears(self) -> dict[str, nn.Linear]:
         """The linear layers of the blocks by name, in the order in which a sentence meets them."""

@@ -40,7 +40,7 @@ def quantise_activations(activations: Tensor, scale: float) -> Tensor:
 
 
 def weight_scales(weight: Tensor, bias: Tensor, x_scale: float) -> Tensor:
-    """float64 [channels]: the largest magnitude of a channel is 127.
+    """float64 [channels]: the largest magnitude of a channel is 127. (With x_scale folded in already, x_scale is 1.)
 
     A channel whose bias is huge beside its weights gets the larger scale at which the bias still fits; one without
     any weight or bias gets 1.
@@ -99,20 +99,53 @@ def quantise_linear(
     bias = torch.zeros(len(weight)) if bias is None else bias.detach()
     for part, tensor in (("weight", weight), ("bias", bias), ("input", activations)):
         check_finite(f"{name}.{part}", tensor)
-    x_scale = activation_scale(activations)
-    w_scales = weight_scales(weight, bias, x_scale)
-    integers = quantise_weights(weight, w_scales)
     outputs = activations.to(torch.float32) @ weight.to(torch.float32).T + bias.to(torch.float32)
-    y_scale = activation_scale(outputs, out_bits)
-    mult, shift = requantisation(name, x_scale * w_scales / y_scale)
-    return Layer.from_dense(
+    x_scale, y_scale = activation_scale(activations), activation_scale(outputs, out_bits)
+    return integer_layer(
         name,
-        integers.numpy(),
+        weight,
+        bias,
         n,
         m,
-        bias=(bias.to(torch.float64) / (x_scale * w_scales)).round().to(torch.int64).numpy(),
+        x_scale=torch.tensor(x_scale, dtype=torch.float64),
+        y_scale=torch.tensor(y_scale, dtype=torch.float64),
+        out_bits=out_bits,
+        extras={**(extras or {}), "x_scale": x_scale, "y_scale": y_scale},
+    )
+
+
+def integer_layer(
+    name: str,
+    weight: Tensor,
+    bias: Tensor,
+    n: int,
+    m: int,
+    *,
+    x_scale: Tensor,
+    y_scale: Tensor,
+    out_bits: int = 8,
+    extras: Mapping[str, Any] | None = None,
+) -> Layer:
+    """The integer layer of a float one, of pattern n:m, whose input and output have given scales.
+
+    x_scale : float64, a scalar or [k]: scales of their own for the input channels are folded into the weights
+    y_scale : float64, a scalar or [channels]: they are folded into mult and shift
+    """
+    for part, tensor in (("weight", weight), ("bias", bias)):
+        check_finite(f"{name}.{part}", tensor)
+    folded = weight.to(torch.float64) * x_scale
+    units = weight_scales(folded, bias, 1.0)  # what one step of a channel's accumulator is worth
+    # A channel without any weight or bias is 0 at any scale, so at one that mult and shift can give.
+    units = torch.where((folded == 0).all(dim=1) & (bias == 0), y_scale, units)
+    mult, shift = requantisation(name, units / y_scale)
+    return Layer.from_dense(
+        name,
+        quantise_weights(folded, units).numpy(),
+        n,
+        m,
+        bias=(bias.to(torch.float64) / units).round().to(torch.int64).numpy(),
         mult=mult.numpy(),
         shift=shift.numpy(),
         out_bits=out_bits,
-        extras={**(extras or {}), "x_scale": x_scale, "y_scale": y_scale},
+        extras=extras,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pruning.artefact import VERSION, Layer, load
+from pruning.artefact import Layer, read
 
 NAME = "inspect"
 HELP = "List the layers of an artefact, checked: pattern, shape, coding, density, bytes."
@@ -21,11 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    layers = [describe(layer) for layer in load(args.artefact).values()]
+    artefact = read(args.artefact)
+    layers = [describe(layer) for layer in artefact.layers.values()]
+    about = dict(artefact.model.about) if artefact.model else {}
     if args.json:
-        print(json.dumps({"file": str(args.artefact), "version": VERSION, "layers": layers}, indent=2))
+        found = {"file": str(args.artefact), "version": artefact.version, "layers": layers}
+        print(json.dumps(found | ({"model": about} if artefact.model else {}), indent=2))
     else:
-        show(f"{args.artefact}, version {VERSION}", layers)
+        title = f"{args.artefact}, version {artefact.version}"
+        facts = ", ".join(f"{key} {value}" for key, value in about.items() if isinstance(value, str | int | float))
+        show(f"{title}: a whole model, {facts}" if about else title, layers)
     return 0
 
 

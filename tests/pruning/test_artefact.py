@@ -299,7 +299,7 @@ def rewritten(
     tensors(arrays)
     about(described["fc"])
     text = json.dumps(described)
-    digest = "" if any(array.dtype == np.float32 for array in arrays.values()) else checksum(text, arrays)
+    digest = "" if any(array.dtype == np.float16 for array in arrays.values()) else checksum(text, arrays)
     strings = {"format": "nmgen", "version": "1", "layers": text, "sha256": digest} | (metadata or {})
     safetensors.numpy.save_file(arrays, path, {key: value for key, value in strings.items() if value is not None})
 
@@ -327,7 +327,8 @@ FINE = encode([0, 1], 2, 8)  # positions below k in the last group too
 FINE_MAP = encode([0, 1, 2], 3, 8)
 BAD_FILES: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"format": "other"}}, "a safetensors file but no artefact: its metadata lacks format = 'nmgen'"),
-    ({"metadata": {"version": "2"}}, "version is 2, this program reads version 1: use the nmgen that wrote it"),
+    ({"metadata": {"version": "3"}}, "version is 3, this program reads versions 1 and 2: use the nmgen that wrote it"),
+    ({"metadata": {"version": "2"}}, "damaged: its metadata lacks 'model'"),
     ({"metadata": {"version": "one"}}, "version is 'one', must be a number"),
     ({"metadata": {"version": None}}, "version is 'None', must be a number"),
     ({"metadata": {"sha256": None}}, "damaged: its metadata lacks 'sha256'"),
@@ -414,8 +415,8 @@ def test_files_out_of_bounds(change: dict[str, Any], message: str, tmp_path: Pat
 
 def test_a_type_that_no_artefact_has(tmp_path: Path) -> None:
     path = tmp_path / "A.safetensors"
-    rewritten(path, tensors=lambda t: t.update({"fc.bias": np.zeros(3, np.float32)}))
-    assert re.fullmatch(r"tensor fc.bias at byte \d+ is F32, a type that no artefact has", refused(path))
+    rewritten(path, tensors=lambda t: t.update({"fc.bias": np.zeros(3, np.float16)}))
+    assert re.fullmatch(r"tensor fc.bias at byte \d+ is F16, a type that no artefact has", refused(path))
 
 
 @pytest.mark.parametrize("text", ["{}", "[1]", "{", "null"])
