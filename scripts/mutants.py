@@ -1,11 +1,12 @@
-"""Breaks the RTL on purpose, one small slip at a time, and sees whether the tests notice: ``make mutants``.
+"""Breaks the code on purpose, one small slip at a time, and sees whether the tests notice: ``make mutants``.
 
 Each ``mutants/NAME.patch`` is a unified diff against the tree, headed by one sentence that says what slip it is and,
 optionally, a line ``tests: path::name path::name …`` with the tests that are to notice it; a patch without that line
 meets all tests of the RTL. In one run, each in a copy of the tree of its own:
 
 1. the unchanged tree passes all those tests;
-2. each patch applies, its Verilog is still emitted, and that differs from the unchanged tree's;
+2. each patch applies, its Verilog is still emitted, and that differs from the unchanged tree's, unless all that the
+   patch touches is the pruning code, of which no Verilog comes;
 3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
    other kind, in set-up, at import or in a build, and not the time limit of the run.
 
@@ -40,6 +41,7 @@ class Project:
 
     root: Path
     verilog: Sequence[str] = ("-m", "scripts.verilog_digests")  # arguments of Python; prints what must differ
+    software: str = "pruning/"  # a folder that no Verilog comes of
     all_tests: Sequence[str] = ("tests/rtl", "tests/sim")
     page: str = "docs/verification.md"  # gets the score and the list
     workers: int = 2
@@ -50,6 +52,7 @@ class Patch:
     path: Path
     slip: str  # one sentence
     tests: tuple[str, ...]  # none: all tests of the RTL
+    files: tuple[str, ...]  # that it changes
 
     @property
     def name(self) -> str:
@@ -76,7 +79,8 @@ def read_patch(path: Path) -> Patch:
     InputError : no sentence, or no diff.
     """
     head: list[str] = []
-    for line in path.read_text().splitlines():
+    lines = path.read_text().splitlines()
+    for line in lines:
         if line.startswith(("diff ", "--- ")):
             break
         head.append(line)
@@ -86,7 +90,8 @@ def read_patch(path: Path) -> Patch:
     slip = " ".join(line.strip() for line in head if line.strip() and not line.startswith("tests:"))
     if not slip:
         raise InputError(f"{path.name} does not say in its first line what slip it is")
-    return Patch(path=path, slip=slip, tests=tuple(tests))
+    files = [line.split()[1].removeprefix("b/") for line in lines if line.startswith("+++ ")]
+    return Patch(path=path, slip=slip, tests=tuple(tests), files=tuple(files))
 
 
 def copy_tree(root: Path, to: Path) -> None:
@@ -166,7 +171,8 @@ def judge(project: Project, patch: Patch, unchanged: str, logs: Path) -> Verdict
         copy_tree(project.root, tree)
         try:
             apply(patch, tree)
-            if emit(project, tree) == unchanged:
+            software = all(file.startswith(project.software) for file in patch.files)
+            if not software and emit(project, tree) == unchanged:
                 raise InputError("its Verilog is the unchanged tree's")
             verdict, test, reason = run_tests(project, patch, tree)
         except InputError as error:
@@ -234,7 +240,7 @@ def say(text: str) -> None:
 
 def main(argv: Sequence[str] | None = None, project: Project | None = None) -> int:
     project = project or Project(root=ROOT)
-    parser = argparse.ArgumentParser(prog="mutants", description="Break the RTL on purpose, see the tests notice.")
+    parser = argparse.ArgumentParser(prog="mutants", description="Break the code on purpose, see the tests notice.")
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutant, and no other; may be repeated")
     parser.add_argument("--json", action="store_true", help="the verdicts as JSON on stdout")
     args = parser.parse_args(argv)

@@ -92,6 +92,19 @@ def test_all_killed_of_those_chosen(project: Project) -> None:
     assert (project.root / "page.md").read_text() == PAGE  # a partial run writes no score
 
 
+def test_pruning_code_needs_no_other_verilog(project: Project) -> None:
+    root = project.root
+    (root / "pruning").mkdir()
+    (root / "pruning" / "scale.py").write_text("FACTOR = 2\n")
+    (root / "test_scale.py").write_text(
+        "from pruning.scale import FACTOR\n\n\ndef test_it():\n    assert FACTOR == 2\n"
+    )
+    subprocess.run(["git", "add", "."], cwd=root, check=True)
+    diff = unified_diff(["FACTOR = 2\n"], ["FACTOR = 3\n"], "a/pruning/scale.py", "b/pruning/scale.py")
+    (root / "mutants" / "scale.patch").write_text("Another factor.\ntests: test_scale.py::test_it\n" + "".join(diff))
+    assert main(["--only", "scale"], project) == 0
+
+
 def test_unchanged_tree_has_to_pass(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     (project.root / "test_hardware.py").write_text(TESTS.replace("== 6", "== 7"))
     assert main(["--only", "value"], project) == 1
