@@ -166,8 +166,9 @@ def _names(units: dict[str, Unit], top: str, prefix: str) -> dict[str, str]:
     for unit in _outside_in(units, top):
         number = unit.modules[0].name
         label = labels[number]
-        if number in parents and list(labels.values()).count(label) > 1:
-            label = f"{labels[parents[number]]}_{label}"
+        parent = parents.get(number, units[top].modules[0].name)
+        if list(labels.values()).count(label) > 1 and parent != units[top].modules[0].name:
+            label = f"{labels[parent]}_{label}"
         choices = [f"{prefix}_{label}", *(f"{prefix}_{label}_{i}" for i in range(2, len(units) + 2))]
         names[number] = next(choice for choice in choices if choice not in names.values())
     return names

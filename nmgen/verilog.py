@@ -313,6 +313,7 @@ class _Writer:
         if cell.kind in ("$eq", "$ne") and width(a) == 1 and width(b) <= 1 and _constant(b):
             text = self._sig(a)
             return text if bool(_value(b)) == (cell.kind == "$eq") else _negated(text)
+        # Bits selected beyond a signed value are its sign, as in Amaranth's simulator; yosys takes zeros.
         sign = ">>>" if cell.kind == "$shift" and signed else BINARY[cell.kind]
         if cell.kind in SHIFTS:
             return f"({self._operand(a, signed, 0)} {sign} {self._sig(b)})"
