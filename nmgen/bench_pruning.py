@@ -251,7 +251,7 @@ def tables(results: Sequence[Result], seeds: int, data: str) -> str:
         f"`make bench-pruning` writes these tables and the plot; last run on {time.strftime('%Y-%m-%d')}. A ViT of 4",
         f"layers and width 128 ({data}), {DENSE_STEPS:,} dense steps, then N:M in all linear layers of its blocks.",
         f"Accuracy on the test images in per cent, mean ± standard error over {seeds} seeds; differences are taken",
-        f"seed by seed. One recipe for all: AdamW, batch {BATCH}, learning rate {LR:g} (dense model {DENSE_LR:g}), half",
+        f"seed by seed. One recipe for all: AdamW, batch {BATCH}, learning rate {LR:g} (dense {DENSE_LR:g}), half",
         f"a cosine after a tenth of warm-up, weight decay {WEIGHT_DECAY:g}, gradients clipped to norm 1, float32.",
         "",
         f"**Equal steps a candidate.** {STEPS} steps each; the one-shot methods take none. IDP's chains are {chains}.",

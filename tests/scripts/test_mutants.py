@@ -95,10 +95,10 @@ def test_all_killed_of_those_chosen(project: Project) -> None:
 def test_pruning_code_needs_no_other_verilog(project: Project) -> None:
     root = project.root
     (root / "pruning").mkdir()
+    (root / "pruning" / "__init__.py").touch()
     (root / "pruning" / "scale.py").write_text("FACTOR = 2\n")
-    (root / "test_scale.py").write_text(
-        "from pruning.scale import FACTOR\n\n\ndef test_it():\n    assert FACTOR == 2\n"
-    )
+    test = "from pruning.scale import FACTOR\n\n\ndef test_it():\n    assert FACTOR == 2\n"
+    (root / "test_scale.py").write_text(test)
     subprocess.run(["git", "add", "."], cwd=root, check=True)
     diff = unified_diff(["FACTOR = 2\n"], ["FACTOR = 3\n"], "a/pruning/scale.py", "b/pruning/scale.py")
     (root / "mutants" / "scale.patch").write_text("Another factor.\ntests: test_scale.py::test_it\n" + "".join(diff))
