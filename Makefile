@@ -15,10 +15,10 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench mutants nightly clean
+.PHONY: help setup demo test lint bench bench-pruning mutants nightly clean
 
 help: ## what can be made
-	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## .venv with everything; all others call it (5 minutes once)
 
@@ -45,6 +45,9 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, build/bench/
 	$(RUN) -m nmgen.bench
+
+bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
+	$(RUN) -m nmgen.bench_pruning
 
 mutants: $(READY) ## break the RTL on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
