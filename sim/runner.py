@@ -6,7 +6,6 @@ or hangs is told apart from a missing or failing tool: see SimulationError and I
 
 import fcntl
 import json
-import logging
 import re
 import shlex
 import shutil
@@ -93,7 +92,7 @@ def run_products(
     seed: int,
     stall: bool,
     build_dir: Path,
-    waves: bool = False,
+    waves: Path | None = None,
     strict: bool = True,
     progress: Progress = lambda text: None,
 ) -> list[Result]:
@@ -108,7 +107,7 @@ def run_products(
     seed : of everything random: initial contents of registers and memories, back-pressure
     stall : random back-pressure on every stream of the memory port
     build_dir : folder for the builds, which are kept and found again; made if it does not exist
-    waves : leave a waveform in build_dir, waves.vcd of Verilator or waves.fst of Icarus
+    waves : where to leave a waveform, VCD of Verilator or FST of Icarus; None for none
     strict : whether Verilator's warnings stop the build; not for designs that were changed by hand
     progress : called with a few words on what is going on
 
@@ -117,7 +116,8 @@ def run_products(
     InputError : the simulator is missing, cannot read the design, or an operand does not fit its product.
     SimulationError : the design hung, or broke a rule of the port.
     """
-    build = Build(sources, top, simulator, build_dir, waves=waves, strict=strict)
+    build_dir = build_dir.resolve()  # the simulator runs in a folder of its own
+    build = Build(sources, top, simulator, build_dir, waves=waves is not None, strict=strict)
     progress(f"building {top} with {simulator}")
     build.make()
     with _run_folder(build_dir) as folder:
@@ -126,8 +126,8 @@ def run_products(
             with _watched(folder / "progress", len(jobs), progress):
                 build.run(folder, seed)
         finally:
-            if waves:
-                build.keep_waves(folder)
+            if waves is not None:
+                build.keep_waves(folder, waves)
         return _read_results(folder, jobs)
 
 
@@ -345,7 +345,14 @@ class Build:
                 )
             except RuntimeError:
                 raise InputError(f"{self.simulator} cannot build {self.top}: {_first_complaint(log)}") from None
+            self._tidy()
             built.touch()
+
+    def _tidy(self) -> None:
+        """Keep what runs, and the log: the compiler's files are ten times as large."""
+        for path in self.folder.iterdir():
+            if path.name not in (self.top, "sim.vvp", "build.log"):
+                path.unlink()
 
     def run(self, folder: Path, seed: int, test_module: str = "sim.tb_product") -> None:
         """Run a cocotb testbench, which finds folder in NMGEN_RUN. What the simulator says goes to folder/run.log.
@@ -378,16 +385,15 @@ class Build:
                 raise SimulationError(f"{self.simulator} hung within a cycle: a combinational loop?") from None
             raise SimulationError(f"{self.simulator} failed: {_last_line(log)}") from None
 
-    def keep_waves(self, folder: Path) -> None:
-        """Put the waveform of a run where the user finds it."""
+    def keep_waves(self, folder: Path, path: Path) -> None:
+        """Put the waveform of the run in folder to path."""
         written = folder / "dump.vcd" if self.simulator == "verilator" else self.folder / f"{self.top}.fst"
         if written.exists():
-            shutil.move(written, self.build_dir / f"waves{written.suffix}")
+            shutil.move(written, path)
 
     def _runner(self) -> Any:
         from cocotb_tools import runner
 
-        logging.getLogger("cocotb").setLevel(logging.WARNING)
         if self.simulator == "icarus":
             return runner.Icarus()
         found = find_verilator()

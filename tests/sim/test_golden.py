@@ -26,7 +26,7 @@ def test_equals_the_formula(make, out_bits, per_row):
             i = token if per_row else channel
             want[token, channel] = requantise(acc, int(job.bias[i]), int(job.mult[i]), int(job.shift[i]), out_bits)
     assert np.array_equal(got, want)
-    assert len(np.unique(want)) > 4
+    assert len(np.unique(want)) > 2
 
 
 def test_the_largest_sum_is_exact():
