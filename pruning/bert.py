@@ -198,9 +198,13 @@ class Encoder(nn.Module):
 
     def logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the head says of each sentence: [classes]."""
+        return self.classify(pooled(self(ids, mask), mask))
+
+    def classify(self, means: Tensor) -> Tensor:
+        """What the head says of the means of sentences' tokens: [hidden] → [classes]."""
         if self.head is None:
             raise InputError("the model has no head: train one with nmgen prune --classify")
-        logits: Tensor = self.head(pooled(self(ids, mask), mask))
+        logits: Tensor = self.head(means)
         return logits
 
     def blocks(self) -> list[Block]:

@@ -9,10 +9,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import cross_entropy, mse_loss, normalize
 from torch.nn.utils import parametrize
 
 from pruning.bert import Encoder, by_length, padded, pooled
+from pruning.text import Labelled
 from rtl.params import InputError
 
 KEPT = 10  # every tenth sentence validates
@@ -26,12 +27,10 @@ class Texts:
     def __init__(self, encoder: Encoder, sentences: Sequence[str]) -> None:
         if len(sentences) < KEPT:
             raise InputError(f"the text has {len(sentences)} sentences, must be at least {KEPT}: a tenth validates")
-        ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
-        places = range(len(ids))
+        self.ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
+        places = range(len(self.ids))
         self.training = [i for i in places if i % KEPT != KEPT - 1]  # places in the list of sentences
         self.validation = [i for i in places if i % KEPT == KEPT - 1]
-        self.ids = ids
-        self.size = len(self.training)
 
     def parts(self, batch: Tensor) -> Iterator[list[int]]:
         """The places of a batch's sentences, in parts of similar length."""
@@ -40,31 +39,44 @@ class Texts:
         for i in range(count):
             yield places[i * len(places) // count : (i + 1) * len(places) // count]
 
+    def batch(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(ids, mask), both [sentences, longest]."""
+        return padded([self.ids[place] for place in places])
+
 
 class Teacher:
     """What the dense model says of each sentence, computed once in float32.
 
-    embeddings : float32 [sentences, hidden], length 1
+    means : float32 [sentences, hidden], of the tokens of each
     states : of each sentence, what the blocks give: bfloat16 [tokens, blocks · hidden]
     """
 
     def __init__(self, encoder: Encoder, texts: Texts) -> None:
+        self.blocks = encoder.shape.layers
         self.states: list[Tensor] = [torch.empty(0)] * len(texts.ids)
-        self.embeddings = torch.empty(len(texts.ids), encoder.shape.hidden)
+        self.means = torch.empty(len(texts.ids), encoder.shape.hidden)
+        squares = torch.zeros(self.blocks)
         order = sorted(range(len(texts.ids)), key=lambda i: len(texts.ids[i]))
         with torch.inference_mode():
             for at in range(0, len(order), PART):
                 places = order[at : at + PART]
-                ids, mask = padded([texts.ids[i] for i in places])
+                ids, mask = texts.batch(places)
                 blocks = encoder.states(ids, mask)
-                self.embeddings[places] = normalize(pooled(blocks[-1], mask), dim=1)
+                self.means[places] = pooled(blocks[-1], mask)
+                squares += torch.stack([states[mask].square().sum() for states in blocks])
                 joined = torch.cat(blocks, dim=2).to(torch.bfloat16)
                 for place, states in zip(places, joined, strict=True):
                     self.states[place] = states[: len(texts.ids[place])].clone()
+        self.squares = squares / sum(len(ids) for ids in texts.ids)  # [blocks], of a token's states, mean of the tokens
 
-    def tokens(self, places: Sequence[int]) -> Tensor:
-        """bfloat16 [true tokens of the sentences, blocks · hidden]."""
-        return torch.cat([self.states[place] for place in places])
+    def distance(self, blocks: Sequence[Tensor], mask: Tensor, places: Sequence[int]) -> Tensor:
+        """How far what a model's blocks give, each [sentences, tokens, hidden], is from what the dense model's do.
+
+        Squared error over mean square, mean of the blocks, sum of the tokens.
+        """
+        wanted = torch.cat([self.states[place] for place in places]).float().chunk(self.blocks, dim=1)
+        errors = [(states[mask].float() - right).square().sum() for states, right in zip(blocks, wanted, strict=True)]
+        return (torch.stack(errors) / self.squares).mean()
 
 
 class Distillation:
@@ -72,44 +84,75 @@ class Distillation:
 
     loss = COSINE · mean(1 − cos(e, e'))             embeddings e, the dense model's e'
          + SIMILARITY · mean((e·f − e'·f')²)         over all pairs e, f of a batch
-         + STATES · mean((s − s')²) / mean(s'²)      what the blocks give, over all tokens, mean of the blocks
+         + STATES · distance of what the blocks give, a token
     """
 
     COSINE, SIMILARITY, STATES = 1.0, 10.0, 1.0
 
     def __init__(self, dense: Encoder, sentences: Sequence[str]) -> None:
         self.texts = Texts(dense, sentences)
-        self.size = self.texts.size
+        self.size = len(self.texts.training)
         self.teacher = Teacher(dense, self.texts)
-        squares = torch.stack([states.float().square().sum(dim=0) for states in self.teacher.states]).sum(dim=0)
-        tokens = sum(len(states) for states in self.teacher.states)
-        self.powers = (squares / tokens).reshape(dense.shape.layers, -1).mean(dim=1)  # mean square of each block's
+        self.embeddings = normalize(self.teacher.means, dim=1)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        encoder, embeddings, places = cast(Encoder, model), [], []
+        distance, tokens = torch.zeros(()), 0
         with parametrize.cached():  # the masks act once a step, not once a part
-            return self._loss(model, batch)
-
-    def _loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        embeddings, places, differences, tokens = [], [], torch.zeros(()), 0
-        for part in self.texts.parts(batch):
-            ids, mask = padded([self.texts.ids[place] for place in part])
-            blocks = cast(Encoder, model).states(ids, mask)
-            wanted = self.teacher.tokens(part).unflatten(1, (len(blocks), -1))
-            for i, states in enumerate(blocks):
-                difference = (states[mask].float() - wanted[:, i].float()).square().mean(dim=1).sum()
-                differences = differences + difference / self.powers[i] / len(blocks)
-            embeddings.append(normalize(pooled(blocks[-1].float(), mask), dim=1))
-            places += part
-            tokens += len(wanted)
-        found, right = torch.cat(embeddings), self.teacher.embeddings[places]
+            for part in self.texts.parts(batch):
+                ids, mask = self.texts.batch(part)
+                blocks = encoder.states(ids, mask)
+                distance = distance + self.teacher.distance(blocks, mask, part)
+                embeddings.append(normalize(pooled(blocks[-1].float(), mask), dim=1))
+                places += part
+                tokens += int(mask.sum())
+        found, right = torch.cat(embeddings), self.embeddings[places]
         with torch.autocast(found.device.type, enabled=False):  # cosines near 1 need more than bfloat16
             cosine = 1 - (found * right).sum(dim=1).mean()
             similarity = mse_loss(found @ found.T, right @ right.T)
-        return self.COSINE * cosine + self.SIMILARITY * similarity + self.STATES * differences / tokens
+        return self.COSINE * cosine + self.SIMILARITY * similarity + self.STATES * distance / tokens
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """cosine: between the embeddings and the dense model's, mean of the sentences that validate."""
+        encoder, places = cast(Encoder, model), self.texts.validation
+        means = by_length([self.texts.ids[place] for place in places], lambda *batch: pooled(encoder(*batch), batch[1]))
+        return {"cosine": float((normalize(means, dim=1) * self.embeddings[places]).sum(dim=1).mean())}
+
+
+class Classification:
+    """Labels by a head; with a dense model that has learnt them, its logits and layer outputs as well.
+
+    loss = mean cross entropy + LOGITS · mean((z − z')²) + STATES · distance of what the blocks give, a token
+    """
+
+    LOGITS, STATES = 1.0, 1.0
+
+    def __init__(self, encoder: Encoder, rows: Sequence[Labelled], dense: Encoder | None = None) -> None:
+        """encoder gives the ids; dense, which has a head, what is to be distilled from, None: labels alone."""
+        self.texts = Texts(encoder, [row.sentence for row in rows])
+        self.size = len(self.texts.training)
+        self.labels = torch.tensor([row.label for row in rows])
+        self.teacher = Teacher(dense, self.texts) if dense else None
+        if self.teacher and dense and dense.head:
+            with torch.inference_mode():
+                self.logits: Tensor = dense.head(self.teacher.means).clone()
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        encoder, total = cast(Encoder, model), torch.zeros(())
+        with parametrize.cached():
+            for part in self.texts.parts(batch):
+                ids, mask = self.texts.batch(part)
+                blocks = encoder.states(ids, mask)
+                logits = encoder.classify(pooled(blocks[-1], mask)).float()
+                loss = cross_entropy(logits, self.labels[part])
+                if self.teacher:
+                    distance = self.teacher.distance(blocks, mask, part) / mask.sum()
+                    loss = loss + self.LOGITS * mse_loss(logits, self.logits[part]) + self.STATES * distance
+                total = total + loss * len(part) / len(batch)
+        return total
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """accuracy: 100 · share of the sentences that validate whose label has the largest output."""
         places = self.texts.validation
-        ids = [self.texts.ids[place] for place in places]
-        found = by_length(ids, lambda ids, mask: normalize(pooled(model(ids, mask), mask), dim=1))
-        return {"cosine": float((found * self.teacher.embeddings[places]).sum(dim=1).mean())}
+        logits = by_length([self.texts.ids[place] for place in places], cast(Encoder, model).logits)
+        return {"accuracy": 100 * float((logits.argmax(dim=1) == self.labels[places]).double().mean())}
