@@ -58,22 +58,19 @@ class Printer(wiring.Component):
         m = Module()
         m.submodules.rom = rom = memory.Memory(shape=8, depth=len(self._rom), init=self._rom)
         read = rom.read_port()
-        code, out = read.data, self.characters
+        out = self.characters
 
         at = Signal(range(len(self._rom) + 1))
-        rest = Signal(VALUE_BITS)  # of the number, what its printed digits leave
+        code = Signal(8)
+        value = Signal(signed(VALUE_BITS))
+        rest = Signal(VALUE_BITS)  # of the value, what its printed digits leave
         padded = Signal()
         place = Signal(range(DIGITS))
         digit = Signal(4)
         power = Signal(VALUE_BITS)
-        value = Signal(signed(VALUE_BITS))
-        m.d.comb += [
-            read.addr.eq(at),
-            read.en.eq(0),  # but in the state of that name: a character stays until it is taken
-            value.eq(Array(self.values)[code[1:7]]),
-            power.eq(Array(10**i for i in range(DIGITS))[place]),
-        ]
+        m.d.comb += [read.addr.eq(at), power.eq(Array(10**i for i in range(DIGITS))[place])]
 
+        # A state for each step: there is time, and the image's clock is for the accelerator to limit.
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.line.ready.eq(1)
@@ -81,23 +78,26 @@ class Printer(wiring.Component):
                 with m.If(self.line.valid):
                     m.next = "read"
             with m.State("read"):
-                m.d.comb += read.en.eq(1)
                 m.d.sync += at.eq(at + 1)
+                m.next = "fetch"
+            with m.State("fetch"):
+                m.d.sync += code.eq(read.data)
                 m.next = "character"
             with m.State("character"):
-                m.d.sync += [rest.eq(Mux(value < 0, -value, value)), padded.eq(code[0])]
-                m.d.sync += [place.eq(DIGITS - 1), digit.eq(0)]
+                m.d.sync += value.eq(Array(self.values)[code[1:7]])
                 with m.If(code == 0):
                     m.next = "idle"
-                with m.Elif(code & FIELD == 0):
+                with m.Elif(code[7]):
+                    m.next = "sign"
+                with m.Else():
                     m.d.comb += [out.payload.eq(code), out.valid.eq(1)]
                     with m.If(out.ready):
                         m.next = "read"
-                with m.Elif(value < 0):
-                    m.d.comb += [out.payload.eq(ord("-")), out.valid.eq(1)]
-                    with m.If(out.ready):
-                        m.next = "digit"
-                with m.Else():
+            with m.State("sign"):
+                m.d.sync += [rest.eq(Mux(value < 0, -value, value)), padded.eq(code[0])]
+                m.d.sync += [place.eq(DIGITS - 1), digit.eq(0)]
+                m.d.comb += [out.payload.eq(ord("-")), out.valid.eq(value < 0)]
+                with m.If(out.ready | (value >= 0)):
                     m.next = "digit"
             with m.State("digit"):
                 with m.If(rest >= power):

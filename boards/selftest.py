@@ -162,6 +162,8 @@ class SelfTest(wiring.Component):
         y_at, row_at, golden_at = Signal(address), Signal(address), Signal(address)
         column = Signal(range(self._config.cols))
         byte = Signal(range(OUT_BYTES))
+        beat = Signal(8 * size)  # the block RAM's output is slow: what is done with it begins at a register
+        m.d.sync += beat.eq(peek.data)
         folded = Signal(8 * size)  # exclusive or of the constants so far
         within = ceil_log2(size)  # bits of an address that name a byte of its beat
         gap = product.config.pitch(OUT_BYTES) - self._config.cols * OUT_BYTES
@@ -181,11 +183,11 @@ class SelfTest(wiring.Component):
                         say(f"{one.name} {what}", then)
 
         def show(address: Signal) -> None:
-            """Ask for the beat that holds a byte."""
+            """Ask for the beat that holds a byte: it is in `beat` two cycles later."""
             m.d.comb += [peek.enable.eq(1), peek.beat.eq(address[within:])]
 
         def byte_of_beat(address: Signal) -> Value:
-            return peek.data.word_select(address[:within], 8)
+            return beat.word_select(address[:within], 8)
 
         def judge(passed: bool) -> None:
             m.d.sync += [self.passed.eq(passed), self.failed.eq(self.failed | (not passed))]
@@ -239,10 +241,12 @@ class SelfTest(wiring.Component):
                 show(y_at)
                 m.next = "golden"
             with m.State("golden"):
-                m.d.sync += got.word_select(byte, 8).eq(byte_of_beat(y_at))
                 show(golden_at)
-                m.next = "take"
-            with m.State("take"):
+                m.next = "take result"
+            with m.State("take result"):
+                m.d.sync += got.word_select(byte, 8).eq(byte_of_beat(y_at))
+                m.next = "take golden"
+            with m.State("take golden"):
                 m.d.sync += [
                     want.word_select(byte, 8).eq(byte_of_beat(golden_at)),
                     *(at.eq(at + 1) for at in (y_at, golden_at)),
@@ -275,9 +279,11 @@ class SelfTest(wiring.Component):
                         m.next = "fold"
             with m.State("fold"):
                 show(y_at)
+                m.next = "fetch beat"
+            with m.State("fetch beat"):
                 m.next = "fold beat"
             with m.State("fold beat"):
-                m.d.sync += [folded.eq(folded ^ peek.data), y_at.eq(y_at + size)]
+                m.d.sync += [folded.eq(folded ^ beat), y_at.eq(y_at + size)]
                 m.next = "fold"
                 with m.If(y_at[within:] == last_beat):
                     m.next = "verdict"

@@ -35,6 +35,7 @@ SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys
 # A word read while it is written may be anything (tests/rtl/test_collisions.py): no logic is spent on what it is.
 # Only memories that have a write port, and clocked reads, can collide.
 COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i"
+ROUTER = "router2"  # router1, the default of older nextpnr, did not end within half an hour where this took five minutes
 
 Progress = Callable[[str, float, bool], None]
 """Told of a stage by its name, its seconds so far, and whether it is over."""
@@ -196,7 +197,7 @@ def _prepare(board: "Board", config: Config, scratch: Path, *, mhz: float, seed:
         synth_opts=SYNTHESIS,
         script_after_read=COLLISIONS,
         script_after_synth=f"tee -q -o {NAME}.stat.json stat -json",
-        nextpnr_opts=f"--report {NAME}.report.json --timing-allow-fail --seed {seed}",
+        nextpnr_opts=f"--router {ROUTER} --report {NAME}.report.json --timing-allow-fail --seed {seed}",
         ecppack_opts="--compress",
     )
     plan.extract(str(scratch))
