@@ -42,29 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_configuration(parser)
     add_simulation(parser)
     parser.add_argument("--stall", action="store_true", help="random back-pressure on every stream of the memory port")
-    parser.add_argument("--waves", action="store_true", help="leave a waveform in the build folder")
+    parser.add_argument("--waves", metavar="FILE", type=Path, help="leave a waveform: VCD of Verilator, FST of Icarus")
     parser.add_argument(
         "--build", metavar="DIR", type=Path, default=BUILDS, help=f"where builds are kept for the next run ({BUILDS})"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from sim.runner import Job, SimulationError, run_products
+    import numpy as np
+
+    from nmgen.generate import generate
+    from sim.golden import compare
+    from sim.runner import Job, SimulationError, check_simulator, run_products
 
     layer = _layer(args.artefact, args.layer)
     x = read_array(args.input, "int8 with 2 dimensions")
     config, sources, top = _design(args)
     product = _product(config, layer, x)
 
-    with TemporaryDirectory() as scratch, written_whole(args.output) as output:
-        if sources is None:
-            from nmgen.generate import generate
-
-            design = generate(config, Path(scratch) / "verilog")
-            sources, top = design.sources, design.top
-        job = Job(product, x, layer.weights, layer.bias, layer.mult, layer.shift)
-        try:
+    check_simulator(args.simulator)  # before anything takes time
+    job = Job(product, x, layer.weights, layer.bias, layer.mult, layer.shift)
+    try:
+        with TemporaryDirectory() as scratch, written_whole(args.output) as output:
             with _Status(quiet=args.json) as say:
+                if sources is None:
+                    say("generating the Verilog")
+                    design = generate(config, Path(scratch) / "verilog")
+                    sources, top = design.sources, design.top
                 (result,) = run_products(
                     sources,
                     top,
@@ -79,18 +83,19 @@ def run(args: argparse.Namespace) -> int:
                     strict=args.rtl is None,
                     progress=say,
                 )
-        except SimulationError as error:
-            print(f"nmgen: {args.layer}: {error}", file=sys.stderr)
-            return MISMATCH
-        import numpy as np
-
-        with output.open("wb") as stream:
-            np.save(stream, result.y)
-
-    from sim.golden import compare
+            with output.open("wb") as stream:
+                np.save(stream, result.y)
+    except SimulationError as error:
+        print(f"nmgen: {layer.name}: {error}", file=sys.stderr)
+        return MISMATCH
 
     want, source = _golden(layer, x)
     comparison = compare(result.y, want)
+    wrong = [str(comparison)] if comparison.mismatches else []
+    if result.bytes_written != product.bytes_written:
+        wrong.append(f"{result.bytes_written} bytes of results were written, must be {product.bytes_written}")
+    if result.cycles != result.cycles_measured:
+        wrong.append(f"the design counted {result.cycles} cycles, it took {result.cycles_measured}")
     report = {
         "layer": layer.name,
         "pattern": f"{layer.n}:{layer.m}",
@@ -107,22 +112,23 @@ def run(args: argparse.Namespace) -> int:
         "estimate": product_cycles(
             config, product.tokens, product.k, product.channels, layer.n, args.mem_latency, out_bits=layer.out_bits
         ),
-        "utilisation": product.utilisation(result.cycles),
+        "utilisation": product.utilisation(result.cycles_measured),
         "bytes_read": result.bytes_read,
         "bytes_written": result.bytes_written,
         "golden": source,
         "outputs": comparison.outputs,
         "mismatches": comparison.mismatches,
         "first_mismatch": comparison.first,
+        "wrong": wrong,
         "output": str(args.output),
     }
     if args.json:
         print(json.dumps(report, indent=2))
     else:
         _show(report)
-    if comparison.mismatches:
-        print(f"nmgen: {layer.name}: {comparison}", file=sys.stderr)
-    return MISMATCH if comparison.mismatches else RIGHT
+    for message in wrong:
+        print(f"nmgen: {layer.name}: {message}", file=sys.stderr)
+    return MISMATCH if wrong else RIGHT
 
 
 def _layer(artefact: Path, name: str) -> Layer:
@@ -135,9 +141,15 @@ def _layer(artefact: Path, name: str) -> Layer:
 
 def _product(config: Config, layer: Layer, x: "NDArray[np.int8]") -> Product:
     if layer.m != config.m:
-        raise InputError(f"layer {layer.name} is {layer.n}:{layer.m}, but the configuration has m = {config.m}: --m")
+        raise InputError(
+            f"layer {layer.name} is {layer.n}:{layer.m}, but the configuration has m = {config.m}; give --m {layer.m}"
+        )
     if x.shape[1] != layer.k:
         raise InputError(f"input has K = {x.shape[1]}, must be {layer.k} as in layer {layer.name}")
+    if len(x) > config.max_tokens:
+        raise InputError(f"input has {len(x)} tokens, must be at most max_tokens = {config.max_tokens}")
+    if layer.k > config.max_groups * config.m:
+        raise InputError(f"layer {layer.name} has K = {layer.k}, must be at most max_k = {config.max_k}")
     return Product(
         config=config,
         tokens=x.shape[0],
@@ -157,12 +169,14 @@ def _design(args: argparse.Namespace) -> tuple[Config, list[Path] | None, str]:
     given = {name: getattr(args, name) for name in manifest["parameters"]}
     for name, text in given.items():
         if text is not None and text != str(manifest["parameters"][name]):
-            raise InputError(f"{name} is {text}, but {args.rtl} was generated with {manifest['parameters'][name]}")
+            raise InputError(
+                f"{name} is {text}, but {args.rtl} was generated with {name} = {manifest['parameters'][name]}"
+            )
     if args.preset is not None or args.config is not None:
         asked = asdict(configuration_from(args))
         for name, value in manifest["parameters"].items():
             if asked[name] != value:
-                raise InputError(f"{name} is {asked[name]}, but {args.rtl} was generated with {value}")
+                raise InputError(f"{name} is {asked[name]}, but {args.rtl} was generated with {name} = {value}")
     sources = [args.rtl / name for name in manifest["files"] if name.endswith(".v") and "/" not in name]
     for source in sources:
         if not source.is_file():
