@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -25,6 +26,16 @@ def digest(model: nn.Module) -> str:
     return total.hexdigest()
 
 
+def check_place(path: Path) -> None:
+    """InputError unless a file can be written to path: better now than when the first checkpoint is due."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
 def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Replaces the file at path; a kill or a full disk in between leaves the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -41,7 +52,6 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint at path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = io.BytesIO()
     torch.save({"nmgen": VERSION, **state}, data)
     write_whole(path, data.getbuffer())

@@ -100,6 +100,8 @@ def train(
     InputError : a checkpoint of another model or recipe, or a damaged one; bounds of steps, batch, lr
     """
     rank, processes = _place()
+    if checkpoint and rank == 0:
+        checkpoints.check_place(checkpoint)
     _check(steps, batch, lr, task.size, processes)
     device = next(model.parameters()).device
     bf16 = has_bf16(device) if bf16 is None else bf16
@@ -110,6 +112,7 @@ def train(
     run = {
         "method": method.name if method else "none",
         "plan": str(plan_of(model)),
+        "examples": task.size,
         "steps": steps,
         "batch": batch,
         "lr": lr,
@@ -121,13 +124,14 @@ def train(
         "state": _shapes(model),
         "start": checkpoints.digest(model) if checkpoint else "",
     }
-    done = 0  # steps
+    done = saved = 0  # steps
     found: Metrics = {}
     if checkpoint and resume and checkpoint.exists():
         state = checkpoints.load(checkpoint, run)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        done, found = state["step"], state["found"]
+        done = saved = state["step"]
+        found = state["found"]
     if processes > 1:
         dist.barrier()  # all have read before the first writes
     log = _Log(metrics if first else None, done)
@@ -154,7 +158,7 @@ def train(
             norm = float(nn.utils.clip_grad_norm_(parameters, clip))
             mean = _mean(loss.detach().float(), processes)
             if not (math.isfinite(mean) and math.isfinite(norm)):
-                raise DivergedError(_diverged(step + 1, mean, norm, checkpoint))
+                raise DivergedError(_diverged(step + 1, mean, norm, saved, checkpoint))
             optimiser.step()
             if method:
                 method.after_step(model)
@@ -167,6 +171,7 @@ def train(
                 log.write(step + 1, found)
             if last or (step + 1) % checkpoint_every == 0:
                 save(step + 1)
+                saved = step + 1
             if on_step:
                 on_step(step + 1, line)
     model.eval()
@@ -301,9 +306,9 @@ def _validated(model: nn.Module, task: Task) -> Metrics:
     return found
 
 
-def _diverged(step: int, loss: float, norm: float, checkpoint: Path | None) -> str:
+def _diverged(step: int, loss: float, norm: float, saved: int, checkpoint: Path | None) -> str:
     what = f"loss is {loss}" if not math.isfinite(loss) else f"norm of the gradient is {norm}"
-    kept = f"the last good checkpoint is {checkpoint}" if checkpoint and checkpoint.exists() else "no checkpoint yet"
+    kept = f"the last good checkpoint is of step {saved}: {checkpoint}" if checkpoint and saved else "no checkpoint yet"
     return f"{what} in step {step}: stopped; {kept}"
 
 

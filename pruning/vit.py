@@ -257,7 +257,7 @@ def _shape(config: Any, path: Path, labels: int) -> ViTShape:
     if not isinstance(config, dict) or config.get("model_type") != "vit":
         found = config.get("model_type") if isinstance(config, dict) else config
         raise InputError(f"{path}: model_type is {found!r}, must be 'vit'")
-    values = {}
+    values: dict[str, Any] = {}
     for ours, theirs in KEYS.items():
         value = values[ours] = config.get(theirs)
         if type(value) is not int or value < 1:

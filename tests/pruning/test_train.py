@@ -144,7 +144,9 @@ def test_masked_model_in_ddp(tmp_path: Path) -> None:
 def test_nan_stops_at_the_last_good_checkpoint(tmp_path: Path) -> None:
     model, path = mlp(), tmp_path / "c.pt"
     wanted = {"steps": 9, "checkpoint": path, "checkpoint_every": 3, **RECIPE}
-    with pytest.raises(DivergedError, match=rf"^loss is nan in step 5: stopped; the last good checkpoint is {path}$"):
+    with pytest.raises(
+        DivergedError, match=rf"^loss is nan in step 5: stopped; the last good checkpoint is of step 3: {path}$"
+    ):
         train(model, Toy(poison=5), **wanted)
     assert tensors(path)["step"] == 3
     resumed, whole = mlp(), mlp()
@@ -234,6 +236,15 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
         checkpoint.save(path, {"step": 1})
     assert [one.name for one in tmp_path.iterdir()] == ["c.pt"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """It is said before the first step."""
+    (tmp_path / "file").touch()
+    task, path = Toy(), tmp_path / "file" / "c.pt"
+    with pytest.raises(InputError, match=f"^cannot write {path}: [A-Z][a-z ]+$"):
+        train(mlp(), task, steps=1, checkpoint=path, **RECIPE)
+    assert task.calls == 0
 
 
 def test_what_is_refused() -> None:
