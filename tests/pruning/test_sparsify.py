@@ -145,6 +145,7 @@ def test_deepcopy_is_independent() -> None:
     assert torch.equal(copy.eval()(task.x), before)
     train(copy, task, steps=3, method=method, **RECIPE)
     finalize(copy)
+    assert all(hasattr(layer, "weight") for layer in (*prunable(model).values(), *prunable(copy).values()))
     assert torch.equal(model.eval()(task.x), before)
     assert len(masked_layers(model)) == 3
     finalize(model)
