@@ -189,6 +189,11 @@ def simulation_command(prefix: str) -> str:
     return f"iverilog -g2005-sv -o {prefix}_tb.vvp *.v {TESTBENCH}/{prefix}_tb.v && vvp {prefix}_tb.vvp"
 
 
+def lint_command(prefix: str) -> str:
+    """Checks the Verilog, in the generated directory; the first file says which warnings are meant, and why."""
+    return f"verilator --lint-only -Wall {prefix}.vlt -f {prefix}.f"
+
+
 def resources(design: list[Module]) -> dict[str, Any]:
     """Multipliers, bits of memory and of registers, counted from the netlist; its top is the first module."""
     known = {f"\\{module.name}": module for module in design}
@@ -245,7 +250,7 @@ def _header(config: Config, prefix: str) -> str:
 
 
 def _waivers(prefix: str) -> str:
-    lines = ["`verilator_config", f"// For verilator --lint-only -Wall {prefix}.vlt -f {prefix}.f"]
+    lines = ["`verilator_config", f"// For {lint_command(prefix)}"]
     for rule, reason in WAIVERS.items():
         lines += [f"// {reason}", f'lint_off -rule {rule} -file "*{prefix}_*.v"']
     return "\n".join(lines) + "\n"

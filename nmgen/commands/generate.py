@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.generate import generate, simulation_command
+    from nmgen.generate import generate, lint_command, simulation_command
 
     config = configuration_from(args)
     generated = generate(config, args.directory, args.prefix, lambda text: print(f"{text} ...", file=sys.stderr))
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{generated.directory}: {generated.top} in {len(generated.sources)} Verilog files")
     print(f"  {manifest['multipliers']} multipliers, {manifest['register_bits']} bits of registers, ", end="")
     print(f"{manifest['memory_bits']} bits of memory in {len(manifest['memories'])} kinds of memories")
-    print("to test it with Icarus:")
+    print("to test it with Icarus, and to check it with Verilator:")
     print(f"  cd {shlex.quote(str(generated.directory))} && {simulation_command(args.prefix)}")
+    print(f"  cd {shlex.quote(str(generated.directory))} && {lint_command(args.prefix)}")
     return 0

