@@ -19,6 +19,7 @@ PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 COMMANDS = {
     "generate": "generate",
     "prune": "prune",
+    "evaluate": "evaluate",
     "pack": "pack",
     "inspect": "inspect_",
     "simulate": "simulate",

@@ -1,0 +1,70 @@
+"""`nmgen evaluate`: what a model or an artefact scores, an artefact both in float and in int8."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nmgen.scores import open_forms, score, sts_files
+from rtl.params import InputError
+
+NAME = "evaluate"
+HELP = "Score a model or an artefact: Spearman on scored pairs, accuracy on labelled sentences; float and int8."
+EXAMPLE = "nmgen evaluate build/minilm/2of8.safetensors --sts ../shared/data/sts/2014"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL_OR_ARTEFACT", help="an artefact of nmgen prune, a Hugging Face folder, or minilm"
+    )
+    parser.add_argument(
+        "--sts",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="score<TAB>sentence<TAB>sentence a row; of a folder, its *.tsv. Scores 100 · Spearman, and their mean",
+    )
+    parser.add_argument(
+        "--classify", metavar="DIR", type=Path, help="dev.txt and test.txt with rows 'label sentence': accuracy in %%"
+    )
+    parser.add_argument(
+        "--calibrate", metavar="FILE", type=Path, help="score a folder in int8 too, calibrated on this text"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.sts and args.classify is None:
+        raise InputError("nothing to score on: give --sts or --classify")
+    try:
+        found: dict[str, Any] = {
+            form: score(encoder, sts_files(args.sts), args.classify)
+            for form, encoder in open_forms(args.model, args.calibrate).items()
+        }
+    except ModuleNotFoundError as missing:
+        raise InputError(f"evaluate needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    if args.json:
+        print(json.dumps({"model": args.model, **found}, indent=2))
+    else:
+        _show(args.model, found)
+    return 0
+
+
+def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
+    """A row for each file and split, a column for each form."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(model), title_justify="left")
+    for heading in ("set", *found):
+        table.add_column(heading, justify="left" if heading == "set" else "right", overflow="fold")
+    first = next(iter(found.values()))
+    for name in first.get("sts", {}):
+        table.add_row(name, *(f"{scores['sts'][name]:.2f}" for scores in found.values()))
+    if "mean" in first:
+        table.add_row("mean of the files", *(f"{scores['mean']:.2f}" for scores in found.values()))
+    for split in first.get("accuracy", {}):
+        table.add_row(f"{split}.txt", *(f"{scores['accuracy'][split]:.2f}" for scores in found.values()))
+    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)

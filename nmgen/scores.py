@@ -1,0 +1,83 @@
+"""What a model or an artefact scores on scored pairs and on labelled sentences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtl.params import InputError
+
+if TYPE_CHECKING:
+    from pruning.bert import Encoder
+
+Forms = dict[str, "Encoder"]  # by 'float' and 'int8'
+
+
+def open_encoder(model: str) -> "Encoder":
+    """The encoder of a Hugging Face folder, or the packaged minilm."""
+    from pruning.folder import load, packaged_minilm
+
+    return load(packaged_minilm() if model == "minilm" else model)
+
+
+def open_forms(model: str, calibrate: Path | None = None) -> Forms:
+    """The forms that a model has: an artefact both, a folder float and, with text to calibrate on, int8.
+
+    Raises
+    ------
+    InputError, OSError : neither an artefact with a whole model nor a folder; text that cannot be used.
+    """
+    from copy import deepcopy
+
+    from pruning.artefact import read
+    from pruning.calibrate import calibrate as calibrated
+    from pruning.export import from_artefact
+    from pruning.fake_quant import quantise
+    from pruning.text import gather
+
+    if Path(model).is_file():
+        if calibrate:
+            raise InputError(f"{model} is an artefact, which has its scales: --calibrate is for a folder")
+        try:
+            encoder, scales = from_artefact(read(model))
+        except InputError as error:
+            raise InputError(_named(model, error)) from None
+        return {"float": encoder, "int8": quantise(deepcopy(encoder), scales, weights=False)}
+    encoder = open_encoder(model)
+    if calibrate is None:
+        return {"float": encoder}
+    scales = calibrated(encoder, gather([calibrate]))
+    return {"float": encoder, "int8": quantise(deepcopy(encoder), scales)}
+
+
+def _named(model: str, error: InputError) -> str:
+    return str(error) if str(error).startswith(f"{model}: ") else f"{model}: {error}"
+
+
+def sts_files(paths: Sequence[Path]) -> list[Path]:
+    """The files, and the *.tsv of folders."""
+    files = [file for path in paths for file in (sorted(path.rglob("*.tsv")) if path.is_dir() else [path])]
+    if paths and not files:
+        raise InputError(f"{paths[0]} has no *.tsv")
+    return files
+
+
+def score(encoder: "Encoder", sts: Sequence[Path] = (), labels: Path | None = None) -> dict[str, Any]:
+    """{'sts': {file: Spearman · 100, …}, 'mean': of the files, 'accuracy': {'dev': …, 'test': …}}, what is asked for.
+
+    sts : files of scored pairs
+    labels : a folder of labelled sentences; train.txt counts only where it is alone
+    """
+    from pruning import measure
+    from pruning.text import classification
+    from pruning.text import sts as pairs_of
+
+    found: dict[str, Any] = {}
+    pairs = {str(path): pairs_of(path) for path in sts}  # all files are read before any is computed
+    rows = classification(labels, encoder.head.out_features if encoder.head else None) if labels else {}
+    if pairs:
+        found["sts"] = {name: round(measure.sts_score(encoder, rows), 3) for name, rows in pairs.items()}
+        found["mean"] = round(measure.mean(found["sts"].values()), 3)
+    if rows:
+        splits = [split for split in rows if split != "train"] or ["train"]
+        found["accuracy"] = {split: round(measure.accuracy(encoder, rows[split]), 3) for split in splits}
+    return found
