@@ -9,6 +9,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.activation_store import ActivationBank, ActivationStore
 from rtl.params import READ_LATENCY, Config, ceil_div
+from rtl.steps import ROW_BITS
 from tests.rtl.simulate import drive, gaps, run, seeded, trace
 
 # Words of several beats, of several groups, of one of each.
@@ -22,8 +23,11 @@ CONFIGURATIONS = {
 EVERY = pytest.mark.parametrize("name", CONFIGURATIONS)
 
 
-def signed_bytes(value: int, count: int) -> list[int]:
-    return [byte - 256 if byte > 127 else byte for byte in value.to_bytes(count, "little")]
+def group_of(content: int, group: int, m: int) -> int:
+    """A group of the activations that lie in memory as bytes, as the bits of `row_step`'s group: 9, signed, each."""
+    taken = (content >> 8 * m * group) & ((1 << 8 * m) - 1)
+    activations = (byte | (byte & 0x80) << 1 for byte in taken.to_bytes(m, "little"))
+    return sum(activation << ROW_BITS * i for i, activation in enumerate(activations))
 
 
 def random_beat(rng: random.Random, size: int) -> int:
@@ -40,7 +44,7 @@ def test_bank(name: str) -> None:
     groups = config.store_word_bytes // config.m
     content: dict[int, bytearray] = defaultdict(lambda: bytearray(config.store_word_bytes))
     inputs: list[dict[str, Any]] = []
-    want: list[tuple[list[int], int, int, int]] = []
+    want: list[tuple[int, ...]] = []
     for _ in range(600):
         step = {
             "word": rng.randrange(config.store_depth),
@@ -55,21 +59,18 @@ def test_bank(name: str) -> None:
         enable = rng.random() < 0.6 and write["word"] != step["word"]
         inputs.append({"write": write, "write_enable": enable, "step_in": step})
         word = int.from_bytes(content[step["word"]], "little")
-        group = signed_bytes(word >> 8 * config.m * step["group"] & (1 << 8 * config.m) - 1, config.m)
-        want.append((group, step["valid"], step["first"], step["last"]))
+        want.append((group_of(word, step["group"], config.m), step["valid"], step["first"], step["last"]))
         for part in range(parts):
             if enable and write["parts"] >> part & 1:
                 content[write["word"]][part * size : (part + 1) * size] = write["beat"].to_bytes(size, "little")
 
     bank = ActivationBank(config)
     row = bank.row
-    watch = [bank.step_in, bank.step_out, row.valid, row.first, row.last, *(row.group[j] for j in range(config.m))]
-    record = trace(bank, inputs, *watch)
+    record = trace(bank, inputs, bank.step_in, bank.step_out, row.group, row.valid, row.first, row.last)
     assert READ_LATENCY == 2
     for cycle in range(2, len(record)):
-        _, step_out, valid, first, last, *activations = record[cycle]
-        assert step_out == record[cycle - 1][0], f"cycle {cycle}: what goes on downwards"
-        assert (activations, valid, first, last) == want[cycle - 2], f"cycle {cycle}"
+        assert record[cycle][1] == record[cycle - 1][0], f"cycle {cycle}: what goes on downwards"
+        assert record[cycle][2:] == want[cycle - 2], f"cycle {cycle}"
 
 
 def shapes(config: Config) -> list[tuple[int, int]]:
@@ -89,7 +90,7 @@ class Loaded:
         self.rng = seeded(name, seed)
         self.give = gaps(seed, "beats")
         # What each row must show in a cycle: its group (None where no token lies there), and the marks.
-        self.want: dict[tuple[int, int], tuple[list[int] | None, tuple[int, int, int]]] = {}
+        self.want: dict[tuple[int, int], tuple[int | None, tuple[int, int, int]]] = {}
         self.cycle = 0
 
     async def product(self, ctx: SimulatorContext, tokens: int, groups: int) -> None:
@@ -129,26 +130,24 @@ class Loaded:
             token = tile * c.rows + r
             if x is not None and token < len(x):
                 content = sum(beat << 8 * c.port_bytes * i for i, beat in enumerate(x[token]))
-                content = content >> 8 * c.m * group & (1 << 8 * c.m) - 1
-                activations = signed_bytes(content, c.m)
+                activations = group_of(content, group, c.m)
             self.want[self.cycle + READ_LATENCY + r, r] = (activations, marks)
 
     async def tick(self, ctx: SimulatorContext, *, tiles: int | None) -> None:
         c = self.config
-        rows = self.dut.rows
         _, _, ready, loaded, *sampled = await ctx.tick().sample(
             self.dut.beats.ready,
             self.dut.tiles_loaded,
-            *(value for row in rows for value in (row.valid, row.first, row.last, *(row.group[j] for j in range(c.m)))),
+            *(value for row in self.dut.rows for value in (row.group.as_value(), row.valid, row.first, row.last)),
         )
         assert ready, "never stalls"
         if tiles is not None:
             assert loaded == tiles, f"cycle {self.cycle}: tiles loaded"
         for r in range(c.rows):
-            marks, group = tuple(sampled[r * (3 + c.m) :][:3]), sampled[r * (3 + c.m) + 3 :][: c.m]
+            group, *marks = sampled[4 * r : 4 * r + 4]
             want_group, want_marks = self.want.pop((self.cycle, r), (None, None))
             if want_marks is not None:
-                assert marks == want_marks, f"cycle {self.cycle}, row {r}"
+                assert tuple(marks) == want_marks, f"cycle {self.cycle}, row {r}"
             if want_group is not None:
                 assert group == want_group, f"cycle {self.cycle}, row {r}"
         self.cycle += 1
