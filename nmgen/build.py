@@ -35,7 +35,7 @@ SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys
 # A word read while it is written may be anything (tests/rtl/test_collisions.py): no logic is spent on what it is.
 # Only memories that have a write port, and clocked reads, can collide.
 COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i"
-ROUTER = "router2"  # router1, the default of older nextpnr, did not end within half an hour where this took five minutes
+ROUTER = "router2"  # router1, the default of older nextpnr, took over half an hour where this took five minutes
 
 Progress = Callable[[str, float, bool], None]
 """Told of a stage by its name, its seconds so far, and whether it is over."""
