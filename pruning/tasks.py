@@ -14,9 +14,10 @@ from torch.nn.utils import parametrize
 
 from pruning.bert import Encoder, by_length, padded, pooled
 from pruning.text import Labelled
+from pruning.train import has_bf16
 from rtl.params import InputError
 
-KEPT = 10  # every tenth sentence validates
+KEPT = 10  # one sentence in ten validates
 PART = 48  # sentences of a batch that are computed at once
 MAX_TOKENS = 128  # of a sentence in training
 
@@ -28,9 +29,10 @@ class Texts:
         if len(sentences) < KEPT:
             raise InputError(f"the text has {len(sentences)} sentences, must be at least {KEPT}: a tenth validates")
         self.ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
-        places = range(len(self.ids))
-        self.training = [i for i in places if i % KEPT != KEPT - 1]  # places in the list of sentences
-        self.validation = [i for i in places if i % KEPT == KEPT - 1]
+        # Drawn, since text may come in a pattern; always the same, since candidates are compared.
+        drawn = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(0)).tolist()
+        self.validation = sorted(drawn[: len(drawn) // KEPT])  # places in the list of sentences
+        self.training = sorted(drawn[len(drawn) // KEPT :])
 
     def parts(self, batch: Tensor) -> Iterator[list[int]]:
         """The places of a batch's sentences, in parts of similar length."""
@@ -45,7 +47,7 @@ class Texts:
 
 
 class Teacher:
-    """What the dense model says of each sentence, computed once in float32.
+    """What the dense model says of each sentence, computed once, products in bfloat16 where the hardware has it.
 
     means : float32 [sentences, hidden], of the tokens of each
     states : of each sentence, what the blocks give: bfloat16 [tokens, blocks · hidden]
@@ -57,13 +59,14 @@ class Teacher:
         self.means = torch.empty(len(texts.ids), encoder.shape.hidden)
         squares = torch.zeros(self.blocks)
         order = sorted(range(len(texts.ids)), key=lambda i: len(texts.ids[i]))
-        with torch.inference_mode():
+        device = next(encoder.parameters()).device
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
             for at in range(0, len(order), PART):
                 places = order[at : at + PART]
                 ids, mask = texts.batch(places)
                 blocks = encoder.states(ids, mask)
-                self.means[places] = pooled(blocks[-1], mask)
-                squares += torch.stack([states[mask].square().sum() for states in blocks])
+                self.means[places] = pooled(blocks[-1].float(), mask)
+                squares += torch.stack([states[mask].float().square().sum() for states in blocks])
                 joined = torch.cat(blocks, dim=2).to(torch.bfloat16)
                 for place, states in zip(places, joined, strict=True):
                     self.states[place] = states[: len(texts.ids[place])].clone()

