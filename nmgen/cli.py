@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol, cast
 
 from nmgen import __version__
@@ -69,8 +68,6 @@ def parser(chosen: str | None = None) -> Parser:
     top.add_argument("--version", action="version", version=f"nmgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in [chosen] if chosen in COMMANDS else COMMANDS:
-        if find_spec(f"nmgen.commands.{COMMANDS[name]}") is None:
-            continue
         command = cast(Command, import_module(f"nmgen.commands.{COMMANDS[name]}"))
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP, example=command.EXAMPLE)
         sub.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")

@@ -302,6 +302,8 @@ class _Writer:
     def _operator(self, cell: Cell) -> str:
         """An operator's expression; in parentheses where it has two operands."""
         a = cell.ports["A"]
+        if cell.kind == "$mux" and cell.ports["B"] == a:
+            return self._sig(a)
         if cell.kind == "$mux":
             return f"({self._sig(cell.ports['S'])} ? {self._sig(cell.ports['B'])} : {self._sig(a)})"
         signed = cell.parameters["A_SIGNED"] == "1"

@@ -79,8 +79,8 @@ def test_multipliers_and_memory_are_counted_exactly(odd: Generated) -> None:
     assert multipliers["nmgen_requantiser"][1] == ODD.drain_lanes
     assert odd.manifest["multipliers"] == 3 * 5 * 3 + ODD.drain_lanes
     # The same, as yosys counts it.
-    script = f"read_verilog {' '.join(source.name for source in odd.sources)}\nhierarchy -top nmgen_top\nproc -norom\nflatten\n"
-    counted = yosys(script + "opt_clean\nstat -json", odd.directory)
+    script = f"read_verilog {' '.join(source.name for source in odd.sources)}\nhierarchy -top nmgen_top\n"
+    counted = yosys(script + "proc -norom\nflatten\nopt_clean\nstat -json", odd.directory)
     cells = json.loads(counted[counted.index("{\n") : counted.rindex("}") + 1])["design"]
     assert cells["num_memory_bits"] == odd.manifest["memory_bits"]
     assert cells["num_cells_by_type"]["$mul"] == odd.manifest["multipliers"]
