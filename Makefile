@@ -36,7 +36,7 @@ demo: $(READY) ## one layer of MiniLM, pruned and run at five densities: build/d
 	$(RUN) -m nmgen.demo
 
 test: lint ## lint, then every test
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m 'not nightly'
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .
