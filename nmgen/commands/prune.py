@@ -27,7 +27,7 @@ EXAMPLE = """\
 nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
-METHODS = ("idp", "sr-ste", "asp", "magnitude", "wanda", "dense")  # as pruning.methods has them, which needs torch
+METHODS = ("dense", "magnitude", "wanda", "asp", "sr-ste", "idp")  # as pruning.methods has them, which needs torch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

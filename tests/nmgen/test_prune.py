@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from nmgen.cli import main
 from nmgen.commands.prune import METHODS
-from pruning import folder, patterns, text
+from pruning import folder, methods, patterns, text
 from pruning.artefact import load
 from pruning.layer import golden
 from tests.pruning.samples import write_model
@@ -125,7 +125,7 @@ def test_minilm(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_methods_of_the_command_line_are_those_there_are() -> None:
-    assert tuple(patterns.METHODS) == METHODS
+    assert tuple(methods.METHODS) == METHODS
 
 
 def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
