@@ -1,0 +1,167 @@
+"""Artefacts that hold a whole model: written, read, and refused."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from pruning.artefact import Artefact, Model, load, read, save, to_bytes, whole_from_bytes
+from pruning.bert import Encoder
+from pruning.calibrate import calibrate
+from pruning.export import from_artefact, to_artefact
+from pruning.fake_quant import quantise
+from pruning.folder import load as load_folder
+from pruning.sparsify import finalize, sparsify
+from rtl.params import InputError
+from tests.pruning.samples import random_layer, write_model
+
+TEXT = ["a fox crossed the river .", "the line ?", "a river crossed a line .", "fox"]
+PATTERNS = ["1:2", "2:4", "1:4", "4:8", "2:8", "1:8", "3:16", "2:32"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Encoder:
+    return load_folder(write_model(tmp_path / "small"))
+
+
+def whole(encoder: Encoder, patterns: dict[str, tuple[int, int]] | None = None) -> Artefact:
+    return to_artefact(encoder, patterns or {}, calibrate(encoder, TEXT), {"model": "small", "seed": 0})
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pruned_weight_is_exactly_zero_on_both_sides(pattern: str, small: Encoder, tmp_path: Path) -> None:
+    plan = sparsify(small, pattern, ragged="pad")
+    masks = finalize(small)
+    artefact = whole(small, dict(plan.layers))
+    save(tmp_path / "A.safetensors", artefact.layers.values(), artefact.model)
+    layers = load(tmp_path / "A.safetensors")
+    again, _ = from_artefact(read(tmp_path / "A.safetensors"))
+    for name, linear in again.linears().items():
+        assert (layers[name].n, layers[name].m) == plan.layers[name]
+        assert not layers[name].weights[~masks[name].numpy()].any()
+        assert (linear.weight[~masks[name]] == 0).all()
+        torch.testing.assert_close(linear.weight, small.linears()[name].weight, atol=0.1, rtol=0)
+
+
+def test_read_back_it_computes_the_same(small: Encoder) -> None:
+    small.head = nn.Linear(24, 3)
+    artefact = whole(small)
+    again, scales = from_artefact(whole_from_bytes(to_bytes(artefact.layers.values(), artefact.model)))
+    expected = calibrate(small, TEXT)
+    assert all(torch.equal(scales[name], expected[name]) for name in expected)
+    assert [again.ids(text).tolist() for text in TEXT] == [small.ids(text).tolist() for text in TEXT]
+    torch.testing.assert_close(again.embed(TEXT), small.embed(TEXT), atol=0.02, rtol=0)
+    rounded, here = quantise(deepcopy(again), scales, weights=False), quantise(deepcopy(small), expected)
+    torch.testing.assert_close(rounded.embed(TEXT), here.embed(TEXT), atol=0.02, rtol=0)
+    assert again.head
+    assert torch.equal(again.head.weight, small.head.weight)
+
+
+def test_a_layer_that_no_plan_names_is_dense(small: Encoder) -> None:
+    name = "encoder.layer.1.output.dense"
+    sparsify(small, "2:8", filter_fn=lambda _, found: found == name)
+    layers = whole(small, {name: (2, 8)}).layers
+    assert (layers[name].n, layers[name].m) == (2, 8)
+    assert {(layer.n, layer.m) for layer in layers.values() if layer.name != name} == {(8, 8)}
+
+
+def test_the_pattern_is_verified_and_not_assumed(small: Encoder) -> None:
+    name = "encoder.layer.0.intermediate.dense"
+    with pytest.raises(InputError, match=f"layer {name}: row .channel. 0, group 0 has 8 non-zero weights, the pattern"):
+        whole(small, {name: (2, 8)})
+
+
+def test_tables_are_the_activation_function(small: Encoder) -> None:
+    artefact = whole(small)
+    assert artefact.model
+    tensors = artefact.model.tensors
+    table = torch.from_numpy(tensors["tables.encoder.layer.0.intermediate"]).double()
+    x = torch.arange(-128, 128).double() * float(tensors["scales.encoder.layer.0.intermediate.table"])
+    y = table * float(tensors["scales.encoder.layer.0.intermediate.result"])
+    torch.testing.assert_close(y, nn.functional.gelu(x), atol=1e-3, rtol=0)
+
+
+def test_the_same_contents_give_the_same_bytes(small: Encoder) -> None:
+    first, second = whole(small), whole(small)
+    assert to_bytes(first.layers.values(), first.model) == to_bytes(second.layers.values(), second.model)
+
+
+def test_version_1_still_opens(tmp_path: Path) -> None:
+    save(tmp_path / "A.safetensors", [random_layer(1, 3, 20, 2, 8)])
+    with safe_open(tmp_path / "A.safetensors", "np") as file:
+        assert file.metadata()["version"] == "1"
+    artefact = read(tmp_path / "A.safetensors")
+    assert (artefact.version, artefact.model, list(artefact.layers)) == (1, None, ["fc"])
+    with pytest.raises(InputError, match=r"holds layers alone \(version 1\), must hold a whole model"):
+        from_artefact(artefact)
+
+
+def test_any_reader_opens_version_2(small: Encoder, tmp_path: Path) -> None:
+    artefact = whole(small)
+    save(tmp_path / "A.safetensors", artefact.layers.values(), artefact.model)
+    with safe_open(tmp_path / "A.safetensors", "np") as file:
+        metadata = file.metadata()
+        assert metadata["version"] == "2"
+        assert json.loads(metadata["model"])["config"] == small.origin.config
+        assert file.get_tensor("embeddings.word_embeddings.weight").dtype == np.int16
+        assert bytes(file.get_tensor("tokenizer")).decode() == small.tokenizer.to_str()
+
+
+def test_every_changed_byte_is_noticed(small: Encoder) -> None:
+    artefact = whole(small)
+    data = to_bytes(artefact.layers.values(), artefact.model)
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(data), 100):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(rng.integers(0, 8))
+        with pytest.raises(InputError):
+            whole_from_bytes(bytes(damaged))
+
+
+def changed(model: Model, **parts: Any) -> Model:
+    return Model(**{key: getattr(model, key) for key in ("config", "tokenizer", "tensors", "about")} | parts)
+
+
+def without(name: str) -> Callable[[Model], Model]:
+    return lambda model: changed(model, tensors={key: value for key, value in model.tensors.items() if key != name})
+
+
+def with_tensor(name: str, value: np.ndarray) -> Callable[[Model], Model]:
+    return lambda model: changed(model, tensors=dict(model.tensors) | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("embeddings.LayerNorm.bias"), "tensor embeddings.LayerNorm.bias of the model is missing"),
+        (without("scales.encoder.layer.0.output.total"), "tensor scales.encoder.layer.0.output.total is missing"),
+        (
+            with_tensor("embeddings.LayerNorm.bias", np.zeros(3, np.float32)),
+            "tensor embeddings.LayerNorm.bias is [3], must be [24] by the config",
+        ),
+        (
+            with_tensor("embeddings.LayerNorm.bias", np.full(24, np.nan, np.float32)),
+            "tensor embeddings.LayerNorm.bias has a NaN or an infinity, must be finite",
+        ),
+        (
+            with_tensor("encoder.layer.0.output.dense.bias", np.zeros(24, np.int32)),
+            "tensor encoder.layer.0.output.dense.bias of the model has the name of a layer's, must be unique",
+        ),
+        (lambda model: changed(model, tokenizer="{}"), "the artefact's tokenizer is none: "),
+        (lambda model: changed(model, config={}), "the artefact's config: model_type is None, must be one of "),
+    ],
+)
+def test_models_with_something_wrong(change: Callable[[Model], Model], message: str, small: Encoder) -> None:
+    artefact = whole(small)
+    assert artefact.model
+    with pytest.raises(InputError) as caught:
+        from_artefact(whole_from_bytes(to_bytes(artefact.layers.values(), change(artefact.model))))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
