@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .cases import cases
 from .params import READ_LATENCY, Config
 from .pipeline import delayed
 from .registers import descriptor
@@ -76,11 +77,9 @@ class ActivationBank(wiring.Component):
         # The memory's data, M activations of which are this step's.
         group = delayed(m, self.step_in.group, 1, name="group")
         activations = Signal.like(self.row.group, reset_less=True)
-        with m.Switch(group):
-            for i in range(c.store_word_bytes // c.m):
-                with m.Case(i):
-                    for j in range(c.m):
-                        m.d.sync += activations[j].eq(read.data.word_select(i * c.m + j, 8).as_signed())
+        for i in cases(m, group, c.store_word_bytes // c.m):
+            for j in range(c.m):
+                m.d.sync += activations[j].eq(read.data.word_select(i * c.m + j, 8).as_signed())
         m.d.comb += self.row.group.eq(activations)
         for mark in ("valid", "first", "last"):
             m.d.comb += self.row[mark].eq(
@@ -153,6 +152,7 @@ class ActivationStore(wiring.Component):
                 bank.eq(0),
                 base.eq(0),
                 word.eq(0),
+                part.eq(1),
                 tokens_left.eq(self.product.tokens),
                 self.tiles_loaded.eq(0),
             ]

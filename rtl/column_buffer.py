@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .cases import cases
 from .gearbox import Gearbox
 from .params import PARAMETER_BYTES, READ_LATENCY, Config, ceil_div
 from .pipeline import delayed
@@ -178,10 +179,8 @@ class ColumnLoader(wiring.Component):
                 with m.If(product.bitmap):
                     m.d.sync += target.indices[lane].eq(decoder.indices[lane])
                 with m.Elif(product.counted):
-                    with m.Switch(step):
-                        for i in range(ceil_div(c.m, c.n)):
-                            with m.Case(i):
-                                m.d.sync += target.indices[lane].eq(i * c.n + lane)
+                    for i in cases(m, step, ceil_div(c.m, c.n)):
+                        m.d.sync += target.indices[lane].eq(i * c.n + lane)
                 with m.Else():
                     m.d.sync += target.indices[lane].eq(code.word_select(byte, c.index_bits))
         return m

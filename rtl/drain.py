@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .cases import cases
 from .column_buffer import PARAMETER_TILES
 from .params import DRAIN_LATENCY, RESULT_TILES, Config, drain_start
 from .pipeline import delayed
@@ -74,7 +75,9 @@ class Drain(wiring.Component):
         slot = Signal(range(c.slots_a_row))
         token = Signal(range(c.max_tokens))
         place_base = Signal.like(self.parameter_address)
-        active, last_slot, last_row = Signal(), Signal(), Signal()
+        active = Signal()
+        last_slot = Signal()
+        last_row = Signal()
         m.d.comb += [
             active.eq(tiles != 0),
             last_slot.eq(slot == c.slots_a_row - 1),
@@ -100,17 +103,14 @@ class Drain(wiring.Component):
 
         # Select the row, then the slot of it; a register before the requantisers.
         row_results = [Signal(signed(c.accumulator_bits), name=f"row_result_{i}") for i in range(c.cols)]
-        with m.Switch(row):
-            for r in range(c.rows):
-                with m.Case(r):
-                    m.d.comb += [row_results[i].eq(self.results[r][i]) for i in range(c.cols)]
+        for r in cases(m, row, c.rows):
+            m.d.comb += [row_results[i].eq(self.results[r][i]) for i in range(c.cols)]
         for lane in range(c.drain_lanes):
             m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
             acc = Signal(signed(c.accumulator_bits), name=f"acc_{lane}", reset_less=True)
-            with m.Switch(slot):
-                for j, i in enumerate(range(lane, c.cols, c.drain_lanes)):
-                    with m.Case(j):
-                        m.d.sync += acc.eq(row_results[i])
+            lane_results = row_results[lane :: c.drain_lanes]
+            for j in cases(m, slot, len(lane_results)):
+                m.d.sync += acc.eq(lane_results[j])
             m.d.comb += [
                 requantiser.acc.eq(acc),
                 requantiser.parameters.eq(

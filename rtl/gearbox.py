@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .cases import cases
 from .params import round_up, units_in_beats
 
 
@@ -58,23 +59,20 @@ class Gearbox(wiring.Component):
         ]
         with m.If(unit_goes):
             m.d.sync += units_left.eq(units_left - 1)
-        with m.Switch(self.kind):
-            for kind, (bits, units, beats) in enumerate(self._kinds):
-                with m.Case(kind):
-                    if units > 1:
-                        with m.If(unit_goes):
-                            m.d.sync += buffer.eq(buffer >> bits)
-                    with m.If(self.beats.valid & self.beats.ready):
-                        if beats == 1:
-                            m.d.sync += [buffer[:port].eq(self.beats.payload), units_left.eq(units)]
-                        else:
-                            with m.Switch(part):
-                                for i in range(beats):
-                                    with m.Case(i):
-                                        m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
-                            m.d.sync += part.eq(part + 1)
-                            with m.If(part == beats - 1):
-                                m.d.sync += [part.eq(0), units_left.eq(1)]
+        for kind in cases(m, self.kind, len(self._kinds)):
+            bits, units, beats = self._kinds[kind]
+            if units > 1:
+                with m.If(unit_goes):
+                    m.d.sync += buffer.eq(buffer >> bits)
+            with m.If(self.beats.valid & self.beats.ready):
+                for i in cases(m, part, beats):
+                    m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
+                if beats == 1:
+                    m.d.sync += units_left.eq(units)
+                else:
+                    m.d.sync += part.eq(part + 1)
+                    with m.If(part == beats - 1):
+                        m.d.sync += [part.eq(0), units_left.eq(1)]
         with m.If(self.flush):
             m.d.sync += units_left.eq(0)
         return m

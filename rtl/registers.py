@@ -71,7 +71,8 @@ class Registers(wiring.Component):
         m = Module()
         control, product = self.control, self.product
 
-        busy, done = Signal(), Signal()
+        busy = Signal()
+        done = Signal()
         cycles = Signal(32)
         mode = Signal(10)
         m.d.comb += self.busy.eq(busy)

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .cases import cases
 from .drain import result_place
 from .params import RESULT_TILES, Config
 from .port import Request, write_beat
@@ -72,7 +73,8 @@ class ResultBuffer(wiring.Component):
         # Requests run ahead of the data by at least a cycle.
         m.submodules.walk = walk = TileWalk(c)
         m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(product.tokens), walk.channels.eq(product.channels)]
-        row, requested = Signal(range(c.rows + 1)), Signal(range(c.rows + 1))
+        row = Signal(range(c.rows + 1))
+        requested = Signal(range(c.rows + 1))
         piece_address = Signal.like(product.y_address, reset_less=True)
         tile_address = Signal.like(product.y_address, reset_less=True)  # of the column tile's first token
         base = Signal(range(depth))
@@ -126,15 +128,11 @@ class ResultBuffer(wiring.Component):
         if pieces_a_beat > 1:
             place = address[len(mask).bit_length() - 1 : port_bytes.bit_length() - 1]
             m.d.comb += payload.data.eq(piece.replicate(pieces_a_beat))
-            with m.Switch(place):
-                for i in range(pieces_a_beat):
-                    with m.Case(i):
-                        m.d.comb += payload.strobe.eq(mask << (i * len(mask)))
+            for i in cases(m, place, pieces_a_beat):
+                m.d.comb += payload.strobe.eq(mask << (i * len(mask)))
         else:
-            with m.Switch(beat):
-                for i in range(len(mask) // port_bytes):
-                    with m.Case(i):
-                        m.d.comb += [
-                            payload.data.eq(piece[8 * port_bytes * i :]),
-                            payload.strobe.eq(mask[port_bytes * i :]),
-                        ]
+            for i in cases(m, beat, len(mask) // port_bytes):
+                m.d.comb += [
+                    payload.data.eq(piece[8 * port_bytes * i :]),
+                    payload.strobe.eq(mask[port_bytes * i :]),
+                ]

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .cases import cases
 from .params import Config, ceil_div
 
 
@@ -39,10 +40,8 @@ class BitmapDecoder(wiring.Component):
         m = Module()
         c = self._config
         first = Signal(range(c.m))  # rank of the position that lane 0 takes
-        with m.Switch(self.step):
-            for step in range(ceil_div(c.m, c.n)):
-                with m.Case(step):
-                    m.d.comb += first.eq(step * c.n)
+        for step in cases(m, self.step, ceil_div(c.m, c.n)):
+            m.d.comb += first.eq(step * c.n)
 
         # A position's distance is its rank less `first`: the lane that takes it, if there is such a lane.
         # Ranks grow by at most one from position to position, so a lane's index is an OR of what matches.
