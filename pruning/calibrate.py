@@ -24,6 +24,7 @@ ALPHA = 0.85  # how much of the spread of the channels moves from the activation
 PERCENTILE = 99.99  # of the magnitudes of an 8-bit tensor; what is larger saturates
 SENTENCES = 128  # as many are read, spread evenly over what is given
 TOKENS = 128  # of each
+FLOOR = 1e-3  # of the largest channel: what any other counts as at least
 HEADROOM = 2.0  # of 16-bit tensors
 
 Scales = Mapping[str, Tensor]  # by the name of the Point: float64, a scalar or [channels]
@@ -71,11 +72,17 @@ def sharing(blocks: int) -> list[tuple[str, ...]]:
 def smoothing(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float) -> Tensor:
     """float64 [channels]: largest input to the power alpha, over largest weight to the power 1 − alpha.
 
-    inputs [tokens, channels]; linears: the layers that read them.
+    inputs [tokens, channels]; linears: the layers that read them. A channel that was hardly seen, or hardly weighs,
+    counts as FLOOR of the largest: other text may use it.
     """
     weights = torch.cat([linear.weight.detach() for linear in linears])
-    largest = [side.abs().amax(dim=0).to(torch.float64).clamp(min=1e-5) for side in (inputs, weights)]
-    return largest[0] ** alpha / largest[1] ** (1 - alpha)
+    inputs_largest, weights_largest = (side.abs().amax(dim=0).to(torch.float64) for side in (inputs, weights))
+    return _floored(inputs_largest) ** alpha / _floored(weights_largest) ** (1 - alpha)
+
+
+def _floored(largest: Tensor) -> Tensor:
+    top = float(largest.max())
+    return largest.clamp(min=FLOOR * top if top else 1.0)
 
 
 @torch.inference_mode()

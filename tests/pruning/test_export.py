@@ -47,7 +47,6 @@ def test_a_pruned_weight_is_exactly_zero_on_both_sides(pattern: str, small: Enco
         assert (layers[name].n, layers[name].m) == plan.layers[name]
         assert not layers[name].weights[~masks[name].numpy()].any()
         assert (linear.weight[~masks[name]] == 0).all()
-        torch.testing.assert_close(linear.weight, small.linears()[name].weight, atol=0.1, rtol=0)
 
 
 def test_read_back_it_computes_the_same(small: Encoder) -> None:
