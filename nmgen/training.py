@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     from pruning.tasks import Classification, Distillation
 
     method = method_of(recipe.method, nested=recipe.nested)
-    patterns = _patterns(recipe)
+    patterns = _patterns(recipe, method.inherits)
     encoder = open_encoder(recipe.model)
     text = _text(recipe, encoder)
     names = set(_chosen(encoder, recipe.layers))
@@ -155,7 +156,7 @@ def trainable(encoder: "Encoder") -> "Encoder":
     return copy
 
 
-def _patterns(recipe: Recipe) -> "list[str | Plan]":
+def _patterns(recipe: Recipe, inherits: bool) -> "list[str | Plan]":
     from pruning.plan import Plan
     from rtl.format import parse_pattern
 
@@ -163,10 +164,12 @@ def _patterns(recipe: Recipe) -> "list[str | Plan]":
         return ["8:8"]
     if recipe.plan:
         return [Plan.read(recipe.plan)]
-    for i, pattern in enumerate(recipe.patterns):
-        parse_pattern(pattern)
-        if pattern in recipe.patterns[:i]:
-            raise InputError(f"pattern {pattern} is there twice, must be once")
+    parsed = [parse_pattern(pattern) for pattern in recipe.patterns]
+    for (n, m), (fewer, of) in pairwise(parsed):
+        if inherits and fewer * m > n * of:
+            raise InputError(
+                f"patterns step from {n}:{m} up to {fewer}:{of}, must step down where a candidate inherits"
+            )
     return list(recipe.patterns)
 
 

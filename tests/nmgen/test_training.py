@@ -1,0 +1,254 @@
+"""`nmgen prune --data`: a series of trained candidates, killed and resumed, and one line for what is wrong."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nmgen.cli import main
+from nmgen.training import Reporter
+from pruning.artefact import read
+from pruning.folder import load
+from pruning.methods import METHODS
+from tests.pruning.samples import WORDS, write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["--steps", "4", "--batch", "16"]
+
+
+def sentence(rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(WORDS[5:], int(rng.integers(1, 12))))
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs in a folder that holds the model small/, labelled text in t/ and scored pairs in p.tsv."""
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("small"))
+    rng = np.random.default_rng(0)
+    Path("t").mkdir()
+    for split, rows in (("train", 60), ("test", 20)):
+        text = "".join(f"{i % 2} {sentence(rng)}\n" for i in range(rows))
+        Path("t", f"{split}.txt").write_text(text)
+    Path("p.tsv").write_text("".join(f"{i % 6}\t{sentence(rng)}\t{sentence(rng)}\n" for i in range(20)))
+    Path("plain.txt").write_text("".join(f"{sentence(rng)} .\n" for _ in range(40)))
+
+
+def prune(*further: str, out: str = "out", model: str = "small") -> int:
+    return main(["prune", model, *QUICK, "-o", out, *further])
+
+
+def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
+    out, err = capsys.readouterr()
+    assert status == 2
+    assert not out
+    lines = [line for line in err.splitlines() if line.startswith("nmgen: ")]
+    assert err.splitlines()[-1:] == lines  # behind the progress, one line
+    return lines[0].removeprefix("nmgen: ")
+
+
+def files(folder: str = "out") -> dict[str, bytes]:
+    """What a run writes for its user, by path; a picture may differ by a date."""
+    found = {str(path.relative_to(folder)): path for path in Path(folder).rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith("run/")}
+
+
+def test_a_series_by_distillation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune("--patterns", "4:8,2:8", "--data", "plain.txt", "t", "--sts", "p.tsv", "--json") == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report == json.loads(Path("out/report.json").read_text())
+    assert "4-8: step 4 of 4, loss " in err
+    assert "minutes left" in err
+    assert 100 < report["sentences"] <= 120  # each once
+    assert [entry["name"] for entry in report["candidates"]] == ["4of8", "2of8"]
+    for entry, density in zip(report["candidates"], (0.5, 0.25), strict=True):
+        assert entry["density"] == pytest.approx(density, abs=0.01)
+        assert set(entry["plan"].values()) == {entry["name"].replace("of", ":")}
+        for form in ("float", "int8", "one-shot"):
+            assert entry[form].keys() == {"validation", "sts", "mean"}
+            assert -100 <= entry[form]["mean"] <= 100
+        artefact = read(Path("out", entry["artefact"]))
+        assert artefact.model
+        assert artefact.model.about["method"] == "idp"
+        assert load(Path("out", entry["folder"])).shape.hidden == 24
+        metrics = Path("out/run", f"{entry['name'].replace('of', '-')}.jsonl").read_text()
+        lines = [json.loads(line) for line in metrics.splitlines()]
+        assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+    assert Path("out/accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_by_a_head_and_training_in_int8(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune("--patterns", "2:8", "--data", "t", "--classify", "--qat", "2", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    (entry,) = report["candidates"]
+    assert entry["float"]["accuracy"].keys() == {"test"}
+    assert entry["int8"]["validation"].keys() == {"accuracy"}
+    dense, candidate = load("out/dense"), load("out/2of8")
+    assert dense.head
+    assert candidate.head
+    assert len(Path("out/run/2-8-qat.jsonl").read_text().splitlines()) == 3  # two steps and a validation
+    for weight in (linear.weight for linear in candidate.linears().values()):
+        assert weight.unflatten(1, (-1, 8)).count_nonzero(dim=2).max() == 2
+    assert main(["evaluate", "out/2of8.safetensors", "--classify", "t", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["int8"]["accuracy"] == entry["int8"]["accuracy"]
+    # A model with a head is the dense one as it is.
+    assert prune("--patterns", "4:8", "--data", "t", "--classify", "--json", out="again", model="out/dense") == 0
+    assert json.loads(capsys.readouterr().out)["dense"] == report["dense"]
+    assert not Path("again/dense").exists()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune("--patterns", "2:8", "--data", "plain.txt", "--method", method, "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)["candidates"]
+    assert entry["name"] == ("dense" if method == "dense" else "2of8")
+    assert entry["density"] == pytest.approx(1.0 if method == "dense" else 0.25, abs=0.01)
+    if method == "magnitude":
+        assert entry["float"] == entry["one-shot"]
+
+
+def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = {"encoder.layer.0.output.dense": "1:8", "encoder.layer.1.attention.self.key": "2:4"}
+    table = "".join(f'"{name}" = "{pattern}"\n' for name, pattern in chosen.items())
+    Path("plan.toml").write_text(f"[layers]\n{table}")
+    assert prune("--plan", "plan.toml", "--data", "plain.txt", "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)["candidates"]
+    assert entry["plan"] == chosen
+    layers = read("out/plan.safetensors").layers
+    assert {name: f"{layer.n}:{layer.m}" for name, layer in layers.items() if (layer.n, layer.m) != (8, 8)} == chosen
+
+
+def test_two_runs_with_one_seed_give_the_same_bytes() -> None:
+    assert prune("--patterns", "4:8,2:8", "--data", "plain.txt") == 0
+    assert prune("--patterns", "4:8,2:8", "--data", "plain.txt", out="again") == 0
+    assert files() == files("again")
+    assert prune("--patterns", "4:8,2:8", "--data", "plain.txt", "--seed", "1", out="other") == 0
+    assert files("other")["2of8.safetensors"] != files()["2of8.safetensors"]
+
+
+def test_killed_and_resumed_gives_the_same_bytes() -> None:
+    command = ["--patterns", "4:8,2:8", "--data", "plain.txt", "--steps", "30", "--checkpoint-every", "4"]
+    assert prune(*command) == 0
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    whole = [sys.executable, "-m", "nmgen", "prune", "small", *QUICK, "-o", "killed", *command]
+    with subprocess.Popen(whole, env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not Path("killed/run/4-8.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 1.5))  # anywhere in the two candidates; the bytes are the same wherever
+        process.send_signal(signal.SIGKILL)
+    assert prune(*command, "--resume", out="killed") == 0
+    assert files("killed") == files()
+
+
+BAD: list[tuple[list[str], str]] = [
+    (["--data", "plain.txt"], "nothing to prune to: give --patterns or --plan"),
+    (["--patterns", "2:8", "--method", "idp"], "method idp needs text: give --data"),
+    (
+        ["--patterns", "2:8", "--method", "best", "--data", "t"],
+        "argument --method: invalid choice: 'best' (choose from",
+    ),
+    (["--patterns", "9:8", "--data", "t"], "pattern 9:8 keeps 9 of 8, must be 1 to 8"),
+    (["--patterns", "2of8", "--data", "t"], "pattern is '2of8', must be N:M such as 2:8"),
+    (["--patterns", "2:8,2:8", "--data", "t"], "pattern 2:8 is there twice, must be once"),
+    (
+        ["--patterns", "2:8,4:8", "--data", "t"],
+        "patterns step from 2:8 up to 4:8, must step down where a candidate inherits",
+    ),
+    (
+        ["--patterns", "3:16", "--data", "t"],
+        "layer encoder.layer.0.attention.self.query has 24 inputs, no multiple of ",
+    ),
+    (["--patterns", "2:8", "--data", "none.txt"], "none.txt: No such file or directory"),
+    (["--patterns", "2:8", "--data", "empty.txt"], "empty.txt has no sentence"),
+    (["--patterns", "2:8", "--data", "bad.tsv"], "bad.tsv row 2: must be score, sentence and sentence with tabs"),
+    (["--patterns", "2:8", "--data", "t", "--sts", "bad.tsv"], "bad.tsv row 2: must be score, sentence and sentence"),
+    (
+        ["--patterns", "2:8", "--data", "t", "p.tsv", "--classify"],
+        "--classify takes one folder as --data, not 2 places",
+    ),
+    (["--patterns", "2:8", "--data", "labels", "--classify"], "labels/train.txt has no row of label 1, must have each"),
+    (["--patterns", "2:8", "--data", "t", "--layers", "none*"], "layers is 'none*', must match one of 12 such as "),
+    (["--patterns", "2:8", "--data", "t", "--lr", "0"], "learning rate is 0.0, must be above 0"),
+    (["--patterns", "2:8", "--data", "t", "--lr", "1e30"], "loss is "),
+    (["--plan", "plan.toml", "--data", "t"], "plan.toml: plan is not TOML: "),
+    (["--plan", "none.toml", "--data", "t"], "plan none.toml is missing"),
+    (["--patterns", "2:8", "--data", "t", "-o", "plain.txt"], "cannot write plain.txt/run/recipe.json: "),
+    (["--patterns", "2:8", "--data", "t", "--calibrate", "empty.txt"], "empty.txt has no sentence"),
+]
+
+
+@pytest.mark.parametrize(("further", "message"), BAD)
+def test_bad_input(further: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty.txt").touch()
+    Path("bad.tsv").write_text("1\ta\tb\n2 a b\n")
+    Path("labels").mkdir()
+    Path("labels/train.txt").write_text("0 a\n2 b\n")
+    Path("plan.toml").write_text("[layers")
+    assert refused(capsys, prune(*further)).startswith(message)
+    assert not list(Path("out").glob("*.safetensors"))
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pruning.tasks import Distillation
+
+    real, calls = Distillation.loss, []
+
+    def sometimes(self: Distillation, model: Any, batch: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return real(self, model, batch) * (float("nan") if len(calls) == 4 else 1.0)
+
+    monkeypatch.setattr(Distillation, "loss", sometimes)
+    command = ["--patterns", "2:8", "--data", "plain.txt", "--checkpoint-every", "2"]
+    message = refused(capsys, prune(*command))
+    assert message == "loss is nan in step 4: stopped; the last good checkpoint is of step 2: out/run/2-8.pt"
+    assert not Path("out/2of8.safetensors").exists()
+    assert torch.load("out/run/2-8.pt", weights_only=True)["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--lr", "0.5"], "its lr is 0.0003, this run's is 0.5"),
+        (["--method", "sr-ste"], "its method is idp, this run's is sr-ste"),
+    ],
+)
+def test_a_checkpoint_of_another_run(change: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune("--patterns", "2:8", "--data", "plain.txt") == 0
+    capsys.readouterr()
+    found = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt", "--resume", *change))
+    assert found == f"checkpoint out/run/2-8.pt is of another run: {message}"
+
+
+def test_a_checkpoint_of_another_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune("--patterns", "2:8", "--data", "plain.txt") == 0
+    tensors = load_file("small/model.safetensors")
+    tensors["encoder.layer.1.output.dense.bias"][3] += 1
+    save_file(tensors, "small/model.safetensors")
+    capsys.readouterr()
+    found = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt", "--resume"))
+    assert found.startswith("checkpoint out/run/2-8.pt is of another run: its start is ")
+
+
+def test_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 60.0, 120.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    report = Reporter()
+    for step in (1, 2, 3):
+        report("2-8", step, 10, 0.5)
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[1].startswith("2-8: step 3 of 10, loss 0.5000, 7.0 minutes left")
