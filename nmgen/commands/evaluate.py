@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.scores import open_forms, score, sts_files
+from nmgen.threads import one_thread
 from rtl.params import InputError
 
 NAME = "evaluate"
@@ -38,10 +39,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.sts and args.classify is None:
         raise InputError("nothing to score on: give --sts or --classify")
     try:
-        found: dict[str, Any] = {
-            form: score(encoder, sts_files(args.sts), args.classify)
-            for form, encoder in open_forms(args.model, args.calibrate).items()
-        }
+        with one_thread():
+            forms = open_forms(args.model, args.calibrate)
+            found = {form: score(encoder, sts_files(args.sts), args.classify) for form, encoder in forms.items()}
     except ModuleNotFoundError as missing:
         raise InputError(f"evaluate needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
     if args.json:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nmgen.commands.inspect_ import describe
 from nmgen.configuration import bounded
 from nmgen.files import written_whole
+from nmgen.threads import one_thread
 from pruning.artefact import Layer, save
 from rtl.format import parse_pattern
 from rtl.params import InputError
@@ -177,42 +178,35 @@ def prune(
 ) -> dict[str, Any]:
     """Write out/NofM.safetensors for each pattern, out/activations/LAYER.npy, out/report.json; returns the report.
 
-    Everything is computed before anything is written. Torch runs on one thread: the numbers then do not depend on how
-    many cores there are, and models of this size lose more than they gain by sharing busy ones.
+    Everything is computed before anything is written.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     try:
-        import torch
-
         from pruning.folder import load, packaged_minilm
         from pruning.text import SENTENCES, read_sentences
     except ModuleNotFoundError as missing:
         raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-            encoder = load(packaged_minilm() if model == "minilm" else model)
-            linears = _chosen(encoder.linears(), layers)
-            lines = read_sentences(sentences or SENTENCES)
-            inputs = encoder.inputs(progress.track(lines, description="sentences"), linears)
-            found = min(len(x) for x in inputs.values())
-            if found < tokens:
-                raise InputError(f"tokens is {tokens}, must be at most the {found} that the sentences give")
-            artefacts: dict[str, list[Layer]] = {f"{n}:{m}": [] for n, m in patterns}
-            errors: dict[str, list[dict[str, float]]] = {pattern: [] for pattern in artefacts}
-            activations = {}
-            for name in progress.track(linears, description="layers"):
-                for n, m in patterns:
-                    layer, error = _one(name, linears[name], inputs[name], n, m, method, tokens)
-                    artefacts[f"{n}:{m}"].append(layer)
-                    errors[f"{n}:{m}"].append(error)
-                activations[name] = _operands(inputs[name][:tokens], layer)
-    finally:
-        torch.set_num_threads(threads)
+    quiet = not sys.stderr.isatty()
+    with one_thread(), Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        encoder = load(packaged_minilm() if model == "minilm" else model)
+        linears = _chosen(encoder.linears(), layers)
+        lines = read_sentences(sentences or SENTENCES)
+        inputs = encoder.inputs(progress.track(lines, description="sentences"), linears)
+        found = min(len(x) for x in inputs.values())
+        if found < tokens:
+            raise InputError(f"tokens is {tokens}, must be at most the {found} that the sentences give")
+        artefacts: dict[str, list[Layer]] = {f"{n}:{m}": [] for n, m in patterns}
+        errors: dict[str, list[dict[str, float]]] = {pattern: [] for pattern in artefacts}
+        activations = {}
+        for name in progress.track(linears, description="layers"):
+            for n, m in patterns:
+                layer, error = _one(name, linears[name], inputs[name], n, m, method, tokens)
+                artefacts[f"{n}:{m}"].append(layer)
+                errors[f"{n}:{m}"].append(error)
+            activations[name] = _operands(inputs[name][:tokens], layer)
 
     results = [
         {
