@@ -20,7 +20,7 @@ JOBS ?= auto
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## .venv with everything; all others call it (5 minutes once)
+setup: $(READY) ## .venv with everything; all others call it (a minute or two, once)
 
 # Made anew when a dependency or this recipe changes.
 $(READY): pyproject.toml Makefile scripts/system_packages.sh
@@ -49,7 +49,7 @@ bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, b
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench_pruning
 
-mutants: $(READY) ## break the RTL on purpose, see the tests notice: docs/verification.md (under 45 minutes)
+mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
 
 nightly: $(READY) ## random configurations and products on both simulators, the slow documented commands
