@@ -15,7 +15,7 @@ from tests.rtl.weights import Weights, check_operands, load_times
 
 CONFIGURATIONS = {
     "3:16 3x5": Config(n=3, m=16, rows=3, cols=5, drain=4, port_bytes=16, max_tokens=8, max_k=64),
-    "2:4 1x3": Config(n=2, m=4, rows=1, cols=3, drain=2, port_bytes=4, max_tokens=8, max_k=32),
+    "2:4 1x3": Config(n=2, m=4, rows=1, cols=3, drain=1, port_bytes=4, max_tokens=8, max_k=32),
     "2:8 1x8": Config(n=2, m=8, rows=1, cols=8, drain=4, port_bytes=64, max_tokens=8, max_k=40),
     "4:4 1x2": Config(n=4, m=4, rows=1, cols=2, drain=1, port_bytes=2, max_tokens=8, max_k=24),
     "1:32 1x1": Config(n=1, m=32, rows=1, cols=1, drain=8, port_bytes=8, max_tokens=8, max_k=64),

@@ -16,7 +16,7 @@ from tests.rtl.simulate import described, drive, gaps, run, seeded
 
 CONFIGURATIONS = {
     "3x5, 4 a cycle": Config(n=3, m=16, rows=3, cols=5, drain=4, max_tokens=11, max_k=64),
-    "2x3, 2 a cycle": Config(n=2, m=4, rows=2, cols=3, drain=2, max_tokens=5, max_k=64),
+    "2x5, 2 a cycle": Config(n=2, m=4, rows=2, cols=5, drain=2, max_tokens=5, max_k=64),
     "4x4, 1 a cycle": Config(n=2, m=4, rows=4, cols=4, drain=1, max_tokens=9, max_k=64),
     "1x4, a row a cycle": Config(n=2, m=4, rows=1, cols=4, drain=8, max_tokens=3, max_k=64),
     "3x1": Config(n=2, m=4, rows=3, cols=1, drain=2, max_tokens=7, max_k=64),

@@ -14,7 +14,7 @@ from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded
 # Pieces of a fraction of a beat, of one, of several; some with a gap at their end.
 CONFIGURATIONS = {
     "3x5, 16 bytes": Config(rows=3, cols=5, drain=4, port_bytes=16, max_tokens=11),
-    "2x3, 64 bytes": Config(rows=2, cols=3, drain=2, port_bytes=64, max_tokens=5),
+    "2x5, 64 bytes": Config(rows=2, cols=5, drain=2, port_bytes=64, max_tokens=5),
     "4x4, 1 byte": Config(rows=4, cols=4, drain=1, port_bytes=1, max_tokens=9),
     "1x9, 4 bytes": Config(rows=1, cols=9, drain=8, port_bytes=4, max_tokens=6),
     "3x1, 2 bytes": Config(rows=3, cols=1, drain=8, port_bytes=2, max_tokens=7),
