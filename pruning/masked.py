@@ -91,6 +91,19 @@ class Masked(nn.Module):
         return f"{self.n}:{self.m}"
 
 
+@torch.no_grad()
+def keep_norms(layer: nn.Module, before: Tensor) -> None:
+    """Scales the live weights of each output channel so that what the mask keeps has the norm of before's channel.
+
+    before : what the layer computed with until now, of the weight's shape. Where inputs are uncorrelated the deviation
+    of the channel's output stays; the order of the weights, and so the mask, stays in any case.
+    """
+    every = tuple(range(1, before.ndim))
+    after = cast(Tensor, layer.weight)
+    old, new = (weight.square().sum(dim=every, keepdim=True) for weight in (before, after))
+    live_weight(layer).mul_(torch.where(new > 0, (old / new).sqrt(), 1.0))
+
+
 def masked_layers(model: nn.Module) -> dict[str, tuple[nn.Module, Masked]]:
     """The masked layers of a model by name, each with its parametrization."""
     found = {}

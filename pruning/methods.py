@@ -33,6 +33,7 @@ class Method:
     dynamic : the mask is chosen anew after every step
     straight_through, decay : what a masked weight gets, see pruning/masked.py
     inherits : a candidate starts from the live weights of the denser one before it
+    rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
     norms : of each layer's input by its name [in], of a calibration run (`input_norms`): what Wanda weighs with
     """
@@ -44,6 +45,7 @@ class Method:
     straight_through: bool = False
     decay: float = 0.0
     inherits: bool = False
+    rescales: bool = False
     nested: bool = False
     weighs: bool = False
     norms: Mapping[str, Tensor] = field(default_factory=dict)
@@ -72,7 +74,7 @@ METHODS = {
         Method(name="wanda", trains=False, weighs=True),
         Method(name="asp"),
         Method(name="sr-ste", dynamic=True, straight_through=True, decay=2e-4),
-        Method(name="idp", dynamic=True, straight_through=True, inherits=True),
+        Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
     )
 }
 

@@ -7,11 +7,12 @@ masks = finalize(model)  # plain layers again, with exact zeros
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.masked import Masked, live_weight, masked_layers
+from pruning.masked import Masked, keep_norms, live_weight, masked_layers
 from pruning.methods import Method, method_of
 from pruning.patterns import rows
 from pruning.plan import Filter, Plan, prunable
@@ -57,9 +58,12 @@ def sparsify(
     within = {name: _within(name, layers[name], method, *plan.layers[name]) for name in plan.layers}
     for name, (n, m) in plan.layers.items():
         layer = layers[name]
+        before = cast(Tensor, layer.weight).detach().clone()
         masked = _masked(layer, n, m)
         masked.become(n, m, straight_through=method.straight_through, decay=method.decay, within=within[name])
         masked.choose(live_weight(layer), importance[name])
+        if method.rescales:
+            keep_norms(layer, before)
     return plan
 
 

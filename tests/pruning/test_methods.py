@@ -1,6 +1,7 @@
 """What tells the methods apart, each against a calculation by hand."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def gradient(method: str, decay: float | None = None) -> list[float]:
     """Of the weights (2, −1, 0.5, −3) of pattern 2:4 at the input (1, 2, 3, 4) and the loss y: the input, but for what
     the method makes of it. The mask is (1, 0, 0, 1)."""
     model = one_row([2.0, -1.0, 0.5, -3.0])
-    sparsify(model, "2:4", method=method)
+    sparsify(model, "2:4", method=replace(METHODS[method], rescales=False))
     if decay is not None:
         masked_layers(model)["0"][1].decay = decay
     y = model(torch.tensor([1.0, 2.0, 3.0, 4.0]))
@@ -148,13 +149,14 @@ def test_idp_inherits_live_weights() -> None:
     task, model = Toy(), mlp()
     for name in ("idp", "sr-ste"):
         starts: list[torch.Tensor] = []
+        method = replace(METHODS[name], rescales=False)
 
         class Watch(Toy):
             def loss(self, model: nn.Module, batch: torch.Tensor, starts: list[torch.Tensor] = starts) -> torch.Tensor:
                 starts.append(live_weight(model[0]).detach().clone())
                 return super().loss(model, batch)
 
-        list(series(model, ("4:8", "2:8"), Watch(), method=method_of(name), steps=3, **RECIPE))
+        list(series(model, ("4:8", "2:8"), Watch(), method=method, steps=3, **RECIPE))
         dense = model[0].weight
         assert torch.equal(starts[0], dense)
         if name == "idp":
@@ -165,6 +167,31 @@ def test_idp_inherits_live_weights() -> None:
         else:
             assert torch.equal(starts[3], dense)
     assert task.calls == 0
+
+
+def test_idp_keeps_the_norms_of_outputs() -> None:
+    """When a step down takes weights away, those that stay grow by as much, in each output channel; the mask is the
+    one without."""
+    model, plain = convolutions(), convolutions()
+    sparsify(model, "2:8", method="idp")
+    sparsify(plain, "2:8", method="sr-ste")
+    norms = {name: layer.weight.flatten(1).norm(dim=1) for name, layer in prunable(model).items()}
+    for name, layer in prunable(convolutions()).items():
+        assert torch.allclose(norms[name], layer.weight.flatten(1).norm(dim=1))
+        assert torch.equal(masked_layers(model)[name][1].mask, masked_layers(plain)[name][1].mask)
+    sparsify(model, "1:8", method="idp")
+    for name, layer in prunable(model).items():
+        assert torch.allclose(layer.weight.flatten(1).norm(dim=1), norms[name])
+        live, dense = live_weight(layer).flatten(1), prunable(plain)[name].parametrizations.weight.original.flatten(1)
+        factors = live / dense  # masked weights are scaled with the others
+        assert torch.allclose(factors, factors[:, :1].expand_as(factors), rtol=1e-4)
+        assert (factors > 1).all()
+
+
+def test_norms_of_an_empty_channel() -> None:
+    model = one_row([0.0] * 8)
+    sparsify(model, "2:8", method="idp")
+    assert live_weight(model[0]).tolist() == [[0.0] * 8]
 
 
 @pytest.mark.parametrize("chain", [("2:4", "1:4"), ("4:8", "2:8", "1:8"), ("6:16", "3:16"), ("8:32", "2:32")])

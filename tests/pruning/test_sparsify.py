@@ -193,8 +193,8 @@ def test_compile() -> None:
 def test_a_new_pattern_keeps_the_live_weights() -> None:
     model = mlp()
     live = {name: layer.weight.clone() for name, layer in prunable(model).items()}
-    sparsify(model, "2:4", method="idp")
-    sparsify(model, "4:8", method="idp")
+    sparsify(model, "2:4", method="asp")
+    sparsify(model, "4:8", method="sr-ste")
     assert str(plan_of(model)) == "3 × 4:8"
     for _, masked in masked_layers(model).values():
         assert set(kept_in_each_group(masked.mask, 8)) == {4}
