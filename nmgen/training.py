@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen.files import written_whole
 from nmgen.scores import open_encoder, open_forms, score, sts_files
+from nmgen.threads import one_thread
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -255,7 +256,8 @@ def _export(
 
     model = candidate.model
     assert isinstance(model, Encoder)
-    scales = calibrate(model, text.calibration)
+    with one_thread():
+        scales = calibrate(model, text.calibration)
     if recipe.qat:
         model = _qat(model, candidate, scales, task, recipe, out / "run", progress)
     verify(model, candidate.plan)
@@ -346,9 +348,9 @@ def _scores(encoder: "Encoder", task: "Task", recipe: Recipe, text: Text) -> dic
     """What the task says of a model, and what it scores on the files of the recipe and on labelled splits."""
     import torch
 
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         validation = task.validate(encoder)
-    return {"validation": validation, **score(encoder, sts_files(recipe.sts), text.labels)}
+        return {"validation": validation, **score(encoder, sts_files(recipe.sts), text.labels)}
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------------
