@@ -14,7 +14,7 @@ class Fetch(wiring.Component):
     """Requests bursts ahead as long as the beat FIFO has room for them, and hands the beats to their consumers.
 
     The order: requantisation parameters per row, the first column tile of weights, all activations,
-    the other column tiles. A beat is there for its consumer two cycles after it came from memory.
+    the other column tiles. A beat is there for its consumer three cycles after it came from memory.
 
     Members
     -------
@@ -44,7 +44,11 @@ class Fetch(wiring.Component):
         beat_shift = self._config.port_bytes.bit_length() - 1  # beats to bytes
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=8 * self._config.port_bytes, depth=FIFO_BEATS)
         wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
-        beat = fifo.r_stream
+        # The block RAM's output is slow: a register between it and the consumers.
+        beat = stream.Signature(8 * self._config.port_bytes).create(path=("beat",))
+        m.d.comb += fifo.r_stream.ready.eq(~beat.valid | beat.ready)
+        with m.If(fifo.r_stream.ready):
+            m.d.sync += [beat.valid.eq(fifo.r_stream.valid), beat.payload.eq(fifo.r_stream.payload)]
 
         # What is read, in order: (first address or None to go on, beats, consumer).
         weights_address = Signal.like(product.w_address, reset_less=True)

@@ -398,7 +398,7 @@ OPERAND_CYCLES = 1 + READ_LATENCY  # from the feeder's decision to a step at the
 PE_LATENCY = 4  # of the portable processing element
 REQUANTISER_LATENCY = 5
 DRAIN_LATENCY = 1 + REQUANTISER_LATENCY  # from reading a slot to the result buffer: register, requantiser
-FIFO_CYCLES = 2  # from a beat's arrival to its consumer
+FIFO_CYCLES = 3  # from a beat's arrival to its consumer: block RAM, its output, register
 
 
 def drain_start(config: Config) -> int:

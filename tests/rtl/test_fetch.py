@@ -8,7 +8,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.fetch import Fetch
-from rtl.params import BURST_BEATS, FIFO_BEATS, Config
+from rtl.params import BURST_BEATS, FIFO_BEATS, FIFO_CYCLES, Config
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 
@@ -152,7 +152,7 @@ class Bench:
             offering = offering or bool(coming and coming[0][0] <= cycle and not self.give.stall())
             drive(ctx, self.dut, {"data.valid": offering, "data.payload": coming[0][1] if offering else 0})
             offered = requests.offer()
-            here = bool(inside) and inside[0] + 2 <= cycle
+            here = bool(inside) and inside[0] + FIFO_CYCLES <= cycle
             asked, used = await self.cycle(ctx, offered=offered, due=deliveries.next(cycle) if here else None)
             if offered and asked:
                 address, beats = offered
