@@ -407,7 +407,8 @@ class Build:
 
             def _build_command(self) -> Any:
                 verilate, make = super()._build_command()
-                return [verilate, [*make, *MAKE_VARIABLES, f"OBJCACHE={cache}"]]
+                python = shlex.quote(sys.executable)  # Verilator's own makefile calls `python`, which Debian lacks
+                return [verilate, [*make, *MAKE_VARIABLES, f"PYTHON3={python}", f"OBJCACHE={cache}"]]
 
         return Verilator()
 
