@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
-from rtl.column_buffer import PARAMETER_TILES, ColumnBank, ColumnBuffer, ColumnLoader
+from rtl.column_buffer import ColumnBank, ColumnBuffer, ColumnLoader
 from rtl.params import READ_LATENCY, Config, Product
 from sim.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded, trace
 from tests.rtl.weights import Weights, check_operands, load_times
 
+PARAMETER_TILES = 4  # column tiles whose parameters are kept
 CONFIGURATIONS = {
     "3:16 3x5": Config(n=3, m=16, rows=3, cols=5, drain=4, port_bytes=16, max_tokens=8, max_k=64),
     "2:4 1x3": Config(n=2, m=4, rows=1, cols=3, drain=1, port_bytes=4, max_tokens=8, max_k=32),

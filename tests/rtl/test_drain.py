@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
-from rtl.column_buffer import PARAMETER_TILES
 from rtl.drain import Drain
 from rtl.params import MULT_BITS, SHIFT_MAX, Config, Product, ceil_div, drain_start, drain_window
 from rtl.requantise import requantise
@@ -23,6 +22,7 @@ CONFIGURATIONS = {
     "1x9, 8 a cycle": Config(n=2, m=4, rows=1, cols=9, drain=8, max_tokens=2, max_k=64),
     "1x1": Config(n=1, m=2, rows=1, cols=1, drain=1, max_tokens=2, max_k=2),
 }
+PARAMETER_TILES = 4  # column tiles whose parameters are kept
 OPERANDS = 3  # cycles from the decision to issue a step until it is at element (0, 0)
 ELEMENT = 4  # cycles from a sum's last step at an element to its result
 SLOT = 6  # cycles from reading a slot to its outputs
