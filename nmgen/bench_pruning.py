@@ -86,25 +86,26 @@ PLOTTED = ("magnitude", "wanda", "asp", "sr-ste", "idp")
 
 
 def runs() -> list[Run]:
+    """What the comparisons need most comes first."""
     every = tuple(pattern for chain in CHAINS for pattern in chain)
-    found = [
-        Run(name="dense", method="dense", patterns=("dense",)),
-        Run(name="dense-total", method="dense", patterns=("dense",), steps=len(LONGEST) * STEPS),
+    found = [Run(name="dense", method="dense", patterns=("dense",))]
+    for chain in CHAINS[::-1]:
+        last = chain[-1].replace(":", "-")
+        found.append(Run(name=f"idp-{last}", method="idp", patterns=chain))
+    found.append(Run(name="sr-ste", method="sr-ste", patterns=every))
+    for chain in CHAINS[::-1]:
+        name = f"sr-ste-total-{chain[-1].replace(':', '-')}"
+        found.append(Run(name=name, method="sr-ste", patterns=chain[-1:], steps=len(chain) * STEPS))
+    return [
+        *found,
+        Run(name="asp", method="asp", patterns=every),
         Run(name="magnitude", method="magnitude", patterns=every),
         Run(name="wanda", method="wanda", patterns=every),
-        Run(name="asp", method="asp", patterns=every),
-        Run(name="sr-ste", method="sr-ste", patterns=every),
-        Run(name="sr-ste-scaled", method="sr-ste", patterns=LONGEST[-1:], rescales=True),
         Run(name="idp-nested", method="idp", patterns=LONGEST, nested=True),
         Run(name="idp-unscaled", method="idp", patterns=LONGEST, rescales=False),
+        Run(name="sr-ste-scaled", method="sr-ste", patterns=LONGEST[-1:], rescales=True),
+        Run(name="dense-total", method="dense", patterns=("dense",), steps=len(LONGEST) * STEPS),
     ]
-    for chain in CHAINS:
-        last = chain[-1].replace(":", "-")
-        found += [
-            Run(name=f"idp-{last}", method="idp", patterns=chain),
-            Run(name=f"sr-ste-total-{last}", method="sr-ste", patterns=chain[-1:], steps=len(chain) * STEPS),
-        ]
-    return found
 
 
 # --- one run, in a process of its own --------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ def result_path(run: Run, seed: int, cache: Path) -> Path:
 
 def run_all(wanted: Sequence[Run], seeds: Sequence[int], data: Path, cache: Path, choosing: bool) -> list[Result]:
     """All runs of all seeds, two at a time with one thread each; what is there already is not run again."""
-    missing = [(run, seed) for seed in seeds for run in wanted if not result_path(run, seed, cache).exists()]
+    missing = [(run, seed) for run in wanted for seed in seeds if not result_path(run, seed, cache).exists()]
     first = sorted({seed for _, seed in missing})
     done, start = 0, time.monotonic()
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
