@@ -60,6 +60,7 @@ class Run:
     steps: int = STEPS
     nested: bool = False
     rescales: bool | None = None  # None: as the method does
+    lr: float = LR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ ROWS = {
     "idp": "**IDP**",
     "idp-nested": "IDP, nested masks",
     "idp-unscaled": "IDP without keeping norms",
+    "sr-ste-faster": "SR-STE at twice the learning rate",
     "sr-ste-scaled": "SR-STE with IDP's keeping of norms",
 }
 PLOTTED = ("magnitude", "wanda", "asp", "sr-ste", "idp")
@@ -103,6 +105,7 @@ def runs() -> list[Run]:
         Run(name="wanda", method="wanda", patterns=every),
         Run(name="idp-nested", method="idp", patterns=LONGEST, nested=True),
         Run(name="idp-unscaled", method="idp", patterns=LONGEST, rescales=False),
+        Run(name="sr-ste-faster", method="sr-ste", patterns=LONGEST[-1:], lr=2 * LR),
         Run(name="sr-ste-scaled", method="sr-ste", patterns=LONGEST[-1:], rescales=True),
         Run(name="dense-total", method="dense", patterns=("dense",), steps=len(LONGEST) * STEPS),
     ]
@@ -170,7 +173,7 @@ def accuracies(run: Run, seed: int, folder: Path, task: Any) -> dict[str, float]
         seed=seed,
         steps=run.steps,
         batch=BATCH,
-        lr=LR,
+        lr=run.lr,
         weight_decay=WEIGHT_DECAY,
         bf16=False,
     )
@@ -197,7 +200,7 @@ def result_path(run: Run, seed: int, cache: Path) -> Path:
     """A file that only this run with this recipe has."""
     from pruning.methods import METHODS
 
-    recipe = (run, METHODS[run.method], DENSE_STEPS, BATCH, DENSE_LR, LR, WEIGHT_DECAY, SPLIT, CALIBRATION)
+    recipe = (run, METHODS[run.method], DENSE_STEPS, BATCH, DENSE_LR, WEIGHT_DECAY, SPLIT, CALIBRATION)
     return cache / f"seed-{seed}" / f"{run.name}-{sha256(repr(recipe).encode()).hexdigest()[:12]}.json"
 
 
@@ -309,7 +312,7 @@ def comparisons() -> Iterator[tuple[str, float | None, tuple[str, str], tuple[st
         yield f"IDP {last} − SR-STE {last} with all {steps} steps", None, ("idp", last), ("sr-ste-total", last)
         for pattern in chain[:-1]:
             yield f"IDP {pattern} − SR-STE {pattern}", None, ("idp", pattern), ("sr-ste", pattern)
-    for other in ("idp-unscaled", "idp-nested", "sr-ste-scaled"):
+    for other in ("sr-ste-faster", "sr-ste-scaled", "idp-unscaled", "idp-nested"):
         yield f"IDP 1:8 − {ROWS[other]}, 1:8", None, ("idp", "1:8"), (other, "1:8")
 
 

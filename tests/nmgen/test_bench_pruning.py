@@ -98,7 +98,7 @@ def test_a_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert first.accuracies == (json.loads(path.read_text())["2:8"],)
         assert second.pattern == "1:8"
     before = result_path(run, 7, tmp_path)
-    monkeypatch.setattr(bench, "LR", 0.5)
+    monkeypatch.setattr(bench, "WEIGHT_DECAY", 0.5)
     assert result_path(run, 7, tmp_path) != before  # another recipe, another file
 
 
