@@ -8,7 +8,20 @@ import pytest
 import torch
 
 from nmgen import bench_pruning as bench
-from nmgen.bench_pruning import Accuracies, Result, Run, job, main, plot, result_path, runs, tables, with_error
+from nmgen.bench_pruning import (
+    Accuracies,
+    Result,
+    Run,
+    job,
+    main,
+    plot,
+    result_path,
+    runs,
+    runs_to_choose,
+    table_of_choice,
+    tables,
+    with_error,
+)
 from pruning.datasets import Images
 from pruning.image_task import ImageTask
 
@@ -72,6 +85,18 @@ def test_tables_say_what_was_met_and_what_lost() -> None:
     for line in text.splitlines():
         assert len(line) <= 400
         assert not re.search(r"[{}]", line)
+
+
+def test_table_of_the_choice() -> None:
+    found = [
+        Result(run=run, pattern=pattern, accuracies=(80 + 1e4 * run.lr + len(pattern),))
+        for run in runs_to_choose()
+        for pattern in run.patterns
+    ]
+    text = table_of_choice(found)
+    assert "| learning rate | 0.0002 | 0.0003 | 0.0006 | 0.001 |" in text
+    assert "| dense + 150 | 87.00 | 88.00 | 91.00 | 95.00 |" in text
+    assert "| IDP 1:8 | 85.00 | 86.00 | 89.00 | 93.00 |" in text
 
 
 def test_plot(tmp_path: Path) -> None:
