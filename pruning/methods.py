@@ -12,9 +12,9 @@
 Sources: Wanda arXiv 2306.11695; ASP arXiv 2104.08378; SR-STE arXiv 2102.04010; IDP arXiv 2208.06118.
 
 Of IDP the paper says that each candidate inherits from the denser one before it, and that masks, by group-wise
-magnitude, stay dynamic. Our choices: the mask is chosen after every step; masked weights live on with the full gradient, and are
-inherited as they are; at a step down each output channel keeps its norm (`masked.keep_norms`), which `make
-bench-pruning` measures with and without; nested masks are an option.
+magnitude, stay dynamic. Our choices: the mask is chosen after every step; masked weights live on with the full
+gradient, and are inherited as they are; at a step down each output channel keeps its norm (`masked.keep_norms`), which
+`make bench-pruning` measures with and without; nested masks are an option.
 """
 
 from collections.abc import Callable, Mapping
