@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from pruning.bert import Encoder
     from pruning.plan import Plan
     from pruning.series import Candidate
-    from pruning.train import Task
+    from pruning.tasks import Classification, Distillation
+
+    TextTask = Distillation | Classification
 
 HEAD_LR = 1e-4  # of the dense model that learns its head
 HEAD, DENSE, QAT = -1, -2, -3  # draw seeds of their own; the candidates of a series have 0, 1, …
@@ -107,7 +110,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
         encoder = _with_head(encoder, text, recipe, run, progress)
         _write_folder(encoder, out / "dense")
     dense = encoder
-    task: Task = Classification(dense, text.rows, dense) if text.rows else Distillation(dense, text.sentences)
+    task: TextTask = Classification(dense, text.rows, dense) if text.rows else Distillation(dense, text.sentences)
     if method.weighs:
         method = method_of(
             recipe.method, norms=input_norms(dense, sorted(names), lambda: dense.embed(text.calibration))
@@ -137,6 +140,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
         lr=recipe.lr,
         checkpoint_every=recipe.checkpoint_every,
         resume=recipe.resume,
+        about=_about(task),
     )
     for candidate in candidates:
         report["candidates"].append(_export(candidate, dense, task, recipe, text, out, progress))
@@ -192,6 +196,15 @@ def _text(recipe: Recipe, encoder: "Encoder") -> Text:
     return Text(sentences=sentences, calibration=calibration, labels=labels, rows=rows)
 
 
+def _about(task: "TextTask") -> dict[str, str]:
+    """What a checkpoint has to say the same of: the task, and a digest of its text as the model reads it."""
+    from pruning.tasks import Classification
+
+    labels = task.labels.tolist() if isinstance(task, Classification) else None
+    read = [ids.tolist() for ids in task.texts.ids], labels
+    return {"task": type(task).__name__, "text": sha256(repr(read).encode()).hexdigest()[:16]}
+
+
 def _chosen(encoder: "Encoder", layers: str) -> list[str]:
     from fnmatch import fnmatchcase
 
@@ -213,6 +226,7 @@ def _with_head(
     from pruning.train import mixed, train
 
     encoder = trainable(encoder)
+    task = Classification(encoder, text.rows)
     generator = torch.Generator().manual_seed(mixed(recipe.seed, HEAD))
     classes = max(row.label for row in text.rows) + 1
     encoder.head = nn.Linear(encoder.shape.hidden, classes)
@@ -221,7 +235,7 @@ def _with_head(
         encoder.head.bias.zero_()
     train(
         encoder,
-        Classification(encoder, text.rows),
+        task,
         steps=recipe.steps,
         batch=recipe.batch,
         lr=HEAD_LR,
@@ -230,6 +244,7 @@ def _with_head(
         checkpoint_every=recipe.checkpoint_every,
         resume=recipe.resume,
         metrics=run / "dense.jsonl",
+        about=_about(task),
         on_step=lambda step, line: progress("dense", step, recipe.steps, line["loss"]),
     )
     return encoder.requires_grad_(False)
@@ -241,7 +256,7 @@ def _with_head(
 def _export(
     candidate: "Candidate",
     dense: "Encoder",
-    task: "Task",
+    task: "TextTask",
     recipe: Recipe,
     text: Text,
     out: Path,
@@ -291,7 +306,7 @@ def _qat(
     model: "Encoder",
     candidate: "Candidate",
     scales: "Mapping[str, Tensor]",
-    task: "Task",
+    task: "TextTask",
     recipe: Recipe,
     run: Path,
     progress: Callable[[str, int, int, float], None],
@@ -318,6 +333,7 @@ def _qat(
         checkpoint_every=recipe.checkpoint_every,
         resume=recipe.resume,
         metrics=run / f"{candidate.name}-qat.jsonl",
+        about=_about(task),
         on_step=lambda step, line: progress(f"{candidate.name} int8", step, recipe.qat, line["loss"]),
     )
     dequantise(model)
@@ -344,7 +360,7 @@ def _density(encoder: "Encoder") -> float:
     return sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def _scores(encoder: "Encoder", task: "Task", recipe: Recipe, text: Text) -> dict[str, Any]:
+def _scores(encoder: "Encoder", task: "TextTask", recipe: Recipe, text: Text) -> dict[str, Any]:
     """What the task says of a model, and what it scores on the files of the recipe and on labelled splits."""
     import torch
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +75,7 @@ def train(
     resume: bool = False,
     metrics: Path | None = None,
     on_step: Callable[[int, Metrics], None] | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Metrics:
     """Trains a model in place and returns what `task.validate` says of it in the end.
 
@@ -93,6 +94,7 @@ def train(
     resume : go on from the checkpoint if it is there
     metrics : file of JSON lines, one a step {step, loss, lr, norm} and one a validation {step, …}
     on_step : called after each step with its number, from 1, and its line
+    about : what else the result depends on, such as the text; a checkpoint that says otherwise is of another run
 
     Raises
     ------
@@ -123,6 +125,7 @@ def train(
         "bf16": bf16,
         "state": _shapes(model),
         "start": checkpoints.digest(model) if checkpoint else "",
+        **(about or {}),
     }
     done = saved = 0  # steps
     found: Metrics = {}

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -242,6 +243,40 @@ def test_a_checkpoint_of_another_model(capsys: pytest.CaptureFixture[str]) -> No
     capsys.readouterr()
     found = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt", "--resume"))
     assert found.startswith("checkpoint out/run/2-8.pt is of another run: its start is ")
+
+
+@pytest.mark.parametrize("of", ["sentences", "labels"])
+def test_a_checkpoint_of_other_text(of: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many sentences, and the model is the same: nothing but the text itself tells."""
+    command = ["--patterns", "2:8", "--data", *(["plain.txt"] if of == "sentences" else ["t", "--classify"])]
+    assert prune(*command) == 0
+    if of == "sentences":
+        first, second, *rest = Path("plain.txt").read_text().splitlines(keepends=True)
+        Path("plain.txt").write_text("".join([second, first, *rest]))
+    else:
+        text = Path("t/train.txt").read_text()
+        Path("t/train.txt").write_text("1" + text[1:])
+    capsys.readouterr()
+    before = files()
+    name = "2-8" if of == "sentences" else "dense"
+    found = refused(capsys, prune(*command, "--resume"))
+    assert re.fullmatch(
+        rf"checkpoint out/run/{name}\.pt is of another run: its text is [0-9a-f]+, this run's is [0-9a-f]+", found
+    )
+    assert files() == before
+
+
+def test_a_checkpoint_of_another_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same model and sentences, but without --classify."""
+    rows = {row.partition(" ")[2]: row for row in Path("t/train.txt").read_text().splitlines(keepends=True)}
+    Path("t/train.txt").write_text("".join(rows.values()))  # distillation takes each sentence once
+    assert prune("--patterns", "2:8", "--data", "t", "--classify") == 0
+    again = {"out": "again", "model": "out/dense"}
+    assert prune("--patterns", "2:8", "--data", "t/train.txt", **again) == 0
+    capsys.readouterr()
+    found = refused(capsys, prune("--patterns", "2:8", "--data", "t", "--classify", "--resume", **again))
+    message = "its task is Distillation, this run's is Classification"
+    assert found == f"checkpoint again/run/2-8.pt is of another run: {message}"
 
 
 def test_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
