@@ -1,0 +1,75 @@
+"""The configuration of STA, and what follows from it beside what `rtl.params.Config` says. Standard library only."""
+
+from dataclasses import dataclass
+from math import gcd
+
+from ..params import Config, InputError, ceil_div, signed_bits
+
+EXP_BITS = 16  # of an entry of the exponential's table: 8 bits that are emitted, 8 bits that are carried
+EXP_ONE = 255 << 8  # the entry of the row's maximum
+Z_FRACTION = 16  # bits behind the point of a normalised element
+ROOT_BITS = 17  # of the mantissa of 1 / √variance
+RESIDUAL_BITS = 16
+RESCALE_BITS = 9
+TABLE_ENTRIES = 256  # of an activation table, and of the exponential's
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaConfig(Config):
+    """What a generated STA is made for.
+
+    Parameters
+    ----------
+    hidden : channels of the residual, 1 … 4096; rounded up to whole slots of the drain
+    store_words : words of one bank of the activation store, 1 … 65536
+    """
+
+    hidden: int = 384
+    store_words: int = 2048
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.hidden <= 4096:
+            raise InputError(f"hidden is {self.hidden}, must be from 1 to 4096")
+        if not 1 <= self.store_words <= 1 << 16:
+            raise InputError(f"store_words is {self.store_words}, must be from 1 to {1 << 16}")
+
+    @property
+    def drain_lanes(self) -> int:
+        """Results that leave the array a cycle: a power of two that divides cols and a word, so that the results of a
+        cycle lie in one word of the store."""
+        return gcd(self.drain, self.cols, self.store_word_bytes)
+
+    @property
+    def store_depth(self) -> int:
+        return self.store_words
+
+    @property
+    def steps_a_group(self) -> int:
+        """Steps of a group where the pattern is dense."""
+        return ceil_div(self.m, self.n)
+
+    @property
+    def residual_words(self) -> int:
+        """Words of a token in the residual memory; a word holds drain_lanes elements."""
+        return ceil_div(self.hidden, self.drain_lanes)
+
+    @property
+    def max_tiles(self) -> int:
+        """Token tiles."""
+        return ceil_div(self.max_tokens, self.rows)
+
+    @property
+    def sum_bits(self) -> int:
+        """Holds the sum of the exponentials of a row of scores."""
+        return (255 * self.max_tokens).bit_length()
+
+    @property
+    def z_bits(self) -> int:
+        """Holds a normalised element: at most √hidden in magnitude."""
+        return signed_bits(64 << Z_FRACTION)
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Also holds a normalised element, and the sum of all tokens of a residual channel."""
+        return max(super().accumulator_bits, self.z_bits, signed_bits(self.max_tokens << (RESIDUAL_BITS - 1)))
