@@ -6,6 +6,8 @@
 
 What is written depends on the model, the text, the recipe and the seed alone, so a run that was killed and resumed
 gives the same bytes. (The report has no times in it for the same reason.)
+
+Of several processes (pruning/processes.py) all train, and the first one measures and writes.
 """
 
 import json
@@ -84,7 +86,7 @@ class Text:
 
 
 def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int, float], None]) -> dict[str, Any]:
-    """Write all of the above; returns the report.
+    """Write all of the above; returns the report, which only the first process has whole.
 
     progress : of (what, step, steps, loss), called after each training step
 
@@ -94,6 +96,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
         stays, checkpoints too.
     """
     from pruning.methods import input_norms, method_of
+    from pruning.processes import world
     from pruning.series import series
     from pruning.tasks import Classification, Distillation
 
@@ -103,12 +106,15 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     text = _text(recipe, encoder)
     names = set(_chosen(encoder, recipe.layers))
     run = out / "run"
-    with written_whole(run / "recipe.json") as file:  # finds out before the work that the folder takes files
-        file.write_text(json.dumps(recipe.facts, indent=2) + "\n", encoding="utf-8")
+    first = world()[0] == 0
+    if first:
+        with written_whole(run / "recipe.json") as file:  # finds out before the work that the folder takes files
+            file.write_text(json.dumps(recipe.facts, indent=2) + "\n", encoding="utf-8")
 
     if recipe.classify and encoder.head is None:
         encoder = _with_head(encoder, text, recipe, run, progress)
-        _write_folder(encoder, out / "dense")
+        if first:
+            _write_folder(encoder, out / "dense")
     dense = encoder
     task: TextTask = Classification(dense, text.rows, dense) if text.rows else Distillation(dense, text.sentences)
     if method.weighs:
@@ -122,7 +128,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     report: dict[str, Any] = {
         "recipe": recipe.facts,
         "sentences": len(text.sentences),
-        "dense": {"float": _scores(dense, task, recipe, text)},
+        "dense": {"float": _scores(dense, task, recipe, text)} if first else {},
         "candidates": [],
     }
     candidates = series(
@@ -143,10 +149,13 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
         about=_about(task),
     )
     for candidate in candidates:
-        report["candidates"].append(_export(candidate, dense, task, recipe, text, out, progress))
-        with written_whole(out / "report.json") as file:
-            file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    plot(report, out / "accuracy.png")
+        model, scales = _calibrated(candidate, task, recipe, text, run, progress)
+        if first:
+            report["candidates"].append(_export(model, scales, candidate, dense, task, recipe, text, out))
+            with written_whole(out / "report.json") as file:
+                file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if first:
+        plot(report, out / "accuracy.png")
     return report
 
 
@@ -253,28 +262,40 @@ def _with_head(
 # --- one candidate ---------------------------------------------------------------------------------------------------
 
 
+def _calibrated(
+    candidate: "Candidate",
+    task: "TextTask",
+    recipe: Recipe,
+    text: Text,
+    run: Path,
+    progress: Callable[[str, int, int, float], None],
+) -> "tuple[Encoder, Mapping[str, Tensor]]":
+    """(model, int8 scales) of a candidate, trained in int8 where the recipe says so."""
+    from pruning.bert import Encoder
+    from pruning.calibrate import calibrate
+
+    model = candidate.model
+    assert isinstance(model, Encoder)
+    with one_thread():
+        scales = calibrate(model, text.calibration)
+    return (_qat(model, candidate, scales, task, recipe, run, progress) if recipe.qat else model), scales
+
+
 def _export(
+    model: "Encoder",
+    scales: "Mapping[str, Tensor]",
     candidate: "Candidate",
     dense: "Encoder",
     task: "TextTask",
     recipe: Recipe,
     text: Text,
     out: Path,
-    progress: Callable[[str, int, int, float], None],
 ) -> dict[str, Any]:
     """Write a candidate's artefact and folder; returns its entry in the report."""
     from pruning.artefact import save
-    from pruning.bert import Encoder
-    from pruning.calibrate import calibrate
     from pruning.export import to_artefact
     from pruning.sparsify import finalize, sparsify, verify
 
-    model = candidate.model
-    assert isinstance(model, Encoder)
-    with one_thread():
-        scales = calibrate(model, text.calibration)
-    if recipe.qat:
-        model = _qat(model, candidate, scales, task, recipe, out / "run", progress)
     verify(model, candidate.plan)
     name = "dense" if recipe.method == "dense" else candidate.name.replace("-", "of") if recipe.patterns else "plan"
     about = {"model": recipe.model, "method": recipe.method, "pattern": str(candidate.plan), "seed": recipe.seed}

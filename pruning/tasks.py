@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 from torch.nn.utils import parametrize
 
 from pruning.bert import Encoder, by_length, padded, pooled
+from pruning.processes import gathered, world
 from pruning.text import Labelled
 from pruning.train import has_bf16
 from rtl.params import InputError
@@ -34,12 +35,22 @@ class Texts:
         self.validation = sorted(drawn[: len(drawn) // KEPT])  # places in the list of sentences
         self.training = sorted(drawn[len(drawn) // KEPT :])
 
-    def parts(self, batch: Tensor) -> Iterator[list[int]]:
-        """The places of a batch's sentences, in parts of similar length."""
-        places = sorted((self.training[int(i)] for i in batch), key=lambda place: len(self.ids[place]))
-        count = -(-len(places) // PART)
+    def parts(self, batch: Tensor) -> Iterator[tuple[list[int], list[int]]]:
+        """The places of a batch's sentences, in parts of similar length: of each those of this process, and all."""
+        rank, _ = world()
+        mine = range(rank * len(batch), (rank + 1) * len(batch))
+        places = [self.training[int(i)] for i in gathered(batch)]
+        order = sorted(range(len(places)), key=lambda i: len(self.ids[places[i]]))
+        count = -(-len(order) // PART)
         for i in range(count):
-            yield places[i * len(places) // count : (i + 1) * len(places) // count]
+            part = order[i * len(order) // count : (i + 1) * len(order) // count]
+            own = [places[i] for i in part if i in mine]
+            if own:
+                yield own, [places[i] for i in part]
+
+    def tokens(self, places: Sequence[int]) -> int:
+        """Of these sentences together."""
+        return sum(len(self.ids[place]) for place in places)
 
     def batch(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(ids, mask), both [sentences, longest]."""
@@ -100,18 +111,19 @@ class Distillation:
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         encoder, embeddings, places = cast(Encoder, model), [], []
-        distance, tokens = torch.zeros(()), 0
+        distance = torch.zeros(())
         with parametrize.cached():  # the masks act once a step, not once a part
-            for part in self.texts.parts(batch):
+            for part, _ in self.texts.parts(batch):
                 ids, mask = self.texts.batch(part)
                 blocks = encoder.states(ids, mask)
                 distance = distance + self.teacher.distance(blocks, mask, part)
                 embeddings.append(normalize(pooled(blocks[-1].float(), mask), dim=1))
                 places += part
-                tokens += int(mask.sum())
         found, right = torch.cat(embeddings), self.embeddings[places]
+        tokens = gathered(torch.tensor([float(self.texts.tokens(places))])).mean()  # of a process
         with torch.autocast(found.device.type, enabled=False):  # cosines near 1 need more than bfloat16
             cosine = 1 - (found * right).sum(dim=1).mean()
+            found, right = gathered(found), gathered(right)  # pairs are of the whole batch
             similarity = mse_loss(found @ found.T, right @ right.T)
         return self.COSINE * cosine + self.SIMILARITY * similarity + self.STATES * distance / tokens
 
@@ -143,13 +155,14 @@ class Classification:
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         encoder, total = cast(Encoder, model), torch.zeros(())
         with parametrize.cached():
-            for part in self.texts.parts(batch):
+            for part, whole in self.texts.parts(batch):
                 ids, mask = self.texts.batch(part)
                 blocks = encoder.states(ids, mask)
                 logits = encoder.classify(pooled(blocks[-1], mask)).float()
                 loss = cross_entropy(logits, self.labels[part])
                 if self.teacher:
-                    distance = self.teacher.distance(blocks, mask, part) / mask.sum()
+                    tokens = self.texts.tokens(whole) * len(part) / len(whole)  # its share of the whole part's
+                    distance = self.teacher.distance(blocks, mask, part) / tokens
                     loss = loss + self.LOGITS * mse_loss(logits, self.logits[part]) + self.STATES * distance
                 total = total + loss * len(part) / len(batch)
         return total

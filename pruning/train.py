@@ -11,9 +11,7 @@ number of threads. Nothing of a generator's state has to be stored.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -25,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pruning import checkpoint as checkpoints
 from pruning.plan import plan_of
+from pruning.processes import world
 from rtl.params import InputError
 
 Metrics = dict[str, float]
@@ -101,7 +100,7 @@ def train(
     DivergedError : a loss or gradient that is no number; nothing of that step is kept
     InputError : a checkpoint of another model or recipe, or a damaged one; bounds of steps, batch, lr
     """
-    rank, processes = _place()
+    rank, processes = world()
     if checkpoint and rank == 0:
         checkpoints.check_place(checkpoint)
     _check(steps, batch, lr, task.size, processes)
@@ -224,28 +223,6 @@ def has_bf16(device: torch.device) -> bool:
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     avx = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
     return bool(amx or avx)
-
-
-@contextmanager
-def distributed() -> Iterator[None]:
-    """Joins the processes that torchrun started, for as long as the block lasts; alone, it does nothing."""
-    if "RANK" not in os.environ:
-        yield
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def _place() -> tuple[int, int]:
-    """(rank, number) of this process."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
 
 
 class _Objective(nn.Module):

@@ -126,6 +126,9 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from nmgen.training import Recipe, Reporter, prune_and_train
 
+    def silent(*_: object) -> None:
+        pass
+
     recipe = Recipe(
         model=args.model,
         data=tuple(args.data),
@@ -147,9 +150,14 @@ def _train(args: argparse.Namespace) -> int:
         resume=args.resume,
     )
     try:
-        report = prune_and_train(recipe, args.out, Reporter())
+        from pruning.processes import distributed
+
+        with distributed() as first:
+            report = prune_and_train(recipe, args.out, Reporter() if first else silent)
     except ModuleNotFoundError as missing:
         raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    if not first:
+        return 0
     if args.json:
         print(json.dumps(report, indent=2))
     else:

@@ -154,6 +154,28 @@ def test_killed_and_resumed_gives_the_same_bytes() -> None:
     assert files("killed") == files()
 
 
+def test_two_processes_write_what_one_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """Started by torchrun, with half a batch each: one report, and the same model to float tolerance."""
+    command = ["--patterns", "4:8,2:8", "--data", "t", "--classify", "--qat", "2", "--json"]
+    assert prune(*command) == 0
+    one = json.loads(capsys.readouterr().out)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nmgen"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    whole = [*launcher, "prune", "small", *QUICK, "-o", "two", *command]
+    done = subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    two = json.loads(done.stdout)  # once
+    assert two == json.loads(Path("two/report.json").read_text())
+    assert done.stderr.count("2-8: step 4 of 4, loss ") == 1
+    assert files("two").keys() == files().keys()
+    texts = [line.partition(" ")[2] for line in Path("t/test.txt").read_text().splitlines()]
+    for folder in ("dense", "4of8", "2of8"):
+        expected, found = (load(Path(out, folder)).embed(texts) for out in ("out", "two"))
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    for first, second in zip(one["candidates"], two["candidates"], strict=True):
+        assert (first["density"], first["bytes"]) == (second["density"], second["bytes"])
+
+
 BAD: list[tuple[list[str], str]] = [
     (["--data", "plain.txt"], "nothing to prune to: give --patterns or --plan"),
     (["--patterns", "2:8", "--method", "idp"], "method idp needs text: give --data"),

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from pruning.methods import METHODS
+from pruning.processes import distributed
 from pruning.sparsify import sparsify
-from pruning.train import distributed, train
+from pruning.train import train
 
 from .toy import RECIPE, Toy, mlp
 

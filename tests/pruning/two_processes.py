@@ -1,28 +1,56 @@
-"""A program for test_train: what `torchrun` starts twice; the first writes the model that both end with."""
+"""A program for test_train: what `torchrun` starts twice; the first writes the models that both end with."""
 
 import sys
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
-import torch.distributed as dist
+from torch import nn
 
+from pruning.folder import load
 from pruning.methods import METHODS
+from pruning.processes import distributed
 from pruning.sparsify import sparsify
-from pruning.train import distributed, train
+from pruning.tasks import Classification, Distillation
+from pruning.text import Labelled
+from pruning.train import Task, train
 
+from .samples import WORDS, write_model
 from .toy import RECIPE, Toy, convolutions
 
+METHOD = METHODS["sr-ste"]
 
-def train_one(seed: int = 0) -> dict[str, torch.Tensor]:
-    """This process's model, after ten steps."""
+
+def models(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    """What this process ends with for each task: the model's state by name."""
     torch.set_num_threads(1)
-    model = convolutions()
-    sparsify(model, "2:8", method="sr-ste")
-    train(model, Toy(), steps=10, seed=seed, method=METHODS["sr-ste"], **(RECIPE | {"lr": 1e-3}))
-    return model.state_dict()
+    rng = np.random.default_rng(0)
+    sentences = [" ".join(rng.choice(WORDS[5:], int(rng.integers(1, 12)))) for _ in range(120)]
+    rows = [Labelled(i % 2, sentence) for i, sentence in enumerate(sentences)]
+    with TemporaryDirectory() as folder:
+        encoder = load(write_model(Path(folder)))
+    headed = deepcopy(encoder)
+    torch.manual_seed(0)
+    headed.head = nn.Linear(24, 2).requires_grad_(False)
+    return {
+        "toy": trained(convolutions(), Toy(), seed, 10, 8),
+        "distillation": trained(encoder, Distillation(encoder, sentences), seed, 5, 60),  # more than one part
+        "classification": trained(headed, Classification(headed, rows, headed), seed, 5, 60),
+    }
+
+
+def trained(dense: nn.Module, task: Task, seed: int, steps: int, batch: int) -> dict[str, torch.Tensor]:
+    model = deepcopy(dense).requires_grad_(True)
+    sparsify(model, "2:8", method=METHOD)
+    train(model, task, steps=steps, seed=seed, method=METHOD, **(RECIPE | {"batch": batch, "lr": 1e-3}))
+    # A bias of keys moves nothing, so its gradient is noise, which AdamW takes for a direction.
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("key.bias")}
 
 
 if __name__ == "__main__":
-    with distributed():
-        state = train_one()
-        if dist.get_rank() == 0:
-            torch.save(state, sys.argv[1])
+    with distributed() as first:
+        found = models()
+        if first:
+            torch.save(found, sys.argv[1])
