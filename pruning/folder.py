@@ -239,8 +239,12 @@ def _head(folder: Path, shape: Shape) -> dict[str, Tensor]:
 
 def _check_pooling(path: Path) -> None:
     """Other ways of pooling would be computed as the mean without a word."""
-    if path.is_file() and _json(path).get("pooling_mode_mean_tokens", True) is not True:
-        raise InputError(f"{path}: pooling_mode_mean_tokens is not true, must be: only the mean is computed here")
+    config = _json(path) if path.is_file() else {}
+    # sentence-transformers 6 says it with one key; before, each way had a key of its own.
+    ways = {key: value for key, value in config.items() if key.startswith("pooling_mode")}
+    on = {key: value for key, value in ways.items() if value}
+    if ways and on not in ({"pooling_mode": "mean"}, {"pooling_mode_mean_tokens": True}):
+        raise InputError(f"{path}: pooling is {on or 'none'}, must be the mean of the tokens alone")
 
 
 def _renamed(name: str) -> str:

@@ -107,9 +107,30 @@ def test_no_head(small: Encoder) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        {"embedding_dimension": 24, "pooling_mode": "mean", "include_prompt": True},
+        {"word_embedding_dimension": 24, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
+        {"word_embedding_dimension": 24},
+    ],
+)
+def test_the_mean_in_every_version_s_words(content: dict[str, Any], small: Encoder, tmp_path: Path) -> None:
+    save(small, tmp_path / "model")
+    (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(content))
+    assert torch.equal(load(tmp_path / "model").embed(["a fox"]), small.embed(["a fox"]))
+
+
+@pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("1_Pooling/config.json", {"pooling_mode_mean_tokens": False}, "pooling_mode_mean_tokens is not true, must be"),
+        ("1_Pooling/config.json", {"pooling_mode_mean_tokens": False}, "pooling is none, must be the mean of the"),
+        ("1_Pooling/config.json", {"pooling_mode": "cls"}, "pooling is {'pooling_mode': 'cls'}, must be the mean"),
+        ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}, "pooling is {'pooling_mode': ['mean', 'max']}, "),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            "pooling is {'pooling_mode_mean_tokens': True, 'pooling_mode_cls_token': True}, must be the mean",
+        ),
         ("2_Dense/config.json", {"activation_function": "torch.nn.Tanh"}, "activation_function is 'torch.nn.Tanh', "),
         ("2_Dense/config.json", {"activation_function": "x.Identity", "out_features": 1}, "out_features is 1, must be"),
     ],
