@@ -1,0 +1,41 @@
+"""When results are there, and when they have to be gone. Standard library only.
+
+Cycles are counted from the feeder's decision to issue a tile's last step. The path of a row: registered step, store,
+RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0.
+"""
+
+from ..params import PE_LATENCY
+from .params import SOFTMAX_LATENCY, StaConfig
+
+STORE_LATENCY = 3  # memory, the word that is held, the group of it
+ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
+RECIPROCAL_CYCLES = 22  # from a row's last step at the array until 1 / sum may be read
+
+
+def drain_start(config: StaConfig, softmax: bool) -> int:
+    """Cycles from the decision to issue a tile's last step until its first slot is read.
+
+    Element (r, c) has its result ROW_CYCLES + r + c + PE_LATENCY cycles after the decision. Slots are read one
+    a cycle, row after row; the last slot of row 0 is the one that needs the start latest. With softmax (columns
+    VALUES), row r has its reciprocal ROW_CYCLES + r + RECIPROCAL_CYCLES after the decision; row 0 is the one.
+    """
+    start = ROW_CYCLES + PE_LATENCY + config.cols - config.slots_a_row
+    return max(start, ROW_CYCLES + RECIPROCAL_CYCLES) if softmax else start
+
+
+def drain_window(config: StaConfig, softmax: bool) -> int:
+    """Cycles from a tile's first slot until the decision to issue the next tile's last step is safe.
+
+    Slot j of row r is read r·slots + j cycles after the first, and has to be read before the next result comes:
+    the latest is the first slot of the last row. May be negative, down to 1 − drain_start.
+
+    With softmax, a row's reciprocal must stay as it is up to the cycle after its last slot is read, and may be
+    disturbed as soon as the next tile's last step of the row is at the array. And the drain must be free when the
+    next tile's results are there.
+    """
+    rows, slots = config.rows, config.slots_a_row
+    window = (rows - 1) * (slots - 1) - ROW_CYCLES - PE_LATENCY + 1
+    if not softmax:
+        return window
+    reciprocal = (rows - 1) * (slots - 1) + slots - ROW_CYCLES + 1
+    return max(window, reciprocal, rows * slots - drain_start(config, softmax))
