@@ -1,0 +1,80 @@
+"""The AXI adapters against cocotbext-axi, an independent model of both protocols: the tests are those of axi_tb.py."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from nmgen.verilog import emit
+from rtl.axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
+from rtl.port import ADDRESS_BITS, MemoryPort
+from sim.runner import Build, SimulationError
+
+BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
+PORTS = ["clk", "rst", "port__*", "axi__*", "lite__*", "hold", "pending", "fault_*", "clear"]
+
+
+class Harness(wiring.Component):
+    """Both adapters: the master between `port` and `axi`, the slave between `lite` and 64 words of memory."""
+
+    def __init__(self, port_bytes: int) -> None:
+        self._port_bytes = port_bytes
+        super().__init__(
+            {
+                "port": In(MemoryPort(port_bytes)),
+                "axi": Out(Axi4(port_bytes)),
+                "lite": Out(AxiLite()),
+                "hold": In(1),
+                "pending": Out(1),
+                "clear": In(1),
+                "fault_seen": Out(1),
+                "fault_first": Out(ADDRESS_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.master = master = AxiMaster(self._port_bytes)
+        m.submodules.slave = slave = AxiLiteSlave()
+        m.submodules.words = words = Memory(shape=32, depth=64, init=[])
+        connect(m, flipped(self.port), master.port)
+        connect(m, flipped(self.axi), master.axi)
+        connect(m, flipped(self.lite), slave.axi)
+        write, read = words.write_port(), words.read_port()
+        seen = Signal()
+        m.d.comb += [
+            slave.hold.eq(self.hold),
+            write.addr.eq(slave.control.address[2:]),
+            write.data.eq(slave.control.write_data),
+            write.en.eq(slave.control.write),
+            read.addr.eq(slave.control.address[2:]),
+            slave.control.read_data.eq(read.data),
+            self.pending.eq(master.pending),
+            self.fault_seen.eq(seen),
+        ]
+        with m.If(self.clear):
+            m.d.sync += seen.eq(0)
+        with m.Elif(master.fault & ~seen):
+            m.d.sync += [seen.eq(1), self.fault_first.eq(master.fault_address)]
+        return m
+
+
+@pytest.mark.parametrize("port_bytes", [1, 16])
+def test_axi(port_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMGEN_PORT_BYTES", str(port_bytes))
+    monkeypatch.setenv("NMGEN_SEED", "1")
+    source = tmp_path / "axi_harness.v"
+    source.write_text(emit(Harness(port_bytes), name="harness", prefix="axi"))
+    build = Build([source], "axi_harness", "icarus", BUILDS, ports=PORTS)
+    build.make()
+    try:
+        build.run(tmp_path, 0, "tests.rtl.axi_tb")
+    except SimulationError:
+        pytest.fail((tmp_path / "run.log").read_text()[-4000:])
+    results = ElementTree.parse(tmp_path / "results.xml")
+    assert len(results.findall(".//testcase")) == 4
+    assert not results.findall(".//failure") + results.findall(".//error") + results.findall(".//skipped")
