@@ -156,7 +156,8 @@ async def faults(top):
         for _ in range(7):
             await host.read_data.get()
         await ClockCycles(top.clk, 2)
-        assert top.fault_seen.value and int(top.fault_first.value) == address
+        assert top.fault_seen.value
+        assert int(top.fault_first.value) == address
         top.clear.value = 1
         await ClockCycles(top.clk, 1)
         top.clear.value = 0
@@ -168,7 +169,8 @@ async def faults(top):
         while top.pending.value:
             await RisingEdge(top.clk)
         await ClockCycles(top.clk, 2)
-        assert top.fault_seen.value and int(top.fault_first.value) == address
+        assert top.fault_seen.value
+        assert int(top.fault_first.value) == address
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
