@@ -1,0 +1,72 @@
+"""From a 16-bit result to the 8-bit operand of the next product, with a factor a channel."""
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..pipeline import delayed
+from .isa import FIELDS
+from .params import RESCALE_BITS, RESIDUAL_BITS
+
+SHIFT_BITS = FIELDS["rescale_shift"].bits
+
+
+def rescale(value: int, factor: int, shift: int) -> int:
+    """saturate((value·factor + 2^(shift−1)) >> shift), shift 1 … 31, to 8 signed bits."""
+    y = (value * factor + (1 << (shift - 1))) >> shift
+    return max(-128, min(127, y))
+
+
+class Rescaler(wiring.Component):
+    """`rescale` in hardware: a result every cycle, `LATENCY` cycles after its operands.
+
+    Members
+    -------
+    value : 16 bits signed, in
+    factor : of its channel, in
+    shift : 1 … 31, in; may change with every value
+    narrow : the value has 8 bits already and is passed on, in
+    result : 8 bits signed, out
+    """
+
+    LATENCY = 4  # multiply (two), round and shift, saturate
+
+    compute = staticmethod(rescale)
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "value": In(signed(RESIDUAL_BITS)),
+                "factor": In(RESCALE_BITS),
+                "shift": In(SHIFT_BITS),
+                "narrow": In(1),
+                "result": Out(signed(8)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product_bits = RESIDUAL_BITS + RESCALE_BITS
+        product = Signal(signed(product_bits), reset_less=True)
+        product_2 = Signal(signed(product_bits), reset_less=True)
+        m.d.sync += [product.eq(self.value * self.factor), product_2.eq(product)]
+
+        shift = delayed(m, self.shift, 2, name="shift")
+        halves = Signal(signed(product_bits))
+        rounded = Signal(signed(product_bits), reset_less=True)
+        m.d.comb += halves.eq(product_2 >> (shift - 1)[:SHIFT_BITS])
+        m.d.sync += rounded.eq((halves + 1) >> 1)
+
+        narrow = delayed(m, self.narrow, 3, name="narrow")
+        narrow_value = delayed(m, self.value[:8].as_signed(), 3, name="narrow_value")
+        result = Signal(signed(8), reset_less=True)
+        with m.If(narrow):
+            m.d.sync += result.eq(narrow_value)
+        with m.Elif(rounded > 127):
+            m.d.sync += result.eq(127)
+        with m.Elif(rounded < -128):
+            m.d.sync += result.eq(-128)
+        with m.Else():
+            m.d.sync += result.eq(rounded)
+        m.d.comb += self.result.eq(result)
+        return m
