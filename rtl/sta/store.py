@@ -1,0 +1,181 @@
+"""The activation store of STA: one bank a row of the array, read by the row, copied from, and written into."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..cases import cases
+from ..pipeline import delayed
+from .params import StaConfig
+from .store_row import store_row
+from .timing import STORE_LATENCY
+
+COPY_LATENCY = 2  # from an accepted copy request to its word
+
+
+def store_step(config: StaConfig) -> data.StructLayout:
+    """A step as a bank takes it.
+
+    valid : this is a step
+    first, last : it begins, ends a tile
+    read : it is the first one of a word; the others use the word that was read last
+    word, group : of the store, and of the word
+    sub, softmax, tile, position : go along, see `store_row`
+    """
+    along = store_row(config).members
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "read": 1,
+            "word": range(config.store_words),
+            "group": range(config.store_word_bytes // config.m),
+            **{mark: along[mark] for mark in ("sub", "softmax", "tile", "position")},
+        }
+    )
+
+
+def store_write(config: StaConfig) -> data.StructLayout:
+    """Bytes on their way into a bank; bit i of the strobe lets byte i through."""
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "bank": range(config.rows),
+            "address": range(config.store_words),
+            "data": 8 * config.store_word_bytes,
+            "strobe": config.store_word_bytes,
+        }
+    )
+
+
+def store_copy(config: StaConfig) -> data.StructLayout:
+    """A request for a word."""
+    return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
+
+
+class StoreBank(wiring.Component):
+    """Operands of the tokens that one row of the array works on.
+
+    Members
+    -------
+    write, write_enable : in; `enable` and `bank` of the write are not looked at
+    step_in : `store_step`, in
+    step_out : step_in a cycle later, for the bank of the next row, out
+    row : `store_row`, STORE_LATENCY cycles after step_in, out
+    copy_address : read in this cycle unless step_in reads, in
+    copy_data : the word that was read in the cycle before, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "write": In(store_write(config)),
+                "write_enable": In(1),
+                "step_in": In(store_step(config)),
+                "step_out": Out(store_step(config)),
+                "row": Out(store_row(config)),
+                "copy_address": In(range(config.store_words)),
+                "copy_data": Out(8 * config.store_word_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, step = self._config, self.step_in
+        m.submodules.memory = memory = Memory(shape=8 * c.store_word_bytes, depth=c.store_words, init=[])
+        write = memory.write_port(granularity=8)
+        read = memory.read_port()
+        reads = Signal()
+        m.d.comb += [
+            write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+            write.en.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
+            reads.eq(step.valid & step.read),
+            read.addr.eq(Mux(reads, step.word, self.copy_address)),
+            self.copy_data.eq(read.data),
+        ]
+        m.d.sync += self.step_out.eq(step)
+
+        # The word of the steps, then the group of it that is this step's.
+        word = Signal(8 * c.store_word_bytes, reset_less=True)
+        with m.If(delayed(m, reads, 1, name="reads")):
+            m.d.sync += word.eq(read.data)
+        group = delayed(m, step.group, 2, name="group")
+        operands = Signal.like(self.row.group, reset_less=True)
+        for i in cases(m, group, c.store_word_bytes // c.m):
+            m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
+        m.d.comb += self.row.group.eq(operands)
+        for mark in ("valid", "first", "last", "sub", "softmax", "tile", "position"):
+            m.d.comb += self.row[mark].eq(delayed(m, step[mark], STORE_LATENCY, name=mark, reset=mark == "valid"))
+        return m
+
+
+class Store(wiring.Component):
+    """Feeds the array's rows a group a step, and gives words to whoever copies in the cycles between.
+
+    Word j of token t of a region lies in bank t mod rows; `isa` says where. A write is there two cycles later.
+    A word that is read while it is written is undefined.
+
+    Members
+    -------
+    step : `store_step` of row 0, in
+    rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
+    copy_request : `store_copy`; steady until it is accepted, in
+    copy_ready : it is accepted in this cycle: the row does not read from that bank, out
+    copy_valid, copy_data : the word, COPY_LATENCY cycles after the request was accepted, out
+    write : `store_write`, in
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "step": In(store_step(config)),
+                "rows": Out(store_row(config)).array(config.rows),
+                "copy_request": In(store_copy(config)),
+                "copy_ready": Out(1),
+                "copy_valid": Out(1),
+                "copy_data": Out(8 * config.store_word_bytes),
+                "write": In(store_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        # A register between those who write and the many banks.
+        write = Signal(store_write(c), reset_less=True)
+        write_enable = Signal()
+        m.d.sync += [write.eq(self.write), write_enable.eq(self.write.enable)]
+
+        step = self.step
+        reads = []
+        words = []
+        for r in range(c.rows):
+            m.submodules[f"bank_{r}"] = bank = StoreBank(c)
+            m.d.comb += [
+                bank.write.eq(write),
+                bank.write_enable.eq(write_enable & (write.bank == r)),
+                bank.step_in.eq(step),
+                bank.copy_address.eq(self.copy_request.address),
+                self.rows[r].eq(bank.row),
+            ]
+            reads.append(step.valid & step.read)
+            words.append(bank.copy_data)
+            step = bank.step_out
+
+        accepted = Signal()
+        m.d.comb += [
+            self.copy_ready.eq(~Cat(*reads).bit_select(self.copy_request.bank, 1)),
+            accepted.eq(self.copy_request.valid & self.copy_ready),
+            self.copy_valid.eq(delayed(m, accepted, COPY_LATENCY, name="copy_valid", reset=True)),
+        ]
+        bank_of_word = delayed(m, self.copy_request.bank, 1, name="bank_of_word")
+        copied = Signal.like(self.copy_data, reset_less=True)
+        for r in cases(m, bank_of_word, c.rows):
+            m.d.sync += copied.eq(words[r])
+        m.d.comb += self.copy_data.eq(copied)
+        return m
