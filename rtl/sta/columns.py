@@ -1,11 +1,23 @@
 """The column buffer of STA: weights from memory, keys or values from the store, while the array works on a tile."""
 
-from amaranth.hdl import signed, unsigned
-from amaranth.lib import data
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
-from ..params import BIAS_BITS, MULT_BITS
+from ..cases import cases
+from ..params import BIAS_BITS, MULT_BITS, READ_LATENCY
+from ..pipeline import delayed
 from ..requantise import SHIFT_BITS
+from ..steps import WEIGHT_BITS, column_step
+from ..walk import TileWalk
+from .column_job import ColumnJob
+from .copier import Copier, copy_request
+from .decode import instruction_layout
 from .params import RESCALE_BITS, StaConfig
+from .tile_loader import TileLoader
+
+PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
 
 
 def column_address(config: StaConfig) -> data.StructLayout:
@@ -26,3 +38,278 @@ class ChannelParameters(data.Struct):
     shift: unsigned(SHIFT_BITS)
     negate: unsigned(1)
     rescale: unsigned(RESCALE_BITS)
+
+
+def column_write(config: StaConfig) -> data.StructLayout:
+    """A write into the banks, as far as it is the same in all of them.
+
+    address : the step
+    strobe : bytes of the word that are written
+    whole : write `group`, else the column's own bytes, lane after lane in every step
+    group : M bytes
+    selection : the indices of the step are written, too
+    """
+    return data.StructLayout(
+        {
+            "address": column_address(config),
+            "strobe": config.steps_a_group * config.n,
+            "whole": 1,
+            "group": WEIGHT_BITS * config.m,
+            "selection": 1,
+        }
+    )
+
+
+class ColumnBank(wiring.Component):
+    """Operands of one column of the array, two halves.
+
+    The weights' plane has a word of S steps, written byte by byte; the other plane has the indices of each step and
+    is not needed where the pattern is dense: there they are counted on the way out.
+
+    Members
+    -------
+    write, write_enable : in
+    own : this column's operands to write, in
+    counted : of each half, the pattern is dense, in
+    address_in : of the step, in
+    address_out : address_in a cycle later, for the bank of the next column, out
+    column : `column_step`, READ_LATENCY cycles after address_in, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "write": In(column_write(config)),
+                "write_enable": In(1),
+                "own": In(column_step(config)),
+                "counted": In(2),
+                "address_in": In(column_address(config)),
+                "address_out": Out(column_address(config)),
+                "column": Out(column_step(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, write = self._config, self.write
+        word_lanes = c.steps_a_group * c.n  # at least M
+        index_shape = self.own.indices.shape()
+
+        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
+        weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
+        m.d.comb += [
+            weights_in.addr.eq(Cat(write.address.half, write.address.word)),
+            weights_in.en.eq(Mux(self.write_enable, write.strobe, 0)),
+            weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
+        ]
+        for i in range(word_lanes):
+            byte = self.own.weights[i % c.n]
+            if i < c.m:
+                byte = Mux(write.whole, write.group.word_select(i, WEIGHT_BITS), byte.as_unsigned())
+            m.d.comb += weights_in.data.word_select(i, WEIGHT_BITS).eq(byte)
+
+        steps = 1 << len(self.address_in.sub)
+        m.submodules.selection = selection = Memory(shape=index_shape.size, depth=2 * steps * c.max_groups, init=[])
+        selection_in, selection_out = selection.write_port(), selection.read_port()
+        m.d.comb += [
+            selection_in.addr.eq(write.address),
+            selection_in.data.eq(self.own.indices),
+            selection_in.en.eq(self.write_enable & write.selection),
+            selection_out.addr.eq(self.address_in),
+        ]
+
+        m.d.sync += self.address_out.eq(self.address_in)
+        assert READ_LATENCY == 2  # the memories, and this register
+        column = Signal.like(self.column, reset_less=True)
+        counted = Mux(self.address_out.half, self.counted[1], self.counted[0])
+        m.d.sync += column.indices.as_value().eq(selection_out.data)
+        for sub in cases(m, self.address_out.sub, c.steps_a_group):
+            for lane in range(c.n):
+                position = sub * c.n + lane
+                m.d.sync += column.weights[lane].eq(weights_out.data.word_select(position, WEIGHT_BITS).as_signed())
+                with m.If(counted):
+                    m.d.sync += column.indices[lane].eq(position % c.m)
+                    if position >= c.m:
+                        m.d.sync += column.weights[lane].eq(0)
+        m.d.comb += self.column.eq(column)
+        return m
+
+
+class ColumnBuffer(wiring.Component):
+    """Double buffer of the columns' operands, with what fills it, and the parameters of the channels.
+
+    It takes the column tiles of one instruction after another: a PRODUCT's, or a NORM's, of which it takes parameters
+    alone. A tile begins as soon as it has a place: a half of the banks (a PRODUCT's), and one of PARAMETER_TILES
+    places for its parameters (every tile takes one, whatever its source; of keys and values there is nothing
+    defined in it). Halves and places go round for ever, from the first after reset; no start resets them.
+
+    Members
+    -------
+    start : take the instruction of this cycle; only while idle, in
+    instruction : `instruction_layout`, need not stay, in
+    idle : all tiles of the instruction are loaded; low from the cycle after the start, out. It may be high in the
+        cycle of the last `loaded`
+    beats : packed weights and parameters, stream in
+    copy_request, copy_ready : reads of keys and values from the store, out and in
+    copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
+    loaded : another half is complete; its first step may be read in the next cycle, out
+    parameters_loaded : another place is complete: with loaded, or for each tile of a NORM, out
+    address : `column_address` of the step for column 0, in
+    column_done : with the address of the last step that is taken from the older half, in
+    columns : `column_step` for each column, READ_LATENCY cycles after address and c more, out
+    parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
+    parameters : `ChannelParameters` of the slot's lanes, a cycle after parameter_address, out
+    drained : the oldest place is no longer needed: once for each column tile, in
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "idle": Out(1),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "copy_request": Out(copy_request(config)),
+                "copy_ready": In(1),
+                "copy_valid": In(1),
+                "copy_data": In(8 * config.store_word_bytes),
+                "loaded": Out(1),
+                "parameters_loaded": Out(1),
+                "address": In(column_address(config)),
+                "column_done": In(1),
+                "columns": Out(column_step(config)).array(config.cols),
+                "parameter_address": In(range(PARAMETER_TILES * config.slots_a_row)),
+                "parameters": Out(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.job = job = ColumnJob(c)
+        m.submodules.walk = walk = TileWalk(c)
+        m.submodules.loader = loader = TileLoader(c)
+        m.submodules.copier = copier = Copier(c)
+        what = job.job
+
+        # One tile after another.
+        begins = Signal()
+        done = Signal()
+        filling = Signal()
+        filled_half = Signal()  # of a product's tile
+        halves = Signal(range(3))
+        places = Signal(range(PARAMETER_TILES + 1))
+        # The last column reads a tile's last step cols − 1 cycles after the first column does.
+        released = delayed(m, self.column_done, c.cols, name="released", reset=True)
+        m.d.comb += [
+            job.start.eq(self.start),
+            job.instruction.eq(self.instruction),
+            walk.start.eq(self.start),
+            walk.tokens.eq(1),
+            walk.channels.eq(self.instruction.channels),
+            walk.advance.eq(done),
+            self.idle.eq(~walk.running),
+            begins.eq(walk.running & ~filling & ((halves != 2) | what.parameters_only) & (places != PARAMETER_TILES)),
+            done.eq(loader.done | copier.done),
+            filled_half.eq(done & ~what.parameters_only),
+        ]
+        m.d.sync += [
+            filling.eq((filling | begins) & ~done),
+            halves.eq(halves + (begins & ~what.parameters_only) - released),
+            places.eq(places + begins - self.drained),
+            self.loaded.eq(filled_half),
+            self.parameters_loaded.eq(done),
+        ]
+
+        wiring.connect(m, wiring.flipped(self.beats), loader.beats)
+        m.d.sync += copier.restart.eq(self.start)
+        m.d.comb += [
+            loader.begin.eq(begins & ~what.copy),
+            loader.job.eq(what),
+            copier.begin.eq(begins & what.copy),
+            copier.job.eq(what),
+            copier.columns.eq(walk.columns),
+            self.copy_request.eq(copier.request),
+            copier.ready.eq(self.copy_ready),
+            copier.answer_valid.eq(self.copy_valid),
+            copier.answer.eq(self.copy_data),
+        ]
+
+        self._banks(m, loader, copier, what, begins=begins, filled_half=filled_half)
+        self._parameters(m, loader, copied=copier.done)
+        return m
+
+    def _banks(
+        self,
+        m: Module,
+        loader: TileLoader,
+        copier: Copier,
+        job: data.View,
+        *,
+        begins: Signal,
+        filled_half: Signal,
+    ) -> None:
+        c = self._config
+        half = Signal()
+        counted = Signal(2, reset_less=True)
+        with m.If(filled_half):
+            m.d.sync += half.eq(~half)
+        with m.If(begins & ~job.parameters_only):
+            m.d.sync += counted.bit_select(half, 1).eq(job.counted)
+
+        # What is written comes a cycle after it was unpacked or read. In that cycle the job is still the same.
+        write = Signal(column_write(c))
+        m.d.comb += [
+            write.address.half.eq(delayed(m, half, 1, name="half")),
+            write.address.sub.eq(loader.sub),
+            write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
+            write.whole.eq(job.copy & ~copier.transposed),
+            write.group.eq(copier.group),
+            write.selection.eq(~job.copy),
+        ]
+        with m.If(job.copy):
+            m.d.comb += write.strobe.eq(copier.strobe)
+        with m.Else():
+            for sub in cases(m, loader.sub, c.steps_a_group):
+                m.d.comb += write.strobe[sub * c.n : (sub + 1) * c.n].eq(-1)
+
+        address = self.address
+        for column in range(c.cols):
+            m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
+            m.d.comb += [
+                bank.write.eq(write),
+                bank.write_enable.eq(Mux(job.copy, copier.enable[column], loader.step_enable)),
+                bank.own.indices.eq(loader.step[column].indices),
+                bank.counted.eq(counted),
+                bank.address_in.eq(address),
+                self.columns[column].eq(bank.column),
+            ]
+            for lane in range(c.n):
+                weight = loader.step[column].weights[lane]
+                m.d.comb += bank.own.weights[lane].eq(Mux(job.copy, copier.bytes[column].as_signed(), weight))
+            address = bank.address_out
+
+    def _parameters(self, m: Module, loader: TileLoader, *, copied: Signal) -> None:
+        slots = self._config.slots_a_row
+        depth = PARAMETER_TILES * slots
+        m.submodules.parameter_memory = memory = Memory(shape=self.parameters.shape().size, depth=depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        slot = Signal(range(depth))
+        m.d.comb += [
+            write.addr.eq(slot),
+            write.data.eq(loader.parameters),
+            write.en.eq(loader.parameters_enable),
+            read.addr.eq(self.parameter_address),
+            self.parameters.as_value().eq(read.data),
+        ]
+        with m.If(loader.parameters_enable):
+            m.d.sync += slot.eq(slot + 1)
+            with m.If(slot == depth - 1):
+                m.d.sync += slot.eq(0)
+        with m.If(copied):
+            m.d.sync += slot.eq(slot + slots)
+            with m.If(slot == depth - slots):
+                m.d.sync += slot.eq(0)

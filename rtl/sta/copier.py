@@ -1,0 +1,274 @@
+"""Keys and values from the activation store into the column buffer; values are transposed on the way."""
+
+from math import gcd
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..cases import cases
+from ..params import Config
+from ..steps import WEIGHT_BITS
+from .column_job import column_job
+from .params import StaConfig
+
+
+def copy_request(config: StaConfig) -> data.StructLayout:
+    """A read of a word of the store. Once valid it stays as it is until it is taken."""
+    return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
+
+
+def pieces(config: Config) -> int:
+    """Words of a token, at most, that hold the bytes of one column tile of values.
+
+    A tile begins at a multiple of cols, so at a multiple of the common divisor within a word.
+    """
+    word = config.store_word_bytes
+    return (word - gcd(config.cols, word) + config.cols - 1) // word + 1
+
+
+class CopyWalk(wiring.Component):
+    """Walks through the reads of one column tile after another.
+
+    Keys: column after column, each a token, group after group; a read for each group. A column beyond the last
+    channel is walked through as well, but `skip` says that there is nothing to read: it is filled with zeros.
+    Values: key after key; a read for each word that holds bytes of the tile.
+
+    Members
+    -------
+    restart : go to the first tile of a job, may come with the begin of that tile, in
+    begin : a tile begins, in
+    job : `column_job`, steady from restart on, in
+    columns : columns of the tile that are in use, steady from the cycle after begin to the tile's end, in
+    advance : go on to the next read, in
+    running : there is a read, or one to skip, out
+    skip : out
+    last : of the tile, out
+    bank, address : of the read, out
+    part : keys: the group within the word, out
+    column : keys: the column that it is for, out
+    group : keys and values: the group that it is for, out
+    position : values: where in that group, out
+    offset : values: the byte within its word that column 0 takes, out
+    piece : values: which of the words that hold the tile's bytes, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "restart": In(1),
+                "begin": In(1),
+                "job": In(column_job(config)),
+                "columns": In(range(config.cols + 1)),
+                "advance": In(1),
+                "running": Out(1),
+                "skip": Out(1),
+                "last": Out(1),
+                "bank": Out(range(config.rows)),
+                "address": Out(range(config.store_words)),
+                "part": Out(range(config.store_word_bytes // config.m)),
+                "column": Out(range(config.cols)),
+                "group": Out(range(config.max_groups)),
+                "position": Out(range(config.m)),
+                "offset": Out(range(config.store_word_bytes)),
+                "piece": Out(range(pieces(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, job = self._config, self.job
+        word_bytes = c.store_word_bytes
+        word_bits = word_bytes.bit_length() - 1
+
+        base = Signal.like(self.address, reset_less=True)  # of the token's first read
+        origin = Signal.like(self.address, reset_less=True)  # values: of the first token's first read
+        keys_left = Signal.like(job.keys, reset_less=True)
+        next_base = Signal.like(self.address)
+        next_bank = Signal.like(self.bank)
+        m.d.comb += [next_bank.eq(self.bank + 1), next_base.eq(base)]
+        with m.If(self.bank == c.rows - 1):
+            m.d.comb += [next_bank.eq(0), next_base.eq(base + job.c_pitch)]
+        next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
+        next_origin = Signal.like(self.address)
+        m.d.comb += [next_tile.eq(self.offset + c.cols), next_origin.eq(origin + (next_tile >> word_bits))]
+
+        last_of_token = Signal()
+        last_piece = Signal(range(pieces(c)))
+        m.d.comb += last_piece.eq((self.offset + self.columns - 1) >> word_bits)
+        with m.If(job.values):
+            m.d.comb += [
+                last_of_token.eq(self.piece == last_piece),
+                self.last.eq(last_of_token & (keys_left == 1)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                self.skip.eq(self.column >= self.columns),
+                last_of_token.eq(self.group == job.groups - 1),
+                self.last.eq(last_of_token & (self.column == c.cols - 1)),
+            ]
+
+        with m.If(self.advance & job.values):
+            m.d.sync += [self.piece.eq(self.piece + 1), self.address.eq(self.address + 1)]
+            with m.If(last_of_token):
+                m.d.sync += [
+                    self.piece.eq(0),
+                    keys_left.eq(keys_left - 1),
+                    self.position.eq(self.position + 1),
+                    self.bank.eq(next_bank),
+                    base.eq(next_base),
+                    self.address.eq(next_base),
+                ]
+                with m.If(self.position == c.m - 1):
+                    m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
+            with m.If(self.last):
+                m.d.sync += [
+                    keys_left.eq(job.keys),
+                    self.position.eq(0),
+                    self.group.eq(0),
+                    self.offset.eq(next_tile[:word_bits]),
+                    origin.eq(next_origin),
+                    self.bank.eq(0),
+                    base.eq(next_origin),
+                    self.address.eq(next_origin),
+                ]
+        with m.Elif(self.advance):
+            m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
+            with m.If(self.part == word_bytes // c.m - 1):
+                m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1)]
+            with m.If(last_of_token):
+                m.d.sync += [
+                    self.group.eq(0),
+                    self.part.eq(0),
+                    self.column.eq(self.column + 1),
+                    self.bank.eq(next_bank),
+                    base.eq(next_base),
+                    self.address.eq(next_base),
+                ]
+            with m.If(self.last):
+                m.d.sync += self.column.eq(0)
+        with m.If(self.advance & self.last):
+            m.d.sync += self.running.eq(0)
+        with m.If(self.begin):
+            m.d.sync += self.running.eq(1)
+        with m.If(self.restart):
+            m.d.sync += [
+                self.bank.eq(0),
+                base.eq(job.c_base),
+                origin.eq(job.c_base),
+                self.address.eq(job.c_base),
+                keys_left.eq(job.keys),
+                self.offset.eq(0),
+            ]
+        return m
+
+
+class Copier(wiring.Component):
+    """Copies one column tile of keys or values at a time.
+
+    Keys: a group of one column a cycle. Values: a key a cycle, one byte for each column, where the key's bytes of
+    the tile lie in one word; else as many cycles as there are words. Answers come in the order of the requests,
+    after any latency, and cannot be held back.
+
+    Members
+    -------
+    restart, begin, job, columns : as of `CopyWalk`, in
+    request, ready : `copy_request`, out and in
+    answer_valid, answer : a word of the store, in
+    done : the tile's last answer is here, out
+    enable : columns that are written, a cycle after an answer, out
+    word : that is written, out
+    strobe : bytes that are written, the same in every column, out
+    transposed : write a column's byte of `bytes`, else `group`, out
+    bytes : one for each column, out
+    group : one for all columns, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "restart": In(1),
+                "begin": In(1),
+                "job": In(column_job(config)),
+                "columns": In(range(config.cols + 1)),
+                "request": Out(copy_request(config)),
+                "ready": In(1),
+                "answer_valid": In(1),
+                "answer": In(8 * config.store_word_bytes),
+                "done": Out(1),
+                "enable": Out(config.cols),
+                "word": Out(range(config.max_groups)),
+                "strobe": Out(config.m),
+                "transposed": Out(1),
+                "bytes": Out(WEIGHT_BITS).array(config.cols),
+                "group": Out(WEIGHT_BITS * config.m),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, job = self._config, self.job
+        word_bytes = c.store_word_bytes
+
+        # Two walks, so that nothing has to travel along with a read: one asks, the other takes what comes.
+        m.submodules.asks = asks = CopyWalk(c)
+        m.submodules.takes = takes = CopyWalk(c)
+        for walk in (asks, takes):
+            m.d.comb += [
+                walk.restart.eq(self.restart),
+                walk.begin.eq(self.begin),
+                walk.job.eq(job),
+                walk.columns.eq(self.columns),
+            ]
+        m.d.comb += [
+            self.request.valid.eq(asks.running & ~asks.skip),
+            self.request.bank.eq(asks.bank),
+            self.request.address.eq(asks.address),
+            asks.advance.eq(asks.running & (asks.skip | self.ready)),
+            takes.advance.eq(takes.running & (takes.skip | self.answer_valid)),
+            self.done.eq(takes.advance & takes.last),
+        ]
+
+        word = Signal.like(self.word, reset_less=True)
+        strobe = Signal.like(self.strobe, reset_less=True)
+        transposed = Signal.like(self.transposed, reset_less=True)
+        group = Signal.like(self.group, reset_less=True)
+        m.d.sync += [
+            word.eq(takes.group),
+            strobe.eq(Mux(job.values, 1 << takes.position, -1)),
+            transposed.eq(job.values),
+        ]
+        for part in cases(m, takes.part, word_bytes // c.m):
+            m.d.sync += group.eq(self.answer.word_select(part, WEIGHT_BITS * c.m))
+        with m.If(takes.skip):
+            m.d.sync += group.eq(0)
+        m.d.comb += [
+            self.word.eq(word),
+            self.strobe.eq(strobe),
+            self.transposed.eq(transposed),
+            self.group.eq(group),
+        ]
+
+        # Column 0's byte to the front. Tiles begin at multiples of the common divisor: the lowest bits turn nothing.
+        turned = self.answer
+        for bit in range(gcd(c.cols, word_bytes).bit_length() - 1, word_bytes.bit_length() - 1):
+            turned = Mux(takes.offset[bit], turned.rotate_right(WEIGHT_BITS << bit), turned)
+        in_word = Signal(WEIGHT_BITS * word_bytes)
+        m.d.comb += in_word.eq(turned)
+        for column in range(c.cols):
+            # A column that is not in use gets a zero with every word.
+            unused = Signal(name=f"unused_{column}")
+            here = Signal(name=f"here_{column}")
+            byte = Signal(WEIGHT_BITS, name=f"byte_{column}", reset_less=True)
+            m.d.comb += [
+                unused.eq(column >= self.columns),
+                here.eq(((takes.offset + column) >> (word_bytes.bit_length() - 1)) == takes.piece),
+                self.bytes[column].eq(byte),
+            ]
+            m.d.sync += [
+                byte.eq(Mux(unused, 0, in_word.word_select(column % word_bytes, WEIGHT_BITS))),
+                self.enable[column].eq(takes.advance & Mux(job.values, unused | here, takes.column == column)),
+            ]
+        return m

@@ -1,0 +1,133 @@
+"""Column tiles from memory: packed weights and the channels' parameters, unpacked."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..gearbox import Gearbox
+from ..params import PARAMETER_BYTES
+from ..selection import BitmapDecoder
+from ..steps import WEIGHT_BITS, column_step
+from .column_job import column_job
+from .params import StaConfig
+
+
+class TileLoader(wiring.Component):
+    """Unpacks one column tile at a time: the parameters of its channels, then a step a cycle.
+
+    Beats come in the order of `params.Product.tile_plan`: each when the first step that uses it is next. They are
+    taken from the cycle after `begin` on, and none but the tile's.
+
+    Members
+    -------
+    begin : a tile begins, in
+    job : `column_job`, steady from begin to done, in
+    beats : the packed tile, stream in
+    done : the tile's last unit is taken in this cycle, out
+    parameters, parameters_enable : 64 bits for each channel of a slot of the drain, in this cycle, out
+    step, word, sub, step_enable : operands of a step for every column and its place, a cycle after it was unpacked:
+        the last in the cycle after done, out. Where the selection is counted the indices are not defined
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "job": In(column_job(config)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "done": Out(1),
+                "parameters": Out(8 * PARAMETER_BYTES * config.drain_lanes),
+                "parameters_enable": Out(1),
+                "step": Out(data.ArrayLayout(column_step(config), config.cols)),
+                "word": Out(range(config.max_groups)),
+                "sub": Out(range(config.steps_a_group)),
+                "step_enable": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, job = self._config, self.job
+
+        # Kinds of units. Values and parameters share a gearbox: they never come together.
+        port_bits = 8 * c.port_bytes
+        parameter_bits = 8 * PARAMETER_BYTES * c.drain_lanes
+        value_bits = [parameter_bits, *(WEIGHT_BITS * c.cols * lanes for lanes in range(1, c.n + 1))]
+        index_bits = [c.cols * c.index_bits * lanes for lanes in range(1, c.n + 1)]
+        m.submodules.values = values = Gearbox(port_bits, value_bits)
+        m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
+        m.d.comb += [
+            values.beats.payload.eq(self.beats.payload),
+            selections.beats.payload.eq(self.beats.payload),
+            selections.kind.eq(Mux(job.bitmap, 0, job.lanes)),
+            self.parameters.eq(values.units.payload),
+        ]
+
+        slot = Signal(range(c.slots_a_row))
+        groups_left = Signal.like(job.groups, reset_less=True)
+        step = Signal.like(job.steps)  # of the group
+        word = Signal.like(self.word, reset_less=True)
+        sub = Signal.like(self.sub, reset_less=True)
+        both = Signal()  # of a step, values and selection are here
+        m.d.sync += self.step_enable.eq(both)
+        with m.FSM():
+            with m.State("wait"):
+                with m.If(self.begin):
+                    m.d.sync += [groups_left.eq(job.groups), word.eq(0), sub.eq(0)]
+                    m.next = "parameters"
+            with m.State("parameters"):
+                m.d.comb += [
+                    values.beats.valid.eq(self.beats.valid),
+                    self.beats.ready.eq(values.beats.ready),
+                    values.units.ready.eq(1),
+                    self.parameters_enable.eq(values.units.valid),
+                ]
+                with m.If(values.units.valid):
+                    m.d.sync += slot.eq(slot + 1)
+                    with m.If(slot == c.slots_a_row - 1):
+                        m.d.comb += [values.flush.eq(1), self.done.eq(job.parameters_only)]
+                        m.d.sync += slot.eq(0)
+                        m.next = "steps"
+                        with m.If(job.parameters_only):
+                            m.next = "wait"
+            with m.State("steps"):
+                m.d.comb += [
+                    values.kind.eq(job.lanes),
+                    both.eq(values.units.valid & (selections.units.valid | job.counted)),
+                    values.units.ready.eq(both),
+                    selections.units.ready.eq(both & (~job.bitmap | (step == job.steps))),
+                ]
+                with m.If(selections.beats.ready & ~job.counted):
+                    m.d.comb += [selections.beats.valid.eq(self.beats.valid), self.beats.ready.eq(1)]
+                with m.Else():
+                    m.d.comb += [values.beats.valid.eq(self.beats.valid), self.beats.ready.eq(values.beats.ready)]
+                with m.If(both):
+                    m.d.sync += [step.eq(step + 1), sub.eq(sub + 1)]
+                    with m.If(sub == c.steps_a_group - 1):
+                        m.d.sync += [sub.eq(0), word.eq(word + 1)]
+                    with m.If(step == job.steps):
+                        m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1)]
+                        with m.If(groups_left == 1):
+                            m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
+                            m.next = "wait"
+
+        # Decode the selection; a register before the memories.
+        entry = Signal.like(self.step, reset_less=True)
+        entry_word = Signal.like(self.word, reset_less=True)
+        entry_sub = Signal.like(self.sub, reset_less=True)
+        m.d.sync += [entry_word.eq(word), entry_sub.eq(sub)]
+        m.d.comb += [self.step.eq(entry), self.word.eq(entry_word), self.sub.eq(entry_sub)]
+        code = selections.units.payload
+        for column in range(c.cols):
+            m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
+            m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
+            target = entry[column]
+            for lane in range(c.n):
+                byte = lane * c.cols + column
+                index = Mux(job.bitmap, decoder.indices[lane], code.word_select(byte, c.index_bits))
+                weight = values.units.payload.word_select(byte, WEIGHT_BITS).as_signed()
+                m.d.sync += [target.indices[lane].eq(index), target.weights[lane].eq(weight)]
+                with m.If(lane >= job.lanes):
+                    m.d.sync += target.weights[lane].eq(0)
+        return m
