@@ -1,0 +1,192 @@
+"""The feeder of STA: walks the array through the tiles of a product, a step a cycle, and overwrites no result."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..cases import cases
+from ..pipeline import delayed
+from ..walk import TileWalk
+from .columns import column_address
+from .decode import instruction_layout
+from .isa import Columns, Op
+from .params import StaConfig
+from .store import store_step
+from .tiles import token_tile
+from .timing import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
+
+
+class Feeder(wiring.Component):
+    """Issues the steps of every tile as soon as its columns are there, without a gap inside a tile but one.
+
+    The last step of a tile waits until the results of the tile before, and with softmax their rows' reciprocals, are
+    out of its way (`timing.drain_window`). So the drain never has to stop.
+
+    Columns may be loaded before the start: they count for the product that is next.
+
+    Members
+    -------
+    start : of an instruction, anything but PRODUCT is none of the feeder's, in
+    instruction : steady from start until the last results have left, in
+    loaded : the column buffer has another tile of steps, in
+    step : `store_step` for row 0; registered, a cycle after the decision, out
+    column_address : of the step for column 0, COLUMN_LATENCY cycles before the array has the step, out
+    column_done : with a column tile's last column_address, out
+    tile_end : with a tile's last step, out
+    running : there are steps to come, out
+    no_columns, no_drain : the columns, or the drain, alone are what is waited for in this cycle, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "loaded": In(1),
+                "step": Out(store_step(config)),
+                "column_address": Out(column_address(config)),
+                "column_done": Out(1),
+                "tile_end": Out(1),
+                "running": Out(1),
+                "no_columns": Out(1),
+                "no_drain": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        start = Signal()
+        m.submodules.walk = walk = TileWalk(c)
+        m.d.comb += [
+            start.eq(self.start & (instruction.opcode == Op.PRODUCT)),
+            walk.start.eq(start),
+            walk.tokens.eq(instruction.tokens),
+            walk.channels.eq(instruction.channels),
+            self.running.eq(walk.running),
+        ]
+
+        # What follows from the instruction: a cycle after the start, in time for the first step.
+        last_sub = Signal(range(c.steps_a_group), reset_less=True)
+        softmax = Signal()
+        m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
+        for i in cases(m, instruction.pattern, c.m + 1):
+            m.d.sync += last_sub.eq((max(i, 1) - 1) // c.n)
+
+        # Where in the tile: step of the group, group of the word, word of the token.
+        sub = Signal.like(last_sub)
+        position = Signal.like(instruction.groups, reset_less=True)
+        group = Signal.like(self.step.group, reset_less=True)
+        word = Signal.like(self.step.word, reset_less=True)
+        groups_left = Signal(range(c.max_groups + 1), reset_less=True)
+        first_word = Signal.like(word, reset_less=True)  # of the token tile
+        tile = Signal.like(self.step.tile, reset_less=True)
+        first_tile = Signal.like(tile)
+        m.d.comb += first_tile.eq(token_tile(c, instruction.first_token))
+        first = Signal(init=1)
+        last = Signal()
+        column = Signal.like(self.column_address)  # the half is never reset
+        m.d.comb += last.eq((groups_left == 1) & (sub == last_sub))
+
+        # What a tile waits for.
+        columns_ready = Signal(range(3))
+        starts = [drain_start(c, mode) for mode in (False, True)]
+        windows = [drain_window(c, mode) for mode in (False, True)]
+        slots = c.rows * c.slots_a_row
+        hold = Signal(range(max(starts) + slots + max(windows) + 1))
+        drain_free = Signal(range(max(starts) + 2 * slots + 1))
+        columns_there = Signal()
+        drain_there = Signal()
+        go = Signal()
+        tile_goes = Signal()
+        m.d.comb += [
+            columns_there.eq(~first | (columns_ready != 0)),
+            drain_there.eq(~last | (hold == 0)),
+            go.eq(walk.running & columns_there & drain_there),
+            self.no_columns.eq(walk.running & ~columns_there & drain_there),
+            self.no_drain.eq(walk.running & columns_there & ~drain_there),
+            tile_goes.eq(go & last),
+            walk.advance.eq(tile_goes),
+        ]
+
+        groups_a_word = c.store_word_bytes // c.m
+        next_word = Signal.like(word)
+        m.d.comb += next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch))
+        with m.If(go):
+            m.d.sync += [first.eq(0), sub.eq(sub + 1), column.sub.eq(column.sub + 1)]
+            with m.If(column.sub == c.steps_a_group - 1):
+                m.d.sync += [column.sub.eq(0), column.word.eq(column.word + 1)]
+            with m.If(sub == last_sub):
+                m.d.sync += [
+                    sub.eq(0),
+                    groups_left.eq(groups_left - 1),
+                    position.eq(position + 1),
+                    group.eq(group + 1),
+                ]
+                with m.If(group == groups_a_word - 1):
+                    m.d.sync += [group.eq(0), word.eq(word + 1)]
+        with m.If(tile_goes):
+            m.d.sync += [
+                first.eq(1),
+                groups_left.eq(instruction.groups),
+                position.eq(0),
+                group.eq(0),
+                word.eq(next_word),
+                first_word.eq(next_word),
+                tile.eq(tile + 1),
+                column.sub.eq(0),
+                column.word.eq(0),
+            ]
+            with m.If(walk.last_tokens):
+                m.d.sync += [tile.eq(first_tile), column.half.eq(~column.half)]
+        # Between products, wait at the first step of the next one.
+        with m.If(~walk.running):
+            m.d.sync += [
+                groups_left.eq(instruction.groups),
+                position.eq(0),
+                group.eq(0),
+                word.eq(instruction.x_base),
+                first_word.eq(instruction.x_base),
+                tile.eq(first_tile),
+            ]
+
+        m.d.sync += [
+            columns_ready.eq(columns_ready + self.loaded - (tile_goes & walk.last_tokens)),
+            hold.eq(Mux(hold == 0, 0, hold - 1)),
+            drain_free.eq(Mux(drain_free == 0, 0, drain_free - 1)),
+        ]
+        drain_begins = Signal.like(drain_free)  # cycles from now until this tile's results begin to drain
+        start_in = Signal.like(drain_free)
+        m.d.comb += [
+            start_in.eq(Mux(softmax, starts[True], starts[False])),
+            drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in)),
+        ]
+        with m.If(start):
+            m.d.sync += [hold.eq(0), drain_free.eq(0)]
+        with m.If(tile_goes):
+            m.d.sync += [
+                hold.eq(drain_begins + Mux(softmax, windows[True] - 1, windows[False] - 1)),
+                drain_free.eq(drain_begins + (slots - 1)),
+            ]
+
+        step = self.step
+        m.d.sync += [
+            step.valid.eq(go),
+            step.first.eq(first),
+            step.last.eq(last),
+            step.read.eq((group == 0) & (sub == 0)),
+            step.word.eq(word),
+            step.group.eq(group),
+            step.sub.eq(sub),
+            step.softmax.eq(softmax),
+            step.tile.eq(tile),
+            step.position.eq(position),
+            self.tile_end.eq(tile_goes),
+        ]
+        lead = ROW_CYCLES - COLUMN_LATENCY  # the columns' path is shorter than the rows'
+        m.d.comb += [
+            self.column_address.eq(delayed(m, column, lead, name="column_address")),
+            self.column_done.eq(delayed(m, tile_goes & walk.last_tokens, lead, name="column_done", reset=True)),
+        ]
+        return m
