@@ -32,11 +32,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     written = scratch / path.name
     try:
         yield written
-        try:
-            os.replace(written, path)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        os.replace(written, path)
         missing = []
+    except OSError as error:
+        # A full disk says no name and the rename two; one alone may be of a file that the block reads.
+        if error.filename is not None and error.filename2 is None:
+            raise
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         for parent in missing:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pruning.bert import Encoder
-    from pruning.plan import Plan
+    from pruning.plan import Filter, Plan
     from pruning.series import Candidate
     from pruning.tasks import Classification, Distillation
 
@@ -105,6 +105,11 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     encoder = open_encoder(recipe.model)
     text = _text(recipe, encoder)
     names = set(_chosen(encoder, recipe.layers))
+
+    def filter_fn(_layer: "nn.Module", name: str) -> bool:
+        return name in names
+
+    _check(recipe, patterns, encoder, filter_fn)
     run = out / "run"
     first = world()[0] == 0
     if first:
@@ -121,9 +126,6 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
         method = method_of(
             recipe.method, norms=input_norms(dense, sorted(names), lambda: dense.embed(text.calibration))
         )
-
-    def filter_fn(_layer: "nn.Module", name: str) -> bool:
-        return name in names
 
     report: dict[str, Any] = {
         "recipe": recipe.facts,
@@ -184,7 +186,23 @@ def _patterns(recipe: Recipe, inherits: bool) -> "list[str | Plan]":
             raise InputError(
                 f"patterns step from {n}:{m} up to {fewer}:{of}, must step down where a candidate inherits"
             )
+        if recipe.nested and m != of:
+            raise InputError(f"pattern {fewer}:{of} cannot be nested in {n}:{m}, must have groups of {m}")
     return list(recipe.patterns)
+
+
+def _check(recipe: Recipe, patterns: "list[str | Plan]", encoder: "Encoder", filter_fn: "Filter") -> None:
+    """What would be refused only after hours: a layer that a pattern does not fit, pairs to score that are none."""
+    from pruning.plan import Plan
+    from pruning.text import sts
+
+    for pattern in patterns:
+        if isinstance(pattern, Plan):
+            pattern.checked(encoder, recipe.ragged)
+        else:
+            Plan.uniform(encoder, pattern, filter_fn, recipe.ragged)
+    for path in sts_files(recipe.sts):
+        sts(path)
 
 
 def _text(recipe: Recipe, encoder: "Encoder") -> Text:

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import os
-import pickle
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -26,25 +27,33 @@ def digest(model: nn.Module) -> str:
     return total.hexdigest()
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses within the block is an InputError that names path."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
 def check_place(path: Path) -> None:
     """InputError unless a file can be written to path: better now than when the first checkpoint is due."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=path.parent):
             pass
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Replaces the file at path; a kill or a full disk in between leaves the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writing(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -65,9 +74,12 @@ def load(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     InputError : no checkpoint, damaged, or of another run, with the first difference named.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(f"checkpoint {path} is damaged: {str(error).splitlines()[0]}") from None
+        with warnings.catch_warnings(action="ignore"):  # torch warns of what it then fails at
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # of damaged bytes torch raises almost anything
+        raise InputError(f"checkpoint {path} is damaged: torch cannot read it") from None
     if not isinstance(state, dict) or state.get("nmgen") != VERSION:
         raise InputError(f"{path} is no checkpoint of this program's version {VERSION}")
     for name, value in run.items():

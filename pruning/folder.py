@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import tokenizers
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from pruning.bert import ACTIVATIONS, Encoder, Origin, Shape
@@ -305,7 +305,7 @@ def save(encoder: Encoder, folder: Path) -> None:
     for name, content in texts.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     # The format is what transformers asks for.
-    save_file(origin.others | named, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors").write_bytes(to_bytes(origin.others | named, {"format": "pt"}))
     if head:
         dense = {name.replace("head.", "linear."): tensor.contiguous() for name, tensor in head.items()}
-        save_file(dense, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
+        (folder / "2_Dense" / "model.safetensors").write_bytes(to_bytes(dense, {"format": "pt"}))

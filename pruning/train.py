@@ -299,6 +299,7 @@ class _Log:
         self._file = None
         if path is None:
             return
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _lines(path) if line["step"] <= done]
         checkpoints.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -306,18 +307,21 @@ class _Log:
 
     def write(self, step: int, values: Metrics) -> None:
         if self._file:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            with checkpoints.writing(self._path):
+                self._file.write(json.dumps({"step": step, **values}) + "\n")
 
     def flush(self) -> None:
         if self._file:
-            self._file.flush()
+            with checkpoints.writing(self._path):
+                self._file.flush()
 
     def __enter__(self) -> "_Log":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._file.close()
+            with checkpoints.writing(self._path):
+                self._file.close()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

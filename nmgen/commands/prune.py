@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.patterns is None and args.plan is None and args.method != "dense":
         raise InputError("nothing to prune to: give --patterns or --plan")
-    patterns = parse_patterns(args.patterns) if args.patterns else []
+    patterns = [] if args.patterns is None else parse_patterns(args.patterns)
     if args.data:
         return _train(args)
     if args.method not in (None, "magnitude") or args.plan:

@@ -68,6 +68,29 @@ def test_a_directory_that_holds_something_stays(tmp_path: Path) -> None:
     assert (path / "mine").read_text() == "mine"
 
 
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A write to it raises without the name of a file."""
+    path = tmp_path / "new" / "file"
+
+    def write() -> None:
+        with written_whole(path) as written, written.open("wb") as stream:
+            stream.write(b"half")
+            Path("/dev/full").write_bytes(b"no room")
+
+    with pytest.raises(InputError, match=f"^cannot write {path}: No space left on device$"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_file_s_error_stays(tmp_path: Path) -> None:
+    def read() -> None:
+        with written_whole(tmp_path / "file") as written:
+            written.write_bytes((tmp_path / "none").read_bytes())
+
+    with pytest.raises(FileNotFoundError, match="none"):
+        read()
+
+
 @pytest.mark.parametrize("place", ["/proc/nmgen", "file/below"])
 def test_a_place_that_cannot_be_written(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

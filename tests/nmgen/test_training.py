@@ -1,5 +1,6 @@
 """`nmgen prune --data`: a series of trained candidates, killed and resumed, and one line for what is wrong."""
 
+import errno
 import json
 import os
 import random
@@ -186,6 +187,11 @@ BAD: list[tuple[list[str], str]] = [
     (["--patterns", "9:8", "--data", "t"], "pattern 9:8 keeps 9 of 8, must be 1 to 8"),
     (["--patterns", "2of8", "--data", "t"], "pattern is '2of8', must be N:M such as 2:8"),
     (["--patterns", "2:8,2:8", "--data", "t"], "pattern 2:8 is there twice, must be once"),
+    (["--patterns", "", "--data", "t"], "pattern is '', must be N:M such as 2:8"),
+    (
+        ["--patterns", "2:8,1:4", "--nested", "--data", "t"],
+        "pattern 1:4 cannot be nested in 2:8, must have groups of 8",
+    ),
     (
         ["--patterns", "2:8,4:8", "--data", "t"],
         "patterns step from 2:8 up to 4:8, must step down where a candidate inherits",
@@ -224,6 +230,23 @@ def test_bad_input(further: list[str], message: str, capsys: pytest.CaptureFixtu
     assert not list(Path("out").glob("*.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (["--patterns", "2:8,3:16"], "layer encoder.layer.0.attention.self.query has 24 inputs, no multiple of 16: "),
+        (["--plan", "plan.toml"], "the plan names layer fc, which is no Linear or Conv2d of the model"),
+        (["--patterns", "2:8", "--sts", "p.tsv", "none.tsv"], "none.tsv: No such file or directory"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_trained(
+    further: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not after the dense model has learnt its head, nor after the first candidate."""
+    Path("plan.toml").write_text('[layers]\nfc = "2:8"\n')
+    assert refused(capsys, prune(*further, "--method", "sr-ste", "--data", "t", "--classify")).startswith(message)
+    assert not Path("out").exists()
+
+
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +278,41 @@ def test_a_checkpoint_of_another_run(change: list[str], message: str, capsys: py
     capsys.readouterr()
     found = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt", "--resume", *change))
     assert found == f"checkpoint out/run/2-8.pt is of another run: {message}"
+
+
+@pytest.mark.parametrize("damage", [b"", b"no checkpoint", b"PK"])
+def test_a_damaged_checkpoint(damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out/run").mkdir(parents=True)
+    Path("out/run/2-8.pt").write_bytes(damage)
+    found = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt", "--resume"))
+    assert found == "checkpoint out/run/2-8.pt is damaged: torch cannot read it"
+
+
+WRITTEN = ("run/2-8.jsonl", "run/2-8.pt", "2of8.safetensors", "2of8")
+
+
+@pytest.mark.parametrize("room", range(len(WRITTEN)))
+def test_a_full_disk(room: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has room for so many of these; they stay whole, and nothing is half-written."""
+    from pruning import artefact, folder
+
+    wrote: list[str] = []
+
+    def until_full(real: Any) -> Any:
+        def write(*arguments: Any) -> Any:
+            wrote.append(WRITTEN[len(wrote)])
+            if len(wrote) > room:
+                raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it: of no file
+            return real(*arguments)
+
+        return write
+
+    for module, name in ((os, "fsync"), (artefact, "save"), (folder, "save")):  # fsync: of log and checkpoint
+        monkeypatch.setattr(module, name, until_full(getattr(module, name)))
+    message = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt"))
+    assert message == f"cannot write out/{WRITTEN[room]}: No space left on device"
+    found = {str(path.relative_to("out")) for path in (*Path("out").glob("*"), *Path("out/run").glob("*"))}
+    assert found == {"run", "run/recipe.json", *WRITTEN[:room]}
 
 
 def test_a_checkpoint_of_another_model(capsys: pytest.CaptureFixture[str]) -> None:
