@@ -7,7 +7,18 @@ of the row. The array multiplies by what was emitted, and its sum divides the re
 from collections.abc import Sequence
 from math import exp
 
-from .params import EXP_ONE, TABLE_ENTRIES
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..cases import cases
+from ..params import MULT_BITS, power_of_two_at_least
+from ..pipeline import delayed
+from ..requantise import SHIFT_BITS
+from ..steps import ROW_BITS, row_step
+from .params import EXP_BITS, EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
+from .store_row import store_row
 
 CARRIED_BITS = 8  # of an exponential: the part that is not emitted but carried
 HALF = 1 << (CARRIED_BITS - 1)
@@ -41,3 +52,248 @@ def reciprocal(total: int, mult: int, shift: int, sum_bits: int) -> tuple[int, i
     divisor = total << (sum_bits - bits)
     quotient = ((mult << (sum_bits - 1)) + (divisor >> 1)) // divisor
     return min(65535, quotient), shift + bits - 1
+
+
+def maximum_write(config: StaConfig) -> data.StructLayout:
+    """The maximum of a row's scores, of the token tile that `store_row` names."""
+    return data.StructLayout({"enable": 1, "tile": range(config.max_tiles), "value": signed(8)})
+
+
+def table_write() -> data.StructLayout:
+    """An entry of the exponential's table."""
+    return data.StructLayout({"enable": 1, "address": range(TABLE_ENTRIES), "data": EXP_BITS})
+
+
+class Reciprocal(wiring.Component):
+    """`reciprocal` in hardware, a bit a cycle. The results stay until the next ones are complete.
+
+    Members
+    -------
+    start : total is there, in; while the unit works it begins anew
+    total : sum_bits, in
+    mult, shift : steady, in
+    q, shift_t : new LATENCY cycles after start, out
+    """
+
+    LATENCY = MULT_BITS + 3  # normalise, load, a bit a cycle, results
+
+    compute = staticmethod(reciprocal)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "total": In(config.sum_bits),
+                "mult": In(MULT_BITS),
+                "shift": In(SHIFT_BITS),
+                "q": Out(MULT_BITS),
+                "shift_t": Out(SHIFT_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self._config.sum_bits
+
+        # The total's highest bit moves to the top, by halving the way that it may have to go.
+        normal = self.total
+        shifts = []  # the number of zeros above it, highest bit first
+        distance = power_of_two_at_least(bits) >> 1
+        while distance:
+            zeros = Signal(name=f"zeros_{distance}")
+            moved = Signal(bits, name=f"moved_{distance}")
+            m.d.comb += [zeros.eq(normal[bits - distance :] == 0), moved.eq(Mux(zeros, normal << distance, normal))]
+            shifts.append(zeros)
+            normal = moved
+            distance >>= 1
+        divisor = Signal(bits, reset_less=True)
+        shift_next = Signal(SHIFT_BITS, reset_less=True)
+        none = Signal(reset_less=True)
+        load = Signal()
+        m.d.sync += load.eq(self.start)
+        with m.If(self.start):
+            m.d.sync += [divisor.eq(normal), none.eq(self.total == 0)]
+            m.d.sync += shift_next.eq(self.shift + Mux(self.total == 0, 0, (bits - 1) - Cat(*reversed(shifts))))
+
+        # mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult: as many steps as that has
+        # bits, each of which moves a bit of the dividend into the remainder and a bit of the quotient behind it.
+        remainder = Signal(bits, reset_less=True)
+        rest = Signal(MULT_BITS, reset_less=True)
+        left = Signal(range(MULT_BITS + 1))
+        done = Signal()
+        wider = Signal(bits + 1)
+        difference = Signal(signed(bits + 2))
+        fits = Signal()
+        m.d.comb += [
+            wider.eq(Cat(rest[-1], remainder)),
+            difference.eq(wider - divisor),
+            fits.eq(difference >= 0),
+        ]
+        m.d.sync += [
+            done.eq((left == 1) & ~load),
+            remainder.eq(Mux(fits, difference, wider)),
+            rest.eq(Cat(fits, rest)),
+            left.eq(Mux(left == 0, 0, left - 1)),
+        ]
+        with m.If(load):
+            m.d.sync += [Cat(rest, remainder).eq(Cat(divisor[1:], self.mult)), left.eq(MULT_BITS)]
+
+        q = Signal(MULT_BITS, reset_less=True)
+        shift_t = Signal(SHIFT_BITS, reset_less=True)
+        with m.If(done):
+            m.d.sync += [q.eq(Mux(none, 0, rest)), shift_t.eq(shift_next)]
+        m.d.comb += [self.q.eq(q), self.shift_t.eq(shift_t)]
+        return m
+
+
+class RowSoftmax(wiring.Component):
+    """One row's way from the store into the array: activations as they are, scores as exponentials.
+
+    A step takes the exponentials of its own N positions, sub·N … sub·N + N − 1, and leaves each at every position
+    that is congruent to its own modulo N: the columns select no others. Positions from `keys` on become 0.
+
+    Writes into the two tables are there for rows that come in after them; while the exponential's is written no scores
+    may be on their way.
+
+    Members
+    -------
+    row : `store_row`, in
+    keys : scores of a row, steady while rows with scores come, in
+    maximum : `maximum_write`, in
+    table : `table_write`, in
+    step : `row_step`, LATENCY cycles after row, out
+    mult, shift : what results are to be multiplied by, apart from the division; steady, in
+    q, shift_t : `reciprocal` of the sum of the last row of scores, new RECIPROCAL_LATENCY cycles after that row's last
+        step came out, out
+    """
+
+    LATENCY = SOFTMAX_LATENCY  # select scores and maximum; exponential; sums within the step; sums of the row
+    RECIPROCAL_LATENCY = Reciprocal.LATENCY
+
+    compute = staticmethod(emit)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "row": In(store_row(config)),
+                "keys": In(range(config.max_tokens + 1)),
+                "maximum": In(maximum_write(config)),
+                "table": In(table_write()),
+                "step": Out(row_step(config)),
+                "mult": In(MULT_BITS),
+                "shift": In(SHIFT_BITS),
+                "q": Out(MULT_BITS),
+                "shift_t": Out(SHIFT_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, row = self._config, self.row
+        distances, weighs = self._distances(m)
+        exponentials = self._exponentials(m, distances)
+
+        # Sums over the lanes up to each one.
+        sum_shape = unsigned(EXP_BITS + (c.n - 1).bit_length())
+        sums = []
+        so_far: Signal | Const = Const(0)
+        for lane in range(c.n):
+            up_to = Signal(sum_shape, name=f"up_to_{lane}")
+            register = Signal(sum_shape, name=f"sum_{lane}", reset_less=True)
+            weighs_now = delayed(m, weighs[lane], 1, name=f"weighs_{lane}")
+            m.d.comb += up_to.eq(so_far + Mux(weighs_now, exponentials[lane], 0))
+            m.d.sync += register.eq(up_to)
+            sums.append(register)
+            so_far = up_to
+
+        # The row's sum so far; what its upper part grows by is emitted.
+        first = delayed(m, row.first, 3, name="first_in")
+        scores = delayed(m, row.valid & row.softmax, 3, name="scores", reset=True)
+        total = Signal(c.sum_bits + CARRIED_BITS, reset_less=True)
+        before = Signal.like(total)
+        totals = []
+        m.d.comb += before.eq(Mux(first, HALF, total))
+        for lane in range(c.n):
+            after = Signal.like(total, name=f"total_{lane}")
+            m.d.comb += after.eq(before + sums[lane])
+            totals.append(after)
+        with m.If(scores):
+            m.d.sync += total.eq(totals[-1])
+
+        plain = delayed(m, row.group, 3, name="plain")
+        group = Signal.like(self.step.group, reset_less=True)
+        lower = [before, *totals[:-1]]
+        for position in range(c.m):
+            lane = position % c.n
+            emitted = Signal(ROW_BITS - 1, name=f"emitted_{position}")
+            m.d.comb += emitted.eq(totals[lane][CARRIED_BITS:] - lower[lane][CARRIED_BITS:])
+            m.d.sync += group[position].eq(Mux(scores, emitted, plain[position]))
+        m.d.comb += self.step.group.eq(group)
+        for mark in ("valid", "first", "last"):
+            m.d.comb += self.step[mark].eq(delayed(m, row[mark], self.LATENCY, name=mark, reset=mark == "valid"))
+
+        m.submodules.reciprocal = division = Reciprocal(c)
+        m.d.comb += [
+            division.start.eq(self.step.last & delayed(m, scores, 1, name="scores_out", reset=True)),
+            division.total.eq(total[CARRIED_BITS:]),
+            division.mult.eq(self.mult),
+            division.shift.eq(self.shift),
+            self.q.eq(division.q),
+            self.shift_t.eq(division.shift_t),
+        ]
+        return m
+
+    def _distances(self, m: Module) -> tuple[list[Signal], list[Signal]]:
+        """Of each lane, a cycle after the row: the score's distance from the maximum, and whether it is of a key."""
+        c, row = self._config, self.row
+        m.submodules.maxima = maxima = Memory(shape=signed(8), depth=c.max_tiles, init=[])
+        write, read = maxima.write_port(), maxima.read_port()
+        m.d.comb += [
+            write.en.eq(self.maximum.enable),
+            write.addr.eq(self.maximum.tile),
+            write.data.eq(self.maximum.value),
+            read.addr.eq(row.tile),
+        ]
+        distances = []
+        weighs = []
+        for lane in range(c.n):
+            score = Signal(signed(8), name=f"score_{lane}", reset_less=True)
+            index = Signal(c.index_bits, name=f"index_{lane}")
+            within = Signal(name=f"within_{lane}")  # M may end in the middle of a group's last step
+            for sub in cases(m, row.sub, c.steps_a_group):
+                position = sub * c.n + lane
+                if position < c.m:
+                    m.d.sync += score.eq(row.group[position])
+                    m.d.comb += [index.eq(position), within.eq(1)]
+            weigh = Signal(name=f"weigh_{lane}", reset_less=True)
+            distance = Signal(range(TABLE_ENTRIES), name=f"distance_{lane}")
+            m.d.sync += weigh.eq(within & (Cat(index, row.position) < self.keys))
+            m.d.comb += distance.eq(read.data - score)
+            distances.append(distance)
+            weighs.append(weigh)
+        return distances, weighs
+
+    def _exponentials(self, m: Module, distances: list[Signal]) -> list[Signal]:
+        """The table's entries, a cycle later.
+
+        A block RAM has two ports: a table serves two lanes, and is written through the port of the first one.
+        """
+        write = self.table
+        exponentials = []
+        for lane in range(0, len(distances), 2):
+            m.submodules[f"table_{lane // 2}"] = table = Memory(shape=EXP_BITS, depth=TABLE_ENTRIES, init=[])
+            into = table.write_port()
+            address = Signal(range(TABLE_ENTRIES), name=f"address_{lane}")
+            m.d.comb += [
+                address.eq(Mux(write.enable, write.address, distances[lane])),
+                into.en.eq(write.enable),
+                into.addr.eq(address),
+                into.data.eq(write.data),
+            ]
+            for i, distance in enumerate(distances[lane : lane + 2]):
+                read = table.read_port()
+                m.d.comb += [read.en.eq(~write.enable), read.addr.eq(distance if i else address)]
+                exponentials.append(read.data)
+        return exponentials
