@@ -4,13 +4,13 @@ Cycles are counted from the feeder's decision to issue a tile's last step. The p
 RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0.
 """
 
-from ..params import PE_LATENCY, READ_LATENCY
+from ..params import MULT_BITS, PE_LATENCY, READ_LATENCY
 from .params import SOFTMAX_LATENCY, StaConfig
 
 STORE_LATENCY = 3  # memory, the word that is held, the group of it
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
 COLUMN_LATENCY = READ_LATENCY  # of the column buffer; the feeder gives it a step that much before the array has it
-RECIPROCAL_CYCLES = 22  # from a row's last step at the array until 1 / sum may be read
+RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until its 1 / sum replaces the one before
 
 
 def drain_start(config: StaConfig, softmax: bool) -> int:
@@ -30,13 +30,13 @@ def drain_window(config: StaConfig, softmax: bool) -> int:
     Slot j of row r is read r·slots + j cycles after the first, and has to be read before the next result comes:
     the latest is the first slot of the last row. May be negative, down to 1 − drain_start.
 
-    With softmax, a row's reciprocal must stay as it is up to the cycle after its last slot is read, and may be
-    disturbed as soon as the next tile's last step of the row is at the array. And the drain must be free when the
-    next tile's results are there.
+    With softmax, a row's reciprocal must stay up to the cycle after its last slot is read, a division must be over
+    before the row's next one, and the drain must be free when the next tile's results are there.
     """
     rows, slots = config.rows, config.slots_a_row
     window = (rows - 1) * (slots - 1) - ROW_CYCLES - PE_LATENCY + 1
     if not softmax:
         return window
-    reciprocal = (rows - 1) * (slots - 1) + slots - ROW_CYCLES + 1
-    return max(window, reciprocal, rows * slots - drain_start(config, softmax))
+    start = drain_start(config, softmax)
+    reciprocal = (rows - 1) * (slots - 1) + slots - ROW_CYCLES - RECIPROCAL_CYCLES + 1
+    return max(window, reciprocal, RECIPROCAL_CYCLES - start, rows * slots - start)

@@ -10,7 +10,8 @@ from amaranth.sim import SimulatorContext
 from rtl.params import PE_LATENCY, ceil_div
 from rtl.sta.feeder import Feeder
 from rtl.sta.isa import Columns, Op
-from rtl.sta.params import StaConfig
+from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
+from rtl.sta.softmax import RowSoftmax
 from rtl.sta.timing import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
@@ -244,5 +245,13 @@ def test_nothing_is_read_too_early_or_too_late(softmax: bool) -> None:
                 assert there <= read < there + decision, c
             if softmax:
                 assert ROW_CYCLES + row + RECIPROCAL_CYCLES <= begins + row * slots, c
-                assert begins + row * slots + slots < ROW_CYCLES + row + decision, c
-        assert not softmax or decision + begins >= begins + c.rows * slots, c
+                assert begins + row * slots + slots < ROW_CYCLES + row + RECIPROCAL_CYCLES + decision, c
+        if softmax:
+            assert decision >= RECIPROCAL_CYCLES, c
+            assert decision >= c.rows * slots, c
+
+
+def test_reciprocal() -> None:
+    """The timing rests on it, to the cycle."""
+    assert RowSoftmax.RECIPROCAL_LATENCY == RECIPROCAL_CYCLES
+    assert RowSoftmax.LATENCY == SOFTMAX_LATENCY
