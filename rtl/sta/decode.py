@@ -1,11 +1,460 @@
 """Instructions as the engines see them, and what makes one illegal."""
 
-from amaranth.lib import data
+from dataclasses import dataclass
+from enum import IntEnum
 
-from ..params import Config
-from .isa import FIELDS
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..params import PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
+from ..port import ADDRESS_BITS
+from .isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
+from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
+
+ID_BYTES = 4  # of a row number that GATHER reads
+TABLE_BYTES = 2 * TABLE_ENTRIES  # of a table in memory
+CAUSE_BITS = 4
+
+
+class Cause(IntEnum):
+    """Why the machine stopped. Of several the lowest is reported."""
+
+    NONE = 0
+    OPCODE = 1  # no such opcode
+    RESERVED = 2  # a bit is set that the opcode does not use
+    FLAGS = 3  # column source or destinations that do not go together
+    TOKENS = 4  # too few, too many, or not from the first row of a tile
+    CHANNELS = 5
+    GROUPS = 6
+    PATTERN = 7
+    KEYS = 8  # none, too many, or not as many groups of them as the instruction says
+    SHIFT = 9
+    STORE = 10  # a region leaves the activation store
+    BEATS = 11  # not what the engine will take
+    ADDRESS = 12  # outside of the program's memory, or not at the beginning of a beat
+    BUS = 13  # the memory reported an error
 
 
 def instruction_layout(config: Config) -> data.StructLayout:
     """Every field of `isa.FIELDS` by its name, as wide as the instruction has it."""
     return data.StructLayout({name: field.bits for name, field in FIELDS.items()})
+
+
+# --- beats of a tile of packed weights ---------------------------------------------------------
+@dataclass(frozen=True)
+class TileBeats:
+    """Beats of a column tile of a pattern, as `params.Product.tile_plan` has them, without its parameters.
+
+    steps : steps a group
+    values : (units a beat, beats a unit) of the values, a unit a step
+    selection : of the selection; no beats where it is counted
+    selection_per_step : a unit of it a step; else a unit a group
+    """
+
+    steps: int
+    values: tuple[int, int]
+    selection: tuple[int, int]
+    selection_per_step: bool
+
+    @classmethod
+    def of(cls, config: Config, pattern: int) -> "TileBeats":
+        product = Product(config=config, tokens=1, k=config.m, channels=1, pattern_n=pattern)
+        port_bits = 8 * config.port_bytes
+        bits = product.selection_unit_bits
+        return cls(
+            steps=product.pattern.steps,
+            values=units_in_beats(product.value_unit_bits, port_bits),
+            selection=units_in_beats(bits, port_bits) if bits else (1, 0),
+            selection_per_step=product.pattern.coding == "index",
+        )
+
+    def beats(self, groups: int) -> int:
+        steps = groups * self.steps
+        (v_units, v_beats), (s_units, s_beats) = self.values, self.selection
+        selections = steps if self.selection_per_step else groups
+        return ceil_div(steps, v_units) * v_beats + ceil_div(selections, s_units) * s_beats
+
+
+def parameter_beats(config: Config) -> int:
+    """Beats of the channel parameters of a column tile."""
+    units, beats = units_in_beats(8 * PARAMETER_BYTES * config.drain_lanes, 8 * config.port_bytes)
+    return ceil_div(config.slots_a_row, units) * beats
+
+
+# --- what the memory is asked for --------------------------------------------------------------
+def instruction_beats(config: Config) -> int:
+    return BYTES // config.port_bytes
+
+
+def ids_beats(config: Config, tokens: int) -> int:
+    return ceil_div(ID_BYTES * tokens, config.port_bytes)
+
+
+def store_row_beats(config: Config, groups: int) -> int:
+    """Beats of a token's row that goes to the store, or comes from it."""
+    return ceil_div(groups * config.m, config.port_bytes)
+
+
+def residual_row_beats(config: Config, channels: int) -> int:
+    """Beats of a token's row that goes to the residual, or comes from it."""
+    return ceil_div(channels * RESIDUAL_BITS // 8, config.port_bytes)
+
+
+# --- the twin of Checker -----------------------------------------------------------------------
+def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) -> Cause:
+    """What `Checker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
+    f = decode(code)
+    c = config
+    if f["opcode"] not in list(Op):
+        return Cause.OPCODE
+    op, columns = Op(f["opcode"]), f["columns"]
+    if encode(f) != code or any(f[name] for name in FIELDS if name not in ("opcode", *USED[op])):
+        return Cause.RESERVED
+    if op == Op.END:
+        return Cause.NONE
+    product, norm, pool, gather, load, store = (
+        op == one for one in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD, Op.STORE)
+    )
+    memory, keys, values = (product and columns == one for one in Columns)
+    stores_store, stores_residual = store and not f["which"], store and bool(f["which"])
+    to_store, to_residual = bool(f["to_store"]), bool(f["to_residual"])
+    groups, channels, tokens = f["groups"], f["channels"], f["tokens"]
+
+    flags = (
+        product and columns not in list(Columns),
+        (product or norm) and not (to_store or to_residual),
+        product and f["add"] and not to_residual,
+        product and f["table"] and (to_residual or not to_store),
+        product and f["maximum"] and not keys,
+        (keys or values) and (to_residual or f["table"]),
+    )
+    if any(flags):
+        return Cause.FLAGS
+    if op != Op.TABLE:
+        first = f["first_token"]
+        if not 1 <= tokens <= c.max_tokens - first or first % c.rows:
+            return Cause.TOKENS
+    in_residual = to_residual or norm or pool or gather or stores_residual
+    if (product and channels == 0) or (in_residual and not 1 <= channels <= c.hidden):
+        return Cause.CHANNELS
+    if keys and channels > c.max_tokens:
+        return Cause.CHANNELS
+    if (product or load or stores_store) and not 1 <= groups <= c.max_groups:
+        return Cause.GROUPS
+    if product and not (1 <= f["pattern"] <= c.m if memory else f["pattern"] == c.m):
+        return Cause.PATTERN
+    if values and not (1 <= f["keys"] <= c.max_tokens and ceil_div(f["keys"], c.m) == groups):
+        return Cause.KEYS
+    rescaled = (product and to_store and (f["table"] or to_residual)) or (norm and to_store)
+    if ((keys or values or pool) and not 1 <= f["shift"] <= SHIFT_MAX) or (rescaled and f["rescale_shift"] == 0):
+        return Cause.SHIFT
+
+    def leaves(region: str, region_tokens: int, words: int) -> bool:
+        last_tile = (region_tokens - 1) // c.rows
+        return f[f"{region}_base"] + last_tile * f[f"{region}_pitch"] + words > c.store_words
+
+    group_words = ceil_div(groups * c.m, c.store_word_bytes)
+    channel_words = ceil_div(channels, c.store_word_bytes)
+    regions = (
+        (product or stores_store) and leaves("x", tokens, group_words),
+        keys and leaves("c", channels, group_words),
+        values and leaves("c", f["keys"], channel_words),
+        to_store and leaves("y", tokens, channel_words),
+        load and leaves("y", tokens, group_words),
+    )
+    if any(regions):
+        return Cause.STORE
+
+    row_beats = residual_row_beats(c, channels) if stores_residual else store_row_beats(c, groups)
+    if memory or norm:
+        tile_beats = parameter_beats(c) + (TileBeats.of(c, f["pattern"]).beats(groups) if memory else 0)
+        beats = ceil_div(channels, c.cols) * tile_beats
+        if f["tile_beats"] != tile_beats or f["beats"] != beats:
+            return Cause.BEATS
+    if load and f["beats"] != tokens * row_beats:
+        return Cause.BEATS
+    if gather and f["beats"] != residual_row_beats(c, channels):
+        return Cause.BEATS
+    if op == Op.TABLE and f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes):
+        return Cause.BEATS
+    if store and (f["address"] % c.port_bytes or f["address"] + tokens * row_beats * c.port_bytes > limit):
+        return Cause.ADDRESS
+    return Cause.NONE
+
+
+class Quotient(wiring.Component):
+    """(dividend div divisor) · factor, a bit of the dividend a cycle.
+
+    Parameters
+    ----------
+    dividend_bits : cycles that it takes
+    divisor_max, factor_bits : the largest divisor, at least 1; bits of the factor
+
+    Members
+    -------
+    start : take dividend, in; divisor and factor stay steady until the end
+    product, remainder : dividend_bits + 1 cycles after the start, until the next, out
+    """
+
+    def __init__(self, dividend_bits: int, divisor_max: int, factor_bits: int) -> None:
+        self._bits = dividend_bits
+        super().__init__(
+            {
+                "start": In(1),
+                "dividend": In(dividend_bits),
+                "divisor": In(range(divisor_max + 1)),
+                "factor": In(factor_bits),
+                "product": Out(dividend_bits + factor_bits),
+                "remainder": Out(range(max(divisor_max, 2))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = Signal(self._bits, reset_less=True)  # of the dividend, still to come
+        left = Signal(range(self._bits + 1))
+        grown = Signal(len(self.remainder) + 1)
+        over = Signal()
+        m.d.comb += [
+            grown.eq(Cat(bits[-1], self.remainder)),
+            over.eq(grown >= self.divisor),
+        ]
+        with m.If(self.start):
+            m.d.sync += [bits.eq(self.dividend), left.eq(self._bits), self.product.eq(0), self.remainder.eq(0)]
+        with m.Elif(left != 0):
+            m.d.sync += [
+                bits.eq(bits << 1),
+                left.eq(left - 1),
+                self.remainder.eq(Mux(over, grown - self.divisor, grown)),
+                self.product.eq((self.product << 1) + Mux(over, self.factor, 0)),
+            ]
+        return m
+
+
+class Checker(wiring.Component):
+    """Finds out whether 64 bytes are an instruction that every engine will end.
+
+    Reads from memory are left to `fetch.Fetch`, which knows their addresses.
+
+    Members
+    -------
+    start : pulse, in; from it to done the code stays steady
+    code : in, 512 bits
+    limit : bytes of the program's memory, in
+    done : pulse, `LATENCY` cycles after the start, out
+    cause : `Cause`, from done to the next start, out
+    """
+
+    LATENCY = 20
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "code": In(8 * BYTES),
+                "limit": In(ADDRESS_BITS),
+                "done": Out(1),
+                "cause": Out(CAUSE_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        bits = {name: self.code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
+        f = {name: Signal(len(value), name=name) for name, value in bits.items()}
+        m.d.comb += [f[name].eq(value) for name, value in bits.items()]
+
+        # What is done.
+        is_op = {op: Signal(name=f"is_{op.name.lower()}") for op in Op}
+        m.d.comb += [signal.eq(f["opcode"] == op) for op, signal in is_op.items()]
+        product, norm, pool, gather, load = (is_op[op] for op in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD))
+        memory, keys, values = (Signal(name=one.name.lower()) for one in Columns)
+        from_store, from_residual, to_store, to_residual, has_tokens = (
+            Signal(name=name) for name in ("from_store", "from_residual", "to_store", "to_residual", "has_tokens")
+        )
+        m.d.comb += [
+            memory.eq(product & (f["columns"] == Columns.MEMORY)),
+            keys.eq(product & (f["columns"] == Columns.KEYS)),
+            values.eq(product & (f["columns"] == Columns.VALUES)),
+            from_store.eq(is_op[Op.STORE] & ~f["which"]),
+            from_residual.eq(is_op[Op.STORE] & f["which"]),
+            to_store.eq((product | norm) & f["to_store"]),
+            to_residual.eq((product | norm) & f["to_residual"]),
+            has_tokens.eq(~is_op[Op.END] & ~is_op[Op.TABLE]),
+        ]
+
+        # Sizes.
+        group_words = Signal(range(ceil_div((1 << 16) * c.m, c.store_word_bytes) + 1), reset_less=True)
+        channel_words = Signal(range(ceil_div(1 << 16, c.store_word_bytes) + 1), reset_less=True)
+        row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
+        gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1))
+        m.d.comb += [
+            gather_beats.eq(_ceil_shift(f["channels"] << 1, c.port_bytes)),
+            row_beats.eq(Mux(from_residual, gather_beats, _ceil_shift(f["groups"] * c.m, c.port_bytes))),
+        ]
+        m.d.sync += [
+            group_words.eq(_ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
+            channel_words.eq(_ceil_shift(f["channels"], c.store_word_bytes)),
+        ]
+
+        # What can be seen at once.
+        faults = {cause: Signal(name=f"fault_{cause.name.lower()}") for cause in Cause}
+        rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
+        in_residual = to_residual | norm | pool | gather | from_residual
+        with m.If(self.start):
+            m.d.sync += [
+                faults[Cause.OPCODE].eq(~Cat(is_op.values()).any()),
+                faults[Cause.RESERVED].eq(self._reserved(f, is_op)),
+                faults[Cause.FLAGS].eq(
+                    (product & ~(memory | keys | values))
+                    | ((product | norm) & ~f["to_store"] & ~f["to_residual"])
+                    | (product & f["add"] & ~to_residual)
+                    | (product & f["table"] & (to_residual | ~to_store))
+                    | (product & f["maximum"] & ~keys)
+                    | ((keys | values) & (to_residual | f["table"]))
+                ),
+                faults[Cause.CHANNELS].eq(
+                    (product & (f["channels"] == 0))
+                    | (in_residual & _outside(f["channels"], c.hidden))
+                    | (keys & (f["channels"] > c.max_tokens))
+                ),
+                faults[Cause.GROUPS].eq((product | load | from_store) & _outside(f["groups"], c.max_groups)),
+                faults[Cause.PATTERN].eq(
+                    (memory & _outside(f["pattern"], c.m)) | ((keys | values) & (f["pattern"] != c.m))
+                ),
+                faults[Cause.KEYS].eq(
+                    values & (_outside(f["keys"], c.max_tokens) | (_ceil_shift(f["keys"], c.m) != f["groups"]))
+                ),
+                faults[Cause.SHIFT].eq(
+                    ((keys | values | pool) & _outside(f["shift"], SHIFT_MAX)) | (rescaled & (f["rescale_shift"] == 0))
+                ),
+            ]
+
+        # What takes a division.
+        count = Signal(range(self.LATENCY + 1))
+        m.d.sync += count.eq(Mux(self.start, 1, Mux((count == 0) | (count == self.LATENCY - 1), 0, count + 1)))
+        begin, end = Signal(), Signal()
+        m.d.comb += [begin.eq(count == 1), end.eq(count == self.LATENCY - 1)]
+
+        def quotient(
+            name: str, dividend: ValueLike, dividend_max: int, divisor: ValueLike, divisor_max: int, factor: Value
+        ) -> Quotient:
+            """Its inputs are registers, so that sums may lie before them. All are done before the end."""
+            unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
+            assert dividend_max.bit_length() + 3 < self.LATENCY
+            m.submodules[name] = unit
+            held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
+            m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
+            m.d.comb += [unit.start.eq(begin), unit.dividend.eq(held)]
+            return unit
+
+        rows, tokens = c.rows, f["tokens"]
+        key_tokens = Mux(keys, f["channels"], f["keys"])
+        first = quotient("first", f["first_token"], 65535, rows, rows, Cat(tokens[0]))
+        x = quotient("x", tokens - 1, c.max_tokens - 1 or 1, rows, rows, f["x_pitch"])
+        y = quotient("y", tokens - 1, c.max_tokens - 1 or 1, rows, rows, f["y_pitch"])
+        keys_or_values = quotient("keys_or_values", key_tokens - 1, c.max_tokens - 1 or 1, rows, rows, f["c_pitch"])
+
+        patterns = [TileBeats.of(c, pattern) for pattern in range(1, c.m + 1)]
+        most_steps = c.max_groups * max(one.steps for one in patterns)
+        most_tile = parameter_beats(c) + max(one.beats(c.max_groups) for one in patterns)
+        shape = {
+            "steps": Signal(range(max(one.steps for one in patterns) + 1)),
+            "v_units": Signal(range(max(one.values[0] for one in patterns) + 1)),
+            "v_beats": Signal(range(max(one.values[1] for one in patterns) + 1)),
+            "s_units": Signal(range(max(one.selection[0] for one in patterns) + 1)),
+            "s_beats": Signal(range(max(max(one.selection[1] for one in patterns), 1) + 1)),
+            "per_step": Signal(),
+        }
+        with m.Switch(f["pattern"]):
+            for pattern, one in enumerate(patterns, start=1):
+                with m.Case(pattern):
+                    m.d.comb += [
+                        shape["steps"].eq(one.steps),
+                        shape["v_units"].eq(one.values[0]),
+                        shape["v_beats"].eq(one.values[1]),
+                        shape["s_units"].eq(one.selection[0]),
+                        shape["s_beats"].eq(one.selection[1]),
+                        shape["per_step"].eq(one.selection_per_step),
+                    ]
+        steps = f["groups"] * shape["steps"]
+        selections = Mux(shape["per_step"], steps, f["groups"])
+        v_units, v_beats, s_units, s_beats = (shape[name] for name in ("v_units", "v_beats", "s_units", "s_beats"))
+        most_values = max(one.values[0] for one in patterns)
+        most_selections = max(one.selection[0] for one in patterns)
+        weights = quotient("weights", steps - 1, most_steps - 1 or 1, v_units, most_values, v_beats)
+        selection = quotient("selection", selections - 1, most_steps - 1 or 1, s_units, most_selections, s_beats)
+        tiles = memory | norm
+        factor_bits = max(most_tile.bit_length(), len(row_beats))
+        all_beats = quotient(
+            "all_beats",
+            Mux(tiles, f["channels"], tokens) - 1,
+            65535,
+            Mux(tiles, c.cols, 1),
+            c.cols,
+            Mux(tiles, f["tile_beats"], row_beats)[:factor_bits],
+        )
+
+        tile_beats = Signal(range(most_tile + len(patterns) + 1))
+        whole = Signal(len(all_beats.product) + 1)
+        behind = Signal(ADDRESS_BITS + 2 + len(whole))
+        m.d.comb += [
+            tile_beats.eq(
+                parameter_beats(c)
+                + Mux(memory, weights.product + weights.factor + selection.product + selection.factor, 0)
+            ),
+            whole.eq(all_beats.product + all_beats.factor),
+            behind.eq(f["address"] + (whole << (c.port_bytes.bit_length() - 1))),
+        ]
+
+        def leaves(region: str, unit: Quotient, words: ValueLike) -> Value:
+            return f[f"{region}_base"] + unit.product + words > c.store_words
+
+        with m.If(end):
+            m.d.sync += [
+                faults[Cause.TOKENS].eq(
+                    has_tokens & ((first.remainder != 0) | (tokens == 0) | (tokens + f["first_token"] > c.max_tokens))
+                ),
+                faults[Cause.STORE].eq(
+                    ((product | from_store) & leaves("x", x, group_words))
+                    | ((keys | values) & leaves("c", keys_or_values, Mux(keys, group_words, channel_words)))
+                    | ((to_store | load) & leaves("y", y, Mux(load, group_words, channel_words)))
+                ),
+                faults[Cause.BEATS].eq(
+                    (tiles & ((f["tile_beats"] != tile_beats) | (f["beats"] != whole)))
+                    | (load & (f["beats"] != whole))
+                    | (gather & (f["beats"] != gather_beats))
+                    | (is_op[Op.TABLE] & (f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes)))
+                ),
+                faults[Cause.ADDRESS].eq(
+                    is_op[Op.STORE] & ((f["address"] & (c.port_bytes - 1)).any() | (behind > self.limit))
+                ),
+            ]
+        m.d.sync += self.done.eq(end)
+        for cause in reversed(Cause):  # the lowest comes last and wins
+            with m.If(faults[cause]):
+                m.d.comb += self.cause.eq(cause)
+        return m
+
+    def _reserved(self, f: dict[str, Signal], is_op: dict[Op, Signal]) -> Value:
+        """A bit is set that is of no field, or of a field that the opcode does not use."""
+        known = {field.word * 32 + field.low + i for field in FIELDS.values() for i in range(field.bits)}
+        nameless = Cat(self.code[i] for i in range(8 * BYTES) if i not in known).any()
+        unused = [
+            signal & Cat(f[name] for name in FIELDS if name not in ("opcode", *USED[op])).any()
+            for op, signal in is_op.items()
+        ]
+        return nameless | Cat(unused).any()
+
+
+def _ceil_shift(value: Value, divisor: int) -> Value:
+    """⌈value / divisor⌉ of a power of two."""
+    return (value + (divisor - 1)) >> (divisor.bit_length() - 1)
+
+
+def _outside(value: Value, largest: int) -> Value:
+    """Not from 1 to the largest."""
+    return (value == 0) | (value > largest)
