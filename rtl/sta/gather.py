@@ -1,0 +1,234 @@
+"""GATHER: rows of a table in memory, named by numbers in memory, into the residual."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..gearbox import Gearbox
+from ..port import ADDRESS_BITS
+from .decode import instruction_layout
+from .isa import FIELDS
+from .params import StaConfig
+from .place import PieceWalk, Slots
+from .residual import residual_word
+
+ID_BITS = 32
+BEATS_BITS = FIELDS["beats"].bits
+
+
+class RowSegment(data.Struct):
+    """Consecutive beats of memory."""
+
+    address: ADDRESS_BITS
+    beats: BEATS_BITS
+
+
+class RowAddresses(wiring.Component):
+    """Takes all numbers, then asks for row after row: address + number · beats · port_bytes.
+
+    The numbers are kept, because the fetch brings beats in their order: those of the rows lie behind all of the
+    numbers'. A segment takes 4 cycles and one for every bit that `beats` has.
+
+    Members
+    -------
+    start, instruction : of a GATHER, in
+    ids : beats of 32-bit numbers, stream in
+    segment : of each token's row, stream out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "ids": In(stream.Signature(8 * config.port_bytes)),
+                "segment": Out(stream.Signature(RowSegment)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [ID_BITS])
+        m.submodules.memory = memory = Memory(shape=ID_BITS, depth=c.max_tokens, init=[])
+        wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
+        write, read = memory.write_port(), memory.read_port()
+        token = Signal(range(c.max_tokens))
+        last = Signal()
+        m.d.comb += [
+            last.eq(token == instruction.tokens - 1),
+            write.addr.eq(token),
+            write.data.eq(gearbox.units.payload),
+            read.addr.eq(token),
+        ]
+
+        shifted = Signal(ADDRESS_BITS, reset_less=True)  # number · 2^i
+        bits_left = Signal.like(instruction.beats, reset_less=True)  # beats >> i
+        row = Signal(ADDRESS_BITS, reset_less=True)  # in beats from the table's first
+        m.d.comb += [
+            self.segment.payload.address.eq(instruction.address + row * c.port_bytes),
+            self.segment.payload.beats.eq(instruction.beats),
+        ]
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(self.start):
+                    m.next = "numbers"
+            with m.State("numbers"):
+                m.d.comb += gearbox.units.ready.eq(1)
+                with m.If(gearbox.units.valid):
+                    m.d.comb += write.en.eq(1)
+                    m.d.sync += token.eq(token + 1)
+                    with m.If(last):
+                        m.d.comb += gearbox.flush.eq(1)
+                        m.d.sync += token.eq(0)
+                        m.next = "read"
+            with m.State("read"):
+                m.next = "number"
+            with m.State("number"):
+                m.d.sync += [shifted.eq(read.data), bits_left.eq(instruction.beats), row.eq(0)]
+                m.next = "multiply"
+            with m.State("multiply"):
+                m.d.sync += [
+                    row.eq(row + Mux(bits_left[0], shifted, 0)),
+                    shifted.eq(shifted << 1),
+                    bits_left.eq(bits_left >> 1),
+                ]
+                with m.If(bits_left == 0):
+                    m.next = "ask"
+            with m.State("ask"):
+                m.d.comb += self.segment.valid.eq(1)
+                with m.If(self.segment.ready):
+                    m.d.sync += token.eq(token + 1)
+                    m.next = "read"
+                    with m.If(last):
+                        m.d.sync += token.eq(0)
+                        m.next = "idle"
+        return m
+
+
+class RowCutter(wiring.Component):
+    """Cuts each row's beats into words of the residual; what is left of the last beat is dropped.
+
+    A row takes a cycle a word, or a beat where that is less, and about three.
+
+    Members
+    -------
+    start, instruction : of a GATHER, in
+    rows : beats of one row after the other, stream in
+    slots : elements, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "rows": In(stream.Signature(8 * config.port_bytes)),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        word = residual_word(c)
+        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
+        m.submodules.pieces = pieces = PieceWalk(c)
+        units, slots = gearbox.units, self.slots
+        tokens_left = Signal.like(instruction.tokens)
+        token = Signal.like(slots.place.token, reset_less=True)
+        beats_left = Signal.like(instruction.beats, reset_less=True)
+        row_last = Signal()
+        m.d.comb += [
+            gearbox.beats.payload.eq(self.rows.payload),
+            pieces.start.eq(self.start),
+            pieces.channels.eq(instruction.channels),
+            row_last.eq(units.valid & pieces.last),
+            slots.place.token.eq(token),
+            slots.place.piece.eq(pieces.piece),
+            slots.place.keep.eq(pieces.keep),
+            slots.place.last.eq(pieces.last & (tokens_left == 1)),
+            *(value.eq(element) for value, element in zip(slots.values, word(units.payload), strict=True)),
+        ]
+        with m.If(self.rows.valid & self.rows.ready):
+            m.d.sync += beats_left.eq(beats_left - 1)
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(self.start):
+                    m.d.sync += [
+                        tokens_left.eq(instruction.tokens),
+                        token.eq(instruction.first_token),
+                        beats_left.eq(instruction.beats),
+                    ]
+                    m.next = "row"
+            with m.State("row"):
+                m.d.comb += [
+                    units.ready.eq(1),
+                    slots.valid.eq(units.valid),
+                    pieces.go.eq(units.valid),
+                ]
+                # A word of several beats may have fewer at the row's end: anything stands for the others.
+                with m.If(beats_left == 0):
+                    m.d.comb += gearbox.beats.valid.eq(~units.valid)
+                with m.Elif(~row_last):
+                    m.d.comb += [gearbox.beats.valid.eq(self.rows.valid), self.rows.ready.eq(gearbox.beats.ready)]
+                with m.If(row_last):
+                    m.next = "rest"
+            with m.State("rest"):
+                m.d.comb += gearbox.flush.eq(1)
+                with m.If(beats_left != 0):
+                    m.d.comb += self.rows.ready.eq(1)
+                with m.Else():
+                    m.d.sync += [
+                        tokens_left.eq(tokens_left - 1),
+                        token.eq(token + 1),
+                        beats_left.eq(instruction.beats),
+                    ]
+                    m.next = "row"
+                    with m.If(tokens_left == 1):
+                        m.next = "idle"
+        return m
+
+
+class Gather(wiring.Component):
+    """Both.
+
+    ::
+
+        ids ─► addresses ─► segments ─► (fetch) ─► rows ─► cutter ─► slots
+
+    Members
+    -------
+    start, instruction : of a GATHER, in
+    ids, rows : beats of the memory port, streams in
+    segment : of each token's row, stream out
+    slots : elements, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "ids": In(stream.Signature(8 * config.port_bytes)),
+                "rows": In(stream.Signature(8 * config.port_bytes)),
+                "segment": Out(stream.Signature(RowSegment)),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.addresses = addresses = RowAddresses(self._config)
+        m.submodules.cutter = cutter = RowCutter(self._config)
+        for part in (addresses, cutter):
+            m.d.comb += [part.start.eq(self.start), part.instruction.eq(self.instruction)]
+        wiring.connect(m, wiring.flipped(self.ids), addresses.ids)
+        wiring.connect(m, addresses.segment, wiring.flipped(self.segment))
+        wiring.connect(m, wiring.flipped(self.rows), cutter.rows)
+        wiring.connect(m, cutter.slots, wiring.flipped(self.slots))
+        return m

@@ -1,0 +1,192 @@
+"""Where results belong, and the walks that say so."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..params import CHANNELS_MAX, ceil_div
+from ..walk import TileWalk
+from .decode import instruction_layout
+from .isa import FIELDS
+from .params import StaConfig
+from .tiles import token_tile
+
+STORE_ADDRESS_BITS = FIELDS["y_base"].bits
+
+
+def place(config: StaConfig) -> data.StructLayout:
+    """Where the results of a cycle belong: drain_lanes channels of one token.
+
+    row, slot : of the tile; a tile's rows have slots_a_row slots
+    tile : token tile, token div rows
+    token : absolute
+    piece : channels drain_lanes · piece …; the word of the residual
+    base : the token tile's first word in the store
+    keep : which of the channels there are; the slot is written where the first is
+    column_last : the last slot of a column tile
+    last : the last slot of the instruction
+    """
+    pieces = ceil_div(CHANNELS_MAX, config.cols) * config.slots_a_row
+    return data.StructLayout(
+        {
+            "row": range(config.rows),
+            "slot": range(config.slots_a_row),
+            "tile": range(config.max_tiles),
+            "token": range(config.max_tokens),
+            "piece": range(pieces),
+            "base": STORE_ADDRESS_BITS,
+            "keep": config.drain_lanes,
+            "column_last": 1,
+            "last": 1,
+        }
+    )
+
+
+class Slots(wiring.Signature):
+    """Results on their way, seen from their source: never stalled.
+
+    Members
+    -------
+    valid : there are some, out
+    place : theirs, out
+    values : accumulator_bits signed each, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "place": Out(place(config)),
+                "values": Out(signed(config.accumulator_bits)).array(config.drain_lanes),
+            }
+        )
+
+
+def residual_address(config: StaConfig, token: Value, piece: Value) -> Value:
+    """token · residual_words + piece. By shifts and adders: a constant is not worth a multiplier."""
+    words = config.residual_words
+    return sum(((token << i) for i in range(words.bit_length()) if words >> i & 1), start=piece)
+
+
+class SlotWalk(wiring.Component):
+    """Walks in the order of a product: column tile, token tile, row, slot.
+
+    Members
+    -------
+    start : begin at the first slot, in
+    instruction : in
+    go : on to the next slot, in
+    running : there is a slot, out
+    place : of the slot, out
+    row_last : the last slot of a row, out
+    tile_last : the last slot of a tile, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "go": In(1),
+                "running": Out(1),
+                "place": Out(place(config)),
+                "row_last": Out(1),
+                "tile_last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction, here = self._config, self.instruction, self.place
+        m.submodules.tiles = tiles = TileWalk(c)
+        row = Signal.like(here.row)
+        slot = Signal.like(here.slot)
+        tile = Signal.like(here.tile)
+        token = Signal.like(here.token, reset_less=True)
+        tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
+        base = Signal.like(here.base, reset_less=True)
+        first_tile = Signal.like(tile)
+        tile_goes = Signal()
+        m.d.comb += [
+            first_tile.eq(token_tile(c, instruction.first_token)),
+            tiles.start.eq(self.start),
+            tiles.tokens.eq(instruction.tokens),
+            tiles.channels.eq(instruction.channels),
+            tiles.advance.eq(tile_goes),
+            self.running.eq(tiles.running),
+            self.row_last.eq(slot == c.slots_a_row - 1),
+            self.tile_last.eq(self.row_last & (row == tiles.rows - 1)),
+            tile_goes.eq(self.go & self.tile_last),
+            here.row.eq(row),
+            here.slot.eq(slot),
+            here.tile.eq(tile),
+            here.token.eq(token),
+            here.piece.eq(tile_piece + slot),
+            here.base.eq(base),
+            here.keep.eq(Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))),
+            here.column_last.eq(self.tile_last & tiles.last_tokens),
+            here.last.eq(here.column_last & tiles.last_channels),
+        ]
+        with m.If(self.go):
+            m.d.sync += slot.eq(slot + 1)
+            with m.If(self.row_last):
+                m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
+        with m.If(tile_goes):
+            m.d.sync += [row.eq(0), tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
+            with m.If(tiles.last_tokens):
+                m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
+        with m.If(self.start | (tile_goes & tiles.last_tokens)):
+            m.d.sync += [
+                tile.eq(first_tile),
+                token.eq(instruction.first_token),
+                base.eq(instruction.y_base),
+            ]
+        with m.If(self.start):
+            m.d.sync += tile_piece.eq(0)
+        return m
+
+
+class PieceWalk(wiring.Component):
+    """Walks through the pieces of a token's row, again and again.
+
+    Members
+    -------
+    start : begin at the first piece, in
+    channels : steady, in
+    go : on to the next piece, from the last to the first, in
+    piece, keep : as in `place`, out
+    last : the last piece of a row, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._lanes = config.drain_lanes
+        where = place(config)
+        super().__init__(
+            {
+                "start": In(1),
+                "channels": In(FIELDS["channels"].bits),
+                "go": In(1),
+                "piece": Out(where["piece"].shape),
+                "keep": Out(where["keep"].shape),
+                "last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        left = Signal.like(self.channels, reset_less=True)
+        piece = Signal.like(self.piece, reset_less=True)
+        m.d.comb += [
+            self.piece.eq(piece),
+            self.keep.eq(Cat(left > lane for lane in range(self._lanes))),
+            self.last.eq(left <= self._lanes),
+        ]
+        with m.If(self.start | self.go):
+            again = Signal()
+            m.d.comb += again.eq(self.start | self.last)
+            m.d.sync += [
+                left.eq(Mux(again, self.channels, left - self._lanes)),
+                piece.eq(Mux(again, 0, piece + 1)),
+            ]
+        return m

@@ -1,0 +1,94 @@
+"""POOL: the sum of all tokens, a channel at a time."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..pipeline import delayed
+from .decode import instruction_layout
+from .params import StaConfig
+from .place import PieceWalk, Slots, place, residual_address
+from .residual import Residual, residual_depth, residual_word
+
+
+class Pool(wiring.Component):
+    """Reads a residual word a cycle, piece after piece, all tokens of each; the sum belongs to the first token.
+
+    A pass takes tokens · ⌈channels / drain_lanes⌉ cycles.
+
+    Members
+    -------
+    start, instruction : of a POOL, in
+    read_address : of the residual, out
+    read_data : `Residual.LATENCY` cycles later, in
+    slots : the sums, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "read_address": Out(range(residual_depth(config))),
+                "read_data": In(residual_word(config)),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        m.submodules.pieces = pieces = PieceWalk(c)
+        running = Signal()
+        tokens_left = Signal.like(instruction.tokens, reset_less=True)
+        first = Signal()
+        last = Signal()
+        first_address = Signal.like(self.read_address, reset_less=True)  # of the piece, of the first token
+        address = Signal.like(self.read_address, reset_less=True)
+        m.d.comb += [
+            last.eq(tokens_left == 1),
+            pieces.start.eq(self.start),
+            pieces.channels.eq(instruction.channels),
+            pieces.go.eq(running & last),
+            self.read_address.eq(address),
+        ]
+        with m.If(running):
+            m.d.sync += [first.eq(0), tokens_left.eq(tokens_left - 1), address.eq(address + c.residual_words)]
+            with m.If(last):
+                m.d.sync += [
+                    first.eq(1),
+                    tokens_left.eq(instruction.tokens),
+                    first_address.eq(first_address + 1),
+                    address.eq(first_address + 1),
+                    running.eq(~pieces.last),
+                ]
+        with m.If(self.start):
+            begin = Signal.like(self.read_address)
+            m.d.comb += begin.eq(residual_address(c, instruction.first_token, Const(0)))
+            m.d.sync += [
+                running.eq(1),
+                first.eq(1),
+                tokens_left.eq(instruction.tokens),
+                first_address.eq(begin),
+                address.eq(begin),
+            ]
+
+        # In step with the word that was read, and a cycle later with the sum.
+        here = Signal(place(c))
+        m.d.comb += [
+            here.token.eq(instruction.first_token),
+            here.piece.eq(pieces.piece),
+            here.keep.eq(pieces.keep),
+            here.last.eq(pieces.last),
+        ]
+        word_first = delayed(m, first, Residual.LATENCY, name="first")
+        m.d.comb += [
+            self.slots.valid.eq(delayed(m, running & last, Residual.LATENCY + 1, name="valid", reset=True)),
+            self.slots.place.eq(delayed(m, here, Residual.LATENCY + 1, name="place")),
+        ]
+        for lane, element in enumerate(self.read_data):
+            total = Signal(signed(c.accumulator_bits), name=f"total_{lane}", reset_less=True)
+            m.d.sync += total.eq(Mux(word_first, 0, total) + element)
+            m.d.comb += self.slots.values[lane].eq(total)
+        return m

@@ -1,0 +1,273 @@
+"""The writer: where results land. In the store, in the residual and its sums, in the rows' maxima."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..cases import cases
+from ..pipeline import delayed
+from .decode import instruction_layout
+from .isa import Op
+from .params import RESIDUAL_BITS, StaConfig
+from .place import place, residual_address
+from .residual import Residual, residual_depth, residual_word
+from .store import store_write
+
+SCORE_BITS = 8
+
+
+def row_maximum(config: StaConfig) -> data.StructLayout:
+    """The maximum of a token's scores so far, for the row's `softmax.maximum_write`."""
+    return data.StructLayout(
+        {"enable": 1, "row": range(config.rows), "tile": range(config.max_tiles), "value": signed(SCORE_BITS)}
+    )
+
+
+def statistics_write(config: StaConfig) -> data.StructLayout:
+    """Elements of a token that are written into the residual; `first`: the token's first ones."""
+    return data.StructLayout(
+        {"enable": 1, "token": range(config.max_tokens), "first": 1, "values": residual_word(config)}
+    )
+
+
+class StoreWriter(wiring.Component):
+    """8-bit results, a byte lane each of one word.
+
+    Members
+    -------
+    valid, place, values : in
+    write : `store_write`, a cycle later, out
+    """
+
+    LATENCY = 1
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "place": In(place(config)),
+                "values": In(signed(8)).array(config.drain_lanes),
+                "write": Out(store_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        pieces_a_word = c.store_word_bytes // c.drain_lanes
+        piece_bits = pieces_a_word.bit_length() - 1
+        write = Signal(store_write(c), reset_less=True)
+        enable = Signal()
+        m.d.sync += [
+            enable.eq(self.valid),
+            write.bank.eq(self.place.row),
+            write.address.eq(self.place.base + (self.place.piece >> piece_bits)),
+            write.data.eq(Cat(*self.values).replicate(pieces_a_word)),
+        ]
+        for i in cases(m, self.place.piece[:piece_bits], pieces_a_word):
+            m.d.sync += write.strobe.eq(((1 << c.drain_lanes) - 1) << (i * c.drain_lanes))
+        m.d.comb += [self.write.eq(write), self.write.enable.eq(enable)]
+        return m
+
+
+class ResidualWriter(wiring.Component):
+    """16-bit results, set or added with saturation.
+
+    Members
+    -------
+    valid, place, values : in
+    add : to what is there, else set, in; steady
+    read_address, read_data : of the residual, out and in
+    write_enable, write_address, write_data : of the residual, `LATENCY` cycles after the results, out
+    statistics : `statistics_write`, in the same cycle, out
+    """
+
+    LATENCY = 1 + Residual.LATENCY + 1  # address, residual, sum
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "place": In(place(config)),
+                "values": In(signed(RESIDUAL_BITS)).array(config.drain_lanes),
+                "add": In(1),
+                "read_address": Out(range(residual_depth(config))),
+                "read_data": In(residual_word(config)),
+                "write_enable": Out(1),
+                "write_address": Out(range(residual_depth(config))),
+                "write_data": Out(residual_word(config)),
+                "statistics": Out(statistics_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        address = Signal.like(self.read_address, reset_less=True)
+        m.d.sync += address.eq(residual_address(c, self.place.token, self.place.piece))
+
+        total = Signal(residual_word(c), reset_less=True)
+        top = Const((1 << (RESIDUAL_BITS - 1)) - 1, signed(RESIDUAL_BITS + 1))
+        for lane, value in enumerate(self.values):
+            summand = delayed(m, value, self.LATENCY - 1, name=f"value_{lane}")
+            exact = Signal(signed(RESIDUAL_BITS + 1), name=f"exact_{lane}")
+            m.d.comb += exact.eq(Mux(self.add, self.read_data[lane], 0) + summand)
+            m.d.sync += total[lane].eq(Mux(exact > top, top, Mux(exact < ~top, ~top, exact)))
+
+        enable = delayed(m, self.valid, self.LATENCY, name="valid", reset=True)
+        m.d.comb += [
+            self.read_address.eq(address),
+            self.write_enable.eq(enable),
+            self.write_address.eq(delayed(m, address, self.LATENCY - 1, name="address")),
+            self.write_data.eq(total),
+            self.statistics.enable.eq(enable),
+            self.statistics.token.eq(delayed(m, self.place.token, self.LATENCY, name="token")),
+            self.statistics.first.eq(delayed(m, self.place.piece == 0, self.LATENCY, name="first")),
+            self.statistics.values.eq(total),
+        ]
+        return m
+
+
+class Maxima(wiring.Component):
+    """The maximum of each token's scores, over the column tiles as they come.
+
+    Members
+    -------
+    valid, place, values : in; only what `place` keeps counts
+    maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
+    """
+
+    LATENCY = 3  # maximum of the slot, of the token's before, register
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "place": In(place(config)),
+                "values": In(signed(SCORE_BITS)).array(config.drain_lanes),
+                "maximum": Out(row_maximum(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        slot = Signal(signed(SCORE_BITS), reset_less=True)
+        values = [
+            Mux(keep, value, Const(-128, signed(SCORE_BITS)))
+            for keep, value in zip(self.place.keep, self.values, strict=True)
+        ]
+        while len(values) > 1:
+            values = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
+        m.d.sync += slot.eq(values[0])
+
+        # A token's next slot may come in the next cycle: what is written is read at once.
+        m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=[write])
+        where = delayed(m, self.place, 1, name="place")
+        write_where = delayed(m, where, 1, name="write_place")
+        write_slot = delayed(m, slot, 1, name="write_slot")
+        is_first = Signal()
+        m.d.comb += [
+            read.addr.eq(where.token),
+            is_first.eq(write_where.piece == 0),
+            write.en.eq(delayed(m, self.valid, 2, name="valid", reset=True)),
+            write.addr.eq(write_where.token),
+            write.data.eq(Mux(is_first | (write_slot > read.data), write_slot, read.data)),
+        ]
+        maximum = Signal(row_maximum(c), reset_less=True)
+        enable = Signal()
+        m.d.sync += [
+            enable.eq(write.en),
+            maximum.row.eq(write_where.row),
+            maximum.tile.eq(write_where.tile),
+            maximum.value.eq(write.data),
+        ]
+        m.d.comb += [self.maximum.eq(maximum), self.maximum.enable.eq(enable)]
+        return m
+
+
+class Writer(wiring.Component):
+    """Everything that a cycle's results may be written to. Channels that there are not are zero.
+
+    Members
+    -------
+    instruction : steady, in
+    valid, place : in
+    wide : 16-bit results, in
+    narrow : the same in 8 bits, for the store, in
+    store : `store_write`, out
+    read_address, read_data, write_enable, write_address, write_data : of the residual, out, in, out
+    statistics : `statistics_write`, out
+    maximum : `row_maximum`, out
+    finished : everything has landed: may be read from the next cycle on, out
+    """
+
+    LATENCY = max(StoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "instruction": In(instruction_layout(config)),
+                "valid": In(1),
+                "place": In(place(config)),
+                "wide": In(signed(RESIDUAL_BITS)).array(config.drain_lanes),
+                "narrow": In(signed(8)).array(config.drain_lanes),
+                "store": Out(store_write(config)),
+                "read_address": Out(range(residual_depth(config))),
+                "read_data": In(residual_word(config)),
+                "write_enable": Out(1),
+                "write_address": Out(range(residual_depth(config))),
+                "write_data": Out(residual_word(config)),
+                "statistics": Out(statistics_write(config)),
+                "maximum": Out(row_maximum(config)),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        m.submodules.store_writer = store = StoreWriter(c)
+        m.submodules.residual_writer = residual = ResidualWriter(c)
+        m.submodules.maxima = maxima = Maxima(c)
+
+        kept = Signal()
+        to_residual = Signal()
+        m.d.comb += [
+            kept.eq(self.valid & self.place.keep[0]),
+            to_residual.eq(
+                instruction.to_residual | (instruction.opcode == Op.POOL) | (instruction.opcode == Op.GATHER)
+            ),
+            store.valid.eq(kept & instruction.to_store),
+            residual.valid.eq(kept & to_residual),
+            residual.add.eq(instruction.add),
+            maxima.valid.eq(kept & instruction.maximum),
+        ]
+        for part in (store, residual, maxima):
+            m.d.comb += part.place.eq(self.place)
+        for lane, keep in enumerate(self.place.keep):
+            m.d.comb += [
+                residual.values[lane].eq(Mux(keep, self.wide[lane], 0)),
+                store.values[lane].eq(Mux(keep, self.narrow[lane], 0)),
+                maxima.values[lane].eq(self.narrow[lane]),
+            ]
+
+        m.d.comb += [
+            self.store.eq(store.write),
+            self.read_address.eq(residual.read_address),
+            residual.read_data.eq(self.read_data),
+            self.write_enable.eq(residual.write_enable),
+            self.write_address.eq(residual.write_address),
+            self.write_data.eq(residual.write_data),
+            self.statistics.eq(residual.statistics),
+            self.maximum.eq(maxima.maximum),
+            self.finished.eq(delayed(m, self.valid & self.place.last, self.LATENCY, name="finished", reset=True)),
+        ]
+        return m
