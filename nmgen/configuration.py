@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rtl.params import PRESETS, Config, InputError
 
@@ -18,7 +18,11 @@ HELP = {
     "port_bytes": "bytes of a beat of the memory port, a power of two",
     "max_tokens": "tokens the activation store holds",
     "max_k": "longest input dimension",
+    "hidden": "channels of the residual",
+    "store_words": "words of one bank of the activation store",
 }
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 SIMULATORS = ("verilator", "icarus")
 
@@ -38,19 +42,24 @@ def bounded(name: str, low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def add_configuration(parser: argparse.ArgumentParser) -> None:
+def add_configuration(parser: argparse.ArgumentParser, kind: type[Config] = Config) -> None:
     """Add the flags of a configuration: a preset or a file, and one flag a parameter that overrides it."""
     group = parser.add_argument_group("configuration", "A flag overrides what the preset or the file says.")
     source = group.add_mutually_exclusive_group()
     source.add_argument("--preset", metavar="NAME", help=f"start from {', '.join(PRESETS)}; base unless told otherwise")
     source.add_argument("--config", metavar="FILE.toml", type=Path, help="start from a file of lines such as: rows = 8")
-    for field in fields(Config):
+    for field in fields(kind):
         flag = "--" + field.name.replace("_", "-")
         group.add_argument(flag, metavar=field.name.upper(), help=f"{HELP[field.name]} ({field.default})")
 
 
 def configuration_from(args: argparse.Namespace) -> Config:
-    """The configuration that the flags describe.
+    """The configuration that the flags describe."""
+    return configuration_of(args, Config)
+
+
+def configuration_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConfig:
+    """The configuration of a kind that the flags, added for the same kind, describe.
 
     Raises
     ------
@@ -62,26 +71,27 @@ def configuration_from(args: argparse.Namespace) -> Config:
             raise InputError(f"preset is {args.preset!r}, must be one of {', '.join(PRESETS)}")
         given = asdict(PRESETS[args.preset])
     elif args.config is not None:
-        given = _read(args.config)
-    for field in fields(Config):
+        given = _read(args.config, kind)
+    for field in fields(kind):
         text = getattr(args, field.name)
         if text is not None:
             try:
                 given[field.name] = int(text)
             except ValueError:
                 raise InputError(f"{field.name} is {text!r}, must be an integer") from None
-    return replace(Config(), **given)
+    return replace(kind(), **given)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     """The parameters in a TOML file."""
+    known = [field.name for field in fields(kind)]
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # neither TOML nor UTF-8
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for key in table:
-        if key not in HELP:
-            raise InputError(f"{path}: {key} is no parameter, must be one of {', '.join(HELP)}")
+        if key not in known:
+            raise InputError(f"{path}: {key} is no parameter, must be one of {', '.join(known)}")
     return table
 
 

@@ -124,7 +124,7 @@ class Machine:
         self._check("groups", i["groups"], 1, c.max_groups)
         self._check("channels", i["channels"], 1, 65535)
         columns = Columns(i["columns"])
-        x = self._rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m)
+        x = self.rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m)
         if columns == Columns.MEMORY:
             return self._linear(i, x)
         if i["to_residual"] or i["table"]:
@@ -132,7 +132,7 @@ class Machine:
         self._check("pattern", i["pattern"], c.m, c.m)
         width = round_up(i["channels"], c.cols)
         if columns == Columns.KEYS:
-            k = self._rows(i["c_base"], i["c_pitch"], width, i["groups"] * c.m)
+            k = self.rows(i["c_base"], i["c_pitch"], width, i["groups"] * c.m)
             y = requantise(_matmul(x, k), 0, i["mult"], i["shift"], 8)
             effects = []
             if i["maximum"]:
@@ -142,7 +142,7 @@ class Machine:
             return effects + self._to_store(i, y, i["channels"])
         keys = i["keys"]
         self._check("keys", keys, 1, i["groups"] * c.m)
-        values = self._rows(i["c_base"], i["c_pitch"], keys, width)
+        values = self.rows(i["c_base"], i["c_pitch"], keys, width)
         top = self.maxima[i["first_token"] : i["first_token"] + i["tokens"]]
         weights = emit(x, top, self.tables[1], keys)
         mult, shift = reciprocal(c, weights.sum(axis=1), i["mult"], i["shift"])
@@ -231,7 +231,7 @@ class Machine:
             rows = np.ascontiguousarray(elements.astype("<i2")).view(np.uint8)
         else:
             self._check("groups", i["groups"], 1, c.max_groups)
-            rows = self._rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m).astype(np.int8).view(np.uint8)
+            rows = self.rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m).astype(np.int8).view(np.uint8)
         pitch = round_up(rows.shape[1], c.port_bytes)
         place = i["address"] + np.arange(i["tokens"])[:, np.newaxis] * pitch + np.arange(rows.shape[1])
         self._check("end of the results", int(place.max()) + 1, 1, len(self.memory))
@@ -257,7 +257,7 @@ class Machine:
         words = np.arange(ceil_div(size, self.config.store_word_bytes))
         return token % self.config.rows, base + token // self.config.rows * pitch + words
 
-    def _rows(self, base: int, pitch: int, tokens: int, size: int) -> Int:
+    def rows(self, base: int, pitch: int, tokens: int, size: int) -> Int:
         """The first `size` bytes of each token's row, signed, [tokens, size]."""
         bank, word = self._where(base, pitch, tokens, size)
         found = self.store[bank, word % self.config.store_words].reshape(tokens, -1)
