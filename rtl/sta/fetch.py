@@ -1,0 +1,182 @@
+"""The fetch: reads segments of memory in the order in which they are asked for, and hands each to its consumer."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..params import BURST_BEATS, FIFO_BEATS, Config
+from ..port import ADDRESS_BITS, Request
+
+BEATS_BITS = 32
+SEGMENTS = 8  # that may be asked for and not yet delivered
+
+
+class Consumer(enum.Enum):
+    INSTRUCTION = 0
+    WEIGHTS = 1
+    TABLE = 2
+    ROWS = 3
+    IDS = 4
+
+
+class Segment(data.Struct):
+    """Consecutive beats from a byte address."""
+
+    address: ADDRESS_BITS
+    beats: BEATS_BITS
+    consumer: Consumer
+
+
+class Fetch(wiring.Component):
+    """Requests bursts ahead as long as the beat FIFO has room for them; delivers in the order of the segments.
+
+    A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
+    taken three cycles after it is offered at the earliest, two of them while the one before is being requested; a
+    burst a cycle follows. A beat is there for its consumer three cycles after it came from memory, and a cycle lies
+    between two segments. All consumers get their beats one after another: one that does not take its beat stops the
+    others, too.
+
+    `stop` ends everything: a request that is offered stays until it is taken, beats that come are dropped.
+
+    Members
+    -------
+    limit : bytes of memory that may be read, in
+    segment, gather_segment : streams of Segment, in; the second goes first
+    request, data : the read half of the memory port
+    instruction, weights, table, rows, ids : streams of beats, out
+    stop : level, in; until idle at least
+    bad : the offered segment must not be read, in `bad_address`, level, out; until stop
+    idle : nothing is asked for that has not been delivered or dropped, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        beats = stream.Signature(8 * config.port_bytes)
+        super().__init__(
+            {
+                "limit": In(ADDRESS_BITS),
+                "segment": In(stream.Signature(Segment)),
+                "gather_segment": In(stream.Signature(Segment)),
+                "request": Out(stream.Signature(Request)),
+                "data": In(beats),
+                "instruction": Out(beats),
+                "weights": Out(beats),
+                "table": Out(beats),
+                "rows": Out(beats),
+                "ids": Out(beats),
+                "stop": In(1),
+                "bad": Out(1),
+                "bad_address": Out(ADDRESS_BITS),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        size = self._config.port_bytes
+        beat_shift = size.bit_length() - 1  # beats to bytes
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=8 * size, depth=FIFO_BEATS)
+        wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
+        # The block RAM's output is slow: a register between it and the consumers.
+        beat = stream.Signature(8 * size).create(path=("beat",))
+        used = Signal()
+        m.d.comb += [fifo.r_stream.ready.eq(~beat.valid | beat.ready), used.eq(beat.valid & beat.ready)]
+        with m.If(fifo.r_stream.ready):
+            m.d.sync += [beat.valid.eq(fifo.r_stream.valid), beat.payload.eq(fifo.r_stream.payload)]
+
+        # The next segment is checked while the one before is being requested.
+        left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
+        next_segment = Signal(Segment, reset_less=True)
+        next_end = Signal(ADDRESS_BITS + BEATS_BITS + 1, reset_less=True)
+        gathers = Signal()
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        left = Signal(left_bits)
+        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
+        burst = Signal(range(BURST_BEATS + 1))
+        asked = Signal()
+        taken = Signal()
+        checking = Signal()
+        m.submodules.segments = segments = SyncFIFO(width=Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
+        m.d.comb += self.bad_address.eq(next_segment.address)
+        with m.FSM():
+            with m.State("wait"):
+                with m.If(self.gather_segment.valid):
+                    m.d.sync += [next_segment.eq(self.gather_segment.payload), gathers.eq(1)]
+                with m.Else():
+                    m.d.sync += [next_segment.eq(self.segment.payload), gathers.eq(0)]
+                with m.If((self.segment.valid | self.gather_segment.valid) & ~self.stop):
+                    m.next = "add"
+            with m.State("add"):
+                m.d.comb += checking.eq(1)
+                m.d.sync += next_end.eq(next_segment.address + (next_segment.beats << beat_shift))
+                m.next = "compare"
+            with m.State("compare"):
+                m.d.comb += checking.eq(1)
+                m.next = "take"
+                with m.If((next_end > self.limit) | (next_segment.address & (size - 1)).any()):
+                    m.next = "bad"
+            with m.State("take"):
+                m.d.comb += [checking.eq(1), taken.eq((left == 0) & segments.w_rdy & ~self.stop)]
+                with m.If(taken | self.stop):
+                    m.next = "wait"
+            with m.State("bad"):
+                m.d.comb += self.bad.eq(1)
+                with m.If(self.stop):
+                    m.next = "wait"
+        m.d.comb += [
+            self.segment.ready.eq(taken & ~gathers),
+            self.gather_segment.ready.eq(taken & gathers),
+            segments.w_en.eq(taken),
+            segments.w_data.eq(next_segment.as_value()[ADDRESS_BITS:]),
+        ]
+
+        # Requests: a burst a cycle while there is room.
+        m.d.comb += [
+            burst.eq(Mux(left < BURST_BEATS, left, BURST_BEATS)),
+            self.request.valid.eq((left != 0) & (room >= burst)),
+            self.request.payload.address.eq(address),
+            self.request.payload.length.eq(burst - 1),
+            asked.eq(self.request.valid & self.request.ready),
+        ]
+        with m.If(taken):
+            m.d.sync += [address.eq(next_segment.address), left.eq(next_segment.beats)]
+        with m.Elif(asked):
+            m.d.sync += [address.eq(address + (burst << beat_shift)), left.eq(Mux(self.stop, 0, left - burst))]
+        with m.Elif(self.stop):
+            m.d.sync += left.eq(Mux(self.request.valid, burst, 0))  # what is offered stays offered
+        m.d.sync += room.eq(room - Mux(asked, burst, 0) + used)
+
+        # Delivery: the same segments, beat by beat.
+        entry = data.View(data.StructLayout({"beats": BEATS_BITS, "consumer": Consumer}), segments.r_data)
+        consumer = Signal(Consumer)
+        expected = Signal(left_bits)
+        consumers = {
+            Consumer.INSTRUCTION: self.instruction,
+            Consumer.WEIGHTS: self.weights,
+            Consumer.TABLE: self.table,
+            Consumer.ROWS: self.rows,
+            Consumer.IDS: self.ids,
+        }
+        for consumer_stream in consumers.values():
+            m.d.comb += consumer_stream.payload.eq(beat.payload)
+        with m.If(self.stop):
+            m.d.comb += [beat.ready.eq(1), segments.r_en.eq(1)]
+            m.d.sync += expected.eq(0)
+        with m.Elif(expected == 0):
+            m.d.comb += segments.r_en.eq(1)
+            m.d.sync += consumer.eq(entry.consumer)
+            with m.If(segments.r_rdy):
+                m.d.sync += expected.eq(entry.beats)
+        with m.Else():
+            with m.Switch(consumer):
+                for name, consumer_stream in consumers.items():
+                    with m.Case(name):
+                        m.d.comb += [consumer_stream.valid.eq(beat.valid), beat.ready.eq(consumer_stream.ready)]
+            with m.If(used):
+                m.d.sync += expected.eq(expected - 1)
+
+        m.d.comb += self.idle.eq(
+            (left == 0) & (room == FIFO_BEATS) & (expected == 0) & ~segments.r_rdy & ~checking & ~self.bad
+        )
+        return m

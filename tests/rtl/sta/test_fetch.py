@@ -1,0 +1,254 @@
+"""The fetch: each consumer gets its segments' beats in order and nothing else is read; bad segments; stops."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from amaranth.sim import SimulatorContext
+
+from rtl.params import BURST_BEATS, FIFO_BEATS, FIFO_CYCLES
+from rtl.sta.fetch import Consumer, Fetch
+from rtl.sta.params import StaConfig
+from sim.gaps import NO_GAPS, Gaps
+from tests.rtl.simulate import drive, gaps, run, seeded
+from tests.rtl.sta.memory import ReadMemory
+
+LIMIT = 1 << 20
+CONSUMERS = {consumer: consumer.name.lower() for consumer in Consumer}
+STOPPED_WITHIN = 2 * FIFO_BEATS + 20  # cycles, beside what the memory takes
+
+Testbench = Callable[["Bench", SimulatorContext], Awaitable[None]]
+
+
+@dataclass
+class Asked:
+    """A segment, and through which port it is asked for."""
+
+    address: int
+    beats: int
+    consumer: Consumer
+    gather: bool = False
+
+
+@dataclass
+class Bench:
+    """A fetch between a memory and consumers, which note what they get and when."""
+
+    port_bytes: int
+    latency: int
+    seed: int | None
+    limit: int = LIMIT
+    got: dict[Consumer, list[int]] = field(default_factory=lambda: {consumer: [] for consumer in Consumer})
+    delivered: list[int] = field(default_factory=list)  # the cycle of each beat
+    closed: bool = False  # no consumer takes anything
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.dut = Fetch(StaConfig(port_bytes=self.port_bytes))
+        give, accept = gaps(self.seed, "data"), gaps(self.seed, "request")
+        self.memory = ReadMemory(self.port_bytes, self.limit, self.latency, accept, give)
+        self.take: dict[Consumer, Gaps] = {one: gaps(self.seed, one.name) for one in Consumer}
+
+    def wanted(self, segments: list[Asked]) -> dict[Consumer, list[int]]:
+        beats: dict[Consumer, list[int]] = {consumer: [] for consumer in Consumer}
+        for one in segments:
+            at = range(one.address, one.address + one.beats * self.port_bytes, self.port_bytes)
+            beats[one.consumer] += [self.memory.beat(address) for address in at]
+        return beats
+
+    async def consumers(self, ctx: SimulatorContext) -> None:
+        streams = {consumer: getattr(self.dut, name) for consumer, name in CONSUMERS.items()}
+        cycle = 0
+        while not self.over:
+            ready = {one: not self.closed and not self.take[one].stall() for one in streams}
+            for one, stream in streams.items():
+                ctx.set(stream.ready, ready[one])
+            signals = [signal for stream in streams.values() for signal in (stream.valid, stream.payload)]
+            _, _, *sampled = await ctx.tick().sample(*signals)
+            assert sum(sampled[::2]) <= 1
+            for one, valid, payload in zip(streams, sampled[::2], sampled[1::2], strict=True):
+                if valid and ready[one]:
+                    self.got[one].append(payload)
+                    self.delivered.append(cycle)
+            cycle += 1
+
+    async def ask(self, ctx: SimulatorContext, one: Asked) -> int:
+        """Offers the segment until it is taken; returns the cycle."""
+        name = "gather_segment" if one.gather else "segment"
+        payload = {"address": one.address, "beats": one.beats, "consumer": one.consumer}
+        drive(ctx, self.dut, {f"{name}.payload": payload, f"{name}.valid": 1})
+        await ctx.tick().until(getattr(self.dut, name).ready)
+        drive(ctx, self.dut, {f"{name}.valid": 0})
+        return self.memory.cycle - 1
+
+    async def idle(self, ctx: SimulatorContext, within: int) -> None:
+        for _ in range(within):
+            if ctx.get(self.dut.idle):
+                return
+            await ctx.tick()
+        raise AssertionError(f"not idle after {within} cycles")
+
+    def run(self, testbench: Testbench, limit: int) -> None:
+        async def memory(ctx: SimulatorContext) -> None:
+            await self.memory.run(ctx, self.dut.request, self.dut.data, lambda: self.over)
+
+        async def main(ctx: SimulatorContext) -> None:
+            ctx.set(self.dut.limit, self.limit)
+            await testbench(self, ctx)
+            self.over = True
+
+        run(self.dut, memory, self.consumers, main, limit=limit)
+
+
+def some(rng: random.Random, count: int, size: int) -> list[Asked]:
+    segments = []
+    for _ in range(count):
+        beats = rng.choice([1, 1, 2, 15, 16, 17, rng.randint(1, 100)])
+        most = LIMIT // size - beats
+        address = size * rng.choice([0, most, rng.randint(0, most)])
+        segments.append(Asked(address, beats, rng.choice(list(Consumer)), rng.random() < 0.3))
+    return segments
+
+
+@pytest.mark.parametrize(("port_bytes", "latency"), [(1, 30), (16, 1), (64, 90)])
+@pytest.mark.parametrize("seed", [None, 5, 6], ids=["free", "gaps", "others"])
+def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
+    """Through both ports, for all consumers; idle behind them, not before; bursts are whole but for the last."""
+    bench = Bench(port_bytes, latency, seed)
+    segments = some(seeded("segments", port_bytes, latency, seed), 60, port_bytes)
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        assert ctx.get(bench.dut.idle)
+        for one in segments:
+            await bench.ask(ctx, one)
+            assert not ctx.get(bench.dut.idle)
+        while not ctx.get(bench.dut.idle):
+            assert sum(map(len, bench.got.values())) < sum(one.beats for one in segments)
+            await ctx.tick()
+        assert bench.got == bench.wanted(segments)
+
+    bench.run(testbench, limit=60_000)
+    bursts = []
+    for one in segments:
+        bursts += [
+            (one.address + i * port_bytes, min(BURST_BEATS, one.beats - i)) for i in range(0, one.beats, BURST_BEATS)
+        ]
+    assert [(address, beats) for _, address, beats in bench.memory.requests] == bursts
+
+
+def test_cycles() -> None:
+    """A segment is taken three cycles after it is offered, then a burst a cycle; FIFO_CYCLES to the consumer."""
+    bench = Bench(16, 30, None)
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        begin = bench.memory.cycle
+        assert await bench.ask(ctx, Asked(0, 40, Consumer.WEIGHTS)) == begin + 3
+        assert await bench.ask(ctx, Asked(4096, 20, Consumer.ROWS)) == begin + 3 + 4, "checked while others are asked"
+        assert [cycle - begin for cycle, _, _ in bench.memory.requests] == [4, 5, 6]
+        await bench.idle(ctx, 200)
+
+    bench.run(testbench, limit=300)
+    between = 1  # segments
+    waits = [got - came for got, came in zip(bench.delivered, bench.memory.arrivals, strict=True)]
+    assert waits == [FIFO_CYCLES] * 40 + [FIFO_CYCLES + between] * 20
+
+
+BAD = [
+    Asked(0x1004, 1, Consumer.ROWS),
+    Asked(LIMIT, 1, Consumer.WEIGHTS),
+    Asked(LIMIT - 16, 2, Consumer.TABLE),
+    Asked(0, LIMIT // 16 + 1, Consumer.WEIGHTS),
+    Asked(0, (1 << 32) - 1, Consumer.ROWS),
+    Asked((1 << 32) - 16, 1, Consumer.IDS),
+    Asked((1 << 32) - 16, 1 << 28, Consumer.ROWS, gather=True),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.address:x}+{bad.beats:x}")
+def test_bad(bad: Asked) -> None:
+    """Is not taken; what came before is delivered; a stop ends it, and the fetch works again."""
+    bench = Bench(16, 10, None)
+    before, after = [Asked(0x100, 30, Consumer.WEIGHTS)], [Asked(LIMIT - 16 * 20, 20, Consumer.ROWS)]
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        for one in before:
+            await bench.ask(ctx, one)
+        name = "gather_segment" if bad.gather else "segment"
+        payload = {"address": bad.address, "beats": bad.beats, "consumer": bad.consumer}
+        drive(ctx, bench.dut, {f"{name}.payload": payload, f"{name}.valid": 1})
+        for _ in range(100):
+            await ctx.tick()
+            assert not ctx.get(getattr(bench.dut, name).ready)
+        assert ctx.get(bench.dut.bad)
+        assert ctx.get(bench.dut.bad_address) == bad.address
+        assert not ctx.get(bench.dut.idle)
+        assert bench.got == bench.wanted(before)
+        drive(ctx, bench.dut, {"stop": 1, f"{name}.valid": 0})
+        await ctx.tick()
+        assert not ctx.get(bench.dut.bad)
+        await bench.idle(ctx, STOPPED_WITHIN)
+        drive(ctx, bench.dut, {"stop": 0})
+        for one in after:
+            await bench.ask(ctx, one)
+        await bench.idle(ctx, 200)
+        assert bench.got == bench.wanted([*before, *after])
+
+    bench.run(testbench, limit=600)
+
+
+@pytest.mark.parametrize("latency", [1, 40])
+@pytest.mark.parametrize("seed", range(6))
+def test_stop(latency: int, seed: int) -> None:
+    """At any time, with consumers that take nothing more: idle as soon as the memory allows; then all is as new."""
+    bench = Bench(8, latency, seed)
+    rng = seeded("stop", latency, seed)
+    rounds = [some(rng, 8, 8) for _ in range(4)]
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        for segments in rounds:
+            stop_after = rng.randint(0, 8)
+            for one in segments[:stop_after]:
+                await bench.ask(ctx, one)
+            await ctx.tick().repeat(rng.randint(1, 80))
+            if stop_after < 8:
+                one = segments[stop_after]
+                payload = {"address": one.address, "beats": one.beats, "consumer": one.consumer}
+                drive(ctx, bench.dut, {"segment.payload": payload, "segment.valid": 1})
+                await ctx.tick().repeat(rng.randint(1, 4))
+                drive(ctx, bench.dut, {"segment.valid": 0})
+            bench.closed = rng.random() < 0.5
+            drive(ctx, bench.dut, {"stop": 1})
+            await ctx.tick()
+            held = {one: len(beats) for one, beats in bench.got.items()}
+            await bench.idle(ctx, 20 * STOPPED_WITHIN + latency)
+            await ctx.tick().repeat(3)
+            assert not bench.memory.coming, "idle while beats are to come"
+            assert {one: len(beats) for one, beats in bench.got.items()} == held, "delivered while stopped"
+            drive(ctx, bench.dut, {"stop": 0})
+            bench.closed = False
+            bench.got = {consumer: [] for consumer in Consumer}
+            for one in segments:
+                await bench.ask(ctx, one)
+            await bench.idle(ctx, 10_000)
+            assert bench.got == bench.wanted(segments)
+            bench.got = {consumer: [] for consumer in Consumer}
+
+    bench.run(testbench, limit=60_000)
+
+
+def test_a_closed_consumer() -> None:
+    """As many beats are asked for as the FIFO holds, none more."""
+    bench = Bench(4, 3, None)
+    bench.closed = True
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.ask(ctx, Asked(0, 1000, Consumer.IDS))
+        await ctx.tick().repeat(200)
+        assert sum(beats for _, _, beats in bench.memory.requests) == FIFO_BEATS
+        bench.closed = False
+        bench.take = dict.fromkeys(Consumer, NO_GAPS)
+        await bench.idle(ctx, 2000)
+        assert bench.got == bench.wanted([Asked(0, 1000, Consumer.IDS)])
+
+    bench.run(testbench, limit=3000)
