@@ -1,0 +1,326 @@
+"""STORE: rows of the activation store or of the residual into memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..cases import cases
+from ..params import BURST_BEATS
+from ..pipeline import delayed
+from ..port import Request, write_beat
+from .decode import instruction_layout
+from .isa import Op
+from .params import RESIDUAL_BITS, StaConfig
+from .place import residual_address
+from .residual import Residual, residual_depth, residual_word
+from .store import store_copy
+
+AHEAD = 8  # pieces that are read and not yet written
+
+
+def piece_bytes(config: StaConfig) -> tuple[int, int]:
+    """Bytes of a piece of a row, whole beats and whole words: of the store, of the residual."""
+    return config.store_word_bytes, max(config.drain_lanes * RESIDUAL_BITS // 8, config.port_bytes)
+
+
+def piece_stream(config: StaConfig) -> stream.Signature:
+    """Pieces, row after row; each row begins with a piece of its own. What lies behind its end is not defined."""
+    return stream.Signature(8 * max(piece_bytes(config)))
+
+
+class RowReader(wiring.Component):
+    """Reads the rows.
+
+    Members
+    -------
+    start, instruction : of a STORE, in
+    copy_request, copy_ready, copy_valid, copy_data : see `store.Store`
+    residual_address, residual_data : see `residual.Residual`; out, in
+    pieces : `piece_stream`, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "copy_request": Out(store_copy(config)),
+                "copy_ready": In(1),
+                "copy_valid": In(1),
+                "copy_data": In(8 * config.store_word_bytes),
+                "residual_address": Out(range(residual_depth(config))),
+                "residual_data": In(residual_word(config)),
+                "pieces": Out(piece_stream(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        which = instruction.which
+        groups_a_word = c.store_word_bytes // c.m
+        words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
+
+        words = Signal.like(instruction.channels)  # of a row
+        tokens_left = Signal.like(instruction.tokens)
+        words_left = Signal.like(words, reset_less=True)
+        place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
+        begins = Signal()  # the word is the first of a piece
+        ends = Signal()
+        room = Signal(range(AHEAD + 1), init=AHEAD)
+        wanted = Signal()
+        goes = Signal()
+        m.d.comb += [
+            words.eq(
+                Mux(
+                    which,
+                    (instruction.channels + (c.drain_lanes - 1)) >> (c.drain_lanes.bit_length() - 1),
+                    (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
+                )
+            ),
+            begins.eq(~which | (place == 0)),
+            ends.eq(~which | (place == words_a_piece - 1) | (words_left == 1)),
+            wanted.eq((tokens_left != 0) & ((room != 0) | ~begins)),
+            goes.eq(wanted & (which | self.copy_ready)),
+        ]
+
+        # Where the next word is.
+        bank = Signal.like(self.copy_request.bank, reset_less=True)
+        base = Signal.like(self.copy_request.address, reset_less=True)  # of the token tile
+        address = Signal.like(base, reset_less=True)
+        next_base = Signal.like(base)
+        residual_base = Signal.like(self.residual_address, reset_less=True)  # of the token
+        residual_at = Signal.like(self.residual_address, reset_less=True)
+        next_residual = Signal.like(self.residual_address)
+        m.d.comb += [
+            self.copy_request.valid.eq(wanted & ~which),
+            self.copy_request.bank.eq(bank),
+            self.copy_request.address.eq(address),
+            self.residual_address.eq(residual_at),
+            next_base.eq(base + instruction.x_pitch),
+            next_residual.eq(residual_base + c.residual_words),
+        ]
+        with m.If(goes):
+            m.d.sync += [
+                words_left.eq(words_left - 1),
+                place.eq(Mux(ends, 0, place + 1)),
+                address.eq(address + 1),
+                residual_at.eq(residual_at + 1),
+            ]
+            with m.If(words_left == 1):
+                m.d.sync += [
+                    words_left.eq(words),
+                    tokens_left.eq(tokens_left - 1),
+                    bank.eq(bank + 1),
+                    address.eq(base),
+                    residual_base.eq(next_residual),
+                    residual_at.eq(next_residual),
+                ]
+                with m.If(bank == c.rows - 1):
+                    m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
+        with m.If(self.start):
+            first = residual_address(c, instruction.first_token, Value.cast(0))
+            m.d.sync += [
+                tokens_left.eq(instruction.tokens),
+                words_left.eq(words),
+                place.eq(0),
+                bank.eq(0),
+                base.eq(instruction.x_base),
+                address.eq(instruction.x_base),
+                residual_base.eq(first),
+                residual_at.eq(first),
+            ]
+
+        # What comes: a word of the store is a piece, words of the residual are gathered.
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.pieces.payload), depth=AHEAD)
+        copying = Signal(range(AHEAD + 1))  # words asked for: not all that are copied are for this reader
+        copied = Signal()
+        m.d.comb += copied.eq(self.copy_valid & (copying != 0))
+        m.d.sync += copying.eq(copying + (goes & ~which) - copied)
+        arrives = delayed(m, goes & which, Residual.LATENCY, name="arrives", reset=True)
+        arrives_at = delayed(m, place, Residual.LATENCY, name="arrives_at")
+        completes = delayed(m, ends, Residual.LATENCY, name="completes")
+        word_bits = c.drain_lanes * RESIDUAL_BITS
+        gathered = Signal(words_a_piece * word_bits, reset_less=True)
+        piece = Signal.like(gathered)
+        m.d.comb += piece.eq(gathered)
+        for i in cases(m, arrives_at, words_a_piece):
+            m.d.comb += piece.word_select(i, word_bits).eq(self.residual_data)
+        with m.If(arrives):
+            m.d.sync += gathered.eq(piece)
+        m.d.comb += [
+            fifo.w_stream.valid.eq(Mux(which, arrives & completes, copied)),
+            fifo.w_stream.payload.eq(Mux(which, piece, self.copy_data)),
+        ]
+        m.d.sync += room.eq(room - (goes & begins) + (self.pieces.valid & self.pieces.ready))
+        wiring.connect(m, fifo.r_stream, wiring.flipped(self.pieces))
+        return m
+
+
+class RowWriter(wiring.Component):
+    """Writes the rows: each begins with a beat of its own, right behind the one before.
+
+    Members
+    -------
+    start, instruction : of a STORE, in
+    pieces : `piece_stream`, in
+    request, data : the write half of the memory port; a burst's beats come after its request
+    finished : the last beat was accepted, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "pieces": In(piece_stream(config)),
+                "request": Out(stream.Signature(Request)),
+                "data": Out(stream.Signature(write_beat(config.port_bytes))),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        beat_shift = c.port_bytes.bit_length() - 1
+        row_bytes = Signal(len(instruction.groups) + c.index_bits)
+        row_beats = Signal.like(row_bytes)
+        m.d.comb += [
+            row_bytes.eq(
+                Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
+            ),
+            row_beats.eq((row_bytes + (c.port_bytes - 1)) >> beat_shift),
+        ]
+
+        # Requests, a row after the other, at most two bursts ahead of the beats.
+        address = Signal.like(self.request.payload.address, reset_less=True)
+        rows_to_ask = Signal.like(instruction.tokens)
+        beats_to_ask = Signal.like(row_beats, reset_less=True)
+        burst = Signal(range(BURST_BEATS + 1))
+        asked = Signal()
+        due = Signal(range(2 * BURST_BEATS + 1))  # beats that are asked for and not yet sent
+        m.d.comb += [
+            burst.eq(Mux(beats_to_ask < BURST_BEATS, beats_to_ask, BURST_BEATS)),
+            self.request.valid.eq((rows_to_ask != 0) & (due <= BURST_BEATS)),
+            self.request.payload.address.eq(address),
+            self.request.payload.length.eq(burst - 1),
+            asked.eq(self.request.valid & self.request.ready),
+        ]
+        with m.If(asked):
+            m.d.sync += [address.eq(address + (burst << beat_shift)), beats_to_ask.eq(beats_to_ask - burst)]
+            with m.If(beats_to_ask == burst):
+                m.d.sync += [beats_to_ask.eq(row_beats), rows_to_ask.eq(rows_to_ask - 1)]
+
+        # Beats.
+        rows_left = Signal.like(instruction.tokens, reset_less=True)
+        beats_left = Signal.like(row_beats, reset_less=True)
+        last_beat = Signal()
+        sent = Signal()
+        m.d.comb += [
+            last_beat.eq(beats_left == 1),
+            self.data.valid.eq(self.pieces.valid & (due != 0)),
+            sent.eq(self.data.valid & self.data.ready),
+        ]
+        m.d.sync += [
+            due.eq(due + Mux(asked, burst, 0) - sent),
+            self.finished.eq(sent & last_beat & (rows_left == 1)),
+        ]
+        with m.If(sent):
+            m.d.sync += beats_left.eq(beats_left - 1)
+            with m.If(last_beat):
+                m.d.sync += [beats_left.eq(row_beats), rows_left.eq(rows_left - 1)]
+        self._cut(m, sent, last_beat)
+        m.d.comb += self.data.payload.strobe.eq(-1)
+        if beat_shift:
+            left_over = row_bytes[:beat_shift]  # bytes of a row's last beat, 0 for all of them
+            with m.If(last_beat & (left_over != 0)):
+                m.d.comb += self.data.payload.strobe.eq(Cat(left_over > i for i in range(c.port_bytes)))
+
+        with m.If(self.start):
+            m.d.sync += [
+                address.eq(instruction.address),
+                rows_to_ask.eq(instruction.tokens),
+                beats_to_ask.eq(row_beats),
+                rows_left.eq(instruction.tokens),
+                beats_left.eq(row_beats),
+            ]
+        return m
+
+    def _cut(self, m: Module, sent: Signal, last_beat: Signal) -> None:
+        """Pieces into beats."""
+        port_bytes = self._config.port_bytes
+        parts = [size // port_bytes for size in piece_bytes(self._config)]
+        part = Signal(range(max(parts)))
+        last_part = Signal()
+        m.d.comb += [
+            last_part.eq(last_beat | (part == Mux(self.instruction.which, parts[1], parts[0]) - 1)),
+            self.pieces.ready.eq(sent & last_part),
+        ]
+        with m.If(sent):
+            m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+        for i in cases(m, part, max(parts)):
+            m.d.comb += self.data.payload.data.eq(self.pieces.payload.word_select(i, 8 * port_bytes))
+
+
+class Dump(wiring.Component):
+    """Both.
+
+    ::
+
+        store, residual ─► reader ─► pieces ─► writer ─► memory
+
+    Members
+    -------
+    start : of an instruction, anything but STORE is none of the dump's, in
+    instruction : steady from start to finished, in
+    copy_request, copy_ready, copy_valid, copy_data : see `store.Store`; out, in, in, in
+    residual_address : out
+    residual_data : its word, Residual.LATENCY cycles later, in
+    request, data : the write half of the memory port
+    finished : the last beat was accepted, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "copy_request": Out(store_copy(config)),
+                "copy_ready": In(1),
+                "copy_valid": In(1),
+                "copy_data": In(8 * config.store_word_bytes),
+                "residual_address": Out(range(residual_depth(config))),
+                "residual_data": In(residual_word(config)),
+                "request": Out(stream.Signature(Request)),
+                "data": Out(stream.Signature(write_beat(config.port_bytes))),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.reader = reader = RowReader(self._config)
+        m.submodules.writer = writer = RowWriter(self._config)
+        for part in (reader, writer):
+            m.d.comb += [
+                part.start.eq(self.start & (self.instruction.opcode == Op.STORE)),
+                part.instruction.eq(self.instruction),
+            ]
+        m.d.comb += [
+            self.copy_request.eq(reader.copy_request),
+            reader.copy_ready.eq(self.copy_ready),
+            reader.copy_valid.eq(self.copy_valid),
+            reader.copy_data.eq(self.copy_data),
+            self.residual_address.eq(reader.residual_address),
+            reader.residual_data.eq(self.residual_data),
+            self.finished.eq(writer.finished),
+        ]
+        wiring.connect(m, reader.pieces, writer.pieces)
+        wiring.connect(m, writer.request, wiring.flipped(self.request))
+        wiring.connect(m, writer.data, wiring.flipped(self.data))
+        return m

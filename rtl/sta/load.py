@@ -1,0 +1,89 @@
+"""LOAD: rows from memory into the activation store."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .decode import instruction_layout
+from .isa import Op
+from .params import StaConfig
+from .store import store_write
+
+
+class Loader(wiring.Component):
+    """Writes the tokens' rows as they lie in memory, whole beats, where the instruction says.
+
+    Members
+    -------
+    start : of an instruction, anything but LOAD is none of the loader's, in
+    instruction : steady from start to finished, in
+    rows : beats, token after token, stream in; never stalled between start and finished, not taken otherwise
+    write : `store_write`, in the cycle of the beat, out
+    finished : all may be read from the next cycle on, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "rows": In(stream.Signature(8 * config.port_bytes)),
+                "write": Out(store_write(config)),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction, write = self._config, self.instruction, self.write
+        groups_a_word = c.store_word_bytes // c.m
+        parts = c.store_word_bytes // c.port_bytes  # beats of a word
+
+        tokens_left = Signal.like(instruction.tokens)
+        words = Signal.like(instruction.groups)  # of a token
+        words_left = Signal.like(words, reset_less=True)
+        part = Signal(parts, init=1, reset_less=True)
+        bank = Signal.like(write.bank, reset_less=True)
+        base = Signal.like(write.address, reset_less=True)  # of the token tile
+        address = Signal.like(write.address, reset_less=True)
+        next_base = Signal.like(base)
+        taken = Signal()
+        m.d.comb += [
+            self.rows.ready.eq(tokens_left != 0),
+            taken.eq(self.rows.valid & self.rows.ready),
+            words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1)),
+            write.enable.eq(taken),
+            write.bank.eq(bank),
+            write.address.eq(address),
+            write.data.eq(self.rows.payload.replicate(parts)),
+            next_base.eq(base + instruction.y_pitch),
+        ]
+        for i in range(parts):
+            m.d.comb += write.strobe.word_select(i, c.port_bytes).eq(part[i].replicate(c.port_bytes))
+
+        m.d.sync += self.finished.eq(0)
+        with m.If(taken):
+            m.d.sync += part.eq(part.rotate_left(1))
+            with m.If(part[-1]):
+                m.d.sync += [address.eq(address + 1), words_left.eq(words_left - 1)]
+                with m.If(words_left == 1):
+                    m.d.sync += [
+                        words_left.eq(words),
+                        tokens_left.eq(tokens_left - 1),
+                        self.finished.eq(tokens_left == 1),
+                        bank.eq(bank + 1),
+                        address.eq(base),
+                    ]
+                    with m.If(bank == c.rows - 1):
+                        m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
+        with m.If(self.start & (instruction.opcode == Op.LOAD)):
+            m.d.sync += [
+                tokens_left.eq(instruction.tokens),
+                words_left.eq(words),
+                part.eq(1),
+                bank.eq(0),
+                base.eq(instruction.y_base),
+                address.eq(instruction.y_base),
+            ]
+        return m
