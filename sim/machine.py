@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import Product, ceil_div, round_up
-from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode, encode
+from rtl.sta.decode import violation
+from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode
 from rtl.sta.params import TABLE_ENTRIES, StaConfig
 
 from .twins import Int, emit, normalise, reciprocal, requantise, rescale, root_of, saturate
@@ -34,13 +35,11 @@ class Effect:
     place : int64 [count]. store: byte (bank · store_words + word) · W + byte of the word; residual: element token ·
         residual_words · L + channel; maximum: token; tables: entry; memory: byte address
     values : [count], uint8 of the store and of memory, else integers
-    kept : bool [count]; false where the hardware may write anything, since no channel is there (columns from the store)
     """
 
     where: str
     place: Int
     values: NDArray
-    kept: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,9 @@ class Machine:
         number = 0
         while True:
             code = self._read(at, BYTES).tobytes()
+            if cause := violation(self.config, code, len(self.memory)):
+                raise MachineError(f"instruction {number} at {at} is illegal: {cause.name}")
             instruction = decode(code)
-            if encode(instruction) != code:
-                raise MachineError(f"instruction {number} at {at} has a bit set that no field has")
             if instruction["opcode"] == Op.END:
                 return
             yield Executed(number, instruction, self.execute(instruction))
@@ -139,7 +138,7 @@ class Machine:
                 tokens = i["first_token"] + np.arange(i["tokens"])
                 self.maxima[tokens] = y[:, : i["channels"]].max(axis=1)
                 effects = [_effect("maximum", tokens, self.maxima[tokens])]
-            return effects + self._to_store(i, y, i["channels"])
+            return effects + self._to_store(i, y)
         keys = i["keys"]
         self._check("keys", keys, 1, i["groups"] * c.m)
         values = self.rows(i["c_base"], i["c_pitch"], keys, width)
@@ -149,7 +148,7 @@ class Machine:
         self._check("shift of a row", int(shift.max()), 1, 47)
         accumulated = _matmul(weights[:, :keys], values.T)
         y = requantise(accumulated, 0, mult[:, np.newaxis], shift[:, np.newaxis], 8)
-        return self._to_store(i, y, i["channels"])
+        return self._to_store(i, y)
 
     def _linear(self, i: dict[str, int], x: Int) -> list[Effect]:
         c = self.config
@@ -163,10 +162,11 @@ class Machine:
         accumulated = _matmul(x, weights)
         accumulated = np.where(p.negate, -accumulated, accumulated)
         if i["to_residual"]:
-            if i["to_store"] or i["table"]:
-                raise MachineError("results of a product go to the residual or to the store")
             y = requantise(accumulated, p.bias, p.mult, p.shift, 16)
-            return self._to_residual(i, y, add=bool(i["add"]))
+            effects = self._to_residual(i, y, add=bool(i["add"]))
+            if i["to_store"]:
+                effects += self._to_store(i, rescale(y, p.rescale, i["rescale_shift"]))
+            return effects
         y = requantise(accumulated, p.bias, p.mult, p.shift, 8)
         if i["table"]:
             self._check("rescale_shift", i["rescale_shift"], 1, 31)
@@ -181,10 +181,9 @@ class Machine:
         self._check("tile_beats", i["tile_beats"], parameter_beats(c), parameter_beats(c))
         self._check("beats", i["beats"], tiles * parameter_beats(c), tiles * parameter_beats(c))
         packed = self._read(i["address"], i["beats"] * c.port_bytes)
-        width = round_up(channels, c.drain_lanes)
-        p = _first(unpack_parameters(c, packed.reshape(tiles, -1, c.port_bytes)), width)
+        p = _first(unpack_parameters(c, packed.reshape(tiles, -1, c.port_bytes)), channels)
         tokens = slice(i["first_token"], i["first_token"] + i["tokens"])
-        z = self.residual[tokens, :width]
+        z = self.residual[tokens, :channels]
         if i["normalise"]:
             total, squares = self.sums[:, tokens]
             z = normalise(c, z, channels, root_of(total, squares, channels, i["epsilon"]))
@@ -199,20 +198,18 @@ class Machine:
 
     def _pool(self, i: dict[str, int]) -> list[Effect]:
         self._check("channels", i["channels"], 1, self.config.hidden)
-        width = round_up(i["channels"], self.config.drain_lanes)
-        total = self.residual[i["first_token"] : i["first_token"] + i["tokens"], :width].sum(axis=0)
+        total = self.residual[i["first_token"] : i["first_token"] + i["tokens"], : i["channels"]].sum(axis=0)
         y = requantise(total, 0, i["mult"], i["shift"], 16)
         return self._to_residual(i | {"tokens": 1}, y[np.newaxis], add=False)
 
     def _gather(self, i: dict[str, int]) -> list[Effect]:
         c = self.config
         self._check("channels", i["channels"], 1, c.hidden)
-        width = round_up(i["channels"], c.drain_lanes)
-        size = i["beats"] * c.port_bytes
-        self._check("bytes of a row", size, 2 * width, size)
+        size = round_up(2 * i["channels"], c.port_bytes)
+        self._check("bytes of a row", i["beats"] * c.port_bytes, size, size)
         ids = self._read(i["ids_address"], 4 * i["tokens"]).view("<u4").astype(np.int64)
         rows = np.stack([self._read(i["address"] + int(row) * size, size) for row in ids])
-        values = rows.view("<i2")[:, :width].astype(np.int64)
+        values = np.ascontiguousarray(rows[:, : 2 * i["channels"]]).view("<i2").astype(np.int64)
         return self._to_residual(i, values, add=bool(i["add"]))
 
     def _load(self, i: dict[str, int]) -> list[Effect]:
@@ -263,7 +260,7 @@ class Machine:
         found = self.store[bank, word % self.config.store_words].reshape(tokens, -1)
         return found[:, :size].view(np.int8).astype(np.int64)
 
-    def _write_rows(self, base: int, pitch: int, rows: Bytes, kept: NDArray[np.bool_] | None = None) -> list[Effect]:
+    def _write_rows(self, base: int, pitch: int, rows: Bytes) -> list[Effect]:
         """Write the first bytes of each token's row, [tokens, bytes]."""
         tokens, size = rows.shape
         w = self.config.store_word_bytes
@@ -273,21 +270,23 @@ class Machine:
         words = np.broadcast_to(word, (tokens, word.shape[1]))[:, byte // w]
         self.store[bank, words, byte % w] = rows
         place = (bank * self.config.store_words + words) * w + byte % w
-        return [_effect("store", place, rows, kept)]
+        return [_effect("store", place, rows)]
 
-    def _to_store(self, i: dict[str, int], y: Int, defined: int | None = None) -> list[Effect]:
-        """Whole slots of y [tokens, columns]. defined: only so many channels are, unless padding makes all of them."""
-        width = round_up(i["channels"], self.config.drain_lanes)
-        rows = y[:, :width].astype(np.int8).view(np.uint8)
-        kept = np.broadcast_to(np.arange(width) < (defined or width), rows.shape)
-        return self._write_rows(i["y_base"], i["y_pitch"], rows, kept)
+    def _slots(self, i: dict[str, int], y: Int) -> Int:
+        """The channels that there are of y [tokens, columns], and zeros up to a whole slot."""
+        slots = np.zeros((len(y), round_up(i["channels"], self.config.drain_lanes)), np.int64)
+        slots[:, : i["channels"]] = y[:, : i["channels"]]
+        return slots
+
+    def _to_store(self, i: dict[str, int], y: Int) -> list[Effect]:
+        return self._write_rows(i["y_base"], i["y_pitch"], self._slots(i, y).astype(np.int8).view(np.uint8))
 
     def _to_residual(self, i: dict[str, int], y: Int, *, add: bool) -> list[Effect]:
-        """Whole slots of y [tokens, columns]; renews the sums of the tokens."""
-        width = round_up(i["channels"], self.config.drain_lanes)
-        self._check("channels", width, 1, self.residual.shape[1])
+        """Renews the sums of the tokens as well."""
+        self._check("channels", i["channels"], 1, self.config.hidden)
         tokens = i["first_token"] + np.arange(i["tokens"])
-        y = y[:, :width]
+        y = self._slots(i, y)
+        width = y.shape[1]
         if add:
             y = saturate(self.residual[tokens, :width] + y, 16)
         self.residual[tokens, :width] = y
@@ -301,8 +300,14 @@ class Machine:
             raise MachineError(f"{what}: {value}, must be {wanted}")
 
 
-def _first(p: ChannelParameters, width: int) -> ChannelParameters:
-    return ChannelParameters(p.bias[:width], p.mult[:width], p.shift[:width], p.negate[:width], p.rescale[:width])
+def _first(p: ChannelParameters, channels: int) -> ChannelParameters:
+    return ChannelParameters(
+        bias=p.bias[:channels],
+        mult=p.mult[:channels],
+        shift=p.shift[:channels],
+        negate=p.negate[:channels],
+        rescale=p.rescale[:channels],
+    )
 
 
 def _matmul(x: Int, w: NDArray) -> Int:
@@ -310,6 +315,5 @@ def _matmul(x: Int, w: NDArray) -> Int:
     return (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int64)
 
 
-def _effect(where: str, place: Int, values: NDArray, kept: NDArray[np.bool_] | None = None) -> Effect:
-    kept = np.ones(values.shape, np.bool_) if kept is None else kept
-    return Effect(where, np.ravel(place).astype(np.int64), np.ravel(values).copy(), np.ravel(kept))
+def _effect(where: str, place: Int, values: NDArray) -> Effect:
+    return Effect(where, np.ravel(place).astype(np.int64), np.ravel(values).copy())

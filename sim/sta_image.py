@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtl.params import PARAMETER_BYTES, Config, ceil_div, round_up
-from rtl.sta.params import TABLE_ENTRIES, StaConfig
+from rtl.sta.params import TABLE_ENTRIES
 
 from .image import in_beats
 
@@ -38,13 +38,10 @@ def pack_parameters(config: Config, units: Bytes) -> Bytes:
     return in_beats(slots.reshape(tiles, config.slots_a_row, -1), config.port_bytes)
 
 
-def pack_wide_rows(config: StaConfig, rows: NDArray[np.integer]) -> Bytes:
-    """Rows of 16-bit elements for a GATHER, each padded to whole slots of the drain and whole beats: [rows, bytes]."""
-    count, channels = rows.shape
-    elements = round_up(2 * round_up(channels, config.drain_lanes), config.port_bytes) // 2
-    padded = np.zeros((count, max(elements, 1)), "<i2")
-    padded[:, :channels] = rows
-    return padded.view(np.uint8)
+def pack_wide_rows(config: Config, rows: NDArray[np.integer]) -> Bytes:
+    """Rows of 16-bit elements for a GATHER, each padded to whole beats: [rows, bytes]."""
+    elements = np.ascontiguousarray(rows.astype("<i2")).view(np.uint8)
+    return np.pad(elements, ((0, 0), (0, -elements.shape[1] % config.port_bytes)))
 
 
 def pack_table(config: Config, entries: NDArray[np.integer]) -> Bytes:

@@ -66,16 +66,16 @@ class Root:
     total: Int
     root: Int
     exponent: Int
-    zero: NDArray[np.bool_]  # the variance is zero: every element becomes zero
+    zero: NDArray[np.bool_]  # the variance is not positive: every element becomes zero
 
 
 def root_of(total: Int, squares: Int, hidden: int, epsilon: int) -> Root:
     """Of tokens with these sums of `hidden` elements and of their squares, all [tokens]."""
-    variance = hidden * squares - total * total + epsilon
+    variance = np.maximum(hidden * squares - total * total + epsilon, 0)
     exponent = (bit_length(variance) - (2 * FINAL_BITS - 1)) >> 1
     scaled = np.where(exponent < 0, variance << np.maximum(-2 * exponent, 0), variance >> np.maximum(2 * exponent, 0))
     # Below 2^40 a float64 root is never rounded up to the next integer.
-    deviation = np.maximum(np.sqrt(np.maximum(scaled, 0).astype(np.float64)).astype(np.int64), 1)
+    deviation = np.maximum(np.sqrt(scaled.astype(np.float64)).astype(np.int64), 1)
     root = np.minimum((1 << ROOT_BITS) - 1, ((1 << 36) + (deviation >> 1)) // deviation)
     return Root(total, root, exponent, variance == 0)
 
