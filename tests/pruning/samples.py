@@ -65,10 +65,10 @@ CONFIG = {
 }
 
 
-def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
+def tensors(seed: int = 0, config: dict[str, Any] = CONFIG) -> dict[str, torch.Tensor]:
     """A small BERT's checkpoint."""
     torch.manual_seed(seed)
-    hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (len(WORDS), hidden),
         "embeddings.position_embeddings.weight": (16, hidden),
@@ -77,7 +77,7 @@ def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
         "embeddings.LayerNorm.bias": (hidden,),
         "pooler.dense.weight": (hidden, hidden),
     }
-    for i in range(CONFIG["num_hidden_layers"]):
+    for i in range(config["num_hidden_layers"]):
         block = f"encoder.layer.{i}"
         for part, outputs, inputs in (
             ("attention.self.query", hidden, hidden),

@@ -16,14 +16,19 @@ from pruning.artefact import Artefact, Model, load, read, save, to_bytes, whole_
 from pruning.bert import Encoder
 from pruning.calibrate import calibrate
 from pruning.export import from_artefact, to_artefact
-from pruning.fake_quant import quantise
+from pruning.fake_quant import dequantise, quantise
 from pruning.folder import load as load_folder
+from pruning.masked import masked_layers
+from pruning.methods import METHODS, input_norms, method_of
 from pruning.sparsify import finalize, sparsify
+from pruning.tasks import Distillation
+from pruning.train import train
+from rtl.format import parse_pattern
 from rtl.params import InputError
-from tests.pruning.samples import random_layer, write_model
+from tests.pruning.samples import CONFIG, random_layer, tensors, write_model
+from tests.pruning.toy import PATTERNS
 
 TEXT = ["a fox crossed the river .", "the line ?", "a river crossed a line .", "fox"]
-PATTERNS = ["1:2", "2:4", "1:4", "4:8", "2:8", "1:8", "3:16", "2:32"]
 
 
 @pytest.fixture
@@ -47,6 +52,68 @@ def test_a_pruned_weight_is_exactly_zero_on_both_sides(pattern: str, small: Enco
         assert (layers[name].n, layers[name].m) == plan.layers[name]
         assert not layers[name].weights[~masks[name].numpy()].any()
         assert (linear.weight[~masks[name]] == 0).all()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """Its layers have whole groups of every size."""
+    config = CONFIG | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return load_folder(
+        write_model(tmp_path_factory.mktemp("models") / "wide", config=config, checkpoint=tensors(config=config))
+    )
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.prunes])
+def test_masks_from_training_to_import(name: str, pattern: str, wide: Encoder) -> None:
+    """Trained, trained in int8, exported and imported: N of every group stay, and all else is zero at every stage."""
+    n, m = parse_pattern(pattern)
+    task, model = Distillation(wide, TEXT * 4), deepcopy(wide).requires_grad_(True)
+    method = method_of(name, norms=input_norms(wide, list(wide.linears()), lambda: wide.embed(TEXT)))
+    plan = sparsify(model, pattern, method=method)
+    recipe: dict[str, Any] = {"batch": 4, "lr": 1e-2, "bf16": False}
+    if method.trains:
+        train(model, task, steps=2, method=method, **recipe)
+    masks = {layer: masked.mask.clone() for layer, (_, masked) in masked_layers(model).items()}
+    assert masks.keys() == wide.linears().keys()
+    for mask in masks.values():
+        assert (mask.unflatten(1, (-1, m)).sum(dim=2) == n).all()
+
+    def check_zeros(encoder: Encoder) -> None:
+        for layer, linear in encoder.linears().items():
+            assert (linear.weight[~masks[layer]] == 0).all()
+
+    check_zeros(model)
+    finalize(model)
+    sparsify(model, pattern, method="asp")
+    for layer, (_, masked) in masked_layers(model).items():
+        masked.mask.copy_(masks[layer])
+    scales = calibrate(model, TEXT)
+    train(quantise(model, scales), task, steps=2, **recipe)
+    check_zeros(model)
+    found = finalize(dequantise(model))
+    assert all(torch.equal(found[layer], masks[layer]) for layer in masks)
+    check_zeros(model)
+
+    artefact = to_artefact(model, plan.layers, scales)
+    artefact = whole_from_bytes(to_bytes(artefact.layers.values(), artefact.model))
+    assert {(layer.n, layer.m) for layer in artefact.layers.values()} == {(n, m)}
+    encoder, _ = from_artefact(artefact)
+    check_zeros(encoder)
+    for layer, linear in encoder.linears().items():
+        assert not artefact.layers[layer].weights[~masks[layer].numpy()].any()
+        assert linear.weight.count_nonzero() > 0.7 * masks[layer].sum()  # a small weight may round to zero
+
+
+@pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
+def test_n_of_n_is_the_dense_artefact(m: int, wide: Encoder) -> None:
+    pruned = deepcopy(wide)
+    plan = sparsify(pruned, f"{m}:{m}")
+    layers = whole(pruned, dict(plan.layers)).layers
+    for name, dense in whole(wide).layers.items():
+        assert (layers[name].n, layers[name].m) == (m, m)
+        assert np.array_equal(layers[name].weights, dense.weights)
+        assert np.array_equal(layers[name].mult, dense.mult)
 
 
 def test_read_back_it_computes_the_same(small: Encoder) -> None:

@@ -15,7 +15,7 @@ from pruning.sparsify import finalize, nested, sparsify
 from pruning.train import train
 from rtl.params import InputError
 
-from .toy import RECIPE, Toy, convolutions, mlp
+from .toy import PATTERNS, RECIPE, Toy, convolutions, mlp
 
 
 def one_row(weights: list[float]) -> nn.Sequential:
@@ -97,10 +97,11 @@ def test_gradient_of_idp() -> None:
 # --- masks in training -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("name", ["idp", "sr-ste"])
-def test_a_dynamic_mask_changes(name: str) -> None:
+def test_a_dynamic_mask_changes(name: str, pattern: str) -> None:
     model, method = convolutions(), METHODS[name]
-    sparsify(model, "2:8", method=method)
+    sparsify(model, pattern, method=method)
     before = {layer: masked.mask.clone() for layer, (_, masked) in masked_layers(model).items()}
     train(model, Toy(), steps=10, method=method, **RECIPE)
     for layer, masked in masked_layers(model).values():
@@ -112,10 +113,11 @@ def test_a_dynamic_mask_changes(name: str) -> None:
         assert (before[layer_name] != after[layer_name]).any()
 
 
-def test_a_fixed_mask_does_not() -> None:
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_fixed_mask_does_not(pattern: str) -> None:
     """Not even where masked weights have become the larger ones."""
     model, method = mlp(), METHODS["asp"]
-    sparsify(model, "2:8", method=method)
+    sparsify(model, pattern, method=method)
     before = {layer: masked.mask.clone() for layer, (_, masked) in masked_layers(model).items()}
     train(model, Toy(), steps=10, method=method, **RECIPE)
     with torch.no_grad():
@@ -194,7 +196,9 @@ def test_norms_of_an_empty_channel() -> None:
     assert live_weight(model[0]).tolist() == [[0.0] * 8]
 
 
-@pytest.mark.parametrize("chain", [("2:4", "1:4"), ("4:8", "2:8", "1:8"), ("6:16", "3:16"), ("8:32", "2:32")])
+@pytest.mark.parametrize(
+    "chain", [("2:2", "1:2"), ("2:4", "1:4"), ("4:8", "2:8", "1:8"), ("6:16", "3:16"), ("8:32", "2:32")]
+)
 def test_nested_masks_are_nested(chain: tuple[str, ...]) -> None:
     method = method_of("idp", nested=True)
     first, *others = series(convolutions(), chain, Toy(), method=method, steps=8, **RECIPE)

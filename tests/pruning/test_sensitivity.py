@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import partial
 from itertools import product
 
 import pytest
@@ -10,9 +11,10 @@ from torch import nn
 
 from pruning.sensitivity import choose, layer_cycles, plan_cycles, plan_within, sensitivities
 from pruning.sparsify import finalize, sparsify, verify
+from pruning.train import train
 from rtl.params import PRESETS, InputError, product_cycles
 
-from .toy import Toy, mlp
+from .toy import RECIPE, Toy, mlp
 
 CONFIG = PRESETS["base"]  # M = 8
 OPTIONS = (1, 2, 4, 8)
@@ -83,16 +85,30 @@ def test_sensitivity_is_the_rise_of_the_loss() -> None:
 
 @pytest.mark.parametrize("share", [0.8, 0.9, 1.0])
 def test_plan_of_a_model(share: float) -> None:
-    """A plan like any other, and within its budget."""
-    model, task = mlp().eval(), Toy()
+    """A plan like any other; of a model that pruning harms the best within its budget, to the cycle."""
+    model, task = mlp(), Toy()
+    train(model, task, steps=60, **RECIPE)
+
+    def loss(model: nn.Module) -> float:
+        with torch.no_grad():
+            return task.validate(model)["error"]
+
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     cycles = layer_cycles({name: model[int(name)] for name in names}, OPTIONS, config=CONFIG, tokens=64)
+    harm = sensitivities(model, names, OPTIONS, 8, loss)
+    within = partial(plan_within, model, loss, config=CONFIG, tokens=64)
     budget = round(share * sum(options[8] for options in cycles.values()))
-    plan = plan_within(model, lambda model: task.validate(model)["error"], config=CONFIG, tokens=64, budget=budget)
+    plan = within(budget=budget)
     assert list(plan.layers) == names
-    assert plan_cycles(plan, cycles) <= budget
-    if share == 1.0:
-        assert set(plan.layers.values()) <= {(n, 8) for n in OPTIONS}
+    assert (set(plan.layers.values()) == {(8, 8)}) == (share == 1.0)
+    taken = plan_cycles(plan, cycles)
+    affordable = [chosen for chosen in all_plans(cycles) if total(cycles, chosen) <= budget]
+    assert total(harm, {name: n for name, (n, _) in plan.layers.items()}) == pytest.approx(
+        min(total(harm, chosen) for chosen in affordable)
+    )
+    assert taken <= budget
+    assert within(budget=taken) == plan
+    assert plan_cycles(within(budget=taken - 1), cycles) < taken
     sparsify(model, plan, method="asp")
     verify(model, plan)
     finalize(model)

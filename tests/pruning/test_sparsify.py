@@ -22,9 +22,8 @@ from pruning.train import train
 from rtl.format import parse_pattern
 from rtl.params import InputError
 
-from .toy import RECIPE, Toy, convolutions, mlp
+from .toy import PATTERNS, RECIPE, Toy, convolutions, mlp
 
-PATTERNS = ("1:2", "2:4", "1:4", "4:8", "2:8", "1:8", "3:16", "2:32")
 PRUNING = [name for name, method in METHODS.items() if method.prunes]
 
 

@@ -52,4 +52,5 @@ def convolutions(seed: int = 0) -> Convolutions:
     return Convolutions()
 
 
+PATTERNS = ("1:2", "2:4", "1:4", "4:8", "2:8", "1:8", "3:16", "2:32")  # what every method is tested with
 RECIPE = {"batch": 8, "lr": 1e-2, "bf16": False}
