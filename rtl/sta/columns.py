@@ -12,9 +12,10 @@ from ..requantise import SHIFT_BITS
 from ..steps import WEIGHT_BITS, column_step
 from ..walk import TileWalk
 from .column_job import ColumnJob
-from .copier import Copier, copy_request
+from .copier import Copier
 from .decode import instruction_layout
 from .params import RESCALE_BITS, StaConfig
+from .store import store_copy
 from .tile_loader import TileLoader
 
 PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
@@ -151,7 +152,7 @@ class ColumnBuffer(wiring.Component):
     idle : all tiles of the instruction are loaded; low from the cycle after the start, out. It may be high in the
         cycle of the last `loaded`
     beats : packed weights and parameters, stream in
-    copy_request, copy_ready : reads of keys and values from the store, out and in
+    copy_request, copy_ready : `store_copy`, reads of keys and values from the store, out and in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
     parameters_loaded : another place is complete: with loaded, or for each tile of a NORM, out
@@ -171,7 +172,7 @@ class ColumnBuffer(wiring.Component):
                 "instruction": In(instruction_layout(config)),
                 "idle": Out(1),
                 "beats": In(stream.Signature(8 * config.port_bytes)),
-                "copy_request": Out(copy_request(config)),
+                "copy_request": Out(store_copy(config)),
                 "copy_ready": In(1),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),

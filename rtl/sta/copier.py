@@ -3,7 +3,7 @@
 from math import gcd
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
@@ -11,11 +11,7 @@ from ..params import Config
 from ..steps import WEIGHT_BITS
 from .column_job import column_job
 from .params import StaConfig
-
-
-def copy_request(config: StaConfig) -> data.StructLayout:
-    """A read of a word of the store. Once valid it stays as it is until it is taken."""
-    return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
+from .store import store_copy
 
 
 def pieces(config: Config) -> int:
@@ -174,7 +170,7 @@ class Copier(wiring.Component):
     Members
     -------
     restart, begin, job, columns : as of `CopyWalk`, in
-    request, ready : `copy_request`, out and in
+    request, ready : `store_copy`, out and in
     answer_valid, answer : a word of the store, in
     done : the tile's last answer is here, out
     enable : columns that are written, a cycle after an answer, out
@@ -193,7 +189,7 @@ class Copier(wiring.Component):
                 "begin": In(1),
                 "job": In(column_job(config)),
                 "columns": In(range(config.cols + 1)),
-                "request": Out(copy_request(config)),
+                "request": Out(store_copy(config)),
                 "ready": In(1),
                 "answer_valid": In(1),
                 "answer": In(8 * config.store_word_bytes),
