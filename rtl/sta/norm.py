@@ -7,8 +7,15 @@ With S = Σ r and Q = Σ r² over H elements, H²·variance is V = H·Q − S² 
 from collections.abc import Iterable
 from math import isqrt
 
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
 from ..params import signed_bits
-from .params import ROOT_BITS, Z_FRACTION
+from ..pipeline import delayed
+from .finalise import Finaliser, finalised, scaling, sums
+from .params import RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 
 RADICAND_BITS = 40  # of V once it is shifted: the root has 20 bits, more than its reciprocal
 Z_TOP = (1 << (signed_bits(64 << Z_FRACTION) - 1)) - 1
@@ -34,3 +41,190 @@ def normalise(r: int, S: int, R: int, e: int, hidden: int) -> int:
     """(H·r − S) / √V with Z_FRACTION bits behind the point, rounded to the nearest, half upwards."""
     z = ((hidden * r - S) * R + (1 << (19 + e))) >> (20 + e)
     return max(-Z_TOP - 1, min(Z_TOP, z))
+
+
+def elements_write(config: StaConfig) -> data.StructLayout:
+    """A word of the residual as it is written; `first` marks the first one of a token."""
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "token": range(config.max_tokens),
+            "first": 1,
+            "values": data.ArrayLayout(signed(RESIDUAL_BITS), config.drain_lanes),
+        }
+    )
+
+
+class Statistics(wiring.Component):
+    """Sums S and Q of every token, kept up as the residual is written, and `finalise` of them when asked.
+
+    Words of any tokens may come in any order, one a cycle, of one token in consecutive cycles too. A request counts
+    all words before it, and is accepted only in cycles without a word. Answers come in the order of the requests, each
+    within LATENCY cycles; they are no more than INTERVAL cycles apart as long as words let the requests in.
+
+    Members
+    -------
+    write : `elements_write`, in
+    request : tokens to finalise, stream in
+    channels : H of `finalise`, steady while a request is worked on, in
+    epsilon : the same, in
+    answer : `finalised`, for one cycle each, out
+    """
+
+    INTERVAL = 26
+    LATENCY = 5 * INTERVAL  # 81 to 100 where no token is ahead of it
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "write": In(elements_write(config)),
+                "request": In(stream.Signature(range(config.max_tokens))),
+                "channels": In(range(config.hidden + 1)),
+                "epsilon": In(32),
+                "answer": Out(finalised(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.finaliser = finaliser = Finaliser(c)
+        m.d.comb += [
+            finaliser.channels.eq(self.channels),
+            finaliser.epsilon.eq(self.epsilon),
+            self.answer.eq(finaliser.answer),
+        ]
+
+        # A request passes the same pipeline as the words, and so sees those before it. One at a time is on its way.
+        asked = Signal()
+        accepted = Signal()
+        m.d.comb += [
+            self.request.ready.eq(~self.write.enable & ~asked & finaliser.ready),
+            accepted.eq(self.request.valid & self.request.ready),
+        ]
+        with m.If(accepted):
+            m.d.sync += asked.eq(1)
+        token_in = Signal(range(c.max_tokens))
+        m.d.comb += token_in.eq(Mux(self.write.enable, self.write.token, self.request.payload))
+        token = [token_in, *(delayed(m, token_in, i, name=f"token_{i}") for i in range(1, 6))]
+        enable = [self.write.enable]
+        asks = [accepted]
+        first = [self.write.first]
+        for i in range(1, 6):
+            enable.append(delayed(m, enable[-1], 1, name=f"enable_{i}", reset=True))
+            asks.append(delayed(m, asks[-1], 1, name=f"asks_{i}", reset=True))
+            first.append(delayed(m, first[-1], 1, name=f"first_{i}"))
+        part = self._part(m)
+
+        # Token and word in step: stage 2 reads the memory, 3 has what it held, 4 adds, 5 writes.
+        m.submodules.memory = memory = Memory(shape=sums(c), depth=c.max_tokens, init=[])
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=(write,))
+        held = Signal(sums(c), reset_less=True)
+        base = Signal(sums(c))
+        total = Signal(sums(c), reset_less=True)
+        m.d.comb += [
+            read.addr.eq(token[2]),
+            write.addr.eq(token[5]),
+            write.data.eq(total),
+            write.en.eq(enable[5]),
+        ]
+        zero = Const(0, total.shape().size)
+        m.d.sync += held.eq(read.data)
+        with m.If(enable[5] & (token[5] == token[3])):
+            m.d.sync += held.eq(total)
+        with m.If(first[3] & enable[3]):
+            m.d.sync += held.as_value().eq(zero)
+        m.d.comb += base.eq(held)
+        with m.If(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])):
+            m.d.comb += base.eq(total)
+        m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
+
+        m.d.comb += [
+            finaliser.request.valid.eq(asks[4]),
+            finaliser.request.token.eq(token[4]),
+            finaliser.request.sums.eq(base),
+        ]
+        with m.If(asks[4]):
+            m.d.sync += asked.eq(0)
+        return m
+
+    def _part(self, m: Module) -> data.View:
+        """Sums of the lanes alone, four cycles after them."""
+        c = self._config
+        values = delayed(m, self.write.values, 1, name="values")
+        part = Signal(sums(c), reset_less=True)
+        square_bits = 2 * RESIDUAL_BITS
+        squares = []
+        for lane in range(c.drain_lanes):
+            square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
+            m.d.sync += square.eq(values[lane] * values[lane])
+            squares.append(delayed(m, square, 1, name=f"square_{lane}_later"))
+        later = delayed(m, values, 2, name="values_later")
+        m.d.sync += [part.sum.eq(sum(later)), part.squares.eq(sum(squares))]
+        return part
+
+
+class Normaliser(wiring.Component):
+    """`normalise` of drain_lanes elements of one token a cycle, LATENCY cycles later.
+
+    Members
+    -------
+    r : elements of the residual, in
+    scaling : of their token, from `Statistics`, in
+    normalise : without it elements pass as they are, in; may change with every word
+    z : z_bits signed, out
+    """
+
+    LATENCY = 6  # operands, multiply (two), subtract, round and shift, saturate
+
+    compute = staticmethod(normalise)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        lanes = config.drain_lanes
+        super().__init__(
+            {
+                "r": In(signed(RESIDUAL_BITS)).array(lanes),
+                "scaling": In(scaling(config)),
+                "normalise": In(1),
+                "z": Out(signed(config.z_bits)).array(lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        operands = Signal(scaling(c), reset_less=True)
+        m.d.sync += operands.eq(self.scaling)
+        with m.If(~self.normalise):  # (2·r + 1) >> 1 is r
+            m.d.sync += [operands.factor.eq(2), operands.offset.eq(0), operands.shift.eq(1)]
+        offset = delayed(m, operands.offset, 2, name="offset")
+        shift = delayed(m, operands.shift, 3, name="shift")
+
+        product_bits = RESIDUAL_BITS + len(operands.factor)
+        wide_bits = max(product_bits, len(operands.offset)) + 1
+        top = Const(Z_TOP, signed(c.z_bits))
+        for lane in range(c.drain_lanes):
+            r = delayed(m, self.r[lane], 1, name=f"r_{lane}")
+            product = Signal(signed(product_bits), name=f"product_{lane}", reset_less=True)
+            product_2 = Signal(signed(product_bits), name=f"product_{lane}_later", reset_less=True)
+            difference = Signal(signed(wide_bits), name=f"difference_{lane}", reset_less=True)
+            halves = Signal(signed(wide_bits), name=f"halves_{lane}")
+            rounded = Signal(signed(wide_bits), name=f"rounded_{lane}", reset_less=True)
+            z = Signal(signed(c.z_bits), name=f"z_{lane}", reset_less=True)
+            m.d.sync += [
+                product.eq(r * operands.factor),
+                product_2.eq(product),
+                difference.eq(product_2 - offset),
+                rounded.eq((halves + 1) >> 1),
+            ]
+            m.d.comb += [halves.eq(difference >> (shift - 1)[: len(shift)]), self.z[lane].eq(z)]
+            with m.If(rounded > top):
+                m.d.sync += z.eq(top)
+            with m.Elif(rounded < ~top):
+                m.d.sync += z.eq(~top)
+            with m.Else():
+                m.d.sync += z.eq(rounded)
+        return m
