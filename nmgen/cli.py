@@ -23,6 +23,9 @@ COMMANDS = {
     "inspect": "inspect_",
     "simulate": "simulate",
     "build": "build",
+    "compile": "compile_",
+    "disassemble": "disassemble",
+    "estimate": "estimate",
 }
 
 DESCRIPTION = "Generate, feed and test N:M-sparse matrix accelerators."

@@ -1,0 +1,133 @@
+"""`nmgen compile`: a model to a program of STA."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmgen.configuration import add_configuration, bounded, configuration_of
+from rtl.params import InputError
+from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:
+    from nmgen.program import Program
+    from pruning.artefact import Artefact
+
+NAME = "compile"
+HELP = "Compile a model to a program that STA runs: instructions, weights and tables in one memory image."
+EXAMPLE = "nmgen compile build/minilm/2of8.safetensors --seq 32 --batch 4 -o build/minilm.nmp"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL_OR_ARTEFACT", help="an artefact of nmgen prune, a Hugging Face folder, or minilm"
+    )
+    parser.add_argument(
+        "--seq",
+        metavar="TOKENS",
+        required=True,
+        help="tokens of a sequence, special ones included; of several different ones: 32,16,16",
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="B",
+        type=bounded("batch", 1, 4096),
+        default=1,
+        help="as many times these sequences in one run (1)",
+    )
+    parser.add_argument(
+        "--calibrate", metavar="FILE", type=Path, help="text to calibrate a folder on (sentences of nmgen's own)"
+    )
+    add_configuration(parser, StaConfig)
+    parser.add_argument("-o", dest="out", metavar="P.nmp", type=Path, required=True, help="the program")
+
+
+def run(args: argparse.Namespace) -> int:
+    lengths = _lengths(args.seq) * args.batch
+    config = configuration_of(args, StaConfig)
+    try:
+        program = _compile(args, config, lengths)
+    except ModuleNotFoundError as missing:
+        raise InputError(f"compile needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    program.save(args.out)
+    if args.json:
+        print(json.dumps({"file": str(args.out), **describe(program)}, indent=2))
+    else:
+        _show(str(args.out), program)
+    return 0
+
+
+def _lengths(text: str) -> list[int]:
+    try:
+        lengths = [int(part) for part in text.split(",")]
+    except ValueError:
+        lengths = [0]
+    if min(lengths) < 1:
+        raise InputError(f"seq is {text!r}, must be numbers of tokens of at least 1, such as 32 or 32,16")
+    return lengths
+
+
+def _compile(args: argparse.Namespace, config: StaConfig, lengths: list[int]) -> "Program":
+    from nmgen.compiler import compile_encoder
+    from nmgen.threads import one_thread
+    from pruning.integer_parameters import integer_parameters
+
+    with one_thread():
+        artefact = _artefact(args.model, args.calibrate)
+        try:
+            parameters = integer_parameters(artefact)
+        except InputError as error:
+            raise InputError(f"{args.model}: {error}") from None
+        about = dict(artefact.model.about) if artefact.model else {}
+        return compile_encoder(parameters, config, lengths, about)
+
+
+def _artefact(model: str, text: Path | None) -> "Artefact":
+    from pruning.artefact import read
+
+    if Path(model).is_file():
+        if text:
+            raise InputError(f"{model} is an artefact, which has its scales: --calibrate is for a folder")
+        return read(model)
+    from nmgen.scores import open_encoder
+    from pruning.calibrate import calibrate
+    from pruning.export import to_artefact
+    from pruning.text import SENTENCES, gather
+
+    encoder = open_encoder(model)
+    scales = calibrate(encoder, gather([text or SENTENCES]))
+    return to_artefact(encoder, {}, scales, {"model": Path(model).name, "pattern": "dense"})
+
+
+def describe(program: "Program") -> dict[str, Any]:
+    """A program's facts, ready for JSON."""
+    return {
+        "configuration": asdict(program.config),
+        "instructions": len(program.names),
+        "address": program.address,
+        "memory_bytes": len(program.memory),
+        "regions": {region.name: [region.address, region.size] for region in program.regions},
+        "sequences": [asdict(place) for place in program.sequences],
+        "results": [asdict(result) for result in program.results],
+        "notes": list(program.notes),
+        "about": dict(program.about),
+    }
+
+
+def _show(title: str, program: "Program") -> None:
+    c, about = program.config, program.about
+    lengths = [place.tokens for place in program.sequences]
+    shown = f"{len(lengths)} x {lengths[0]}" if len(set(lengths)) == 1 else ", ".join(map(str, lengths))
+    print(
+        f"{title}: {len(program.names)} instructions\n"
+        f"  sequences    {shown} tokens\n"
+        f"  memory       {len(program.memory):,} bytes: ids at {program.region('ids').address:#x}, "
+        f"program at {program.address:#x}\n"
+        f"  results      "
+        + ", ".join(f"{result.name} at {result.address:#x}" for result in program.results)
+        + f"\n  store        {about['store_words_used']} of {c.store_words} words a bank\n"
+        f"  array        {c.rows} x {c.cols}, N = {c.n}, M = {c.m}, {c.port_bytes} bytes a beat"
+    )
+    for note in program.notes:
+        print(f"  note: {note}")
