@@ -75,7 +75,7 @@ class Feeder(wiring.Component):
             m.d.sync += last_sub.eq((max(i, 1) - 1) // c.n)
 
         # Where in the tile: step of the group, group of the word, word of the token.
-        sub = Signal.like(last_sub)
+        sub = Signal.like(last_sub, reset_less=True)
         position = Signal.like(instruction.groups, reset_less=True)
         group = Signal.like(self.step.group, reset_less=True)
         word = Signal.like(self.step.word, reset_less=True)
@@ -84,7 +84,7 @@ class Feeder(wiring.Component):
         tile = Signal.like(self.step.tile, reset_less=True)
         first_tile = Signal.like(tile)
         m.d.comb += first_tile.eq(token_tile(c, instruction.first_token))
-        first = Signal(init=1)
+        first = Signal()
         last = Signal()
         column = Signal.like(self.column_address)  # the half is never reset
         m.d.comb += last.eq((groups_left == 1) & (sub == last_sub))
@@ -143,6 +143,10 @@ class Feeder(wiring.Component):
         # Between products, wait at the first step of the next one.
         with m.If(~walk.running):
             m.d.sync += [
+                first.eq(1),
+                sub.eq(0),
+                column.sub.eq(0),
+                column.word.eq(0),
                 groups_left.eq(instruction.groups),
                 position.eq(0),
                 group.eq(0),
