@@ -1,5 +1,6 @@
 """The demo's training, on a model that takes a second: trained once, then taken from where it was kept."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from nmgen import demo_training
 from nmgen.demo_training import layer_and_operands, trained
+from nmgen.threads import one_thread
 from pruning import folder
 from pruning.artefact import read
 from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
@@ -17,7 +19,7 @@ LAYER = "encoder.layer.1.intermediate.dense"
 
 
 @pytest.fixture(autouse=True)
-def _small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """MiniLM is a small model with words enough for phrases, its recipe three steps on forty of them."""
     words = [*WORDS, *(f"{one}{other}" for one in ("stone", "water") for other in ("bridge", "mill", "wall", "way"))]
     name = "embeddings.word_embeddings.weight"
@@ -30,6 +32,8 @@ def _small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "packaged_minilm", lambda: model)
     monkeypatch.setattr(demo_training, "SENTENCES", 40)
     monkeypatch.setattr(demo_training, "RECIPE", replace(demo_training.RECIPE, steps=3, batch=8))
+    with one_thread():
+        yield
 
 
 def test_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

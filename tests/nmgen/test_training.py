@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nmgen.cli import main
+from nmgen.threads import one_thread
 from nmgen.training import Reporter
 from pruning.artefact import read
 from pruning.folder import load
@@ -33,7 +35,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test runs in a folder that holds the model small/, labelled text in t/ and scored pairs in p.tsv."""
     monkeypatch.chdir(tmp_path)
     write_model(Path("small"))
@@ -44,6 +46,8 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path("t", f"{split}.txt").write_text(text)
     Path("p.tsv").write_text("".join(f"{i % 6}\t{sentence(rng)}\t{sentence(rng)}\n" for i in range(20)))
     Path("plain.txt").write_text("".join(f"{sentence(rng)} .\n" for _ in range(40)))
+    with one_thread():
+        yield
 
 
 def prune(*further: str, out: str = "out", model: str = "small") -> int:
