@@ -9,6 +9,7 @@ from ..cases import cases
 from ..pipeline import delayed
 from .decode import instruction_layout
 from .isa import Op
+from .norm import elements_write
 from .params import RESIDUAL_BITS, StaConfig
 from .place import place, residual_address
 from .residual import Residual, residual_depth, residual_word
@@ -21,13 +22,6 @@ def row_maximum(config: StaConfig) -> data.StructLayout:
     """The maximum of a token's scores so far, for the row's `softmax.maximum_write`."""
     return data.StructLayout(
         {"enable": 1, "row": range(config.rows), "tile": range(config.max_tiles), "value": signed(SCORE_BITS)}
-    )
-
-
-def statistics_write(config: StaConfig) -> data.StructLayout:
-    """Elements of a token that are written into the residual; `first`: the token's first ones."""
-    return data.StructLayout(
-        {"enable": 1, "token": range(config.max_tokens), "first": 1, "values": residual_word(config)}
     )
 
 
@@ -81,7 +75,7 @@ class ResidualWriter(wiring.Component):
     add : to what is there, else set, in; steady
     read_address, read_data : of the residual, out and in
     write_enable, write_address, write_data : of the residual, `LATENCY` cycles after the results, out
-    statistics : `statistics_write`, in the same cycle, out
+    statistics : `elements_write`, in the same cycle, out
     """
 
     LATENCY = 1 + Residual.LATENCY + 1  # address, residual, sum
@@ -99,7 +93,7 @@ class ResidualWriter(wiring.Component):
                 "write_enable": Out(1),
                 "write_address": Out(range(residual_depth(config))),
                 "write_data": Out(residual_word(config)),
-                "statistics": Out(statistics_write(config)),
+                "statistics": Out(elements_write(config)),
             }
         )
 
@@ -203,7 +197,7 @@ class Writer(wiring.Component):
     narrow : the same in 8 bits, for the store, in
     store : `store_write`, out
     read_address, read_data, write_enable, write_address, write_data : of the residual, out, in, out
-    statistics : `statistics_write`, out
+    statistics : `elements_write`, out
     maximum : `row_maximum`, out
     finished : everything has landed: may be read from the next cycle on, out
     """
@@ -225,7 +219,7 @@ class Writer(wiring.Component):
                 "write_enable": Out(1),
                 "write_address": Out(range(residual_depth(config))),
                 "write_data": Out(residual_word(config)),
-                "statistics": Out(statistics_write(config)),
+                "statistics": Out(elements_write(config)),
                 "maximum": Out(row_maximum(config)),
                 "finished": Out(1),
             }

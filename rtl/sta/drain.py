@@ -1,0 +1,294 @@
+"""The drain: results of every kind on their way to where they are kept."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..params import MULT_BITS
+from ..pipeline import delayed
+from ..requantise import SHIFT_BITS
+from .activation import Activation, TableEntry, TableLoader
+from .array_source import ArraySource
+from .columns import PARAMETER_TILES, ChannelParameters
+from .decode import instruction_layout
+from .gather import Gather, RowSegment
+from .isa import Columns, Op
+from .norm import Statistics
+from .norm_source import NormSource
+from .params import StaConfig
+from .place import Slots
+from .pool import Pool
+from .requantise import Requantiser
+from .rescale import Rescaler
+from .residual import Residual, residual_depth, residual_word
+from .store import store_write
+from .writer import Writer, row_maximum
+
+
+class RowParameters(data.Struct):
+    """What a row's results are requantised with, where they are divided by the row's own sum."""
+
+    mult: MULT_BITS
+    shift: SHIFT_BITS
+
+
+class Finish(wiring.Component):
+    """The pipe that all results pass.
+
+    ::
+
+        slots ─► requantise ─► table ─┬────────────► wide
+                                      └─► rescale ─► narrow
+
+    Members
+    -------
+    instruction : steady, in
+    slots : in
+    parameter_address : of the slot, out
+    parameters : a cycle later, in
+    drained : the parameters of the oldest column tile are no longer needed, out
+    row_parameters : in
+    table : entries of the activation table, in
+    valid, place, wide, narrow : `LATENCY` cycles after the slots, out
+    """
+
+    LATENCY = 1 + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        slots = Slots(config)
+        lanes = config.drain_lanes
+        super().__init__(
+            {
+                "instruction": In(instruction_layout(config)),
+                "slots": In(slots),
+                "parameter_address": Out(range(PARAMETER_TILES * config.slots_a_row)),
+                "parameters": In(data.ArrayLayout(ChannelParameters, lanes)),
+                "drained": Out(1),
+                "row_parameters": In(RowParameters).array(config.rows),
+                "table": In(TableEntry),
+                "valid": Out(1),
+                "place": Out(slots.members["place"].shape),
+                "wide": Out(signed(16)).array(lanes),
+                "narrow": Out(signed(8)).array(lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction, slots = self._config, self.instruction, self.slots
+        wide = Signal()  # 16 bits leave the requantiser
+        table = Signal()
+        rescales = Signal()
+        m.d.comb += [
+            table.eq(instruction.table),
+            wide.eq((instruction.opcode != Op.PRODUCT) | instruction.to_residual),
+            rescales.eq(wide | table),
+        ]
+        parameters = self._parameters(m)
+
+        m.submodules.activation = activation = Activation(c)
+        m.d.comb += [activation.write.eq(self.table), activation.table.eq(table)]
+        for lane in range(c.drain_lanes):
+            m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
+            m.submodules[f"rescaler_{lane}"] = rescaler = Rescaler()
+            factor = parameters[lane].rescale
+            until_rescaled = Requantiser.LATENCY + Activation.LATENCY
+            m.d.comb += [
+                requantiser.acc.eq(delayed(m, slots.values[lane], 1, name=f"acc_{lane}")),
+                requantiser.parameters.eq(parameters[lane]),
+                requantiser.wide.eq(wide),
+                activation.inputs[lane].eq(requantiser.result),
+                rescaler.value.eq(activation.outputs[lane]),
+                rescaler.factor.eq(delayed(m, factor, until_rescaled, name=f"factor_{lane}")),
+                rescaler.shift.eq(instruction.rescale_shift),
+                rescaler.narrow.eq(~rescales),
+                self.wide[lane].eq(delayed(m, activation.outputs[lane], Rescaler.LATENCY, name=f"wide_{lane}")),
+                self.narrow[lane].eq(rescaler.result),
+            ]
+        m.d.comb += [
+            self.valid.eq(delayed(m, slots.valid, self.LATENCY, name="valid", reset=True)),
+            self.place.eq(delayed(m, slots.place, self.LATENCY, name="place")),
+        ]
+        return m
+
+    def _parameters(self, m: Module) -> data.View:
+        """Of each lane, a cycle after the slots."""
+        c, instruction, slots = self._config, self.instruction, self.slots
+        tile_address = Signal.like(self.parameter_address)  # of the column tile's first slot
+        m.d.comb += [
+            self.parameter_address.eq(tile_address + slots.place.slot),
+            self.drained.eq(slots.valid & slots.place.column_last),
+        ]
+        with m.If(self.drained):
+            m.d.sync += tile_address.eq(tile_address + c.slots_a_row)
+            with m.If(tile_address == (PARAMETER_TILES - 1) * c.slots_a_row):
+                m.d.sync += tile_address.eq(0)
+
+        row = Signal(RowParameters, reset_less=True)
+        for r in range(c.rows):
+            with m.If(slots.place.row == r):
+                m.d.sync += row.eq(self.row_parameters[r])
+
+        alike = Signal(ChannelParameters)  # of all lanes
+        channel = Signal()
+        parameters = Signal.like(self.parameters)
+        with m.Switch(instruction.opcode):
+            with m.Case(Op.PRODUCT):
+                m.d.comb += channel.eq(instruction.columns == Columns.MEMORY)
+                with m.If(instruction.columns == Columns.VALUES):
+                    m.d.comb += [alike.mult.eq(row.mult), alike.shift.eq(row.shift)]
+                with m.Else():
+                    m.d.comb += [alike.mult.eq(instruction.mult), alike.shift.eq(instruction.shift)]
+            with m.Case(Op.NORM):
+                m.d.comb += channel.eq(1)
+            with m.Case(Op.GATHER):  # as it is
+                m.d.comb += [alike.mult.eq(1 << 15), alike.shift.eq(15)]
+            with m.Default():
+                m.d.comb += [alike.mult.eq(instruction.mult), alike.shift.eq(instruction.shift)]
+        for lane, parameter in enumerate(self.parameters):
+            m.d.comb += parameters[lane].eq(Mux(channel, parameter.as_value(), alike.as_value()))
+        return parameters
+
+
+class Drain(wiring.Component):
+    """Everything that ends in the residual, and every result that ends in the store.
+
+    ::
+
+        PRODUCT  array ────────────────────┐                       ┌─► store
+        NORM     residual ─► normalise ────┼─► Finish: requantise, ┼─► residual (add) ─► sums of each token
+        POOL     residual ─► sum of tokens ┤   table, rescale      └─► maximum of each row
+        GATHER   memory ─► words ──────────┘
+        TABLE    memory ─► tables
+
+    Members
+    -------
+    start : an instruction begins, of any kind, in
+    instruction : steady from start to finished, in
+    finished : all it writes may be read from the next cycle on, out; not of LOAD, STORE, END
+    tile_end, results : of a PRODUCT, see `ArraySource`, in
+    parameters_loaded : the parameters of another column tile are there, in
+    parameter_address, drained : to the column buffer, out
+    parameters : from it, a cycle after the address, in
+    row_parameters : of each row of the array, in
+    store : `store_write`, out
+    row_maximum : of a row of the array, out
+    ids, rows : beats of a GATHER, streams in
+    row_segment : `RowSegment`, the beats that a GATHER wants next, stream out
+    table : beats of a TABLE, stream in
+    exponential : `TableEntry`, of the exponential's table, out
+    dump_address : of the residual, while the instruction is a STORE, in
+    dump_data : its word, `Residual.LATENCY` cycles later, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        beats = stream.Signature(8 * config.port_bytes)
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "finished": Out(1),
+                "tile_end": In(1),
+                "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
+                "parameters_loaded": In(1),
+                "parameter_address": Out(range(PARAMETER_TILES * config.slots_a_row)),
+                "drained": Out(1),
+                "parameters": In(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
+                "row_parameters": In(RowParameters).array(config.rows),
+                "store": Out(store_write(config)),
+                "row_maximum": Out(row_maximum(config)),
+                "ids": In(beats),
+                "rows": In(beats),
+                "row_segment": Out(stream.Signature(RowSegment)),
+                "table": In(beats),
+                "exponential": Out(TableEntry),
+                "dump_address": In(range(residual_depth(config))),
+                "dump_data": Out(residual_word(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, opcode = self._config, self.instruction.opcode
+        m.submodules.array_source = array = ArraySource(c)
+        m.submodules.norm_source = norm = NormSource(c)
+        m.submodules.pool = pool = Pool(c)
+        m.submodules.gather = gather = Gather(c)
+        m.submodules.tables = tables = TableLoader(c)
+        m.submodules.finish = finish = Finish(c)
+        m.submodules.writer = writer = Writer(c)
+        m.submodules.residual = residual = Residual(c)
+        m.submodules.statistics = statistics = Statistics(c)
+
+        sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
+        for op, engine in {**sources, Op.TABLE: tables}.items():
+            m.d.comb += [engine.start.eq(self.start & (opcode == op)), engine.instruction.eq(self.instruction)]
+        m.d.comb += [finish.instruction.eq(self.instruction), writer.instruction.eq(self.instruction)]
+
+        # Sources.
+        m.d.comb += [
+            array.tile_end.eq(self.tile_end),
+            *(array.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+            norm.parameters_loaded.eq(self.parameters_loaded),
+            norm.drained.eq(finish.drained),
+        ]
+        connect(m, norm.finalise, statistics.request)
+        connect(m, flipped(self.ids), gather.ids)
+        connect(m, flipped(self.rows), gather.rows)
+        connect(m, gather.segment, flipped(self.row_segment))
+        connect(m, flipped(self.table), tables.beats)
+
+        # The pipe.
+        with m.Switch(opcode):
+            for op, source in sources.items():
+                with m.Case(op):
+                    m.d.comb += [
+                        finish.slots.valid.eq(source.slots.valid),
+                        finish.slots.place.eq(source.slots.place),
+                        *(finish.slots.values[i].eq(source.slots.values[i]) for i in range(c.drain_lanes)),
+                    ]
+        m.d.comb += [
+            self.parameter_address.eq(finish.parameter_address),
+            self.drained.eq(finish.drained),
+            finish.parameters.eq(self.parameters),
+            *(finish.row_parameters[r].eq(self.row_parameters[r]) for r in range(c.rows)),
+            finish.table.eq(tables.activation),
+            self.exponential.eq(tables.exponential),
+        ]
+
+        # Where it ends.
+        m.d.comb += [
+            writer.valid.eq(finish.valid),
+            writer.place.eq(finish.place),
+            *(writer.wide[i].eq(finish.wide[i]) for i in range(c.drain_lanes)),
+            *(writer.narrow[i].eq(finish.narrow[i]) for i in range(c.drain_lanes)),
+            self.store.eq(writer.store),
+            self.row_maximum.eq(writer.maximum),
+            self.finished.eq(writer.finished | tables.finished),
+            residual.write_enable.eq(writer.write_enable),
+            residual.write_address.eq(writer.write_address),
+            residual.write_data.eq(writer.write_data),
+            statistics.write.eq(writer.statistics),
+            statistics.channels.eq(self.instruction.channels),
+            statistics.epsilon.eq(self.instruction.epsilon),
+            norm.finalised.eq(statistics.answer),
+        ]
+
+        # Who reads the residual.
+        readers = {Op.NORM: norm.read_address, Op.POOL: pool.read_address, Op.STORE: self.dump_address}
+        m.d.comb += residual.read_address.eq(writer.read_address)
+        with m.Switch(opcode):
+            for op, address in readers.items():
+                with m.Case(op):
+                    m.d.comb += residual.read_address.eq(address)
+        m.d.comb += [
+            norm.read_data.eq(residual.read_data),
+            pool.read_data.eq(residual.read_data),
+            writer.read_data.eq(residual.read_data),
+            self.dump_data.eq(residual.read_data),
+        ]
+        return m

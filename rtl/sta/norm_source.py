@@ -1,0 +1,128 @@
+"""NORM: elements of the residual on their way through the normaliser."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..pipeline import delayed
+from .columns import PARAMETER_TILES
+from .decode import instruction_layout
+from .finalise import finalised
+from .isa import Op
+from .norm import Normaliser
+from .params import StaConfig
+from .place import Slots, SlotWalk, residual_address
+from .residual import Residual, residual_depth, residual_word
+
+
+class NormSource(wiring.Component):
+    """Walks like a product: column tile, token tile, row, slot; a slot a cycle.
+
+    A column tile waits for its parameters. With `normalise`, each token of the first column tile waits until its
+    statistics are finalised; they are kept for the others. So a NORM takes
+    tokens · max(slots_a_row, cycles of a token's finalisation) for the first column tile, tokens · slots_a_row for
+    every other one.
+
+    Members
+    -------
+    start, instruction : of a NORM, in
+    parameters_loaded : the parameters of another column tile are there, in
+    drained : those of the oldest are no longer needed, in
+    finalise : tokens whose statistics are wanted, stream out
+    finalised : the statistics of the oldest of them, in
+    read_address : of the residual, out
+    read_data : `Residual.LATENCY` cycles later, in
+    slots : normalised elements, out
+    """
+
+    LATENCY = 1 + Residual.LATENCY + Normaliser.LATENCY
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "parameters_loaded": In(1),
+                "drained": In(1),
+                "finalise": Out(stream.Signature(range(config.max_tokens))),
+                "finalised": In(finalised(config)),
+                "read_address": Out(range(residual_depth(config))),
+                "read_data": In(residual_word(config)),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        m.submodules.walk = walk = SlotWalk(c)
+        place = walk.place
+        normalise = Signal()
+        m.d.comb += normalise.eq(instruction.normalise)
+
+        # Parameters: of the tiles that came, those of a product are gone when it is finished.
+        column_goes = Signal()
+        tiles = Signal(range(PARAMETER_TILES + 1))
+        of_product = Signal()
+        m.d.comb += [
+            column_goes.eq(walk.go & place.column_last),
+            of_product.eq(self.drained & (instruction.opcode == Op.PRODUCT)),
+        ]
+        m.d.sync += tiles.eq(tiles + self.parameters_loaded - (column_goes | of_product))
+
+        # Statistics: asked for in order, all tokens, as fast as they are finalised.
+        to_ask = Signal(range(c.max_tokens + 1))
+        token = Signal.like(self.finalise.payload, reset_less=True)
+        known = Signal(range(c.max_tokens + 1))
+        here = Signal(range(c.max_tokens + 1))  # rows of this column tile that are done
+        scalings_shape = self.finalised.scaling.shape()
+        m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[])
+        write, read = scalings.write_port(), scalings.read_port()
+        m.d.comb += [
+            self.finalise.valid.eq(to_ask != 0),
+            self.finalise.payload.eq(token),
+            write.en.eq(self.finalised.valid),
+            write.addr.eq(self.finalised.token),
+            write.data.eq(self.finalised.scaling),
+        ]
+        with m.If(self.finalise.valid & self.finalise.ready):
+            m.d.sync += [to_ask.eq(to_ask - 1), token.eq(token + 1)]
+        with m.If(self.finalised.valid):
+            m.d.sync += known.eq(known + 1)
+        with m.If(walk.go & walk.row_last):
+            m.d.sync += here.eq(here + 1)
+        with m.If(self.start | column_goes):
+            m.d.sync += here.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                to_ask.eq(Mux(normalise, instruction.tokens, 0)),
+                token.eq(instruction.first_token),
+                known.eq(0),
+            ]
+
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.instruction.eq(instruction),
+            walk.go.eq(walk.running & (tiles != 0) & (~normalise | (here != known))),
+        ]
+
+        # The element and how it is scaled come together.
+        m.submodules.normaliser = normaliser = Normaliser(c)
+        address = Signal.like(self.read_address, reset_less=True)
+        m.d.sync += address.eq(residual_address(c, place.token, place.piece))
+        m.d.comb += [
+            self.read_address.eq(address),
+            read.addr.eq(delayed(m, place.token, Residual.LATENCY, name="token")),
+            normaliser.scaling.eq(read.data),
+            normaliser.normalise.eq(normalise),
+            self.slots.valid.eq(delayed(m, walk.go, self.LATENCY, name="valid", reset=True)),
+            self.slots.place.eq(delayed(m, place, self.LATENCY, name="place")),
+        ]
+        for lane in range(c.drain_lanes):
+            m.d.comb += [
+                normaliser.r[lane].eq(self.read_data[lane]),
+                self.slots.values[lane].eq(normaliser.z[lane]),
+            ]
+        return m
