@@ -292,12 +292,12 @@ class Checker(wiring.Component):
         row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
         gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1))
         m.d.comb += [
-            gather_beats.eq(_ceil_shift(f["channels"] << 1, c.port_bytes)),
-            row_beats.eq(Mux(from_residual, gather_beats, _ceil_shift(f["groups"] * c.m, c.port_bytes))),
+            gather_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
+            row_beats.eq(Mux(from_residual, gather_beats, ceil_shift(f["groups"] * c.m, c.port_bytes))),
         ]
         m.d.sync += [
-            group_words.eq(_ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
-            channel_words.eq(_ceil_shift(f["channels"], c.store_word_bytes)),
+            group_words.eq(ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
+            channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
         ]
 
         # What can be seen at once.
@@ -326,7 +326,7 @@ class Checker(wiring.Component):
                     (memory & _outside(f["pattern"], c.m)) | ((keys | values) & (f["pattern"] != c.m))
                 ),
                 faults[Cause.KEYS].eq(
-                    values & (_outside(f["keys"], c.max_tokens) | (_ceil_shift(f["keys"], c.m) != f["groups"]))
+                    values & (_outside(f["keys"], c.max_tokens) | (ceil_shift(f["keys"], c.m) != f["groups"]))
                 ),
                 faults[Cause.SHIFT].eq(
                     ((keys | values | pool) & _outside(f["shift"], SHIFT_MAX)) | (rescaled & (f["rescale_shift"] == 0))
@@ -450,7 +450,7 @@ class Checker(wiring.Component):
         return nameless | Cat(unused).any()
 
 
-def _ceil_shift(value: Value, divisor: int) -> Value:
+def ceil_shift(value: Value, divisor: int) -> Value:
     """⌈value / divisor⌉ of a power of two."""
     return (value + (divisor - 1)) >> (divisor.bit_length() - 1)
 

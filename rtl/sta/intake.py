@@ -1,0 +1,174 @@
+"""The intake: instructions come from memory, are checked, and their data is asked for."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..port import ADDRESS_BITS
+from .decode import CAUSE_BITS, ID_BYTES, Cause, Checker, ceil_shift, instruction_beats, instruction_layout
+from .fetch import Consumer, Segment
+from .isa import BYTES, FIELDS, Columns, Op
+from .params import StaConfig
+
+
+class Intake(wiring.Component):
+    """Holds the upcoming instruction, which is legal, and checks the one behind it.
+
+    The order of the segments is: instruction i + 1, data of instruction i, instruction i + 2, … From the arrival of an
+    instruction's last beat to its being upcoming pass Checker.LATENCY + 3 cycles, if nothing holds it. A reset ends
+    everything.
+
+    Members
+    -------
+    begin, program : the first instruction is at this byte address, in
+    limit : bytes of memory, in
+    segment : to the fetch, out; beats : of instructions, in
+    storing : a STORE executes: no rows are asked for, in
+    gathering : a GATHER executes: nothing is asked for, in
+    upcoming, waiting : an instruction, and that it is there, out
+    ready : its data, if any, is asked for, out
+    packed : it takes packed weights or parameters, out
+    taken : it goes on to be executed in this cycle, in
+    ended : the instruction behind, which is the next, is an END, out
+    wrong : the same, it is illegal, out; cause : `Cause`, out
+    wrong_address : the instruction's, or with Cause.ADDRESS that of the memory, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "program": In(ADDRESS_BITS),
+                "limit": In(ADDRESS_BITS),
+                "segment": Out(stream.Signature(Segment)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "storing": In(1),
+                "gathering": In(1),
+                "upcoming": Out(instruction_layout(config)),
+                "waiting": Out(1),
+                "ready": Out(1),
+                "packed": Out(1),
+                "taken": In(1),
+                "ended": Out(1),
+                "wrong": Out(1),
+                "cause": Out(CAUSE_BITS),
+                "wrong_address": Out(ADDRESS_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        segment = self.segment.payload
+
+        # From memory into a register.
+        m.submodules.checker = checker = Checker(c)
+        code = Signal(8 * BYTES, reset_less=True)
+        beats = Signal(range(instruction_beats(c) + 1))
+        received, passed = Signal(), Signal()
+        m.d.comb += [
+            received.eq(beats == instruction_beats(c)),
+            self.beats.ready.eq(~received),
+            checker.code.eq(code),
+            checker.limit.eq(self.limit),
+        ]
+        with m.If(self.beats.valid & ~received):
+            m.d.sync += [beats.eq(beats + 1), code.eq(Cat(code, self.beats.payload)[8 * c.port_bytes :])]
+        with m.If(passed):
+            m.d.sync += beats.eq(0)
+        fields = {name: code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
+
+        # What the upcoming instruction reads.
+        upcoming = Signal(instruction_layout(c), reset_less=True)
+        loads, gathers, tables, reads = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.upcoming.eq(upcoming),
+            loads.eq(upcoming.opcode == Op.LOAD),
+            gathers.eq(upcoming.opcode == Op.GATHER),
+            tables.eq(upcoming.opcode == Op.TABLE),
+            self.packed.eq(
+                ((upcoming.opcode == Op.PRODUCT) & (upcoming.columns == Columns.MEMORY)) | (upcoming.opcode == Op.NORM)
+            ),
+            reads.eq(self.packed | loads | tables | gathers),
+        ]
+
+        # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        behind = Signal(ADDRESS_BITS + 1)
+        outside = Signal()  # the instruction is not in memory: it is not asked for
+        cause = Signal(CAUSE_BITS)
+        m.d.comb += [
+            behind.eq(address + BYTES),
+            self.cause.eq(cause),
+            self.wrong_address.eq(address),
+        ]
+        with m.If((cause == Cause.ADDRESS) & ~outside):  # a STORE's
+            m.d.comb += self.wrong_address.eq(fields["address"])
+        with m.If(self.taken):
+            m.d.sync += [self.waiting.eq(0), self.ready.eq(0)]
+        with m.FSM():
+            with m.State("off"):
+                m.d.sync += address.eq(self.program)
+                with m.If(self.begin):
+                    m.next = "address"
+            with m.State("address"):
+                m.d.sync += [outside.eq(0), cause.eq(Cause.NONE)]
+                m.next = "ask"
+                with m.If((behind > self.limit) | (address & (c.port_bytes - 1)).any()):
+                    m.d.sync += [outside.eq(1), cause.eq(Cause.ADDRESS)]
+                    m.next = "data"
+            with m.State("ask"):
+                m.d.comb += [
+                    self.segment.valid.eq(1),
+                    segment.address.eq(address),
+                    segment.beats.eq(instruction_beats(c)),
+                    segment.consumer.eq(Consumer.INSTRUCTION),
+                ]
+                with m.If(self.segment.ready):
+                    m.next = "data"
+            with m.State("data"):
+                m.d.comb += [
+                    self.segment.valid.eq(self.waiting & reads & ~(self.storing & (loads | gathers))),
+                    segment.address.eq(upcoming.address),
+                    segment.beats.eq(upcoming.beats),
+                    segment.consumer.eq(Consumer.WEIGHTS),
+                ]
+                with m.If(loads):
+                    m.d.comb += segment.consumer.eq(Consumer.ROWS)
+                with m.If(tables):
+                    m.d.comb += segment.consumer.eq(Consumer.TABLE)
+                with m.If(gathers):
+                    m.d.comb += [
+                        segment.address.eq(upcoming.ids_address),
+                        segment.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
+                        segment.consumer.eq(Consumer.IDS),
+                    ]
+                with m.If(~self.waiting | ~reads | (self.segment.valid & self.segment.ready)):
+                    m.d.sync += self.ready.eq(self.waiting)
+                    m.next = "receive"
+                    with m.If(outside):
+                        m.next = "checked"
+            with m.State("receive"):
+                with m.If(received):
+                    m.d.comb += checker.start.eq(1)
+                    m.next = "check"
+            with m.State("check"):
+                m.d.sync += cause.eq(checker.cause)
+                with m.If(checker.done):
+                    m.next = "checked"
+            with m.State("checked"):
+                with m.If(~self.waiting):
+                    with m.If(cause != Cause.NONE):
+                        m.d.comb += self.wrong.eq(1)
+                    with m.Elif(fields["opcode"] == Op.END):
+                        m.d.comb += self.ended.eq(1)
+                    with m.Elif(~self.gathering):
+                        m.d.comb += passed.eq(1)
+                        m.d.sync += [
+                            self.waiting.eq(1),
+                            address.eq(behind),
+                            *(upcoming[name].eq(value) for name, value in fields.items()),
+                        ]
+                        m.next = "address"
+        return m

@@ -1,0 +1,190 @@
+"""The sequencer: has a program's instructions executed, one at a time, the next one made ready meanwhile."""
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..port import ADDRESS_BITS
+from .decode import CAUSE_BITS, Cause, instruction_layout
+from .fetch import Segment
+from .intake import Intake
+from .isa import BYTES, Op
+from .params import StaConfig
+
+
+class Sequencer(wiring.Component):
+    """Runs a program: from the start to its END, or to the first thing that is wrong.
+
+    Three instructions are on their way at most: `current` executes; `upcoming` is legal, its data is asked for and,
+    where that is packed weights or parameters, the column loader works on it; a third one comes from memory and is
+    checked. `execute` comes in the cycle after the instruction before has finished, if the upcoming one is ready.
+
+    Nothing stops for good. What lies first in the fetch is taken by someone who waits for nothing that lies behind it:
+    an instruction by a register that is free when it is asked for; data of the current instruction by its engine; and
+    data of the upcoming one may stay there until it executes or the column loader takes it, since the current one
+    needs nothing from memory that was asked for later. GATHER alone asks while it executes: nothing is asked for beyond
+    its ids until it is finished. What LOAD and GATHER read is not asked for while a STORE writes.
+
+    An instruction that is illegal or reads outside of its memory does nothing at all, and is reported when all before
+    it are finished. Rows of a GATHER outside of memory, and errors of the memory, are reported at once. Then the fetch
+    is stopped, what it has asked for comes and is dropped (a STORE runs to its end, so that no burst stays without its
+    beats), `abort` resets the engines, and the machine is idle with `error`, until `clear`. A clear while it runs ends
+    in the same way without an error.
+
+    Members
+    -------
+    start : pulse, taken when neither busy nor in error, in
+    program : byte address of the first instruction, in; limit : bytes of memory, in; both steady while busy
+    clear : pulse, in
+    segment : to `fetch.Fetch`, out; instruction_beats : its `instruction`, in
+    stop : to the fetch, out; fetch_idle, bad, bad_address : from it, in
+    fault, fault_address : the memory reported an error, in; the beats come none the less
+    upcoming : the next instruction, defined in the cycle of `prepare`, out
+    prepare : pulse: the column loader starts on `upcoming`, a PRODUCT from MEMORY or a NORM, out
+    loader_idle : the column loader may be started; low from the cycle after its start, in
+    current : the instruction that executes, from its `execute` to the next, out
+    execute : pulse, out
+    finished : pulse, in the cycle of `execute` at the earliest, in
+    load, loading : the column loader's start, which is prepare or the execute of KEYS or VALUES, and its instruction
+        in that cycle, out
+    abort : a cycle, resets all engines but the fetch, out
+    busy, done, error : out
+    cause, cause_address : `Cause`, with the instruction's address; of ADDRESS and BUS, that of the memory, out
+    place : address of the instruction that executes, or is next, out
+    executing : there is a current instruction, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        instruction = instruction_layout(config)
+        super().__init__(
+            {
+                "start": In(1),
+                "program": In(ADDRESS_BITS),
+                "limit": In(ADDRESS_BITS),
+                "clear": In(1),
+                "segment": Out(stream.Signature(Segment)),
+                "instruction_beats": In(stream.Signature(8 * config.port_bytes)),
+                "stop": Out(1),
+                "fetch_idle": In(1),
+                "bad": In(1),
+                "bad_address": In(ADDRESS_BITS),
+                "fault": In(1),
+                "fault_address": In(ADDRESS_BITS),
+                "upcoming": Out(instruction),
+                "prepare": Out(1),
+                "loader_idle": In(1),
+                "current": Out(instruction),
+                "execute": Out(1),
+                "finished": In(1),
+                "load": Out(1),
+                "loading": Out(instruction),
+                "abort": Out(1),
+                "busy": Out(1),
+                "done": Out(1),
+                "error": Out(1),
+                "cause": Out(CAUSE_BITS),
+                "cause_address": Out(ADDRESS_BITS),
+                "place": Out(ADDRESS_BITS),
+                "executing": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        stopped = Signal()
+        intake = Intake(self._config)
+        m.submodules.intake = ResetInserter(stopped)(intake)
+        wiring.connect(m, intake.segment, wiring.flipped(self.segment))
+        wiring.connect(m, wiring.flipped(self.instruction_beats), intake.beats)
+
+        executing, prepared = Signal(), Signal()
+        current = Signal.like(self.current, reset_less=True)
+        gathering, storing = Signal(), Signal()
+        m.d.comb += [
+            gathering.eq(executing & (current.opcode == Op.GATHER)),
+            storing.eq(executing & (current.opcode == Op.STORE)),
+            intake.program.eq(self.program),
+            intake.limit.eq(self.limit),
+            intake.gathering.eq(gathering),
+            intake.storing.eq(storing),
+            self.upcoming.eq(intake.upcoming),
+            self.current.eq(current),
+            self.executing.eq(executing),
+        ]
+
+        # The column loader gets to know the upcoming instruction as soon as it has nothing else to do.
+        copies = Signal()  # the upcoming instruction is a PRODUCT of KEYS or VALUES
+        running = Signal()
+        m.d.comb += copies.eq((intake.upcoming.opcode == Op.PRODUCT) & ~intake.packed)
+        goes, prepares = Signal(), Signal()
+        m.d.comb += [
+            prepares.eq(
+                running
+                & (intake.waiting & intake.ready & intake.packed & ~prepared)
+                & (self.loader_idle & ~self.execute & ~self.prepare)
+            ),
+            goes.eq(
+                running
+                & (intake.waiting & intake.ready)
+                & (~executing | self.finished)
+                & (prepared | ~intake.packed)
+                & (self.loader_idle | ~copies)
+            ),
+            intake.taken.eq(goes),
+            self.load.eq(self.prepare | (self.execute & (current.opcode == Op.PRODUCT) & (current.columns != 0))),
+            self.loading.eq(Mux(self.prepare, intake.upcoming, current)),
+        ]
+        m.d.sync += [self.prepare.eq(prepares), self.execute.eq(goes)]
+        with m.If(prepares):
+            m.d.sync += prepared.eq(1)
+        with m.If(executing & self.finished):
+            m.d.sync += [executing.eq(0), self.place.eq(self.place + BYTES)]
+        with m.If(goes):
+            m.d.sync += [current.eq(intake.upcoming), executing.eq(1), prepared.eq(0)]
+
+        cleared = Signal()  # while it ran
+        causes = {
+            Cause.BUS: (self.fault, self.fault_address),
+            # Of an upcoming instruction: when all before it are finished.
+            Cause.ADDRESS: (self.bad & (~executing | gathering), self.bad_address),
+        }
+        m.d.comb += self.busy.eq(1)
+        with m.FSM():
+            with m.State("idle"):
+                m.d.comb += self.busy.eq(0)
+                with m.If(self.clear):
+                    m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
+                with m.Elif(self.start & ~self.error):
+                    m.d.comb += intake.begin.eq(1)
+                    m.d.sync += [self.done.eq(0), self.place.eq(self.program)]
+                    m.next = "run"
+            with m.State("run"):
+                m.d.comb += running.eq(1)
+                with m.If(intake.wrong & ~executing):
+                    m.d.sync += [self.cause.eq(intake.cause), self.cause_address.eq(intake.wrong_address)]
+                    m.next = "stop"
+                with m.Elif(intake.ended & ~executing):
+                    m.d.comb += stopped.eq(1)
+                    m.d.sync += self.done.eq(1)
+                    m.next = "idle"
+                for cause, (happens, address) in reversed(causes.items()):
+                    with m.If(happens):
+                        m.d.sync += [self.cause.eq(cause), self.cause_address.eq(address)]
+                        m.next = "stop"
+                with m.If(self.clear):
+                    m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                    m.next = "stop"
+            with m.State("stop"):
+                m.d.comb += [self.stop.eq(1), stopped.eq(1)]
+                with m.If(self.clear):
+                    m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                with m.If(self.fetch_idle & ~storing):
+                    m.next = "abort"
+            with m.State("abort"):
+                m.d.comb += [self.stop.eq(1), stopped.eq(1), self.abort.eq(1)]
+                m.d.sync += [executing.eq(0), prepared.eq(0), cleared.eq(0), self.error.eq(~cleared & ~self.clear)]
+                with m.If(self.clear):
+                    m.d.sync += self.cause.eq(Cause.NONE)
+                m.next = "idle"
+        return m
