@@ -1,0 +1,125 @@
+"""The control registers of STA, and its counters."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..params import VERSION
+from ..port import ADDRESS_BITS, ControlPort
+from .decode import CAUSE_BITS
+from .params import StaConfig
+
+# Byte offset of each control register, and what it holds.
+REGISTERS: dict[str, tuple[int, str]] = {
+    "id": (0x00, "read: identification of version and configuration"),
+    "version": (0x04, "read: major · 65536 + minor · 256 + patch"),
+    "control": (0x08, "write bit 0: start; bit 1: clear, which also ends a program that runs"),
+    "status": (0x0C, "read: bit 0 busy; bit 1 done; bit 2 error, nothing starts until a clear"),
+    "cause": (0x10, "read: why it stopped, `Cause`"),
+    "cause_address": (0x14, "read: of an illegal instruction its address; of a bad access or bus error, the memory's"),
+    "place": (0x18, "read: address of the instruction that executes; after an error, of the first not finished"),
+    "program": (0x1C, "byte address of the program"),
+    "limit": (0x20, "bytes of memory that the program may use: [0, limit)"),
+    "interrupt": (0x24, "the interrupt is up when: bit 0 done; bit 1 error"),
+    "cycles": (0x28, "read: cycles from the start write to done or error"),
+    "steps": (0x2C, "read: of these, cycles in which the array takes a step"),
+    "waits_memory": (0x30, "read: cycles in which it waits for memory"),
+    "waits_drain": (0x34, "read: cycles in which it waits for results to drain"),
+    "watch": (0x38, "address of an instruction whose cycles are kept"),
+    "watch_begin": (0x3C, "read: `cycles` when it began to execute"),
+    "watch_end": (0x40, "read: `cycles` when it was finished"),
+}
+KEPT = ("program", "limit", "interrupt", "watch")  # read back what was written
+COUNTER_BITS = 32
+
+
+def version_number() -> int:
+    major, minor, patch = (int(part) for part in VERSION.split("."))
+    return major << 16 | minor << 8 | patch
+
+
+class Registers(wiring.Component):
+    """`REGISTERS` in hardware. While a program runs, writes change nothing but for a clear.
+
+    Members
+    -------
+    control : the control port
+    start, clear : in the cycle of the control write, out
+    program, limit : steady while busy, out
+    busy, done, error, cause, cause_address, place : from the sequencer, in
+    execute, finished : an instruction, the one at `place`, begins, or is finished in this cycle, in
+    stepping, waits_memory, waits_drain : in this cycle, in
+    interrupt : level, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        events = ("busy", "done", "error", "execute", "finished", "stepping", "waits_memory", "waits_drain")
+        super().__init__(
+            {
+                "control": Out(ControlPort()),
+                "start": Out(1),
+                "clear": Out(1),
+                "program": Out(ADDRESS_BITS),
+                "limit": Out(ADDRESS_BITS),
+                **{name: In(1) for name in events},
+                "cause": In(CAUSE_BITS),
+                "cause_address": In(ADDRESS_BITS),
+                "place": In(ADDRESS_BITS),
+                "interrupt": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        control = self.control
+        offset = {name: at for name, (at, _) in REGISTERS.items()}
+        kept = {name: Signal(2 if name == "interrupt" else ADDRESS_BITS, name=name) for name in KEPT}
+        writes_control = Signal()
+        m.d.comb += [
+            self.program.eq(kept["program"]),
+            self.limit.eq(kept["limit"]),
+            writes_control.eq(control.write & (control.address == offset["control"])),
+            self.clear.eq(writes_control & control.write_data[1]),
+            self.start.eq(writes_control & control.write_data[0] & ~self.clear & ~self.busy & ~self.error),
+        ]
+        with m.If(control.write & ~self.busy):
+            with m.Switch(control.address):
+                for name, register in kept.items():
+                    with m.Case(offset[name]):
+                        m.d.sync += register.eq(control.write_data)
+
+        # Counters: the cycle of the start counts, and every one while busy.
+        names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
+        counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
+        events = {"steps": self.stepping, "waits_memory": self.waits_memory, "waits_drain": self.waits_drain}
+        watched = Signal()
+        m.d.comb += watched.eq(self.place == kept["watch"])
+        with m.If(self.start):
+            m.d.sync += [counter.eq(0) for counter in counters.values()]
+            m.d.sync += counters["cycles"].eq(1)
+        with m.Elif(self.busy):
+            m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
+            m.d.sync += [counters[name].eq(counters[name] + event) for name, event in events.items()]
+            with m.If(watched & self.execute):
+                m.d.sync += counters["watch_begin"].eq(counters["cycles"])
+            with m.If(watched & self.finished):
+                m.d.sync += counters["watch_end"].eq(counters["cycles"])
+
+        readable = {
+            **kept,
+            **counters,
+            "id": self._config.identification,
+            "version": version_number(),
+            "status": self.busy | self.done << 1 | self.error << 2,
+            "cause": self.cause,
+            "cause_address": self.cause_address,
+            "place": self.place,
+        }
+        m.d.sync += control.read_data.eq(0)
+        with m.Switch(control.address):
+            for name, value in readable.items():
+                with m.Case(offset[name]):
+                    m.d.sync += control.read_data.eq(value)
+        m.d.comb += self.interrupt.eq((self.done & kept["interrupt"][0]) | (self.error & kept["interrupt"][1]))
+        return m
