@@ -201,7 +201,9 @@ class Normaliser(wiring.Component):
         with m.If(~self.normalise):  # (2·r + 1) >> 1 is r
             m.d.sync += [operands.factor.eq(2), operands.offset.eq(0), operands.shift.eq(1)]
         offset = delayed(m, operands.offset, 2, name="offset")
-        shift = delayed(m, operands.shift, 3, name="shift")
+        shift = delayed(m, operands.shift, 2, name="shift")
+        less = Signal.like(shift, reset_less=True)  # by one: the last bit goes with the rounding
+        m.d.sync += less.eq(shift - 1)
 
         product_bits = RESIDUAL_BITS + len(operands.factor)
         wide_bits = max(product_bits, len(operands.offset)) + 1
@@ -220,7 +222,7 @@ class Normaliser(wiring.Component):
                 difference.eq(product_2 - offset),
                 rounded.eq((halves + 1) >> 1),
             ]
-            m.d.comb += [halves.eq(difference >> (shift - 1)[: len(shift)]), self.z[lane].eq(z)]
+            m.d.comb += [halves.eq(difference >> less), self.z[lane].eq(z)]
             with m.If(rounded > top):
                 m.d.sync += z.eq(top)
             with m.Elif(rounded < ~top):

@@ -98,7 +98,7 @@ class Reciprocal(wiring.Component):
 
         # The total's highest bit moves to the top, by halving the way that it may have to go.
         normal = self.total
-        shifts = []  # the number of zeros above it, highest bit first
+        shifts: list[Signal] = []  # the number of zeros above it, highest bit first
         distance = power_of_two_at_least(bits) >> 1
         while distance:
             zeros = Signal(name=f"zeros_{distance}")
@@ -108,13 +108,13 @@ class Reciprocal(wiring.Component):
             normal = moved
             distance >>= 1
         divisor = Signal(bits, reset_less=True)
+        moved_by = Signal(len(shifts), reset_less=True)
         shift_next = Signal(SHIFT_BITS, reset_less=True)
         none = Signal(reset_less=True)
         load = Signal()
         m.d.sync += load.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [divisor.eq(normal), none.eq(self.total == 0)]
-            m.d.sync += shift_next.eq(self.shift + Mux(self.total == 0, 0, (bits - 1) - Cat(*reversed(shifts))))
+            m.d.sync += [divisor.eq(normal), none.eq(self.total == 0), moved_by.eq(Cat(*reversed(shifts)))]
 
         # mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult: as many steps as that has
         # bits, each of which moves a bit of the dividend into the remainder and a bit of the quotient behind it.
@@ -137,6 +137,7 @@ class Reciprocal(wiring.Component):
             left.eq(Mux(left == 0, 0, left - 1)),
         ]
         with m.If(load):
+            m.d.sync += shift_next.eq(self.shift + Mux(none, 0, (bits - 1) - moved_by))
             m.d.sync += [Cat(rest, remainder).eq(Cat(divisor[1:], self.mult)), left.eq(MULT_BITS)]
 
         q = Signal(MULT_BITS, reset_less=True)
