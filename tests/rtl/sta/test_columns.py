@@ -370,8 +370,10 @@ def test_nothing_in_use_is_overwritten(name: str, slow: str) -> None:
     A half is free when the last column, too, has read its last step; of the parameters, four tiles are kept.
     """
     config = CONFIGURATIONS[name]
-    bench = Bench(config, (name, slow), **{slow: Slow(199)})
     product = Product(config=config, tokens=1, k=config.m, channels=4 * config.cols, pattern_n=1)
+    load = product.w_tile_beats + config.cols + 8  # longer than that of one tile
+    tiles = {"read": 1, "drain": PARAMETER_TILES}[slow]  # that there is room for
+    bench = Bench(config, (name, slow), **{slow: Slow(tiles * load)})
     works = [from_memory(config, bench.rng, product), from_memory(config, bench.rng, product)]
 
     async def testbench(ctx: SimulatorContext) -> None:
@@ -392,7 +394,7 @@ def test_nothing_in_use_is_overwritten(name: str, slow: str) -> None:
 def test_next_instruction_loads_ahead(name: str) -> None:
     """While no step of the first product is read: both halves fill, the second with the next product's tile."""
     config = CONFIGURATIONS[name]
-    bench = Bench(config, (name, "ahead"), read=Slow(1000))
+    bench = Bench(config, (name, "ahead"), read=Slow(250))
     product = Product(config=config, tokens=1, k=config.m, channels=config.cols, pattern_n=1)
     first, second = (from_memory(config, bench.rng, product) for _ in range(2))
     works = [first, norm(config, bench.rng, 2 * config.cols), second]
