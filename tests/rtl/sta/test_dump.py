@@ -4,7 +4,7 @@ import random
 from collections import deque
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
@@ -228,6 +228,33 @@ def test_dump(name: str, seed: int | None) -> None:
             await bench.others(ctx)
 
     run(bench.dut, testbench, limit=30000)
+
+
+@pytest.mark.parametrize("name", ["two groups", "wide", "long rows"])
+def test_reset(name: str) -> None:
+    """In the middle of a dump; then everything begins anew."""
+    config = CONFIGURATIONS[name]
+    reset = Signal()
+    memory = Memory(config, gaps(3, "requests"), gaps(3, "beats"))
+    bench = Bench(config, seeded(name), 0.3, memory)
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        await bench.fill(ctx)
+        instructions = bench.instructions()
+        for cycles, (broken, whole) in enumerate(zip(instructions, instructions[2:], strict=False), start=7):
+            drive(ctx, bench.dut, {"start": 1, "instruction": broken})
+            await memory.cycle(ctx, bench.dut)
+            drive(ctx, bench.dut, {"start": 0})
+            for _ in range(cycles):
+                await memory.cycle(ctx, bench.dut)
+            ctx.set(reset, 1)
+            await memory.cycle(ctx, bench.dut)
+            ctx.set(reset, 0)
+            memory.open.clear()
+            memory.offered.clear()
+            await bench.dump(ctx, whole)
+
+    run(ResetInserter(reset)(bench.dut), testbench, limit=20000)
 
 
 def test_speed() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import SimulatorContext
 
 from rtl.params import PE_LATENCY, ceil_div
@@ -216,6 +217,29 @@ def test_steps(name: str, seed: int | None) -> None:
 def test_slow_columns(name: str) -> None:
     config = CONFIGURATIONS[name]
     exercise(Bench(config, Slow(70)), products(config, seeded(name))[:4])
+
+
+@pytest.mark.parametrize("name", ["3:16 3x5", "2:8 8x8"])
+def test_reset(name: str) -> None:
+    """In the middle of a product; then everything begins anew, in the first half of the columns."""
+    config = CONFIGURATIONS[name]
+    bench, reset = Bench(config, gaps(None, "columns")), Signal()
+    instructions = products(config, seeded(name))[1:4]
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        for cycles, instruction in enumerate(instructions, start=3):
+            drive(ctx, bench.dut, {"start": 1, "instruction": instructions[0], "loaded": 1})
+            await ctx.tick()
+            drive(ctx, bench.dut, {"start": 0, "loaded": 0})
+            for _ in range(cycles):
+                await ctx.tick()
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            bench.half = 0
+            await bench.product(ctx, instruction, 0)
+
+    run(ResetInserter(reset)(bench.dut), testbench, limit=20000)
 
 
 def random_config(rng: random.Random) -> StaConfig:

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import SimulatorContext
 
 from rtl.params import ceil_div
@@ -110,3 +111,25 @@ def test_others() -> None:
             assert (ready, enable) == (0, 0)
 
     run(dut, testbench, limit=10)
+
+
+@pytest.mark.parametrize("name", ["two groups", "parts"])
+def test_reset(name: str) -> None:
+    """In the middle of a load; then everything begins anew."""
+    config = CONFIGURATIONS[name]
+    dut, reset = Loader(config), Signal()
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        for cycles, instruction in enumerate(loads(config, seeded(name)), start=2):
+            drive(ctx, dut, {"start": 1, "instruction": {"opcode": Op.LOAD, "tokens": 9, "groups": 5, "y_pitch": 9}})
+            await ctx.tick()
+            drive(ctx, dut, {"start": 0, "rows.valid": 1})
+            for _ in range(cycles):
+                await ctx.tick()
+            drive(ctx, dut, {"rows.valid": 0})
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            await load(ctx, dut, config, instruction, None)
+
+    run(ResetInserter(reset)(dut), testbench, limit=2000)
