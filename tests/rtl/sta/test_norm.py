@@ -146,7 +146,10 @@ def answers_of(bench: Requests) -> tuple[list[tuple[int, int, dict[str, int]]], 
             lanes = [rng.randint(LOW, HIGH) for _ in range(bench.config.drain_lanes)]
             token = rng.randrange(bench.config.max_tokens)
             nothing = {"enable": 0, "token": token, "first": rng.getrandbits(1), "values": lanes}
-            drive(ctx, unit, {"write": action.get("write", nothing), "request.valid": int("ask" in action)})
+            wish = {"request.valid": int("ask" in action or "write" in action), "request.payload": token}
+            drive(ctx, unit, {"write": action.get("write", nothing), **wish})
+            if "write" in action:
+                assert not ctx.get(unit.request.ready)
             if "ask" in action:
                 drive(ctx, unit, {"request.payload": action["ask"]})
                 while not ctx.get(unit.request.ready):
@@ -312,6 +315,24 @@ def test_normaliser_equals_its_twin(name: str) -> None:
     record = trace(unit, cycles + cycles[-1:] * Normaliser.LATENCY, *unit.z)
     for number, (got, wanted) in enumerate(zip(record[Normaliser.LATENCY :], want, strict=True)):
         assert got == wanted, f"{given[number]}"
+
+
+def test_saturation() -> None:
+    """Where it begins and ends, at either end."""
+    config = CONFIGURATIONS["base"]
+    rng = seeded("saturation")
+    cycles = []
+    want = []
+    for end in (Z_TOP, -Z_TOP - 1):
+        for z in range(end - 3, end + 4):
+            for half in (0, 1):
+                r = rng.randint(LOW, HIGH)
+                scale = {"factor": 3, "offset": 3 * r - 2 * z + half, "shift": 1}
+                cycles.append({"r": [r] * config.drain_lanes, "scaling": scale, "normalise": 1})
+                want.append(max(-Z_TOP - 1, min(Z_TOP, z)))
+    unit = Normaliser(config)
+    record = trace(unit, cycles + cycles[-1:] * Normaliser.LATENCY, *unit.z)
+    assert record[Normaliser.LATENCY :] == [(z,) * config.drain_lanes for z in want]
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
