@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -380,7 +380,8 @@ class Checker(wiring.Component):
                         shape["s_beats"].eq(one.selection[1]),
                         shape["per_step"].eq(one.selection_per_step),
                     ]
-        steps = f["groups"] * shape["steps"]
+        # A few adders; yosys would take a multiplier for `*`.
+        steps = sum((Mux(bit, f["groups"] << i, 0) for i, bit in enumerate(shape["steps"])), Const(0))
         selections = Mux(shape["per_step"], steps, f["groups"])
         v_units, v_beats, s_units, s_beats = (shape[name] for name in ("v_units", "v_beats", "s_units", "s_beats"))
         most_values = max(one.values[0] for one in patterns)
