@@ -22,7 +22,7 @@ CONFIGURATIONS = {
     "2:4 4x6, slow drain": StaConfig(n=2, m=4, rows=4, cols=6, drain=1, port_bytes=16, max_tokens=17, max_k=44),
     "4:4 2x2": StaConfig(n=4, m=4, rows=2, cols=2, drain=2, port_bytes=2, max_tokens=9, max_k=24, store_words=77),
     "1:32 1x1": StaConfig(n=1, m=32, rows=1, cols=1, drain=1, port_bytes=8, max_tokens=5, max_k=64),
-    "1:2 32x8, slow drain": StaConfig(n=1, m=2, rows=32, cols=8, drain=1, port_bytes=1, max_tokens=65, max_k=10),
+    "1:2 32x8, slow drain": StaConfig(n=1, m=2, rows=32, cols=8, drain=1, port_bytes=1, max_tokens=33, max_k=10),
     "2:8 8x8": StaConfig(n=2, m=8, max_tokens=64, max_k=64, store_words=513),
 }
 STEP = ("first", "last", "read", "word", "group", "sub", "softmax", "tile", "position")
