@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..cases import cases
 from ..params import MULT_BITS
 from ..pipeline import delayed
 from ..requantise import SHIFT_BITS
@@ -128,9 +129,8 @@ class Finish(wiring.Component):
                 m.d.sync += tile_address.eq(0)
 
         row = Signal(RowParameters, reset_less=True)
-        for r in range(c.rows):
-            with m.If(slots.place.row == r):
-                m.d.sync += row.eq(self.row_parameters[r])
+        for r in cases(m, slots.place.row, c.rows):
+            m.d.sync += row.eq(self.row_parameters[r])
 
         alike = Signal(ChannelParameters)  # of all lanes
         channel = Signal()
