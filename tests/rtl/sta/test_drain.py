@@ -127,7 +127,8 @@ class Bench:
         self.config = config
         self.dut = Drain(config)
         self.rng = seeded(*key, seed)
-        self.idle, self.beats, self.asks, self.loads = (gaps(seed, n) for n in ("idle", "beats", "asks", "loads"))
+        self.idle, self.beats, self.asks = (gaps(seed, name) for name in ("idle", "beats", "asks"))
+        self.most_late = 0 if seed is None else 120
         self.state = State(config)
         self.written: dict[tuple[int, int, int], int] = {}
         self.maxima: dict[tuple[int, int], int] = {}
@@ -160,6 +161,10 @@ class Bench:
 
     def parameters(self, count: int) -> list[Parameter]:
         return [self.parameter() for _ in range(count)]
+
+    def late(self) -> int:
+        """Cycles by which a column tile's parameters come later than they may."""
+        return self.rng.randint(0, self.most_late)
 
     def acc(self) -> int:
         half = 1 << (self.config.accumulator_bits - 1)
@@ -211,6 +216,7 @@ class Bench:
         loading = drained = finished = 0
         answer: dict[str, Any] = {}
         addressed = -1
+        loaded_at = self.late()
         parameters = dut.parameters.as_value()
         ids, beats = list(ids or []), list(beats or [])
         rows: list[bytes] = []
@@ -218,11 +224,12 @@ class Bench:
         for cycle in range(LIMIT):
             loads = False
             if loading < len(tiles) and loading - drained < PARAMETER_TILES:
-                loads = not self.loads.stall() if loaded_by is None else loaded_by[loading] <= cycle
+                loads = loaded_at <= cycle if loaded_by is None else loaded_by[loading] <= cycle
             if loads:
                 at = (self.tile + loading) % PARAMETER_TILES * slots
                 self.table[at : at + slots] = tiles[loading]
                 loading += 1
+                loaded_at = cycle + 1 + self.late()
             if loaded_by is not None and loading < len(tiles):
                 assert loaded_by[loading] > cycle - 1, "the column buffer has no place"
             tile_end = False
