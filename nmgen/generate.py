@@ -12,33 +12,13 @@ from typing import Any
 from nmgen import testbench
 from nmgen.files import written_whole
 from nmgen.hierarchy import modules
+from nmgen.kinds import Kind, kind_of
 from nmgen.rtlil import Cell, Constant, Module
 from nmgen.verilog import KEYWORDS, ascii_text, write
-from rtl.params import REGISTERS, VERSION, Config, InputError
-from rtl.top import Accelerator
+from rtl.params import VERSION, Config, InputError
 
 MANIFEST = "manifest.json"
 TESTBENCH = "testbench"
-
-# Fields of the control registers: lowest bit and bits of each.
-FIELDS = {
-    "control": {"start": (0, 1)},
-    "status": {"busy": (0, 1), "done": (1, 1)},
-    "mode": {"pattern_n": (0, 6), "wide": (8, 1), "per_row": (9, 1)},
-}
-
-DERIVED = (
-    "index_bits",
-    "max_groups",
-    "max_steps",
-    "store_word_bytes",
-    "row_words",
-    "store_depth",
-    "accumulator_bits",
-    "biased_bits",
-    "drain_lanes",
-    "slots_a_row",
-)
 
 # Warnings of Verilator that the Verilog gives, and why it does.
 WAIVERS = {
@@ -151,26 +131,29 @@ def _generated_before(directory: Path, prefix: str) -> dict[str, str]:
 # --- what the files say ----------------------------------------------------------------------------------------------
 def contents(config: Config, prefix: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Every file of a generated directory under its name, and the manifest."""
-    design = modules(Accelerator(config), name="top", prefix=prefix)
+    kind = kind_of(config)
+    design = modules(kind.component(config), name="top", prefix=prefix)
     header = _header(config, prefix)
     texts = {f"{module.name}.v": ascii_text(header + write(module, about)) for module, about in design}
     top = design[0][0]
     sources = list(texts)
-    bench = f"{TESTBENCH}/{prefix}_tb.v"
-    texts[bench] = ascii_text(header + testbench.text(config, prefix, simulation_command(prefix)))
+    bench = f"{TESTBENCH}/{prefix}_tb.v" if kind.testbench else None
+    if bench:
+        texts[bench] = ascii_text(header + testbench.text(config, prefix, simulation_command(prefix)))
     texts[f"{prefix}.f"] = "".join(f"{name}\n" for name in sources)
     texts[f"{prefix}.vlt"] = _waivers(prefix)
-    texts[f"{prefix}.core"] = _core(config, prefix, sources, bench)
+    texts[f"{prefix}.core"] = _core(config, kind, prefix, sources, bench)
     texts[f"{prefix}_instance.vh"] = ascii_text(header + _instance(top))
-    texts[f"{prefix}_registers.h"] = ascii_text(_registers(config, prefix))
+    texts[f"{prefix}_registers.h"] = ascii_text(_registers(config, kind, prefix))
     manifest = {
         "generator": "nmgen",
         "version": VERSION,
         "license": "Apache-2.0",
         "prefix": prefix,
         "top": top.name,
+        "kind": kind.name,
         "parameters": asdict(config),
-        "derived": {name: getattr(config, name) for name in DERIVED},
+        "derived": {name: getattr(config, name) for name in kind.derived},
         "identification": config.identification,
         "ports": [
             {"name": name[1:], "direction": wire.direction, "width": wire.width}
@@ -256,13 +239,30 @@ def _waivers(prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _core(config: Config, prefix: str, sources: list[str], bench: str) -> str:
+def _core(config: Config, kind: Kind, prefix: str, sources: list[str], bench: str | None) -> str:
     """A FuseSoC core file, CAPI 2."""
     files = "\n".join(f"      - {name}" for name in sources)
+    testbench_files, simulation = "", ""
+    if bench:
+        testbench_files = f"""\
+  testbench:
+    files:
+      - {bench}
+    file_type: verilogSource
+"""
+        simulation = f"""\
+  sim:
+    default_tool: icarus
+    filesets: [rtl, testbench]
+    toplevel: {prefix}_tb
+    tools:
+      icarus:
+        iverilog_options: [-g2005-sv]
+"""
     return f"""\
 CAPI=2:
 name: nmgen:accelerators:{prefix}:{VERSION}
-description: "N:M-sparse matrix engine, {_parameters(config)}"
+description: "{kind.about}, {_parameters(config)}"
 
 filesets:
   rtl:
@@ -273,11 +273,7 @@ filesets:
     files:
       - {prefix}.vlt
     file_type: vlt
-  testbench:
-    files:
-      - {bench}
-    file_type: verilogSource
-
+{testbench_files}
 targets:
   default:
     filesets: [rtl]
@@ -290,14 +286,7 @@ targets:
       verilator:
         mode: lint-only
         verilator_options: [-Wall]
-  sim:
-    default_tool: icarus
-    filesets: [rtl, testbench]
-    toplevel: {prefix}_tb
-    tools:
-      icarus:
-        iverilog_options: [-g2005-sv]
-"""
+{simulation}"""
 
 
 def _instance(top: Module) -> str:
@@ -311,7 +300,7 @@ def _instance(top: Module) -> str:
     return "\n".join([f"{top.name} {top.name.removesuffix('_top')} (", *lines, ");"]) + "\n"
 
 
-def _registers(config: Config, prefix: str) -> str:
+def _registers(config: Config, kind: Kind, prefix: str) -> str:
     """A C header: the configuration, and the control registers with their fields."""
     macro = prefix.upper()
     lines = [
@@ -329,9 +318,9 @@ def _registers(config: Config, prefix: str) -> str:
         "",
         "/* Byte offsets of the registers. */",
     ]
-    for name, (offset, about) in REGISTERS.items():
+    for name, (offset, about) in kind.registers.items():
         lines += [f"/* {about} */", f"#define {macro}_REG_{name.upper()} 0x{offset:02x}u"]
-        for field, (low, bits) in FIELDS.get(name, {}).items():
+        for field, (low, bits) in kind.fields.get(name, {}).items():
             mask = ((1 << bits) - 1) << low
             lines += [
                 f"#define {macro}_{name.upper()}_{field.upper()}_SHIFT {low}u",

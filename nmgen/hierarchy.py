@@ -9,9 +9,10 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment, Instance, Signal, ValueCastable
+from amaranth.hdl import Fragment, Instance, ResetInserter, Signal, ValueCastable
 from amaranth.hdl._ir import Design, PortDirection
 from amaranth.hdl._mem import MemoryInstance
+from amaranth.hdl._xfrm import TransformedElaboratable
 from amaranth.lib.wiring import Component, In
 
 from nmgen.fingerprint import fingerprint
@@ -86,9 +87,17 @@ def _component(fragment: Fragment) -> Component | None:
     return origins[-1] if origins and type(fragment) is Fragment else None
 
 
+def _resets(fragment: Fragment) -> Ports:
+    """The signals that a ResetInserter around a Component brings in."""
+    transformed = [origin for origin in fragment.origins or () if isinstance(origin, TransformedElaboratable)]
+    inserted = [one for origin in transformed for one in origin._transforms_ if isinstance(one, ResetInserter)]
+    signals = [signal for one in inserted for signal in one.controls.values()]
+    return {signal.name: (signal, PortDirection.Input) for signal in signals}
+
+
 @dataclass
 class _Cut:
-    """Cuts one design. Every module takes those of the top's clocks and resets that it uses."""
+    """Cuts one design. Every module takes those of the top's clocks and resets that it uses, and ResetInserter's."""
 
     design: Design
     clocks: Ports
@@ -125,6 +134,7 @@ class _Cut:
             if isinstance(inner, MemoryInstance) and inner._write_ports:
                 _leave_undefined(inner)
             component = _component(inner)
+            self.clocks.update(_resets(inner))
             members = _members(component) if component is not None else {}
             used = self.design.fragments[inner].used_signals
             ports = {port: clock for port, clock in self.clocks.items() if clock[0] in used} | members

@@ -32,6 +32,8 @@ signal.alarm(PATIENCE_S)
 class Bench:
     """Clock, reset, control registers and memory of one top."""
 
+    registers = REGISTERS
+
     def __init__(self, top: Any, run: dict[str, Any], folder: Path) -> None:
         self.top = top
         self.folder = folder
@@ -61,7 +63,7 @@ class Bench:
 
     async def write(self, register: str, value: int) -> None:
         """Write a register; returns right after the edge that takes it."""
-        self.top.control__address.value = REGISTERS[register][0]
+        self.top.control__address.value = self.registers[register][0]
         self.top.control__write_data.value = value
         self.top.control__write.value = 1
         await self.cycle()
@@ -69,7 +71,7 @@ class Bench:
 
     async def read(self, register: str) -> int:
         """Read a register: its value comes a cycle after its address."""
-        self.top.control__address.value = REGISTERS[register][0]
+        self.top.control__address.value = self.registers[register][0]
         await self.cycle()
         await self.cycle()
         return int(self.top.control__read_data.value)

@@ -190,7 +190,7 @@ class ColumnBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.job = job = ColumnJob(c)
+        m.submodules.column_job = job = ColumnJob(c)
         m.submodules.walk = walk = TileWalk(c)
         m.submodules.loader = loader = TileLoader(c)
         m.submodules.copier = copier = Copier(c)

@@ -356,9 +356,9 @@ class Finaliser(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.variance = variance = Variance(c)
+        m.submodules.variances = variance = Variance(c)
         m.submodules.radicand = radicand = Radicand(c)
-        m.submodules.root = root = Root(c)
+        m.submodules.square_root = root = Root(c)
         m.submodules.reciprocal = reciprocal = ReciprocalRoot(c)
         m.submodules.scale = scale = Scale(c)
         stages: list[Any] = [variance, radicand, root, reciprocal, scale]

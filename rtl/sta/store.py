@@ -1,6 +1,6 @@
 """The activation store of STA: one bank a row of the array, read by the row, copied from, and written into."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -168,8 +168,9 @@ class Store(wiring.Component):
             step = bank.step_out
 
         accepted = Signal()
+        for r in cases(m, self.copy_request.bank, c.rows):
+            m.d.comb += self.copy_ready.eq(~reads[r])
         m.d.comb += [
-            self.copy_ready.eq(~Cat(*reads).bit_select(self.copy_request.bank, 1)),
             accepted.eq(self.copy_request.valid & self.copy_ready),
             self.copy_valid.eq(delayed(m, accepted, COPY_LATENCY, name="copy_valid", reset=True)),
         ]

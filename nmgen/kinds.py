@@ -1,0 +1,79 @@
+"""The accelerators that can be generated: the matrix engine alone, and STA, which runs whole encoders."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.lib.wiring import Component
+
+from rtl.params import REGISTERS, Config
+from rtl.sta.params import StaConfig
+from rtl.sta.registers import REGISTERS as STA_REGISTERS
+from rtl.sta.top import Sta
+from rtl.top import Accelerator
+
+Fields = Mapping[str, Mapping[str, tuple[int, int]]]  # of a register: lowest bit and bits of each field
+
+SIZES = (
+    "index_bits",
+    "max_groups",
+    "max_steps",
+    "store_word_bytes",
+    "store_depth",
+    "accumulator_bits",
+    "biased_bits",
+    "drain_lanes",
+    "slots_a_row",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What is written of an accelerator beside its Verilog.
+
+    Parameters
+    ----------
+    derived : what the manifest says of the configuration
+    testbench : whether there is one in plain Verilog
+    """
+
+    name: str
+    about: str
+    component: Callable[[Any], Component]
+    registers: Mapping[str, tuple[int, str]]
+    fields: Fields
+    derived: tuple[str, ...]
+    testbench: bool
+
+
+ENGINE = Kind(
+    name="engine",
+    about="N:M-sparse matrix engine",
+    component=Accelerator,
+    registers=REGISTERS,
+    fields={
+        "control": {"start": (0, 1)},
+        "status": {"busy": (0, 1), "done": (1, 1)},
+        "mode": {"pattern_n": (0, 6), "wide": (8, 1), "per_row": (9, 1)},
+    },
+    derived=(*SIZES[:4], "row_words", *SIZES[4:]),
+    testbench=True,
+)
+STA = Kind(
+    name="sta",
+    about="N:M-sparse Transformer accelerator",
+    component=Sta,
+    registers=STA_REGISTERS,
+    fields={
+        "control": {"start": (0, 1), "clear": (1, 1)},
+        "status": {"busy": (0, 1), "done": (1, 1), "error": (2, 1)},
+        "interrupt": {"done": (0, 1), "error": (1, 1)},
+    },
+    derived=(*SIZES, "residual_words", "sum_bits"),
+    testbench=False,
+)
+
+
+def kind_of(config: Config) -> Kind:
+    """The kind of accelerator that a configuration is of."""
+    return STA if isinstance(config, StaConfig) else ENGINE

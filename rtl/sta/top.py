@@ -1,0 +1,190 @@
+"""STA: the whole data path on one screen."""
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..array import Array
+from ..port import ADDRESS_BITS, ControlPort, MemoryPort
+from .columns import ColumnBuffer
+from .drain import Drain
+from .dump import Dump
+from .feeder import Feeder
+from .fetch import Consumer, Fetch
+from .isa import Op
+from .load import Loader
+from .params import StaConfig
+from .registers import Registers
+from .sequencer import Sequencer
+from .softmax import RowSoftmax, table_write
+from .store import Store
+
+
+class Sta(wiring.Component):
+    """The accelerator that runs a program, a whole Transformer encoder, between two ports (STA, Fang et al. 2022).
+
+    ::
+
+        control ─► registers ─► sequencer ─► every engine
+        memory ─► fetch ─┬─ weights ─► column buffer ─► columns ─┐
+                         │                 ▲ keys, values        │
+                         ├─ rows ─► load ─► store ─► softmax ─► rows ─► array ─► drain ─┬─► store
+                         └─ ids, rows, tables ─────────────────────────────► drain      └─► residual
+        store, residual ─► dump ─► memory
+
+    Members
+    -------
+    control : the control registers, `registers.REGISTERS`
+    memory : the burst port
+    fault, fault_address : a burst ended in an error, in this cycle, and where it began, in
+    busy : a program runs, out
+    irq : interrupt, level, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "control": Out(ControlPort()),
+                "memory": Out(MemoryPort(config.port_bytes)),
+                "fault": In(1),
+                "fault_address": In(ADDRESS_BITS),
+                "busy": Out(1),
+                "irq": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.registers = registers = Registers(c)
+        m.submodules.sequencer = sequencer = Sequencer(c)
+        m.submodules.fetch = fetch = Fetch(c)
+        columns, store, feeder, array = ColumnBuffer(c), Store(c), Feeder(c), Array(c)
+        drain, loader, dump = Drain(c), Loader(c), Dump(c)
+        softmax = [RowSoftmax(c) for _ in range(c.rows)]
+        engines = {
+            "column_buffer": columns,
+            "store": store,
+            "feeder": feeder,
+            "array": array,
+            "drain": drain,
+            "loader": loader,
+            "dump": dump,
+            **{f"softmax_{r}": row for r, row in enumerate(softmax)},
+        }
+        # What an error, or a clear, leaves half done is forgotten.
+        reset_engines = Signal()
+        m.d.comb += reset_engines.eq(sequencer.abort)
+        for name, engine in engines.items():
+            m.submodules[name] = ResetInserter(reset_engines)(engine)
+
+        # Memory.
+        connect(m, flipped(self.control), registers.control)
+        connect(m, fetch.request, flipped(self.memory.read_request))
+        connect(m, flipped(self.memory.read_data), fetch.data)
+        connect(m, dump.request, flipped(self.memory.write_request))
+        connect(m, dump.data, flipped(self.memory.write_data))
+        connect(m, sequencer.segment, fetch.segment)
+        connect(m, fetch.instruction, sequencer.instruction_beats)
+        connect(m, fetch.weights, columns.beats)
+        connect(m, fetch.table, drain.table)
+        connect(m, fetch.ids, drain.ids)
+        m.d.comb += [
+            fetch.limit.eq(registers.limit),
+            fetch.stop.eq(sequencer.stop),
+            fetch.gather_segment.valid.eq(drain.row_segment.valid),
+            fetch.gather_segment.payload.address.eq(drain.row_segment.payload.address),
+            fetch.gather_segment.payload.beats.eq(drain.row_segment.payload.beats),
+            fetch.gather_segment.payload.consumer.eq(Consumer.ROWS),
+            drain.row_segment.ready.eq(fetch.gather_segment.ready),
+            loader.rows.valid.eq(fetch.rows.valid & (sequencer.current.opcode == Op.LOAD)),
+            loader.rows.payload.eq(fetch.rows.payload),
+            drain.rows.valid.eq(fetch.rows.valid & (sequencer.current.opcode == Op.GATHER)),
+            drain.rows.payload.eq(fetch.rows.payload),
+            fetch.rows.ready.eq(Mux(sequencer.current.opcode == Op.LOAD, loader.rows.ready, drain.rows.ready)),
+        ]
+
+        # Control.
+        m.d.comb += [
+            sequencer.start.eq(registers.start),
+            sequencer.clear.eq(registers.clear),
+            sequencer.program.eq(registers.program),
+            sequencer.limit.eq(registers.limit),
+            sequencer.fetch_idle.eq(fetch.idle),
+            sequencer.bad.eq(fetch.bad),
+            sequencer.bad_address.eq(fetch.bad_address),
+            sequencer.fault.eq(self.fault),
+            sequencer.fault_address.eq(self.fault_address),
+            sequencer.loader_idle.eq(columns.idle),
+            registers.busy.eq(sequencer.busy),
+            registers.done.eq(sequencer.done),
+            registers.error.eq(sequencer.error),
+            registers.cause.eq(sequencer.cause),
+            registers.cause_address.eq(sequencer.cause_address),
+            registers.place.eq(sequencer.place),
+            registers.execute.eq(sequencer.execute),
+            registers.finished.eq(sequencer.finished & sequencer.executing),
+            registers.stepping.eq(feeder.step.valid),
+            registers.waits_memory.eq(feeder.no_columns),
+            registers.waits_drain.eq(feeder.no_drain),
+            self.busy.eq(sequencer.busy),
+            self.irq.eq(registers.interrupt),
+            sequencer.finished.eq(drain.finished | loader.finished | dump.finished),
+            columns.start.eq(sequencer.load),
+            columns.instruction.eq(sequencer.loading),
+        ]
+        for engine in (feeder, drain, loader, dump):
+            m.d.comb += [engine.start.eq(sequencer.execute), engine.instruction.eq(sequencer.current)]
+
+        # Operands: the feeder addresses both, which meet in the array.
+        m.d.comb += [
+            feeder.loaded.eq(columns.loaded),
+            store.step.eq(feeder.step),
+            columns.address.eq(feeder.column_address),
+            columns.column_done.eq(feeder.column_done),
+            *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
+        ]
+        exponential = Signal(table_write())  # a register: it goes to every row
+        m.d.sync += exponential.eq(drain.exponential.as_value())
+        for r, row in enumerate(softmax):
+            m.d.comb += [
+                row.row.eq(store.rows[r]),
+                row.keys.eq(sequencer.current.keys),
+                row.mult.eq(sequencer.current.mult),
+                row.shift.eq(sequencer.current.shift),
+                row.table.eq(exponential),
+                row.maximum.enable.eq(drain.row_maximum.enable & (drain.row_maximum.row == r)),
+                row.maximum.tile.eq(drain.row_maximum.tile),
+                row.maximum.value.eq(drain.row_maximum.value),
+                array.rows[r].eq(row.step),
+            ]
+
+        # Results: out of the array while it works on.
+        m.d.comb += [
+            drain.tile_end.eq(feeder.tile_end),
+            *(drain.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+            drain.parameters_loaded.eq(columns.parameters_loaded),
+            columns.parameter_address.eq(drain.parameter_address),
+            columns.drained.eq(drain.drained),
+            drain.parameters.eq(columns.parameters),
+            *(drain.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
+            *(drain.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
+            store.write.eq(Mux(loader.write.enable, loader.write.as_value(), drain.store.as_value())),
+        ]
+
+        # Words of the store for copies of keys and values, or for STORE, which does not run beside them.
+        dumps = Signal()
+        m.d.comb += [
+            dumps.eq(sequencer.current.opcode == Op.STORE),
+            store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
+            dump.copy_ready.eq(store.copy_ready & dumps),
+            columns.copy_ready.eq(store.copy_ready & ~dumps),
+            dump.copy_valid.eq(store.copy_valid & dumps),
+            columns.copy_valid.eq(store.copy_valid & ~dumps),
+            dump.copy_data.eq(store.copy_data),
+            columns.copy_data.eq(store.copy_data),
+            drain.dump_address.eq(dump.residual_address),
+            dump.residual_data.eq(drain.dump_data),
+        ]
+        return m

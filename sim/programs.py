@@ -1,0 +1,108 @@
+"""Runs programs on the Verilog of an STA: the images go in, the memories come back."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.sta.params import StaConfig
+from sim.runner import Build, SimulationError, run_folder, watched
+
+Bytes = NDArray[np.uint8]
+Progress = Callable[[str], None]
+PORTS = ("clk", "rst", "busy", "irq", "fault", "fault_address", "control__*", "memory__*")
+
+
+@dataclass(frozen=True)
+class ProgramJob:
+    """A program in memory.
+
+    Attributes
+    ----------
+    memory : uint8 [bytes], the whole memory before the start
+    address : byte address of the first instruction
+    writable : bool [bytes], where the program may write
+    limit : cycles after which it is given up
+    """
+
+    memory: Bytes
+    address: int
+    writable: NDArray[np.bool_]
+    limit: int
+
+
+@dataclass(frozen=True)
+class ProgramResult:
+    """What the design did.
+
+    Attributes
+    ----------
+    memory : after the run
+    cycles, steps, waits_memory, waits_drain : of the design's own counters
+    bytes_read, bytes_written : through the memory port
+    """
+
+    memory: Bytes
+    cycles: int
+    steps: int
+    waits_memory: int
+    waits_drain: int
+    bytes_read: int
+    bytes_written: int
+
+
+def run_programs(
+    sources: Sequence[Path],
+    top: str,
+    config: StaConfig,
+    jobs: Sequence[ProgramJob],
+    *,
+    simulator: str,
+    latency: int,
+    seed: int,
+    stall: bool,
+    build_dir: Path,
+    strict: bool = True,
+    progress: Progress = lambda text: None,
+) -> list[ProgramResult]:
+    """Run programs one after another, without a reset in between, in one simulation; see `runner.run_products`.
+
+    Raises
+    ------
+    InputError : the simulator is missing, or cannot read the design.
+    SimulationError : the design hung, stopped with an error, or broke a rule of the port.
+    """
+    build = Build(sources, top, simulator, build_dir.resolve(), strict=strict, ports=PORTS)
+    progress(f"building {top} with {simulator}")
+    build.make()
+    with run_folder(build.build_dir) as folder:
+        for number, job in enumerate(jobs):
+            np.savez(folder / f"image{number}.npz", memory=job.memory, writable=job.writable.astype(np.uint8))
+        run = {
+            "identification": config.identification,
+            "port_bytes": config.port_bytes,
+            "latency": latency,
+            "seed": seed,
+            "stall": stall,
+            "jobs": [{"address": job.address, "limit": job.limit} for job in jobs],
+        }
+        (folder / "run.json").write_text(json.dumps(run))
+        with watched(folder / "progress", len(jobs), progress, what="program"):
+            build.run(folder, seed, "sim.tb_program")
+        return _results(folder, len(jobs))
+
+
+def _results(folder: Path, count: int) -> list[ProgramResult]:
+    if not (folder / "results.json").exists():
+        raise SimulationError(f"the simulator ended early: {(folder / 'run.log').read_text()[-300:]}")
+    found = json.loads((folder / "results.json").read_text())
+    if found["error"] is not None:
+        number = len(found["results"])
+        raise SimulationError(f"program {number + 1} of {count}: {found['error']}")
+    return [
+        ProgramResult(memory=np.load(folder / f"memory{number}.npy"), **counts)
+        for number, counts in enumerate(found["results"])
+    ]

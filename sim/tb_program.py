@@ -1,0 +1,96 @@
+"""The cocotb testbench that runs programs on STA. sim/programs.py starts it and says in a file what to run.
+
+It lives in the simulator's process: the folder that NMGEN_RUN names holds run.json and memory images, and memories come
+back there. Whatever the design does wrong is a result too; only a fault of the testbench itself fails the test.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+
+from rtl.sta.registers import REGISTERS
+from sim.image import Region
+from sim.memory import ProtocolError
+from sim.tb_product import STATUS_DONE, STRETCH, Bench
+
+STATUS_ERROR = 4
+COUNTERS = ("cycles", "steps", "waits_memory", "waits_drain")
+
+
+class ProgramBench(Bench):
+    """Clock, reset, control registers and memory of one STA."""
+
+    registers = REGISTERS
+
+    async def program(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
+        """Run one program; returns its counts, and leaves the memory in a file."""
+        images = np.load(self.folder / f"image{number}.npz")
+        content = bytearray(images["memory"].tobytes())
+        whole = Region("the program's memory", 0, len(content))
+        self.memory.load(content, [whole], images["writable"].tobytes(), whole)
+        try:
+            return await self._execute(job)
+        finally:
+            np.save(self.folder / f"memory{number}.npy", np.frombuffer(content, np.uint8))
+
+    async def _execute(self, job: dict[str, Any]) -> dict[str, Any]:
+        memory = self.memory
+        await self.write("program", job["address"])
+        await self.write("limit", len(memory.content))
+        for _ in range(self.random.randrange(8)):
+            await self.cycle()
+        await self.write("control", 1)
+        start = memory.cycle
+        while self.top.busy.value or memory.cycle - start < 2:
+            if memory.cycle - start > job["limit"]:
+                raise ProtocolError(f"not done after {job['limit']} cycles, at {await self.read('place'):#010x}")
+            if memory.cycle % STRETCH == 0:
+                self.alive(memory.cycle - start)
+            await self.cycle()
+        status = await self.read("status")
+        if status & STATUS_ERROR:
+            cause, address = await self.read("cause"), await self.read("cause_address")
+            raise ProtocolError(f"stopped with cause {cause} at {address:#010x}")
+        if not status & STATUS_DONE:
+            raise ProtocolError("not busy, but not done")
+        for _ in range(8):
+            await self.cycle()
+        if not memory.idle:
+            raise ProtocolError("done, but bursts are outstanding")
+        counters = {name: await self.read(name) for name in COUNTERS}
+        return {**counters, "bytes_read": memory.bytes_read, "bytes_written": memory.bytes_written}
+
+
+@cocotb.test()
+async def programs(top: Any) -> None:
+    """Run the programs of run.json one after another, and write results.json."""
+    folder = Path(os.environ["NMGEN_RUN"])
+    run = json.loads((folder / "run.json").read_text())
+    results: list[dict[str, Any]] = []
+    error = None
+    try:
+        top.fault.value = 0
+        top.fault_address.value = 0
+        bench = ProgramBench(top, run, folder)
+        bench.random = random.Random(run["seed"])
+        await bench.reset()
+        identification = await bench.read("id")
+        if identification != run["identification"]:
+            raise ProtocolError(
+                f"the design is of another version or configuration: "
+                f"identification {identification:#010x}, want {run['identification']:#010x}"
+            )
+        for number, job in enumerate(run["jobs"]):
+            bench.number = number
+            bench.alive(0)
+            results.append(await bench.program(number, job))
+    except ProtocolError as problem:
+        error = str(problem)
+    except ValueError as problem:  # from a handle: something at the ports is neither 0 nor 1
+        error = f"an output of the design is unknown: {problem}"
+    (folder / "results.json").write_text(json.dumps({"results": results, "error": error}))
