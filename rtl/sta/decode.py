@@ -235,7 +235,8 @@ class Quotient(wiring.Component):
 class Checker(wiring.Component):
     """Finds out whether 64 bytes are an instruction that every engine will end.
 
-    Reads from memory are left to `fetch.Fetch`, which knows their addresses.
+    Reads from memory are left to `fetch.Fetch`, which knows their addresses. The code stays, so registers lie wherever
+    paths would be long, and `LATENCY` counts them.
 
     Members
     -------
@@ -246,7 +247,7 @@ class Checker(wiring.Component):
     cause : `Cause`, from done to the next start, out
     """
 
-    LATENCY = 20
+    LATENCY = 23
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -269,21 +270,23 @@ class Checker(wiring.Component):
 
         # What is done.
         is_op = {op: Signal(name=f"is_{op.name.lower()}") for op in Op}
-        m.d.comb += [signal.eq(f["opcode"] == op) for op, signal in is_op.items()]
+        m.d.sync += [signal.eq(f["opcode"] == op) for op, signal in is_op.items()]
         product, norm, pool, gather, load = (is_op[op] for op in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD))
         memory, keys, values = (Signal(name=one.name.lower()) for one in Columns)
         from_store, from_residual, to_store, to_residual, has_tokens = (
             Signal(name=name) for name in ("from_store", "from_residual", "to_store", "to_residual", "has_tokens")
         )
-        m.d.comb += [
-            memory.eq(product & (f["columns"] == Columns.MEMORY)),
-            keys.eq(product & (f["columns"] == Columns.KEYS)),
-            values.eq(product & (f["columns"] == Columns.VALUES)),
-            from_store.eq(is_op[Op.STORE] & ~f["which"]),
-            from_residual.eq(is_op[Op.STORE] & f["which"]),
-            to_store.eq((product | norm) & f["to_store"]),
-            to_residual.eq((product | norm) & f["to_residual"]),
-            has_tokens.eq(~is_op[Op.END] & ~is_op[Op.TABLE]),
+        opcode = f["opcode"]
+        has_results = (opcode == Op.PRODUCT) | (opcode == Op.NORM)
+        m.d.sync += [
+            memory.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)),
+            keys.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.KEYS)),
+            values.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.VALUES)),
+            from_store.eq((opcode == Op.STORE) & ~f["which"]),
+            from_residual.eq((opcode == Op.STORE) & f["which"]),
+            to_store.eq(has_results & f["to_store"]),
+            to_residual.eq(has_results & f["to_residual"]),
+            has_tokens.eq((opcode != Op.END) & (opcode != Op.TABLE)),
         ]
 
         # Sizes.
@@ -301,50 +304,53 @@ class Checker(wiring.Component):
         ]
 
         # What can be seen at once.
-        faults = {cause: Signal(name=f"fault_{cause.name.lower()}") for cause in Cause}
+        faults = {
+            cause: Signal(name=f"fault_{cause.name.lower()}", reset_less=True)
+            for cause in Cause
+            if cause not in (Cause.NONE, Cause.BUS)
+        }
         rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
         in_residual = to_residual | norm | pool | gather | from_residual
-        with m.If(self.start):
-            m.d.sync += [
-                faults[Cause.OPCODE].eq(~Cat(is_op.values()).any()),
-                faults[Cause.RESERVED].eq(self._reserved(f, is_op)),
-                faults[Cause.FLAGS].eq(
-                    (product & ~(memory | keys | values))
-                    | ((product | norm) & ~f["to_store"] & ~f["to_residual"])
-                    | (product & f["add"] & ~to_residual)
-                    | (product & f["table"] & (to_residual | ~to_store))
-                    | (product & f["maximum"] & ~keys)
-                    | ((keys | values) & (to_residual | f["table"]))
-                ),
-                faults[Cause.CHANNELS].eq(
-                    (product & (f["channels"] == 0))
-                    | (in_residual & _outside(f["channels"], c.hidden))
-                    | (keys & (f["channels"] > c.max_tokens))
-                ),
-                faults[Cause.GROUPS].eq((product | load | from_store) & _outside(f["groups"], c.max_groups)),
-                faults[Cause.PATTERN].eq(
-                    (memory & _outside(f["pattern"], c.m)) | ((keys | values) & (f["pattern"] != c.m))
-                ),
-                faults[Cause.KEYS].eq(
-                    values & (_outside(f["keys"], c.max_tokens) | (ceil_shift(f["keys"], c.m) != f["groups"]))
-                ),
-                faults[Cause.SHIFT].eq(
-                    ((keys | values | pool) & _outside(f["shift"], SHIFT_MAX)) | (rescaled & (f["rescale_shift"] == 0))
-                ),
-            ]
+        m.d.sync += [
+            faults[Cause.OPCODE].eq(~Cat(is_op.values()).any()),
+            faults[Cause.RESERVED].eq(self._reserved(m, f, is_op)),
+            faults[Cause.FLAGS].eq(
+                (product & ~(memory | keys | values))
+                | ((product | norm) & ~f["to_store"] & ~f["to_residual"])
+                | (product & f["add"] & ~to_residual)
+                | (product & f["table"] & (to_residual | ~to_store))
+                | (product & f["maximum"] & ~keys)
+                | ((keys | values) & (to_residual | f["table"]))
+            ),
+            faults[Cause.CHANNELS].eq(
+                (product & (f["channels"] == 0))
+                | (in_residual & _outside(f["channels"], c.hidden))
+                | (keys & (f["channels"] > c.max_tokens))
+            ),
+            faults[Cause.GROUPS].eq((product | load | from_store) & _outside(f["groups"], c.max_groups)),
+            faults[Cause.PATTERN].eq(
+                (memory & _outside(f["pattern"], c.m)) | ((keys | values) & (f["pattern"] != c.m))
+            ),
+            faults[Cause.KEYS].eq(
+                values & (_outside(f["keys"], c.max_tokens) | (ceil_shift(f["keys"], c.m) != f["groups"]))
+            ),
+            faults[Cause.SHIFT].eq(
+                ((keys | values | pool) & _outside(f["shift"], SHIFT_MAX)) | (rescaled & (f["rescale_shift"] == 0))
+            ),
+        ]
 
         # What takes a division.
         count = Signal(range(self.LATENCY + 1))
         m.d.sync += count.eq(Mux(self.start, 1, Mux((count == 0) | (count == self.LATENCY - 1), 0, count + 1)))
         begin, end = Signal(), Signal()
-        m.d.comb += [begin.eq(count == 1), end.eq(count == self.LATENCY - 1)]
+        m.d.comb += [begin.eq(count == 2), end.eq(count == self.LATENCY - 1)]
 
         def quotient(
             name: str, dividend: ValueLike, dividend_max: int, divisor: ValueLike, divisor_max: int, factor: Value
         ) -> Quotient:
             """Its inputs are registers, so that sums may lie before them. All are done before the end."""
             unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
-            assert dividend_max.bit_length() + 3 < self.LATENCY
+            assert dividend_max.bit_length() + 7 <= self.LATENCY
             m.submodules[name] = unit
             held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
             m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
@@ -372,7 +378,7 @@ class Checker(wiring.Component):
         with m.Switch(f["pattern"]):
             for pattern, one in enumerate(patterns, start=1):
                 with m.Case(pattern):
-                    m.d.comb += [
+                    m.d.sync += [
                         shape["steps"].eq(one.steps),
                         shape["v_units"].eq(one.values[0]),
                         shape["v_beats"].eq(one.values[1]),
@@ -399,53 +405,70 @@ class Checker(wiring.Component):
             Mux(tiles, f["tile_beats"], row_beats)[:factor_bits],
         )
 
-        tile_beats = Signal(range(most_tile + len(patterns) + 1))
-        whole = Signal(len(all_beats.product) + 1)
-        behind = Signal(ADDRESS_BITS + 2 + len(whole))
-        m.d.comb += [
-            tile_beats.eq(
-                parameter_beats(c)
-                + Mux(memory, weights.product + weights.factor + selection.product + selection.factor, 0)
-            ),
+        tile_beats = Signal(range(most_tile + 1), reset_less=True)
+        whole = Signal(len(all_beats.product) + 1, reset_less=True)
+        behind = Signal(ADDRESS_BITS + 1 + len(whole), reset_less=True)
+        weights_beats = Signal(range(most_tile + 1), reset_less=True)
+        selection_beats = Signal(range(most_tile + 1), reset_less=True)
+        m.d.sync += [
+            weights_beats.eq(weights.product + weights.factor),
+            selection_beats.eq(selection.product + selection.factor),
+            tile_beats.eq(parameter_beats(c) + Mux(memory, weights_beats + selection_beats, 0)),
             whole.eq(all_beats.product + all_beats.factor),
             behind.eq(f["address"] + (whole << (c.port_bytes.bit_length() - 1))),
         ]
 
-        def leaves(region: str, unit: Quotient, words: ValueLike) -> Value:
-            return f[f"{region}_base"] + unit.product + words > c.store_words
-
-        with m.If(end):
+        def leaves(region: str, unit: Quotient, words: ValueLike) -> Signal:
+            """The region does not end within the store."""
+            region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
+            outside = Signal(reset_less=True, name=f"{region}_outside")
             m.d.sync += [
-                faults[Cause.TOKENS].eq(
-                    has_tokens & ((first.remainder != 0) | (tokens == 0) | (tokens + f["first_token"] > c.max_tokens))
-                ),
-                faults[Cause.STORE].eq(
-                    ((product | from_store) & leaves("x", x, group_words))
-                    | ((keys | values) & leaves("c", keys_or_values, Mux(keys, group_words, channel_words)))
-                    | ((to_store | load) & leaves("y", y, Mux(load, group_words, channel_words)))
-                ),
-                faults[Cause.BEATS].eq(
-                    (tiles & ((f["tile_beats"] != tile_beats) | (f["beats"] != whole)))
-                    | (load & (f["beats"] != whole))
-                    | (gather & (f["beats"] != gather_beats))
-                    | (is_op[Op.TABLE] & (f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes)))
-                ),
-                faults[Cause.ADDRESS].eq(
-                    is_op[Op.STORE] & ((f["address"] & (c.port_bytes - 1)).any() | (behind > self.limit))
-                ),
+                region_end.eq(f[f"{region}_base"] + unit.product + words),
+                outside.eq(region_end > c.store_words),
             ]
+            return outside
+
+        last_token = Signal(17, reset_less=True)
+        x_outside = leaves("x", x, group_words)
+        c_outside = leaves("c", keys_or_values, Mux(keys, group_words, channel_words))
+        y_outside = leaves("y", y, Mux(load, group_words, channel_words))
+        other_beats = Signal(reset_less=True)  # than the sizes say
+        m.d.sync += [
+            last_token.eq(tokens + f["first_token"]),
+            other_beats.eq(f["beats"] != whole),
+            faults[Cause.TOKENS].eq(
+                has_tokens & ((first.remainder != 0) | (tokens == 0) | (last_token > c.max_tokens))
+            ),
+            faults[Cause.STORE].eq(
+                ((product | from_store) & x_outside) | ((keys | values) & c_outside) | ((to_store | load) & y_outside)
+            ),
+            faults[Cause.BEATS].eq(
+                (tiles & ((f["tile_beats"] != tile_beats) | other_beats))
+                | (load & other_beats)
+                | (gather & (f["beats"] != gather_beats))
+                | (is_op[Op.TABLE] & (f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes)))
+            ),
+            faults[Cause.ADDRESS].eq(
+                is_op[Op.STORE] & ((f["address"] & (c.port_bytes - 1)).any() | (behind > self.limit))
+            ),
+        ]
         m.d.sync += self.done.eq(end)
-        for cause in reversed(Cause):  # the lowest comes last and wins
-            with m.If(faults[cause]):
-                m.d.comb += self.cause.eq(cause)
+        with m.If(end):
+            m.d.sync += self.cause.eq(Cause.NONE)
+            for cause in reversed(faults):  # the lowest comes last and wins
+                with m.If(faults[cause]):
+                    m.d.sync += self.cause.eq(cause)
         return m
 
-    def _reserved(self, f: dict[str, Signal], is_op: dict[Op, Signal]) -> Value:
+    def _reserved(self, m: Module, f: dict[str, Signal], is_op: dict[Op, Signal]) -> Value:
         """A bit is set that is of no field, or of a field that the opcode does not use."""
         known = {field.word * 32 + field.low + i for field in FIELDS.values() for i in range(field.bits)}
-        nameless = Cat(self.code[i] for i in range(8 * BYTES) if i not in known).any()
+        nameless = Signal(reset_less=True)
+        m.d.sync += nameless.eq(Cat(self.code[i] for i in range(8 * BYTES) if i not in known).any())
+        is_set = {name: Signal(name=f"{name}_is_set", reset_less=True) for name in FIELDS}
+        m.d.sync += [is_set[name].eq(value.any()) for name, value in f.items()]
         unused = [
-            signal & Cat(f[name] for name in FIELDS if name not in ("opcode", *USED[op])).any()
+            signal & Cat(is_set[name] for name in FIELDS if name not in ("opcode", *USED[op])).any()
             for op, signal in is_op.items()
         ]
         return nameless | Cat(unused).any()

@@ -76,6 +76,7 @@ class Fetch(wiring.Component):
         m = Module()
         size = self._config.port_bytes
         beat_shift = size.bit_length() - 1  # beats to bytes
+        burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=8 * size, depth=FIFO_BEATS)
         wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
         # The block RAM's output is slow: a register between it and the consumers.
@@ -91,7 +92,10 @@ class Fetch(wiring.Component):
         next_end = Signal(ADDRESS_BITS + BEATS_BITS + 1, reset_less=True)
         gathers = Signal()
         address = Signal(ADDRESS_BITS, reset_less=True)
-        left = Signal(left_bits)
+        bursts = Signal(left_bits - burst_shift)  # whole ones, and the beats of the last one, still to be requested
+        rest = Signal(burst_shift)
+        whole = Signal()  # bursts != 0
+        left = Signal()
         room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
         burst = Signal(range(BURST_BEATS + 1))
         asked = Signal()
@@ -117,7 +121,7 @@ class Fetch(wiring.Component):
                 with m.If((next_end > self.limit) | (next_segment.address & (size - 1)).any()):
                     m.next = "bad"
             with m.State("take"):
-                m.d.comb += [checking.eq(1), taken.eq((left == 0) & segments.w_rdy & ~self.stop)]
+                m.d.comb += [checking.eq(1), taken.eq(~left & segments.w_rdy & ~self.stop)]
                 with m.If(taken | self.stop):
                     m.next = "wait"
             with m.State("bad"):
@@ -133,18 +137,31 @@ class Fetch(wiring.Component):
 
         # Requests: a burst a cycle while there is room.
         m.d.comb += [
-            burst.eq(Mux(left < BURST_BEATS, left, BURST_BEATS)),
-            self.request.valid.eq((left != 0) & (room >= burst)),
+            left.eq(whole | rest.any()),
+            burst.eq(Mux(whole, BURST_BEATS, rest)),
+            self.request.valid.eq(Mux(whole, room >= BURST_BEATS, rest.any() & (room >= rest))),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(burst - 1),
             asked.eq(self.request.valid & self.request.ready),
         ]
         with m.If(taken):
-            m.d.sync += [address.eq(next_segment.address), left.eq(next_segment.beats)]
+            m.d.sync += [
+                address.eq(next_segment.address),
+                bursts.eq(next_segment.beats >> burst_shift),
+                whole.eq((next_segment.beats >> burst_shift).any()),
+                rest.eq(next_segment.beats),
+            ]
         with m.Elif(asked):
-            m.d.sync += [address.eq(address + (burst << beat_shift)), left.eq(Mux(self.stop, 0, left - burst))]
-        with m.Elif(self.stop):
-            m.d.sync += left.eq(Mux(self.request.valid, burst, 0))  # what is offered stays offered
+            m.d.sync += address.eq(address + (burst << beat_shift))
+            with m.If(whole):
+                m.d.sync += [bursts.eq(bursts - 1), whole.eq(bursts != 1)]
+            with m.Else():
+                m.d.sync += rest.eq(0)
+        with m.If(self.stop):  # what is offered stays offered
+            with m.If(asked | ~self.request.valid):
+                m.d.sync += [whole.eq(0), rest.eq(0)]
+            with m.Elif(whole):
+                m.d.sync += [bursts.eq(1), rest.eq(0)]
         m.d.sync += room.eq(room - Mux(asked, burst, 0) + used)
 
         # Delivery: the same segments, beat by beat.
@@ -177,6 +194,6 @@ class Fetch(wiring.Component):
                 m.d.sync += expected.eq(expected - 1)
 
         m.d.comb += self.idle.eq(
-            (left == 0) & (room == FIFO_BEATS) & (expected == 0) & ~segments.r_rdy & ~checking & ~self.bad
+            ~left & (room == FIFO_BEATS) & (expected == 0) & ~segments.r_rdy & ~checking & ~self.bad
         )
         return m

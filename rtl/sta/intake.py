@@ -95,14 +95,11 @@ class Intake(wiring.Component):
 
         # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
         address = Signal(ADDRESS_BITS, reset_less=True)
-        behind = Signal(ADDRESS_BITS + 1)
+        behind = Signal(ADDRESS_BITS + 1, reset_less=True)
         outside = Signal()  # the instruction is not in memory: it is not asked for
         cause = Signal(CAUSE_BITS)
-        m.d.comb += [
-            behind.eq(address + BYTES),
-            self.cause.eq(cause),
-            self.wrong_address.eq(address),
-        ]
+        m.d.sync += behind.eq(address + BYTES)
+        m.d.comb += [self.cause.eq(cause), self.wrong_address.eq(address)]
         with m.If((cause == Cause.ADDRESS) & ~outside):  # a STORE's
             m.d.comb += self.wrong_address.eq(fields["address"])
         with m.If(self.taken):
@@ -111,7 +108,9 @@ class Intake(wiring.Component):
             with m.State("off"):
                 m.d.sync += address.eq(self.program)
                 with m.If(self.begin):
-                    m.next = "address"
+                    m.next = "add"
+            with m.State("add"):
+                m.next = "address"
             with m.State("address"):
                 m.d.sync += [outside.eq(0), cause.eq(Cause.NONE)]
                 m.next = "ask"
@@ -170,5 +169,5 @@ class Intake(wiring.Component):
                             address.eq(behind),
                             *(upcoming[name].eq(value) for name, value in fields.items()),
                         ]
-                        m.next = "address"
+                        m.next = "add"
         return m

@@ -29,7 +29,7 @@ class Sequencer(wiring.Component):
     it are finished. Rows of a GATHER outside of memory, and errors of the memory, are reported at once. Then the fetch
     is stopped, what it has asked for comes and is dropped (a STORE runs to its end, so that no burst stays without its
     beats), `abort` resets the engines, and the machine is idle with `error`, until `clear`. A clear while it runs ends
-    in the same way without an error.
+    in the same way without an error. An error of the memory turns `done` into `error`, too.
 
     Members
     -------
@@ -155,6 +155,9 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.clear):
                     m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
+                with m.Elif(self.done & self.fault):  # the last writes' answers may come late
+                    m.d.sync += [self.done.eq(0), self.error.eq(1)]
+                    m.d.sync += [self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
                 with m.Elif(self.start & ~self.error):
                     m.d.comb += intake.begin.eq(1)
                     m.d.sync += [self.done.eq(0), self.place.eq(self.program)]

@@ -378,9 +378,7 @@ def test_legal_programs(name: str, seed: int | None) -> None:
     assert bench.aborts == 0
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-@pytest.mark.parametrize("seed", range(4))
-def test_any_words(name: str, seed: int) -> None:
+def any_words(name: str, seed: int) -> None:
     """Legal instructions, then anything: done or error within a bound, as the twin says; clear, start, again."""
     bench = Bench(CONFIGURATIONS[name], 5, seed)
     rng = seeded("words", name, seed)
@@ -410,6 +408,19 @@ def test_any_words(name: str, seed: int) -> None:
     bench.run(testbench, limit=300_000)
     print(causes)
     assert Cause.ADDRESS in causes
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_words(name: str, seed: int) -> None:
+    any_words(name, seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("seed", range(3, 316))
+def test_ten_thousand_words(name: str, seed: int) -> None:
+    any_words(name, seed)
 
 
 @pytest.mark.parametrize("how", ["fault", "clear"])
@@ -557,3 +568,26 @@ def test_wrong_words_wait_for_their_turn() -> None:
 
     bench.run(testbench, limit=1000)
     assert bench.aborts == 1
+
+
+def test_a_late_fault() -> None:
+    """Of the memory, behind the end: an error none the less, and the next program runs after a clear."""
+    bench = Bench(BASE, LATENCY, None)
+    bench.memory.write(0, encode({"opcode": Op.END}))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 200)
+        assert ctx.get(bench.dut.done)
+        bench.faults[bench.cycle + 1] = 0x77
+        await ctx.tick().repeat(2)
+        assert not ctx.get(bench.dut.done)
+        assert ctx.get(bench.dut.error)
+        assert ctx.get(bench.dut.cause) == Cause.BUS
+        assert ctx.get(bench.dut.cause_address) == 0x77
+        await bench.clear(ctx)
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 200)
+        bench.check(ctx, 0)
+
+    bench.run(testbench, limit=500)
