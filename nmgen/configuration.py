@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rtl.params import PRESETS, Config, InputError
+from rtl.sta.params import StaConfig
 
 HELP = {
     "n": "multipliers (lanes) of a processing element",
@@ -25,6 +26,7 @@ HELP = {
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 SIMULATORS = ("verilator", "icarus")
+KINDS: dict[str, type[Config]] = {"engine": Config, "sta": StaConfig}
 
 
 def bounded(name: str, low: int, high: int) -> Callable[[str], int]:
@@ -80,6 +82,16 @@ def configuration_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConf
             except ValueError:
                 raise InputError(f"{field.name} is {text!r}, must be an integer") from None
     return replace(kind(), **given)
+
+
+def configuration_of_kind(args: argparse.Namespace) -> Config:
+    """The configuration of the kind in `args.kind` that the flags, added for StaConfig, which has all, describe."""
+    kind = KINDS[args.kind]
+    own = {field.name for field in fields(kind)}
+    for field in fields(StaConfig):
+        if field.name not in own and getattr(args, field.name) is not None:
+            raise InputError(f"{field.name} is no parameter of kind {args.kind}; give --kind sta")
+    return configuration_of(args, kind)
 
 
 def _read(path: Path, kind: type[Config]) -> dict[str, Any]:

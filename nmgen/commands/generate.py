@@ -1,4 +1,4 @@
-"""`nmgen generate`: Verilog of an accelerator, and what a design needs to take it in."""
+"""`nmgen generate`: Verilog of an accelerator of either kind, and what a design needs to take it in."""
 
 import argparse
 import json
@@ -6,23 +6,31 @@ import shlex
 import sys
 from pathlib import Path
 
-from nmgen.configuration import add_configuration, configuration_from
+from nmgen.configuration import KINDS, add_configuration, configuration_of_kind
+from rtl.sta.params import StaConfig
 
 NAME = "generate"
-HELP = "Write Verilog of an accelerator, with a manifest, file lists, a C header and a testbench."
+HELP = "Write Verilog of an accelerator, with a manifest, file lists, a C header and, of an engine, a testbench."
 EXAMPLE = "nmgen generate --n 3 --m 16 --rows 3 --cols 5 -o build/odd"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_configuration(parser)
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="engine",
+        help="engine: one matrix product at a time; sta: whole encoders, with --hidden and --store-words (engine)",
+    )
+    add_configuration(parser, StaConfig)
     parser.add_argument("--prefix", default="nmgen", help="begins the name of every module and file (nmgen)")
     parser.add_argument("-o", dest="directory", metavar="DIR", type=Path, required=True, help="where the files go")
 
 
 def run(args: argparse.Namespace) -> int:
     from nmgen.generate import generate, lint_command, simulation_command
+    from nmgen.kinds import kind_of
 
-    config = configuration_from(args)
+    config = configuration_of_kind(args)
     generated = generate(config, args.directory, args.prefix, lambda text: print(f"{text} ...", file=sys.stderr))
     manifest = generated.manifest
     if args.json:
@@ -31,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"{generated.directory}: {generated.top} in {len(generated.sources)} Verilog files")
     print(f"  {manifest['multipliers']} multipliers, {manifest['register_bits']} bits of registers, ", end="")
     print(f"{manifest['memory_bits']} bits of memory in {len(manifest['memories'])} kinds of memories")
-    print("to test it with Icarus, and to check it with Verilator:")
-    print(f"  cd {shlex.quote(str(generated.directory))} && {simulation_command(args.prefix)}")
-    print(f"  cd {shlex.quote(str(generated.directory))} && {lint_command(args.prefix)}")
+    folder = shlex.quote(str(generated.directory))
+    if kind_of(config).testbench:
+        print(f"to test it with Icarus:\n  cd {folder} && {simulation_command(args.prefix)}")
+    else:
+        print(f"to run a program on it:\n  nmgen simulate P.nmp --text ... --rtl {folder}")
+    print(f"to check it with Verilator:\n  cd {folder} && {lint_command(args.prefix)}")
     return 0

