@@ -38,6 +38,7 @@ class Sta(wiring.Component):
     memory : the burst port
     fault, fault_address : a burst ended in an error, in this cycle, and where it began, in
     busy : a program runs, out
+    execute, finished : an instruction began to execute, or was finished, in the cycle before, out
     irq : interrupt, level, out
     """
 
@@ -50,6 +51,8 @@ class Sta(wiring.Component):
                 "fault": In(1),
                 "fault_address": In(ADDRESS_BITS),
                 "busy": Out(1),
+                "execute": Out(1),
+                "finished": Out(1),
                 "irq": Out(1),
             }
         )
@@ -134,6 +137,7 @@ class Sta(wiring.Component):
             columns.start.eq(sequencer.load),
             columns.instruction.eq(sequencer.loading),
         ]
+        m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
         for engine in (feeder, drain, loader, dump):
             m.d.comb += [engine.start.eq(sequencer.execute), engine.instruction.eq(sequencer.current)]
 
