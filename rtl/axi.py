@@ -165,9 +165,10 @@ class AxiMaster(wiring.Component):
             axi.arlen.eq(reads.parts.payload.length),
             read_bursts.w_data.eq(reads.parts.payload.address),
             read_bursts.w_en.eq(axi.arvalid & axi.arready),
-            port.read_data.valid.eq(axi.rvalid),
+            # A memory may answer before the address is out of the FIFO.
+            port.read_data.valid.eq(axi.rvalid & read_bursts.r_rdy),
             port.read_data.payload.eq(axi.rdata),
-            axi.rready.eq(port.read_data.ready),
+            axi.rready.eq(port.read_data.ready & read_bursts.r_rdy),
         ]
         read_beat = Signal()
         read_fault = Signal()

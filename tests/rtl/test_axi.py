@@ -8,11 +8,13 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.sim import SimulatorContext
 
 from nmgen.verilog import emit
 from rtl.axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
 from rtl.port import ADDRESS_BITS, MemoryPort
 from sim.runner import Build, SimulationError
+from tests.rtl.simulate import run
 
 BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
 PORTS = ["clk", "rst", "port__*", "axi__*", "lite__*", "hold", "pending", "fault_*", "clear"]
@@ -78,3 +80,36 @@ def test_axi(port_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     results = ElementTree.parse(tmp_path / "results.xml")
     assert len(results.findall(".//testcase")) == 4
     assert not results.findall(".//failure") + results.findall(".//error") + results.findall(".//skipped")
+
+
+def test_a_memory_that_answers_at_once() -> None:
+    """In the cycle after the address, with errors: the address of each is right."""
+    dut = AxiMaster(4)
+    port, axi = dut.port, dut.axi
+    asked = [64 * i for i in range(1, 30)]
+    told = []
+
+    async def memory(ctx: SimulatorContext) -> None:
+        ctx.set(axi.arready, 1)
+        ctx.set(axi.rresp, 2)
+        ctx.set(axi.rlast, 1)
+        waiting = 0
+        while len(told) < len(asked):
+            watched = dut.fault, dut.fault_address, axi.arvalid, axi.rvalid & axi.rready
+            _, _, fault, address, taken, answered = await ctx.tick().sample(*watched)
+            if fault:
+                told.append(address)
+            waiting += taken - answered
+            ctx.set(axi.rvalid, waiting != 0)
+
+    async def host(ctx: SimulatorContext) -> None:
+        ctx.set(port.read_data.ready, 1)
+        for i, address in enumerate(asked):
+            ctx.set(port.read_request.payload, {"address": address, "length": 0})
+            ctx.set(port.read_request.valid, 1)
+            await ctx.tick().until(port.read_request.ready)
+            ctx.set(port.read_request.valid, 0)
+            await ctx.tick().repeat(i % 7 + 1)
+
+    run(dut, host, memory, limit=500)
+    assert told == asked
