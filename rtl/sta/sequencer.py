@@ -180,6 +180,7 @@ class Sequencer(wiring.Component):
                     m.next = "stop"
             with m.State("stop"):
                 m.d.comb += [self.stop.eq(1), stopped.eq(1)]
+                m.d.sync += self.done.eq(0)
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
                 with m.If(self.fetch_idle & ~storing):

@@ -591,3 +591,33 @@ def test_a_late_fault() -> None:
         bench.check(ctx, 0)
 
     bench.run(testbench, limit=500)
+
+
+@pytest.mark.parametrize("how", ["fault", "clear"])
+def test_stops_at_the_ends(how: str) -> None:
+    """In the first cycles of a short program, and in its last and those around it: no done beside it."""
+    bench = Bench(BASE, 3, None)
+    bench.delay = lambda f: 3
+    bench.memory.write(0, encode({"opcode": Op.POOL, "tokens": 1, "channels": 1, "shift": 1}))
+    bench.memory.write(BYTES, encode({"opcode": Op.END}))
+    ends: set[tuple[int, int]] = set()
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        cycles = 1 + await bench.idle(ctx, 200)
+        for after in (*range(1, 8), *range(cycles - 8, cycles + 4)):
+            await bench.start(ctx, 0)
+            await ctx.tick().repeat(after)
+            if how == "fault":
+                bench.faults[bench.cycle + 1] = 0x40
+                await ctx.tick().repeat(2)
+            else:
+                await bench.clear(ctx)
+            await bench.idle(ctx, 100)
+            ends.add((ctx.get(bench.dut.done), ctx.get(bench.dut.error)))
+            await bench.clear(ctx)
+            assert not ctx.get(bench.dut.done)
+            assert not ctx.get(bench.dut.error)
+
+    bench.run(testbench, limit=40_000)
+    assert ends == ({(0, 1)} if how == "fault" else {(0, 0)})
