@@ -159,20 +159,23 @@ class Maxima(wiring.Component):
             values = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
         m.d.sync += slot.eq(values[0])
 
-        # A token's next slot may come in the next cycle: what is written is read at once.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=[write])
+        write, read = memory.write_port(), memory.read_port()
         where = delayed(m, self.place, 1, name="place")
         write_where = delayed(m, where, 1, name="write_place")
         write_slot = delayed(m, slot, 1, name="write_slot")
+        # A token's next slot may come in the next cycle: then its word is written while it is read.
+        again = delayed(m, write.en & (write.addr == read.addr), 1, name="again")
+        written = delayed(m, write.data, 1, name="written")
+        before = Signal(signed(SCORE_BITS))
         is_first = Signal()
         m.d.comb += [
+            before.eq(Mux(again, written, read.data)),
             read.addr.eq(where.token),
             is_first.eq(write_where.piece == 0),
             write.en.eq(delayed(m, self.valid, 2, name="valid", reset=True)),
             write.addr.eq(write_where.token),
-            write.data.eq(Mux(is_first | (write_slot > read.data), write_slot, read.data)),
+            write.data.eq(Mux(is_first | (write_slot > before), write_slot, before)),
         ]
         maximum = Signal(row_maximum(c), reset_less=True)
         enable = Signal()
