@@ -22,7 +22,9 @@ from sim.sta_image import pack_parameters, pack_table, pack_wide_rows, parameter
 
 if TYPE_CHECKING:  # it imports torch
     from pruning.artefact import Layer
-    from pruning.integer_parameters import BlockParameters, Head, IntegerParameters, Norm, Rescale
+    from pruning.bert import Shape
+    from pruning.integer_parameters import BlockParameters, IntegerParameters, Norm, Rescale
+    from pruning.vit import ViTShape
 
 Fields = dict[str, int]
 
@@ -39,7 +41,7 @@ def compile_encoder(
     ------
     InputError : something does not fit the configuration; it says what, and by how much.
     """
-    return _Compiler(parameters, config, lengths).program(about or {})
+    return _BertCompiler(parameters, config, lengths).program(about or {})
 
 
 def place_sequences(config: StaConfig, lengths: Sequence[int]) -> tuple[Placed, ...]:
@@ -75,10 +77,23 @@ class _Spread:
         return self.heads * self.pitch
 
 
-class _Compiler:
-    def __init__(self, parameters: "IntegerParameters", config: StaConfig, lengths: Sequence[int]) -> None:
-        shape = parameters.shape
-        self._p, self._c = parameters, config
+class Compiler:
+    """What all encoders have in common: the blocks, and every single instruction.
+
+    A family says what comes before the blocks (`_embeddings`), behind them (`_finish`, of each sequence), and what of
+    it the host meets (`_places_for_host`, `_facts`).
+    """
+
+    _norms_replace = True  # a NORM with an operand sets the residual as well
+
+    def __init__(
+        self,
+        shape: "Shape | ViTShape",
+        blocks: "Sequence[BlockParameters]",
+        config: StaConfig,
+        lengths: Sequence[int],
+    ) -> None:
+        self._shape, self._blocks, self._c = shape, blocks, config
         self._hidden = shape.hidden
         size = shape.hidden // shape.heads
         self._spread = _Spread(shape.heads, size, round_up(size, config.store_word_bytes))
@@ -107,12 +122,9 @@ class _Compiler:
             raise InputError(f"{what}: {value}, the configuration has {limit}: {value - limit} too many ({parameter})")
 
     def _check_sizes(self, lengths: Sequence[int]) -> None:
-        shape, c = self._p.shape, self._c
+        shape, c = self._shape, self._c
         if not lengths:
             raise InputError("there are no sequences to compile for, must be at least 1")
-        for tokens in lengths:
-            if not 1 <= tokens <= len(self._p.positions):
-                raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(self._p.positions)}")
         longest_k = c.max_groups * c.m
         self._fits("hidden channels", shape.hidden, c.hidden, "hidden")
         self._fits("inputs of a layer (hidden)", shape.hidden, longest_k, "max_k")
@@ -120,10 +132,8 @@ class _Compiler:
         self._fits("inputs of a layer (intermediate)", shape.intermediate, longest_k, "max_k")
         self._fits("keys of a sequence", max(lengths), longest_k, "max_k")
         self._fits("channels of a layer", max(shape.intermediate, self._spread.width), CHANNELS_MAX, "channels")
-        if self._p.head:
-            self._fits("classes of the head", self._p.head.layer.channels, c.hidden, "hidden")
         bits = (255 * max(lengths)).bit_length()
-        for block in self._p.blocks:
+        for block in self._blocks:
             if block.context.shift + bits - 1 > SHIFT_MAX:
                 raise InputError(
                     f"{block.name}: the context's shift is {block.context.shift}, with {max(lengths)} keys it must be "
@@ -132,19 +142,17 @@ class _Compiler:
 
     # --- the whole -----------------------------------------------------------------------------
     def program(self, about: dict[str, Any]) -> Program:
-        p = self._p
         results = self._places_for_host()
         self._embeddings()
-        for block in p.blocks:
+        for block in self._blocks:
             self._attention(block)
             self._feed_forward(block)
         for number, place in enumerate(self._sequences):
-            self._pool(number, place, results)
+            self._finish(number, place, results)
         code = assemble([*self._instructions, {"opcode": Op.END}])
         address = self._memory.put("program", code)
-        shape = p.shape
+        shape = self._shape
         facts = {
-            "vocabulary": len(p.words),
             "hidden": shape.hidden,
             "layers": shape.layers,
             "heads": shape.heads,
@@ -160,15 +168,26 @@ class _Compiler:
             sequences=self._sequences,
             results=results,
             notes=tuple(dict.fromkeys(self._notes)),
-            about=about | facts,
+            about=about | self._facts() | facts,
         )
 
+    def _facts(self) -> dict[str, int]:
+        raise NotImplementedError
+
     def _places_for_host(self) -> tuple[Result, ...]:
-        """The ids, zeros until the host writes them, and the results."""
-        self._memory.put("ids", bytes(4 * self._tokens))
-        wanted = [("embedding", self._hidden, self._p.scale)]
-        if self._p.head:
-            wanted.append(("logits", self._p.head.layer.channels, self._p.head.scale))
+        """Puts what the host writes, zeros until then, and the results into memory."""
+        raise NotImplementedError
+
+    def _embeddings(self) -> None:
+        """From what the host wrote to the residual and to the operand of the first block."""
+        raise NotImplementedError
+
+    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+        """From a sequence's residual behind the last block to its results."""
+        raise NotImplementedError
+
+    def _result_places(self, wanted: Sequence[tuple[str, int, float]]) -> tuple[Result, ...]:
+        """wanted : name, channels and scale of each"""
         results = []
         for name, channels, scale in wanted:
             pitch = round_up(2 * channels, self._c.port_bytes)
@@ -176,18 +195,14 @@ class _Compiler:
             results.append(Result(name, address, pitch, channels, scale))
         return tuple(results)
 
-    def _embeddings(self) -> None:
-        p = self._p
-        used = max(place.tokens for place in self._sequences)
+    def _positions(self) -> NDArray[np.uint32]:
+        """Of each token in its sequence, 0 between sequences: [tokens]."""
         positions = np.zeros(self._tokens, "<u4")
         for place in self._sequences:
             positions[place.first_token : place.first_token + place.tokens] = np.arange(place.tokens)
-        (ids,) = (region for region in self._memory.regions if region.name == "ids")
-        self._gather("embeddings.word_embeddings", p.words, ids.address)
-        place_ids = self._memory.put("positions", positions.view(np.uint8))
-        self._gather("embeddings.position_embeddings", p.positions[:used], place_ids, add=True)
-        self._norm(p.norm, 0, self._tokens)
+        return positions
 
+    # --- a block -------------------------------------------------------------------------------
     def _attention(self, block: "BlockParameters") -> None:
         plan, spread = self._plan, self._spread
         width = (spread.heads - 1) * spread.pitch + round_up(spread.size, self._c.m)
@@ -277,39 +292,6 @@ class _Compiler:
             self._linear(block.output, plan.inner, None, first=first, tokens=tokens, part=part)
         self._norm(block.output_norm, 0, self._tokens)
 
-    def _pool(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
-        from pruning.integer_parameters import pool_factor
-
-        factor = pool_factor(place.tokens)
-        self._add(
-            self._of("pool", number),
-            {
-                "opcode": Op.POOL,
-                "tokens": place.tokens,
-                "channels": self._hidden,
-                "first_token": place.first_token,
-                "mult": factor.mult,
-                "shift": factor.shift,
-            },
-        )
-        self._store(number, place, results[0])
-        if self._p.head:
-            self._classify(self._p.head, number, place)
-            self._store(number, place, results[1])
-
-    def _classify(self, head: "Head", number: int, place: Placed) -> None:
-        self._norm(head.norm, place.first_token, 1, of=number)
-        self._linear(
-            head.layer,
-            self._plan.operand,
-            None,
-            first=place.first_token,
-            tokens=1,
-            x_tile=place.first_token // self._c.rows,
-            add=False,
-            of=number,
-        )
-
     # --- single instructions -------------------------------------------------------------------
     def _add(self, name: str, fields: Instruction) -> None:
         self._names.append(name)
@@ -320,6 +302,7 @@ class _Compiler:
         return name if number is None or len(self._sequences) == 1 else f"{name} [{number}]"
 
     def _gather(self, name: str, table: NDArray[np.integer], ids: int, *, add: bool = False) -> None:
+        """The rows of a table by the numbers at `ids`, for all tokens."""
         rows = pack_wide_rows(self._c, table)
         self._add(
             name,
@@ -335,14 +318,14 @@ class _Compiler:
         )
 
     def _norm(self, norm: "Norm", first: int, tokens: int, of: int | None = None) -> None:
-        """To the residual where it normalises, and to the operand of linear layers where that is read."""
+        """To the operand of linear layers where that is read, and to the residual where it normalises it."""
         units = parameter_units(
             norm.bias, norm.mult, norm.shift, norm.negate, norm.operand.factors if norm.operand else 0
         )
         packed = pack_parameters(self._c, units)
         fields: Fields = {
             "opcode": Op.NORM,
-            "to_residual": int(norm.normalise),
+            "to_residual": int(norm.normalise and (self._norms_replace or norm.operand is None)),
             "normalise": int(norm.normalise),
             "tokens": tokens,
             "channels": self._hidden,
@@ -459,3 +442,66 @@ class _Compiler:
                 "address": result.address + number * result.pitch,
             },
         )
+
+    def _classify(self, layer: "Layer", number: int, place: Placed) -> None:
+        """Of a sequence's first token: its operand becomes its logits."""
+        self._linear(
+            layer,
+            self._plan.operand,
+            None,
+            first=place.first_token,
+            tokens=1,
+            x_tile=place.first_token // self._c.rows,
+            add=False,
+            of=number,
+        )
+
+
+class _BertCompiler(Compiler):
+    def __init__(self, parameters: "IntegerParameters", config: StaConfig, lengths: Sequence[int]) -> None:
+        self._p = parameters
+        for tokens in lengths:
+            if not 1 <= tokens <= len(parameters.positions):
+                raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(parameters.positions)}")
+        super().__init__(parameters.shape, parameters.blocks, config, lengths)
+        if parameters.head:
+            self._fits("classes of the head", parameters.head.layer.channels, config.hidden, "hidden")
+
+    def _facts(self) -> dict[str, int]:
+        return {"vocabulary": len(self._p.words)}
+
+    def _places_for_host(self) -> tuple[Result, ...]:
+        self._ids = self._memory.put("ids", bytes(4 * self._tokens))
+        wanted = [("embedding", self._hidden, self._p.scale)]
+        if self._p.head:
+            wanted.append(("logits", self._p.head.layer.channels, self._p.head.scale))
+        return self._result_places(wanted)
+
+    def _embeddings(self) -> None:
+        p = self._p
+        used = max(place.tokens for place in self._sequences)
+        self._gather("embeddings.word_embeddings", p.words, self._ids)
+        positions = self._memory.put("positions", self._positions().view(np.uint8))
+        self._gather("embeddings.position_embeddings", p.positions[:used], positions, add=True)
+        self._norm(p.norm, 0, self._tokens)
+
+    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+        from pruning.integer_parameters import pool_factor
+
+        factor = pool_factor(place.tokens)
+        self._add(
+            self._of("pool", number),
+            {
+                "opcode": Op.POOL,
+                "tokens": place.tokens,
+                "channels": self._hidden,
+                "first_token": place.first_token,
+                "mult": factor.mult,
+                "shift": factor.shift,
+            },
+        )
+        self._store(number, place, results[0])
+        if self._p.head:
+            self._norm(self._p.head.norm, place.first_token, 1, of=number)
+            self._classify(self._p.head.layer, number, place)
+            self._store(number, place, results[1])

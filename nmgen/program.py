@@ -22,7 +22,8 @@ from sim.image import Region
 
 FORMAT = "nmgen-program"
 VERSION = 1
-PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about")
+PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
+BEGIN = f'{{"__metadata__":{{"format":"{FORMAT}",'.encode()
 
 Bytes = NDArray[np.uint8]
 
@@ -55,9 +56,10 @@ class Program:
     memory : the image, from address 0
     address : of the first instruction
     names : of the instructions in order, END left out
-    regions : of the image, in the order of their addresses; 'ids' is the host's to fill
+    regions : of the image, in the order of their addresses; 'ids', or 'patches' of a ViT, is the host's to fill
     notes : what the compiler did that costs cycles and that nobody asked for
     about : facts of the model
+    tokenizer : what makes ids of text, JSON of the package tokenizers; empty where there is none
     """
 
     config: StaConfig
@@ -69,6 +71,7 @@ class Program:
     results: tuple[Result, ...]
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: str = ""
 
     @cached_property
     def instructions(self) -> list[dict[str, int]]:
@@ -115,6 +118,26 @@ class Program:
             words[place.first_token : place.first_token + place.tokens] = row
         return memory
 
+    def image_of_patches(self, patches: Sequence[NDArray[np.int8]]) -> Bytes:
+        """The memory with the patches of each picture in it, int8 [tokens, pixels], of a program for a ViT.
+
+        Raises
+        ------
+        InputError : not as many pictures, tokens or pixels as the program is compiled for.
+        """
+        if len(patches) != len(self.sequences):
+            raise InputError(f"{len(patches)} pictures, the program is compiled for {len(self.sequences)}")
+        memory = np.array(np.frombuffer(self.memory, np.uint8))
+        pixels, pitch = self.about["patch"], self.about["patch_bytes"]
+        region = self.region("patches")
+        rows = memory[region.address :][: region.size].reshape(-1, pitch)
+        for place, picture in zip(self.sequences, patches, strict=True):
+            if picture.shape != (place.tokens, pixels) or picture.dtype != np.int8:
+                found = f"{picture.dtype} {list(picture.shape)}"
+                raise InputError(f"patches are {found}, the program is compiled for int8 {[place.tokens, pixels]}")
+            rows[place.first_token : place.first_token + place.tokens, :pixels] = picture.view(np.uint8)
+        return memory
+
     def result(self, name: str, memory: Bytes) -> NDArray[np.int16]:
         """[sequences, channels] out of the memory after a run."""
         for result in self.results:
@@ -144,6 +167,7 @@ class Program:
             "results": [asdict(result) for result in self.results],
             "notes": self.notes,
             "about": self.about,
+            "tokenizer": self.tokenizer,
         }
         texts = {name: json.dumps(part, allow_nan=False, separators=(",", ":")) for name, part in parts.items()}
         metadata = {"format": FORMAT, "version": str(VERSION), **texts, "sha256": _checksum(texts, self.memory)}
@@ -157,6 +181,12 @@ class Program:
         """Write the file, whole or not at all; the same program gives the same bytes."""
         with written_whole(path) as file:
             file.write_bytes(self.to_bytes())
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file begins as programs do."""
+    with path.open("rb") as file:
+        return file.read(8 + len(BEGIN))[8:] == BEGIN
 
 
 def load(path: Path) -> Program:
@@ -193,6 +223,7 @@ def from_bytes(data: bytes) -> Program:
             results=tuple(Result(**result) for result in parts["results"]),
             notes=tuple(parts["notes"]),
             about=parts["about"],
+            tokenizer=parts["tokenizer"],
         )
     except (ValueError, TypeError, LookupError) as error:  # InputError of StaConfig among them
         raise InputError(f"no program of this nmgen: {error}") from None

@@ -46,15 +46,17 @@ def calibrate(
         }
         for point, linears in readers.items():
             shape = smoothing(seen[point], linears, alpha)
-            scales[point] = _scale(seen[point] / shape, percentile) * shape
+            scales[point] = narrow_scale(seen[point] / shape, percentile) * shape
         context = scales[f"{name}.attention.output.operand"]
-        scales[f"{name}.attention.self.v"] = _scale(seen[f"{name}.attention.self.v"] / context, percentile) * context
+        scales[f"{name}.attention.self.v"] = (
+            narrow_scale(seen[f"{name}.attention.self.v"] / context, percentile) * context
+        )
         for point in ("attention.self.q", "attention.self.k", "intermediate.table"):
-            scales[f"{name}.{point}"] = _scale(seen[f"{name}.{point}"], percentile)
-        scales[f"{name}.attention.self.scores"] = _upper_scale(seen[f"{name}.attention.self.scores"])
-    scales["embeddings.total"] = _wide_scale(_largest_sum(encoder))
+            scales[f"{name}.{point}"] = narrow_scale(seen[f"{name}.{point}"], percentile)
+        scales[f"{name}.attention.self.scores"] = upper_scale(seen[f"{name}.attention.self.scores"])
+    scales["embeddings.total"] = wide_scale(_largest_sum(encoder))
     for points in sharing(encoder.shape.layers):
-        scales |= dict.fromkeys(points, _wide_scale(HEADROOM * max(float(seen[point].max()) for point in points)))
+        scales |= dict.fromkeys(points, wide_scale(HEADROOM * max(float(seen[point].max()) for point in points)))
     return scales
 
 
@@ -117,14 +119,14 @@ def _spread(sentences: Sequence[str]) -> list[str]:
     return [sentences[i * len(sentences) // count] for i in range(count)]
 
 
-def _scale(x: Tensor, percentile: float) -> Tensor:
+def narrow_scale(x: Tensor, percentile: float) -> Tensor:
     """float64: the percentile of the magnitudes is 127."""
     magnitudes = x.abs().flatten().to(torch.float64)
     place = max(1, min(len(magnitudes), round(len(magnitudes) * percentile / 100)))
     return (magnitudes.kthvalue(place).values / 127).clamp(min=1e-12)
 
 
-def _wide_scale(largest: float) -> Tensor:
+def wide_scale(largest: float) -> Tensor:
     """float64: the largest is 32767."""
     return torch.tensor((largest or 1.0) / 32767, dtype=torch.float64)
 
@@ -135,6 +137,6 @@ def _largest_sum(encoder: Encoder) -> float:
     return sum(float(table.weight.detach().abs().max()) for table in tables)
 
 
-def _upper_scale(scores: Tensor) -> Tensor:
+def upper_scale(scores: Tensor) -> Tensor:
     """float64: the largest is 127."""
     return (scores.max().to(torch.float64) / 127).clamp(min=1e-3)

@@ -17,11 +17,11 @@ from nmgen.program import Program
 from pruning.artefact import Artefact, save
 from pruning.integer import IntegerEncoder
 from pruning.integer_parameters import integer_parameters
-from rtl.params import InputError, round_up
-from rtl.sta.isa import Op
+from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from sim.machine import Machine
 from tests.nmgen.encoders import artefact, random_ids
+from tests.nmgen.steps import compare_steps
 from tests.nmgen.test_cli import fails
 from tests.pruning.samples import write_model
 
@@ -38,36 +38,7 @@ def check_every_step(config: StaConfig, whole: Artefact, lengths: list[int], see
     ids = random_ids(seed, lengths)
     wanted = [{step.name: step for step in encoder.steps(torch.tensor(row))} for row in ids]
     machine = Machine(config, program.image(ids), fill=np.random.default_rng(seed), address=program.address)
-    hidden, heads = encoder.parameters.shape.hidden, encoder.parameters.shape.heads
-    size = hidden // heads
-    pitch = round_up(size, config.store_word_bytes)
-    spread = (np.arange(heads)[:, np.newaxis] * pitch + np.arange(size)).ravel()
-    compared = 0
-    for done in machine.run():
-        i, name = done.instruction, program.names[done.number]
-        if i["opcode"] in (Op.TABLE, Op.STORE):
-            continue
-        base = re.sub(r" (\[\d+\]|tokens .*)$", "", name)
-        channels = spread if re.search(r"self\.(query|key|value)$", base) else np.arange(i["channels"])
-        for place, steps in zip(program.sequences, wanted, strict=True):
-            first = max(place.first_token, i["first_token"])
-            end = min(place.first_token + place.tokens, i["first_token"] + i["tokens"])
-            if i["opcode"] == Op.POOL:
-                end = min(end, i["first_token"] + 1)
-            if first >= end:
-                continue
-            step = steps[base]
-            part = slice(first - place.first_token, end - place.first_token)
-            if step.store is not None:
-                rows = machine.rows(i["y_base"], i["y_pitch"], end - i["first_token"], int(channels.max()) + 1)
-                got = rows[first - i["first_token"] :, channels]
-                assert np.array_equal(got, step.store[part].numpy()), name
-                compared += 1
-            if step.residual is not None:
-                got = machine.residual[first:end, : step.residual.shape[1]]
-                assert np.array_equal(got, step.residual[part].numpy()), name
-                compared += 1
-    assert compared >= len(lengths) * (len(wanted[0]) - 1)
+    compare_steps(program, machine, wanted)
     means = torch.stack([encoder.means(torch.tensor(row)) for row in ids])
     assert np.array_equal(program.result("embedding", machine.memory), means.numpy())
     if encoder.classes:

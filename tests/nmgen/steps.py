@@ -1,0 +1,54 @@
+"""What a machine does, instruction after instruction, beside what the integer model says."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from nmgen.program import Program
+from pruning.integer import Step
+from rtl.params import round_up
+from rtl.sta.isa import Op
+from sim.machine import Machine
+
+
+def compare_steps(program: Program, machine: Machine, wanted: Sequence[Mapping[str, Step]]) -> None:
+    """Runs a machine's program, and compares all that its instructions leave behind.
+
+    wanted : the steps of each sequence by their names; every one has to be met.
+    """
+    hidden, heads = program.about["hidden"], program.about["heads"]
+    size = hidden // heads
+    pitch = round_up(size, program.config.store_word_bytes)
+    spread = (np.arange(heads)[:, np.newaxis] * pitch + np.arange(size)).ravel()
+    met: list[set[str]] = [set() for _ in wanted]
+    for done in machine.run():
+        i, name = done.instruction, program.names[done.number]
+        if i["opcode"] in (Op.TABLE, Op.STORE):
+            continue
+        base = re.sub(r" (\[\d+\]|tokens .*)$", "", name)
+        for number, (place, steps) in enumerate(zip(program.sequences, wanted, strict=True)):
+            first = max(place.first_token, i["first_token"])
+            end = min(place.first_token + place.tokens, i["first_token"] + i["tokens"])
+            if i["opcode"] == Op.POOL:
+                end = min(end, i["first_token"] + 1)
+            if first >= end:
+                continue
+            step = steps[base]
+            met[number].add(base)
+            part = slice(first - place.first_token, end - place.first_token)
+            if step.store is not None:
+                parts = re.search(r"\.(query|key|value)$", base)
+                channels = spread if parts else np.arange(step.store.shape[1])
+                rows = machine.rows(i["y_base"], i["y_pitch"], end - i["first_token"], int(channels.max()) + 1)
+                got = rows[first - i["first_token"] :, channels]
+                assert np.array_equal(got, step.store[part].numpy()), name
+            if step.residual is not None:
+                got = machine.residual[first:end, : step.residual.shape[1]]
+                assert np.array_equal(got, step.residual[part].numpy()), name
+            # and nothing else is written
+            assert {"store", "residual"} & {effect.where for effect in done.effects} == {
+                where for where in ("store", "residual") if getattr(step, where) is not None
+            }, name
+    for names, steps in zip(met, wanted, strict=True):
+        assert names == steps.keys()
