@@ -20,7 +20,9 @@ TEXT = ["a fox crossed the river .", "the line ?", "a river crossed a line .", "
 
 
 @cache
-def artefact(hidden: int, heads: int, inner: int, layers: int = 2, pattern: str = "", classes: int = 0) -> Artefact:
+def artefact(
+    hidden: int, heads: int, inner: int, layers: int = 2, pattern: str = "", classes: int = 0, positions: int = 32
+) -> Artefact:
     """Of random weights. pattern : N:M of all layers, dense unless given"""
     torch.manual_seed(hidden * heads + inner)
     config = {
@@ -30,13 +32,13 @@ def artefact(hidden: int, heads: int, inner: int, layers: int = 2, pattern: str 
         "num_attention_heads": heads,
         "intermediate_size": inner,
         "hidden_act": "gelu",
-        "max_position_embeddings": 32,
+        "max_position_embeddings": positions,
         "vocab_size": len(WORDS),
         "type_vocab_size": 2,
     }
     tensors = {
         "embeddings.word_embeddings.weight": torch.randn(len(WORDS), hidden),
-        "embeddings.position_embeddings.weight": torch.randn(32, hidden),
+        "embeddings.position_embeddings.weight": torch.randn(positions, hidden),
         "embeddings.token_type_embeddings.weight": torch.randn(2, hidden),
     }
     norms = ["embeddings"]

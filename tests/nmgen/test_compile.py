@@ -67,6 +67,30 @@ def test_machine_equals_the_integer_encoder(config: StaConfig, sizes: dict, leng
     check_every_step(config, artefact(**sizes), lengths)
 
 
+LONG = replace(SMALL, max_tokens=240, max_k=160, store_words=2048)
+LENGTHS = [1, 2, 7, 33, 127, 128]
+
+
+@pytest.mark.parametrize("tokens", LENGTHS)
+def test_lengths(tokens: int) -> None:
+    check_every_step(LONG, artefact(24, 3, 40, pattern="2:8", positions=128), [tokens])
+
+
+def test_unequal_lengths_together_equal_each_alone() -> None:
+    p, lengths = integer_parameters(artefact(24, 3, 40, classes=3, positions=128)), [33, 1, 128, 2, 7]
+    ids = random_ids(5, lengths)
+
+    def results(rows: list[list[int]]) -> list[np.ndarray]:
+        program = compile_encoder(p, LONG, [len(row) for row in rows])
+        machine = Machine(LONG, program.image(rows), address=program.address)
+        machine.finish()
+        return [program.result(name, machine.memory) for name in ("embedding", "logits")]
+
+    together, alone = results(ids), [results([row]) for row in ids]
+    for number, found in enumerate(together):
+        assert np.array_equal(found, np.concatenate([one[number] for one in alone]))
+
+
 def test_results_are_not_all_alike() -> None:
     encoder = IntegerEncoder(artefact(24, 3, 40))
     means = torch.stack([encoder.means(torch.tensor(row)) for row in random_ids(0, [9, 9])]).float()
