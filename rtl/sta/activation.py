@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
+from ..lut_ram import LUT_RAM
 from ..pipeline import delayed
 from .decode import instruction_layout
 from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
@@ -109,7 +110,8 @@ class Activation(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=signed(ENTRY_BITS), depth=TABLE_ENTRIES, init=[])
+        # A port a lane: so many block RAMs would be nearly empty.
+        m.submodules.memory = memory = Memory(shape=signed(ENTRY_BITS), depth=TABLE_ENTRIES, init=[], attrs=LUT_RAM)
         write = memory.write_port()
         m.d.comb += [
             write.en.eq(self.write.enable),

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..params import BURST_BEATS, FIFO_BEATS, Config
@@ -33,7 +33,7 @@ class Fetch(wiring.Component):
 
     A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
     taken three cycles after it is offered at the earliest, two of them while the one before is being requested; a
-    burst a cycle follows. A beat is there for its consumer three cycles after it came from memory, and a cycle lies
+    burst a cycle follows. A beat is there for its consumer two cycles after it came from memory, and a cycle lies
     between two segments. All consumers get their beats one after another: one that does not take its beat stops the
     others, too.
 
@@ -77,9 +77,9 @@ class Fetch(wiring.Component):
         size = self._config.port_bytes
         beat_shift = size.bit_length() - 1  # beats to bytes
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=8 * size, depth=FIFO_BEATS)
+        m.submodules.fifo = fifo = SyncFIFO(width=8 * size, depth=FIFO_BEATS)
         wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
-        # The block RAM's output is slow: a register between it and the consumers.
+        # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then a register.
         beat = stream.Signature(8 * size).create(path=("beat",))
         used = Signal()
         m.d.comb += [fifo.r_stream.ready.eq(~beat.valid | beat.ready), used.eq(beat.valid & beat.ready)]

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
+from ..lut_ram import LUT_RAM
 from ..port import ADDRESS_BITS
 from .decode import instruction_layout
 from .isa import FIELDS
@@ -52,7 +53,7 @@ class RowAddresses(wiring.Component):
         m = Module()
         c, instruction = self._config, self.instruction
         m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [ID_BITS])
-        m.submodules.memory = memory = Memory(shape=ID_BITS, depth=c.max_tokens, init=[])
+        m.submodules.memory = memory = Memory(shape=ID_BITS, depth=c.max_tokens, init=[], attrs=LUT_RAM)
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         write, read = memory.write_port(), memory.read_port()
         token = Signal(range(c.max_tokens))

@@ -12,6 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..lut_ram import LUT_RAM
 from ..params import signed_bits
 from ..pipeline import delayed
 from .finalise import Finaliser, finalised, scaling, sums
@@ -118,7 +119,7 @@ class Statistics(wiring.Component):
         part = self._part(m)
 
         # Token and word in step: stage 2 reads the memory, 3 has what it held, 4 adds, 5 writes.
-        m.submodules.memory = memory = Memory(shape=sums(c), depth=c.max_tokens, init=[])
+        m.submodules.memory = memory = Memory(shape=sums(c), depth=c.max_tokens, init=[], attrs=LUT_RAM)
         write = memory.write_port()
         read = memory.read_port(transparent_for=(write,))
         held = Signal(sums(c), reset_less=True)

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..lut_ram import LUT_RAM
 from ..pipeline import delayed
 from .columns import PARAMETER_TILES
 from .decode import instruction_layout
@@ -78,7 +79,7 @@ class NormSource(wiring.Component):
         known = Signal(range(c.max_tokens + 1))
         here = Signal(range(c.max_tokens + 1))  # rows of this column tile that are done
         scalings_shape = self.finalised.scaling.shape()
-        m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[])
+        m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[], attrs=LUT_RAM)
         write, read = scalings.write_port(), scalings.read_port()
         m.d.comb += [
             self.finalise.valid.eq(to_ask != 0),

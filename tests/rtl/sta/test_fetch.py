@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from amaranth.sim import SimulatorContext
 
-from rtl.params import BURST_BEATS, FIFO_BEATS, FIFO_CYCLES
+from rtl.params import BURST_BEATS, FIFO_BEATS
 from rtl.sta.fetch import Consumer, Fetch
 from rtl.sta.params import StaConfig
 from sim.gaps import NO_GAPS, Gaps
@@ -138,7 +138,7 @@ def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
 
 
 def test_cycles() -> None:
-    """A segment is taken three cycles after it is offered, then a burst a cycle; FIFO_CYCLES to the consumer."""
+    """A segment is taken three cycles after it is offered, then a burst a cycle; two to the consumer."""
     bench = Bench(16, 30, None)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
@@ -151,7 +151,7 @@ def test_cycles() -> None:
     bench.run(testbench, limit=300)
     between = 1  # segments
     waits = [got - came for got, came in zip(bench.delivered, bench.memory.arrivals, strict=True)]
-    assert waits == [FIFO_CYCLES] * 40 + [FIFO_CYCLES + between] * 20
+    assert waits == [2] * 40 + [2 + between] * 20
 
 
 BAD = [
