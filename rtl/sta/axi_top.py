@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import Out, connect
 
 from ..axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
 from .params import StaConfig
