@@ -7,9 +7,9 @@ Three things are not in the artefact as integers and are derived here:
 
 norm      gamma · z / scale + beta / scale as a requantisation of z, which has 16 bits behind the point; where gamma is
           negative the accumulator is negated before the bias is added
-rescale   what brings a 16-bit value to the 8-bit operand of the layer behind: 1 … 511 a channel and one shift, so that
-          the operand's scale is (scale of the 16 bits) · 2^shift / factor. Scales of an artefact that are no such
-          fraction get the nearest: by a relative error of up to 1 / (2 · factor)
+rescale   what brings a 16-bit value to the 8-bit operand of the layer behind (pruning/rescale.py). Calibration gives
+          scales that a factor makes exactly; those of older artefacts get the nearest factor, so that a scale may be
+          wrong by 1 / (2 · factor): this costs MiniLM 0.0002 of the cosine to float
 head      a product of its own, int8: its operand is what the mean of the tokens rescales to
 """
 
@@ -23,12 +23,13 @@ from pruning.artefact import Artefact, Layer, Model
 from pruning.bert import Shape
 from pruning.folder import shape_of
 from pruning.quantise import BIAS_ROOM, integer_layer, requantisation
+from pruning.rescale import Rescale as Rescale
+from pruning.rescale import representable, rescale
+from pruning.rescale import represented as represented
 from rtl.params import InputError
 
 Z_FRACTION = 16  # bits behind the point of a normalised element
 EXP_ONE = 255 << 8  # the exponential of the row's maximum
-RESCALE_MAX = 511
-RESCALE_SHIFT_MAX = 31
 EPSILON_MAX = (1 << 32) - 1
 HEAD_DEVIATIONS = 4.0  # of the last LayerNorm: a mean of tokens is seldom farther from the bias; what is saturates
 
@@ -39,14 +40,6 @@ class Factor:
 
     mult: int
     shift: int
-
-
-@dataclass(frozen=True, eq=False)
-class Rescale:
-    """16 bits to 8: saturate((y · factors[channel] + 2^(shift − 1)) >> shift)."""
-
-    factors: np.ndarray  # uint16 [channels], 1 … 511
-    shift: int  # 1 … 31
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,92 +130,112 @@ def integer_parameters(artefact: Artefact) -> IntegerParameters:
     shape = shape_of(dict(model.config), "the artefact's config")
     source = _Source(artefact, model)
     blocks = tuple(_block(source, shape, i) for i in range(shape.layers))
-    scale = float(source.scale(f"encoder.layer.{shape.layers - 1}.output.residual"))
+    scale = source.scale(f"encoder.layer.{shape.layers - 1}.output.residual")
+    classes = model.tensors["head.bias"].size if "head.bias" in model.tensors else 0
     return IntegerParameters(
         shape=shape,
-        words=source.tensor("embeddings.word_embeddings.weight"),
+        words=source.integers("embeddings.word_embeddings.weight", shape.vocabulary, shape.hidden),
         positions=_positions(source, shape),
         norm=_norm(source, shape, "embeddings", "encoder.layer.0.attention.self.operand"),
         blocks=blocks,
-        head=_head(source, shape, scale) if "head.bias" in model.tensors else None,
+        head=_head(source, shape, classes, scale) if classes else None,
         scale=scale,
     )
 
 
 class _Source:
-    """Tensors, scales and layers of an artefact by name; InputError where one is missing."""
+    """Tensors, scales and layers of an artefact by name; InputError where one is missing or of another shape."""
 
     def __init__(self, artefact: Artefact, model: Model) -> None:
         self._tensors: Mapping[str, np.ndarray] = model.tensors
         self._layers = artefact.layers
 
-    def has(self, name: str) -> bool:
-        return name in self._tensors
+    def integers(self, name: str, *shape: int) -> np.ndarray:
+        return self._tensor(name, np.dtype(np.int16), shape)
 
-    def tensor(self, name: str) -> np.ndarray:
-        if name not in self._tensors:
-            raise InputError(f"tensor {name} of the model is missing")
-        return self._tensors[name]
+    def floats(self, name: str, *shape: int) -> np.ndarray:
+        return self._tensor(name, np.dtype(np.float32), shape).astype(np.float64)
 
-    def scale(self, point: str) -> np.ndarray:
-        return self.tensor(f"scales.{point}").astype(np.float64)
+    def scale(self, point: str) -> float:
+        return float(self.scales(point))
 
-    def layer(self, name: str) -> Layer:
+    def scales(self, point: str, *channels: int) -> np.ndarray:
+        found = self._tensor(f"scales.{point}", np.dtype(np.float64), channels)
+        if not (found > 0).all():
+            raise InputError(f"tensor scales.{point} has {found.min()}, must be above 0")
+        return found
+
+    def layer(self, name: str, channels: int, k: int, out_bits: int = 8) -> Layer:
         if name not in self._layers:
             raise InputError(f"layer {name} is missing")
-        return self._layers[name]
+        layer = self._layers[name]
+        found, wanted = (layer.channels, layer.k, layer.out_bits), (channels, k, out_bits)
+        if found != wanted:
+            raise InputError(f"layer {name} has channels, k and out_bits {found}, must be {wanted} by the config")
+        return layer
+
+    def _tensor(self, name: str, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in self._tensors:
+            raise InputError(f"tensor {name} of the model is missing")
+        tensor = self._tensors[name]
+        if tensor.dtype != kind or tensor.shape != shape:
+            found, wanted = (f"{type_} {list(of)}" for type_, of in ((tensor.dtype, tensor.shape), (kind, shape)))
+            raise InputError(f"tensor {name} is {found}, must be {wanted} by the config")
+        return tensor
 
 
 def _positions(source: _Source, shape: Shape) -> np.ndarray:
-    rows = source.tensor("embeddings.position_embeddings.weight")[shape.first_position :].astype(np.int64)
+    positions = source.integers("embeddings.position_embeddings.weight", shape.positions, shape.hidden)
+    rows = positions[shape.first_position :].astype(np.int64)
     if shape.types:
-        rows = rows + source.tensor("embeddings.token_type_embeddings.weight")[0]
+        rows = rows + source.integers("embeddings.token_type_embeddings.weight", shape.types, shape.hidden)[0]
     return rows.clip(-32768, 32767).astype(np.int16)
 
 
 def _block(source: _Source, shape: Shape, i: int) -> BlockParameters:
-    name = f"encoder.layer.{i}"
+    name, hidden, inner = f"encoder.layer.{i}", shape.hidden, shape.intermediate
     own, feed = f"{name}.attention.self", f"{name}.intermediate"
-    q, k, scores = (float(source.scale(f"{own}.{point}")) for point in ("q", "k", "scores"))
+    q, k, scores = (source.scale(f"{own}.{point}") for point in ("q", "k", "scores"))
     behind = f"encoder.layer.{i + 1}.attention.self.operand" if i + 1 < shape.layers else None
     return BlockParameters(
         name=name,
-        query=source.layer(f"{own}.query"),
-        key=source.layer(f"{own}.key"),
-        value=source.layer(f"{own}.value"),
-        scores=factor(f"{own}.scores", q * k / (shape.hidden // shape.heads) ** 0.5 / scores),
+        query=source.layer(f"{own}.query", hidden, hidden),
+        key=source.layer(f"{own}.key", hidden, hidden),
+        value=source.layer(f"{own}.value", hidden, hidden),
+        scores=factor(f"{own}.scores", q * k / (hidden // shape.heads) ** 0.5 / scores),
         exponential=exponential(scores),
-        context=factor(f"{own}.context", _context(source, name)),
-        attention_output=source.layer(f"{name}.attention.output.dense"),
+        context=factor(f"{own}.context", _context(source, name, hidden)),
+        attention_output=source.layer(f"{name}.attention.output.dense", hidden, hidden, 16),
         attention_norm=_norm(source, shape, f"{name}.attention.output", f"{feed}.operand"),
-        intermediate=source.layer(f"{feed}.dense"),
-        table=np.roll(source.tensor(f"tables.{feed}"), 128),
-        table_rescale=rescale(float(source.scale(f"{feed}.result")), source.scale(f"{name}.output.operand")),
-        output=source.layer(f"{name}.output.dense"),
+        intermediate=source.layer(f"{feed}.dense", inner, hidden),
+        table=np.roll(source.integers(f"tables.{feed}", 256), 128),
+        table_rescale=rescale(source.scale(f"{feed}.result"), source.scales(f"{name}.output.operand", inner)),
+        output=source.layer(f"{name}.output.dense", hidden, inner, 16),
         output_norm=_norm(source, shape, f"{name}.output", behind),
     )
 
 
-def _context(source: _Source, block: str) -> float:
+def _context(source: _Source, block: str, hidden: int) -> float:
     """Scale of the value over that of the context: one number, though both have a scale a channel."""
-    ratio = source.scale(f"{block}.attention.self.v") / source.scale(f"{block}.attention.output.operand")
+    value, context = f"{block}.attention.self.v", f"{block}.attention.output.operand"
+    ratio = source.scales(value, hidden) / source.scales(context, hidden)
     middle = float(ratio.mean())
     if np.abs(ratio / middle - 1).max() > 1e-6:
-        raise InputError(f"scales.{block}.attention.self.v are not those of the context times one number")
+        raise InputError(f"scales.{value} are not those of the context times one number")
     return middle
 
 
 def _norm(source: _Source, shape: Shape, name: str, operand: str | None) -> Norm:
     """name : the module that has LayerNorm, total and residual"""
-    y_scale = float(source.scale(f"{name}.residual"))
-    gamma, beta = (source.tensor(f"{name}.LayerNorm.{part}").astype(np.float64) for part in ("weight", "bias"))
+    y_scale = source.scale(f"{name}.residual")
+    gamma, beta = (source.floats(f"{name}.LayerNorm.{part}", shape.hidden) for part in ("weight", "bias"))
     unit = np.maximum(np.abs(gamma) / (1 << Z_FRACTION), np.abs(beta) / BIAS_ROOM)  # of the accumulator: a bias fits
     unit = np.where(unit > 0, unit, y_scale)  # neither gamma nor beta: made zero below
     mult, shift = (part.numpy() for part in requantisation(f"{name}.LayerNorm", torch.from_numpy(unit / y_scale)))
     mult = np.where((gamma == 0) & (beta == 0), 0, mult)
     exact = np.ldexp(mult.astype(np.float64), -shift)  # what one step of the accumulator truly gives
     bias = np.divide(beta / y_scale, exact, out=np.zeros_like(beta), where=exact > 0).round()
-    x_scale = float(source.scale("embeddings.total" if name == "embeddings" else f"{name}.total"))
+    x_scale = source.scale(f"{name}.total")
     return Norm(
         name=f"{name}.LayerNorm",
         epsilon=_epsilon(f"{name}.LayerNorm", shape, x_scale),
@@ -230,7 +243,7 @@ def _norm(source: _Source, shape: Shape, name: str, operand: str | None) -> Norm
         mult=mult.astype(np.uint16),
         shift=shift.astype(np.uint8),
         negate=(gamma < 0).astype(np.uint8),
-        operand=None if operand is None else rescale(y_scale, source.scale(operand)),
+        operand=None if operand is None else rescale(y_scale, source.scales(operand, shape.hidden)),
     )
 
 
@@ -242,13 +255,12 @@ def _epsilon(name: str, shape: Shape, scale: float) -> int:
     return epsilon
 
 
-def _head(source: _Source, shape: Shape, scale: float) -> Head:
-    weight, bias = (source.tensor(f"head.{part}").astype(np.float64) for part in ("weight", "bias"))
+def _head(source: _Source, shape: Shape, classes: int, scale: float) -> Head:
+    bias = source.floats("head.bias", classes)
+    weight = source.floats("head.weight", classes, shape.hidden)
     norm = f"encoder.layer.{shape.layers - 1}.output.LayerNorm"
-    gamma, beta = (np.abs(source.tensor(f"{norm}.{part}").astype(np.float64)) for part in ("weight", "bias"))
-    wanted = np.maximum(HEAD_DEVIATIONS * gamma + beta, scale) / 127
-    brought = rescale(scale, wanted)
-    operand = represented(scale, brought)
+    gamma, beta = (np.abs(source.floats(f"{norm}.{part}", shape.hidden)) for part in ("weight", "bias"))
+    operand = representable(scale, np.maximum(HEAD_DEVIATIONS * gamma + beta, scale) / 127)
     y_scale = float((np.abs(weight) @ (128 * operand) + np.abs(bias)).max() * 1.01 or 1.0) / 32767
     layer = integer_layer(
         "head",
@@ -269,7 +281,7 @@ def _head(source: _Source, shape: Shape, scale: float) -> Head:
             mult=np.full(channels, 1 << 15, np.uint16),
             shift=np.full(channels, 15, np.uint8),
             negate=np.zeros(channels, np.uint8),
-            operand=brought,
+            operand=rescale(scale, operand),
             normalise=False,
         ),
         layer=layer,
@@ -288,20 +300,3 @@ def factor(name: str, real: float) -> Factor:
 def exponential(scale: float) -> np.ndarray:
     """uint16 [256]: exp of minus 0 … 255 steps of the scores, 1 being EXP_ONE."""
     return (EXP_ONE * np.exp(-scale * np.arange(256))).round().astype(np.uint16)
-
-
-def rescale(wide: float, narrow: np.ndarray) -> Rescale:
-    """The nearest factors that bring a 16-bit value, of scale wide, to 8 bits of the scales narrow [channels].
-
-    The shift is the largest that leaves every factor below 512: so they have as many digits as they may.
-    """
-    ratio = wide / narrow
-    shift = RESCALE_SHIFT_MAX
-    while shift > 1 and round(float(ratio.max()) * 2.0**shift) > RESCALE_MAX:
-        shift -= 1
-    return Rescale((ratio * 2.0**shift).round().clip(1, RESCALE_MAX).astype(np.uint16), shift)
-
-
-def represented(wide: float, brought: Rescale) -> np.ndarray:
-    """float64 [channels]: the scales of the 8-bit values that a rescale gives, exactly."""
-    return wide * 2.0**brought.shift / brought.factors.astype(np.float64)

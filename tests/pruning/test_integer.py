@@ -16,24 +16,21 @@ from pruning.folder import load, packaged_minilm
 from pruning.integer import IntegerEncoder, Step, bit_length, divided, normalised, product, requantise, softmax
 from pruning.integer_parameters import (
     EXP_ONE,
-    RESCALE_MAX,
     Z_FRACTION,
     BlockParameters,
     Factor,
     IntegerParameters,
     Norm,
-    Rescale,
     exponential,
     integer_parameters,
     pool_factor,
-    represented,
-    rescale,
 )
+from pruning.rescale import RESCALE_MAX, RESCALE_SHIFT_MAX, Rescale, representable, represented, rescale
 from pruning.sparsify import sparsify
 from pruning.text import read_sentences
 from rtl.params import InputError
+from rtl.sta import isa, params
 from rtl.sta import norm as norm_twin
-from rtl.sta import params
 from rtl.sta import softmax as softmax_twin
 from rtl.sta.requantise import requantise as requantise_twin
 from rtl.sta.rescale import rescale as rescale_twin
@@ -143,6 +140,7 @@ def test_bit_length() -> None:
 def test_the_constants_are_the_hardwares() -> None:
     assert (EXP_ONE, Z_FRACTION) == (params.EXP_ONE, params.Z_FRACTION)
     assert (1 << params.RESCALE_BITS) - 1 == RESCALE_MAX
+    assert (1 << isa.FIELDS["rescale_shift"].bits) - 1 == RESCALE_SHIFT_MAX
     for scale in (0.01, 0.33, 4.0):
         assert exponential(scale).tolist() == softmax_twin.exponential_table(scale)
 
@@ -309,6 +307,18 @@ def test_it_is_near_the_float_of_its_artefact(pattern: str | None, small: Encode
         torch.testing.assert_close(integer.logits(*batch), exact.logits(*batch), atol=0.15, rtol=0)
 
 
+def test_the_head_is_near_float_whatever_the_last_norm_scales_its_channels_with(small: Encoder) -> None:
+    """A channel that is hardly anything does not take the digits of the others."""
+    norm = small.encoder.layer[-1].output.LayerNorm
+    with torch.no_grad():
+        norm.weight[:3], norm.bias[:3] = torch.tensor([0.0, 1e-6, 3.0]), torch.tensor([0.0, 0.0, -2.0])
+    encoder = IntegerEncoder(whole(small))
+    batch = padded([encoder.ids(text) for text in TEXT])
+    with torch.inference_mode():
+        exact = small.classify(encoder.means(*batch).float() * encoder.parameters.scale)
+        torch.testing.assert_close(encoder.logits(*batch), exact, atol=0.03, rtol=0)
+
+
 def test_minilm_is_near_float() -> None:
     encoder, sentences = load(packaged_minilm()), read_sentences()
     integer = IntegerEncoder(to_artefact(encoder, {}, calibrate(encoder, sentences)))
@@ -363,6 +373,23 @@ def test_rescale_at_its_bounds() -> None:
     assert rescale(1.0, np.array([1e-3])).factors.tolist() == [511]
 
 
+def test_representable_scales_are_the_next_larger_that_a_factor_makes() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        wide, narrow = 10 ** rng.uniform(-6, 0), 10 ** rng.uniform(-4, 2) * rng.uniform(1, 200, 50)
+        found = representable(wide, narrow)
+        brought = rescale(wide, found)
+        assert represented(wide, brought) == pytest.approx(found, rel=1e-12)
+        assert (found >= narrow * (1 - 1e-8)).all()
+        if 1 < brought.shift < RESCALE_SHIFT_MAX:  # else too large or too small for any factor
+            assert (found <= narrow * (1 + 1.001 / brought.factors)).all()
+
+
+def test_scales_too_far_apart_are_raised() -> None:
+    found = representable(1.0, np.array([1e-3, 1.0, 1000.0]))
+    assert found.tolist() == [1024 / 262, 1024 / 262, 1024]  # 262 is 1024 · 256 / 1000, rounded down
+
+
 def test_an_epsilon_that_no_instruction_holds(small: Encoder) -> None:
     artefact = whole(small)
     assert artefact.model
@@ -385,10 +412,38 @@ def test_layers_alone_are_no_encoder() -> None:
         integer_parameters(Artefact(layers={"fc": random_layer(1, 3, 20, 2, 8)}, model=None))
 
 
-@pytest.mark.parametrize("missing", ["scales.encoder.layer.0.attention.self.q", "tables.encoder.layer.1.intermediate"])
-def test_a_missing_tensor_is_named(missing: str, small: Encoder) -> None:
+def changed(small: Encoder, name: str, tensor: np.ndarray | None) -> Artefact:
+    """The artefact of a model with another tensor; None: without it."""
     artefact = whole(small)
     assert artefact.model
-    tensors = {name: tensor for name, tensor in artefact.model.tensors.items() if name != missing}
-    with pytest.raises(InputError, match=f"tensor {missing} of the model is missing"):
-        integer_parameters(replace(artefact, model=replace(artefact.model, tensors=tensors)))
+    tensors = {key: value for key, value in artefact.model.tensors.items() if key != name}
+    tensors |= {} if tensor is None else {name: tensor}
+    return replace(artefact, model=replace(artefact.model, tensors=tensors))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("tables.encoder.layer.1.intermediate", None, "is missing"),
+        ("scales.encoder.layer.0.attention.self.q", None, "is missing"),
+        ("scales.encoder.layer.0.attention.self.q", np.ones(2), r"float64 \[2\], must be float64 \[\] by the config"),
+        ("scales.encoder.layer.0.output.operand", -np.ones(40), "-1.0, must be above 0"),
+        ("head.bias", np.zeros(2, np.float32), r"tensor head.weight is float32 \[3, 24\], must be float32 \[2, 24\]"),
+        ("embeddings.word_embeddings.weight", np.zeros((13, 24)), r"float64 \[13, 24\], must be int16 \[13, 24\]"),
+    ],
+)
+def test_tensors_with_something_wrong(name: str, tensor: np.ndarray | None, message: str, small: Encoder) -> None:
+    with pytest.raises(InputError, match=message if "tensor" in message else f"tensor {name} .*{message}"):
+        integer_parameters(changed(small, name, tensor))
+
+
+def test_layers_with_something_wrong(small: Encoder) -> None:
+    artefact, name = whole(small), "encoder.layer.1.output.dense"
+    other = random_layer(1, 24, 32, 2, 8, 16, name)
+    with pytest.raises(
+        InputError, match=rf"layer {name} has channels, k and out_bits \(24, 32, 16\), must be \(24, 40"
+    ):
+        integer_parameters(replace(artefact, layers=artefact.layers | {name: other}))
+    del artefact.layers[name]
+    with pytest.raises(InputError, match=f"layer {name} is missing"):
+        integer_parameters(artefact)
