@@ -13,7 +13,7 @@ from sim.runner import Build, SimulationError, run_folder, watched
 
 Bytes = NDArray[np.uint8]
 Progress = Callable[[str], None]
-PORTS = ("clk", "rst", "busy", "irq", "fault", "fault_address", "control__*", "memory__*")
+PORTS = ("clk", "rst", "busy", "execute", "finished", "irq", "fault", "fault_address", "control__*", "memory__*")
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class ProgramJob:
     address : byte address of the first instruction
     writable : bool [bytes], where the program may write
     limit : cycles after which it is given up
+    names : of its instructions in order, for messages
     """
 
     memory: Bytes
     address: int
     writable: NDArray[np.bool_]
     limit: int
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,34 @@ class ProgramResult:
     Attributes
     ----------
     memory : after the run
+    spans : of each instruction, what the counter `cycles` is when it begins to execute and when it is finished
     cycles, steps, waits_memory, waits_drain : of the design's own counters
     bytes_read, bytes_written : through the memory port
     """
 
     memory: Bytes
+    spans: list[tuple[int, int]]
     cycles: int
     steps: int
     waits_memory: int
     waits_drain: int
     bytes_read: int
     bytes_written: int
+
+
+class ProgramError(SimulationError):
+    """A program did not end as it must.
+
+    Attributes
+    ----------
+    number : of the program; results : of those before it
+    finished : its instructions that were finished
+    memory : as it left it
+    """
+
+    def __init__(self, message: str, number: int, results: list[ProgramResult], finished: int, memory: Bytes) -> None:
+        super().__init__(message)
+        self.number, self.results, self.finished, self.memory = number, results, finished, memory
 
 
 def run_programs(
@@ -73,7 +92,8 @@ def run_programs(
     Raises
     ------
     InputError : the simulator is missing, or cannot read the design.
-    SimulationError : the design hung, stopped with an error, or broke a rule of the port.
+    ProgramError : the design hung, stopped with an error, or broke a rule of the port.
+    SimulationError : the simulator failed.
     """
     build = Build(sources, top, simulator, build_dir.resolve(), strict=strict, ports=PORTS)
     progress(f"building {top} with {simulator}")
@@ -87,7 +107,7 @@ def run_programs(
             "latency": latency,
             "seed": seed,
             "stall": stall,
-            "jobs": [{"address": job.address, "limit": job.limit} for job in jobs],
+            "jobs": [{"address": job.address, "limit": job.limit, "names": list(job.names)} for job in jobs],
         }
         (folder / "run.json").write_text(json.dumps(run))
         with watched(folder / "progress", len(jobs), progress, what="program"):
@@ -99,10 +119,14 @@ def _results(folder: Path, count: int) -> list[ProgramResult]:
     if not (folder / "results.json").exists():
         raise SimulationError(f"the simulator ended early: {(folder / 'run.log').read_text()[-300:]}")
     found = json.loads((folder / "results.json").read_text())
+    results = []
+    for number, counts in enumerate(found["results"]):
+        spans = [(begin, end) for begin, end in counts.pop("spans")]
+        results.append(ProgramResult(memory=np.load(folder / f"memory{number}.npy"), spans=spans, **counts))
     if found["error"] is not None:
-        number = len(found["results"])
-        raise SimulationError(f"program {number + 1} of {count}: {found['error']}")
-    return [
-        ProgramResult(memory=np.load(folder / f"memory{number}.npy"), **counts)
-        for number, counts in enumerate(found["results"])
-    ]
+        number = len(results)
+        which = f"program {number + 1} of {count}: " if count > 1 else ""
+        left = folder / f"memory{number}.npy"
+        memory = np.load(left) if left.exists() else np.zeros(0, np.uint8)
+        raise ProgramError(f"{which}{found['error']}", number, results, found["finished"], memory)
+    return results

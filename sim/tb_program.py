@@ -12,11 +12,15 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from cocotb.triggers import RisingEdge
+from cocotb.utils import get_sim_time
 
+from rtl.sta.decode import Cause
+from rtl.sta.isa import BYTES
 from rtl.sta.registers import REGISTERS
 from sim.image import Region
 from sim.memory import ProtocolError
-from sim.tb_product import STATUS_DONE, STRETCH, Bench
+from sim.tb_product import PERIOD_NS, STATUS_DONE, STRETCH, Bench
 
 STATUS_ERROR = 4
 COUNTERS = ("cycles", "steps", "waits_memory", "waits_drain")
@@ -26,6 +30,20 @@ class ProgramBench(Bench):
     """Clock, reset, control registers and memory of one STA."""
 
     registers = REGISTERS
+
+    def __init__(self, top: Any, run: dict[str, Any], folder: Path) -> None:
+        super().__init__(top, run, folder)
+        self.begun: list[int] = []  # times in ns; of the program that runs
+        self.ended: list[int] = []
+        cocotb.start_soon(self._note(top.execute, self.begun))
+        cocotb.start_soon(self._note(top.finished, self.ended))
+
+    async def _note(self, pulse: Any, times: list[int]) -> None:
+        """When the pulses come. No cycle without one costs anything; an instruction takes longer than a pulse."""
+        rises = RisingEdge(pulse)
+        while True:
+            await rises
+            times.append(_now())
 
     async def program(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
         """Run one program; returns its counts, and leaves the memory in a file."""
@@ -44,18 +62,22 @@ class ProgramBench(Bench):
         await self.write("limit", len(memory.content))
         for _ in range(self.random.randrange(8)):
             await self.cycle()
+        self.begun.clear()
+        self.ended.clear()
         await self.write("control", 1)
-        start = memory.cycle
+        start, started = memory.cycle, _now()
         while self.top.busy.value or memory.cycle - start < 2:
             if memory.cycle - start > job["limit"]:
-                raise ProtocolError(f"not done after {job['limit']} cycles, at {await self.read('place'):#010x}")
+                place = self._place(job, await self.read("place"))
+                raise ProtocolError(f"not done after {job['limit']} cycles, at {place}")
             if memory.cycle % STRETCH == 0:
                 self.alive(memory.cycle - start)
             await self.cycle()
         status = await self.read("status")
         if status & STATUS_ERROR:
             cause, address = await self.read("cause"), await self.read("cause_address")
-            raise ProtocolError(f"stopped with cause {cause} at {address:#010x}")
+            place = self._place(job, await self.read("place"))
+            raise ProtocolError(f"stopped with cause {Cause(cause).name}, {address:#010x}, at {place}")
         if not status & STATUS_DONE:
             raise ProtocolError("not busy, but not done")
         for _ in range(8):
@@ -63,7 +85,24 @@ class ProgramBench(Bench):
         if not memory.idle:
             raise ProtocolError("done, but bursts are outstanding")
         counters = {name: await self.read(name) for name in COUNTERS}
-        return {**counters, "bytes_read": memory.bytes_read, "bytes_written": memory.bytes_written}
+        begun, ended = ([round((time - started) / PERIOD_NS) for time in times] for times in (self.begun, self.ended))
+        return {
+            **counters,
+            "spans": list(zip(begun, ended, strict=True)),
+            "bytes_read": memory.bytes_read,
+            "bytes_written": memory.bytes_written,
+        }
+
+    @staticmethod
+    def _place(job: dict[str, Any], address: int) -> str:
+        """An instruction's address, and its name."""
+        number = (address - job["address"]) // BYTES
+        name = f", {job['names'][number]}" if 0 <= number < len(job["names"]) else ""
+        return f"{address:#010x}{name}"
+
+
+def _now() -> int:
+    return int(get_sim_time("ns"))
 
 
 @cocotb.test()
@@ -72,7 +111,7 @@ async def programs(top: Any) -> None:
     folder = Path(os.environ["NMGEN_RUN"])
     run = json.loads((folder / "run.json").read_text())
     results: list[dict[str, Any]] = []
-    error = None
+    error, bench = None, None
     try:
         top.fault.value = 0
         top.fault_address.value = 0
@@ -93,4 +132,5 @@ async def programs(top: Any) -> None:
         error = str(problem)
     except ValueError as problem:  # from a handle: something at the ports is neither 0 nor 1
         error = f"an output of the design is unknown: {problem}"
-    (folder / "results.json").write_text(json.dumps({"results": results, "error": error}))
+    finished = len(bench.ended) if bench else 0  # instructions of the program that failed
+    (folder / "results.json").write_text(json.dumps({"results": results, "error": error, "finished": finished}))

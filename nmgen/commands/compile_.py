@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +79,9 @@ def _compile(args: argparse.Namespace, config: StaConfig, lengths: list[int]) ->
             parameters = integer_parameters(artefact)
         except InputError as error:
             raise InputError(f"{args.model}: {error}") from None
-        about = dict(artefact.model.about) if artefact.model else {}
-        return compile_encoder(parameters, config, lengths, about)
+        assert artefact.model  # integer_parameters says so otherwise
+        program = compile_encoder(parameters, config, lengths, dict(artefact.model.about))
+        return replace(program, tokenizer=artefact.model.tokenizer)
 
 
 def _artefact(model: str, text: Path | None) -> "Artefact":

@@ -1,4 +1,7 @@
-"""`nmgen simulate`: a layer of an artefact on the generated Verilog, in a real simulator, against the golden model."""
+"""`nmgen simulate`: a program, or a layer of an artefact, on the generated Verilog, against the golden model.
+
+The kind of the file, read from it, says which: `simulate_program` has programs, the rest of this file layers.
+"""
 
 import argparse
 import json
@@ -9,19 +12,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nmgen.arrays import read_array
-from nmgen.configuration import add_configuration, add_simulation, configuration_from
+from nmgen.commands import simulate_program
+from nmgen.configuration import KINDS, add_configuration, add_simulation, configuration_from
 from nmgen.files import written_whole
 from pruning.artefact import Layer, load
 from rtl.params import Config, InputError, Product, product_cycles
+from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 NAME = "simulate"
-HELP = "Run a layer of an artefact on the generated Verilog in a simulator, and compare every result."
+HELP = "Run a program, or a layer of an artefact, on the generated Verilog in a simulator, and compare every result."
 EXAMPLE = (
-    "nmgen simulate build/minilm/2of8.safetensors --layer encoder.layer.0.intermediate.dense \\\n"
+    'nmgen simulate build/minilm.nmp --text "A fox crossed the river." --reference minilm --check-each\n'
+    "  nmgen simulate build/minilm/2of8.safetensors --layer encoder.layer.0.intermediate.dense \\\n"
     "      --input build/minilm/activations/encoder.layer.0.intermediate.dense.npy --output build/y.npy"
 )
 
@@ -29,33 +35,74 @@ RIGHT, MISMATCH = 0, 1
 BUILDS = Path("build/simulate")
 
 
+# What belongs to one kind of file alone: attribute of the arguments, flag.
+OF_LAYERS = ("layer", "input", "waves")
+OF_PROGRAMS = ("text", "ids", "reference", "check_each", "timeline")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artefact", metavar="A.safetensors", type=Path, help="packed layers: nmgen pack, nmgen prune")
-    parser.add_argument("--layer", metavar="NAME", required=True, help="which of its layers")
-    parser.add_argument("--input", metavar="x.npy", type=Path, required=True, help="activations, int8 [tokens, K]")
     parser.add_argument(
-        "--output", metavar="y.npy", type=Path, required=True, help="where the design's results go, [tokens, channels]"
+        "file",
+        metavar="P.nmp|A.safetensors",
+        type=Path,
+        help="a program of nmgen compile, or packed layers of nmgen pack and nmgen prune",
+    )
+    programs = parser.add_argument_group("of a program")
+    what = programs.add_mutually_exclusive_group()
+    what.add_argument("--text", metavar="TEXT", nargs="+", help="a text for each of its sequences")
+    what.add_argument("--ids", metavar="FILE.json", type=Path, help="token ids for each: [[101, 7592, 102], ...]")
+    programs.add_argument(
+        "--reference", metavar="MODEL", help="float model to compare with: an artefact, a folder, or minilm"
+    )
+    programs.add_argument("--check-each", action="store_true", help="compare what every instruction leaves behind")
+    programs.add_argument("--timeline", metavar="FILE.png", type=Path, help="where to draw which instruction ran when")
+    layers = parser.add_argument_group("of an artefact")
+    layers.add_argument("--layer", metavar="NAME", help="which of its layers")
+    layers.add_argument("--input", metavar="x.npy", type=Path, help="activations, int8 [tokens, K]")
+    layers.add_argument("--waves", metavar="FILE", type=Path, help="leave a waveform: VCD of Verilator, FST of Icarus")
+    parser.add_argument(
+        "--output",
+        metavar="y.npy",
+        type=Path,
+        help="where results go: a layer's, [tokens, channels]; a program's embeddings, float of length 1",
     )
     parser.add_argument(
         "--rtl", metavar="DIR", type=Path, help="run the Verilog in DIR, which nmgen generate wrote, edited or not"
     )
-    add_configuration(parser)
+    add_configuration(parser, StaConfig)
     add_simulation(parser)
     parser.add_argument("--stall", action="store_true", help="random back-pressure on every stream of the memory port")
-    parser.add_argument("--waves", metavar="FILE", type=Path, help="leave a waveform: VCD of Verilator, FST of Icarus")
     parser.add_argument(
         "--build", metavar="DIR", type=Path, default=BUILDS, help=f"where builds are kept for the next run ({BUILDS})"
     )
 
 
 def run(args: argparse.Namespace) -> int:
+    from nmgen.program import is_program
+
+    program = is_program(args.file)
+    for name in OF_LAYERS if program else OF_PROGRAMS:
+        if getattr(args, name):
+            what = "a program" if program else "no program"
+            raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
+    if program:
+        if args.text is None and args.ids is None:
+            raise InputError(f"{args.file} is a program: give --text or --ids (see nmgen simulate --help)")
+        return simulate_program.run(args, _manifest(args.rtl) if args.rtl else None, _Status)
+    for name in ("layer", "input", "output"):
+        if getattr(args, name) is None:
+            raise InputError(f"{args.file} is no program: a layer of it needs --{name} (see nmgen simulate --help)")
+    return _run_layer(args)
+
+
+def _run_layer(args: argparse.Namespace) -> int:
     import numpy as np
 
     from nmgen.generate import generate
     from sim.golden import compare
     from sim.runner import Job, SimulationError, check_simulator, run_products
 
-    layer = _layer(args.artefact, args.layer)
+    layer = _layer(args.file, args.layer)
     x = read_array(args.input, "int8 with 2 dimensions")
     config, sources, top = _design(args)
     product = _product(config, layer, x)
@@ -162,9 +209,15 @@ def _product(config: Config, layer: Layer, x: "NDArray[np.int8]") -> Product:
 
 def _design(args: argparse.Namespace) -> tuple[Config, list[Path] | None, str]:
     """Configuration, Verilog files (None where they are to be generated) and top module."""
+    own = KINDS["engine"].__dataclass_fields__
+    for name in StaConfig.__dataclass_fields__:
+        if name not in own and getattr(args, name) is not None:
+            raise InputError(f"{args.file} is no program: it takes no --{name.replace('_', '-')}")
     if args.rtl is None:
         return configuration_from(args), None, ""
     manifest = _manifest(args.rtl)
+    if manifest["kind"] != "engine":
+        raise InputError(f"{args.rtl} holds an accelerator of kind {manifest['kind']}, a layer needs kind engine")
     config = Config(**manifest["parameters"])
     given = {name: getattr(args, name) for name in manifest["parameters"]}
     for name, text in given.items():
@@ -177,23 +230,26 @@ def _design(args: argparse.Namespace) -> tuple[Config, list[Path] | None, str]:
         for name, value in manifest["parameters"].items():
             if asked[name] != value:
                 raise InputError(f"{name} is {asked[name]}, but {args.rtl} was generated with {name} = {value}")
-    sources = [args.rtl / name for name in manifest["files"] if name.endswith(".v") and "/" not in name]
-    for source in sources:
-        if not source.is_file():
-            raise InputError(f"{source} is missing, but manifest.json names it")
-    return config, sources, manifest["top"]
+    return config, manifest["sources"], manifest["top"]
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
+    """kind, parameters, top and, as paths, sources of what was generated into a folder."""
     path = directory / "manifest.json"
     if not path.is_file():
         raise InputError(f"{directory} holds no manifest.json: it must be a folder that nmgen generate wrote")
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        Config(**manifest["parameters"])
-        return {key: manifest[key] for key in ("parameters", "files", "top")}
+        kind = manifest.get("kind", "engine")
+        KINDS[kind](**manifest["parameters"])
+        found = {"kind": kind, **{key: manifest[key] for key in ("parameters", "top")}}
+        sources = [directory / name for name in manifest["files"] if name.endswith(".v") and "/" not in name]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} is not a manifest that nmgen generate wrote") from None
+    for source in sources:
+        if not source.is_file():
+            raise InputError(f"{source} is missing, but manifest.json names it")
+    return {**found, "sources": sources}
 
 
 def _golden(layer: Layer, x: "NDArray[np.int8]") -> "tuple[NDArray[np.signedinteger], str]":
