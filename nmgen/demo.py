@@ -1,5 +1,6 @@
-"""`make demo`: one layer of a real sentence encoder on one generated design, at five densities, bit for bit; and the
-same layer of the whole model trained to 2:8, for three minutes at most.
+"""`make demo`: one layer of a real sentence encoder on one generated design, at five densities, bit for bit; the same
+layer of the whole model trained to 2:8, for three minutes at most; and all six layers of that model, text to embedding,
+on the accelerator of whole encoders.
 
 The layer is 384 → 1536 of MiniLM's first feed-forward network, its operands are what it truly gets for real sentences.
 """
@@ -12,18 +13,21 @@ from typing import Any
 import numpy as np
 
 from nmgen.commands.prune import prune
+from nmgen.demo_encoder import encoded
 from nmgen.demo_training import PATTERN, RECIPE, SENTENCES, layer_and_operands, trained
 from nmgen.files import written_whole
 from nmgen.generate import generate
 from nmgen.training import Reporter
 from pruning.artefact import Layer, load
 from rtl.params import Config, InputError, Product
+from rtl.sta.params import StaConfig
 from sim.golden import compare
 from sim.runner import Job, Result, SimulationError, run_products
 
 OUT = Path("build/demo")
 LAYER = "encoder.layer.0.intermediate.dense"
 CONFIG = Config(n=2, m=8, rows=8, cols=8, port_bytes=16)
+STA = StaConfig(n=2, m=8, rows=8, cols=8, drain=4, port_bytes=16)
 TOKENS = 32
 PATTERNS = ("1:8", "2:8", "3:8", "4:8", "8:8")
 MEM_LATENCY = 30
@@ -85,8 +89,6 @@ def demo() -> int:
     last = _run(trained_layer, trained_x, results[-1], trained_error) | facts
     for run in (*runs, last):
         run["speed_up"] = runs[-1]["cycles"] / run["cycles"]
-    with written_whole(OUT / "report.json") as file:
-        file.write_text(json.dumps(_report(runs) | {"trained": last}, indent=2) + "\n", encoding="utf-8")
     with written_whole(OUT / "demo.png") as file:
         draw(runs, file)
     console.print(_table(runs))
@@ -94,12 +96,47 @@ def demo() -> int:
         f"the trained {PATTERN} layer: {last['outputs']:,} results, {last['mismatches']} mismatches, "
         f"{last['cycles']:,} cycles, error {last['error_to_float']:.1%} to the same layer in float"
     )
-    console.print(f"{OUT}/report.json  {OUT}/demo.png  {OUT}/verilog/")
+    whole = _encoder(artefact, console)
+    with written_whole(OUT / "report.json") as file:
+        report = _report(runs) | {"trained": last, "encoder": whole}
+        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    console.print(f"{OUT}/report.json  {OUT}/demo.png  {OUT}/timeline.png  {OUT}/verilog/  {OUT}/sta/")
 
     wrong = sum(run["mismatches"] for run in (*runs, last))
     if wrong:
         console.print(f"{wrong} results differ from the golden model")
-    return 1 if wrong else 0
+    return 1 if wrong or whole["wrong"] else 0
+
+
+def _encoder(artefact: Path, console: Any) -> dict[str, Any]:
+    """The trained model, text to embedding: facts, and what is to be said of them."""
+    from pruning.text import read_sentences
+
+    with console.status("encode") as status:
+        facts = encoded(
+            artefact,
+            OUT,
+            STA,
+            TOKENS,
+            read_sentences(),
+            latency=MEM_LATENCY,
+            build_dir=OUT / "simulation",
+            progress=lambda text: status.update(f"encode     {text}"),
+        )
+    console.print(
+        f"encode     all six layers at {PATTERN}, a program of {facts['instructions']} instructions, "
+        f"{TOKENS} tokens:\n           {facts['text']}"
+    )
+    for line in facts["wrong"]:
+        console.print(f"           {line}")
+    if "cycles" in facts:
+        console.print(
+            f"           {facts['cycles']:,} cycles, utilisation {facts['utilisation']:.1%}, "
+            f"cosine to the float model {facts['cosine']:.4f}"
+        )
+    if not facts["wrong"]:
+        console.print(f"           {facts['values']:,} values that the instructions left behind, every bit right")
+    return facts
 
 
 def _pattern(text: str) -> tuple[int, int]:
