@@ -20,13 +20,11 @@ from pruning.integer_parameters import (
     Z_FRACTION,
     BlockParameters,
     Norm,
-    Rescale,
     exponential,
     factor,
-    represented,
-    rescale,
 )
 from pruning.quantise import BIAS_ROOM, integer_layer, requantisation
+from pruning.rescale import Rescale, representable, represented, rescale
 from pruning.vit import ViT, ViTShape
 from pruning.vit_calibrate import GREY, Pixels, Scales, blocks_of
 from rtl.params import InputError
@@ -122,7 +120,7 @@ class _Maker:
         )
         x = self._operand(self.norm_before(i))
         norm_after = self._norm(f"{name}.layernorm_after", block.layernorm_after, f"{feed}.operand")
-        table_rescale = rescale(float(result), self._scales[f"{name}.output.operand"].numpy())
+        table_rescale = self._rescale(float(result), f"{name}.output.operand")
         inner = torch.from_numpy(represented(float(result), table_rescale))
         return BlockParameters(
             name=name,
@@ -171,10 +169,13 @@ class _Maker:
 
     def _norm(self, name: str, norm: nn.LayerNorm, operand: str | None) -> Norm:
         y_scale, x_scale = float(self._scales[name]), float(self._scales["residual"])
-        brought = None if operand is None else rescale(y_scale, self._scales[operand].numpy())
+        brought = None if operand is None else self._rescale(y_scale, operand)
         gamma, beta = (part.detach().double().numpy() for part in (norm.weight, norm.bias))
         epsilon = norm.eps * self._shape.hidden**2 / x_scale**2
         return layer_norm(name, gamma, beta, round(epsilon), y_scale, brought)
+
+    def _rescale(self, wide: float, operand: str) -> Rescale:
+        return rescale(wide, representable(wide, self._scales[operand].numpy()))
 
     def _table(self, x_scale: Tensor, y_scale: Tensor) -> np.ndarray:
         """int16 [256], by the input & 255."""
