@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-pruning mutants nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-pruning mutants nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, build/bench/
 	$(RUN) -m nmgen.bench
+
+bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour): docs/results.md
+	$(RUN) -m nmgen.bench_core
 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench_pruning

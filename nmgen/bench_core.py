@@ -1,0 +1,226 @@
+"""Whole encoders on the RTL of STA: cycles, utilisation, what the estimate says: ``make bench-core``.
+
+MiniLM, pruned by magnitude (cycles depend on patterns, not on weights), runs on the emitted Verilog in Verilator; its
+embedding is compared with the golden machine's. Every run is kept in build/bench-core/ under a hash of Verilog and
+program, so a bench that was stopped goes on where it was. The table goes into docs/results.md.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmgen.files import written_whole
+from nmgen.sections import replace_section
+from rtl.params import InputError
+from rtl.sta.isa import Columns, Op
+from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:
+    from nmgen.program import Program
+    from pruning.integer_parameters import IntegerParameters
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / "build" / "bench-core"
+LATENCY = 30
+BASE = StaConfig()
+NARROW = replace(BASE, port_bytes=2, store_words=2 * BASE.store_words)  # words half as wide
+SPARSE = replace(BASE, n=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A row of the table: a pattern of all linear layers, and the lengths of the sequences of one program."""
+
+    about: str
+    config: StaConfig = BASE
+    pattern: str
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a case took on the RTL.
+
+    Parameters
+    ----------
+    linear : utilisation of the linear layers, each from its execute to the next instruction's
+    right : the embedding is the golden machine's
+    """
+
+    cycles: int
+    estimate: int
+    utilisation: float
+    linear: float
+    bytes: int
+    right: bool
+    slowest_estimates: list[list[Any]] = field(default_factory=list)  # [name, cycles, estimate] of the worst three
+
+
+def cases() -> list[Case]:
+    """What the aims are about comes first."""
+    return [
+        Case(about="base", pattern="2:8", lengths=(32,)),
+        Case(about="base", pattern="2:8", lengths=(128,)),
+        Case(about="2 bytes a cycle", config=NARROW, pattern="2:8", lengths=(32,) * 4),
+        Case(about="2 bytes a cycle", config=NARROW, pattern="2:8", lengths=(128,)),
+        Case(about="N = 1", config=SPARSE, pattern="1:8", lengths=(128,)),
+        Case(about="base", pattern="dense", lengths=(128,)),
+        *(
+            Case(about=f"drain {drain}", config=replace(BASE, drain=drain), pattern="2:8", lengths=(tokens,))
+            for drain in (2, 8)
+            for tokens in (32, 128)
+        ),
+        Case(about="base", pattern="1:8", lengths=(128,)),
+        Case(about="base", pattern="4:8", lengths=(128,)),
+        Case(about="N = 1", config=SPARSE, pattern="dense", lengths=(128,)),
+    ]
+
+
+@cache
+def parameters(pattern: str) -> "IntegerParameters":
+    """MiniLM's integers, all linear layers of its blocks pruned to the pattern."""
+    from nmgen.threads import one_thread
+    from pruning.calibrate import calibrate
+    from pruning.export import to_artefact
+    from pruning.folder import load, packaged_minilm
+    from pruning.integer_parameters import integer_parameters
+    from pruning.sparsify import finalize, sparsify
+    from pruning.text import read_sentences
+
+    with one_thread():
+        encoder = load(packaged_minilm())
+        layers: dict[str, tuple[int, int]] = {}
+        if pattern != "dense":
+            names = set(encoder.linears())
+            layers = dict(sparsify(encoder, pattern, filter_fn=lambda _layer, name: name in names).layers)
+            finalize(encoder)
+        scales = calibrate(encoder, read_sentences())
+        return integer_parameters(to_artefact(encoder, layers, scales, {"model": "minilm", "pattern": pattern}))
+
+
+def measure(case: Case, say: Any) -> Measured:
+    """Run a case, unless this Verilog has run this program before."""
+    import numpy as np
+
+    from nmgen.compiler import compile_encoder
+    from nmgen.estimate import Constants, estimate
+    from nmgen.generate import generate
+    from nmgen.run_program import run
+
+    program = compile_encoder(parameters(case.pattern), case.config, case.lengths)
+    rng = np.random.default_rng(0)
+    image = program.image([rng.integers(0, program.about["vocabulary"], n).tolist() for n in case.lengths])
+    design = generate(case.config, CACHE / "verilog" / f"{case.config.identification:08x}")
+    digest = sha256(image.tobytes())
+    for source in design.sources:
+        digest.update(source.read_bytes())
+    kept = CACHE / f"{digest.hexdigest()[:16]}.json"
+    if not kept.exists():
+        ran = run(
+            program,
+            image,
+            sources=design.sources,
+            top=design.top,
+            simulator="verilator",
+            latency=LATENCY,
+            seed=0,
+            stall=False,
+            build_dir=CACHE / "simulation",
+            check_each=False,
+            progress=say,
+        )
+        if ran.result is None:
+            raise InputError(f"{case.about}, {case.pattern}: {ran.wrong[0]}")
+        guesses = [one.cycles for one in estimate(program, Constants(memory=LATENCY))]
+        begins = [begin for begin, _ in ran.result.spans] + [ran.result.cycles]
+        taken = [after - begin for begin, after in pairwise(begins)]
+        worst = sorted(
+            zip(program.names, taken, guesses, strict=True), key=lambda one: abs(one[2] / one[1] - 1), reverse=True
+        )
+        found = Measured(
+            cycles=ran.result.cycles,
+            estimate=sum(guesses),
+            utilisation=ran.utilisation,
+            linear=_linear(program, taken),
+            bytes=ran.result.bytes_read + ran.result.bytes_written,
+            right=not ran.wrong,
+            slowest_estimates=[list(one) for one in worst[:3]],
+        )
+        with written_whole(kept) as path:
+            path.write_text(json.dumps(asdict(found), indent=1) + "\n")
+    return Measured(**json.loads(kept.read_text()))
+
+
+def _linear(program: "Program", taken: Sequence[int]) -> float:
+    c = program.config
+    needed = cycles = 0
+    for fields, count in zip(program.instructions, taken, strict=True):
+        if fields["opcode"] == Op.PRODUCT and fields.get("columns", 0) == Columns.MEMORY:
+            needed += fields["tokens"] * fields["channels"] * fields["groups"] * fields["pattern"]
+            cycles += count
+    return needed / (cycles * c.rows * c.cols * c.n)
+
+
+def table(done: Sequence[tuple[Case, Measured]]) -> str:
+    """Markdown."""
+    columns = ("configuration", "tokens", "pattern", "cycles", "to dense", "utilisation", "linear", "estimate", "bytes")
+    text = [
+        f"`make bench-core` writes this table; last run on {time.strftime('%Y-%m-%d')}. MiniLM, 6 blocks, from token",
+        "ids to embedding, all in RTL: Verilator on the emitted Verilog, 8×8 PEs, M = 8, N = 2, drain 4, 16 bytes a",
+        f"cycle unless said, memory latency {LATENCY}. Cycles from the start write to done; utilisation is the",
+        "multiplies that the patterns need over all multiplier slots of these cycles; *linear* the same of the linear",
+        "layers, each from its execute to the next instruction's; *bit-exact*: the embedding is the golden machine's.",
+        "",
+        "| " + " | ".join([*columns, "bit-exact"]) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    dense = {(case.config, case.lengths): one.cycles for case, one in done if case.pattern == "dense"}
+    for case, one in done:
+        tokens = f"{len(case.lengths)} × {case.lengths[0]}" if len(case.lengths) > 1 else str(case.lengths[0])
+        reference = dense.get((case.config, case.lengths))
+        text.append(
+            f"| {case.about} | {tokens} | {case.pattern} | {one.cycles:,} "
+            f"| {f'{reference / one.cycles:.2f}×' if reference else '–'} | {one.utilisation:.1%} | {one.linear:.1%} "
+            f"| {one.estimate / one.cycles - 1:+.2%} | {one.bytes:,} | {'yes' if one.right else '**no**'} |"
+        )
+    return "\n".join(text)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench-core", description="Whole encoders on the RTL of STA.")
+    parser.add_argument("--first", type=int, metavar="N", help="only the first N rows of the table")
+    parser.add_argument("--json", action="store_true", help="print the numbers, and nothing else; write no page")
+    args = parser.parse_args(argv)
+    done: list[tuple[Case, Measured]] = []
+    try:
+        wanted = cases()[: args.first]
+        for number, case in enumerate(wanted, start=1):
+            label = f"{number}/{len(wanted)} {case.about}, {case.pattern}, {'+'.join(map(str, case.lengths))}"
+            begin = time.monotonic()
+            done.append((case, measure(case, lambda text, label=label: say(f"{label}: {text}"))))
+            say(f"{label}: {done[-1][1].cycles:,} cycles, {time.monotonic() - begin:.0f} s")
+        if args.json:
+            print(json.dumps([asdict(case) | asdict(one) for case, one in done], indent=1))
+            return 0
+        replace_section(ROOT / "docs" / "results.md", "bench-core", table(done))
+    except (InputError, OSError) as error:
+        say(f"bench-core: {error}")
+        return 2
+    print(f"{len(done)} programs: docs/results.md")
+    return 0 if all(one.right for _, one in done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
