@@ -77,8 +77,8 @@ def run(
     SimulationError : the simulator failed.
     """
     cycles = total(program, estimate(program, Constants(memory=latency)))["cycles"]
-    plain = _Prepared(program, image, seed, cycles, dumped=False)
-    prepared = [_Prepared(program, image, seed, cycles, dumped=True), plain] if check_each else [plain]
+    plain = _Prepared(program, image, seed, cycles, latency, dumped=False)
+    prepared = [_Prepared(program, image, seed, cycles, latency, dumped=True), plain] if check_each else [plain]
     for one in prepared if stall else ():
         one.patience *= 4
     progress("executing the golden machine")
@@ -123,7 +123,7 @@ def run(
 class _Prepared:
     """A program's memory, as it is or with dumps, for the design and for the golden machine."""
 
-    def __init__(self, program: Program, image: Bytes, seed: int, cycles: int, *, dumped: bool) -> None:
+    def __init__(self, program: Program, image: Bytes, seed: int, cycles: int, latency: int, *, dumped: bool) -> None:
         self._program = program
         self._address, self._dumps, end = program.address, list[Dump](), len(image)
         self.image = image
@@ -140,7 +140,7 @@ class _Prepared:
                 self.writable[result.address + number * result.pitch :][: 2 * result.channels] = True
         self.writable[len(image) : end] = True
         rows = sum(dump.tokens * (ceil_div(dump.pitch, program.config.port_bytes) + 8) for dump in self._dumps)
-        self.patience = 4 * (cycles + 2 * rows + 200 * len(self._dumps)) + 10_000
+        self.patience = 2 * (cycles + 2 * rows + (2 * latency + 40) * len(self._dumps)) + 5000
 
     @property
     def values(self) -> int:

@@ -74,9 +74,11 @@ def draw(program: Program, spans: Sequence[tuple[int, int]], title: str, file: P
 
 
 def _bars(axes: Any, kinds: Sequence[str], spans: Sequence[tuple[int, int]]) -> None:
+    gap = (max(end for _, end in spans) - min(begin for begin, _ in spans)) / 1500  # between bars that are wide enough
     for kind, colour in LANES.items():
-        bars = [(begin, end - begin) for (begin, end), one in zip(spans, kinds, strict=True) if one == kind]
-        axes.broken_barh(bars, (_row(kind) - 0.36, 0.72), facecolor=colour, edgecolor="white", linewidth=0.3)
+        of_kind = [span for span, one in zip(spans, kinds, strict=True) if one == kind]
+        bars = [(begin, end - begin - (gap if end - begin > 10 * gap else 0)) for begin, end in of_kind]
+        axes.broken_barh(bars, (_row(kind) - 0.36, 0.72), facecolor=colour, linewidth=0)
     axes.set_yticks(range(len(LANES)), LANES)
     axes.set_ylim(len(LANES) - 0.4, -0.6)
     axes.set_xlim(0, max(end for _, end in spans))

@@ -18,7 +18,7 @@ def test_text_to_embedding(tmp_path: Path) -> None:
     save(file, whole.layers.values(), whole.model)
     said: list[str] = []
     options = {"latency": 30, "build_dir": BUILDS, "progress": said.append}
-    facts = encoded(file, tmp_path, CONFIG, 12, TEXT, **options)
+    facts = encoded(file, tmp_path, CONFIG, 11, TEXT, **options)
     assert facts["text"] == "a fox crossed the river . the line ?"
     assert facts["wrong"] == []
     assert facts["cosine"] > 0.99
