@@ -15,10 +15,10 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-pruning mutants nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-core-area bench-pruning mutants nightly clean
 
 help: ## what can be made
-	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## .venv with everything; all others call it (a minute or two, once)
 
@@ -51,6 +51,9 @@ bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour)
 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench_pruning
+
+bench-core-area: $(READY) ## what the whole core takes of an FPGA, and its clock (half an hour): docs/results.md
+	$(RUN) -m nmgen.bench_core_area
 
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
