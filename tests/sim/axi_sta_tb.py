@@ -50,6 +50,8 @@ class Bench:
         self.beats_asked = self.beats_written = self.bursts_written = self.answers = self.bursts_read = 0
         self.bad_read = self.bad_write = None  # number of the burst that ends in an error, `response`
         self.response = AxiResp.SLVERR
+        self.bad_beats = "all"  # of the burst that is read; "first" or "last"
+        self.begins = True
         self._spoil("read_if", "r_channel")
         self._spoil("write_if", "b_channel")
 
@@ -80,13 +82,16 @@ class Bench:
 
         async def spoiled(answer):
             wanted = self.bad_read if name == "r_channel" else self.bad_write
+            ends = name == "b_channel" or bool(answer.rlast)
             if wanted == self.sent[name]:
                 if name == "b_channel":
                     answer.bresp = self.response
-                elif answer.rlast or numbers.random() < 0.5:  # not every beat of it, but one at least
+                elif {"first": self.begins, "last": ends, "all": True}[self.bad_beats]:
                     answer.rresp = self.response
                     answer.rdata = numbers.getrandbits(8 * BEAT)
-            self.sent[name] += name == "b_channel" or bool(answer.rlast)
+            self.sent[name] += ends
+            if name == "r_channel":
+                self.begins = ends
             await send(answer)
 
         channel.send = spoiled
@@ -230,7 +235,7 @@ async def bench_of(top, test, **options):
     return bench, random.Random(f"{SEED} {test}")
 
 
-@cocotb.test(timeout_time=10, timeout_unit="ms")
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def programs(top):
     """Whole encoders, without and with back-pressure on every channel, one after another."""
     bench, numbers = await bench_of(top, "programs", share=0)
@@ -244,17 +249,19 @@ async def programs(top):
         await bench.right("plain", numbers)
 
 
-@cocotb.test(timeout_time=10, timeout_unit="ms")
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def answers_that_come_late(top):
     """Nobody is told that a program is over before its writes are answered."""
     bench, numbers = await bench_of(top, "answers_that_come_late", share=0.1)
     for bad in (False, True):
         for interrupt in (1, 3):
+            wanted = RUN["plain_writes"]
             bench.load(IMAGES["plain"])
             bench.share["b"] = 1
+            if bad:
+                bench.bad_write = wanted - 1
             await bench.start(RUN["plain"], len(IMAGES["plain"]), interrupt)
             assert await bench.read("status") == BUSY
-            wanted = RUN["plain_writes"]
             await bench.until(lambda wanted=wanted: bench.bursts_written == wanted)
             await ClockCycles(top.clk, 300)
             assert bench.answers <= bench.bursts_written - 1
@@ -263,8 +270,6 @@ async def answers_that_come_late(top):
             assert not access.done()
             assert top.busy.value
             assert not top.irq.value
-            if bad:
-                bench.bad_write = wanted - 1
             bench.share["b"] = 0.1
             await access
             assert bench.answers == wanted
@@ -279,7 +284,7 @@ async def answers_that_come_late(top):
                 bench.compare("plain")
 
 
-@cocotb.test(timeout_time=10, timeout_unit="ms")
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def faults(top):
     """A burst that ends in an error ends the program; after a clear it runs."""
     bench, numbers = await bench_of(top, "faults")
@@ -288,7 +293,8 @@ async def faults(top):
     for i in range(12):
         way = ("read", "write")[i % 2]
         number = {0: 0, 1: 0, 2: count["read"] - 1, 3: count["write"] - 1}.get(i, numbers.randrange(count[way]))
-        bench.response = numbers.choice(ERRORS)
+        bench.response = ERRORS[i // 2 % 2]
+        bench.bad_beats = ("first", "last", "all")[i // 2 % 3]
         await bench.program("dumps")
         setattr(bench, f"bad_{way}", number)
         await bench.until(lambda: bench.top.irq.value)
@@ -298,7 +304,7 @@ async def faults(top):
         await bench.right("plain", numbers)
 
 
-@cocotb.test(timeout_time=10, timeout_unit="ms")
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def clears(top):
     """A clear ends a program at any time, in the middle of a burst that it writes too; then it runs."""
     bench, numbers = await bench_of(top, "clears")
@@ -330,7 +336,7 @@ async def clears(top):
         await bench.right("plain", numbers)
 
 
-@cocotb.test(timeout_time=10, timeout_unit="ms")
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def wrong_programs(top):
     """Ends with the reason and its address, and without an access outside of the program's memory."""
     bench, numbers = await bench_of(top, "wrong_programs")
