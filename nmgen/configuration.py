@@ -26,7 +26,7 @@ HELP = {
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 SIMULATORS = ("verilator", "icarus")
-KINDS: dict[str, type[Config]] = {"engine": Config, "sta": StaConfig}
+KINDS: dict[str, type[Config]] = {"engine": Config, "sta": StaConfig, "axi-sta": StaConfig}
 
 
 def bounded(name: str, low: int, high: int) -> Callable[[str], int]:

@@ -47,7 +47,11 @@ class Generated:
 
 
 def generate(
-    config: Config, directory: Path, prefix: str = "nmgen", progress: Callable[[str], None] = lambda text: None
+    config: Config,
+    directory: Path,
+    prefix: str = "nmgen",
+    progress: Callable[[str], None] = lambda text: None,
+    kind: str | None = None,
 ) -> Generated:
     """Write an accelerator to a directory, whole or not at all.
 
@@ -56,6 +60,7 @@ def generate(
     Parameters
     ----------
     progress : called with a few words once nothing speaks against the generation any more
+    kind : of the accelerator, by its name in `nmgen.kinds`; what the configuration is of, unless given
 
     Raises
     ------
@@ -70,7 +75,7 @@ def generate(
     if not directory.exists() or not any(directory.iterdir()):
         with written_whole(directory) as written:
             progress(say)
-            texts, manifest = contents(config, prefix)
+            texts, manifest = contents(config, prefix, kind)
             for name, text in texts.items():
                 (written / name).parent.mkdir(parents=True, exist_ok=True)
                 (written / name).write_text(text, encoding="ascii")
@@ -78,7 +83,7 @@ def generate(
         # The manifest is replaced last: what it names is there.
         with written_whole(directory / MANIFEST) as file:
             progress(say)
-            texts, manifest = contents(config, prefix)
+            texts, manifest = contents(config, prefix, kind)
             file.write_text(texts[MANIFEST], encoding="ascii")
             _replace(directory, {name: text for name, text in texts.items() if name != MANIFEST}, old)
     sources = [directory / name for name in texts if re.fullmatch(r"\w+\.v", name)]
@@ -129,9 +134,9 @@ def _generated_before(directory: Path, prefix: str) -> dict[str, str]:
 
 
 # --- what the files say ----------------------------------------------------------------------------------------------
-def contents(config: Config, prefix: str) -> tuple[dict[str, str], dict[str, Any]]:
+def contents(config: Config, prefix: str, name: str | None = None) -> tuple[dict[str, str], dict[str, Any]]:
     """Every file of a generated directory under its name, and the manifest."""
-    kind = kind_of(config)
+    kind = kind_of(config, name)
     design = modules(kind.component(config), name="top", prefix=prefix)
     header = _header(config, prefix)
     texts = {f"{module.name}.v": ascii_text(header + write(module, about)) for module, about in design}

@@ -1,12 +1,13 @@
-"""The accelerators that can be generated: the matrix engine alone, and STA, which runs whole encoders."""
+"""The accelerators that can be generated: the matrix engine alone, and STA, for whole encoders, with AXI or without."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from amaranth.lib.wiring import Component
 
 from rtl.params import REGISTERS, Config
+from rtl.sta.axi_top import AxiSta
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS as STA_REGISTERS
 from rtl.sta.top import Sta
@@ -72,8 +73,10 @@ STA = Kind(
     derived=(*SIZES, "residual_words", "sum_bits"),
     testbench=False,
 )
+AXI_STA = replace(STA, name="axi-sta", about=f"{STA.about} behind AXI4 and AXI4-Lite", component=AxiSta)
 
 
-def kind_of(config: Config) -> Kind:
-    """The kind of accelerator that a configuration is of."""
-    return STA if isinstance(config, StaConfig) else ENGINE
+def kind_of(config: Config, name: str | None = None) -> Kind:
+    """The kind of this name, else the one that a configuration is of."""
+    named = {kind.name: kind for kind in (ENGINE, STA, AXI_STA)}
+    return named[name or ("sta" if isinstance(config, StaConfig) else "engine")]

@@ -1,4 +1,4 @@
-"""`nmgen generate`: Verilog of an accelerator of either kind, and what a design needs to take it in."""
+"""`nmgen generate`: Verilog of an accelerator of any kind, and what a design needs to take it in."""
 
 import argparse
 import json
@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind",
         choices=KINDS,
         default="engine",
-        help="engine: one matrix product at a time; sta: whole encoders, with --hidden and --store-words (engine)",
+        help="engine: one matrix product at a time; sta: whole encoders, with --hidden and --store-words; "
+        "axi-sta: the same behind AXI4 and AXI4-Lite (engine)",
     )
     add_configuration(parser, StaConfig)
     parser.add_argument("--prefix", default="nmgen", help="begins the name of every module and file (nmgen)")
@@ -28,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nmgen.generate import generate, lint_command, simulation_command
-    from nmgen.kinds import kind_of
+    from nmgen.kinds import STA, kind_of
 
     config = configuration_of_kind(args)
-    generated = generate(config, args.directory, args.prefix, lambda text: print(f"{text} ...", file=sys.stderr))
+    generated = generate(
+        config, args.directory, args.prefix, lambda text: print(f"{text} ...", file=sys.stderr), args.kind
+    )
     manifest = generated.manifest
     if args.json:
         print(json.dumps({"directory": str(generated.directory), **manifest}, indent=2))
@@ -40,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"  {manifest['multipliers']} multipliers, {manifest['register_bits']} bits of registers, ", end="")
     print(f"{manifest['memory_bits']} bits of memory in {len(manifest['memories'])} kinds of memories")
     folder = shlex.quote(str(generated.directory))
-    if kind_of(config).testbench:
+    kind = kind_of(config, args.kind)
+    if kind.testbench:
         print(f"to test it with Icarus:\n  cd {folder} && {simulation_command(args.prefix)}")
-    else:
+    elif kind is STA:
         print(f"to run a program on it:\n  nmgen simulate P.nmp --text ... --rtl {folder}")
     print(f"to check it with Verilator:\n  cd {folder} && {lint_command(args.prefix)}")
     return 0

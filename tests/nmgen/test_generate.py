@@ -13,7 +13,7 @@ import pytest
 
 from nmgen.cli import main
 from nmgen.generate import WAIVERS, Generated, generate, lint_command, simulation_command
-from nmgen.kinds import ENGINE, STA, Kind
+from nmgen.kinds import AXI_STA, ENGINE, STA, Kind
 from rtl.params import PRESETS, REGISTERS, VERSION, Config, InputError
 from rtl.sta.params import StaConfig
 from tests.nmgen.equivalence import yosys
@@ -277,7 +277,7 @@ def test_the_c_header_compiles(odd: Generated, tmp_path: Path) -> None:
     subprocess.run([tmp_path / "main"], check=True)
 
 
-@pytest.mark.parametrize("kind", [ENGINE, STA], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [ENGINE, STA, AXI_STA], ids=lambda kind: kind.name)
 def test_fields_lie_in_registers_that_exist(kind: Kind) -> None:
     for register, fields in kind.fields.items():
         assert register in kind.registers
@@ -372,3 +372,17 @@ def test_what_goes_with_sta(sta: Generated, tmp_path: Path) -> None:
     assert (sta.directory / "nmgen.f").read_text().split() == sources
     core = (sta.directory / "nmgen.core").read_text()
     assert re.findall(r"^      - (\S+)$", core, re.MULTILINE) == [*sources, "nmgen.vlt"]
+
+
+def test_sta_behind_axi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [f"--{name.replace('_', '-')}={getattr(SMALL_STA, name)}" for name in StaConfig.__dataclass_fields__]
+    assert main(["generate", "--kind", "axi-sta", *flags, "--json", "-o", str(tmp_path / "axi")]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert (manifest["kind"], manifest["identification"]) == ("axi-sta", SMALL_STA.identification)
+    ports = {port["name"]: (port["direction"], port["width"]) for port in manifest["ports"]}
+    assert set(ports) - {"clk", "rst", "busy", "irq"} == {
+        name for name in ports if name.startswith(("m_axi_", "s_axi_"))
+    }
+    assert (ports["m_axi_wdata"], ports["s_axi_awaddr"]) == (("output", 32), ("input", 8))
+    sources = [tmp_path / "axi" / name for name in manifest["files"] if re.fullmatch(r"\w+\.v", name)]
+    assert_clean(Generated(tmp_path / "axi", sources, manifest["top"], manifest), tmp_path)
