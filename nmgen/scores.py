@@ -8,8 +8,9 @@ from rtl.params import InputError
 
 if TYPE_CHECKING:
     from pruning.bert import Encoder
+    from pruning.integer import IntegerEncoder
 
-Forms = dict[str, "Encoder"]  # by 'float' and 'int8'
+Forms = dict[str, "Encoder | IntegerEncoder"]  # by 'float' and 'int8'
 
 
 def open_encoder(model: str) -> "Encoder":
@@ -22,31 +23,31 @@ def open_encoder(model: str) -> "Encoder":
 def open_forms(model: str, calibrate: Path | None = None) -> Forms:
     """The forms that a model has: an artefact both, a folder float and, with text to calibrate on, int8.
 
+    int8 is what the accelerator computes, to the bit.
+
     Raises
     ------
     InputError, OSError : neither an artefact with a whole model nor a folder; text that cannot be used.
     """
-    from copy import deepcopy
-
     from pruning.artefact import read
     from pruning.calibrate import calibrate as calibrated
-    from pruning.export import from_artefact
-    from pruning.fake_quant import quantise
+    from pruning.export import from_artefact, to_artefact
+    from pruning.integer import IntegerEncoder
     from pruning.text import gather
 
     if Path(model).is_file():
         if calibrate:
             raise InputError(f"{model} is an artefact, which has its scales: --calibrate is for a folder")
         try:
-            encoder, scales = from_artefact(read(model))
+            artefact = read(model)
+            return {"float": from_artefact(artefact)[0], "int8": IntegerEncoder(artefact)}
         except InputError as error:
             raise InputError(_named(model, error)) from None
-        return {"float": encoder, "int8": quantise(deepcopy(encoder), scales, weights=False)}
     encoder = open_encoder(model)
     if calibrate is None:
         return {"float": encoder}
     scales = calibrated(encoder, gather([calibrate]))
-    return {"float": encoder, "int8": quantise(deepcopy(encoder), scales)}
+    return {"float": encoder, "int8": IntegerEncoder(to_artefact(encoder, {}, scales))}
 
 
 def _named(model: str, error: InputError) -> str:
@@ -61,7 +62,7 @@ def sts_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def score(encoder: "Encoder", sts: Sequence[Path] = (), labels: Path | None = None) -> dict[str, Any]:
+def score(encoder: "Encoder | IntegerEncoder", sts: Sequence[Path] = (), labels: Path | None = None) -> dict[str, Any]:
     """{'sts': {file: Spearman · 100, …}, 'mean': of the files, 'accuracy': {'dev': …, 'test': …}}, what is asked for.
 
     sts : files of scored pairs
@@ -73,7 +74,7 @@ def score(encoder: "Encoder", sts: Sequence[Path] = (), labels: Path | None = No
 
     found: dict[str, Any] = {}
     pairs = {str(path): pairs_of(path) for path in sts}  # all files are read before any is computed
-    rows = classification(labels, encoder.head.out_features if encoder.head else None) if labels else {}
+    rows = classification(labels, encoder.classes or None) if labels else {}
     if pairs:
         found["sts"] = {name: round(measure.sts_score(encoder, rows), 3) for name, rows in pairs.items()}
         found["mean"] = round(measure.mean(found["sts"].values()), 3)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pruning.bert import Encoder
+    from pruning.integer import IntegerEncoder
     from pruning.plan import Filter, Plan
     from pruning.series import Candidate
     from pruning.tasks import Classification, Distillation
@@ -214,7 +215,7 @@ def _text(recipe: Recipe, encoder: "Encoder") -> Text:
         if len(recipe.data) != 1:
             raise InputError(f"--classify takes one folder as --data, not {len(recipe.data)} places")
         labels = recipe.data[0]
-        splits = classification(labels, encoder.head.out_features if encoder.head else None)
+        splits = classification(labels, encoder.classes or None)
         if "train" not in splits:
             raise InputError(f"{labels / 'train.txt'} is missing")
         rows = splits["train"]
@@ -399,7 +400,7 @@ def _density(encoder: "Encoder") -> float:
     return sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def _scores(encoder: "Encoder", task: "TextTask", recipe: Recipe, text: Text) -> dict[str, Any]:
+def _scores(encoder: "Encoder | IntegerEncoder", task: "TextTask", recipe: Recipe, text: Text) -> dict[str, Any]:
     """What the task says of a model, and what it scores on the files of the recipe and on labelled splits."""
     import torch
 

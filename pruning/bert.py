@@ -196,9 +196,18 @@ class Encoder(nn.Module):
         states: list[Tensor] = self.encoder(self.embeddings(ids), mask)
         return states
 
+    @property
+    def classes(self) -> int:
+        """Outputs of the head; 0 where there is none."""
+        return self.head.out_features if self.head else 0
+
+    def means(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean of each sentence's tokens: [hidden]."""
+        return pooled(self(ids, mask), mask)
+
     def logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the head says of each sentence: [classes]."""
-        return self.classify(pooled(self(ids, mask), mask))
+        return self.classify(self.means(ids, mask))
 
     def classify(self, means: Tensor) -> Tensor:
         """What the head says of the means of sentences' tokens: [hidden] → [classes]."""
@@ -233,7 +242,7 @@ class Encoder(nn.Module):
     def embed(self, sentences: Iterable[str]) -> Tensor:
         """The embedding of each sentence, mean of its tokens at length 1: [sentences, hidden]."""
         ids = [self.ids(sentence) for sentence in sentences]
-        return normalize(by_length(ids, lambda *batch: pooled(self(*batch), batch[1])), dim=1)
+        return normalize(by_length(ids, self.means), dim=1)
 
     @torch.inference_mode()
     def inputs(self, sentences: Iterable[str], names: Iterable[str]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ query, key, table input    one scale
 scores                     one scale, set by the largest score: clipping there would lose the maximum; low ones saturate
 residual, sums of it       16 bits, one scale for both operands of an addition, with room for twice what was seen
 table output               16 bits; a scale a channel brings it to the 8 bits of the operand behind it
+operand behind 16 bits     a scale that is theirs over one of a few factors (pruning/rescale.py)
 embeddings                 16 bits, one scale for all tables, at which no sum of their rows saturates
 """
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.bert import Encoder, bits_of
+from pruning.rescale import representable
 from rtl.params import InputError
 
 ALPHA = 0.85  # how much of the spread of the channels moves from the activations to the weights
@@ -57,6 +59,8 @@ def calibrate(
     scales["embeddings.total"] = wide_scale(_largest_sum(encoder))
     for points in sharing(encoder.shape.layers):
         scales |= dict.fromkeys(points, wide_scale(HEADROOM * max(float(seen[point].max()) for point in points)))
+    for operand, wide in rescaled(encoder.shape.layers).items():
+        scales[operand] = torch.from_numpy(representable(float(scales[wide]), scales[operand].numpy()))
     return scales
 
 
@@ -69,6 +73,18 @@ def sharing(blocks: int) -> list[tuple[str, ...]]:
             groups.append((residual, f"{part}.total"))
             residual = f"{part}.residual"
     return [*groups, (residual,)]
+
+
+def rescaled(blocks: int) -> dict[str, str]:
+    """The 8-bit operands that are made of 16 bits, and the points of these."""
+    found, residual = {}, "embeddings.residual"
+    for i in range(blocks):
+        block = f"encoder.layer.{i}"
+        found[f"{block}.attention.self.operand"] = residual
+        found[f"{block}.intermediate.operand"] = f"{block}.attention.output.residual"
+        found[f"{block}.output.operand"] = f"{block}.intermediate.result"
+        residual = f"{block}.output.residual"
+    return found
 
 
 def smoothing(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float) -> Tensor:

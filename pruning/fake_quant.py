@@ -3,7 +3,8 @@
 Products compute with what int8 holds, exactly: each operand and each weight is an integer times its scale. The residual
 has 16 bits. Softmax and LayerNorm stay in float, except that the exponentials which multiply the values are 8 bits,
 unsigned, and are divided by the sum of what was emitted. Rounding passes gradients (straight through), so a model
-trains in this form too; masks stay, since they come before the rounding and a zero rounds to zero.
+trains in this form too; masks stay, since they come before the rounding and a zero rounds to zero. What a model scores
+in int8 is computed in integers instead (pruning/integer.py).
 """
 
 from typing import cast

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 from torch.nn.utils import parametrize
 
 from pruning.bert import Encoder, by_length, padded, pooled
+from pruning.integer import IntegerEncoder
 from pruning.processes import gathered, world
 from pruning.text import Labelled
 from pruning.train import has_bf16
@@ -127,10 +128,10 @@ class Distillation:
             similarity = mse_loss(found @ found.T, right @ right.T)
         return self.COSINE * cosine + self.SIMILARITY * similarity + self.STATES * distance / tokens
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: nn.Module | IntegerEncoder) -> dict[str, float]:
         """cosine: between the embeddings and the dense model's, mean of the sentences that validate."""
-        encoder, places = cast(Encoder, model), self.texts.validation
-        means = by_length([self.texts.ids[place] for place in places], lambda *batch: pooled(encoder(*batch), batch[1]))
+        encoder, places = cast(Encoder | IntegerEncoder, model), self.texts.validation
+        means = by_length([self.texts.ids[place] for place in places], encoder.means).float()
         return {"cosine": float((normalize(means, dim=1) * self.embeddings[places]).sum(dim=1).mean())}
 
 
@@ -167,8 +168,8 @@ class Classification:
                 total = total + loss * len(part) / len(batch)
         return total
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: nn.Module | IntegerEncoder) -> dict[str, float]:
         """accuracy: 100 · share of the sentences that validate whose label has the largest output."""
         places = self.texts.validation
-        logits = by_length([self.texts.ids[place] for place in places], cast(Encoder, model).logits)
+        logits = by_length([self.texts.ids[place] for place in places], cast(Encoder | IntegerEncoder, model).logits)
         return {"accuracy": 100 * float((logits.argmax(dim=1) == self.labels[places]).double().mean())}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nmgen.configuration import configuration_of
 from nmgen.files import written_whole
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nmgen.program import Program
     from nmgen.run_program import Run
+    from pruning.bert import Encoder
 
 RIGHT, MISMATCH = 0, 1
 
@@ -124,7 +125,7 @@ def _reference(args: argparse.Namespace, ids: list[list[int]]) -> "NDArray[np.fl
     except ModuleNotFoundError as missing:
         raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
     with one_thread(), torch.inference_mode():
-        encoder = open_forms(args.reference)["float"].eval()
+        encoder = cast("Encoder", open_forms(args.reference)["float"]).eval()
         if args.text:
             return encoder.embed(args.text).numpy()
         over = max(map(max, ids))

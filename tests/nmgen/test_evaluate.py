@@ -11,13 +11,15 @@ from torch import nn
 
 from nmgen.cli import main
 from nmgen.threads import one_thread
+from pruning.artefact import read
 from pruning.artefact import save as save_artefact
 from pruning.bert import Encoder
 from pruning.calibrate import calibrate
 from pruning.export import to_artefact
 from pruning.folder import load, save
-from pruning.measure import sts_score
-from pruning.text import sts
+from pruning.integer import IntegerEncoder
+from pruning.measure import accuracy, sts_score
+from pruning.text import classification, sts
 from tests.pruning.samples import WORDS, random_layer, write_model
 
 
@@ -60,6 +62,14 @@ def test_an_artefact_in_float_and_in_int8(encoder: Encoder, capsys: pytest.Captu
     exact = sts_score(encoder, sts(Path("sts/a.tsv")))
     assert found["float"]["sts"]["sts/a.tsv"] == pytest.approx(exact, abs=6)
     assert found["float"] != found["int8"]
+
+
+def test_int8_is_the_integer_encoder(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(capsys, "A.safetensors", "--sts", "sts/a.tsv", "--classify", "t")["int8"]
+    integer = IntegerEncoder(read("A.safetensors"))
+    assert found["mean"] == round(sts_score(integer, sts(Path("sts/a.tsv"))), 3)
+    rows = classification(Path("t"), 2)
+    assert found["accuracy"] == {split: round(accuracy(integer, rows[split]), 3) for split in ("dev", "test")}
 
 
 def test_a_folder_in_float_alone(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:

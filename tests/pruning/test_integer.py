@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pruning.artefact import Artefact, Layer
 from pruning.bert import Encoder, padded
-from pruning.calibrate import calibrate
+from pruning.calibrate import calibrate, rescaled
 from pruning.export import from_artefact, to_artefact
 from pruning.folder import load, packaged_minilm
 from pruning.integer import IntegerEncoder, Step, bit_length, divided, normalised, product, requantise, softmax
@@ -388,6 +388,16 @@ def test_representable_scales_are_the_next_larger_that_a_factor_makes() -> None:
 def test_scales_too_far_apart_are_raised() -> None:
     found = representable(1.0, np.array([1e-3, 1.0, 1000.0]))
     assert found.tolist() == [1024 / 262, 1024 / 262, 1024]  # 262 is 1024 · 256 / 1000, rounded down
+
+
+def test_calibrated_operands_are_representable(small: Encoder) -> None:
+    """What a rescale gives is then exactly what the weights behind it were made for."""
+    scales = calibrate(small, TEXT)
+    for operand, wide in rescaled(2).items():
+        narrow = scales[operand].numpy()
+        assert represented(float(scales[wide]), rescale(float(scales[wide]), narrow)) == pytest.approx(
+            narrow, rel=1e-12
+        )
 
 
 def test_an_epsilon_that_no_instruction_holds(small: Encoder) -> None:
