@@ -1,4 +1,7 @@
-"""Whole encoders on STA behind AXI, against cocotbext-axi: the tests are those of axi_sta_tb.py."""
+"""Whole encoders on STA behind AXI, against cocotbext-axi: the tests are those of axi_sta_tb.py.
+
+Programs that are wrong end in the same way at the plain port.
+"""
 
 import json
 from pathlib import Path
@@ -16,8 +19,10 @@ from rtl.sta.axi_top import AxiSta
 from rtl.sta.decode import Cause
 from rtl.sta.isa import BYTES, FIELDS, Op, decode, encode
 from rtl.sta.params import StaConfig
+from rtl.sta.top import Sta
 from sim.checked import with_dumps
 from sim.machine import Machine
+from sim.programs import ProgramJob, run_programs
 from sim.runner import Build, SimulationError
 from tests.nmgen.encoders import artefact, random_ids
 
@@ -142,3 +147,23 @@ def test_axi(name: str, tmp_path: Path) -> None:
     assert len(results.findall(".//testcase")) == TESTS
     failed = results.findall(".//failure") + results.findall(".//error") + results.findall(".//skipped")
     assert not failed, "\n".join([str(one.attrib) for one in failed] + [(tmp_path / "run.log").read_text()[-4000:]])
+
+
+def test_wrong_programs_at_the_plain_port(tmp_path: Path) -> None:
+    config, sizes = CASES["narrow"]
+    program = compile_encoder(IntegerEncoder(artefact(**sizes)).parameters, config, LENGTHS)
+    image, start = images(config, program)["plain"]
+    source = tmp_path / "sta.v"
+    source.write_text(emit(Sta(config)))
+    chosen = [wrong for wrong in wrong_programs(program, image) if wrong["start"] == start]
+    for number, wrong in enumerate(chosen[::3]):
+        memory, code = image.copy(), bytes.fromhex(wrong["bytes"])
+        memory[wrong["at"] : wrong["at"] + len(code)] = np.frombuffer(code, np.uint8)
+        memory = memory[: wrong["limit"]]
+        job = ProgramJob(memory=memory, address=start, writable=np.ones(len(memory), np.bool_), limit=40_000)
+        with pytest.raises(SimulationError) as error:
+            run_programs(
+                [source], "nmgen_top", config, [job], simulator="icarus", latency=7, seed=number, stall=number % 2 > 0,
+                build_dir=BUILDS,
+            )  # fmt: skip
+        assert f"stopped with cause {Cause(wrong['cause']).name}, {wrong['address']:#010x}" in str(error.value), wrong
