@@ -60,6 +60,7 @@ class ProgramBench(Bench):
         memory = self.memory
         await self.write("program", job["address"])
         await self.write("limit", len(memory.content))
+        await self.write("watch", job["address"])
         for _ in range(self.random.randrange(8)):
             await self.cycle()
         self.begun.clear()
@@ -86,9 +87,13 @@ class ProgramBench(Bench):
             raise ProtocolError("done, but bursts are outstanding")
         counters = {name: await self.read(name) for name in COUNTERS}
         begun, ended = ([round((time - started) / PERIOD_NS) for time in times] for times in (self.begun, self.ended))
+        spans = list(zip(begun, ended, strict=True))
+        watched = (await self.read("watch_begin"), await self.read("watch_end"))
+        if spans and watched != spans[0]:
+            raise ProtocolError(f"the design says the first instruction took cycles {watched}, it took {spans[0]}")
         return {
             **counters,
-            "spans": list(zip(begun, ended, strict=True)),
+            "spans": spans,
             "bytes_read": memory.bytes_read,
             "bytes_written": memory.bytes_written,
         }
