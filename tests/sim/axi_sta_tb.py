@@ -321,7 +321,7 @@ async def clears(top):
         before = numbers.randrange(RUN["dumps_writes"] // 2)
         await bench.until(lambda before=before: len(bench.writes) >= before)
         bench.share[held] = 1
-        await ClockCycles(top.clk, 2)
+        await ClockCycles(top.clk, 5)  # until the pause is there
         if held == "b":
             await bench.until(lambda: bench.bursts_written > bench.answers + 2)  # which the memory keeps
         else:
