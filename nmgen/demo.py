@@ -8,6 +8,7 @@ The layer is 384 → 1536 of MiniLM's first feed-forward network, its operands a
 import json
 import sys
 from pathlib import Path
+from textwrap import fill, indent
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def _encoder(artefact: Path, console: Any) -> dict[str, Any]:
         )
     console.print(
         f"encode     all six layers at {PATTERN}, a program of {facts['instructions']} instructions, "
-        f"{TOKENS} tokens:\n           {facts['text']}"
+        f"{TOKENS} tokens:\n{indent(fill(facts['text'], 98), 11 * ' ')}"
     )
     for line in facts["wrong"]:
         console.print(f"           {line}")

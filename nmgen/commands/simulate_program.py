@@ -48,6 +48,11 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
     ids = ids_of_texts(loaded, args.text) if args.text else read_ids(args.ids)
     program, padded = fitted(loaded, ids)
     reference = _reference(args, ids) if args.reference else None
+    if reference is not None and reference.shape[1] != program.about["hidden"]:
+        raise InputError(
+            f"{args.reference} has embeddings of {reference.shape[1]} channels, "
+            f"{args.file} of {program.about['hidden']}"
+        )
     check_simulator(args.simulator)
     try:
         with TemporaryDirectory() as scratch, status(quiet=args.json) as say:

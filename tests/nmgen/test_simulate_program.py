@@ -143,6 +143,10 @@ def test_other_hardware_and_files(capsys: pytest.CaptureFixture[str]) -> None:
     bad(capsys, "P.nmp: the program is compiled for m = 8, the accelerator has 4", "--preset", "small")
     bad(capsys, "P.nmp is a program: it takes no --layer", "--layer", "x")
     bad(capsys, "model nowhere is not a folder", "--reference", "nowhere")
+    other = artefact(24, 3, 40)
+    save(Path("B.safetensors"), other.layers.values(), other.model)
+    message = "B.safetensors has embeddings of 24 channels, P.nmp of 16"
+    bad(capsys, message, "--reference", "B.safetensors")
     assert main(["generate", "--preset", "small", "--rows", "1", "--cols", "1", "-o", "engine"]) == 0
     bad(capsys, "engine holds an accelerator of kind engine, a program needs kind sta", "--rtl", "engine")
     assert main(["simulate", "A.safetensors", "--text", "a fox"]) == 2
