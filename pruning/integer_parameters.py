@@ -228,31 +228,45 @@ def _context(source: _Source, block: str, hidden: int) -> float:
 def _norm(source: _Source, shape: Shape, name: str, operand: str | None) -> Norm:
     """name : the module that has LayerNorm, total and residual"""
     y_scale = source.scale(f"{name}.residual")
-    gamma, beta = (source.floats(f"{name}.LayerNorm.{part}", shape.hidden) for part in ("weight", "bias"))
-    unit = np.maximum(np.abs(gamma) / (1 << Z_FRACTION), np.abs(beta) / BIAS_ROOM)  # of the accumulator: a bias fits
-    unit = np.where(unit > 0, unit, y_scale)  # neither gamma nor beta: made zero below
-    mult, shift = (part.numpy() for part in requantisation(f"{name}.LayerNorm", torch.from_numpy(unit / y_scale)))
-    mult = np.where((gamma == 0) & (beta == 0), 0, mult)
-    exact = np.ldexp(mult.astype(np.float64), -shift)  # what one step of the accumulator truly gives
-    bias = np.divide(beta / y_scale, exact, out=np.zeros_like(beta), where=exact > 0).round()
-    x_scale = source.scale(f"{name}.total")
-    return Norm(
-        name=f"{name}.LayerNorm",
-        epsilon=_epsilon(f"{name}.LayerNorm", shape, x_scale),
-        bias=bias.astype(np.int32),
-        mult=mult.astype(np.uint16),
-        shift=shift.astype(np.uint8),
-        negate=(gamma < 0).astype(np.uint8),
+    return layer_norm(
+        f"{name}.LayerNorm",
+        *(source.floats(f"{name}.LayerNorm.{part}", shape.hidden) for part in ("weight", "bias")),
+        epsilon=shape.epsilon,
+        x_scale=source.scale(f"{name}.total"),
+        y_scale=y_scale,
         operand=None if operand is None else rescale(y_scale, source.scales(operand, shape.hidden)),
     )
 
 
-def _epsilon(name: str, shape: Shape, scale: float) -> int:
-    """epsilon · hidden² in steps of the residual squared."""
-    epsilon = round(shape.epsilon * shape.hidden**2 / scale**2)
-    if epsilon > EPSILON_MAX:
-        raise InputError(f"{name}: epsilon is {epsilon} in steps of the residual, must be at most {EPSILON_MAX}")
-    return epsilon
+def layer_norm(
+    name: str,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    *,
+    epsilon: float,
+    x_scale: float,
+    y_scale: float,
+    operand: Rescale | None,
+) -> Norm:
+    """gamma, beta float64 [channels] and epsilon are the float model's; x_scale is the residual's that it reads."""
+    unit = np.maximum(np.abs(gamma) / (1 << Z_FRACTION), np.abs(beta) / BIAS_ROOM)  # of the accumulator: a bias fits
+    unit = np.where(unit > 0, unit, y_scale)  # neither gamma nor beta: made zero below
+    mult, shift = (part.numpy() for part in requantisation(name, torch.from_numpy(unit / y_scale)))
+    mult = np.where((gamma == 0) & (beta == 0), 0, mult)
+    exact = np.ldexp(mult.astype(np.float64), -shift)  # what one step of the accumulator truly gives
+    bias = np.divide(beta / y_scale, exact, out=np.zeros_like(beta), where=exact > 0).round()
+    steps = round(epsilon * len(gamma) ** 2 / x_scale**2)  # of the residual squared
+    if steps > EPSILON_MAX:
+        raise InputError(f"{name}: epsilon is {steps} in steps of the residual, must be at most {EPSILON_MAX}")
+    return Norm(
+        name=name,
+        epsilon=steps,
+        bias=bias.astype(np.int32),
+        mult=mult.astype(np.uint16),
+        shift=shift.astype(np.uint8),
+        negate=(gamma < 0).astype(np.uint8),
+        operand=operand,
+    )
 
 
 def _head(source: _Source, shape: Shape, classes: int, scale: float) -> Head:

@@ -15,19 +15,11 @@ from torch import Tensor, nn
 from pruning.artefact import Layer
 from pruning.bert import ACTIVATIONS
 from pruning.integer import requantise
-from pruning.integer_parameters import (
-    EPSILON_MAX,
-    Z_FRACTION,
-    BlockParameters,
-    Norm,
-    exponential,
-    factor,
-)
-from pruning.quantise import BIAS_ROOM, integer_layer, requantisation
+from pruning.integer_parameters import BlockParameters, Norm, exponential, factor, layer_norm
+from pruning.quantise import integer_layer
 from pruning.rescale import Rescale, representable, represented, rescale
 from pruning.vit import ViT, ViTShape
 from pruning.vit_calibrate import GREY, Pixels, Scales, blocks_of
-from rtl.params import InputError
 
 DENSE = (8, 8)  # the pattern of a layer that is not named
 
@@ -168,11 +160,15 @@ class _Maker:
         return integer_layer(name, weight, bias, n, m, x_scale=x_scale, y_scale=y_scale, out_bits=out_bits)
 
     def _norm(self, name: str, norm: nn.LayerNorm, operand: str | None) -> Norm:
-        y_scale, x_scale = float(self._scales[name]), float(self._scales["residual"])
-        brought = None if operand is None else self._rescale(y_scale, operand)
-        gamma, beta = (part.detach().double().numpy() for part in (norm.weight, norm.bias))
-        epsilon = norm.eps * self._shape.hidden**2 / x_scale**2
-        return layer_norm(name, gamma, beta, round(epsilon), y_scale, brought)
+        y_scale = float(self._scales[name])
+        return layer_norm(
+            name,
+            *(part.detach().double().numpy() for part in (norm.weight, norm.bias)),
+            epsilon=norm.eps,
+            x_scale=float(self._scales["residual"]),
+            y_scale=y_scale,
+            operand=None if operand is None else self._rescale(y_scale, operand),
+        )
 
     def _rescale(self, wide: float, operand: str) -> Rescale:
         return rescale(wide, representable(wide, self._scales[operand].numpy()))
@@ -182,29 +178,6 @@ class _Maker:
         inputs = torch.arange(-128, 128, dtype=torch.float64).roll(128) * x_scale
         found = (ACTIVATIONS[self._shape.activation](inputs) / y_scale).round().clamp(-32768, 32767)
         return np.asarray(found.to(torch.int16))
-
-
-def layer_norm(
-    name: str, gamma: np.ndarray, beta: np.ndarray, epsilon: int, y_scale: float, operand: Rescale | None
-) -> Norm:
-    """As integer_parameters makes BERT's."""
-    if epsilon > EPSILON_MAX:
-        raise InputError(f"{name}: epsilon is {epsilon} in steps of the residual, must be at most {EPSILON_MAX}")
-    unit = np.maximum(np.abs(gamma) / (1 << Z_FRACTION), np.abs(beta) / BIAS_ROOM)  # of the accumulator: a bias fits
-    unit = np.where(unit > 0, unit, y_scale)  # neither gamma nor beta: made zero below
-    mult, shift = (part.numpy() for part in requantisation(name, torch.from_numpy(unit / y_scale)))
-    mult = np.where((gamma == 0) & (beta == 0), 0, mult)
-    exact = np.ldexp(mult.astype(np.float64), -shift)  # what one step of the accumulator truly gives
-    bias = np.divide(beta / y_scale, exact, out=np.zeros_like(beta), where=exact > 0).round()
-    return Norm(
-        name=name,
-        epsilon=epsilon,
-        bias=bias.astype(np.int32),
-        mult=mult.astype(np.uint16),
-        shift=shift.astype(np.uint8),
-        negate=(gamma < 0).astype(np.uint8),
-        operand=operand,
-    )
 
 
 def _initial(model: ViT, projection: Layer, scale: float) -> np.ndarray:
