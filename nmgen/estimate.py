@@ -25,21 +25,22 @@ class Constants:
     Parameters
     ----------
     memory : from a request to its first beat
-    instruction : from the end of one to the start of the next, whose code is there by then
+    instruction : from the end of one to its successor's first cycle of work; the code is there by then
     load : of a column tile, beside its beats and steps
     drain : behind the last slot: requantise, table, rescale, write
     copy : of a column tile of keys or values, beside its reads
-    statistics : of a token, and until the first token's are there
+    statistics : of a token; begin: until the first token's are there, and behind the last element
     row : of a GATHER, POOL or STORE, beside its words
     """
 
     memory: int = 30
-    instruction: int = 30
+    instruction: int = 4
     load: int = 4
     drain: int = REQUANTISER_LATENCY + 8
     copy: int = 8
-    statistics: int = 26
-    row: int = 4
+    statistics: int = 21
+    begin: int = 84
+    row: int = 3
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ class _Model:
             return self._product(f, before)
         if op == Op.NORM:
             load = self._k.memory + f["tile_beats"] + c.slots_a_row
-            waits = max(0, load - before) + min(f["tokens"], c.rows) * self._k.statistics
-            elements = f["tokens"] * ceil_div(f["channels"], c.cols) * c.slots_a_row
-            return waits + elements + self._k.drain, f["beats"], 0
+            # The first column tile goes at the pace of the statistics.
+            first = f["tokens"] * max(c.slots_a_row, self._k.statistics)
+            others = f["tokens"] * (ceil_div(f["channels"], c.cols) - 1) * c.slots_a_row
+            return max(0, load - before) + self._k.begin + first + others, f["beats"], 0
         if op == Op.POOL:
             return f["tokens"] * slots + self._k.row + self._k.drain, 0, 0
         if op == Op.GATHER:
@@ -106,11 +108,11 @@ class _Model:
             rows = f["tokens"] * (max(wide_row, slots) + self._k.row)
             return 2 * self._k.memory + ids + rows + self._k.drain, ids + f["tokens"] * wide_row, 0
         if op == Op.TABLE:
-            return self._k.memory + max(f["beats"], TABLE_ENTRIES), f["beats"], 0
+            return max(0, self._k.memory - before) + max(f["beats"], TABLE_ENTRIES), f["beats"], 0
         narrow_row = ceil_div(f["groups"] * c.m, c.port_bytes)
         row = wide_row if f["which"] else narrow_row
         beats = f["tokens"] * row
-        return f["tokens"] * (max(row, slots) + self._k.row) + self._k.memory, beats, 0
+        return f["tokens"] * (max(row, slots) + self._k.row), beats, 0
 
     def _product(self, f: Fields, before: int) -> tuple[int, int, int]:
         c, source = self._c, Columns(f["columns"])
