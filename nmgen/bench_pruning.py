@@ -275,7 +275,7 @@ def tables(results: Sequence[Result], seeds: int) -> str:
         f"blocks. Accuracy on the test images in per cent, mean ± standard error over {seeds} seeds; differences are",
         f"taken seed by seed. One recipe for all: AdamW, batch {BATCH}, learning rate {LR:g} (dense {DENSE_LR:g}), a",
         f"half cosine after a tenth of warm-up, weight decay {WEIGHT_DECAY:g}, gradients clipped to norm 1, float32.",
-        "Why this learning rate: the last table.",
+        "`--choose` tries learning rates on images that are kept back.",
         "",
         f"**Equal steps a candidate.** {STEPS} steps each; the one-shot methods take none. IDP's chains are {chains}.",
         "",
