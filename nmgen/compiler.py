@@ -5,6 +5,7 @@ instructions and the order of the channels: every head begins with a whole word 
 queries, keys and values are spread, and with them the inputs of the attention's output layer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ class _Spread:
         return self.heads * self.pitch
 
 
-class Compiler:
+class Compiler(ABC):
     """What all encoders have in common: the blocks, and every single instruction.
 
     A family says what comes before the blocks (`_embeddings`), behind them (`_finish`, of each sequence), and what of
@@ -171,20 +172,21 @@ class Compiler:
             about=about | self._facts() | facts,
         )
 
+    @abstractmethod
     def _facts(self) -> dict[str, int]:
-        raise NotImplementedError
+        """Of the model, beside what every program says."""
 
+    @abstractmethod
     def _places_for_host(self) -> tuple[Result, ...]:
         """Puts what the host writes, zeros until then, and the results into memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _embeddings(self) -> None:
         """From what the host wrote to the residual and to the operand of the first block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
         """From a sequence's residual behind the last block to its results."""
-        raise NotImplementedError
 
     def _result_places(self, wanted: Sequence[tuple[str, int, float]]) -> tuple[Result, ...]:
         """wanted : name, channels and scale of each"""

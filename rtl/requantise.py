@@ -1,5 +1,8 @@
 """The requantiser: from an exact sum back to 8 or 16 bits."""
 
+from collections.abc import Callable
+from typing import ClassVar
+
 from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -38,14 +41,15 @@ class Requantiser(wiring.Component):
 
     LATENCY = REQUANTISER_LATENCY  # add bias, multiply (two), round and shift, saturate
 
-    compute = staticmethod(requantise)
+    compute: ClassVar[Callable[..., int]] = staticmethod(requantise)
+    parameters_shape: type[data.Struct] = Parameters
 
     def __init__(self, config: Config) -> None:
         self._config = config
         super().__init__(
             {
                 "acc": In(signed(config.accumulator_bits)),
-                "parameters": In(Parameters),
+                "parameters": In(self.parameters_shape),
                 "wide": In(1),
                 "result": Out(signed(16)),
             }
@@ -53,11 +57,15 @@ class Requantiser(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        product_bits = self._config.biased_bits + MULT_BITS
         biased = Signal(signed(self._config.biased_bits), reset_less=True)
         mult = delayed(m, self.parameters.mult, 1, name="mult")
         m.d.sync += biased.eq(self.acc + self.parameters.bias)
+        self._scale(m, biased, mult)
+        return m
 
+    def _scale(self, m: Module, biased: Signal, mult: Signal) -> None:
+        """From the biased sum, a cycle after its operands, to the result."""
+        product_bits = self._config.biased_bits + MULT_BITS
         product = Signal(signed(product_bits), reset_less=True)
         product_2 = Signal(signed(product_bits), reset_less=True)
         m.d.sync += [product.eq(biased * mult), product_2.eq(product)]
@@ -80,4 +88,3 @@ class Requantiser(wiring.Component):
         with m.Else():
             m.d.sync += result.eq(rounded)
         m.d.comb += self.result.eq(result)
-        return m

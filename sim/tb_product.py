@@ -76,6 +76,14 @@ class Bench:
         await self.cycle()
         return int(self.top.control__read_data.value)
 
+    async def identify(self, wanted: int) -> None:
+        """ProtocolError unless the design is the one that is meant."""
+        found = await self.read("id")
+        if found != wanted:
+            raise ProtocolError(
+                f"the design is of another version or configuration: identification {found:#010x}, want {wanted:#010x}"
+            )
+
     async def product(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
         """Run one product; returns its counts, and leaves the bytes of region y in a file."""
         images = np.load(self.folder / f"image{number}.npz")
@@ -142,12 +150,7 @@ async def products(top: Any) -> None:
     try:
         bench = Bench(top, run, folder)
         await bench.reset()
-        identification = await bench.read("id")
-        if identification != run["identification"]:
-            raise ProtocolError(
-                f"the design is of another version or configuration: "
-                f"identification {identification:#010x}, want {run['identification']:#010x}"
-            )
+        await bench.identify(run["identification"])
         for number, job in enumerate(run["jobs"]):
             bench.number = number
             bench.alive(0)

@@ -123,12 +123,7 @@ async def programs(top: Any) -> None:
         bench = ProgramBench(top, run, folder)
         bench.random = random.Random(run["seed"])
         await bench.reset()
-        identification = await bench.read("id")
-        if identification != run["identification"]:
-            raise ProtocolError(
-                f"the design is of another version or configuration: "
-                f"identification {identification:#010x}, want {run['identification']:#010x}"
-            )
+        await bench.identify(run["identification"])
         for number, job in enumerate(run["jobs"]):
             bench.number = number
             bench.alive(0)

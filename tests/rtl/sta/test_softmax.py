@@ -353,3 +353,10 @@ def test_constant_values_stay(value: int) -> None:
     for _ in range(200):
         keys, scale = rng.randint(1, 512), rng.uniform(0.02, 0.12)
         assert context(draw(rng, keys, scale), [value] * keys, scale, 0x8000, 15) == value
+
+
+def test_rounding_begins_half_way() -> None:
+    """By hand: 128 + 65280, + 100, + 100 are 65408, 65508, 65608, and 256ths of them 255, 255, 256."""
+    table = [65280, 100, *[0] * 254]
+    assert emit([5, 4, 4], 3, table) == [255, 0, 1]
+    assert emit([5, 4, 4], 2, table) == [255, 0, 0]
