@@ -33,6 +33,7 @@ LATENCY = 30
 BASE = StaConfig()
 NARROW = replace(BASE, port_bytes=2, store_words=2 * BASE.store_words)  # words half as wide
 SPARSE = replace(BASE, n=1)
+DRAINS = (2, 8)  # beside that of BASE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +66,23 @@ class Measured:
 
 
 def cases() -> list[Case]:
-    """What the aims are about comes first."""
-    return [
+    """What the aims are about comes first; then the same with other drains, and what else is worth knowing."""
+    aims = [
         Case(about="base", pattern="2:8", lengths=(32,)),
         Case(about="base", pattern="2:8", lengths=(128,)),
+        Case(about="base", pattern="dense", lengths=(128,)),
         Case(about="2 bytes a cycle", config=NARROW, pattern="2:8", lengths=(32,) * 4),
         Case(about="2 bytes a cycle", config=NARROW, pattern="2:8", lengths=(128,)),
         Case(about="N = 1", config=SPARSE, pattern="1:8", lengths=(128,)),
-        Case(about="base", pattern="dense", lengths=(128,)),
-        *(
-            Case(about=f"drain {drain}", config=replace(BASE, drain=drain), pattern="2:8", lengths=(tokens,))
-            for drain in (2, 8)
-            for tokens in (32, 128)
-        ),
-        Case(about="base", pattern="1:8", lengths=(128,)),
-        Case(about="base", pattern="4:8", lengths=(128,)),
         Case(about="N = 1", config=SPARSE, pattern="dense", lengths=(128,)),
     ]
+    others = [
+        replace(case, about=f"{case.about}, drain {drain}", config=replace(case.config, drain=drain))
+        for drain in DRAINS
+        for case in aims
+    ]
+    further = [Case(about="base", pattern=pattern, lengths=(128,)) for pattern in ("1:8", "4:8")]
+    return [*aims, *others, *further]
 
 
 @cache
