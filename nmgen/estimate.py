@@ -1,54 +1,62 @@
-"""Cycles of a program without simulating it: each instruction in closed form.
+"""Cycles of a program without simulating it, tile by tile: what the hardware does, and when.
 
-An instruction's time is the larger of what its engines need, plus what nothing hides: the start, the first tile of
-columns as far as it was not read while the instruction before executed, and the drain of the last tile. The constants
-below are those of the hardware; tests/ compare the sum with simulations.
+Instructions go through the sequencer in their order, column tiles through the column buffer, token tiles through the
+array and the drain, bursts through the fetch; every one of these begins as soon as all that it waits for is there. The
+constants below are latencies of the hardware. All of it is exact before a memory that never stalls (`sim.memory`) but
+for the statistics of a NORM, whose second stage takes as long as its token's variance asks for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from nmgen.estimate_columns import (
+    RELEASE_CYCLES,
+    copied_keys,
+    copied_values,
+    copy_end,
+    packed_parameters,
+    packed_weights,
+)
+from nmgen.estimate_fetch import FetchTimes
+from nmgen.estimate_norm import StatisticsTimes
 from nmgen.program import Program
-from rtl.params import REQUANTISER_LATENCY, Pattern, Product, ceil_div
-from rtl.sta.isa import Columns, Op
-from rtl.sta.params import TABLE_ENTRIES, StaConfig
+from rtl.params import REQUANTISER_LATENCY, Pattern, ceil_div, units_in_beats
+from rtl.sta.isa import BYTES, Columns, Op
+from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 from rtl.sta.timing import drain_start, drain_window
-from sim.unpack import parameter_beats
 
 Fields = dict[str, int]
+
+ID_BITS = 32
+PARAMETER_TILES = 4  # column tiles whose parameters are kept
+CHECK_CYCLES = 24  # of an instruction that is received: the checker's 23, and its verdict
+ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
+RESULT_CYCLES = REQUANTISER_LATENCY + 7  # requantise, table, rescale: from a slot to its results
+WRITE_CYCLES = 4  # of the results: address, residual (two), sum
+RESIDUAL_CYCLES = 2  # of a word of the residual
+NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 6  # from the decision for a slot of a NORM until it is normalised
+AHEAD = 8  # pieces of a STORE that are read and not written
+PIECE_CYCLES = 4  # from a read until the piece may be written: two of the memory, two of the FIFO
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """What the closed forms take from the hardware: cycles.
-
-    Parameters
-    ----------
-    memory : from a request to its first beat
-    instruction : from the end of one to its successor's first cycle of work; the code is there by then
-    load : of a column tile, beside its beats and steps
-    drain : behind the last slot: requantise, table, rescale, write
-    copy : of a column tile of keys or values, beside its reads
-    statistics : of a token; begin: until the first token's are there, and behind the last element
-    row : of a GATHER, POOL or STORE, beside its words
-    """
+    """What is not the hardware's: cycles from a request of memory to its first beat."""
 
     memory: int = 30
-    instruction: int = 4
-    load: int = 4
-    drain: int = REQUANTISER_LATENCY + 8
-    copy: int = 8
-    statistics: int = 21
-    begin: int = 84
-    row: int = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one instruction: cycles, beats that it reads or writes, multiplies that its pattern needs."""
+    """Of one instruction: beats that it reads or writes, multiplies that its pattern needs, and when it is executed.
+
+    begin : cycle of its execute, counted from the start
+    cycles : from then to the next one's execute, of the last one to the end
+    """
 
     name: str
     op: Op
+    begin: int
     cycles: int
     beats: int
     multiplies: int
@@ -56,23 +64,20 @@ class Estimate:
 
 def estimate(program: Program, constants: Constants | None = None) -> list[Estimate]:
     """Every instruction of a program, in order, END left out."""
-    constants = constants or Constants()
-    model = _Model(program.config, constants)
-    found = []
-    before = 0  # cycles in which the columns of the next product may be read
-    for name, partial in zip(program.names, program.instructions, strict=True):
-        f = dict.fromkeys(("columns", "which", "groups", "channels", "tokens"), 0) | partial
-        op = Op(f["opcode"])
-        cycles, beats, multiplies = model.of(op, f, before)
-        before = 0 if op == Op.GATHER else cycles
-        found.append(Estimate(name, op, cycles + constants.instruction, beats, multiplies))
-    return found
+    instructions = [dict.fromkeys(("columns", "which", "groups"), 0) | partial for partial in program.instructions]
+    machine = _Machine(program.config, (constants or Constants()).memory)
+    begins = [machine.execute(f) for f in instructions]
+    ends = [*begins[1:], machine.end()]
+    return [
+        Estimate(name, Op(f["opcode"]), begin, end - begin, *_work(program.config, f))
+        for name, f, begin, end in zip(program.names, instructions, begins, ends, strict=True)
+    ]
 
 
 def total(program: Program, estimates: list[Estimate]) -> dict[str, Any]:
-    """Cycles of all, and what share of the multipliers' slots the model's patterns need."""
+    """Cycles from start to done, and what share of the multipliers' slots the model's patterns need."""
     c = program.config
-    cycles = sum(one.cycles for one in estimates)
+    cycles = estimates[0].begin + sum(one.cycles for one in estimates)
     multiplies = sum(one.multiplies for one in estimates)
     by_op = {op.name: sum(one.cycles for one in estimates if one.op == op) for op in Op}
     return {
@@ -84,63 +89,281 @@ def total(program: Program, estimates: list[Estimate]) -> dict[str, Any]:
     }
 
 
-class _Model:
-    def __init__(self, config: StaConfig, constants: Constants) -> None:
-        self._c, self._k = config, constants
+def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
+    """Beats and multiplies of an instruction."""
+    op = f["opcode"]
+    if op == Op.PRODUCT:
+        return f.get("beats", 0), f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
+    if op == Op.GATHER:
+        return ceil_div(4 * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
+    if op == Op.STORE:
+        return f["tokens"] * _row_beats(c, f), 0
+    return f.get("beats", 0), 0
 
-    def of(self, op: Op, f: Fields, before: int) -> tuple[int, int, int]:
-        """(cycles, beats, multiplies), the start left out. before: cycles of the instruction before."""
-        c = self._c
-        slots = ceil_div(f["channels"], c.drain_lanes)
-        wide_row = ceil_div(2 * f["channels"], c.port_bytes)
-        if op == Op.PRODUCT:
-            return self._product(f, before)
-        if op == Op.NORM:
-            load = self._k.memory + f["tile_beats"] + c.slots_a_row
-            # The first column tile goes at the pace of the statistics.
-            first = f["tokens"] * max(c.slots_a_row, self._k.statistics)
-            others = f["tokens"] * (ceil_div(f["channels"], c.cols) - 1) * c.slots_a_row
-            return max(0, load - before) + self._k.begin + first + others, f["beats"], 0
-        if op == Op.POOL:
-            return f["tokens"] * slots + self._k.row + self._k.drain, 0, 0
+
+def _row_beats(c: StaConfig, f: Fields) -> int:
+    """Of a STORE."""
+    return ceil_div(2 * f["channels"] if f["which"] else f["groups"] * c.m, c.port_bytes)
+
+
+@dataclass
+class _Tiles:
+    """What the column buffer has room for: of all tiles so far, when their places become free."""
+
+    halves: list[int] = field(default_factory=list)  # of products
+    places: list[int] = field(default_factory=list)  # of parameters, products' and NORMs'
+
+    def free(self, *, half: bool) -> int:
+        """The first cycle in which another tile may begin."""
+        place = self.places[-PARAMETER_TILES] if len(self.places) >= PARAMETER_TILES else 0
+        return max(place, self.halves[-2] if half and len(self.halves) >= 2 else 0)
+
+
+class _Machine:
+    """Executes instruction after instruction. What is no count is a cycle.
+
+    While an instruction waits to be executed, the one behind it is asked for, then its own data, then the one behind
+    is checked; that is passed on when the instruction executes, but when it has finished where it is a GATHER.
+    """
+
+    def __init__(self, config: StaConfig, latency: int) -> None:
+        self._c = config
+        self._fetch = FetchTimes(latency)
+        self._code = range(BYTES // config.port_bytes)
+        self._tiles = _Tiles()
+        self._loader_idle = 0  # all tiles of the instruction before are loaded
+        self._finished = -1  # the instruction before
+        self._storing = False  # that is a STORE
+        asked = self._fetch.open(ASK_CYCLES, len(self._code))
+        self._passed = max(asked + 2, self._fetch.take(0, self._code) + 1) + CHECK_CYCLES
+
+    def execute(self, f: Fields) -> int:
+        """The cycle of its execute."""
+        op = Op(f["opcode"])
+        asked = self._fetch.open(self._passed + ASK_CYCLES, len(self._code))
+        code = self._fetch.take(0, self._code)  # no data of this instruction lies before it
+        ready = asked + 2
+        if beats := self._data_beats(op, f):
+            offered = asked + 1
+            if self._storing and op in (Op.LOAD, Op.GATHER):
+                offered = max(offered, self._finished + 1)
+            ready = self._fetch.open(offered, beats) + 1
+        checked = max(ready, code + 1) + CHECK_CYCLES
+        engine = {
+            Op.PRODUCT: self._product,
+            Op.NORM: self._norm,
+            Op.POOL: self._pool,
+            Op.GATHER: self._gather,
+            Op.LOAD: self._load,
+            Op.STORE: self._store,
+            Op.TABLE: self._table,
+        }[op]
+        begin = engine(f, ready)
+        self._storing = op == Op.STORE
+        self._passed = max(checked, self._finished + 1 if op == Op.GATHER else begin)
+        return begin
+
+    def end(self) -> int:
+        """What the counter of cycles is when the program is done."""
+        return max(self._passed, self._finished + 1) + 1
+
+    def _data_beats(self, op: Op, f: Fields) -> int:
+        """Beats that are asked for before the instruction executes."""
         if op == Op.GATHER:
-            ids = ceil_div(4 * f["tokens"], c.port_bytes)
-            rows = f["tokens"] * (max(wide_row, slots) + self._k.row)
-            return 2 * self._k.memory + ids + rows + self._k.drain, ids + f["tokens"] * wide_row, 0
-        if op == Op.TABLE:
-            return max(0, self._k.memory - before) + max(f["beats"], TABLE_ENTRIES), f["beats"], 0
-        narrow_row = ceil_div(f["groups"] * c.m, c.port_bytes)
-        row = wide_row if f["which"] else narrow_row
-        beats = f["tokens"] * row
-        return f["tokens"] * (max(row, slots) + self._k.row), beats, 0
+            return ceil_div(ID_BITS // 8 * f["tokens"], self._c.port_bytes)
+        return f.get("beats", 0)
 
-    def _product(self, f: Fields, before: int) -> tuple[int, int, int]:
+    def _begin(self, ready: int) -> int:
+        """An instruction that is ready executes: in the cycle after the one before has finished, at the earliest."""
+        return max(ready, self._finished) + 1
+
+    # --- products ------------------------------------------------------------------------------
+    def _product(self, f: Fields, ready: int) -> int:
+        """Column tile after column tile is loaded and fed."""
         c, source = self._c, Columns(f["columns"])
-        pattern = Pattern(config=c, n=f["pattern"])
-        softmax = source == Columns.VALUES
-        steps = f["groups"] * pattern.steps
-        token_tiles, column_tiles = ceil_div(f["tokens"], c.rows), ceil_div(f["channels"], c.cols)
-        drained = c.rows * c.slots_a_row
-        # The last steps of two tiles are as far apart as the longest of: the steps, the drain, and its latency.
-        interval = max(steps, drained, drain_start(c, softmax) + drain_window(c, softmax))
-        fed = token_tiles * interval
-        load, exposed, beats = self._load(f, source, before)
-        tail = drain_start(c, softmax) + drained + self._k.drain
-        cycles = exposed + (column_tiles - 1) * max(fed, load) + fed - interval + steps + tail
-        multiplies = f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
-        return cycles, beats, multiplies
-
-    def _load(self, f: Fields, source: Columns, before: int) -> tuple[int, int, int]:
-        """(cycles of a column tile, cycles that the first one is waited for, beats of all)."""
-        c, k = self._c, self._k
+        column_tiles = ceil_div(f["channels"], c.cols)
+        feed = _Feed(c, f)
+        packed = None
         if source == Columns.MEMORY:
-            product = Product(config=c, tokens=1, k=f["groups"] * c.m, channels=f["channels"], pattern_n=f["pattern"])
-            unpacked = parameter_beats(c) + c.slots_a_row + product.steps
-            load = max(f["tile_beats"], unpacked) + k.load
-            return load, max(0, k.memory + load - before), f["beats"]
-        if source == Columns.KEYS:
-            load = c.cols * f["groups"] + k.copy
+            packed = packed_weights(c, f["pattern"], f["groups"])
+            begin, prepared = self._prepare(ready)
         else:
-            pieces = 1 + (c.cols - 1) // c.store_word_bytes + (c.store_word_bytes % c.cols != 0)
-            load = f["keys"] * pieces + k.copy
-        return load, load, 0
+            begin = prepared = max(self._begin(ready), self._loader_idle + 1)
+        feed.begin(begin)
+        loader = prepared + 1
+        for tile in range(column_tiles):
+            starts = max(loader, self._tiles.free(half=True))
+            if packed:
+                loaded = self._fetch.take(starts + 1, packed.offsets) + packed.rest
+            else:
+                columns = min(c.cols, f["channels"] - tile * c.cols)
+                loaded = self._copied(f, tile, columns, starts, feed)
+            loader = loaded + 1
+            feed.column_tile(loaded)
+            self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
+            self._tiles.places.append(feed.last_slot + 2)
+        self._loader_idle = loader
+        self._finished = feed.last_slot + 1 + RESULT_CYCLES + WRITE_CYCLES
+        return begin
+
+    def _prepare(self, ready: int) -> tuple[int, int]:
+        """Of an instruction with packed tiles: its execute, and the column loader's start, which needs none."""
+        prepares = max(ready, self._loader_idle)
+        return self._begin(prepares + 1), prepares + 1
+
+    def _copied(self, f: Fields, tile: int, columns: int, starts: int, feed: "_Feed") -> int:
+        c = self._c
+        if f["columns"] == Columns.KEYS:
+            copied = copied_keys(c, f["groups"], columns)
+        else:
+            copied = copied_values(c, f["keys"], tile, columns)
+        return copy_end(starts, copied, feed.reads(starts))
+
+    # --- the others ----------------------------------------------------------------------------
+    def _norm(self, f: Fields, ready: int) -> int:
+        c, slots = self._c, self._c.slots_a_row
+        packed = packed_parameters(c)
+        begin, loader = self._prepare(ready)
+        loader += 1
+        statistics = StatisticsTimes(c, f["channels"], begin + 1)
+        written: list[range] = []
+        slot = begin + 1  # the next one's earliest
+        for tile in range(ceil_div(f["channels"], c.cols)):
+            loaded = self._fetch.take(max(loader, self._tiles.free(half=False)) + 1, packed.offsets) + packed.rest
+            loader = loaded + 1
+            slot = max(slot, loaded + 2)
+            if tile or not f.get("normalise", 0):
+                slot += f["tokens"] * slots
+            else:
+                for _ in range(f["tokens"]):
+                    slot = max(slot, statistics.next(written)) + slots
+                    if f.get("to_residual", 0):
+                        lands = slot + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
+                        written = [*written[-8:], range(lands - slots, lands)]
+            self._tiles.places.append(slot + NORMALISE_CYCLES)
+        self._loader_idle = loader
+        self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
+        return begin
+
+    def _pool(self, f: Fields, ready: int) -> int:
+        begin = self._begin(ready)
+        words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
+        self._finished = begin + words + RESIDUAL_CYCLES + 1 + RESULT_CYCLES + WRITE_CYCLES
+        return begin
+
+    def _gather(self, f: Fields, ready: int) -> int:
+        """The numbers are taken, then the rows are asked for one by one, and cut into words as they come."""
+        c, tokens = self._c, f["tokens"]
+        begin = self._begin(ready)
+        asks = self._units(begin + 1, ID_BITS, tokens) + 1
+        word_bits = c.drain_lanes * RESIDUAL_BITS
+        units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
+        words = ceil_div(f["channels"], c.drain_lanes)
+        offsets = range(0, f["beats"] * units, units)
+        # Behind a row's last beat: what is left of its words, or of the beats of its last word.
+        rest = words - (f["beats"] - 1) * units if beats == 1 else words * beats - f["beats"] + 1
+        row = begin + 1
+        for _ in range(tokens):
+            # Read the number, multiply it a bit a cycle, offer.
+            asks = self._fetch.open(asks + 3 + f["beats"].bit_length(), f["beats"]) + 1
+            last = self._fetch.take(row, offsets) + rest
+            row = last + 2
+        self._finished = last + RESULT_CYCLES + WRITE_CYCLES
+        return begin
+
+    def _units(self, ready: int, bits: int, count: int) -> int:
+        """Units of so many bits are taken one a cycle; the first one's beats wait for nobody. The last one's cycle."""
+        port_bytes = self._c.port_bytes
+        units, beats = units_in_beats(bits, 8 * port_bytes)
+        all_beats = ceil_div(count, units) * beats
+        unit = max(ready, self._fetch.take(0, range(beats)) + 1)
+        if all_beats == beats:
+            return unit + count - 1
+        offsets = range(0, (all_beats - beats) * units, units)
+        last = self._fetch.take(unit + units - 1, offsets)
+        return last + (count - 1) % units + 1
+
+    def _table(self, f: Fields, ready: int) -> int:
+        begin = self._begin(ready)
+        self._finished = self._units(begin + 1, RESIDUAL_BITS, TABLE_ENTRIES)
+        return begin
+
+    def _load(self, f: Fields, ready: int) -> int:
+        begin = self._begin(ready)
+        self._finished = self._fetch.take(begin + 1, range(f["beats"])) + 1
+        return begin
+
+    def _store(self, f: Fields, ready: int) -> int:
+        """Words are read into pieces, up to AHEAD of them, and leave as beats, each row beginning with a new piece."""
+        c = self._c
+        begin = self._begin(ready)
+        word_bytes = c.store_word_bytes
+        words = ceil_div(f["groups"] * c.m, word_bytes)
+        words_a_piece, piece_bytes = 1, word_bytes
+        if f["which"]:
+            word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
+            piece_bytes = max(word_bytes, c.port_bytes)
+            words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
+        read = begin
+        gone = [begin + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
+        row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
+        for _ in range(f["tokens"]):
+            for piece in range(ceil_div(words, words_a_piece)):
+                read = max(read + 1, gone[-AHEAD] + 1 if len(gone) > AHEAD else 0)
+                read += min(words_a_piece, words - piece * words_a_piece) - 1
+                here = max(read + PIECE_CYCLES, gone[-1] + 1)
+                gone.append(here + min(piece_beats, row_beats - piece * piece_beats) - 1)
+        self._finished = gone[-1] + 1
+        return begin
+
+
+class _Feed:
+    """The array's steps of a product, and the drain of its results."""
+
+    def __init__(self, config: StaConfig, f: Fields) -> None:
+        self._c = config
+        softmax = f["columns"] == Columns.VALUES
+        self._group_steps = Pattern(config=config, n=f["pattern"]).steps
+        self._groups = f["groups"]
+        self._steps = f["groups"] * self._group_steps
+        self._start, self._window = drain_start(config, softmax), drain_window(config, softmax)
+        slots = config.slots_a_row
+        self._slots = config.rows * slots
+        tiles, rest = divmod(f["tokens"], config.rows)
+        self._used = [self._slots] * tiles + [rest * slots] * (rest > 0)  # slots of each token tile that are drained
+        self._tiles: list[tuple[int, int]] = []  # of the latest column tile: first and last step of each token tile
+        self._hold = self._free = 0
+        self.last_step = self.last_slot = 0  # so far: the decision for a step, the read of a slot
+
+    def begin(self, cycle: int) -> None:
+        """The instruction's execute."""
+        self.last_step = cycle
+
+    def column_tile(self, loaded: int) -> None:
+        """All token tiles with a column tile that is in the column buffer, its last unit taken in that cycle."""
+        step = max(self.last_step + 1, loaded + 2)
+        self._tiles = []
+        for used in self._used:
+            first = step
+            last = max(first + self._steps - 1, self._hold)
+            drains = max(last + self._start, self._free)
+            self._free = drains + self._slots
+            self._hold = drains + self._window
+            self.last_slot = max(last + self._start, self.last_slot + 1) + used - 1
+            step = last + 1
+            self._tiles.append((first, last))
+        self.last_step = last
+
+    def reads(self, after: int) -> set[int]:
+        """Cycles, those from `after` on and some before, of the decisions for steps that read a word of the store."""
+        groups_a_word = self._c.store_word_bytes // self._c.m
+        word_steps = groups_a_word * self._group_steps
+        found = set()
+        for first, last in self._tiles:
+            if last + self._c.rows >= after:
+                found |= {min(cycle, last) for cycle in range(first, first + self._steps, word_steps)}
+                # Only a tile's last step waits.
+                if (self._steps - 1) % word_steps == 0:
+                    found.discard(first + self._steps - 1)
+                    found.add(last)
+        return found

@@ -8,7 +8,7 @@ from typing import Any
 from nmgen.configuration import bounded
 
 NAME = "estimate"
-HELP = "Estimate a program's cycles in closed form: of each instruction, and in all."
+HELP = "Estimate a program's cycles without a simulator: of each instruction, and in all."
 EXAMPLE = "nmgen estimate build/minilm.nmp --mem-latency 30 --mhz 100"
 
 

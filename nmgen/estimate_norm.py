@@ -1,0 +1,54 @@
+"""When the statistics of a NORM's tokens are there: `rtl.sta.norm.Statistics` and the five stages of its finaliser."""
+
+from math import log2
+
+from rtl.params import ceil_div, signed_bits
+from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
+
+REQUEST_CYCLES = 4  # from an accepted request to the first stage
+RADICAND_BITS = 40
+ROOT_CYCLES = RADICAND_BITS // 2 + 1
+RECIPROCAL_CYCLES = ROOT_BITS + 2
+SCALE_CYCLES = ROOT_BITS + 1
+
+# The one thing that depends on data: how far the second stage shifts the variance. What a calibrated model leaves in
+# the residual deviates by about 1/8 of the largest 16-bit number.
+DEVIATION_BITS = 12
+
+
+def _radicand_cycles(channels: int) -> int:
+    """Of the second stage: it shifts two bits a cycle until RADICAND_BITS are left."""
+    bits = round(2 * (DEVIATION_BITS + log2(channels)) + 0.5)
+    return 1 + abs(ceil_div(bits - RADICAND_BITS, 2))
+
+
+class StatisticsTimes:
+    """Token after token through the stages, each of which holds one.
+
+    Parameters
+    ----------
+    start : cycle from which tokens are asked for
+    """
+
+    def __init__(self, config: StaConfig, channels: int, start: int) -> None:
+        elements = config.residual_words * config.drain_lanes
+        digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
+        self._cycles = (digits + 3, _radicand_cycles(channels), ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
+        self._leaves = [start] * len(self._cycles)  # cycle in which the token before left each stage
+        self._asked = start - REQUEST_CYCLES - 1
+
+    def next(self, written: list[range]) -> int:
+        """The cycle from which on the next token may be normalised.
+
+        written : cycles in which the residual is written: no request is accepted in them
+        """
+        asked = max(self._asked + REQUEST_CYCLES + 1, self._leaves[0])
+        for writes in written:
+            if asked in writes:
+                asked = writes.stop
+        self._asked = asked
+        enters = asked + REQUEST_CYCLES
+        for stage, cycles in enumerate(self._cycles):
+            free = self._leaves[stage + 1] if stage + 1 < len(self._cycles) else 0
+            enters = self._leaves[stage] = max(enters + cycles, free)
+        return enters + 1
