@@ -22,6 +22,7 @@ from rtl.params import InputError
 KEPT = 10  # one sentence in ten validates
 PART = 48  # sentences of a batch that are computed at once
 MAX_TOKENS = 128  # of a sentence in training
+UNKNOWN = -1  # label of what has none
 
 
 class Texts:
@@ -48,6 +49,28 @@ class Texts:
             own = [places[i] for i in part if i in mine]
             if own:
                 yield own, [places[i] for i in part]
+
+    def pieces(self) -> None:
+        """As many sentences again, and once more, that nobody wrote, to train on: of each that trains a piece, and
+        a piece before a piece of another. Always the same."""
+        generator = torch.Generator().manual_seed(1)
+
+        def drawn(bound: int) -> int:
+            return int(torch.randint(bound, (), generator=generator))
+
+        def piece(ids: Tensor) -> Tensor:  # without the marks of beginning and end
+            size = drawn(len(ids) - 2) + 1 if len(ids) > 2 else 0
+            at = 1 + drawn(len(ids) - 1 - size)
+            return ids[at : at + size]
+
+        found, own = [], [self.ids[place] for place in self.training]
+        longest = max(len(ids) for ids in own)  # a model may have no more positions
+        for ids in own:
+            other = own[drawn(len(own))]
+            found.append(torch.cat([ids[:1], piece(ids), ids[-1:]]))
+            found.append(torch.cat([ids[:1], torch.cat([piece(ids), piece(other)])[: longest - 2], ids[-1:]]))
+        self.training += range(len(self.ids), len(self.ids) + len(found))
+        self.ids += found
 
     def tokens(self, places: Sequence[int]) -> int:
         """Of these sentences together."""
@@ -139,6 +162,9 @@ class Classification:
     """Labels by a head; with a dense model that has learnt them, its logits and layer outputs as well.
 
     loss = mean cross entropy + LOGITS · mean((z − z')²) + STATES · distance of what the blocks give, a token
+
+    Labelled sentences are few, and a model soon knows them by heart. So a dense model also speaks of pieces of them,
+    which have no label and no part in the cross entropy.
     """
 
     LOGITS, STATES = 1.0, 1.0
@@ -146,8 +172,10 @@ class Classification:
     def __init__(self, encoder: Encoder, rows: Sequence[Labelled], dense: Encoder | None = None) -> None:
         """encoder gives the ids; dense, which has a head, what is to be distilled from, None: labels alone."""
         self.texts = Texts(encoder, [row.sentence for row in rows])
+        if dense:
+            self.texts.pieces()
         self.size = len(self.texts.training)
-        self.labels = torch.tensor([row.label for row in rows])
+        self.labels = torch.tensor([row.label for row in rows] + [UNKNOWN] * (len(self.texts.ids) - len(rows)))
         self.teacher = Teacher(dense, self.texts) if dense else None
         if self.teacher and dense and dense.head:
             with torch.inference_mode():
@@ -160,7 +188,7 @@ class Classification:
                 ids, mask = self.texts.batch(part)
                 blocks = encoder.states(ids, mask)
                 logits = encoder.classify(pooled(blocks[-1], mask)).float()
-                loss = cross_entropy(logits, self.labels[part])
+                loss = cross_entropy(logits, self.labels[part], ignore_index=UNKNOWN, reduction="sum") / len(part)
                 if self.teacher:
                     tokens = self.texts.tokens(whole) * len(part) / len(whole)  # its share of the whole part's
                     distance = self.teacher.distance(blocks, mask, part) / tokens

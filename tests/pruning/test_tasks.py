@@ -101,6 +101,34 @@ def test_classification_by_hand(headed: Encoder) -> None:
     assert float(distilled.loss(headed, batch)) == pytest.approx(float(expected), rel=1e-2)
 
 
+def test_a_dense_model_speaks_of_pieces(headed: Encoder) -> None:
+    """Of each sentence that trains a piece, and a piece before one of another; they have no label."""
+    rows = [Labelled(i % 2, text) for i, text in enumerate(sentences(30))]
+    task = Classification(headed, rows, headed)
+    ids = [one.tolist() for one in task.texts.ids]
+    first, last = ids[0][0], ids[0][-1]
+    bodies = [one[1:-1] for one in ids[:30]]
+    assert task.size == 27 * 3
+    assert task.texts.training[27:] == list(range(30, 84))
+    assert not {30, 83} & set(task.texts.validation)
+    parts = {tuple(body[i:j]) for body in bodies for i in range(len(body)) for j in range(i + 1, len(body) + 1)}
+    for number, place in enumerate(task.texts.training[:27]):
+        alone, beside = ids[30 + 2 * number], ids[31 + 2 * number]
+        assert alone[0] == beside[0] == first
+        assert alone[-1] == beside[-1] == last
+        own = bodies[place]
+        assert any(alone[1:-1] == own[i : i + len(alone) - 2] for i in range(len(own)))
+        assert len(beside) <= max(len(body) for body in bodies) + 2
+        pairs = [(tuple(beside[1:cut]), tuple(beside[cut:-1])) for cut in range(2, len(beside))]
+        assert any(a in parts and b in parts | {()} for a, b in pairs)  # the second may be cut off
+    assert len({tuple(one) for one in ids[30:]}) > 40  # drawn, not one for all
+    batch = torch.arange(27, 81)
+    assert float(task.loss(headed, batch)) < 2e-4  # as the teacher, and nothing of a label
+    mixed = torch.tensor([0, 27, 28, 29])  # one of four is labelled
+    labelled = float(Classification(headed, rows).loss(headed, mixed[:1]))
+    assert float(task.loss(headed, mixed)) == pytest.approx(labelled / 4, rel=2e-2)
+
+
 def test_a_head_learns_a_word(headed: Encoder) -> None:
     """Label 1 is of the sentences with a fox."""
     rows = [Labelled(int("fox" in text), text) for text in sentences(200)]
