@@ -111,6 +111,7 @@ def train(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = _optimiser(parameters, lr, weight_decay)
     run = {
+        **(about or {}),
         "method": method.name if method else "none",
         "plan": str(plan_of(model)),
         "examples": task.size,
@@ -124,7 +125,6 @@ def train(
         "bf16": bf16,
         "state": _shapes(model),
         "start": checkpoints.digest(model) if checkpoint else "",
-        **(about or {}),
     }
     done = saved = 0  # steps
     found: Metrics = {}
