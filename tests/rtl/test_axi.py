@@ -14,6 +14,7 @@ from nmgen.verilog import emit
 from rtl.axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
 from rtl.port import ADDRESS_BITS, MemoryPort
 from sim.runner import Build, SimulationError
+from tests.rtl.cocotb_results import raise_failure
 from tests.rtl.simulate import run
 
 BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
@@ -76,7 +77,7 @@ def test_axi(port_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     try:
         build.run(tmp_path, 0, "tests.rtl.axi_tb")
     except SimulationError:
-        pytest.fail((tmp_path / "run.log").read_text()[-4000:])
+        raise_failure(tmp_path)
     results = ElementTree.parse(tmp_path / "results.xml")
     assert len(results.findall(".//testcase")) == 4
     assert not results.findall(".//failure") + results.findall(".//error") + results.findall(".//skipped")

@@ -25,6 +25,7 @@ from sim.machine import Machine
 from sim.programs import ProgramJob, run_programs
 from sim.runner import Build, SimulationError
 from tests.nmgen.encoders import artefact, random_ids
+from tests.rtl.cocotb_results import raise_failure
 
 BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
 PORTS = ("clk", "rst", "busy", "irq", "m_axi_*", "s_axi_*")
@@ -142,7 +143,7 @@ def test_axi(name: str, tmp_path: Path) -> None:
     try:
         build.run(tmp_path, 1, "tests.sim.axi_sta_tb")
     except SimulationError:
-        pytest.fail((tmp_path / "run.log").read_text()[-4000:])
+        raise_failure(tmp_path)
     results = ElementTree.parse(tmp_path / "results.xml")
     assert len(results.findall(".//testcase")) == TESTS
     failed = results.findall(".//failure") + results.findall(".//error") + results.findall(".//skipped")

@@ -138,6 +138,14 @@ def test_causes() -> None:
     assert checked(config, codes) == [cause for _, _, cause in CHANGES.values()]
 
 
+def test_the_limit_is_the_end() -> None:
+    """A STORE may write up to the limit, and not a beat beyond; what it writes are whole beats of each row."""
+    config = CONFIGURATIONS["base"]
+    store = {"opcode": Op.STORE, "which": 1, "tokens": 3, "channels": 9}  # 18 bytes a row: 2 beats of 16
+    codes = [encode({**store, "address": 4096 - 96 + beyond}) for beyond in (0, 16, 32)]
+    assert checked(config, codes, 4096) == [Cause.NONE, Cause.ADDRESS, Cause.ADDRESS]
+
+
 def test_bits_of_no_field() -> None:
     """Each of them is reserved."""
     config = CONFIGURATIONS["base"]

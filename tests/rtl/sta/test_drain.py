@@ -286,7 +286,7 @@ class Bench:
                 finished = cycle
                 break
         else:
-            pytest.fail(f"not finished: {i}")
+            raise AssertionError(f"not finished: {i}")
         assert drained == len(tiles), f"{drained} of {len(tiles)} column tiles drained: {i}"
         self.tile += len(tiles)
         return finished
@@ -513,6 +513,19 @@ def test_programs(name: str, seed: int | None) -> None:
             await bench.anything(ctx, kind)
 
     run(bench.dut, testbench, limit=100000)
+
+
+def test_a_norm_waits_for_its_own_parameters() -> None:
+    """Those of a product's column tiles before it are gone when the product is finished."""
+    bench = Bench(CONFIGURATIONS["2x6, 2 a cycle"], 1, "own parameters")
+    bench.late = lambda: 90  # cycles until a NORM's are there
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        await bench.anything(ctx, "gather")
+        await bench.anything(ctx, "store")
+        await bench.anything(ctx, "norm")
+
+    run(bench.dut, testbench, limit=20000)
 
 
 def test_collisions(monkeypatch: pytest.MonkeyPatch) -> None:

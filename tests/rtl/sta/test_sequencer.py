@@ -211,6 +211,7 @@ class Bench:
                 assert self.job is None, "one instruction at a time"
                 f = self.instruction(ctx, "current")
                 loads = packed(f) or f["opcode"] == Op.PRODUCT
+                assert self.loaded or not loads, "it executes before the column loader has begun with it"
                 self.job = self.loaded.popleft() if loads else Job(f)
                 assert self.job.f == f
                 self.job.executes = True
@@ -548,6 +549,41 @@ def test_rows_wait_for_a_store() -> None:
         assert (asked > bench.finishes[0]) == waits
 
 
+def test_a_stop_waits_for_a_store() -> None:
+    """A STORE is executed to its end behind a clear: no burst stays without its beats."""
+    bench = Bench(BASE, LATENCY, None)
+    bench.delay = lambda f: 500
+    bench.memory.write(0, encode(Random(BASE, seeded("store"), LIMIT).legal("store")))
+    bench.memory.write(BYTES, encode({"opcode": Op.END}))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        while not bench.executes:
+            await ctx.tick()
+        await ctx.tick().repeat(100)
+        await bench.clear(ctx)
+        assert await bench.idle(ctx, 600) > 350
+        assert len(bench.executed) == 1
+
+    bench.run(testbench, limit=1500)
+    assert bench.aborts == 1
+
+
+def test_a_store_beyond_the_limit() -> None:
+    """What is reported is where in memory it would write, not where the instruction is."""
+    bench = Bench(BASE, LATENCY, None)
+    store = {"opcode": Op.STORE, "which": 1, "tokens": 1, "channels": 9, "address": LIMIT - 16}
+    bench.memory.write(0, encode(store))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 200)
+        want = bench.check(ctx, 0)
+        assert (want.cause, want.address) == (Cause.ADDRESS, LIMIT - 16)
+
+    bench.run(testbench, limit=300)
+
+
 def test_wrong_words_wait_for_their_turn() -> None:
     """An illegal instruction is known early, and reported when the one before it has finished."""
     bench = Bench(BASE, LATENCY, None)
@@ -564,6 +600,24 @@ def test_wrong_words_wait_for_their_turn() -> None:
 
     bench.run(testbench, limit=1000)
     assert bench.aborts == 1
+
+
+def test_a_bad_address_waits_for_its_turn() -> None:
+    """Rows that lie outside of memory are asked for early; that is reported when the one before has finished."""
+    bench = Bench(BASE, LATENCY, None)
+    bench.delay = lambda f: 300
+    bench.memory.write(0, encode({"opcode": Op.POOL, "tokens": 1, "channels": 1, "shift": 1}))
+    bench.memory.write(BYTES, encode({"opcode": Op.LOAD, "tokens": 1, "groups": 2, "beats": 1, "address": LIMIT}))
+    bench.memory.write(2 * BYTES, encode({"opcode": Op.END}))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 600)
+        want = bench.check(ctx, 0)
+        assert (want.cause, want.address) == (Cause.ADDRESS, LIMIT)
+        assert len(want.executed) == 1
+
+    bench.run(testbench, limit=1000)
 
 
 def test_a_late_fault() -> None:

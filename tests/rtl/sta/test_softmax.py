@@ -346,6 +346,14 @@ def test_sums_of_rows() -> None:
         assert got == pytest.approx(min(exact, 32767), rel=0.001, abs=0.5)
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 9, 128, 129, 4096])
+def test_the_largest_sum_fits(tokens: int) -> None:
+    """Of a row whose scores are all its maximum; and no bit is left over."""
+    bits = StaConfig(max_tokens=tokens).sum_bits
+    emitted = emit([5] * tokens, tokens, exponential_table(0.1))
+    assert 1 << (bits - 1) <= sum(emitted) < 1 << bits
+
+
 @pytest.mark.parametrize("value", [-128, -1, 0, 1, 127])
 def test_constant_values_stay(value: int) -> None:
     """With a scale of 1, V that is the same for every key comes out as it is."""
