@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-core-area bench-pruning mutants nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-pruning mutants formal nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, b
 bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour): docs/results.md
 	$(RUN) -m nmgen.bench_core
 
+bench-estimate: $(READY) ## nmgen estimate beside the RTL on random programs (ten minutes): docs/results.md
+	$(RUN) -m nmgen.bench_estimate
+
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench_pruning
 
@@ -58,7 +61,10 @@ bench-core-area: $(READY) ## what the whole core takes of an FPGA, and its clock
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
 
-nightly: $(READY) ## random configurations and products on both simulators, the slow documented commands
+formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (10 minutes): docs/verification.md
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m '' tests/formal
+
+nightly: $(READY) ## random configurations, products and programs in simulation, the slow documented commands
 	NMGEN_SEED=$${NMGEN_SEED:-$$(date +%Y%m%d)} $(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
 
 clean: ## remove what runs made; .venv stays

@@ -225,7 +225,7 @@ class _Machine:
         packed = packed_parameters(c)
         begin, loader = self._prepare(ready)
         loader += 1
-        statistics = StatisticsTimes(c, f["channels"], begin + 1)
+        statistics = StatisticsTimes(c, f["channels"], f.get("epsilon", 0), begin + 1)
         written: list[range] = []
         slot = begin + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):

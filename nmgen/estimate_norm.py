@@ -1,7 +1,5 @@
 """When the statistics of a NORM's tokens are there: `rtl.sta.norm.Statistics` and the five stages of its finaliser."""
 
-from math import log2
-
 from rtl.params import ceil_div, signed_bits
 from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
 
@@ -12,14 +10,14 @@ RECIPROCAL_CYCLES = ROOT_BITS + 2
 SCALE_CYCLES = ROOT_BITS + 1
 
 # The one thing that depends on data: how far the second stage shifts the variance. What a calibrated model leaves in
-# the residual deviates by about 1/8 of the largest 16-bit number.
-DEVIATION_BITS = 12
+# the residual deviates by about a quarter of the largest 16-bit number; a factor of 4 more or less is a cycle or two.
+DEVIATION_BITS = 13
 
 
-def _radicand_cycles(channels: int) -> int:
-    """Of the second stage: it shifts two bits a cycle until RADICAND_BITS are left."""
-    bits = round(2 * (DEVIATION_BITS + log2(channels)) + 0.5)
-    return 1 + abs(ceil_div(bits - RADICAND_BITS, 2))
+def _radicand_cycles(channels: int, epsilon: int) -> int:
+    """Of the second stage: it shifts two bits a cycle until RADICAND_BITS of the variance · channels² are left."""
+    variance = (channels * (channels - 1) << 2 * DEVIATION_BITS) + epsilon
+    return 1 + abs(ceil_div(variance.bit_length() - RADICAND_BITS, 2)) if variance else 1
 
 
 class StatisticsTimes:
@@ -30,10 +28,10 @@ class StatisticsTimes:
     start : cycle from which tokens are asked for
     """
 
-    def __init__(self, config: StaConfig, channels: int, start: int) -> None:
+    def __init__(self, config: StaConfig, channels: int, epsilon: int, start: int) -> None:
         elements = config.residual_words * config.drain_lanes
         digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
-        self._cycles = (digits + 3, _radicand_cycles(channels), ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
+        self._cycles = (digits + 3, _radicand_cycles(channels, epsilon), ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
         self._leaves = [start] * len(self._cycles)  # cycle in which the token before left each stage
         self._asked = start - REQUEST_CYCLES - 1
 

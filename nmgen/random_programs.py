@@ -1,7 +1,7 @@
 """Random configurations of STA and random programs for them: encoders of every shape, their integers drawn at random.
 
-No float model stands behind them. Factors are such that results of every kind use most of their bits, some saturate,
-and patterns are drawn for every layer anew.
+No float model stands behind them, and behind some programs no encoder either (`nmgen.random_instructions`). Factors are
+such that results of every kind use most of their bits, some saturate, and patterns are drawn for every layer anew.
 """
 
 import random
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nmgen.compiler import compile_encoder
 from nmgen.program import Program
+from nmgen.random_instructions import random_instructions
 from nmgen.vit_compiler import compile_vit
 from pruning.artefact import Layer
 from pruning.bert import Shape
@@ -31,14 +32,17 @@ WIDE = 6000.0  # the same of 16 bits
 HEAD_SIZES = (8, 8, 16, 24, 32)
 
 
-def random_configuration(rng: random.Random, largest: int = 6) -> StaConfig:
-    """Any legal one, the array small: its Verilog has to be built. largest : rows and columns"""
+def random_configuration(rng: random.Random, side: int = 4) -> StaConfig:
+    """Any legal one, the array small: its Verilog has to be built. side : most rows and columns; one may be twice it"""
     m = rng.choice((2, 4, 4, 8, 8, 8, 16, 16, 32))
+    sides = [rng.randint(1, side), rng.randint(1, side)]
+    if rng.random() < 0.3:
+        sides[rng.randrange(2)] = rng.randint(side + 1, 2 * side)
     return StaConfig(
         n=rng.randint(1, min(m, 4)),
         m=m,
-        rows=rng.randint(1, largest),
-        cols=rng.randint(1, largest),
+        rows=sides[0],
+        cols=sides[1],
         drain=rng.choice((1, 2, 4, 4, 8)),
         port_bytes=rng.choice((1, 2, 2, 4, 4, 8, 8, 16, 16, 32)),
         max_tokens=rng.randint(12, 40),
@@ -49,7 +53,7 @@ def random_configuration(rng: random.Random, largest: int = 6) -> StaConfig:
 
 
 def random_program(rng: random.Random, config: StaConfig, tries: int = 100) -> Loaded:
-    """A small encoder that fits the configuration, of the BERT family or a ViT, with ids or pictures in memory.
+    """A small encoder that fits the configuration, of the BERT family or a ViT, or instructions of every kind.
 
     Raises
     ------
@@ -58,7 +62,10 @@ def random_program(rng: random.Random, config: StaConfig, tries: int = 100) -> L
     found = None
     for _ in range(tries):
         try:
-            return _Drawn(rng, config).picture() if rng.random() < 0.25 else _Drawn(rng, config).sentences()
+            kind = rng.random()
+            if kind < 0.2:
+                return random_instructions(rng, config)
+            return _Drawn(rng, config).picture() if kind < 0.4 else _Drawn(rng, config).sentences()
         except InputError as error:
             found = error
     raise InputError(f"none of {tries} random encoders fits {config}: {found}")

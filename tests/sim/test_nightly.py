@@ -1,7 +1,8 @@
-"""Random configurations × random products on both simulators, for hours if wanted: `make nightly`.
+"""Random configurations × random products and programs, for hours if wanted: `make nightly`.
 
-NMGEN_SEED is the seed, the day unless given; NMGEN_RUNS the number of configurations. `make nightly NMGEN_SEED=… ` with
-the seed that a failing night printed repeats it.
+Products on both simulators, NMGEN_RUNS configurations; whole encoders on STA in Verilator, NMGEN_STA_RUNS
+configurations × 10 programs. NMGEN_SEED is the seed, the day unless given: `make nightly NMGEN_SEED=…` with the seed
+that a failing night printed repeats it.
 """
 
 import os
@@ -11,15 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nmgen.bench_estimate import deviation, drawn
 from nmgen.verilog import emit
 from rtl.params import Config, Product, product_cycles
 from rtl.top import Accelerator
 from sim.golden import linear
 from sim.runner import SIMULATORS, Job, run_products
 from tests.sim.operands import extreme_job, random_job
+from tests.sim.test_programs import check
 
 SEED = os.environ.get("NMGEN_SEED", "0")
 RUNS = int(os.environ.get("NMGEN_RUNS", "12"))
+STA_RUNS = int(os.environ.get("NMGEN_STA_RUNS", "20"))
+PROGRAMS = 10  # of each configuration of STA
 
 
 def some_configuration(rng: random.Random) -> Config:
@@ -84,3 +89,21 @@ def test_random_configuration(number: int, tmp_path: Path) -> None:
                         config, p.tokens, p.k, p.channels, p.pattern_n, latency, out_bits=p.out_bits, per_row=p.per_row
                     )
                     assert result.cycles == cycles
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", range(STA_RUNS))
+def test_random_programs(number: int, tmp_path: Path) -> None:
+    """Every instruction is the golden machine's, with stalls of the memory too; the estimate where it never stalls."""
+    print(f"NMGEN_SEED={SEED}, configuration {number}")
+    config, loaded, rng = drawn(SEED, number, PROGRAMS)
+    print(config)
+    for program, _ in loaded:
+        print(dict(program.about), [place.tokens for place in program.sequences])
+    latency = rng.choice([1, 7, 30, 30, 30, 100])
+    results, _ = check(config, loaded, tmp_path, (False, True), latency, rng.getrandbits(32))
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        off = deviation(program, result.spans, result.cycles, latency)
+        print(off)
+        assert abs(off.whole) <= 0.01
+        assert abs(off.worst) <= 0.03

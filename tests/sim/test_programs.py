@@ -109,9 +109,12 @@ def wanted(config: StaConfig, job: ProgramJob, seed: int) -> np.ndarray:
 
 
 def check(
-    config: StaConfig, loaded: list[Loaded], tmp_path: Path, stalls: tuple[bool, ...]
+    config: StaConfig, loaded: list[Loaded], tmp_path: Path, stalls: tuple[bool, ...], latency: int = 7, seed: int = 2
 ) -> list[list[ProgramResult]]:
-    """Every instruction of some programs, one after another in one simulation; the results of each simulation."""
+    """Every instruction of some programs, one after another in one simulation.
+
+    The results of each simulation: of every program as it is, and with dumps.
+    """
     source = tmp_path / "sta.v"
     source.write_text(emit(Sta(config)))
     jobs, compared, found = [], [], []
@@ -126,8 +129,8 @@ def check(
             config,
             jobs,
             simulator="verilator",
-            latency=7,
-            seed=2,
+            latency=latency,
+            seed=seed,
             stall=stall,
             build_dir=BUILDS,
         )

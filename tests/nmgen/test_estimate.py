@@ -1,0 +1,94 @@
+"""The estimate beside the RTL. tests/sim/test_nightly.py does the same on many more configurations and programs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmgen import bench_estimate, estimate_columns, estimate_fetch, estimate_norm
+from nmgen import estimate as cycles
+from nmgen.bench_estimate import Deviation, deviation, drawn
+from nmgen.estimate import estimate
+from nmgen.random_programs import random_configuration
+from rtl.sta import columns, dump, gather, norm, norm_source, store
+from rtl.sta.decode import Checker
+from rtl.sta.drain import Finish
+from rtl.sta.fetch import SEGMENTS
+from rtl.sta.params import StaConfig
+from rtl.sta.residual import Residual
+from rtl.sta.writer import Writer
+from tests.sim.test_programs import check
+
+LATENCY = 30
+
+
+def test_constants_are_the_hardwares() -> None:
+    assert cycles.CHECK_CYCLES == Checker.LATENCY + 1
+    assert cycles.RESULT_CYCLES == Finish.LATENCY
+    assert cycles.WRITE_CYCLES == Writer.LATENCY
+    assert cycles.RESIDUAL_CYCLES == Residual.LATENCY
+    assert cycles.NORMALISE_CYCLES == norm_source.NormSource.LATENCY
+    assert cycles.PARAMETER_TILES == columns.PARAMETER_TILES
+    assert cycles.AHEAD == dump.AHEAD
+    assert cycles.ID_BITS == gather.ID_BITS
+    assert estimate_columns.COPY_CYCLES == store.COPY_LATENCY
+    assert estimate_fetch.SEGMENTS == SEGMENTS
+    assert estimate_norm.RADICAND_BITS == norm.RADICAND_BITS
+
+
+def test_random_programs(tmp_path: Path) -> None:
+    """Of a small configuration: every instruction bit-exact, and as long as the estimate says."""
+    config, loaded, _ = drawn("small", 0, count=2, side=2)
+    print(config)
+    results, _ = check(config, loaded, tmp_path, (False, True), LATENCY)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        off = deviation(program, result.spans, result.cycles, LATENCY)
+        print(off)
+        assert abs(off.whole) <= 0.01
+        assert abs(off.worst) <= 0.03
+        assert off.exact >= off.instructions // 2
+
+
+def test_a_slower_memory_or_a_narrower_port_takes_longer() -> None:
+    _, loaded, _ = drawn("small", 0, count=2, side=2)
+    for program, _ in loaded:
+        near, far = (estimate(program, cycles.Constants(memory=latency)) for latency in (1, 200))
+        assert all(one.cycles <= other.cycles for one, other in zip(near, far, strict=True) if one.op.name != "NORM")
+        assert cycles.total(program, near)["cycles"] < cycles.total(program, far)["cycles"]
+
+
+def test_configurations_are_legal_and_of_every_kind() -> None:
+    import random
+
+    rng = random.Random(0)
+    found = [random_configuration(rng) for _ in range(200)]
+    assert {config.m for config in found} == {2, 4, 8, 16, 32}
+    assert {config.n for config in found} == {1, 2, 3, 4}
+    assert {config.rows for config in found} == set(range(1, 9)) == {config.cols for config in found}
+    assert len({replace(config, store_words=1) for config in found}) > 190
+
+
+def test_programs_repeat_and_differ() -> None:
+    (config, loaded, _), (again, repeated, _) = (drawn("seed", 1, count=2) for _ in range(2))
+    assert config == again
+    assert [program.memory for program, _ in loaded] == [program.memory for program, _ in repeated]
+    assert loaded[0][0].memory != loaded[1][0].memory
+    patterns = {one.get("pattern", 0) for program, _ in loaded for one in program.instructions}
+    assert len(patterns) > 2, "patterns are mixed"
+
+
+def test_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    off = Deviation(cycles=1000, whole=-0.001, worst=0.02, name="norm", taken=200, exact=9, instructions=10)
+    monkeypatch.setattr(bench_estimate, "drawn", lambda seed, number, count: (StaConfig(rows=3), [], None))
+    monkeypatch.setattr(bench_estimate, "measure", lambda config, loaded: [off, replace(off, worst=-0.01, whole=0.0)])
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text("<!-- bench-estimate: begin -->\nold\n<!-- bench-estimate: end -->\n")
+    monkeypatch.setattr(bench_estimate, "ROOT", tmp_path)
+    assert bench_estimate.main(["--configurations", "2", "--seed", "7"]) == 0
+    assert "old" not in page.read_text()
+    assert page.read_text().count("| 3×8 | 2:8 | 4 | 16 | 2 | 2,000 | -0.10% | +2.0% of 200 | 18 of 20 |") == 2
+    assert "seed 7" in page.read_text()
+    page.write_text("nothing\n")
+    assert bench_estimate.main(["--configurations", "1"]) == 2
+    assert "bench-estimate: begin" in capsys.readouterr().err
