@@ -148,12 +148,12 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """What of a model is not a packed layer. pruning/export.py gives it its meaning.
+    """What of a model is not a packed layer. pruning/export.py and pruning/vit_export.py give it its meaning.
 
     Parameters
     ----------
     config : the contents of the model's config.json
-    tokenizer : the text of its tokenizer.json
+    tokenizer : the text of its tokenizer.json; empty where the model reads no text
     tensors : embeddings, norms, scales, tables and head by name; of the types in NUMPY_TYPES, floats finite
     about : facts that go along as JSON, such as the model's name, the method and the seed
     """
@@ -181,6 +181,11 @@ class Artefact:
     @property
     def version(self) -> int:
         return 2 if self.model else 1
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether its model reads pictures; the others read text."""
+        return self.model is not None and self.model.config.get("model_type") == "vit"
 
 
 def _kind(array: np.ndarray) -> str:

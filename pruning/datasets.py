@@ -1,7 +1,5 @@
 """Data sets from files that are there already; nothing is fetched."""
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruning.idx import read_idx
 from rtl.params import InputError
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts it
@@ -32,26 +31,39 @@ def fashion_mnist(folder: Path = FASHION_MNIST) -> tuple[Images, Images]:
     ------
     InputError : a file that is missing or no such file.
     """
-    return _images(folder, "train", 60_000), _images(folder, "t10k", 10_000)
+    training, test = labelled(folder)
+    for part, found, count in (("train", training, 60_000), ("t10k", test, 10_000)):
+        if tuple(found.pixels.shape) != (count, 28, 28):
+            shape = " × ".join(map(str, found.pixels.shape))
+            raise InputError(f"{folder} has {shape} bytes of {part}, Fashion-MNIST {count} × 28 × 28")
+        if found.labels.max() > 9:
+            raise InputError(f"{folder}: label {found.labels.max()} of {part} is out of range, must be 0 to 9")
+    return training, test
 
 
-def _images(folder: Path, part: str, count: int) -> Images:
-    pixels = _idx(folder / f"{part}-images-idx3-ubyte.gz", (count, 28, 28))
-    labels = _idx(folder / f"{part}-labels-idx1-ubyte.gz", (count,))
-    if labels.max() > 9:
-        raise InputError(f"{folder / part}-labels-idx1-ubyte.gz: label {labels.max()} is out of range, must be 0 to 9")
+def labelled(folder: Path) -> tuple[Images, Images]:
+    """(training images, test images) of a folder of four IDX files, named as those of MNIST and its kin.
+
+    Raises
+    ------
+    InputError : a file that is missing or no such file; labels that are not one an image.
+    """
+    return _images(folder, "train"), _images(folder, "t10k")
+
+
+def _images(folder: Path, part: str) -> Images:
+    pixels, labels = (
+        _idx(folder / f"{part}-{what}-idx{dimensions}-ubyte.gz", dimensions)
+        for what, dimensions in (("images", 3), ("labels", 1))
+    )
+    if not len(pixels) or len(pixels) != len(labels):
+        raise InputError(
+            f"{folder} has {len(pixels)} images and {len(labels)} labels of {part}, must have one for each"
+        )
     return Images(pixels=torch.from_numpy(pixels), labels=torch.from_numpy(labels).to(torch.int64))
 
 
-def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The bytes of an IDX file: 0, 0, 8 for uint8, the number of dimensions, each as a big-endian word, the data."""
+def _idx(path: Path, dimensions: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path} is missing: install Debian's dataset-fashion-mnist, or say where it is")
-    try:
-        data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    head = bytes((0, 0, 8, len(shape))) + b"".join(size.to_bytes(4, "big") for size in shape)
-    if not data.startswith(head) or len(data) != len(head) + int(np.prod(shape)):
-        raise InputError(f"{path} is no IDX file of {' × '.join(map(str, shape))} bytes")
-    return np.frombuffer(data, np.uint8, offset=len(head)).reshape(shape).copy()
+    return read_idx(path, dimensions)

@@ -125,14 +125,14 @@ def _tensor(name: str, artefact: Artefact, scales: Scales) -> Tensor:
     if layer_name in artefact.layers:
         block, own = _block(layer_name)
         layer = artefact.layers[layer_name]
-        return _dequantised(layer, part, scales[operand_of(layer_name)], scales[f"{block}.{RESULTS[own]}"])
+        return dequantised(layer, part, scales[operand_of(layer_name)], scales[f"{block}.{RESULTS[own]}"])
     if name not in artefact.model.tensors:
         raise InputError(f"tensor {name} of the model is missing")
     tensor = torch.from_numpy(artefact.model.tensors[name].copy())
     return tensor if tensor.is_floating_point() else tensor.double() * scales["embeddings.total"]
 
 
-def _dequantised(layer: Layer, part: str, x_scale: Tensor, y_scale: Tensor) -> Tensor:
+def dequantised(layer: Layer, part: str, x_scale: Tensor, y_scale: Tensor) -> Tensor:
     """weight [channels, k] or bias [channels] of an integer layer: what one step of an accumulator is worth, times the
     integers, over the scale of the input."""
     unit = torch.from_numpy(np.ldexp(layer.mult.astype(np.float64), -layer.shift.astype(np.int64))) * y_scale

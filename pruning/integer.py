@@ -62,9 +62,9 @@ class IntegerEncoder:
         except Exception as error:  # the package raises plain Exception
             raise InputError(f"the artefact's tokenizer is none: {error}") from None
         p = self.parameters
-        self._words, self._positions = torch.from_numpy(p.words.copy()), _float(p.positions)
-        self._norm = _Norm(p.norm)
-        self._blocks = [_Block(block, p.shape.heads) for block in p.blocks]
+        self._words, self._positions = torch.from_numpy(p.words.copy()), as_float(p.positions)
+        self._norm = IntegerNorm(p.norm)
+        self._blocks = [IntegerBlock(block, p.shape.heads) for block in p.blocks]
         self._head = _Head(p.head) if p.head else None
 
     @property
@@ -98,14 +98,14 @@ class IntegerEncoder:
     @torch.inference_mode()
     def means(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """What POOL gives: the mean of each sentence's tokens, int16 [hidden], in steps of parameters.scale."""
-        return self._pool(self._residual(ids, mask, _ignore), mask).to(torch.int16)
+        return self._pool(self._residual(ids, mask, no_note), mask).to(torch.int16)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the head says of each sentence: float [classes]."""
         if self._head is None:
             raise InputError("the model has no head: train one with nmgen prune --classify")
-        return self._head(self._pool(self._residual(ids, mask, _ignore), mask), _ignore).float() * self._head.scale
+        return self._head(self._pool(self._residual(ids, mask, no_note), mask), no_note).float() * self._head.scale
 
     def embed(self, sentences: Iterable[str]) -> Tensor:
         """The embedding of each sentence, mean of its tokens at length 1: float [sentences, hidden]."""
@@ -138,13 +138,13 @@ class IntegerEncoder:
 # --- the instructions ------------------------------------------------------------------------------------------------
 
 
-class _Linear:
+class IntegerLinear:
     """x float32 [tokens, k] → float64 [tokens, channels] of out_bits."""
 
     def __init__(self, layer: Layer) -> None:
         self.name, self.bits = layer.name, layer.out_bits
         self._weights = torch.from_numpy(layer.weights.astype(np.float32)).T.contiguous()
-        self._bias, self._factor = _float(layer.bias), _factors(layer.mult, layer.shift)
+        self._bias, self._factor = as_float(layer.bias), _factors(layer.mult, layer.shift)
 
     def __call__(self, x: Tensor) -> Tensor:
         return requantise(product(x, self._weights, 128 * 127), self._bias, self._factor, self.bits)
@@ -160,13 +160,13 @@ class _Rescale:
         return requantise(y, 0, self._factor, 8).float()
 
 
-class _Norm:
+class IntegerNorm:
     """r float64 [tokens, hidden] → what goes to the residual, float64, and to the store, float32 or None."""
 
     def __init__(self, norm: Norm) -> None:
         self._norm = norm
-        self._sign = 1 - 2 * _float(norm.negate)
-        self._bias, self._factor = _float(norm.bias), _factors(norm.mult, norm.shift)
+        self._sign = 1 - 2 * as_float(norm.negate)
+        self._bias, self._factor = as_float(norm.bias), _factors(norm.mult, norm.shift)
         self._rescale = _Rescale(norm.operand) if norm.operand else None
 
     def __call__(self, r: Tensor, note: Note) -> tuple[Tensor, Tensor | None]:
@@ -177,16 +177,20 @@ class _Norm:
         return y, operand
 
 
-class _Block:
+class IntegerBlock:
+    """residual float64 and operand float32 [tokens, hidden] → both behind the block, the operand None where nothing
+    reads it."""
+
     def __init__(self, block: BlockParameters, heads: int) -> None:
         self._block, self._heads = block, heads
-        self._query, self._key, self._value = (_Linear(layer) for layer in (block.query, block.key, block.value))
+        self._query, self._key, self._value = (IntegerLinear(layer) for layer in (block.query, block.key, block.value))
         self._scores, self._context = _factor(block.scores), block.context
         self._exponential = torch.from_numpy(block.exponential.astype(np.int32))
-        self._attention_output, self._attention_norm = _Linear(block.attention_output), _Norm(block.attention_norm)
-        self._intermediate, self._table = _Linear(block.intermediate), _float(block.table)
+        self._attention_output = IntegerLinear(block.attention_output)
+        self._attention_norm = IntegerNorm(block.attention_norm)
+        self._intermediate, self._table = IntegerLinear(block.intermediate), as_float(block.table)
         self._table_rescale = _Rescale(block.table_rescale)
-        self._output, self._output_norm = _Linear(block.output), _Norm(block.output_norm)
+        self._output, self._output_norm = IntegerLinear(block.output), IntegerNorm(block.output_norm)
 
     def __call__(
         self, residual: Tensor, operand: Tensor, mask: Tensor | None, note: Note
@@ -208,14 +212,14 @@ class _Block:
         scores = requantise(product(q, k.transpose(-2, -1), 128 * 128), 0, self._scores, 8)
         emitted = softmax(scores, self._exponential, mask)
         context = divided(product(emitted.float(), v, 255 * 128), emitted.sum(dim=-1, keepdim=True), self._context)
-        if note is not _ignore:
+        if note is not no_note:
             for head in range(self._heads):
                 note(f"{self._block.name}.attention.self.scores.{head}", scores[..., head, :, :], None)
                 note(f"{self._block.name}.attention.self.context.{head}", context[..., head, :, :], None)
         return context.transpose(-3, -2).flatten(-2).float()
 
     def _added(
-        self, linear: _Linear, x: Tensor, residual: Tensor, norm: _Norm, note: Note
+        self, linear: IntegerLinear, x: Tensor, residual: Tensor, norm: IntegerNorm, note: Note
     ) -> tuple[Tensor, Tensor | None]:
         total = saturate(linear(x) + residual, 16)
         note(linear.name, None, total)
@@ -227,7 +231,7 @@ class _Head:
 
     def __init__(self, head: Head) -> None:
         self.scale = head.scale
-        self._norm, self._linear = _Norm(head.norm), _Linear(head.layer)
+        self._norm, self._linear = IntegerNorm(head.norm), IntegerLinear(head.layer)
 
     def __call__(self, mean: Tensor, note: Note) -> Tensor:
         _, operand = self._norm(mean, lambda name, store, _: note(name, store, None))
@@ -237,8 +241,8 @@ class _Head:
         return logits
 
 
-def _ignore(_name: str, _store: Tensor | None, _residual: Tensor | None) -> None:
-    pass
+def no_note(_name: str, _store: Tensor | None, _residual: Tensor | None) -> None:
+    """The Note of whoever wants no steps."""
 
 
 # --- arithmetic ------------------------------------------------------------------------------------------------------
@@ -322,7 +326,8 @@ def bit_length(x: Tensor) -> Tensor:
     return length + (x > 0)
 
 
-def _float(integers: np.ndarray) -> Tensor:
+def as_float(integers: np.ndarray) -> Tensor:
+    """float64"""
     return torch.from_numpy(integers.astype(np.float64))
 
 

@@ -128,7 +128,7 @@ def integer_parameters(artefact: Artefact) -> IntegerParameters:
     if model is None:
         raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
     shape = shape_of(dict(model.config), "the artefact's config")
-    source = _Source(artefact, model)
+    source = Source(artefact, model)
     blocks = tuple(_block(source, shape, i) for i in range(shape.layers))
     scale = source.scale(f"encoder.layer.{shape.layers - 1}.output.residual")
     classes = model.tensors["head.bias"].size if "head.bias" in model.tensors else 0
@@ -143,7 +143,7 @@ def integer_parameters(artefact: Artefact) -> IntegerParameters:
     )
 
 
-class _Source:
+class Source:
     """Tensors, scales and layers of an artefact by name; InputError where one is missing or of another shape."""
 
     def __init__(self, artefact: Artefact, model: Model) -> None:
@@ -184,7 +184,7 @@ class _Source:
         return tensor
 
 
-def _positions(source: _Source, shape: Shape) -> np.ndarray:
+def _positions(source: Source, shape: Shape) -> np.ndarray:
     positions = source.integers("embeddings.position_embeddings.weight", shape.positions, shape.hidden)
     rows = positions[shape.first_position :].astype(np.int64)
     if shape.types:
@@ -192,7 +192,7 @@ def _positions(source: _Source, shape: Shape) -> np.ndarray:
     return rows.clip(-32768, 32767).astype(np.int16)
 
 
-def _block(source: _Source, shape: Shape, i: int) -> BlockParameters:
+def _block(source: Source, shape: Shape, i: int) -> BlockParameters:
     name, hidden, inner = f"encoder.layer.{i}", shape.hidden, shape.intermediate
     own, feed = f"{name}.attention.self", f"{name}.intermediate"
     q, k, scores = (source.scale(f"{own}.{point}") for point in ("q", "k", "scores"))
@@ -204,7 +204,7 @@ def _block(source: _Source, shape: Shape, i: int) -> BlockParameters:
         value=source.layer(f"{own}.value", hidden, hidden),
         scores=factor(f"{own}.scores", q * k / (hidden // shape.heads) ** 0.5 / scores),
         exponential=exponential(scores),
-        context=factor(f"{own}.context", _context(source, name, hidden)),
+        context=context_factor(source, f"{own}.v", f"{name}.attention.output.operand", hidden),
         attention_output=source.layer(f"{name}.attention.output.dense", hidden, hidden, 16),
         attention_norm=_norm(source, shape, f"{name}.attention.output", f"{feed}.operand"),
         intermediate=source.layer(f"{feed}.dense", inner, hidden),
@@ -215,17 +215,16 @@ def _block(source: _Source, shape: Shape, i: int) -> BlockParameters:
     )
 
 
-def _context(source: _Source, block: str, hidden: int) -> float:
+def context_factor(source: Source, value: str, context: str, hidden: int) -> Factor:
     """Scale of the value over that of the context: one number, though both have a scale a channel."""
-    value, context = f"{block}.attention.self.v", f"{block}.attention.output.operand"
     ratio = source.scales(value, hidden) / source.scales(context, hidden)
     middle = float(ratio.mean())
     if np.abs(ratio / middle - 1).max() > 1e-6:
         raise InputError(f"scales.{value} are not those of the context times one number")
-    return middle
+    return factor(f"{value.rpartition('.')[0]}.context", middle)
 
 
-def _norm(source: _Source, shape: Shape, name: str, operand: str | None) -> Norm:
+def _norm(source: Source, shape: Shape, name: str, operand: str | None) -> Norm:
     """name : the module that has LayerNorm, total and residual"""
     y_scale = source.scale(f"{name}.residual")
     return layer_norm(
@@ -269,7 +268,7 @@ def layer_norm(
     )
 
 
-def _head(source: _Source, shape: Shape, classes: int, scale: float) -> Head:
+def _head(source: Source, shape: Shape, classes: int, scale: float) -> Head:
     bias = source.floats("head.bias", classes)
     weight = source.floats("head.weight", classes, shape.hidden)
     norm = f"encoder.layer.{shape.layers - 1}.output.LayerNorm"

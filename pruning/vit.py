@@ -41,6 +41,19 @@ class ViTShape:
         return (self.image // self.patch) ** 2 + 1
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """What a model takes instead of a byte: (byte − mean) / deviation, one of each a channel or one for all."""
+
+    mean: tuple[float, ...] = (127.5,)  # these are Hugging Face's for ViT
+    deviation: tuple[float, ...] = (127.5,)
+
+    def floats(self, images: Tensor) -> Tensor:
+        """uint8 [images, channels, side, side] → float of the same shape."""
+        mean, deviation = (torch.tensor(part)[:, None, None] for part in (self.mean, self.deviation))
+        return (images.to(torch.float32) - mean) / deviation
+
+
 class PatchEmbeddings(nn.Module):
     def __init__(self, shape: ViTShape) -> None:
         super().__init__()
@@ -126,7 +139,13 @@ class Stack(nn.Module):
 
 class ViT(nn.Module):
     """images [images, channels, side, side] → logits [images, labels], or the class token's state without a
-    classifier."""
+    classifier.
+
+    Attributes
+    ----------
+    config : the contents of config.json
+    pixels : what makes the images of bytes
+    """
 
     def __init__(self, shape: ViTShape) -> None:
         super().__init__()
@@ -136,6 +155,7 @@ class ViT(nn.Module):
         self.layernorm = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
         self.classifier = nn.Linear(shape.hidden, shape.labels) if shape.labels else nn.Identity()
         self.config: dict[str, Any] = config_of(shape)
+        self.pixels = Pixels()
 
     def states(self, images: Tensor) -> Tensor:  # → [images, tokens, hidden]
         return self.layernorm(self.encoder(self.embeddings(images)))
@@ -175,10 +195,21 @@ KEYS = {
     "intermediate": "intermediate_size",
 }
 PREFIX = "vit."  # of the checkpoint's tensors where there is a classifier beside them
+PROCESSOR = "preprocessor_config.json"  # says what becomes of a byte; a folder may lack it
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder's config.json calls it a ViT."""
+    file = Path(path) / "config.json"
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8"))["model_type"] == "vit")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False  # whoever reads it as another model says what is wrong
 
 
 def load(folder: Path | str) -> ViT:
-    """The ViT in a Hugging Face folder: config.json and model.safetensors. A pooler is left out.
+    """The ViT in a Hugging Face folder: config.json, model.safetensors and, if it is there, preprocessor_config.json.
+    A pooler is left out.
 
     Raises
     ------
@@ -190,15 +221,12 @@ def load(folder: Path | str) -> ViT:
     for file in (path, weights):
         if not file.is_file():
             raise InputError(f"{file} is missing")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+    config = _json(path)
     try:
         with safe_open(weights, "pt") as file:
             names = {name.removeprefix(PREFIX): name for name in file.keys()}  # noqa: SIM118  (it only has keys())
             labels = file.get_slice("classifier.weight").get_shape()[0] if "classifier.weight" in names else 0
-            model = ViT(_shape(config, path, labels)).eval()
+            model = ViT(shape_of(config, str(path), labels)).eval()
             tensors = {}
             for name, wanted in model.state_dict().items():
                 if name not in names:
@@ -214,8 +242,38 @@ def load(folder: Path | str) -> ViT:
     except SafetensorError as error:
         raise InputError(f"{weights} is truncated or damaged: {error}") from None
     model.load_state_dict(tensors)
-    model.config = config
+    model.config, model.pixels = config, _pixels(folder / PROCESSOR, model.shape.channels)
     return model
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def _pixels(path: Path, channels: int) -> Pixels:
+    """What a Hugging Face processor does to a byte: times rescale_factor, less image_mean, over image_std."""
+    if not path.is_file():
+        return Pixels()
+    said = _json(path)
+    if not isinstance(said, dict):
+        raise InputError(f"{path} is no JSON object")
+    step = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
+    normalised = said.get("do_normalize", True)
+    mean, deviation = (
+        said.get(key, 0.5) if normalised else plain for key, plain in (("image_mean", 0.0), ("image_std", 1.0))
+    )
+    mean, deviation = (values if isinstance(values, list) else [values] for values in (mean, deviation))
+    for key, values in (("rescale_factor", [step]), ("image_mean", mean), ("image_std", deviation)):
+        numbers = all(
+            type(value) in (int, float) and abs(value) < 1e6 and (key == "image_mean" or value > 0) for value in values
+        )
+        if not numbers or len(values) not in (1, channels):
+            wanted = "a positive number" if key == "rescale_factor" else f"a number for each of {channels} channels"
+            raise InputError(f"{path}: {key} is {said.get(key)!r}, must be {wanted}")
+    return Pixels(tuple(value / step for value in mean), tuple(value / step for value in deviation))
 
 
 def save(model: ViT, folder: Path) -> None:
@@ -235,7 +293,23 @@ def save(model: ViT, folder: Path) -> None:
         for name, tensor in tensors.items()
     }
     save_file(named, folder / "model.safetensors", {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
+    side = {"height": model.shape.image, "width": model.shape.image}
+    mean, deviation = (
+        [value / 255 for value in values] * (model.shape.channels if len(values) == 1 else 1)
+        for values in (model.pixels.mean, model.pixels.deviation)
+    )
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": side,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": mean,
+        "image_std": deviation,
+    }
+    for name, content in (("config.json", model.config), (PROCESSOR, processor)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def config_of(shape: ViTShape) -> dict[str, Any]:
@@ -253,22 +327,38 @@ def config_of(shape: ViTShape) -> dict[str, Any]:
     }
 
 
-def _shape(config: Any, path: Path, labels: int) -> ViTShape:
+def shape_of(config: Any, where: str, labels: int) -> ViTShape:
+    """The shape that the contents of a config.json give.
+
+    where : whose config it is, for messages
+    labels : of the classifier, which only the tensors tell; 0 where there is none
+
+    Raises
+    ------
+    InputError : another kind of model, or a number out of its bounds.
+    """
     if not isinstance(config, dict) or config.get("model_type") != "vit":
         found = config.get("model_type") if isinstance(config, dict) else config
-        raise InputError(f"{path}: model_type is {found!r}, must be 'vit'")
+        raise InputError(f"{where}: model_type is {found!r}, must be 'vit'")
     values: dict[str, Any] = {}
     for ours, theirs in KEYS.items():
         value = values[ours] = config.get(theirs)
         if type(value) is not int or value < 1:
-            raise InputError(f"{path}: {theirs} is {value!r}, must be an integer of at least 1")
+            raise InputError(f"{where}: {theirs} is {value!r}, must be an integer of at least 1")
     for whole, part in (("image", "patch"), ("hidden", "heads")):
         if values[whole] % values[part]:
-            raise InputError(f"{path}: {KEYS[whole]} {values[whole]} is no multiple of {KEYS[part]} {values[part]}")
+            raise InputError(f"{where}: {KEYS[whole]} {values[whole]} is no multiple of {KEYS[part]} {values[part]}")
     activation = config.get("hidden_act", "gelu")
     if activation not in tuple(ACTIVATIONS):
-        raise InputError(f"{path}: hidden_act is {activation!r}, must be one of {', '.join(ACTIVATIONS)}")
+        raise InputError(f"{where}: hidden_act is {activation!r}, must be one of {', '.join(ACTIVATIONS)}")
     bias, epsilon = config.get("qkv_bias", True), config.get("layer_norm_eps", 1e-12)
     if type(bias) is not bool or type(epsilon) not in (int, float):
-        raise InputError(f"{path}: qkv_bias is {bias!r} and layer_norm_eps {epsilon!r}, must be a truth and a number")
+        raise InputError(f"{where}: qkv_bias is {bias!r} and layer_norm_eps {epsilon!r}, must be a truth and a number")
     return ViTShape(**values, activation=activation, qkv_bias=bias, epsilon=epsilon, labels=labels)
+
+
+def labels_of(config: Any, labels: int) -> list[str]:
+    """The names of the classes by config.json; none unless there is one for each."""
+    named = config.get("id2label") if isinstance(config, dict) else None
+    names = [named.get(str(label)) for label in range(labels)] if isinstance(named, dict) else []
+    return [str(name) for name in names] if all(isinstance(name, str) for name in names) else []

@@ -5,43 +5,28 @@ to from the pixels to the end, and has one scale; what a LayerNorm computes in 1
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from pruning.calibrate import ALPHA, HEADROOM, PERCENTILE, narrow_scale, smoothing, upper_scale, wide_scale
-from pruning.vit import Block, ViT
+from pruning.patches import GREY, patches
+from pruning.rescale import representable
+from pruning.vit import Block, ViT, ViTShape
 from rtl.params import InputError
 
 IMAGES = 128  # as many are looked at, spread evenly over what is given
-GREY = 128  # the byte that is 0 for the accelerator, whose pixels are signed
 
 Scales = Mapping[str, Tensor]  # by the name of the place: float64, a scalar or [channels]
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """What a model takes instead of a byte: (byte − mean) / deviation, one of each a channel or one for all."""
-
-    mean: tuple[float, ...] = (127.5,)  # these are Hugging Face's for ViT
-    deviation: tuple[float, ...] = (127.5,)
-
-    def floats(self, images: Tensor) -> Tensor:
-        """uint8 [images, channels, side, side] → float of the same shape."""
-        mean, deviation = (torch.tensor(part)[:, None, None] for part in (self.mean, self.deviation))
-        return (images.to(torch.float32) - mean) / deviation
-
-
-def calibrate(
-    model: ViT, images: Tensor, pixels: Pixels, *, alpha: float = ALPHA, percentile: float = PERCENTILE
-) -> dict[str, Tensor]:
+def calibrate(model: ViT, images: Tensor, *, alpha: float = ALPHA, percentile: float = PERCENTILE) -> dict[str, Tensor]:
     """Scales of all places of a float ViT, from images uint8 [images, channels, side, side]."""
     if not len(images):
         raise InputError("there is no image to calibrate on, must be at least 1")
     count = min(IMAGES, len(images))
-    seen = observe(model, images[[i * len(images) // count for i in range(count)]], pixels)
+    seen = observe(model, images[[i * len(images) // count for i in range(count)]])
     scales: dict[str, Tensor] = {}
 
     def operand(point: str, *linears: nn.Linear) -> None:
@@ -61,27 +46,48 @@ def calibrate(
         scales[f"{name}.attention.attention.scores"] = upper_scale(seen[f"{name}.attention.attention.scores"])
     if model.shape.labels:
         operand("classifier.operand", cast(nn.Linear, model.classifier))
-    for point in wide_points(model):
+    for point in wide_points(model.shape):
         scales[point] = wide_scale(HEADROOM * float(seen[point].max()))
+    for point, wide in rescaled(model).items():
+        scales[point] = torch.from_numpy(representable(float(scales[wide]), scales[point].numpy()))
+    if model.shape.labels:
+        scales["classifier"] = _logit_scale(cast(nn.Linear, model.classifier), scales["classifier.operand"])
     return scales
 
 
-def wide_points(model: ViT) -> list[str]:
+def rescaled(model: ViT) -> dict[str, str]:
+    """The 8-bit operands that are made of 16 bits, and the points of these."""
+    found = {}
+    for i in range(model.shape.layers):
+        block = f"encoder.layer.{i}"
+        found[f"{block}.attention.attention.operand"] = f"{block}.layernorm_before"
+        found[f"{block}.intermediate.operand"] = f"{block}.layernorm_after"
+        found[f"{block}.output.operand"] = f"{block}.intermediate.result"
+    return found | ({"classifier.operand": "layernorm"} if model.shape.labels else {})
+
+
+def _logit_scale(classifier: nn.Linear, operand: Tensor) -> Tensor:
+    """float64: no operand and no bias takes a logit beyond 16 bits."""
+    largest = classifier.weight.detach().double().abs() @ (128 * operand) + classifier.bias.detach().abs()
+    return wide_scale(float(largest.max() * 1.01))
+
+
+def wide_points(shape: ViTShape) -> list[str]:
     """The places of 16 bits."""
     parts = ("layernorm_before", "layernorm_after", "intermediate.result")
     return [
         "residual",
         "layernorm",
-        *(f"encoder.layer.{i}.{part}" for i in range(model.shape.layers) for part in parts),
+        *(f"encoder.layer.{i}.{part}" for i in range(shape.layers) for part in parts),
     ]
 
 
 @torch.inference_mode()
-def observe(model: ViT, images: Tensor, pixels: Pixels) -> dict[str, Tensor]:
+def observe(model: ViT, images: Tensor) -> dict[str, Tensor]:
     """What each place gets: of 8-bit ones all of it, [tokens, channels], scores excepted; of scores the largest of each
     image, of 16-bit places the largest magnitude."""
     seen: dict[str, list[Tensor]] = {}
-    wide = set(wide_points(model))
+    wide = set(wide_points(model.shape))
 
     def note(point: str, x: Tensor) -> Tensor:
         kept = (
@@ -90,9 +96,9 @@ def observe(model: ViT, images: Tensor, pixels: Pixels) -> dict[str, Tensor]:
         seen.setdefault(point, []).append(kept)
         return x
 
-    note("residual", initial(model, pixels))
+    note("residual", initial(model))
     for image in images:
-        floats = pixels.floats(image[None])
+        floats = model.pixels.floats(image[None])
         note("residual", model.embeddings.patch_embeddings(floats))
         x = note("residual", model.embeddings(floats))
         for i, block in enumerate(blocks_of(model)):
@@ -115,7 +121,7 @@ def observe(model: ViT, images: Tensor, pixels: Pixels) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def initial(model: ViT, pixels: Pixels) -> Tensor:
+def initial(model: ViT) -> Tensor:
     """float [tokens, hidden]: what the residual is before the patches' projection is added to it.
 
     Every token gets a projection, the class token that of a grey patch, which is taken off here.
@@ -124,7 +130,7 @@ def initial(model: ViT, pixels: Pixels) -> Tensor:
     grey = torch.full((1, shape.channels, shape.patch, shape.patch), GREY, dtype=torch.uint8)
     rows = model.embeddings.position_embeddings[0].clone()
     rows[0] += model.embeddings.cls_token[0, 0]
-    rows[0] -= model.embeddings.patch_embeddings.projection(pixels.floats(grey)).flatten()
+    rows[0] -= model.embeddings.patch_embeddings.projection(model.pixels.floats(grey)).flatten()
     return rows
 
 
@@ -132,10 +138,6 @@ def blocks_of(model: ViT) -> list[Block]:
     return [cast(Block, block) for block in model.encoder.layer]
 
 
-def patches_of(shape: Any, images: Tensor) -> Tensor:
-    """uint8 [images, channels, side, side] → int8 [images, tokens, inputs of the projection].
-
-    The pixels of a patch in the order of the projection's weights, GREY being 0; the class token's are all 0.
-    """
-    found = nn.functional.unfold(images.to(torch.float32) - GREY, shape.patch, stride=shape.patch)
-    return nn.functional.pad(found.transpose(1, 2), (0, 0, 1, 0)).to(torch.int8)
+def patches_of(shape: ViTShape, images: Tensor) -> Tensor:
+    """uint8 [images, channels, side, side] → int8 [images, tokens, inputs of the projection], as pruning/patches.py."""
+    return torch.from_numpy(patches(images.numpy(), shape.patch))

@@ -7,7 +7,7 @@ several, [images, tokens, …].
 import torch
 from torch import Tensor
 
-from pruning.integer import Note, Step, _Block, _float, _ignore, _Linear, _Norm, saturate
+from pruning.integer import IntegerBlock, IntegerLinear, IntegerNorm, Note, Step, as_float, no_note, saturate
 from pruning.integer_parameters import BlockParameters
 from pruning.vit_calibrate import patches_of
 from pruning.vit_parameters import VitParameters
@@ -18,10 +18,10 @@ class IntegerViT:
 
     def __init__(self, parameters: VitParameters) -> None:
         p = self.parameters = parameters
-        self._initial, self._projection = _float(p.initial), _Linear(p.projection)
+        self._initial, self._projection = as_float(p.initial), IntegerLinear(p.projection)
         self._norm = _PreNorm(p.norm)
         self._blocks = [_PreNormBlock(block, p.shape.heads) for block in p.blocks]
-        self._classifier = _Linear(p.classifier) if p.classifier else None
+        self._classifier = IntegerLinear(p.classifier) if p.classifier else None
 
     @torch.inference_mode()
     def steps(self, image: Tensor) -> list[Step]:
@@ -39,7 +39,7 @@ class IntegerViT:
     def results(self, images: Tensor) -> Tensor:
         """int16 [images, labels], the logits, or [images, hidden], the class token's state, in steps of
         parameters.scale."""
-        return self._results(images, _ignore).to(torch.int16)
+        return self._results(images, no_note).to(torch.int16)
 
     def logits(self, images: Tensor) -> Tensor:
         """float [images, labels]."""
@@ -47,7 +47,7 @@ class IntegerViT:
 
     def _results(self, images: Tensor, note: Note) -> Tensor:
         patches = patches_of(self.parameters.shape, images).float()
-        if note is not _ignore:
+        if note is not no_note:
             patches = patches[0]
         residual = self._initial.expand(*patches.shape[:-1], -1)
         note("embeddings.position_embeddings", None, residual)
@@ -66,16 +66,16 @@ class IntegerViT:
         return logits[..., 0, :]
 
 
-class _PreNorm(_Norm):
+class _PreNorm(IntegerNorm):
     """The residual stays as it is where there is an operand."""
 
     def __call__(self, r: Tensor, note: Note) -> tuple[Tensor, Tensor | None]:
-        y, operand = super().__call__(r, _ignore)
+        y, operand = super().__call__(r, no_note)
         note(self._norm.name, operand, y if operand is None else None)
         return (y if operand is None else r), operand
 
 
-class _PreNormBlock(_Block):
+class _PreNormBlock(IntegerBlock):
     def __init__(self, block: BlockParameters, heads: int) -> None:
         super().__init__(block, heads)
         self._attention_norm, self._output_norm = _PreNorm(block.attention_norm), _PreNorm(block.output_norm)

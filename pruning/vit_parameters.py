@@ -1,27 +1,29 @@
-"""Every integer that the accelerator needs of a ViT, made from the float model and its scales.
+"""Every integer that the accelerator needs of a ViT, made once from an artefact.
 
 The rules are those of pruning/integer_parameters.py, whose blocks these are: their LayerNorms stand one earlier, so
 that block i holds layernorm_after of its own and layernorm_before of block i + 1, the last block the final one. What
 a LayerNorm computes goes to the operand alone, and the residual stays; where nothing reads an operand, to the residual.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from pruning.artefact import Layer
-from pruning.bert import ACTIVATIONS
+from pruning.artefact import Artefact, Layer
 from pruning.integer import requantise
-from pruning.integer_parameters import BlockParameters, Norm, exponential, factor, layer_norm
-from pruning.quantise import integer_layer
-from pruning.rescale import Rescale, representable, represented, rescale
-from pruning.vit import ViT, ViTShape
-from pruning.vit_calibrate import GREY, Pixels, Scales, blocks_of
-
-DENSE = (8, 8)  # the pattern of a layer that is not named
+from pruning.integer_parameters import (
+    BlockParameters,
+    Norm,
+    Source,
+    context_factor,
+    exponential,
+    factor,
+    layer_norm,
+    rescale,
+)
+from pruning.vit import ViTShape
+from pruning.vit_export import CLASSIFIER, PROJECTION, checked_shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,144 +48,76 @@ class VitParameters:
     scale: float
 
 
-def vit_parameters(
-    model: ViT, scales: Scales, pixels: Pixels, patterns: Mapping[str, tuple[int, int]] | None = None
-) -> VitParameters:
-    """The integers of a float ViT, masked or with its masks baked in.
-
-    patterns : (n, m) by layer; a layer that is not named is dense. Each group of each layer is checked.
+def vit_parameters(artefact: Artefact) -> VitParameters:
+    """The integers of an artefact of a ViT.
 
     Raises
     ------
-    InputError : a number that the accelerator's instructions do not hold, or a broken pattern, named.
+    InputError : no ViT, or a number that the accelerator's instructions do not hold, named.
     """
-    maker = _Maker(model, scales, patterns or {})
-    projection = maker.projection(pixels)
-    blocks = tuple(maker.block(i) for i in range(model.shape.layers))
-    classifier, scale = maker.classifier() if model.shape.labels else (None, float(scales["layernorm"]))
+    shape = checked_shape(artefact)
+    assert artefact.model  # checked_shape says so otherwise
+    source = Source(artefact, artefact.model)
+    projection = source.layer(PROJECTION, shape.hidden, shape.channels * shape.patch**2, 16)
+    classifier = source.layer(CLASSIFIER, shape.labels, shape.hidden, 16) if shape.labels else None
     return VitParameters(
-        shape=model.shape,
-        initial=_initial(model, projection, float(scales["residual"])),
+        shape=shape,
+        initial=_initial(source, shape, projection),
         projection=projection,
-        norm=maker.norm_before(0),
-        blocks=blocks,
+        norm=_norm_before(source, shape, 0),
+        blocks=tuple(_block(source, shape, i) for i in range(shape.layers)),
         classifier=classifier,
-        scale=scale,
+        scale=source.scale(CLASSIFIER if classifier else "layernorm"),
     )
 
 
-class _Maker:
-    def __init__(self, model: ViT, scales: Scales, patterns: Mapping[str, tuple[int, int]]) -> None:
-        self._model, self._scales, self._patterns = model, scales, patterns
-        self._shape, self._blocks = model.shape, blocks_of(model)
-
-    def projection(self, pixels: Pixels) -> Layer:
-        """The mean of the pixels goes into the bias, their deviation into the weights."""
-        convolution = self._model.embeddings.patch_embeddings.projection
-        weight = convolution.weight.detach().double()  # [hidden, channels, side, side]
-        mean, deviation = (torch.tensor(part).double()[:, None, None] for part in (pixels.mean, pixels.deviation))
-        bias = (weight * (GREY - mean) / deviation).sum(dim=(1, 2, 3))
-        if convolution.bias is not None:
-            bias = bias + convolution.bias.detach()
-        x_scale = (1 / deviation).expand(weight.shape[1:]).flatten()
-        name = "embeddings.patch_embeddings.projection"
-        return self._layer(name, weight.flatten(1), bias, x_scale, self._scales["residual"], out_bits=16)
-
-    def norm_before(self, i: int) -> Norm:
-        """layernorm_before of a block; behind the last one, the final LayerNorm."""
-        if i == len(self._blocks):
-            return self._norm("layernorm", self._model.layernorm, "classifier.operand" if self._shape.labels else None)
-        name = f"encoder.layer.{i}"
-        return self._norm(
-            f"{name}.layernorm_before", self._blocks[i].layernorm_before, f"{name}.attention.attention.operand"
-        )
-
-    def block(self, i: int) -> BlockParameters:
-        block, name = self._blocks[i], f"encoder.layer.{i}"
-        own, feed, linears = f"{name}.attention.attention", f"{name}.intermediate", block.attention.attention
-        q, k, v, scores, context, table, result = (
-            self._scales[point]
-            for point in (
-                *(f"{own}.{part}" for part in ("q", "k", "v", "scores")),
-                f"{name}.attention.output.operand",
-                f"{feed}.table",
-                f"{feed}.result",
-            )
-        )
-        x = self._operand(self.norm_before(i))
-        norm_after = self._norm(f"{name}.layernorm_after", block.layernorm_after, f"{feed}.operand")
-        table_rescale = self._rescale(float(result), f"{name}.output.operand")
-        inner = torch.from_numpy(represented(float(result), table_rescale))
-        return BlockParameters(
-            name=name,
-            query=self._linear(f"{own}.query", linears.query, x, q),
-            key=self._linear(f"{own}.key", linears.key, x, k),
-            value=self._linear(f"{own}.value", linears.value, x, v),
-            scores=factor(f"{own}.scores", float(q * k / scores) / (self._shape.hidden // self._shape.heads) ** 0.5),
-            exponential=exponential(float(scores)),
-            context=factor(f"{own}.context", float((v / context).mean())),
-            attention_output=self._added(f"{name}.attention.output.dense", block.attention.output.dense, context),
-            attention_norm=norm_after,
-            intermediate=self._linear(f"{feed}.dense", block.intermediate.dense, self._operand(norm_after), table),
-            table=self._table(table, result),
-            table_rescale=table_rescale,
-            output=self._added(f"{name}.output.dense", block.output.dense, inner),
-            output_norm=self.norm_before(i + 1),
-        )
-
-    def classifier(self) -> tuple[Layer, float]:
-        """With the scale of a logit: no operand and no bias takes one beyond 16 bits."""
-        linear, x = self._model.classifier, self._operand(self.norm_before(len(self._blocks)))
-        assert isinstance(linear, nn.Linear)
-        largest = linear.weight.detach().double().abs() @ (128 * x)
-        if linear.bias is not None:
-            largest = largest + linear.bias.detach().abs()
-        scale = float(largest.max() * 1.01 or 1.0) / 32767
-        return self._linear("classifier", linear, x, torch.tensor(scale, dtype=torch.float64), out_bits=16), scale
-
-    def _operand(self, norm: Norm) -> Tensor:
-        """float64 [channels]: the scales of what a NORM gives in 8 bits."""
-        assert norm.operand
-        return torch.from_numpy(represented(float(self._scales[norm.name]), norm.operand))
-
-    def _added(self, name: str, linear: nn.Linear, x_scale: Tensor) -> Layer:
-        return self._linear(name, linear, x_scale, self._scales["residual"], out_bits=16)
-
-    def _linear(self, name: str, linear: nn.Linear, x_scale: Tensor, y_scale: Tensor, *, out_bits: int = 8) -> Layer:
-        bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
-        return self._layer(name, linear.weight.detach(), bias, x_scale, y_scale, out_bits=out_bits)
-
-    def _layer(
-        self, name: str, weight: Tensor, bias: Tensor, x_scale: Tensor, y_scale: Tensor, *, out_bits: int
-    ) -> Layer:
-        n, m = self._patterns.get(name, DENSE)
-        return integer_layer(name, weight, bias, n, m, x_scale=x_scale, y_scale=y_scale, out_bits=out_bits)
-
-    def _norm(self, name: str, norm: nn.LayerNorm, operand: str | None) -> Norm:
-        y_scale = float(self._scales[name])
-        return layer_norm(
-            name,
-            *(part.detach().double().numpy() for part in (norm.weight, norm.bias)),
-            epsilon=norm.eps,
-            x_scale=float(self._scales["residual"]),
-            y_scale=y_scale,
-            operand=None if operand is None else self._rescale(y_scale, operand),
-        )
-
-    def _rescale(self, wide: float, operand: str) -> Rescale:
-        return rescale(wide, representable(wide, self._scales[operand].numpy()))
-
-    def _table(self, x_scale: Tensor, y_scale: Tensor) -> np.ndarray:
-        """int16 [256], by the input & 255."""
-        inputs = torch.arange(-128, 128, dtype=torch.float64).roll(128) * x_scale
-        found = (ACTIVATIONS[self._shape.activation](inputs) / y_scale).round().clamp(-32768, 32767)
-        return np.asarray(found.to(torch.int16))
-
-
-def _initial(model: ViT, projection: Layer, scale: float) -> np.ndarray:
-    rows = model.embeddings.position_embeddings.detach()[0].double()
-    rows = torch.cat((rows[:1] + model.embeddings.cls_token.detach()[0], rows[1:]))
-    steps = (rows / scale).round()
+def _initial(source: Source, shape: ViTShape, projection: Layer) -> np.ndarray:
+    """int16 [tokens, hidden]"""
+    rows = source.floats("embeddings.position_embeddings", 1, shape.tokens, shape.hidden)[0]
+    rows[0] += source.floats("embeddings.cls_token", 1, 1, shape.hidden)[0, 0]
+    steps = torch.from_numpy(rows / source.scale("residual")).round()
     factors = torch.from_numpy(np.ldexp(projection.mult.astype(np.float64), -projection.shift.astype(np.int64)))
     steps[0] -= requantise(torch.zeros(1), torch.from_numpy(projection.bias.astype(np.float64)), factors, 16)
     return np.asarray(steps.clamp(-32768, 32767).to(torch.int16))
+
+
+def _block(source: Source, shape: ViTShape, i: int) -> BlockParameters:
+    name, hidden, inner = f"encoder.layer.{i}", shape.hidden, shape.intermediate
+    own, feed = f"{name}.attention.attention", f"{name}.intermediate"
+    q, k, scores = (source.scale(f"{own}.{point}") for point in ("q", "k", "scores"))
+    return BlockParameters(
+        name=name,
+        query=source.layer(f"{own}.query", hidden, hidden),
+        key=source.layer(f"{own}.key", hidden, hidden),
+        value=source.layer(f"{own}.value", hidden, hidden),
+        scores=factor(f"{own}.scores", q * k / (hidden // shape.heads) ** 0.5 / scores),
+        exponential=exponential(scores),
+        context=context_factor(source, f"{own}.v", f"{name}.attention.output.operand", hidden),
+        attention_output=source.layer(f"{name}.attention.output.dense", hidden, hidden, 16),
+        attention_norm=_norm(source, shape, f"{name}.layernorm_after", f"{feed}.operand"),
+        intermediate=source.layer(f"{feed}.dense", inner, hidden),
+        table=np.roll(source.integers(f"tables.{feed}", 256), 128),
+        table_rescale=rescale(source.scale(f"{feed}.result"), source.scales(f"{name}.output.operand", inner)),
+        output=source.layer(f"{name}.output.dense", hidden, inner, 16),
+        output_norm=_norm_before(source, shape, i + 1),
+    )
+
+
+def _norm_before(source: Source, shape: ViTShape, i: int) -> Norm:
+    """layernorm_before of a block; behind the last one, the final LayerNorm."""
+    if i == shape.layers:
+        return _norm(source, shape, "layernorm", f"{CLASSIFIER}.operand" if shape.labels else None)
+    name = f"encoder.layer.{i}"
+    return _norm(source, shape, f"{name}.layernorm_before", f"{name}.attention.attention.operand")
+
+
+def _norm(source: Source, shape: ViTShape, name: str, operand: str | None) -> Norm:
+    y_scale = source.scale(name)
+    return layer_norm(
+        name,
+        *(source.floats(f"{name}.{part}", shape.hidden) for part in ("weight", "bias")),
+        epsilon=shape.epsilon,
+        x_scale=source.scale("residual"),
+        y_scale=y_scale,
+        operand=None if operand is None else rescale(y_scale, source.scales(operand, shape.hidden)),
+    )

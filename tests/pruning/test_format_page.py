@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruning.artefact import Layer, pack, save
+from pruning.artefact import NUMPY_TYPES, Layer, pack, save
+from pruning.vit import ViTShape
 from rtl.format import encode, pack_group
+from tests.pruning.vits import vit_artefact
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 GIVEN, HEADER = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
 BYTES = bytes.fromhex(re.findall(r"```\n((?:[0-9a-f]{2}\s)+)```", PAGE)[0])
+
+SHAPE = ViTShape(image=12, patch=4, channels=3, hidden=24, layers=2, heads=3, intermediate=40, labels=5)
 
 
 def example(n: int) -> Layer:
@@ -58,3 +62,32 @@ def test_selection(n: int) -> None:
         words = [" ".join(str(v) for v in group).replace("-", "−") for group in values.reshape(-1, 3).tolist()]
         assert f"the values are {words[0]}, {words[1]}, {words[2]} and {words[3]}." in PAGE
         assert ", ".join(f"{code:08b}" for code in selection.tolist()[:2]) in PAGE
+
+
+def test_every_tensor_of_a_vit_is_on_the_page() -> None:
+    """Names, types and shapes in the table, and each point by its name."""
+    artefact = vit_artefact(SHAPE)
+    assert artefact.model
+    section = PAGE.split("A ViT (`model_type` `vit`)")[1].split("## Worked example")[0]
+    types = {np.dtype(kind): code for code, kind in NUMPY_TYPES.items()}
+    hidden, tokens = f"{SHAPE.hidden}", f"{SHAPE.tokens}"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    for name, array in artefact.model.tensors.items():
+        short = re.sub(r"encoder\.layer\.\d+\.", "", name)
+        if short.startswith("scales."):
+            point = short.removeprefix("scales.")
+            wanted = {point, point.replace("attention.attention.", "attention.self.")}
+            assert any(f"`{one}`" in PAGE for one in wanted), point
+            short = "scales.POINT"
+        short = short.replace("tables.", "tables.encoder.layer.I.")
+        parts = short.split(".")
+        found = [row for row in rows if short in row[0] or all(part in row[0] for part in (parts[0], f".{parts[-1]}`"))]
+        assert len(found) == 1, name
+        _, kind, shape, _ = found[0]
+        assert kind == types[array.dtype], name
+        shapes = shape.replace("[H]", f"[{hidden}]").replace(" H]", f" {hidden}]").replace("T,", f"{tokens},")
+        if short != "scales.POINT":
+            assert str(list(array.shape)) in shapes, name
+    for layer in ("embeddings.patch_embeddings.projection", "classifier"):
+        assert layer in artefact.layers
+        assert f"`{layer}`" in section

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pruning import vit
-from pruning.datasets import Images, fashion_mnist
+from pruning.datasets import Images, fashion_mnist, labelled
 from pruning.image_task import ImageTask
 from pruning.masked import masked_layers
 from pruning.methods import METHODS
@@ -71,8 +71,45 @@ def test_pruned_and_written_back(tmp_path: Path) -> None:
 
 def test_our_own_shape_comes_back(tmp_path: Path) -> None:
     model = vit.ViT(TINY).eval()
+    model.pixels = vit.Pixels((73.0,), (90.0,))
     vit.save(model, tmp_path)
-    assert vit.load(tmp_path).shape == TINY
+    assert vit.is_folder(tmp_path)
+    read = vit.load(tmp_path)
+    assert read.shape == TINY
+    assert read.pixels.mean == pytest.approx((73.0,) * 3)
+    assert read.pixels.deviation == pytest.approx((90.0,) * 3)
+
+
+def test_a_byte_is_what_their_processor_makes_of_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    pictures = torch.randint(0, 256, (1, 3, 12, 12), dtype=torch.uint8)
+    model = vit.ViT(TINY)
+    model.pixels = vit.Pixels((73.0, 80.0, 100.0), (90.0, 50.0, 61.0))
+    vit.save(model, tmp_path)
+    own = json.loads((tmp_path / vit.PROCESSOR).read_text())
+    for change in ({}, {"do_normalize": False}, {"do_rescale": False}, {"image_mean": [0.1, 0.2, 0.3]}):
+        (tmp_path / vit.PROCESSOR).write_text(json.dumps(own | change))
+        theirs = transformers.ViTImageProcessor.from_pretrained(tmp_path)
+        wanted = theirs(list(pictures.numpy()), return_tensors="pt")["pixel_values"]
+        assert torch.allclose(vit.load(tmp_path).pixels.floats(pictures), wanted.float(), atol=1e-4)
+    (tmp_path / vit.PROCESSOR).unlink()
+    assert vit.load(tmp_path).pixels == vit.Pixels((127.5,), (127.5,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_mean": [0.5, 0.5]}, "image_mean is [0.5, 0.5], must be a number for each of 3 channels"),
+        ({"image_std": [0.0]}, "image_std is [0.0], must be a number for each of 3 channels"),
+        ({"rescale_factor": "a"}, "rescale_factor is 'a', must be a positive number"),
+    ],
+)
+def test_bad_processor(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    vit.save(vit.ViT(TINY), tmp_path)
+    path = tmp_path / vit.PROCESSOR
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=f"^{re.escape(f'{path}: {message}')}$"):
+        vit.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -203,12 +240,23 @@ def test_what_fashion_mnist_refuses(fashion: Path, tmp_path: Path) -> None:
     labels = tmp_path / "train-labels-idx1-ubyte.gz"
     labels.unlink()
     for data, message in (
-        (b"no gzip", "is damaged: "),
-        (gzip.compress(b"\0\0\x08\x01" + bytes(60_004)), "is no IDX file of 60000 bytes"),
+        (gzip.compress(bytes(9))[:-4], "is damaged: "),
+        (b"no gzip", "is no whole IDX file of bytes in 1 dimensions"),
+        (gzip.compress(b"\0\0\x08\x01" + bytes(60_004)), "is no whole IDX file of bytes in 1 dimensions"),
     ):
         labels.write_bytes(data)
         with pytest.raises(InputError, match=f"^{re.escape(f'{labels} {message}')}"):
             fashion_mnist(tmp_path)
+    idx(labels, np.zeros(59_999, np.uint8))
+    with pytest.raises(InputError, match=r"has 60000 images and 59999 labels of train, must have one for each$"):
+        fashion_mnist(tmp_path)
     idx(labels, np.full(60_000, 10, np.uint8))
-    with pytest.raises(InputError, match=r"train-labels-idx1-ubyte.gz: label 10 is out of range, must be 0 to 9$"):
+    with pytest.raises(InputError, match=r": label 10 of train is out of range, must be 0 to 9$"):
+        fashion_mnist(tmp_path)
+    for part in ("images-idx3", "labels-idx1"):
+        path = tmp_path / f"train-{part}-ubyte.gz"
+        path.unlink()
+        idx(path, np.zeros((12, 28, 28) if part == "images-idx3" else 12, np.uint8))
+    assert [len(one.labels) for one in labelled(tmp_path)] == [12, 10_000]
+    with pytest.raises(InputError, match=r" has 12 × 28 × 28 bytes of train, Fashion-MNIST 60000 × 28 × 28$"):
         fashion_mnist(tmp_path)

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from pruning.sparsify import finalize, sparsify
-from pruning.vit import ViTShape, encoder_layers, load, save
-from pruning.vit_calibrate import Pixels, calibrate, observe, patches_of
+from pruning.vit import Pixels, ViTShape, encoder_layers, load, save
+from pruning.vit_calibrate import calibrate, observe, patches_of
+from pruning.vit_export import to_artefact
 from pruning.vit_integer import IntegerViT
 from pruning.vit_parameters import vit_parameters
 from rtl.params import InputError
@@ -25,8 +26,9 @@ TINY = ViTShape(image=12, patch=4, channels=3, hidden=24, layers=2, heads=3, int
 @pytest.mark.parametrize("change", [{}, {"labels": 0}, {"qkv_bias": False, "activation": "relu"}, {"epsilon": 0.01}])
 @pytest.mark.parametrize("pixels", [PIXELS, Pixels((100.0, 127.5, 10.0), (50.0, 60.0, 127.5))])
 def test_near_the_float_model(change: dict, pixels: Pixels) -> None:
-    model, pictures = random_vit(replace(TINY, **change)), random_images(TINY, 32)
-    integers = IntegerViT(vit_parameters(model, calibrate(model, random_images(TINY, 16, seed=1), pixels), pixels))
+    model, pictures = random_vit(replace(TINY, **change), pixels), random_images(TINY, 32)
+    scales = calibrate(model, random_images(TINY, 16, seed=1))
+    integers = IntegerViT(vit_parameters(to_artefact(model, {}, scales)))
     found, wanted = integers.logits(pictures), model(pixels.floats(pictures))
     assert (found - wanted).std() < 0.06 * wanted.std()
 
@@ -50,7 +52,7 @@ def test_patches_in_the_order_of_the_projection() -> None:
     """And the class token's gives what its place in the residual lacks."""
     model, pictures = random_vit(TINY), random_images(TINY, 2)
     p = parameters(TINY)
-    scale = float(calibrate(model, random_images(TINY, 4, seed=1), PIXELS)["residual"])
+    scale = float(calibrate(model, random_images(TINY, 4, seed=1))["residual"])
     patches = patches_of(TINY, pictures)
     assert (patches.dtype, patches.shape) == (torch.int8, (2, 10, 48))
     layer = p.projection
@@ -64,7 +66,7 @@ def test_patches_in_the_order_of_the_projection() -> None:
 
 def test_observed_as_the_model_computes() -> None:
     model, pictures = random_vit(TINY), random_images(TINY, 3)
-    seen = observe(model, pictures, PIXELS)
+    seen = observe(model, pictures)
     floats = PIXELS.floats(pictures)
     assert torch.allclose(seen["classifier.operand"], model.states(floats)[:, 0], atol=1e-5)
     inputs = model.encoder.layer[1].layernorm_before(model.encoder.layer[0](model.embeddings(floats)))
@@ -77,18 +79,18 @@ def test_pruned_and_from_a_folder(tmp_path: Path) -> None:
     finalize(model)
     save(model, tmp_path)
     read = load(tmp_path)
-    scales = calibrate(read, random_images(TINY, 4), PIXELS)
-    p = vit_parameters(read, scales, PIXELS, plan.layers)
+    scales = calibrate(read, random_images(TINY, 4))
+    p = vit_parameters(to_artefact(read, plan.layers, scales))
     assert (p.blocks[1].output.n, p.blocks[1].output.m) == (2, 8)
     assert (p.projection.n, p.projection.m) == (8, 8)
     with pytest.raises(InputError, match=re.escape("encoder.layer.0.attention.attention.query")):
-        vit_parameters(random_vit(TINY), scales, PIXELS, plan.layers)
+        to_artefact(random_vit(TINY), plan.layers, scales)
 
 
 def test_refusals() -> None:
     model = random_vit(TINY)
     with pytest.raises(InputError, match="no image to calibrate on"):
-        calibrate(model, random_images(TINY, 0), PIXELS)
-    scales = calibrate(model, random_images(TINY, 2), PIXELS)
+        calibrate(model, random_images(TINY, 0))
+    scales = calibrate(model, random_images(TINY, 2))
     with pytest.raises(InputError, match=r"layernorm_before: epsilon is \d+ in steps"):
-        vit_parameters(random_vit(replace(TINY, epsilon=1e6)), scales, PIXELS)
+        vit_parameters(to_artefact(random_vit(replace(TINY, epsilon=1e6)), {}, scales))

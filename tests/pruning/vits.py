@@ -5,15 +5,17 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from pruning.artefact import Artefact
 from pruning.sparsify import finalize, sparsify
-from pruning.vit import ViT, ViTShape, encoder_layers
-from pruning.vit_calibrate import Pixels, calibrate
+from pruning.vit import Pixels, ViT, ViTShape, encoder_layers
+from pruning.vit_calibrate import calibrate
+from pruning.vit_export import to_artefact
 from pruning.vit_parameters import VitParameters, vit_parameters
 
 PIXELS = Pixels((90.0,), (80.0,))
 
 
-def random_vit(shape: ViTShape) -> ViT:
+def random_vit(shape: ViTShape, pixels: Pixels = PIXELS) -> ViT:
     """Of random weights, half of its gammas negative."""
     torch.manual_seed(shape.hidden * shape.heads + shape.intermediate)
     model = ViT(shape).eval().requires_grad_(False)
@@ -23,6 +25,7 @@ def random_vit(shape: ViTShape) -> ViT:
             nn.init.normal_(module.bias, std=0.3)
     nn.init.normal_(model.embeddings.cls_token)
     nn.init.normal_(model.embeddings.position_embeddings, std=0.5)
+    model.pixels = pixels
     return model
 
 
@@ -33,10 +36,16 @@ def random_images(shape: ViTShape, count: int, seed: int = 0) -> Tensor:
 
 
 @cache
-def parameters(shape: ViTShape, pattern: str = "") -> VitParameters:
+def vit_artefact(shape: ViTShape, pattern: str = "") -> Artefact:
     """pattern : N:M of the blocks' layers, dense unless given"""
     model, patterns = random_vit(shape), {}
     if pattern:
         patterns = dict(sparsify(model, pattern, filter_fn=encoder_layers, ragged="pad").layers)
         finalize(model)
-    return vit_parameters(model, calibrate(model, random_images(shape, 4, seed=1), PIXELS), PIXELS, patterns)
+    return to_artefact(model, patterns, calibrate(model, random_images(shape, 4, seed=1)), {"model": "random"})
+
+
+@cache
+def parameters(shape: ViTShape, pattern: str = "") -> VitParameters:
+    """Of vit_artefact."""
+    return vit_parameters(vit_artefact(shape, pattern))
