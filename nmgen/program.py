@@ -93,6 +93,11 @@ class Program:
             found.append({name: value for name, value in instruction.items() if value})
         return found[:-1]
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether the host fills in patches of pictures; otherwise, ids of tokens."""
+        return any(region.name == "patches" for region in self.regions)
+
     def region(self, name: str) -> Region:
         for region in self.regions:
             if region.name == name:

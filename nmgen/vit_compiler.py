@@ -48,7 +48,14 @@ class _VitCompiler(Compiler):
         self._patch_bytes = round_up(round_up(k, config.m), config.port_bytes)
 
     def _facts(self) -> dict[str, int]:
-        return {"patch": self._p.projection.k, "patch_bytes": self._patch_bytes}
+        shape = self._p.shape
+        return {
+            "image": shape.image,
+            "channels": shape.channels,
+            "patch_side": shape.patch,
+            "patch": self._p.projection.k,
+            "patch_bytes": self._patch_bytes,
+        }
 
     def _places_for_host(self) -> tuple[Result, ...]:
         self._pixels = self._memory.put("patches", bytes(self._patch_bytes * self._tokens))

@@ -26,28 +26,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seq",
         metavar="TOKENS",
-        required=True,
-        help="tokens of a sequence, special ones included; of several different ones: 32,16,16",
+        help="tokens of a sequence, special ones included; of several different ones: 32,16,16. Not for a ViT",
     )
     parser.add_argument(
         "--batch",
         metavar="B",
         type=bounded("batch", 1, 4096),
         default=1,
-        help="as many times these sequences in one run (1)",
+        help="as many times these sequences, or so many pictures, in one run (1)",
     )
     parser.add_argument(
-        "--calibrate", metavar="FILE", type=Path, help="text to calibrate a folder on (sentences of nmgen's own)"
+        "--calibrate",
+        metavar="FILE",
+        type=Path,
+        help="text to calibrate a folder on (sentences of nmgen's own); a ViT needs pictures: a folder of them, an "
+        ".npy array or an IDX file",
     )
     add_configuration(parser, StaConfig)
     parser.add_argument("-o", dest="out", metavar="P.nmp", type=Path, required=True, help="the program")
 
 
 def run(args: argparse.Namespace) -> int:
-    lengths = _lengths(args.seq) * args.batch
     config = configuration_of(args, StaConfig)
     try:
-        program = _compile(args, config, lengths)
+        program = _compile(args, config)
     except ModuleNotFoundError as missing:
         raise InputError(f"compile needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
     program.save(args.out)
@@ -68,20 +70,48 @@ def _lengths(text: str) -> list[int]:
     return lengths
 
 
-def _compile(args: argparse.Namespace, config: StaConfig, lengths: list[int]) -> "Program":
-    from nmgen.compiler import compile_encoder
+def _compile(args: argparse.Namespace, config: StaConfig) -> "Program":
     from nmgen.threads import one_thread
-    from pruning.integer_parameters import integer_parameters
+    from nmgen.vits import is_vit
 
     with one_thread():
-        artefact = _artefact(args.model, args.calibrate)
-        try:
-            parameters = integer_parameters(artefact)
-        except InputError as error:
-            raise InputError(f"{args.model}: {error}") from None
-        assert artefact.model  # integer_parameters says so otherwise
-        program = compile_encoder(parameters, config, lengths, dict(artefact.model.about))
-        return replace(program, tokenizer=artefact.model.tokenizer)
+        if is_vit(args.model):
+            if args.seq is not None:
+                raise InputError(f"{args.model} is a ViT, whose tokens are its patches: it takes no --seq")
+            return _compile_vit(args, config)
+        if args.seq is None:
+            raise InputError(f"{args.model} is no ViT: give --seq, the tokens of a sequence")
+        return _compile_text(args, config, _lengths(args.seq) * args.batch)
+
+
+def _compile_vit(args: argparse.Namespace, config: StaConfig) -> "Program":
+    from nmgen.vit_compiler import compile_vit
+    from nmgen.vits import artefact_of, named
+    from pruning.vit import labels_of
+    from pruning.vit_parameters import vit_parameters
+
+    artefact = artefact_of(args.model, args.calibrate)
+    try:
+        parameters = vit_parameters(artefact)
+    except InputError as error:
+        raise InputError(named(args.model, error)) from None
+    assert artefact.model  # vit_parameters says so otherwise
+    classes = labels_of(artefact.model.config, parameters.shape.labels)
+    return compile_vit(parameters, config, args.batch, {**artefact.model.about, "classes": classes})
+
+
+def _compile_text(args: argparse.Namespace, config: StaConfig, lengths: list[int]) -> "Program":
+    from nmgen.compiler import compile_encoder
+    from pruning.integer_parameters import integer_parameters
+
+    artefact = _artefact(args.model, args.calibrate)
+    try:
+        parameters = integer_parameters(artefact)
+    except InputError as error:
+        raise InputError(f"{args.model}: {error}") from None
+    assert artefact.model  # integer_parameters says so otherwise
+    program = compile_encoder(parameters, config, lengths, dict(artefact.model.about))
+    return replace(program, tokenizer=artefact.model.tokenizer)
 
 
 def _artefact(model: str, text: Path | None) -> "Artefact":
@@ -120,10 +150,11 @@ def _show(title: str, program: "Program") -> None:
     c, about = program.config, program.about
     lengths = [place.tokens for place in program.sequences]
     shown = f"{len(lengths)} x {lengths[0]}" if len(set(lengths)) == 1 else ", ".join(map(str, lengths))
+    given = "patches" if program.takes_pictures else "ids"
     print(
         f"{title}: {len(program.names)} instructions\n"
-        f"  sequences    {shown} tokens\n"
-        f"  memory       {len(program.memory):,} bytes: ids at {program.region('ids').address:#x}, "
+        f"  {'pictures ' if program.takes_pictures else 'sequences'}    {shown} tokens\n"
+        f"  memory       {len(program.memory):,} bytes: {given} at {program.region(given).address:#x}, "
         f"program at {program.address:#x}\n"
         f"  results      "
         + ", ".join(f"{result.name} at {result.address:#x}" for result in program.results)

@@ -27,6 +27,7 @@ NAME = "simulate"
 HELP = "Run a program, or a layer of an artefact, on the generated Verilog in a simulator, and compare every result."
 EXAMPLE = (
     'nmgen simulate build/minilm.nmp --text "A fox crossed the river." --reference minilm --check-each\n'
+    "  nmgen simulate build/vit.nmp --image ankle-boot.png --reference build/vit\n"
     "  nmgen simulate build/minilm/2of8.safetensors --layer encoder.layer.0.intermediate.dense \\\n"
     "      --input build/minilm/activations/encoder.layer.0.intermediate.dense.npy --output build/y.npy"
 )
@@ -37,7 +38,7 @@ BUILDS = Path("build/simulate")
 
 # What belongs to one kind of file alone: attribute of the arguments, flag.
 OF_LAYERS = ("layer", "input", "waves")
-OF_PROGRAMS = ("text", "ids", "reference", "check_each", "timeline")
+OF_PROGRAMS = ("text", "ids", "image", "reference", "check_each", "timeline")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = programs.add_mutually_exclusive_group()
     what.add_argument("--text", metavar="TEXT", nargs="+", help="a text for each of its sequences")
     what.add_argument("--ids", metavar="FILE.json", type=Path, help="token ids for each: [[101, 7592, 102], ...]")
+    what.add_argument(
+        "--image", metavar="FILE", type=Path, nargs="+", help="a picture for each place of a ViT: PNG, PGM, .npy, IDX"
+    )
     programs.add_argument(
         "--reference", metavar="MODEL", help="float model to compare with: an artefact, a folder, or minilm"
     )
@@ -64,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="y.npy",
         type=Path,
-        help="where results go: a layer's, [tokens, channels]; a program's embeddings, float of length 1",
+        help="where results go: a layer's, [tokens, channels]; a program's embeddings, float of length 1, or logits",
     )
     parser.add_argument(
         "--rtl", metavar="DIR", type=Path, help="run the Verilog in DIR, which nmgen generate wrote, edited or not"
@@ -86,8 +90,6 @@ def run(args: argparse.Namespace) -> int:
             what = "a program" if program else "no program"
             raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
     if program:
-        if args.text is None and args.ids is None:
-            raise InputError(f"{args.file} is a program: give --text or --ids (see nmgen simulate --help)")
         return simulate_program.run(args, _manifest(args.rtl) if args.rtl else None, _Status)
     for name in ("layer", "input", "output"):
         if getattr(args, name) is None:

@@ -1,10 +1,10 @@
-"""The half of `nmgen simulate` that runs programs on STA: sentences in, embeddings out."""
+"""The half of `nmgen simulate` that runs programs on STA: sentences in, embeddings out; pictures in, classes out."""
 
 import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -38,21 +38,12 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
     from nmgen.generate import generate
     from nmgen.program import load
     from nmgen.run_program import run as run_program
-    from nmgen.sentences import fitted, ids_of_texts, read_ids
     from sim.runner import SimulationError, check_simulator
 
     loaded = load(args.file)
     _check(args, loaded, manifest)
-    if "ids" not in [region.name for region in loaded.regions]:
-        raise InputError(f"{args.file} takes no token ids")
-    ids = ids_of_texts(loaded, args.text) if args.text else read_ids(args.ids)
-    program, padded = fitted(loaded, ids)
-    reference = _reference(args, ids) if args.reference else None
-    if reference is not None and reference.shape[1] != program.about["hidden"]:
-        raise InputError(
-            f"{args.reference} has embeddings of {reference.shape[1]} channels, "
-            f"{args.file} of {program.about['hidden']}"
-        )
+    given = _pictures(args, loaded) if loaded.takes_pictures else _sentences(args, loaded)
+    program = given.program
     check_simulator(args.simulator)
     try:
         with TemporaryDirectory() as scratch, status(quiet=args.json) as say:
@@ -64,7 +55,7 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
                 sources, top = manifest["sources"], manifest["top"]
             done = run_program(
                 program,
-                program.image(padded),
+                given.memory,
                 sources=sources,
                 top=top,
                 simulator=args.simulator,
@@ -79,11 +70,11 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
     except SimulationError as error:
         print(f"nmgen: {args.file}: {error}", file=sys.stderr)
         return MISMATCH
-    facts = report(args, done, [len(row) for row in ids], reference)
+    facts = report(args, done, given)
     if done.result:
         if args.output:
             with written_whole(args.output) as output, output.open("wb") as stream:
-                np.save(stream, _embeddings(done))
+                np.save(stream, given.found(done))
         if args.timeline:
             from nmgen.timeline import draw
 
@@ -93,7 +84,7 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
     if args.json:
         print(json.dumps(facts, indent=2))
     elif done.result:
-        _show(facts, args.text)
+        _show(facts, given, args.text)
     for message in done.wrong:
         print(f"nmgen: {args.file}: {message}", file=sys.stderr)
     return MISMATCH if done.wrong else RIGHT
@@ -120,7 +111,84 @@ def _check(args: argparse.Namespace, program: "Program", manifest: dict[str, Any
             raise InputError(f"{args.file}: {error}") from None
 
 
-def _reference(args: argparse.Namespace, ids: list[list[int]]) -> "NDArray[np.float32]":
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Given:
+    """What a program gets.
+
+    Parameters
+    ----------
+    program : as it runs
+    memory : its image with the input in it
+    count : sequences or pictures; places that are left over count for nothing
+    facts : of the input, for the report
+    result : the result that stands for a sequence or a picture
+    unit : whether results are of length 1
+    reference : the float model's results, float32 [count, channels], of length 1 where unit; None where none is asked
+    """
+
+    program: "Program"
+    memory: "NDArray[np.uint8]"
+    count: int
+    facts: dict[str, Any]
+    result: str
+    reference: "NDArray[np.float32] | None"
+
+    @property
+    def unit(self) -> bool:
+        return self.result == "embedding"
+
+    def found(self, done: "Run") -> "NDArray[np.float32]":
+        """float32 [count, channels]: embeddings of length 1, or logits."""
+        import numpy as np
+
+        (scale,) = (one.scale for one in self.program.results if one.name == self.result)
+        values = done.outputs[self.result][: self.count].astype(np.float32)
+        if self.unit:
+            lengths = np.linalg.norm(values, axis=1, keepdims=True)
+            return np.asarray(values / np.maximum(lengths, 1), np.float32)
+        return np.asarray(values * scale, np.float32)
+
+
+def _sentences(args: argparse.Namespace, loaded: "Program") -> _Given:
+    from nmgen.sentences import fitted, ids_of_texts, read_ids
+
+    if args.image:
+        raise InputError(f"{args.file} is a program for text: it takes no --image")
+    if args.text is None and args.ids is None:
+        raise InputError(f"{args.file} is a program for text: give --text or --ids (see nmgen simulate --help)")
+    ids = ids_of_texts(loaded, args.text) if args.text else read_ids(args.ids)
+    program, padded = fitted(loaded, ids)
+    return _Given(
+        program=program,
+        memory=program.image(padded),
+        count=len(ids),
+        facts={"tokens": [len(row) for row in ids]},
+        result="embedding",
+        reference=_checked(args, program, "embedding", _embeddings_of(args, ids)) if args.reference else None,
+    )
+
+
+def _pictures(args: argparse.Namespace, program: "Program") -> _Given:
+    from nmgen.pictures import fitted, pictures_for
+
+    for name in ("text", "ids"):
+        if getattr(args, name) is not None:
+            raise InputError(f"{args.file} is a program for pictures: it takes no --{name}")
+    if args.image is None:
+        raise InputError(f"{args.file} is a program for pictures: give --image (see nmgen simulate --help)")
+    pictures, names = pictures_for(program, args.image)
+    result = program.results[0].name
+    return _Given(
+        program=program,
+        memory=program.image_of_patches(fitted(program, pictures)),
+        count=len(names),
+        facts={"pictures": names},
+        result=result,
+        reference=_checked(args, program, result, _logits_of(args, program, pictures)) if args.reference else None,
+    )
+
+
+def _embeddings_of(args: argparse.Namespace, ids: list[list[int]]) -> "NDArray[np.float32]":
     """The float model's embeddings, of length 1: [sequences, hidden]."""
     try:
         import torch
@@ -140,20 +208,38 @@ def _reference(args: argparse.Namespace, ids: list[list[int]]) -> "NDArray[np.fl
         return torch.nn.functional.normalize(means, dim=1).numpy()
 
 
-def _embeddings(done: "Run") -> "NDArray[np.float32]":
-    """Of length 1: [sequences, hidden]."""
+def _logits_of(args: argparse.Namespace, program: "Program", pictures: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+    """The float model's logits, or states of the class token of length 1: [pictures, channels]."""
+    try:
+        import torch
+
+        from nmgen.threads import one_thread
+        from nmgen.vits import open_vit
+    except ModuleNotFoundError as missing:
+        raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
+    with one_thread(), torch.inference_mode():
+        model = open_vit(args.reference)
+        for name in ("channels", "image"):
+            if (theirs := getattr(model.shape, name)) != program.about[name]:
+                raise InputError(f"{args.reference} has {name} = {theirs}, {args.file} {program.about[name]}")
+        logits = model(model.pixels.floats(torch.from_numpy(pictures)))
+        return (logits if model.shape.labels else torch.nn.functional.normalize(logits, dim=1)).numpy()
+
+
+def _checked(
+    args: argparse.Namespace, program: "Program", result: str, reference: "NDArray[np.float32]"
+) -> "NDArray[np.float32]":
+    (channels,) = (one.channels for one in program.results if one.name == result)
+    if reference.shape[1] != channels:
+        what = "embeddings" if result == "embedding" else result
+        raise InputError(f"{args.reference} has {what} of {reference.shape[1]} channels, {args.file} of {channels}")
+    return reference
+
+
+def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, Any]:
+    """Everything about a run, ready for JSON."""
     import numpy as np
 
-    integers = done.outputs["embedding"].astype(np.float32)
-    lengths = np.linalg.norm(integers, axis=1, keepdims=True)
-    embeddings: NDArray[np.float32] = integers / np.maximum(lengths, 1)
-    return embeddings
-
-
-def report(
-    args: argparse.Namespace, done: "Run", lengths: list[int], reference: "NDArray[np.float32] | None"
-) -> dict[str, Any]:
-    """Everything about a run, ready for JSON."""
     from nmgen.estimate import Constants, estimate, total
     from rtl.sta.isa import Op
 
@@ -166,7 +252,7 @@ def report(
         "mem_latency": args.mem_latency,
         "seed": args.seed,
         "stall": args.stall,
-        "tokens": lengths,
+        **given.facts,
         "instructions_compared": done.compared,
         "values_compared": done.values,
         "wrong": done.wrong,
@@ -184,7 +270,7 @@ def report(
         "bytes_read": result.bytes_read,
         "bytes_written": result.bytes_written,
         "cosine": None,
-        **{name: (done.outputs[name] * scale).tolist() for name, scale in logits.items()},
+        **{name: (done.outputs[name][: given.count] * scale).tolist() for name, scale in logits.items()},
         "instructions": [
             {"name": name, "opcode": Op(one["opcode"]).name, "begin": begin, "end": end, "estimate": guess.cycles}
             for name, one, (begin, end), guess in zip(
@@ -194,17 +280,20 @@ def report(
         "output": str(args.output) if args.output else None,
         "timeline": str(args.timeline) if args.timeline else None,
     }
-    if reference is not None:
-        embeddings = _embeddings(done)
-        if reference.shape != embeddings.shape:
-            raise InputError(
-                f"the reference's embeddings have {reference.shape[1]} channels, not {embeddings.shape[1]}"
-            )
-        facts["cosine"] = [float(cosine) for cosine in (embeddings * reference).sum(axis=1)]
+    found = given.found(done)
+    if program.takes_pictures and not given.unit:
+        facts["class"] = found.argmax(axis=1).tolist()
+        names = program.about["classes"]
+        facts["class_name"] = [names[number] for number in facts["class"]] if names else None
+    if given.reference is not None:
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(given.reference, axis=1)
+        facts["cosine"] = ((found * given.reference).sum(axis=1) / np.maximum(lengths, 1e-12)).tolist()
+        if program.takes_pictures and not given.unit:
+            facts["reference_class"] = given.reference.argmax(axis=1).tolist()
     return facts
 
 
-def _show(facts: dict[str, Any], texts: list[str] | None) -> None:
+def _show(facts: dict[str, Any], given: _Given, texts: list[str] | None) -> None:
     c = facts["configuration"]
     waits = [facts[name] / facts["cycles"] for name in ("waits_memory", "waits_drain")]
     compared = f"{facts['instructions_compared']} instructions, " if facts["instructions_compared"] else ""
@@ -219,14 +308,25 @@ def _show(facts: dict[str, Any], texts: list[str] | None) -> None:
         f"  compared     {compared}{facts['values_compared']:,} values: "
         + ("not as the golden machine" if facts["wrong"] else "every bit as the golden machine")
     )
-    for number, tokens in enumerate(facts["tokens"]):
-        parts = [f"{tokens} tokens"]
-        if facts["cosine"]:
-            parts.append(f"cosine to float {facts['cosine'][number]:.4f}")
-        if "logits" in facts:
-            parts.append("logits " + " ".join(f"{value:.3f}" for value in facts["logits"][number]))
-        text = f": {texts[number]}" if texts else ""
-        print(f"  embedding    {', '.join(parts)}{text}")
+    for number in range(given.count):
+        print(f"  {_shown(facts, number, texts)}")
     for name in ("output", "timeline"):
         if facts[name]:
             print(f"  {name:12} {facts[name]}")
+
+
+def _shown(facts: dict[str, Any], number: int, texts: list[str] | None) -> str:
+    """A sequence or a picture on a line."""
+    parts = [f"{facts['tokens'][number]} tokens"] if "tokens" in facts else []
+    if "class" in facts:
+        named = f" ({facts['class_name'][number]})" if facts["class_name"] else ""
+        parts.append(f"class {facts['class'][number]}{named}")
+    if facts["cosine"]:
+        parts.append(f"cosine to float {facts['cosine'][number]:.4f}")
+    if "reference_class" in facts:
+        theirs = facts["reference_class"][number]
+        parts.append("the same class" if theirs == facts["class"][number] else f"float says class {theirs}")
+    if "logits" in facts:
+        parts.append("logits " + " ".join(f"{value:.3f}" for value in facts["logits"][number]))
+    what = facts["pictures"][number] if "pictures" in facts else texts[number] if texts else ""
+    return f"{'picture' if 'pictures' in facts else 'embedding':12} {', '.join(parts)}" + (f": {what}" if what else "")

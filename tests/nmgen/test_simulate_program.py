@@ -135,7 +135,7 @@ def test_texts_and_ids_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> No
         bad(capsys, message, "--ids", "ids.json", texts=None)
     bad(capsys, "missing.json: No such file", "--ids", "missing.json", texts=None)
     bad(capsys, "not allowed with", "--ids", "ids.json")
-    bad(capsys, "P.nmp is a program: give --text or --ids", texts=None)
+    bad(capsys, "P.nmp is a program for text: give --text or --ids", texts=None)
 
 
 def test_other_hardware_and_files(capsys: pytest.CaptureFixture[str]) -> None:
