@@ -1,12 +1,12 @@
 """Breaks the code on purpose, one small slip at a time, and sees whether the tests notice: ``make mutants``.
 
 Each ``mutants/NAME.patch`` is a unified diff against the tree, headed by one sentence that says what slip it is and,
-optionally, a line ``tests: path::name path::name …`` with the tests that are to notice it; a patch without that line
-meets all tests of the RTL. In one run, each in a copy of the tree of its own:
+optionally, a line ``tests: path::name path::name …`` with the tests that are to notice it, quoted where there are
+spaces in one; a patch without that line meets all tests of the RTL. In one run, each in a copy of the tree of its own:
 
 1. the unchanged tree passes all those tests;
 2. each patch applies, its Verilog is still emitted, and that differs from the unchanged tree's, unless all that the
-   patch touches is the pruning code, of which no Verilog comes;
+   patch touches is software, of which no Verilog comes;
 3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
    other kind, in set-up, at import or in a build, and not the time limit of the run.
 
@@ -16,6 +16,7 @@ Exit status: 0 all killed, 1 one was not, 2 bad usage.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,8 +41,9 @@ class Project:
     """What the runner needs to know of a tree; a test gives it a tiny one."""
 
     root: Path
-    verilog: Sequence[str] = ("-m", "scripts.verilog_digests")  # arguments of Python; prints what must differ
-    software: str = "pruning/"  # a folder that no Verilog comes of
+    # Arguments of Python; prints a line a design. With the names of files behind them: those that these go into.
+    verilog: Sequence[str] = ("-m", "scripts.verilog_digests")
+    software: tuple[str, ...] = ("pruning/", "nmgen/", "sim/")  # folders that none of that comes of
     all_tests: Sequence[str] = ("tests/rtl", "tests/sim")
     page: str = "docs/verification.md"  # gets the score and the list
     workers: int = 2
@@ -86,7 +88,7 @@ def read_patch(path: Path) -> Patch:
         head.append(line)
     else:
         raise InputError(f"{path.name} holds no diff")
-    tests = [name for line in head if line.startswith("tests:") for name in line.removeprefix("tests:").split()]
+    tests = [name for line in head if line.startswith("tests:") for name in shlex.split(line.removeprefix("tests:"))]
     slip = " ".join(line.strip() for line in head if line.strip() and not line.startswith("tests:"))
     if not slip:
         raise InputError(f"{path.name} does not say in its first line what slip it is")
@@ -110,15 +112,15 @@ def environment(tree: Path, outcomes: Path | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **extra}
 
 
-def emit(project: Project, tree: Path) -> str:
-    """The Verilog of a tree, or a digest of it; InputError where it does not elaborate."""
-    done = subprocess.run(
-        [sys.executable, *project.verilog], cwd=tree, env=environment(tree), capture_output=True, text=True
-    )
+def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> set[str]:
+    """A line for each design of a tree, or for those that some files go into; InputError where one does not
+    elaborate."""
+    command = [sys.executable, *project.verilog, *files]
+    done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"does not elaborate: {last}")
-    return done.stdout
+    return set(done.stdout.splitlines())
 
 
 def apply(patch: Patch, tree: Path) -> None:
@@ -162,7 +164,7 @@ def run_tests(project: Project, patch: Patch, tree: Path) -> tuple[str, str, str
     return "invalid", "", f"pytest ended with status {done.returncode} and no failed test"
 
 
-def judge(project: Project, patch: Patch, unchanged: str, logs: Path) -> Verdict:
+def judge(project: Project, patch: Patch, unchanged: set[str], logs: Path) -> Verdict:
     """One patch, in a copy of its own."""
     start = time.monotonic()
     verdict, test, reason = "invalid", "", ""
@@ -172,7 +174,7 @@ def judge(project: Project, patch: Patch, unchanged: str, logs: Path) -> Verdict
         try:
             apply(patch, tree)
             software = all(file.startswith(project.software) for file in patch.files)
-            if not software and emit(project, tree) == unchanged:
+            if not software and emit(project, tree, patch.files) <= unchanged:
                 raise InputError("its Verilog is the unchanged tree's")
             verdict, test, reason = run_tests(project, patch, tree)
         except InputError as error:
@@ -189,7 +191,7 @@ def judge(project: Project, patch: Patch, unchanged: str, logs: Path) -> Verdict
     )
 
 
-def check_unchanged(project: Project, patches: Sequence[Patch], logs: Path) -> str:
+def check_unchanged(project: Project, patches: Sequence[Patch], logs: Path) -> set[str]:
     """Its Verilog, after all the tests that the patches meet have passed on it.
 
     Raises

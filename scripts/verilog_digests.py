@@ -1,15 +1,21 @@
 """Prints a digest of the Verilog of some small accelerators, which a mutant has to change: for `scripts.mutants`.
 
 Together they have every part: several lanes and one, every coding of the selection, units smaller and larger than a
-beat, words of several beats, drains of one row in one cycle and in several.
+beat, words of several beats, drains of one row in one cycle and in several; rows that are no power of two, keys that
+are no whole groups. Arguments are files that were changed: then only designs that these go into are looked at.
 """
 
+import sys
+from collections.abc import Sequence
 from hashlib import sha256
 
 from amaranth.back import verilog
+from amaranth.lib import wiring
 
 from rtl.params import Config
 from rtl.ram import OnChipRam
+from rtl.sta.axi_top import AxiSta
+from rtl.sta.params import StaConfig
 from rtl.top import Accelerator
 
 CONFIGURATIONS = (
@@ -17,16 +23,24 @@ CONFIGURATIONS = (
     Config(n=3, m=8, rows=2, cols=2, drain=1, port_bytes=16, max_tokens=8, max_k=32),
     Config(n=1, m=8, rows=1, cols=4, drain=4, port_bytes=2, max_tokens=8, max_k=32),
 )
+STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
 
 
-def main() -> None:
-    for config in CONFIGURATIONS:
-        # No source positions: a line that only moves changes nothing.
-        text = verilog.convert(Accelerator(config), emit_src=False)
-        print(config, sha256(text.encode()).hexdigest())
-    text = verilog.convert(OnChipRam(4, 16), emit_src=False)
-    print("ram", sha256(text.encode()).hexdigest())
+def show(name: object, design: wiring.Component) -> None:
+    # No source positions: a line that only moves changes nothing.
+    text = verilog.convert(design, emit_src=False)
+    print(name, sha256(text.encode()).hexdigest())
+
+
+def main(files: Sequence[str]) -> None:
+    sta = [file for file in files if file.startswith("rtl/sta/") or file == "rtl/axi.py"]
+    if not files or len(sta) < len(files):
+        for config in CONFIGURATIONS:
+            show(config, Accelerator(config))
+        show("ram", OnChipRam(4, 16))
+    if not files or sta:
+        show(STA, AxiSta(STA))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -16,6 +16,7 @@ def twice(x):
 """
 
 TESTS = """\
+import pytest
 from hardware import twice
 
 
@@ -25,6 +26,11 @@ def test_value():
 
 def test_sign():
     assert twice(-1) < 0
+
+
+@pytest.mark.parametrize("name", ["a", "a b"])
+def test_name(name):
+    assert twice(len(name)) == 2 * len(name)
 """
 
 PAGE = """\
@@ -38,6 +44,7 @@ The rest.
 # name: (head, line to find, what replaces it)
 SLIPS = {
     "value": ("Adds one.\ntests: test_hardware.py::test_value\n", "    return x + x", "    return x + x + 1"),
+    "quoted": ("Adds two.\ntests: 'test_hardware.py::test_name[a b]'\n", "    return x + x", "    return x + x + 2"),
     "unnoticed": ("Adds one.\ntests: test_hardware.py::test_sign\n", "    return x + x", "    return x - 1"),
     "every": ("Adds one; meets all tests.\n", "    return x + x", "    return x + x + 1"),
     "error": ("Not a number.\n", "    return x + x", '    return x + "x"'),
@@ -72,16 +79,17 @@ def test_each_verdict(project: Project, capsys: pytest.CaptureFixture[str]) -> N
     found = {one["name"]: (one["verdict"], one["test"], one["reason"]) for one in result["mutants"]}
     assert found["value"][:2] == ("killed", "test_hardware.py::test_value")
     assert found["every"][:2] == ("killed", "test_hardware.py::test_value")
+    assert found["quoted"][:2] == ("killed", "test_hardware.py::test_name[a b]")
     assert found["unnoticed"][0] == "survived"
     assert found["error"][0] == "invalid"
     assert found["error"][2].startswith("not an assertion: TypeError")
     assert found["same"][::2] == ("invalid", "its Verilog is the unchanged tree's")
     assert found["broken"][2].startswith("does not elaborate: SyntaxError")
     assert found["stale"][2].startswith("does not apply")
-    assert (result["killed"], result["total"]) == (2, 7)
+    assert (result["killed"], result["total"]) == (3, 8)
 
     page = (project.root / "page.md").read_text()
-    assert "**2 of 7 killed**" in page
+    assert "**3 of 8 killed**" in page
     assert "| value | Adds one. | `test_hardware.py::test_value` |" in page
     assert "old" not in page
     assert page.endswith("The rest.\n")
@@ -92,15 +100,16 @@ def test_all_killed_of_those_chosen(project: Project) -> None:
     assert (project.root / "page.md").read_text() == PAGE  # a partial run writes no score
 
 
-def test_pruning_code_needs_no_other_verilog(project: Project) -> None:
+@pytest.mark.parametrize("folder", ["pruning", "nmgen", "sim"])
+def test_software_needs_no_other_verilog(folder: str, project: Project) -> None:
     root = project.root
-    (root / "pruning").mkdir()
-    (root / "pruning" / "__init__.py").touch()
-    (root / "pruning" / "scale.py").write_text("FACTOR = 2\n")
-    test = "from pruning.scale import FACTOR\n\n\ndef test_it():\n    assert FACTOR == 2\n"
+    (root / folder).mkdir()
+    (root / folder / "__init__.py").touch()
+    (root / folder / "scale.py").write_text("FACTOR = 2\n")
+    test = f"from {folder}.scale import FACTOR\n\n\ndef test_it():\n    assert FACTOR == 2\n"
     (root / "test_scale.py").write_text(test)
     subprocess.run(["git", "add", "."], cwd=root, check=True)
-    diff = unified_diff(["FACTOR = 2\n"], ["FACTOR = 3\n"], "a/pruning/scale.py", "b/pruning/scale.py")
+    diff = unified_diff(["FACTOR = 2\n"], ["FACTOR = 3\n"], f"a/{folder}/scale.py", f"b/{folder}/scale.py")
     (root / "mutants" / "scale.patch").write_text("Another factor.\ntests: test_scale.py::test_it\n" + "".join(diff))
     assert main(["--only", "scale"], project) == 0
 
