@@ -14,6 +14,7 @@ from nmgen import program as programs
 from nmgen.cli import main
 from nmgen.compiler import compile_encoder
 from nmgen.estimate import Constants, estimate, total
+from nmgen.places import plan_store
 from nmgen.program import Program
 from pruning.artefact import Artefact, save
 from pruning.integer import IntegerEncoder
@@ -114,6 +115,16 @@ def test_feed_forward_in_blocks_of_tokens() -> None:
     assert program.region("encoder.layer.1.output.dense").size == whole.region("encoder.layer.1.output.dense").size
 
 
+def test_the_plan_fits_the_store() -> None:
+    """Of any size; and what is between the feed-forward layers has as many token tiles as need as few blocks."""
+    for store_words in range(84, 260):
+        c = replace(SMALL, store_words=store_words)
+        plan = plan_store(c, tiles=7, sequence_tiles=5, hidden=24, heads_width=24, keys=20, inner=200)
+        assert plan.words <= store_words
+        room = (store_words - plan.inner.base) // plan.inner.pitch  # token tiles
+        assert -(-7 // plan.inner_tiles) == -(-7 // min(room, 7)), store_words
+
+
 @pytest.mark.parametrize(
     ("sizes", "note"),
     [
@@ -193,6 +204,22 @@ def test_damage_is_refused(compiled: Program) -> None:
             programs.from_bytes(data[:size])
     with pytest.raises(InputError, match="truncated"):
         programs.from_bytes(data + b"x")
+
+
+def said_of(data: bytes) -> str:
+    """Of a file's bytes; nothing of a good one's."""
+    try:
+        programs.from_bytes(data)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def test_a_changed_bit_of_the_memory_is_told(compiled: Program) -> None:
+    data = bytearray(compiled.to_bytes())
+    assert said_of(bytes(data)) == ""
+    data[-64] ^= 1
+    assert said_of(bytes(data)).startswith("damaged: the checksum")
 
 
 def test_for_another_configuration(compiled: Program) -> None:

@@ -72,13 +72,14 @@ def test_the_largest_score_and_no_16_bit_value_saturates(small: Encoder) -> None
             assert float(x.max() / scales[name]) < 32767 / 1.9
 
 
-def test_smoothing_by_hand() -> None:
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
+def test_smoothing_by_hand(alpha: float) -> None:
     linear = nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[0.5, -4.0]]))
     inputs = torch.tensor([[16.0, 1.0], [-2.0, -9.0]])
-    expected = [16**0.5 / 0.5**0.5, 9**0.5 / 4**0.5]
-    assert smoothing(inputs, [linear], 0.5).tolist() == pytest.approx(expected)
+    expected = [16**alpha / 0.5 ** (1 - alpha), 9**alpha / 4 ** (1 - alpha)]
+    assert smoothing(inputs, [linear], alpha).tolist() == pytest.approx(expected)
 
 
 def test_rounded_by_hand() -> None:

@@ -357,6 +357,26 @@ def test_norms_hold_any_gamma_and_beta(small: Encoder) -> None:
             )
 
 
+def test_scores_are_divided_by_the_root_of_a_heads_channels(small: Encoder) -> None:
+    artefact, heads = whole(small), small.shape.heads
+    assert artefact.model
+    assert heads > 1
+    names = (f"scales.encoder.layer.1.attention.self.{point}" for point in ("q", "k", "scores"))
+    q, k, scores = (float(artefact.model.tensors[name]) for name in names)
+    found = integer_parameters(artefact).blocks[1].scores
+    assert found.mult * 2.0**-found.shift == pytest.approx(q * k / (24 / heads) ** 0.5 / scores, rel=2**-15)
+
+
+def test_what_a_token_gets_by_its_place(small: Encoder) -> None:
+    """Its position, from the first that the model counts, and the first of the token types."""
+    artefact = whole(small)
+    assert artefact.model
+    names = (f"embeddings.{part}_embeddings.weight" for part in ("position", "token_type"))
+    positions, types = (artefact.model.tensors[name].astype(np.int64) for name in names)
+    assert (types[0] != types[-1]).any()
+    assert np.array_equal(integer_parameters(artefact).positions, positions[small.shape.first_position :] + types[0])
+
+
 def test_rescale_takes_the_nearest_factors() -> None:
     wide, narrow = 1e-3, np.array([0.04, 0.01, 0.6, 99.0])
     found = rescale(wide, narrow)

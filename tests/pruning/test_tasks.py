@@ -129,6 +129,29 @@ def test_a_dense_model_speaks_of_pieces(headed: Encoder) -> None:
     assert float(task.loss(headed, mixed)) == pytest.approx(labelled / 4, rel=2e-2)
 
 
+def test_classification_of_a_pruned_model_by_hand(headed: Encoder) -> None:
+    """Labels, logits as the dense model's, and layer outputs as its."""
+    rows = [Labelled(i % 2, text) for i, text in enumerate(sentences(30))]
+    task, other = Classification(headed, rows, headed), deepcopy(headed)
+    sparsify(other, "1:8")
+    batch = torch.tensor([2, 9, 4, 0])
+    chosen = [rows[task.texts.training[int(i)]] for i in batch]
+    with torch.inference_mode():
+        ids = [headed.ids(row.sentence) for row in chosen]
+        found, right = (torch.stack([encoder.logits(one) for one in ids]) for encoder in (other, headed))
+        errors, squares, tokens = torch.zeros(2), torch.zeros(2), 0
+        for one in ids:
+            for i, (a, b) in enumerate(zip(other.states(one), headed.states(one), strict=True)):
+                errors[i] += (a - b).square().sum()
+        for row in rows:
+            squares += torch.stack([states.square().sum() for states in headed.states(headed.ids(row.sentence))])
+            tokens += len(headed.ids(row.sentence))
+        distance = (errors / (squares / tokens)).mean() / sum(len(one) for one in ids)
+        expected = cross_entropy(found, torch.tensor([row.label for row in chosen]))
+        expected = expected + (found - right).square().mean() + distance
+    assert float(task.loss(other, batch)) == pytest.approx(float(expected), rel=0.02)
+
+
 def test_a_head_learns_a_word(headed: Encoder) -> None:
     """Label 1 is of the sentences with a fox."""
     rows = [Labelled(int("fox" in text), text) for text in sentences(200)]
