@@ -379,7 +379,7 @@ def test_legal_programs(name: str, seed: int | None) -> None:
     assert bench.aborts == 0
 
 
-def any_words(name: str, seed: int) -> None:
+def any_words(name: str, seed: int, programs: int = 16) -> None:
     """Legal instructions, then anything: done or error within a bound, as the twin says; clear, start, again."""
     bench = Bench(CONFIGURATIONS[name], 5, seed)
     rng = seeded("words", name, seed)
@@ -387,7 +387,7 @@ def any_words(name: str, seed: int) -> None:
     causes: set[Cause] = set()
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
-        for _ in range(16):
+        for _ in range(programs):
             program = rng.choice([0, 64 * rng.randint(0, LIMIT // 64 - 1), rng.randint(0, LIMIT)])
             code = [encode(random_one.legal(rng.choice(KINDS))) for _ in range(rng.randint(0, 2))]
             code += [random_one.changed() if rng.random() < 0.7 else random_one.words()]
@@ -406,7 +406,7 @@ def any_words(name: str, seed: int) -> None:
                 assert not ctx.get(bench.dut.error)
                 assert ctx.get(bench.dut.cause) == Cause.NONE
 
-    bench.run(testbench, limit=300_000)
+    bench.run(testbench, limit=20_000 * programs)
     print(causes)
     assert Cause.ADDRESS in causes
 
@@ -419,9 +419,9 @@ def test_any_words(name: str, seed: int) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-@pytest.mark.parametrize("seed", range(3, 316))
+@pytest.mark.parametrize("seed", range(3, 11))
 def test_ten_thousand_words(name: str, seed: int) -> None:
-    any_words(name, seed)
+    any_words(name, seed, programs=640)
 
 
 @pytest.mark.parametrize("how", ["fault", "clear"])
