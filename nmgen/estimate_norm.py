@@ -8,6 +8,7 @@ RADICAND_BITS = 40
 ROOT_CYCLES = RADICAND_BITS // 2 + 1
 RECIPROCAL_CYCLES = ROOT_BITS + 2
 SCALE_CYCLES = ROOT_BITS + 1
+ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
 
 # The one thing that depends on data: how far the second stage shifts the variance. What a calibrated model leaves in
 # the residual deviates by about a quarter of the largest 16-bit number; a factor of 4 more or less is a cycle or two.
@@ -32,7 +33,7 @@ class StatisticsTimes:
         elements = config.residual_words * config.drain_lanes
         digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
         self._cycles = (digits + 3, _radicand_cycles(channels, epsilon), ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
-        self._leaves = [start] * len(self._cycles)  # cycle in which the token before left each stage
+        self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
         self._asked = start - REQUEST_CYCLES - 1
 
     def next(self, written: list[range]) -> int:
@@ -40,13 +41,13 @@ class StatisticsTimes:
 
         written : cycles in which the residual is written: no request is accepted in them
         """
-        asked = max(self._asked + REQUEST_CYCLES + 1, self._leaves[0])
+        asked = max(self._asked + REQUEST_CYCLES + 1, self._leaves[0] + 1)
         for writes in written:
             if asked in writes:
                 asked = writes.stop
         self._asked = asked
         enters = asked + REQUEST_CYCLES
         for stage, cycles in enumerate(self._cycles):
-            free = self._leaves[stage + 1] if stage + 1 < len(self._cycles) else 0
+            free = self._leaves[stage + 1] + (stage + 1 != ROOT_STAGE) if stage + 1 < len(self._cycles) else 0
             enters = self._leaves[stage] = max(enters + cycles, free)
         return enters + 1

@@ -44,20 +44,30 @@ class TileWalk(wiring.Component):
         rows, cols = self._config.rows, self._config.cols
         tokens_left = Signal.like(self.tokens, reset_less=True)
         channels_left = Signal.like(self.channels)
+        # Whether a tile is the last is compared when the walk steps to it: much hangs on it, and comparing is slow.
+        last_tokens = Signal(init=1)
+        last_channels = Signal(init=1)
         m.d.comb += [
             self.running.eq(channels_left != 0),
-            self.last_tokens.eq(tokens_left <= rows),
-            self.last_channels.eq(channels_left <= cols),
-            self.rows.eq(Mux(self.last_tokens, tokens_left, rows)),
-            self.columns.eq(Mux(self.last_channels, channels_left, cols)),
+            self.last_tokens.eq(last_tokens),
+            self.last_channels.eq(last_channels),
+            self.rows.eq(Mux(last_tokens, tokens_left, rows)),
+            self.columns.eq(Mux(last_channels, channels_left, cols)),
         ]
         with m.If(self.start):
-            m.d.sync += [tokens_left.eq(self.tokens), channels_left.eq(self.channels)]
+            m.d.sync += [
+                tokens_left.eq(self.tokens),
+                last_tokens.eq(self.tokens <= rows),
+                channels_left.eq(self.channels),
+                last_channels.eq(self.channels <= cols),
+            ]
         with m.Elif(self.advance):
-            m.d.sync += tokens_left.eq(tokens_left - rows)
-            with m.If(self.last_tokens):
+            m.d.sync += [tokens_left.eq(tokens_left - rows), last_tokens.eq(tokens_left <= 2 * rows)]
+            with m.If(last_tokens):
                 m.d.sync += [
                     tokens_left.eq(self.tokens),
-                    channels_left.eq(Mux(self.last_channels, 0, channels_left - cols)),
+                    last_tokens.eq(self.tokens <= rows),
+                    channels_left.eq(Mux(last_channels, 0, channels_left - cols)),
+                    last_channels.eq(channels_left <= 2 * cols),
                 ]
         return m

@@ -78,13 +78,19 @@ class _Work:
     step: Signal  # it works on what it has
 
 
-def _serial(m: Module, inputs: stream.Interface, outputs: stream.Interface, working: Signal) -> _Work:
-    """A stage that holds one token, from `load` until it is no longer `working` and the next stage takes it."""
+def _serial(
+    m: Module, inputs: stream.Interface, outputs: stream.Interface, working: Signal, *, at_once: bool = False
+) -> _Work:
+    """A stage that holds one token, from `load` until it is no longer `working` and the next stage takes it.
+
+    at_once : the next token comes in the cycle in which this one goes, else in the one after it. That is for the
+        stages that take longest: where all did it, whether the first is ready would hang on all others in one cycle.
+    """
     full = Signal()
     work = _Work(load=Signal(name="load"), step=Signal(name="step"))
     m.d.comb += [
         outputs.valid.eq(full & ~working),
-        inputs.ready.eq(~full | (outputs.valid & outputs.ready)),
+        inputs.ready.eq(~full | (outputs.valid & outputs.ready) if at_once else ~full),
         work.load.eq(inputs.valid & inputs.ready),
         work.step.eq(full & working),
     ]
@@ -212,7 +218,7 @@ class Root(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         left = Signal(range(SQRT_BITS + 1))
-        work = _serial(m, self.inputs, self.outputs, left != 0)
+        work = _serial(m, self.inputs, self.outputs, left != 0, at_once=True)
         _pass(m, work, self.inputs, self.outputs, "shift", "none")
 
         rest = Signal(RADICAND_BITS, reset_less=True)

@@ -57,9 +57,11 @@ class RowAddresses(wiring.Component):
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         write, read = memory.write_port(), memory.read_port()
         token = Signal(range(c.max_tokens))
+        last_token = Signal.like(token, reset_less=True)  # there long before the first number is
         last = Signal()
+        m.d.sync += last_token.eq(instruction.tokens - 1)
         m.d.comb += [
-            last.eq(token == instruction.tokens - 1),
+            last.eq(token == last_token),
             write.addr.eq(token),
             write.data.eq(gearbox.units.payload),
             read.addr.eq(token),
