@@ -102,7 +102,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     from pruning.tasks import Classification, Distillation
 
     method = method_of(recipe.method, nested=recipe.nested)
-    patterns = _patterns(recipe, method.inherits)
+    patterns = patterns_of(recipe, method.inherits)
     encoder = open_encoder(recipe.model)
     text = _text(recipe, encoder)
     names = set(_chosen(encoder, recipe.layers))
@@ -173,7 +173,8 @@ def trainable(encoder: "Encoder") -> "Encoder":
     return copy
 
 
-def _patterns(recipe: Recipe, inherits: bool) -> "list[str | Plan]":
+def patterns_of(recipe: Recipe, inherits: bool) -> "list[str | Plan]":
+    """What a series is made of, from dense to sparse."""
     from pruning.plan import Plan
     from rtl.format import parse_pattern
 
@@ -418,7 +419,7 @@ def headline(scores: Mapping[str, Any]) -> tuple[str, float]:
         return "Spearman · 100, mean of the files", scores["mean"]
     if "accuracy" in scores:
         split = list(scores["accuracy"])[-1]
-        return f"accuracy on {split}.txt, %", scores["accuracy"][split]
+        return f"accuracy on {split if ' ' in split else f'{split}.txt'}, %", scores["accuracy"][split]
     return "cosine to the dense model's embeddings, validation", scores["validation"]["cosine"]
 
 

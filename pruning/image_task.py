@@ -6,6 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from pruning.datasets import Images
 from pruning.train import Metrics
+from pruning.vit import Pixels
 
 AT_ONCE = 500  # pictures that a validation looks at together
 
@@ -13,15 +14,18 @@ AT_ONCE = 500  # pictures that a validation looks at together
 class ImageTask:
     """Trains on some pictures and is validated on others, a train.Task for any model: pixels → logits.
 
-    Pixels go in as float [images, 1, height, width], with the mean and the deviation of the training pictures' made 0
-    and 1. They are kept as bytes: 60,000 pictures of 28 × 28 are 47 MB so, and four times as much in float.
+    Pixels go in as float [images, 1, height, width], as a ViT takes them or, unless that is given, with the mean and
+    the deviation of the training pictures' made 0 and 1. They are kept as bytes: 60,000 pictures of 28 × 28 are 47 MB
+    so, and four times as much in float.
     """
 
-    def __init__(self, training: Images, validation: Images) -> None:
+    def __init__(self, training: Images, validation: Images, pixels: Pixels | None = None) -> None:
         self.training, self.validation = training, validation
         self.size = len(training.labels)
-        pixels = training.pixels.to(torch.float32)
-        self._mean, self._deviation = float(pixels.mean()), float(pixels.std())
+        if pixels is None:
+            floats = training.pixels.to(torch.float32)
+            pixels = Pixels((float(floats.mean()),), (float(floats.std()),))
+        self._pixels = pixels
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         pixels, labels = self.training.pixels[batch], self.training.labels[batch]
@@ -35,4 +39,4 @@ class ImageTask:
         return {"accuracy": 100 * right / len(self.validation.labels)}
 
     def inputs(self, pixels: Tensor) -> Tensor:  # uint8 [images, height, width] → float [images, 1, height, width]
-        return (pixels[:, None].to(torch.float32) - self._mean) / self._deviation
+        return self._pixels.floats(pixels[:, None])

