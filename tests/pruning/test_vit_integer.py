@@ -64,6 +64,17 @@ def test_patches_in_the_order_of_the_projection() -> None:
     assert torch.allclose(residual[:, 0].float(), wanted[:, 0], atol=1.5 * scale)
 
 
+def test_scores_are_divided_by_the_root_of_a_heads_channels() -> None:
+    model = random_vit(TINY)
+    artefact = to_artefact(model, {}, calibrate(model, random_images(TINY, 4)))
+    assert artefact.model
+    names = (f"scales.encoder.layer.1.attention.attention.{point}" for point in ("q", "k", "scores"))
+    q, k, scores = (float(artefact.model.tensors[name]) for name in names)
+    found = vit_parameters(artefact).blocks[1].scores
+    wanted = q * k / (TINY.hidden / TINY.heads) ** 0.5 / scores
+    assert found.mult * 2.0**-found.shift == pytest.approx(wanted, rel=2**-15)
+
+
 def test_observed_as_the_model_computes() -> None:
     model, pictures = random_vit(TINY), random_images(TINY, 3)
     seen = observe(model, pictures)
