@@ -5,6 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
+from ..lut_ram import LutFifo
 from ..params import BURST_BEATS, FIFO_BEATS, Config
 from ..port import ADDRESS_BITS, Request
 
@@ -77,7 +78,7 @@ class Fetch(wiring.Component):
         size = self._config.port_bytes
         beat_shift = size.bit_length() - 1  # beats to bytes
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
-        m.submodules.fifo = fifo = SyncFIFO(width=8 * size, depth=FIFO_BEATS)
+        m.submodules.fifo = fifo = LutFifo(width=8 * size, depth=FIFO_BEATS)
         wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
         # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then a register.
         beat = stream.Signature(8 * size).create(path=("beat",))

@@ -64,10 +64,13 @@ def test_the_worst_path_by_component() -> None:
 
 
 def test_bounds_are_missed_only_where_a_number_is_over() -> None:
-    missed = section(STAT, REPORT, seed=1)  # 69,355 LUTs of 66,912
+    flat = stat(pins={"LUT4": 41000, "DP16KD": 208})
+    missed = section(STAT, flat, REPORT, seed=1)  # 69,355 LUTs of 66,912
     assert "**missed**" in missed
-    assert "| **all** | 69,355 (83%) |" in missed
+    assert "| **all Components** | 69,355 (83%) |" in missed
+    assert "| **flattened**, with pins | 41,000 (49%) | 208 (100%) |" in missed
     assert "41.7 MHz" in missed
     smaller = {"modules": STAT["modules"] | {"\\sta_finish": {"num_cells_by_type": {"LUT4": 50000}}}}
-    assert "The bounds are met." in section(smaller, REPORT, seed=1)
-    assert "MHz" not in section(smaller, None, seed=1)
+    assert "The bounds are met." in section(smaller, flat, REPORT, seed=1)
+    assert "MHz" not in section(smaller, flat, None, seed=1)
+    assert "**missed**" in section(smaller, stat(pins={"DP16KD": 209}), REPORT, seed=1)
