@@ -214,7 +214,7 @@ class _Machine:
     def _copied(self, f: Fields, tile: int, columns: int, starts: int, feed: "_Feed") -> int:
         c = self._c
         if f["columns"] == Columns.KEYS:
-            copied = copied_keys(c, f["groups"], columns)
+            copied = copied_keys(c, f["groups"], tile, columns)
         else:
             copied = copied_values(c, f["keys"], tile, columns)
         return copy_end(starts, copied, feed.reads(starts))

@@ -85,8 +85,9 @@ class Copied:
     unread: int
 
 
-def copied_keys(config: StaConfig, groups: int, columns: int) -> Copied:
-    banks = [column % config.rows for column in range(columns) for _ in range(groups)]
+def copied_keys(config: StaConfig, groups: int, tile: int, columns: int) -> Copied:
+    first = tile * config.cols
+    banks = [key % config.rows for key in range(first, first + columns) for _ in range(groups)]
     return Copied(banks, (config.cols - columns) * groups)
 
 

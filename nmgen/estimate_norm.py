@@ -11,13 +11,13 @@ SCALE_CYCLES = ROOT_BITS + 1
 ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
 
 # The one thing that depends on data: how far the second stage shifts the variance. What a calibrated model leaves in
-# the residual deviates by about a quarter of the largest 16-bit number; a factor of 4 more or less is a cycle or two.
-DEVIATION_BITS = 13
+# the residual deviates by about a third of the largest 16-bit number; a factor of 4 more or less is two cycles.
+VARIANCE_BITS = 27
 
 
 def _radicand_cycles(channels: int, epsilon: int) -> int:
     """Of the second stage: it shifts two bits a cycle until RADICAND_BITS of the variance · channels² are left."""
-    variance = (channels * (channels - 1) << 2 * DEVIATION_BITS) + epsilon
+    variance = (channels * (channels - 1) << VARIANCE_BITS) + epsilon
     return 1 + abs(ceil_div(variance.bit_length() - RADICAND_BITS, 2)) if variance else 1
 
 

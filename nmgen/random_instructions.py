@@ -70,7 +70,7 @@ class _Drawn:
         c = self._c
         for which in (0, 1):
             self.table(which)
-        self.gather(tokens=c.max_tokens, channels=c.hidden)
+        self.gather({"tokens": c.max_tokens}, c.hidden)
         for third in range(3):
             place = {"y_base": third * self._third, "y_pitch": self._row}
             self._load({"tokens": c.max_tokens, "groups": self._most_groups} | place)
@@ -83,15 +83,17 @@ class _Drawn:
         packed = pack_table(self._c, entries)
         self._add(Op.TABLE, which=which, address=self._memory.put("table", packed), beats=self._beats(packed))
 
-    def gather(self, tokens: int | None = None, channels: int | None = None) -> None:
-        some = self._tokens() if tokens is None else {"tokens": tokens}
+    def gather(self, some: Fields | None = None, channels: int = 0) -> None:
+        """Into some tokens, which it sets, or into any."""
+        add = int(some is None and self._rng.random() < 0.5)
+        some = some or self._tokens()
         channels = channels or self._up_to(self._c.hidden)
         rows = pack_wide_rows(self._c, self._numbers.integers(-32768, 32768, (ROWS, channels)))
         ids = self._numbers.integers(0, ROWS, some["tokens"]).astype("<u4").view(np.uint8)
         self._add(
             Op.GATHER,
             **some,
-            add=int(tokens is None and self._rng.random() < 0.5),
+            add=add,
             channels=channels,
             address=self._memory.put("rows", rows),
             beats=residual_row_beats(self._c, channels),
@@ -170,8 +172,10 @@ class _Drawn:
         )
 
     def norm(self) -> None:
+        """Of rows as long as those that were written last: the sums are theirs."""
         c, rng = self._c, self._rng
         tokens, channels = self._tokens(), self._up_to(min(c.hidden, self._most_bytes))
+        self.gather(tokens, channels)
         packed = pack_parameters(c, self._units(channels, float(1 << 16), 6000.0))
         to_residual = rng.random() < 0.5
         f = tokens | {"channels": channels, "to_residual": int(to_residual), "normalise": int(rng.random() < 0.8)}
