@@ -1,0 +1,250 @@
+"""The fetch of STA loses and repeats no beat, and hands each to the consumer of the segment that asked for it."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+
+import rtl.sta.fetch
+from rtl.port import ADDRESS_BITS
+from rtl.sta.fetch import BEATS_BITS, Consumer, Segment
+from rtl.sta.params import StaConfig
+
+from .fifo import Fifo
+from .proof import Inside, changed, constant, held, implies, past, prove
+
+pytestmark = pytest.mark.formal
+
+# As the machine's, but with a shorter FIFO, shorter bursts and fewer segments on their way.
+BURST_BEATS, FIFO_BEATS, SEGMENTS = 4, 8, 2
+SMALL = (
+    ("import BURST_BEATS, FIFO_BEATS, Config", f"import Config\nBURST_BEATS, FIFO_BEATS = {BURST_BEATS}, {FIFO_BEATS}"),
+    ("SEGMENTS = 8", f"SEGMENTS = {SEGMENTS}"),
+)
+TAKE = 3  # the state in which a segment has been found good
+CONSUMERS = {consumer.value: consumer.name.lower() for consumer in Consumer}
+
+
+class Delivery(wiring.Component):
+    """Any segments, any pattern of ready and valid, and `stop` at any time.
+
+    `mark` and `offset` are free: any one beat of any burst is followed, from the request to its consumer.
+    """
+
+    PORT_BYTES = 2
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        super().__init__(
+            {
+                "limit": In(ADDRESS_BITS),
+                "segment": In(stream.Signature(Segment)),
+                "gather_segment": In(stream.Signature(Segment)),
+                "data": In(stream.Signature(8 * self.PORT_BYTES)),
+                "request_taken": In(1),
+                "taken": In(len(Consumer)),
+                "stop": In(1),
+                "mark": In(1),
+                "offset": In(range(BURST_BEATS)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = StaConfig(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=self.PORT_BYTES, max_tokens=1, max_k=2)
+        fetch = self._module.Fetch(config)
+        inside = Inside(m, "fetch", fetch)
+        shift = self.PORT_BYTES.bit_length() - 1
+        for name in ("segment", "gather_segment", "data"):
+            connect(m, flipped(getattr(self, name)), getattr(fetch, name))
+        consumers = [getattr(fetch, CONSUMERS[i]) for i in range(len(Consumer))]
+        m.d.comb += [
+            fetch.limit.eq(self.limit),
+            fetch.stop.eq(self.stop),
+            fetch.request.ready.eq(self.request_taken),
+            *(consumer.ready.eq(self.taken[i]) for i, consumer in enumerate(consumers)),
+            Assume(constant(m, self.limit, "limit")),
+            Assume(implies(past(m, self.stop & ~fetch.idle, "must_stop"), self.stop)),
+        ]
+        stopped = past(m, self.stop, "stopped")
+        for name in ("segment", "gather_segment"):
+            offered = getattr(self, name)
+            payload = offered.payload.as_value()
+            m.d.comb += [
+                Assume(stopped | held(m, offered.valid, offered.ready, payload, name)),
+                Assume(offered.payload.as_value()[-3:] < len(Consumer)),
+            ]
+
+        # Beats on their way: asked for, in the FIFO, on offer.
+        request = fetch.request
+        fifo = Fifo(m, inside, "fifo", FIFO_BEATS, buffered=False)
+        beat_valid, beat = inside.signal("beat__valid"), inside.signal("beat__payload")
+        asked, comes, used = Signal(), Signal(), Signal()
+        burst = Signal(range(BURST_BEATS + 1))
+        due, here, on_their_way = (
+            Signal(range(2 * FIFO_BEATS + 2), name=name) for name in ("due", "here", "on_their_way")
+        )
+        m.d.comb += [
+            asked.eq(request.valid & request.ready),
+            burst.eq(request.payload.length + 1),
+            comes.eq(self.data.valid & self.data.ready),
+            used.eq(inside.signal("used")),
+            fifo.push.eq(comes),
+            fifo.pop.eq(fifo.valid & (~beat_valid | used)),
+            here.eq(fifo.level + beat_valid),
+            on_their_way.eq(due + here),
+            Assume(implies(self.data.valid, due != 0)),
+            # There is room for whatever comes.
+            Assert(implies(due != 0, self.data.ready)),
+            Assert(due <= FIFO_BEATS),
+            Assert(on_their_way + inside.signal("room") == FIFO_BEATS),
+            Assert(implies(fetch.idle, on_their_way == 0)),
+            Assert(held(m, request.valid, request.ready, request.payload.as_value(), "request")),
+        ]
+        m.d.sync += due.eq(due + Mux(asked, burst, 0) - comes)
+
+        # Requests: a segment's beats, all of them, one after another, within the limit.
+        whole, bursts, rest = (inside.signal(name) for name in ("whole", "bursts", "rest"))
+        taken, state = inside.signal("taken"), inside.signal("fsm_state")
+        checked = inside.signal("next_segment")
+        checked_end = inside.signal("next_end")
+        to_ask = Signal(BEATS_BITS + 1)
+        address = Signal(ADDRESS_BITS)
+        cut = Signal()  # by a stop
+        asks = Signal(BEATS_BITS + 1)
+        m.d.comb += asks.eq(Cat(rest, Mux(whole, bursts, 0)))
+        with m.If(taken):
+            m.d.sync += [to_ask.eq(checked[32:64]), address.eq(checked[:32]), cut.eq(0)]
+        with m.Elif(asked):
+            m.d.sync += [to_ask.eq(to_ask - burst), address.eq(address + (burst << shift))]
+        with m.If(self.stop):
+            m.d.sync += cut.eq(1)
+        in_bounds = (address + (asks << shift) <= self.limit) & (address[:shift] == 0)
+        m.d.comb += [
+            Assert(implies(whole, bursts != 0)),  # a stop forgets the bursts by `whole` alone
+            Assert(implies(~cut, to_ask == asks)),
+            Assert(implies(cut, to_ask >= asks)),
+            Assert(implies(asks != 0, request.payload.address == address)),
+            Assert(implies(asks != 0, in_bounds)),
+            Assert(implies(request.valid, (burst <= asks) & (burst <= BURST_BEATS) & (burst != 0))),
+            Assert(implies(taken, asks == 0)),
+            Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
+            Assert(implies(state == TAKE, (checked_end <= self.limit) & (checked[:shift] == 0))),
+            Assert(implies(state != 0, checked[64:67] < len(Consumer))),
+            Assert(state <= 4),
+        ]
+
+        # Segments that are not yet delivered, and how many beats are: those asked for and not used, or to be asked.
+        queue = Fifo(m, inside, "segments", SEGMENTS, buffered=False)
+        expected, consumer = inside.signal("expected"), inside.signal("consumer")
+        starts = Signal()
+        m.d.comb += [
+            starts.eq(queue.valid & (self.stop | (expected == 0))),
+            queue.push.eq(taken),
+            queue.pop.eq(starts),
+            Assert(implies(expected != 0, consumer < len(Consumer))),
+        ]
+        queue.every(lambda entry: entry[32:35] < len(Consumer))
+        entries = [queue.entry(i) for i in range(SEGMENTS)]
+        behind: list[Value] = [Value.cast(expected)]  # beats of the current segment, and of so many behind it
+        for there, entry in entries:
+            behind.append(behind[-1] + Mux(there, entry[:32], 0))
+        last = Signal(BEATS_BITS + 1)  # beats of the last one taken that are not delivered
+        m.d.comb += last.eq(expected)
+        for there, entry in entries:
+            with m.If(there):
+                m.d.comb += last.eq(entry[:32])
+        m.d.comb += [
+            Assert(implies(~self.stop, behind[-1] == on_their_way + asks)),
+            Assert(implies(~self.stop, asks <= last)),
+        ]
+
+        # One beat.
+        follows, came, queued = Signal(), Signal(), Signal()
+        ahead = Signal.like(on_their_way)
+        place = Signal(range(SEGMENTS + 1))  # of its segment in the queue
+        owner = Signal(len(consumer))
+        value = Signal(8 * self.PORT_BYTES)
+        goes = Signal()
+        m.d.comb += goes.eq(follows & used & (ahead == 0))
+        with m.If(follows):
+            m.d.sync += ahead.eq(ahead - used)
+            with m.If(goes):
+                m.d.sync += follows.eq(0)
+            with m.If(comes & (ahead == here)):
+                m.d.sync += [came.eq(1), value.eq(self.data.payload)]
+            with m.If(starts):
+                m.d.sync += [place.eq(place - 1), queued.eq(queued & (place != 0))]
+        with m.Elif(asked & self.mark):
+            m.d.comb += Assume(self.offset < burst)
+            m.d.sync += [
+                follows.eq(1),
+                came.eq(0),
+                ahead.eq(on_their_way + self.offset - used),
+                queued.eq(queue.level > starts),
+                place.eq(queue.level - 1 - starts),
+                owner.eq(consumer),
+            ]
+            for there, entry in entries:
+                with m.If(there):
+                    m.d.sync += owner.eq(entry[32:35])
+        with m.If(self.stop):
+            m.d.sync += follows.eq(0)
+        in_fifo = Signal(range(FIFO_BEATS))
+        m.d.comb += in_fifo.eq(ahead - beat_valid)
+        _, stored = fifo.entry(in_fifo)
+        owned, owning = queue.entry(place)
+        of_owner = Signal(BEATS_BITS + 3)  # beats up to the end of its segment
+        before_owner = Signal(BEATS_BITS + 3)
+        m.d.comb += [of_owner.eq(expected), before_owner.eq(0)]
+        for i in range(SEGMENTS):
+            with m.If(queued & (place == i)):
+                m.d.comb += [of_owner.eq(behind[i + 1]), before_owner.eq(behind[i])]
+        on = follows & ~self.stop
+        m.d.comb += [
+            Assert(implies(on, ahead < on_their_way)),
+            Assert(implies(on, came == (ahead < here))),
+            Assert(implies(on & came & beat_valid & (ahead == 0), beat == value)),
+            Assert(implies(on & came & ~(beat_valid & (ahead == 0)), stored == value)),
+            Assert(implies(on & queued, owned & (owning[32:35] == owner))),
+            Assert(implies(on & ~queued, consumer == owner)),
+            Assert(implies(on, (ahead >= before_owner) & (ahead < of_owner))),
+            Cover(goes & (value == 0x1234) & (owner == 3)),
+            Cover(past(m, fetch.idle & self.stop & past(m, due == 3, "due_three"), "stopped_idle") & ~self.stop),
+        ]
+        given = Cat(one.valid & one.ready for one in consumers)
+        for i, one in enumerate(consumers):
+            m.d.comb += [
+                Assert(implies(on & goes & (owner == i), one.valid & one.ready & (one.payload == value))),
+                Assert(implies(given[i], used & (given == 1 << i))),
+                Assert(self.stop | stopped | held(m, one.valid, one.ready, one.payload, CONSUMERS[i])),
+            ]
+        m.d.comb += Assert(implies(used & ~self.stop, given != 0))
+        return m
+
+
+BREAKS = [
+    ("Mux(whole, room >= BURST_BEATS, rest.any() & (room >= rest))", "Mux(whole, 1, rest.any() & (room >= rest))"),
+    ("burst.eq(Mux(whole, BURST_BEATS, rest))", "burst.eq(Mux(whole, BURST_BEATS - 1, rest))"),
+    ("fifo.r_stream.ready.eq(~beat.valid | beat.ready)", "fifo.r_stream.ready.eq(~beat.valid | (left & beat.ready))"),
+    ("m.d.sync += consumer.eq(entry.consumer)", "m.d.sync += consumer.eq(Mux(left, entry.consumer, consumer))"),
+    ("with m.If(asked | ~self.request.valid):", "with m.If(1):"),
+    ("(next_end > self.limit)", "(next_segment.address > self.limit)"),
+]
+
+
+def small(*slips: tuple[str, str]) -> ModuleType:
+    return changed(rtl.sta.fetch, *SMALL, *slips)
+
+
+def test_every_beat_goes_to_its_consumer(tmp_path: Path) -> None:
+    assert prove(Delivery(small()), tmp_path, depth=1)
+    assert prove(Delivery(small()), tmp_path, mode="cover", depth=16)
+
+
+@pytest.mark.parametrize(("old", "new"), BREAKS)
+def test_notices(old: str, new: str, tmp_path: Path) -> None:
+    assert not prove(Delivery(small((old, new))), tmp_path, mode="bmc", depth=14)
