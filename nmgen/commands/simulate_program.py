@@ -121,9 +121,8 @@ class _Given:
     memory : its image with the input in it
     count : sequences or pictures; places that are left over count for nothing
     facts : of the input, for the report
-    result : the result that stands for a sequence or a picture
-    unit : whether results are of length 1
-    reference : the float model's results, float32 [count, channels], of length 1 where unit; None where none is asked
+    result : the program's result that stands for a sequence or a picture: embedding, compared at length 1, or logits
+    reference : the same of the float model, float32 [count, channels]; None where none is asked for
     """
 
     program: "Program"
