@@ -88,17 +88,23 @@ class Inside:
             fragment = fragment.find_subfragment(part)
         return fragment, name
 
-    def signal(self, path: str) -> Signal:
+    def signals(self, path: str, domain: str | None = None) -> list[Signal]:
+        """All of the name that the part drives, in the domain: inputs of a part are driven by what it lies in."""
         fragment, name = self._part(path)
-        driven = [
-            signal
-            for statements in fragment.statements.values()
+        driven = {
+            id(signal): signal
+            for driving, statements in fragment.statements.items()
+            if domain in (None, driving)
             for statement in statements
             for signal in statement._lhs_signals()
             if signal.name == name
-        ]
+        }
         assert driven, f"there is no signal {path}"
-        return driven[0]
+        return list(driven.values())
+
+    def signal(self, path: str, domain: str | None = None) -> Signal:
+        """The first of them."""
+        return self.signals(path, domain)[0]
 
     def word(self, path: str, address: ValueLike) -> Signal:
         """What the memory holds at the address now."""

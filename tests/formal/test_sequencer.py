@@ -21,7 +21,7 @@ from rtl.sta.fetch import Consumer
 from rtl.sta.isa import BYTES, Op
 from rtl.sta.params import StaConfig
 
-from .proof import Z3_STEPS, Change, Inside, changed, constant, implies, past, prove
+from .proof import Z3_STEPS, Change, Inside, changed, constant, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -269,6 +269,7 @@ class Runs(wiring.Component):
         here = Signal(ADDRESS_BITS + 1)
         m.d.comb += [
             here.eq(end + Mux(waiting, BYTES, 0)),
+            Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
             Assert((state == IDLE) == ~sequencer.busy),
             Assert(implies(state != RUN, ~goes)),
             Assert(implies(state == IDLE, stage == OFF)),
