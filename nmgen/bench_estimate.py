@@ -2,7 +2,7 @@
 
 Ten random configurations, ten random programs on each: they run on the emitted Verilog in Verilator, before a memory
 that never stalls, and every instruction's cycles are compared. What ran is kept in build/bench-estimate/ under a hash
-of Verilog and programs. The table goes into docs/results.md.
+of Verilog and programs. The table goes into docs/results.md, row by row.
 """
 
 import argparse
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             config, loaded, _ = drawn(args.seed, number, args.programs)
             rows.append(row(config, measure(config, loaded)))
             print(rows[-1], file=sys.stderr, flush=True)
-        replace_section(ROOT / "docs" / "results.md", "bench-estimate", table(rows, args.seed))
+            replace_section(ROOT / "docs" / "results.md", "bench-estimate", table(rows, args.seed))
     except (InputError, OSError) as error:
         print(f"bench-estimate: {error}", file=sys.stderr)
         return 2
