@@ -275,6 +275,7 @@ class Runs(wiring.Component):
             Assert(implies(state == IDLE, stage == OFF)),
             Assert(implies(state == RUN, stage != OFF)),
             Assert(implies((state == STOPPING) & ~was_running, stage == OFF)),
+            Assert(implies(state == ABORT, stage == OFF)),
             Assert(implies(ready, waiting)),
             Assert(implies(waiting, (stage != OFF))),
             Assert(implies(waiting & ~ready, (stage >= ADD) & (stage <= DATA))),
