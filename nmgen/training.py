@@ -54,6 +54,7 @@ class Recipe:
     ragged: str = "error"
     nested: bool = False
     classify: bool = False
+    head_steps: int = 0
     steps: int = 1000
     qat: int = 0
     batch: int = 128
@@ -205,6 +206,9 @@ def _check(recipe: Recipe, patterns: "list[str | Plan]", encoder: "Encoder", fil
             Plan.uniform(encoder, pattern, filter_fn, recipe.ragged)
     for path in sts_files(recipe.sts):
         sts(path)
+    if recipe.head_steps and not (recipe.classify and encoder.head is None):
+        why = "has a head" if recipe.classify else "gets no head without --classify"
+        raise InputError(f"--head-steps are to train a head, but {recipe.model} {why}")
 
 
 def _text(recipe: Recipe, encoder: "Encoder") -> Text:
@@ -254,6 +258,7 @@ def _with_head(
     from pruning.tasks import Classification
     from pruning.train import mixed, train
 
+    steps = recipe.head_steps or recipe.steps
     encoder = trainable(encoder)
     task = Classification(encoder, text.rows)
     generator = torch.Generator().manual_seed(mixed(recipe.seed, HEAD))
@@ -265,7 +270,7 @@ def _with_head(
     train(
         encoder,
         task,
-        steps=recipe.steps,
+        steps=steps,
         batch=recipe.batch,
         lr=HEAD_LR,
         seed=mixed(recipe.seed, DENSE),
@@ -274,7 +279,7 @@ def _with_head(
         resume=recipe.resume,
         metrics=run / "dense.jsonl",
         about=_about(task),
-        on_step=lambda step, line: progress("dense", step, recipe.steps, line["loss"]),
+        on_step=lambda step, line: progress("dense", step, steps, line["loss"]),
     )
     return encoder.requires_grad_(False)
 

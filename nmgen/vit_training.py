@@ -105,7 +105,8 @@ def prune_and_train_vit(recipe: Recipe, out: Path, progress: Callable[[str, int,
 
 
 def _check(recipe: Recipe) -> None:
-    for flag, given in (("--classify", recipe.classify), ("--sts", recipe.sts), ("--qat", recipe.qat)):
+    flags = ("--classify", "--head-steps", "--sts", "--qat")
+    for flag, given in zip(flags, (recipe.classify, recipe.head_steps, recipe.sts, recipe.qat), strict=True):
         if given:
             raise InputError(f"{recipe.model} is a ViT: it takes no {flag}")
     if len(recipe.data) != 1:

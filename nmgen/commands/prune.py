@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="learn the labels of DIR/train.txt by a head, instead of the dense model's embeddings",
     )
+    training.add_argument(
+        "--head-steps",
+        metavar="STEPS",
+        type=bounded("head-steps", 1, 10**9),
+        default=0,
+        help="--classify: steps of the dense model, which has the labels alone (as --steps)",
+    )
     training.add_argument("--steps", type=bounded("steps", 1, 10**9), default=1000, help="steps a candidate (1000)")
     training.add_argument("--batch", type=bounded("batch", 1, 10**6), default=128, help="sentences a step (128)")
     training.add_argument("--lr", type=float, default=3e-4, help="highest learning rate (3e-4)")
@@ -157,6 +164,7 @@ def _train(args: argparse.Namespace) -> int:
         ragged=args.ragged,
         nested=args.nested,
         classify=args.classify,
+        head_steps=args.head_steps,
         steps=args.steps,
         qat=args.qat,
         batch=args.batch,

@@ -115,6 +115,22 @@ def test_labels_by_a_head_and_training_in_int8(capsys: pytest.CaptureFixture[str
     assert not Path("again/dense").exists()
 
 
+def test_the_dense_model_may_take_other_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """And one command gives what two of them do: one for the head, one from its dense model."""
+    command = ["--patterns", "4:8,2:8", "--data", "t", "--classify", "--json"]
+    assert prune(*command, "--head-steps", "2") == 0
+    capsys.readouterr()
+    steps = [json.loads(line)["step"] for line in Path("out/run/dense.jsonl").read_text().splitlines()]
+    assert max(steps) == 2
+    assert prune(*command, out="again", model="out/dense") == 0
+    assert Path("out/2of8/model.safetensors").read_bytes() == Path("again/2of8/model.safetensors").read_bytes()
+    capsys.readouterr()
+    has = refused(capsys, prune(*command, "--head-steps", "2", out="third", model="out/dense"))
+    assert has == "--head-steps are to train a head, but out/dense has a head"
+    without = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt", "--head-steps", "2"))
+    assert without == "--head-steps are to train a head, but small gets no head without --classify"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(method: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert prune("--patterns", "2:8", "--data", "plain.txt", "--method", method, "--json") == 0
