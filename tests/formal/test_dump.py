@@ -1,0 +1,95 @@
+"""What STORE writes waits unchanged for the memory, and each burst has its beats."""
+
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+
+import rtl.sta.dump
+from rtl.params import BURST_BEATS
+from rtl.sta.decode import instruction_layout
+from rtl.sta.dump import piece_bytes
+from rtl.sta.params import StaConfig
+
+from .proof import Z3_STEPS, Change, Inside, changed, held, implies, past, prove
+
+pytestmark = pytest.mark.formal
+
+CONFIG = StaConfig(n=1, m=4, rows=2, cols=2, drain=2, port_bytes=2, max_tokens=4, max_k=64, hidden=32, store_words=64)
+
+
+class Written(wiring.Component):
+    """Any instruction, any pieces, any pattern of ready."""
+
+    def __init__(self, *slips: Change) -> None:
+        self._module = changed(rtl.sta.dump, *slips)
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(CONFIG)),
+                "pieces": In(stream.Signature(8 * max(piece_bytes(CONFIG)))),
+                "request_taken": In(1),
+                "data_taken": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        writer = self._module.RowWriter(CONFIG)
+        inside = Inside(m, "writer", writer)
+        connect(m, flipped(self.pieces), writer.pieces)
+        request, data, pieces = writer.request, writer.data, self.pieces
+        busy = Signal()
+        with m.If(self.start):
+            m.d.sync += busy.eq(1)
+        with m.Elif(writer.finished):
+            m.d.sync += busy.eq(0)
+        fresh = self.start | past(m, self.start, "started")
+        same = self.instruction.as_value() == past(m, self.instruction.as_value(), "instruction")
+        m.d.comb += [
+            writer.start.eq(self.start),
+            writer.instruction.eq(self.instruction),
+            request.ready.eq(self.request_taken),
+            data.ready.eq(self.data_taken),
+            Assume(implies(self.start, ~busy)),
+            Assume(self.start | same),
+            Assume((self.instruction.tokens != 0) & (self.instruction.channels != 0) & (self.instruction.groups != 0)),
+            Assume(held(m, pieces.valid, pieces.ready, pieces.payload, "pieces")),
+        ]
+
+        asked, sent = Signal(), Signal()
+        due = Signal(range(2 * BURST_BEATS + 1))  # beats of requested bursts
+        burst = Signal(range(BURST_BEATS + 1))
+        m.d.comb += [
+            asked.eq(request.valid & request.ready),
+            sent.eq(data.valid & data.ready),
+            burst.eq(request.payload.length + 1),
+            Assert(inside.signal("due") == due),
+            Assert(due <= 2 * BURST_BEATS),
+            Assert(implies(data.valid, due != 0)),
+            Assert(implies(inside.signal("rows_to_ask") != 0, inside.signal("beats_to_ask") != 0)),
+            Assert(implies(request.valid, (burst != 0) & (burst <= BURST_BEATS))),
+            Assert(fresh | held(m, request.valid, request.ready, request.payload.as_value(), "r")),
+            Assert(fresh | held(m, data.valid, data.ready, data.payload.as_value(), "d")),
+            Cover(sent & (due == 17) & past(m, sent, "sent")),
+        ]
+        m.d.sync += due.eq(due + Mux(asked, burst, 0) - sent)
+        return m
+
+
+BREAKS = [
+    ("self.data.valid.eq(self.pieces.valid & (due != 0))", "self.data.valid.eq(self.pieces.valid)"),
+    ("(due <= BURST_BEATS)", "(due <= BURST_BEATS) & self.pieces.valid"),
+]
+
+
+def test_requests_and_beats_wait(tmp_path: Path) -> None:
+    assert prove(Written(), tmp_path, depth=1)
+    assert prove(Written(), tmp_path, mode="cover", depth=10, engine=Z3_STEPS)
+
+
+@pytest.mark.parametrize(("old", "new"), BREAKS)
+def test_notices(old: str, new: str, tmp_path: Path) -> None:
+    assert not prove(Written((old, new)), tmp_path, mode="bmc", depth=6, engine=Z3_STEPS)
