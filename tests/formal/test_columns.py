@@ -168,10 +168,7 @@ class Halves(wiring.Component):
 
 
 BREAKS = [
-    ("columns", "(halves != 2)", "(halves != 3)", 16),
-    ("columns", "m.d.sync += half.eq(~half)", "m.d.sync += half.eq(1)", 16),
     ("columns", "m.d.sync += slot.eq(slot + slots)", "m.d.sync += slot.eq(slot)", 10),
-    ("tile_loader", "with m.If(sub == c.steps_a_group - 1):", "with m.If(1):", 16),
 ]
 
 

@@ -81,7 +81,6 @@ class Written(wiring.Component):
 
 BREAKS = [
     ("self.data.valid.eq(self.pieces.valid & (due != 0))", "self.data.valid.eq(self.pieces.valid)"),
-    ("(due <= BURST_BEATS)", "(due <= BURST_BEATS) & self.pieces.valid"),
 ]
 
 

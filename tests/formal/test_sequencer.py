@@ -303,15 +303,6 @@ class Runs(wiring.Component):
 
 
 BREAKS = [
-    ("intake", "with m.If(~self.waiting):", "with m.If(~self.waiting & self.ready):", 20),
-    ("intake", "(behind > self.limit)", "(address > self.limit)", 8),
-    ("sequencer", "(self.loader_idle & ~self.execute & ~self.prepare)", "(self.loader_idle & self.execute)", 24),
-    (
-        "sequencer",
-        "with m.If(executing & self.finished):",
-        "with m.If(executing & self.finished & intake.waiting):",
-        32,
-    ),
     ("sequencer", "with m.If(self.fetch_idle & ~storing):", "with m.If(self.fetch_idle & storing):", 12),
 ]
 
