@@ -25,6 +25,7 @@ from nmgen.program import Program
 from nmgen.random_programs import Loaded, random_configuration, random_program
 from nmgen.sections import replace_section
 from rtl.params import InputError
+from rtl.sta.isa import Op
 from rtl.sta.params import StaConfig
 from sim.machine import Machine
 from sim.programs import ProgramJob, run_programs
@@ -43,6 +44,7 @@ class Deviation:
     cycles : of the RTL, from start to done; whole : of the estimate of these
     worst : of any single instruction, from its execute to the next one's, and taken : cycles of that one
     exact, instructions : how many are estimated to the cycle, of how many
+    unexplained : how many are not, neither NORMs nor right behind one
     """
 
     cycles: int
@@ -52,6 +54,7 @@ class Deviation:
     taken: int
     exact: int
     instructions: int
+    unexplained: int
 
 
 def deviation(program: Program, spans: Sequence[Sequence[int]], cycles: int, latency: int) -> Deviation:
@@ -61,6 +64,7 @@ def deviation(program: Program, spans: Sequence[Sequence[int]], cycles: int, lat
     taken = [late - early for early, late in pairwise(begins)]
     off = [one.cycles / took - 1 for one, took in zip(found, taken, strict=True)]
     worst = max(range(len(off)), key=lambda i: abs(off[i]))
+    near_norm = [Op.NORM in [one.op for one in found[max(0, i - 1) : i + 1]] for i in range(len(off))]
     return Deviation(
         cycles=cycles,
         whole=total(program, found)["cycles"] / cycles - 1,
@@ -69,6 +73,7 @@ def deviation(program: Program, spans: Sequence[Sequence[int]], cycles: int, lat
         taken=taken[worst],
         exact=sum(not one for one in off),
         instructions=len(off),
+        unexplained=sum(bool(one) and not near for one, near in zip(off, near_norm, strict=True)),
     )
 
 
