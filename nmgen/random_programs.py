@@ -6,6 +6,7 @@ such that results of every kind use most of their bits, some saturate, and patte
 
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,14 @@ from nmgen.program import Program
 from nmgen.random_instructions import random_instructions
 from nmgen.vit_compiler import compile_vit
 from pruning.artefact import Layer
-from pruning.bert import Shape
-from pruning.integer_parameters import BlockParameters, Factor, Head, IntegerParameters, Norm, exponential
-from pruning.rescale import Rescale
-from pruning.vit import ViTShape
-from pruning.vit_parameters import VitParameters
 from rtl.params import InputError, ceil_div, round_up
 from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:  # they import torch
+    from pruning.integer_parameters import BlockParameters, Factor, IntegerParameters, Norm
+    from pruning.rescale import Rescale
+    from pruning.vit import ViTShape
+    from pruning.vit_parameters import VitParameters
 
 Loaded = tuple[Program, NDArray[np.uint8]]  # and the memory with what the host writes in it
 
@@ -98,6 +100,8 @@ class _Drawn:
         return program, program.image([[rng.randrange(VOCABULARY) for _ in range(tokens)] for tokens in lengths])
 
     def picture(self) -> Loaded:
+        from pruning.vit import ViTShape
+
         rng = self._rng
         patch, patches = rng.randint(2, 5), rng.choice((1, 2, 2, 3))
         shape = ViTShape(
@@ -118,7 +122,10 @@ class _Drawn:
         return program, program.image_of_patches(list(drawn))
 
     # --- parameters ----------------------------------------------------------------------------
-    def encoder(self, classes: int) -> IntegerParameters:
+    def encoder(self, classes: int) -> "IntegerParameters":
+        from pruning.bert import Shape
+        from pruning.integer_parameters import Head, IntegerParameters
+
         hidden = self._hidden
         shape = Shape(
             hidden=hidden,
@@ -146,7 +153,9 @@ class _Drawn:
             scale=1.0,
         )
 
-    def vit(self, shape: ViTShape) -> VitParameters:
+    def vit(self, shape: "ViTShape") -> "VitParameters":
+        from pruning.vit_parameters import VitParameters
+
         labels, layers = shape.labels, shape.layers
         return VitParameters(
             shape=shape,
@@ -158,7 +167,9 @@ class _Drawn:
             scale=1.0,
         )
 
-    def block(self, i: int, *, last_operand: bool) -> BlockParameters:
+    def block(self, i: int, *, last_operand: bool) -> "BlockParameters":
+        from pruning.integer_parameters import BlockParameters, exponential
+
         name, hidden, inner = f"encoder.layer.{i}", self._hidden, self._inner
         own = f"{name}.attention.self"
         size = hidden // self._heads
@@ -200,7 +211,9 @@ class _Drawn:
             out_bits=out_bits,
         )
 
-    def norm(self, name: str, *, operand: bool, normalise: bool = True) -> Norm:
+    def norm(self, name: str, *, operand: bool, normalise: bool = True) -> "Norm":
+        from pruning.integer_parameters import Factor, Norm
+
         hidden, draw = self._hidden, self._numbers
         if normalise:
             factors = [self._factor(WIDE / (1 << 16) * self._rng.uniform(0.5, 2)) for _ in range(hidden)]
@@ -221,14 +234,18 @@ class _Drawn:
     def _wide(self, shape: Sequence[int]) -> NDArray[np.int16]:
         return self._numbers.normal(0, WIDE, shape).clip(-32768, 32767).astype(np.int16)
 
-    def _rescale(self, channels: int, spread: float) -> Rescale:
+    def _rescale(self, channels: int, spread: float) -> "Rescale":
         """From 16 bits that deviate by spread."""
+        from pruning.rescale import Rescale
+
         shift = 14
         factors = OPERAND / spread * 2.0**shift * self._numbers.uniform(0.5, 2, channels)
         return Rescale(factors.round().clip(1, 511).astype(np.uint16), shift)
 
     @staticmethod
-    def _factor(real: float) -> Factor:
+    def _factor(real: float) -> "Factor":
+        from pruning.integer_parameters import Factor
+
         shift = 15
         while real * 2**shift >= 1 << 16:
             shift -= 1

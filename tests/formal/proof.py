@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockDomain, Const, Elaboratable, Fragment, Module, Signal, Value, ValueLike
+from amaranth.hdl import ClockDomain, Const, Fragment, Module, Signal, Value, ValueLike
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import wiring
 
@@ -76,7 +76,7 @@ class Inside:
     A path names submodules, then the signal or the memory, with dots between.
     """
 
-    def __init__(self, m: Module, name: str, design: Elaboratable) -> None:
+    def __init__(self, m: Module, name: str, design: wiring.Component) -> None:
         self.fragment = Fragment.get(design, None)
         m.submodules[name] = self.fragment
         self._m = m
