@@ -24,6 +24,7 @@ from rtl.sta.isa import Columns, Op
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
+    from nmgen.estimate import Estimate
     from nmgen.program import Program
     from pruning.integer_parameters import IntegerParameters
 
@@ -108,7 +109,7 @@ def parameters(pattern: str) -> "IntegerParameters":
         return integer_parameters(to_artefact(encoder, layers, scales, {"model": "minilm", "pattern": pattern}))
 
 
-def measure(case: Case, say: Any) -> tuple[Measured, list[int]]:
+def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
     """Run a case, unless this Verilog has run this program before; and what the estimate says of each instruction."""
     import numpy as np
 
@@ -125,7 +126,7 @@ def measure(case: Case, say: Any) -> tuple[Measured, list[int]]:
     for source in design.sources:
         digest.update(source.read_bytes())
     kept = CACHE / f"{digest.hexdigest()[:16]}.json"
-    guesses = [one.cycles for one in estimate(program, Constants(memory=LATENCY))]
+    estimates = estimate(program, Constants(memory=LATENCY))
     if not kept.exists():
         ran = run(
             program,
@@ -154,7 +155,7 @@ def measure(case: Case, say: Any) -> tuple[Measured, list[int]]:
         )
         with written_whole(kept) as path:
             path.write_text(json.dumps(asdict(found), indent=1) + "\n")
-    return Measured(**json.loads(kept.read_text())), guesses
+    return Measured(**json.loads(kept.read_text())), estimates
 
 
 def _linear(program: "Program", taken: Sequence[int]) -> float:
@@ -167,7 +168,7 @@ def _linear(program: "Program", taken: Sequence[int]) -> float:
     return needed / (cycles * c.rows * c.cols * c.n)
 
 
-Row = tuple[Case, Measured, list[int]]
+Row = tuple[Case, Measured, "list[Estimate]"]
 
 
 def table(done: Sequence[Row]) -> str:
@@ -185,15 +186,16 @@ def table(done: Sequence[Row]) -> str:
         "|---" * (len(columns) + 1) + "|",
     ]
     dense = {(case.config, case.lengths): one.cycles for case, one, _ in done if case.pattern == "dense"}
-    for case, one, guesses in done:
-        worst = max(abs(guess / cycles - 1) for guess, cycles in zip(guesses, one.taken, strict=True))
+    for case, one, estimates in done:
+        worst = max(abs(guess.cycles / cycles - 1) for guess, cycles in zip(estimates, one.taken, strict=True))
+        whole = estimates[0].begin + sum(guess.cycles for guess in estimates)
         tokens = f"{len(case.lengths)} × {case.lengths[0]}" if len(case.lengths) > 1 else str(case.lengths[0])
         reference = dense.get((case.config, case.lengths))
         right = "yes" if one.right else "**no**"
         text.append(
             f"| {case.about} | {tokens} | {case.pattern} | {one.cycles:,} "
             f"| {f'{reference / one.cycles:.2f}×' if reference else '–'} | {one.utilisation:.1%} | {one.linear:.1%} "
-            f"| {sum(guesses) / one.cycles - 1:+.2%} ({worst:.1%}) | {one.bytes:,} | {right} |"
+            f"| {whole / one.cycles - 1:+.3%} ({worst:.1%}) | {one.bytes:,} | {right} |"
         )
     return "\n".join(text)
 
@@ -218,7 +220,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             print(
                 json.dumps(
-                    [asdict(case) | asdict(one) | {"estimates": guesses} for case, one, guesses in done], indent=1
+                    [
+                        asdict(case) | asdict(one) | {"estimates": [guess.cycles for guess in estimates]}
+                        for case, one, estimates in done
+                    ],
+                    indent=1,
                 )
             )
             return 0
