@@ -2,8 +2,7 @@
 
 Instructions go through the sequencer in their order, column tiles through the column buffer, token tiles through the
 array and the drain, bursts through the fetch; every one of these begins as soon as all that it waits for is there. The
-constants below are latencies of the hardware. All of it is exact before a memory that never stalls (`sim.memory`) but
-for the statistics of a NORM, whose second stage takes as long as its token's variance asks for.
+constants below are latencies of the hardware. All of it is exact before a memory that never stalls (`sim.memory`).
 """
 
 from dataclasses import dataclass, field
@@ -225,7 +224,7 @@ class _Machine:
         packed = packed_parameters(c)
         begin, loader = self._prepare(ready)
         loader += 1
-        statistics = StatisticsTimes(c, f["channels"], f.get("epsilon", 0), begin + 1)
+        statistics = StatisticsTimes(c, begin + 1)
         written: list[range] = []
         slot = begin + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):

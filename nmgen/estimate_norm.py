@@ -5,20 +5,11 @@ from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
 
 REQUEST_CYCLES = 4  # from an accepted request to the first stage
 RADICAND_BITS = 40
+RADICAND_CYCLES = RADICAND_BITS // 2
 ROOT_CYCLES = RADICAND_BITS // 2 + 1
 RECIPROCAL_CYCLES = ROOT_BITS + 2
 SCALE_CYCLES = ROOT_BITS + 1
 ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
-
-# The one thing that depends on data: how far the second stage shifts the variance. What a calibrated model leaves in
-# the residual deviates by about a third of the largest 16-bit number; a factor of 4 more or less is two cycles.
-VARIANCE_BITS = 27
-
-
-def _radicand_cycles(channels: int, epsilon: int) -> int:
-    """Of the second stage: it shifts two bits a cycle until RADICAND_BITS of the variance · channels² are left."""
-    variance = (channels * (channels - 1) << VARIANCE_BITS) + epsilon
-    return 1 + abs(ceil_div(variance.bit_length() - RADICAND_BITS, 2)) if variance else 1
 
 
 class StatisticsTimes:
@@ -29,10 +20,10 @@ class StatisticsTimes:
     start : cycle from which tokens are asked for
     """
 
-    def __init__(self, config: StaConfig, channels: int, epsilon: int, start: int) -> None:
+    def __init__(self, config: StaConfig, start: int) -> None:
         elements = config.residual_words * config.drain_lanes
         digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
-        self._cycles = (digits + 3, _radicand_cycles(channels, epsilon), ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
+        self._cycles = (digits + 3, RADICAND_CYCLES, ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
         self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
         self._asked = start - REQUEST_CYCLES - 1
 

@@ -16,6 +16,7 @@ from ..params import ceil_div, signed_bits
 from .params import RESIDUAL_BITS, ROOT_BITS, StaConfig
 
 RADICAND_BITS = 40
+RADICAND_STEPS = RADICAND_BITS // 2 - 1  # from a variance of 1; the largest ones take fewer
 SQRT_BITS = RADICAND_BITS // 2
 SHIFT_MIDDLE = 20  # what an element is shifted by where e is 0
 EPSILON_BITS = 32
@@ -171,7 +172,10 @@ def _times(value: Signal, digit: Signal) -> Signal:
 
 
 class Radicand(wiring.Component):
-    """The variance times an even power of two that leaves RADICAND_BITS − 1 or RADICAND_BITS bits, two bits a cycle."""
+    """The variance times an even power of two that leaves RADICAND_BITS − 1 or RADICAND_BITS bits, two bits a cycle.
+
+    It takes as many cycles whatever the variance is, so that those of a program are known without its data.
+    """
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -191,14 +195,16 @@ class Radicand(wiring.Component):
             low.eq(value[RADICAND_BITS - 2 :] == 0),
             high.eq(value[RADICAND_BITS:] != 0),
         ]
-        work = _serial(m, self.inputs, self.outputs, (low | high) & ~self.outputs.payload.none)
+        left = Signal(range(RADICAND_STEPS + 1))
+        work = _serial(m, self.inputs, self.outputs, left != 0)
         _pass(m, work, self.inputs, self.outputs, "none")
         with m.If(work.load):
-            m.d.sync += [value.eq(self.inputs.payload.variance), shift.eq(SHIFT_MIDDLE)]
-        with m.Elif(work.step):
-            with m.If(low):
+            m.d.sync += [value.eq(self.inputs.payload.variance), shift.eq(SHIFT_MIDDLE), left.eq(RADICAND_STEPS)]
+        with m.If(work.step):
+            m.d.sync += left.eq(left - 1)
+            with m.If(low & ~self.outputs.payload.none):
                 m.d.sync += [value.eq(value << 2), shift.eq(shift - 1)]
-            with m.Else():
+            with m.Elif(high):
                 m.d.sync += [value.eq(value >> 2), shift.eq(shift + 1)]
         m.d.comb += [self.outputs.payload.radicand.eq(value), self.outputs.payload.shift.eq(shift)]
         return m
