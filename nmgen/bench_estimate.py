@@ -25,7 +25,6 @@ from nmgen.program import Program
 from nmgen.random_programs import Loaded, random_configuration, random_program
 from nmgen.sections import replace_section
 from rtl.params import InputError
-from rtl.sta.isa import Op
 from rtl.sta.params import StaConfig
 from sim.machine import Machine
 from sim.programs import ProgramJob, run_programs
@@ -44,7 +43,6 @@ class Deviation:
     cycles : of the RTL, from start to done; whole : of the estimate of these
     worst : of any single instruction, from its execute to the next one's, and taken : cycles of that one
     exact, instructions : how many are estimated to the cycle, of how many
-    unexplained : how many are not, neither NORMs nor right behind one
     """
 
     cycles: int
@@ -54,7 +52,6 @@ class Deviation:
     taken: int
     exact: int
     instructions: int
-    unexplained: int
 
 
 def deviation(program: Program, spans: Sequence[Sequence[int]], cycles: int, latency: int) -> Deviation:
@@ -64,7 +61,6 @@ def deviation(program: Program, spans: Sequence[Sequence[int]], cycles: int, lat
     taken = [late - early for early, late in pairwise(begins)]
     off = [one.cycles / took - 1 for one, took in zip(found, taken, strict=True)]
     worst = max(range(len(off)), key=lambda i: abs(off[i]))
-    near_norm = [Op.NORM in [one.op for one in found[max(0, i - 1) : i + 1]] for i in range(len(off))]
     return Deviation(
         cycles=cycles,
         whole=total(program, found)["cycles"] / cycles - 1,
@@ -73,7 +69,6 @@ def deviation(program: Program, spans: Sequence[Sequence[int]], cycles: int, lat
         taken=taken[worst],
         exact=sum(not one for one in off),
         instructions=len(off),
-        unexplained=sum(bool(one) and not near for one, near in zip(off, near_norm, strict=True)),
     )
 
 
@@ -162,7 +157,6 @@ def table(rows: Sequence[str], seed: str) -> str:
             f"instructions in any order. On the emitted Verilog; the memory has latency {LATENCY} and never stalls.",
             "*Whole program* and *instruction*: how far `nmgen estimate` is off, at the worst program and at the worst",
             "of all instructions, with the cycles that this one takes; *exact*: instructions estimated to the cycle.",
-            "The others are NORMs: a stage of theirs takes some cycles more or less, as its token's variance asks for.",
             "",
             "| " + " | ".join(columns) + " |",
             "|---" * len(columns) + "|",
