@@ -251,4 +251,4 @@ class _Drawn:
             shift -= 1
         while real * 2**shift < 1 << 15:
             shift += 1
-        return Factor(round(real * 2**shift), shift)
+        return Factor(min(round(real * 2**shift), (1 << 16) - 1), shift)
