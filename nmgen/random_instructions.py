@@ -74,6 +74,10 @@ class _Drawn:
         for third in range(3):
             place = {"y_base": third * self._third, "y_pitch": self._row}
             self._load({"tokens": c.max_tokens, "groups": self._most_groups} | place)
+            if c.max_tokens > c.rows and c.max_tokens % c.rows:
+                # The rows of the last token tile that it leaves out: tiles of other instructions begin anywhere.
+                place["y_base"] += self._third - self._row
+                self._load({"tokens": c.rows, "groups": self._most_groups} | place)
 
     def table(self, which: int | None = None) -> None:
         which = self._rng.randrange(2) if which is None else which
