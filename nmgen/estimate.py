@@ -226,6 +226,7 @@ class _Machine:
         loader += 1
         statistics = StatisticsTimes(c, begin + 1)
         written: list[range] = []
+        kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
         slot = begin + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):
             loaded = self._fetch.take(max(loader, self._tiles.free(half=False)) + 1, packed.offsets) + packed.rest
@@ -238,7 +239,7 @@ class _Machine:
                     slot = max(slot, statistics.next(written)) + slots
                     if f.get("to_residual", 0):
                         lands = slot + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
-                        written = [*written[-8:], range(lands - slots, lands)]
+                        written = [*written[-8:], range(lands - slots, lands - slots + kept)]
             self._tiles.places.append(slot + NORMALISE_CYCLES)
         self._loader_idle = loader
         self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
