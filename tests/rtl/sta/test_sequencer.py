@@ -109,6 +109,11 @@ class Outcome:
     place: int
 
 
+def row_beats(f: dict[str, int]) -> int:
+    """That a LOAD or a GATHER takes."""
+    return f["beats"] * (f["tokens"] if f["opcode"] == Op.GATHER else 1)
+
+
 class Bench:
     """Memory, column loader and engines: models that take what the instruction says, as fast as their gaps let them."""
 
@@ -229,7 +234,8 @@ class Bench:
                 "weights": busy is not None and packed(busy.f) and room and self.left(busy, "weights", busy.f["beats"]),
                 "table": op == Op.TABLE and self.left(job_now, "table", job_now.f["beats"]),
                 "ids": op == Op.GATHER and self.left(job_now, "ids", ids_beats(c, job_now.f["tokens"])),
-                "rows": op in (Op.LOAD, Op.GATHER),
+                # The rows of a LOAD behind this one may be there before this one has finished.
+                "rows": op in (Op.LOAD, Op.GATHER) and self.left(job_now, "rows", row_beats(job_now.f)),
             }
             takes = {name: takes[name] and not self.takes[name].stall() for name in takes}
             asks = False
