@@ -19,6 +19,9 @@ HELP = {
     "port_bytes": "bytes of a beat of the memory port, a power of two",
     "max_tokens": "tokens the activation store holds",
     "max_k": "longest input dimension",
+    "pe": "what processing elements are made of: portable, or ecp5 for its DSP slices",
+    "device": "of --pe ecp5, where places in it are to be chosen: LFE5U-25F, -45F, -85F",
+    "soft_rows": "of --pe ecp5, rows of the array with multipliers made of LUTs",
     "hidden": "channels of the residual",
     "store_words": "words of one bank of the activation store",
 }
@@ -52,7 +55,8 @@ def add_configuration(parser: argparse.ArgumentParser, kind: type[Config] = Conf
     source.add_argument("--config", metavar="FILE.toml", type=Path, help="start from a file of lines such as: rows = 8")
     for field in fields(kind):
         flag = "--" + field.name.replace("_", "-")
-        group.add_argument(flag, metavar=field.name.upper(), help=f"{HELP[field.name]} ({field.default})")
+        default = f" ({field.default})" if field.default != "" else ""
+        group.add_argument(flag, metavar=field.name.upper(), help=HELP[field.name] + default)
 
 
 def configuration_from(args: argparse.Namespace) -> Config:
@@ -78,7 +82,7 @@ def configuration_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConf
         text = getattr(args, field.name)
         if text is not None:
             try:
-                given[field.name] = int(text)
+                given[field.name] = text if field.type is str else int(text)
             except ValueError:
                 raise InputError(f"{field.name} is {text!r}, must be an integer") from None
     return replace(kind(), **given)

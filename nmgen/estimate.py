@@ -22,7 +22,7 @@ from nmgen.program import Program
 from rtl.params import REQUANTISER_LATENCY, Pattern, ceil_div, units_in_beats
 from rtl.sta.isa import BYTES, Columns, Op
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
-from rtl.sta.timing import drain_start, drain_window
+from rtl.sta.timing import drain_start, drain_window, source_latency
 
 Fields = dict[str, int]
 
@@ -200,9 +200,9 @@ class _Machine:
             loader = loaded + 1
             feed.column_tile(loaded)
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
-            self._tiles.places.append(feed.last_slot + 2)
+            self._tiles.places.append(feed.last_slot + source_latency(c) + 1)
         self._loader_idle = loader
-        self._finished = feed.last_slot + 1 + RESULT_CYCLES + WRITE_CYCLES
+        self._finished = feed.last_slot + source_latency(c) + RESULT_CYCLES + WRITE_CYCLES
         return begin
 
     def _prepare(self, ready: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from nmgen.hierarchy import modules
 from nmgen.kinds import Kind, kind_of
 from nmgen.rtlil import Cell, Constant, Module
 from nmgen.verilog import KEYWORDS, ascii_text, write
-from rtl.params import VERSION, Config, InputError
+from rtl.params import TECHNOLOGY, VERSION, Config, InputError
 
 MANIFEST = "manifest.json"
 TESTBENCH = "testbench"
@@ -226,7 +226,10 @@ def _operands(cell: Cell) -> tuple[int, int]:
 
 
 def _parameters(config: Config) -> str:
-    return " ".join(f"{name}={value}" for name, value in asdict(config).items())
+    """name=value of each parameter; of how the elements are made, only where that is not the portable way."""
+    default = Config()
+    shown = {n: v for n, v in asdict(config).items() if n not in TECHNOLOGY or v != getattr(default, n)}
+    return " ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _header(config: Config, prefix: str) -> str:
@@ -316,7 +319,9 @@ def _registers(config: Config, kind: Kind, prefix: str) -> str:
         "",
         "/* The configuration. */",
     ]
-    numbers = asdict(config) | {name: getattr(config, name) for name in ("max_groups", "drain_lanes", "slots_a_row")}
+    numbers = config.architecture | {
+        name: getattr(config, name) for name in ("max_groups", "drain_lanes", "slots_a_row")
+    }
     lines += [f"#define {macro}_{name.upper()} {value}u" for name, value in numbers.items()]
     lines += [
         f"#define {macro}_IDENTIFICATION 0x{config.identification:08x}u",

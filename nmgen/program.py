@@ -156,8 +156,8 @@ class Program:
 
     def check(self, config: StaConfig) -> None:
         """InputError unless the program is compiled for this configuration."""
-        theirs = asdict(config)
-        for name, value in asdict(self.config).items():
+        theirs = config.architecture
+        for name, value in self.config.architecture.items():
             if theirs[name] != value:
                 raise InputError(f"the program is compiled for {name} = {value}, the accelerator has {theirs[name]}")
 

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .params import Config
-from .pe import ProcessingElement
 from .steps import column_step, row_step
+from .technology import processing_elements
 
 
 class Array(wiring.Component):
@@ -22,6 +22,7 @@ class Array(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._elements = processing_elements(config)
         super().__init__(
             {
                 "rows": In(row_step(config)).array(config.rows),
@@ -33,10 +34,9 @@ class Array(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         above = list(self.columns)
-        for r in range(self._config.rows):
+        for r, elements in enumerate(self._elements):
             left = self.rows[r]
-            for c in range(self._config.cols):
-                pe = ProcessingElement(self._config)
+            for c, pe in enumerate(elements):
                 m.submodules[f"pe_{r}_{c}"] = pe
                 m.d.comb += [pe.row_in.eq(left), pe.column_in.eq(above[c]), self.results[r][c].eq(pe.result)]
                 left, above[c] = pe.row_out, pe.column_out

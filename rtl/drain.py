@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from .cases import cases
 from .column_buffer import PARAMETER_TILES
-from .params import DRAIN_LATENCY, RESULT_TILES, Config, drain_start
+from .params import RESULT_TILES, Config, drain_latency, drain_start, reader_latency
 from .pipeline import delayed
 from .registers import descriptor
 from .requantise import Parameters, Requantiser
+from .row_reader import RowReader
 from .walk import TileWalk
 
 
@@ -75,6 +76,8 @@ class Drain(wiring.Component):
         slot = Signal(range(c.slots_a_row))
         token = Signal(range(c.max_tokens))
         place_base = Signal.like(self.parameter_address)
+        place = Signal.like(self.parameter_address)
+        column_read = Signal()  # the last slot of a column tile is
         active = Signal()
         last_slot = Signal()
         last_row = Signal()
@@ -83,9 +86,12 @@ class Drain(wiring.Component):
             last_slot.eq(slot == c.slots_a_row - 1),
             last_row.eq(row == walk.rows - 1),
             walk.advance.eq(active & last_slot & last_row),
-            self.drained.eq(walk.advance & walk.last_tokens),
-            self.parameter_address.eq(place_base + slot),
-            self.row_parameter_address.eq(token),
+            column_read.eq(walk.advance & walk.last_tokens),
+            place.eq(place_base + slot),
+            # Parameters are for what has left the array.
+            self.parameter_address.eq(delayed(m, place, reader_latency(c), name="parameters_of")),
+            self.row_parameter_address.eq(delayed(m, token, reader_latency(c), name="token")),
+            self.drained.eq(delayed(m, column_read, reader_latency(c), name="drained", reset=True)),
         ]
         m.d.sync += tiles.eq(tiles + complete - walk.advance)
         with m.If(active):
@@ -94,22 +100,25 @@ class Drain(wiring.Component):
                 m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
                 with m.If(last_row):
                     m.d.sync += row.eq(0)
-        with m.If(self.drained):
+        with m.If(column_read):
             m.d.sync += [token.eq(0), place_base.eq(place_base + c.slots_a_row)]
             with m.If(place_base == (PARAMETER_TILES - 1) * c.slots_a_row):
                 m.d.sync += place_base.eq(0)
         with m.If(self.start):
             m.d.sync += [place_base.eq(0), token.eq(0)]
 
-        # Select the row, then the slot of it; a register before the requantisers.
-        row_results = [Signal(signed(c.accumulator_bits), name=f"row_result_{i}") for i in range(c.cols)]
-        for r in cases(m, row, c.rows):
-            m.d.comb += [row_results[i].eq(self.results[r][i]) for i in range(c.cols)]
+        # The row, then the slot of it; a register before the requantisers.
+        m.submodules.reader = reader = RowReader(c)
+        m.d.comb += [
+            reader.row.eq(row),
+            *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+        ]
+        slot_of_row = delayed(m, slot, reader_latency(c), name="slot_of_row")
         for lane in range(c.drain_lanes):
             m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
             acc = Signal(signed(c.accumulator_bits), name=f"acc_{lane}", reset_less=True)
-            lane_results = row_results[lane :: c.drain_lanes]
-            for j in cases(m, slot, len(lane_results)):
+            lane_results = reader.outputs[lane :: c.drain_lanes]
+            for j in cases(m, slot_of_row, len(lane_results)):
                 m.d.sync += acc.eq(lane_results[j])
             m.d.comb += [
                 requantiser.acc.eq(acc),
@@ -120,10 +129,10 @@ class Drain(wiring.Component):
                 self.outputs[lane].eq(requantiser.result),
             ]
 
-        place = Signal(result_place(c))
-        m.d.comb += [place.row.eq(row), place.slot.eq(slot), place.last.eq(last_slot & last_row)]
+        here = Signal(result_place(c))
+        m.d.comb += [here.row.eq(row), here.slot.eq(slot), here.last.eq(last_slot & last_row)]
         m.d.comb += [
-            self.place.eq(delayed(m, place, DRAIN_LATENCY, name="place")),
-            self.valid.eq(delayed(m, active, DRAIN_LATENCY, name="valid", reset=True)),
+            self.place.eq(delayed(m, here, drain_latency(c), name="place")),
+            self.valid.eq(delayed(m, active, drain_latency(c), name="valid", reset=True)),
         ]
         return m

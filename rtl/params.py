@@ -17,6 +17,8 @@ PARAMETER_BYTES = 8  # bias int32, mult uint16, shift uint8, one spare byte
 BIAS_BITS = 32
 MULT_BITS = 16
 SHIFT_MAX = 47
+BACK_ENDS = ("portable", "ecp5")  # of the processing elements
+TECHNOLOGY = ("pe", "device", "soft_rows")  # parameters that change how a result is made, not what it is
 CHANNELS_MAX = 65535
 
 
@@ -60,6 +62,10 @@ class Config:
     port_bytes : bytes of a beat of the memory port, a power of two, 1 … 64
     max_tokens : tokens the activation store holds, 1 … 4096
     max_k : longest input dimension, m … 65536; rounded up to whole groups
+    pe : what the processing elements are made of: portable, or the DSP slices of an ecp5
+    device : of which the DSP slices are chosen, LFE5U-85F say; of another one than `ecp5.floorplan` knows, or of none,
+        they are left to the placer
+    soft_rows : the last rows of the array, multipliers of which are made of LUTs, 0 … rows; of pe = ecp5 only
 
     Raises
     ------
@@ -74,10 +80,14 @@ class Config:
     port_bytes: int = 16
     max_tokens: int = 128
     max_k: int = 1536
+    pe: str = "portable"
+    device: str = ""
+    soft_rows: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check(field.name, getattr(self, field.name), 1, 1 << 16)
+            if field.name not in TECHNOLOGY:
+                _check(field.name, getattr(self, field.name), 1, 1 << 16)
         if self.m not in (2, 4, 8, 16, 32):
             raise InputError(f"m is {self.m}, must be 2, 4, 8, 16 or 32")
         if self.n > self.m:
@@ -90,6 +100,11 @@ class Config:
             raise InputError(f"port_bytes is {self.port_bytes}, must be 1, 2, 4, 8, 16, 32 or 64")
         _check("max_tokens", self.max_tokens, 1, 4096)
         _check("max_k", self.max_k, self.m, 1 << 16)
+        if self.pe not in BACK_ENDS:
+            raise InputError(f"pe is {self.pe!r}, must be {' or '.join(BACK_ENDS)}")
+        if self.pe == "portable" and self.device:
+            raise InputError(f"device is {self.device}, of which nothing is known to portable PEs; give pe ecp5")
+        _check("soft_rows", self.soft_rows, 0, 0 if self.pe == "portable" else self.rows)
 
     # --- selection -----------------------------------------------------------------------------
     @property
@@ -138,6 +153,15 @@ class Config:
         """Holds any accumulator plus any bias, exactly."""
         return signed_bits((1 << (self.accumulator_bits - 1)) + (1 << (BIAS_BITS - 1)))
 
+    # --- processing elements -------------------------------------------------------------------
+    @property
+    def pe_latency(self) -> int:
+        """Cycles from the last step of a sum to its result."""
+        if self.pe == "portable":
+            return 4  # select, multiply, add the lanes, accumulate
+        slices = ceil_div(self.n, 2)
+        return 5 + (slices - 1).bit_length()  # select, the slice's three registers, keep; a tree over the slices
+
     # --- drain ---------------------------------------------------------------------------------
     @property
     def drain_lanes(self) -> int:
@@ -153,10 +177,15 @@ class Config:
         """Bytes from one column tile's results to the next, within a token's row in memory."""
         return power_of_two_at_least(self.cols * out_bytes)
 
+    @property
+    def architecture(self) -> dict[str, int]:
+        """The parameters that a program, or packed weights, have to know."""
+        return {name: value for name, value in asdict(self).items() if name not in TECHNOLOGY}
+
     @cached_property
     def identification(self) -> int:
         """32 bits that name version and configuration: the ID register."""
-        text = f"nmgen {VERSION} {asdict(self)}"
+        text = f"nmgen {VERSION} {self.architecture}"
         return int.from_bytes(sha256(text.encode()).digest()[:4], "little")
 
 
@@ -395,28 +424,38 @@ class Product:
 # --- timing ------------------------------------------------------------------------------------
 READ_LATENCY = 2  # of the operands' buffers: memory, register
 OPERAND_CYCLES = 1 + READ_LATENCY  # from the feeder's decision to a step at the array: address register, buffer
-PE_LATENCY = 4  # of the portable processing element
 REQUANTISER_LATENCY = 5
-DRAIN_LATENCY = 1 + REQUANTISER_LATENCY  # from reading a slot to the result buffer: register, requantiser
+READER_SAMPLE = 1  # from the row's number to the results of column 0: a register
 FIFO_CYCLES = 3  # from a beat's arrival to its consumer: block RAM, its output, register
+
+
+def reader_latency(config: Config) -> int:
+    """Cycles from a row's number to its results: the number's register, two stages, and one a column."""
+    return READER_SAMPLE + 2 + config.cols - 1
+
+
+def drain_latency(config: Config) -> int:
+    """Cycles from reading a slot to the result buffer: the row, the slot of it, the requantiser."""
+    return reader_latency(config) + 1 + REQUANTISER_LATENCY
 
 
 def drain_start(config: Config) -> int:
     """Cycles from the decision to issue a tile's last step until its first slot is read.
 
-    Element (r, c) has its result OPERAND_CYCLES + r + c + PE_LATENCY cycles after the decision. Slots
-    are read one a cycle, row after row; the last slot of row 0 is the one that needs the start latest.
+    Element (r, c) has its result OPERAND_CYCLES + r + c + pe_latency cycles after the decision. Slots are read one a
+    cycle, row after row, and column c of a slot READER_SAMPLE + c cycles later: element (0, 0) needs the start latest.
     """
-    return OPERAND_CYCLES + PE_LATENCY + config.cols - config.slots_a_row
+    return OPERAND_CYCLES + config.pe_latency - READER_SAMPLE
 
 
 def drain_window(config: Config) -> int:
     """Cycles from a tile's first slot until the decision to issue the next tile's last step is safe.
 
-    Slot j of row r is read r·slots + j cycles after the first, and has to be read before the next
-    result comes: the latest is the first slot of the last row. May be negative.
+    Slot j of row r is read r·slots + j cycles after the first, and has to be looked at before the next result comes:
+    the latest is the last slot of the last row. May be negative.
     """
-    return (config.rows - 1) * (config.slots_a_row - 1) - OPERAND_CYCLES - PE_LATENCY + 1
+    rows, slots = config.rows, config.slots_a_row
+    return rows * (slots - 1) + READER_SAMPLE + 1 - OPERAND_CYCLES - config.pe_latency
 
 
 class _Beats:
@@ -561,9 +600,9 @@ def product_cycles(
             drain_free = drain_begins + config.rows * slots
             hold = drain_begins + drain_window(config)
             drain_next = max(last_step + drain_start(config), drain_next) + rows[row_tile] * slots
-            filled = drain_next + DRAIN_LATENCY
+            filled = drain_next + drain_latency(config)
             begin = max(filled, written[-1] + 1 if written else 0)
             written.append(begin + rows[row_tile] * write_beats)
         tile_last_step.append(last_step)
-        tile_drained.append(drain_next - 1)
+        tile_drained.append(drain_next - 1 + reader_latency(config))
     return written[-1] + 1

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .params import PE_LATENCY, Config
+from .params import Config
 from .steps import ROW_BITS, WEIGHT_BITS, column_step, row_step
 
 
@@ -21,13 +21,13 @@ class ProcessingElement(wiring.Component):
         column_in┴─────────────[register]──► column_out
 
     This one infers its multipliers and runs on any technology. A back end for one FPGA has the same
-    ports and the same behaviour; only `latency` may differ.
+    ports and the same behaviour; only the latency may differ.
 
     Members
     -------
     row_in, row_out : `row_step`; out one cycle after in, for the neighbour to the right
     column_in, column_out : `column_step`; out one cycle after in, for the neighbour below
-    result : the last complete sum, accumulator_bits signed; it changes `latency` cycles after the
+    result : the last complete sum, accumulator_bits signed; it changes `Config.pe_latency` cycles after the
         step marked `last` came in, and stays until the next one does
 
     Sums may follow each other without a gap; cycles that are not valid may come anywhere.
@@ -44,11 +44,6 @@ class ProcessingElement(wiring.Component):
                 "result": Out(signed(config.accumulator_bits)),
             }
         )
-
-    @staticmethod
-    def latency(config: Config) -> int:
-        """Cycles from the last step of a sum to its result: select, multiply, add lanes, accumulate."""
-        return PE_LATENCY
 
     @staticmethod
     def compute(

@@ -5,13 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
-from ..params import RESULT_TILES
+from ..params import RESULT_TILES, reader_latency
 from ..pipeline import delayed
+from ..row_reader import RowReader
 from .decode import instruction_layout
 from .isa import Columns
 from .params import StaConfig
 from .place import Slots, SlotWalk
-from .timing import drain_start
+from .timing import drain_start, source_latency
 
 
 class ArraySource(wiring.Component):
@@ -23,10 +24,8 @@ class ArraySource(wiring.Component):
     start, instruction : of a PRODUCT, in
     tile_end : a tile's last step was issued, in (registered once)
     results : of the array, in
-    slots : results, a cycle after they are read, out
+    slots : results, `timing.source_latency` cycles after they are read, out
     """
-
-    LATENCY = 1
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -58,18 +57,21 @@ class ArraySource(wiring.Component):
         m.d.sync += tiles.eq(tiles + complete - (walk.go & walk.tile_last))
         m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(tiles != 0)]
 
-        # Select the row, then the slot of it.
-        row_results = [Signal(signed(c.accumulator_bits), name=f"row_result_{i}") for i in range(c.cols)]
-        for r in cases(m, place.row, c.rows):
-            m.d.comb += [row_results[i].eq(self.results[r][i]) for i in range(c.cols)]
+        # The row, then the slot of it.
+        m.submodules.reader = reader = RowReader(c)
+        m.d.comb += [
+            reader.row.eq(place.row),
+            *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+        ]
+        slot = delayed(m, place.slot, reader_latency(c), name="slot")
         for lane in range(c.drain_lanes):
             value = Signal(signed(c.accumulator_bits), name=f"value_{lane}", reset_less=True)
-            lane_results = row_results[lane :: c.drain_lanes]
-            for j in cases(m, place.slot, len(lane_results)):
+            lane_results = reader.outputs[lane :: c.drain_lanes]
+            for j in cases(m, slot, len(lane_results)):
                 m.d.sync += value.eq(lane_results[j])
             m.d.comb += self.slots.values[lane].eq(value)
         m.d.comb += [
-            self.slots.valid.eq(delayed(m, walk.go, self.LATENCY, name="valid", reset=True)),
-            self.slots.place.eq(delayed(m, place, self.LATENCY, name="place")),
+            self.slots.valid.eq(delayed(m, walk.go, source_latency(c), name="valid", reset=True)),
+            self.slots.place.eq(delayed(m, place, source_latency(c), name="place")),
         ]
         return m

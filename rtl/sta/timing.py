@@ -4,7 +4,7 @@ Cycles are counted from the feeder's decision to issue a tile's last step. The p
 RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0.
 """
 
-from ..params import MULT_BITS, PE_LATENCY, READ_LATENCY
+from ..params import MULT_BITS, READ_LATENCY, READER_SAMPLE, reader_latency
 from .params import SOFTMAX_LATENCY, StaConfig
 
 STORE_LATENCY = 3  # memory, the word that is held, the group of it
@@ -13,30 +13,37 @@ COLUMN_LATENCY = READ_LATENCY  # of the column buffer; the feeder gives it a ste
 RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until its 1 / sum replaces the one before
 
 
+def source_latency(config: StaConfig) -> int:
+    """Cycles from reading a slot of the array until the pipe has it: the row, the slot of it."""
+    return reader_latency(config) + 1
+
+
 def drain_start(config: StaConfig, softmax: bool) -> int:
     """Cycles from the decision to issue a tile's last step until its first slot is read.
 
-    Element (r, c) has its result ROW_CYCLES + r + c + PE_LATENCY cycles after the decision. Slots are read one
-    a cycle, row after row; the last slot of row 0 is the one that needs the start latest. With softmax (columns
-    VALUES), row r has its reciprocal ROW_CYCLES + r + RECIPROCAL_CYCLES after the decision; row 0 is the one.
+    Element (r, c) has its result ROW_CYCLES + r + c + pe_latency cycles after the decision. Slots are read one
+    a cycle, row after row, and column c of a slot READER_SAMPLE + c cycles later: element (0, 0) needs the start
+    latest. With softmax (columns VALUES), row r has its reciprocal ROW_CYCLES + r + RECIPROCAL_CYCLES after the
+    decision, and needs it when its first slot has left the array; row 0 is the one.
     """
-    start = ROW_CYCLES + PE_LATENCY + config.cols - config.slots_a_row
-    return max(start, ROW_CYCLES + RECIPROCAL_CYCLES) if softmax else start
+    start = ROW_CYCLES + config.pe_latency - READER_SAMPLE
+    return max(start, ROW_CYCLES + RECIPROCAL_CYCLES + 1 - source_latency(config)) if softmax else start
 
 
 def drain_window(config: StaConfig, softmax: bool) -> int:
     """Cycles from a tile's first slot until the decision to issue the next tile's last step is safe.
 
-    Slot j of row r is read r·slots + j cycles after the first, and has to be read before the next result comes:
-    the latest is the first slot of the last row. May be negative, down to 1 − drain_start.
+    Slot j of row r is read r·slots + j cycles after the first, and has to be looked at before the next result comes:
+    the latest is the last slot of the last row. May be negative, down to 1 − drain_start.
 
-    With softmax, a row's reciprocal must stay up to the cycle after its last slot is read, a division must be over
-    before the row's next one, and the drain must be free when the next tile's results are there.
+    With softmax, a row's reciprocal must stay until the cycle in which its last slot has left the array, a division
+    must be over before the row's next one, and the drain must be free when the next tile's results are there.
     """
     rows, slots = config.rows, config.slots_a_row
-    window = (rows - 1) * (slots - 1) - ROW_CYCLES - PE_LATENCY + 1
+    window = rows * (slots - 1) + READER_SAMPLE + 1 - ROW_CYCLES - config.pe_latency
     if not softmax:
         return window
     start = drain_start(config, softmax)
-    reciprocal = (rows - 1) * (slots - 1) + slots - ROW_CYCLES - RECIPROCAL_CYCLES + 1
+    stays = (rows - 1) * (slots - 1) + slots - 1 + source_latency(config)
+    reciprocal = stays + 1 - ROW_CYCLES - RECIPROCAL_CYCLES
     return max(window, reciprocal, RECIPROCAL_CYCLES - start, rows * slots - start)

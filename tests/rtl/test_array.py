@@ -4,7 +4,6 @@ import pytest
 
 from rtl.array import Array
 from rtl.params import Config
-from rtl.pe import ProcessingElement
 from tests.rtl.simulate import seeded, trace
 from tests.rtl.steps import Step, idle, make_sum, results_of
 
@@ -20,7 +19,7 @@ def test_elements(rows: int, cols: int, n: int, m: int, share: float) -> None:
     steps: list[Step] = []
     for _ in range(12):
         steps += make_sum(config, rng, rng.choice(["random", "ends"]), config.n * rng.choice([1, 1, 2, 5]), share)
-    latency = ProcessingElement.latency(config)
+    latency = config.pe_latency
     before = idle(config, rng, rows + cols)
     steps += idle(config, rng, latency + rows + cols)
 

@@ -8,7 +8,17 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.drain import Drain
-from rtl.params import MULT_BITS, SHIFT_MAX, Config, Product, ceil_div, drain_start, drain_window
+from rtl.params import (
+    MULT_BITS,
+    SHIFT_MAX,
+    Config,
+    Product,
+    ceil_div,
+    drain_latency,
+    drain_start,
+    drain_window,
+    reader_latency,
+)
 from rtl.requantise import requantise
 from sim.gaps import Gaps
 from tests.rtl.simulate import described, drive, gaps, run, seeded
@@ -25,7 +35,6 @@ CONFIGURATIONS = {
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 OPERANDS = 3  # cycles from the decision to issue a step until it is at element (0, 0)
 ELEMENT = 4  # cycles from a sum's last step at an element to its result
-SLOT = 6  # cycles from reading a slot to its outputs
 
 Parameter = tuple[int, int, int]  # bias, mult, shift
 
@@ -101,11 +110,11 @@ class Bench:
                     cycle = tile.begins + r * slots + slot
                     place = tile.column % PARAMETER_TILES
                     last = (r, slot) == (tile.rows - 1, slots - 1)
-                    reads[cycle] = place * slots + slot, tile.token + r, last and tile.last_tokens
+                    reads[cycle + reader_latency(c)] = place * slots + slot, tile.token + r, last and tile.last_tokens
                     columns = range(slot * lanes, min((slot + 1) * lanes, c.cols))
                     parameters = [tokens[tile.token + r]] * lanes if product.per_row else channels[place][slot]
                     results = [requantise(tile.sums[r][i], *parameters[i % lanes], product.out_bits) for i in columns]
-                    wants[cycle + SLOT] = results, (r, slot, last)
+                    wants[cycle + drain_latency(c)] = results, (r, slot, last)
 
         def fields(parameter: Parameter) -> dict[str, int]:
             return dict(zip(("bias", "mult", "shift"), parameter, strict=True))

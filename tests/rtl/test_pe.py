@@ -26,7 +26,7 @@ def terms_of_longest(config: Config) -> int:
 
 def check(config: Config, steps: Sequence[Step], rng: random.Random) -> list[int | None]:
     """Drives the steps and some idle cycles. Returns the results that came, checked."""
-    assert ProcessingElement.latency(config) == LATENCY
+    assert config.pe_latency == LATENCY
     steps = [*steps, *idle(config, rng, LATENCY + 2)]
     pe = ProcessingElement(config)
     inputs = [{"row_in": step.row(0), "column_in": step.columns[0]} for step in steps]

@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.params import MULT_BITS, PE_LATENCY, ceil_div
+from rtl.params import MULT_BITS, ceil_div
 from rtl.sta.columns import PARAMETER_TILES
 from rtl.sta.drain import Drain
 from rtl.sta.isa import Columns, Op
@@ -371,7 +371,7 @@ class Bench:
                     acc = self.acc()
                     if columns == Columns.KEYS:  # few at the ends: each maximum is another
                         acc = rng.randint(-90, rng.choice([-40, 10, 80]))
-                    at = tile.issued + ROW_CYCLES + r + column + PE_LATENCY
+                    at = tile.issued + ROW_CYCLES + r + column + c.pe_latency
                     events.setdefault(at, []).append(("sum", r, column, acc))
                     if r < tile.rows:
                         own = column_tiles[tile.column][column // c.drain_lanes][column % c.drain_lanes]

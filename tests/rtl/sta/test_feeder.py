@@ -8,12 +8,12 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import SimulatorContext
 
-from rtl.params import PE_LATENCY, ceil_div
+from rtl.params import READER_SAMPLE, ceil_div
 from rtl.sta.feeder import Feeder
 from rtl.sta.isa import Columns, Op
 from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
 from rtl.sta.softmax import RowSoftmax
-from rtl.sta.timing import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window
+from rtl.sta.timing import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window, source_latency
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 
@@ -264,12 +264,13 @@ def test_nothing_is_read_too_early_or_too_late(softmax: bool) -> None:
         decision = max(1, begins + drain_window(c, softmax))  # the second tile's
         for row in range(c.rows):
             for column in range(c.cols):
-                there = ROW_CYCLES + row + column + PE_LATENCY
-                read = begins + row * slots + column // c.drain_lanes
+                there = ROW_CYCLES + row + column + c.pe_latency
+                read = begins + row * slots + column // c.drain_lanes + READER_SAMPLE + column
                 assert there <= read < there + decision, c
             if softmax:
-                assert ROW_CYCLES + row + RECIPROCAL_CYCLES <= begins + row * slots, c
-                assert begins + row * slots + slots < ROW_CYCLES + row + RECIPROCAL_CYCLES + decision, c
+                used = begins + row * slots + source_latency(c)  # by the row's first slot
+                assert ROW_CYCLES + row + RECIPROCAL_CYCLES < used, c
+                assert used + slots - 1 < ROW_CYCLES + row + RECIPROCAL_CYCLES + decision, c
         if softmax:
             assert decision >= RECIPROCAL_CYCLES, c
             assert decision >= c.rows * slots, c

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
 from rtl.array import Array
-from rtl.params import ceil_div
+from rtl.params import READER_SAMPLE, ceil_div
 from rtl.sta.columns import ColumnBuffer
 from rtl.sta.decode import instruction_layout
 from rtl.sta.feeder import Feeder
@@ -21,7 +21,7 @@ from rtl.sta.isa import Columns, Op
 from rtl.sta.params import StaConfig
 from rtl.sta.softmax import RowSoftmax, emit, exponential_table, maximum_write, reciprocal, table_write
 from rtl.sta.store import Store, store_write
-from rtl.sta.timing import drain_start
+from rtl.sta.timing import drain_start, source_latency
 from tests.rtl.simulate import drive, run, seeded
 
 CONFIGURATIONS = {
@@ -147,13 +147,13 @@ class Bench:
         tiles = [(col, tok) for col in range(ceil_div(channels, c.cols)) for tok in range(len(rows_of))]
         start = drain_start(c, divisors is not None)
         free = 0
-        due: dict[int, tuple[int, int, int]] = {}  # cycle: column tile, token, slot
+        due: dict[int, list[tuple[int, int, int]]] = {}  # cycle: column tile, token, column of the array
         dividing: dict[int, int] = {}  # cycle: token whose reciprocal is used
         drained: set[int] = set()
         at = 0
         results = [result for row in dut.results for result in row]
         cycle = 0
-        while at < len(tiles) or cycle <= free:
+        while at < len(tiles) or cycle <= free + source_latency(c):
             drive(ctx, dut, {"start": cycle == 0, "instruction": instruction, "drained": cycle in drained})
             _, _, tile_end, *values = await ctx.tick().sample(dut.tile_end, *results, *dut.q, *dut.shift_t)
             where = f"cycle {cycle} of {instruction}"
@@ -162,20 +162,19 @@ class Bench:
                 begins = max(cycle - 1 + start, free)
                 for i in range(rows_of[tok] * c.slots_a_row):
                     token = tok * c.rows + i // c.slots_a_row
-                    due[begins + i] = (col, token, i % c.slots_a_row)
-                    dividing.update({begins + i: token, begins + i + 1: token})
+                    for column in range(c.cols)[i % c.slots_a_row * c.drain_lanes :][: c.drain_lanes]:
+                        due.setdefault(begins + i + READER_SAMPLE + column, []).append((col, token, column))
+                    used = begins + i + source_latency(c)
+                    dividing.update({used - 1: token, used: token})
                 free = begins + rows_of[tok] * c.slots_a_row
                 if tok == len(rows_of) - 1:
                     drained.add(free)
                 at += 1
-            if cycle in due:
-                col, token, slot = due.pop(cycle)
-                for lane in range(c.drain_lanes):
-                    column = slot * c.drain_lanes + lane
+            for col, token, column in due.pop(cycle, []):
+                channel = col * c.cols + column
+                if channel < channels:
                     got = values[token % c.rows * c.cols + column]
-                    channel = col * c.cols + column
-                    if channel < channels:
-                        assert got == want[token][channel], f"{where}: token {token}, channel {channel}"
+                    assert got == want[token][channel], f"{where}: token {token}, channel {channel}"
             if divisors is not None and cycle in dividing:
                 token = dividing[cycle]
                 row = len(results) + token % c.rows

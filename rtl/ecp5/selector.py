@@ -1,0 +1,41 @@
+"""A multiplexer in the ECP5's own: LUTs in pairs behind the multiplexers of the fabric."""
+
+from amaranth.hdl import Instance, Module, Signal
+
+from ..selector import Selector
+
+TWO_TO_ONE = 0xCACA  # of a LUT: input B where C, else A
+
+
+class EcpSelector(Selector):
+    """Takes one of 2, 4, 8, 16 or 32 equally wide inputs. Combinational.
+
+    A LUT4 takes one of two; PFUMX and L6MUX21 of the fabric join these without more LUTs. yosys knows them only as
+    parts of functions of 5, 6 and 7 inputs, and takes about twice as many LUTs.
+
+    Members as those of `Selector`.
+    """
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for bit in range(len(self.output)):
+            level = [value[bit] for value in self.inputs]
+            for depth, select in enumerate(self.select):
+                level = [
+                    self._pair(m, depth, low, high, select, f"{bit}_{depth}_{i}")
+                    for i, (low, high) in enumerate(zip(level[::2], level[1::2], strict=True))
+                ]
+            m.d.comb += self.output[bit].eq(level[0])
+        return m
+
+    def _pair(self, m: Module, depth: int, low: Signal, high: Signal, select: Signal, name: str) -> Signal:
+        """high where select, else low."""
+        out = Signal(name=f"pair_{name}")
+        if depth == 0 or depth == 4:
+            cell = Instance("LUT4", p_INIT=TWO_TO_ONE, i_A=low, i_B=high, i_C=select, i_D=0, o_Z=out)
+        elif depth == 1:
+            cell = Instance("PFUMX", i_ALUT=high, i_BLUT=low, i_C0=select, o_Z=out)
+        else:
+            cell = Instance("L6MUX21", i_D0=low, i_D1=high, i_SD=select, o_Z=out)
+        m.submodules[f"mux_{name}"] = cell
+        return out

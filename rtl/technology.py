@@ -1,0 +1,29 @@
+"""What is built differently for one FPGA than for all others: which Component stands for what."""
+
+from .ecp5.floorplan import Floorplan
+from .ecp5.pe import SliceProcessingElement
+from .ecp5.selector import EcpSelector
+from .params import Config
+from .pe import ProcessingElement
+from .selector import Selector
+
+
+def processing_elements(config: Config) -> list[list[ProcessingElement]]:
+    """The elements of the array, [row][column].
+
+    Raises
+    ------
+    InputError : the array has more elements than config.device has DSP slices for.
+    """
+    positions = [(r, c) for r in range(config.rows) for c in range(config.cols)]
+    if config.pe == "portable":
+        made = {at: ProcessingElement(config) for at in positions}
+    else:
+        floorplan = Floorplan(config)
+        made = {at: SliceProcessingElement(config, floorplan.places(*at)) for at in positions}
+    return [[made[r, c] for c in range(config.cols)] for r in range(config.rows)]
+
+
+def selector(config: Config, number: int, width: int) -> Selector:
+    """A multiplexer of 2, 4, 8, 16 or 32 inputs."""
+    return Selector(number, width) if config.pe == "portable" else EcpSelector(number, width)
