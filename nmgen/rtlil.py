@@ -82,6 +82,7 @@ class Cell:
     name: str
     parameters: dict[str, str] = field(default_factory=dict)
     ports: dict[str, Sig] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
     outputs: set[str] = field(default_factory=set)  # of an instance: those of its ports that drive a wire
 
     def number(self, parameter: str) -> int:
@@ -139,6 +140,7 @@ def _module(name: str, lines: Iterator[str]) -> Module:
                 module.memories[words[-1]] = Memory(int(words[1]), int(words[3]), attributes)
             case "cell":
                 module.cells.append(_cell(rest, lines, sig))
+                module.cells[-1].attributes = attributes
             case "process":
                 module.processes.append(_body(lines, sig)[0])
             case "connect":

@@ -474,7 +474,8 @@ class _Writer:
             lines.append(f"  .{identifier(port)}({'' if unread else _bare(self._sig(sig))}),")
         if lines:
             lines[-1] = lines[-1].removesuffix(",")
-        return [head, *lines, ");"]
+        attributes = ", ".join(_attribute(key, value) for key, value in cell.attributes.items())
+        return [*([f"(* {attributes} *)"] if attributes else []), head, *lines, ");"]
 
     # --- the text --------------------------------------------------------------------------------------
     def text(self, about: str) -> str:
@@ -679,6 +680,11 @@ def _literal(value: str) -> str:
     """A parameter's or an attribute's value: text and plain numbers are written as in RTLIL."""
     size, quote, bits = value.partition("'")
     return _number(bits) if quote and size.isdigit() else value
+
+
+def _attribute(key: str, value: str) -> str:
+    """An attribute of a cell; one that is 1 is just named."""
+    return key if value == "1" else f"{key} = {_literal(value)}"
 
 
 def _range(bits: int) -> str:
