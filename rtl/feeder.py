@@ -129,8 +129,8 @@ class Feeder(wiring.Component):
 
         m.d.sync += [
             self.step.valid.eq(go),
-            self.step.first.eq(first),
-            self.step.last.eq(last),
+            self.step.first.eq(first & go),
+            self.step.last.eq(tile_goes),
             self.step.word.eq(word),
             self.step.group.eq(group),
             self.column_address.eq(column_address),

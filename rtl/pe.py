@@ -86,7 +86,7 @@ class ProcessingElement(wiring.Component):
         m.d.comb += [total.eq(Mux(first, 0, accumulator) + lane_sum), self.result.eq(result)]
         with m.If(valid):
             m.d.sync += accumulator.eq(total)
-        with m.If(valid & last):
+        with m.If(last):
             m.d.sync += result.eq(total)
         return m
 

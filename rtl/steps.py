@@ -14,7 +14,7 @@ def row_step(config: Config) -> data.StructLayout:
 
     group : M activations, 9 bits signed
     valid : this is a step; without it the processing elements keep what they have
-    first, last : the step begins, ends a sum
+    first, last : the step begins, ends a sum; 0 where it is none
     """
     return data.StructLayout({"group": data.ArrayLayout(signed(ROW_BITS), config.m), "valid": 1, "first": 1, "last": 1})
 

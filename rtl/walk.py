@@ -43,31 +43,44 @@ class TileWalk(wiring.Component):
         m = Module()
         rows, cols = self._config.rows, self._config.cols
         tokens_left = Signal.like(self.tokens, reset_less=True)
-        channels_left = Signal.like(self.channels)
-        # Whether a tile is the last is compared when the walk steps to it: much hangs on it, and comparing is slow.
+        channels_left = Signal.like(self.channels, reset_less=True)
+        # What a tile is, is compared when the walk steps to it: much hangs on it, and comparing is slow.
+        running = Signal()
         last_tokens = Signal(init=1)
         last_channels = Signal(init=1)
+        tile_rows = Signal.like(self.rows, reset_less=True)
+        tile_columns = Signal.like(self.columns, reset_less=True)
         m.d.comb += [
-            self.running.eq(channels_left != 0),
+            self.running.eq(running),
             self.last_tokens.eq(last_tokens),
             self.last_channels.eq(last_channels),
-            self.rows.eq(Mux(last_tokens, tokens_left, rows)),
-            self.columns.eq(Mux(last_channels, channels_left, cols)),
+            self.rows.eq(tile_rows),
+            self.columns.eq(tile_columns),
         ]
-        with m.If(self.start):
+        with m.If(self.start | (self.advance & last_tokens)):
             m.d.sync += [
                 tokens_left.eq(self.tokens),
                 last_tokens.eq(self.tokens <= rows),
-                channels_left.eq(self.channels),
-                last_channels.eq(self.channels <= cols),
+                tile_rows.eq(Mux(self.tokens <= rows, self.tokens, rows)),
             ]
         with m.Elif(self.advance):
-            m.d.sync += [tokens_left.eq(tokens_left - rows), last_tokens.eq(tokens_left <= 2 * rows)]
-            with m.If(last_tokens):
-                m.d.sync += [
-                    tokens_left.eq(self.tokens),
-                    last_tokens.eq(self.tokens <= rows),
-                    channels_left.eq(Mux(last_channels, 0, channels_left - cols)),
-                    last_channels.eq(channels_left <= 2 * cols),
-                ]
+            m.d.sync += [
+                tokens_left.eq(tokens_left - rows),
+                last_tokens.eq(tokens_left <= 2 * rows),
+                tile_rows.eq(Mux(tokens_left <= 2 * rows, tokens_left - rows, rows)),
+            ]
+        with m.If(self.start):
+            m.d.sync += [
+                channels_left.eq(self.channels),
+                running.eq(self.channels != 0),
+                last_channels.eq(self.channels <= cols),
+                tile_columns.eq(Mux(self.channels <= cols, self.channels, cols)),
+            ]
+        with m.Elif(self.advance & last_tokens):
+            m.d.sync += [
+                channels_left.eq(channels_left - cols),
+                running.eq(~last_channels),
+                last_channels.eq(channels_left <= 2 * cols),
+                tile_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
+            ]
         return m

@@ -32,24 +32,16 @@ class SliceProcessingElement(ProcessingElement):
         m = Module()
         c = self._config
         self._pass_on(m)
-        valid, first, last = (self.row_in[mark] for mark in ("valid", "first", "last"))
-        for mark in ("valid", "first", "last"):
-            passed = Signal(name=f"{mark}_1", reset_less=mark != "valid")
-            m.d.sync += passed.eq(self.row_in[mark])
-            m.d.comb += self.row_out[mark].eq(passed)
-
-        load = Signal(reset_less=True)
-        m.d.sync += load.eq(valid & first)
-        ends = Signal()
-        m.d.sync += ends.eq(valid & last)
-        keep = delayed(m, ends, DspSlice.LATENCY, name="keep", reset=True)
+        marks = {mark: delayed(m, self.row_in[mark], 1, name=mark, reset=True) for mark in ("valid", "first", "last")}
+        m.d.comb += [self.row_out[mark].eq(register) for mark, register in marks.items()]
+        keep = delayed(m, marks["last"], DspSlice.LATENCY, name="keep", reset=True)
 
         sums = []
         for number in range(ceil_div(c.n, 2)):
             m.submodules[f"slice_{number}"] = dsp = DspSlice(
                 c.accumulator_bits, self._places[number] if self._places else None
             )
-            m.d.comb += dsp.load.eq(load)
+            m.d.comb += dsp.load.eq(marks["first"])
             for i, lane in enumerate(range(2 * number, min(2 * number + 2, c.n))):
                 m.submodules[f"selector_{lane}"] = selector = EcpSelector(c.m, ROW_BITS)
                 selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
@@ -61,7 +53,7 @@ class SliceProcessingElement(ProcessingElement):
                     dsp.b[i].eq(weight),
                 ]
                 m.d.sync += [
-                    selected.eq(Mux(valid, selector.output.as_signed(), 0)),
+                    selected.eq(Mux(self.row_in.valid, selector.output.as_signed(), 0)),
                     weight.eq(self.column_in.weights[lane]),
                 ]
             partial = Signal(signed(c.accumulator_bits), name=f"partial_{number}", reset_less=True)

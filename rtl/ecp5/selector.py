@@ -1,10 +1,10 @@
 """A multiplexer in the ECP5's own: LUTs in pairs behind the multiplexers of the fabric."""
 
-from amaranth.hdl import Instance, Module, Signal
+from amaranth.hdl import Const, Instance, Module, Signal
 
 from ..selector import Selector
 
-TWO_TO_ONE = 0xCACA  # of a LUT: input B where C, else A
+TWO_TO_ONE = Const(0xCACA, 16)  # of a LUT: input B where C, else A
 
 
 class EcpSelector(Selector):

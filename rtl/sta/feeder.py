@@ -177,8 +177,8 @@ class Feeder(wiring.Component):
         step = self.step
         m.d.sync += [
             step.valid.eq(go),
-            step.first.eq(first),
-            step.last.eq(last),
+            step.first.eq(first & go),
+            step.last.eq(tile_goes),
             step.read.eq((group == 0) & (sub == 0)),
             step.word.eq(word),
             step.group.eq(group),

@@ -14,7 +14,7 @@ WEIGHTS = (-128, 127)
 
 @dataclass(frozen=True)
 class Step:
-    """One step of every row and column; where not valid, everything else is arbitrary and must not matter."""
+    """One step of every row and column; where not valid, operands are arbitrary and must not matter."""
 
     valid: bool
     first: bool
@@ -48,13 +48,12 @@ def make_sum(config: Config, rng: random.Random, kind: str, terms: int, idle: fl
     lanes = [config.n] * (terms // config.n) + ([terms % config.n] if terms % config.n else [])
     for i, count in enumerate(lanes):
         while rng.random() < idle:
-            marks = {"first": rng.random() < 0.5, "last": rng.random() < 0.5}
-            yield make_step(config, rng, "random", valid=False, lanes=config.n, **marks)
+            yield make_step(config, rng, "random", valid=False, first=False, last=False, lanes=config.n)
         yield make_step(config, rng, kind, first=i == 0, last=i == len(lanes) - 1, lanes=count)
 
 
 def idle(config: Config, rng: random.Random, cycles: int) -> list[Step]:
-    return [make_step(config, rng, "ends", valid=False, first=True, last=True, lanes=config.n) for _ in range(cycles)]
+    return [make_step(config, rng, "ends", valid=False, first=False, last=False, lanes=config.n) for _ in range(cycles)]
 
 
 def sums_of(steps: Sequence[Step], r: int, c: int) -> dict[int, int]:
