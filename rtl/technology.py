@@ -3,13 +3,14 @@
 from .ecp5.floorplan import Floorplan
 from .ecp5.pe import SliceProcessingElement
 from .ecp5.selector import EcpSelector
+from .ecp5.soft import SoftProcessingElement
 from .params import Config
 from .pe import ProcessingElement
 from .selector import Selector
 
 
 def processing_elements(config: Config) -> list[list[ProcessingElement]]:
-    """The elements of the array, [row][column].
+    """The elements of the array, [row][column]. They all take as long to their results.
 
     Raises
     ------
@@ -20,7 +21,12 @@ def processing_elements(config: Config) -> list[list[ProcessingElement]]:
         made = {at: ProcessingElement(config) for at in positions}
     else:
         floorplan = Floorplan(config)
-        made = {at: SliceProcessingElement(config, floorplan.places(*at)) for at in positions}
+        made = {
+            (r, c): SliceProcessingElement(config, floorplan.places(r, c))
+            if r < config.rows - config.soft_rows
+            else SoftProcessingElement(config)
+            for r, c in positions
+        }
     return [[made[r, c] for c in range(config.cols)] for r in range(config.rows)]
 
 
