@@ -17,8 +17,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from nmgen.build import COLLISIONS, ROUTER, ToolError, find_tool
+from nmgen.build import COLLISIONS, ROUTER
 from nmgen.sections import replace_section
+from nmgen.tools import ToolError, find_tool
 from nmgen.verilog import emit_modules
 from rtl.params import InputError
 from rtl.sta.params import StaConfig

