@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import Config, InputError, Product, ceil_div
-from sim import image, object_cache
+from sim import ecp5, image, object_cache
 
 SIMULATORS = ("verilator", "icarus")
 VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
@@ -35,6 +35,11 @@ VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
 WAIVED = {
     "WIDTHEXPAND": "the text relies on Verilog's own rule that the shorter operand is extended",
     "CMPCONST": "a small configuration makes some comparisons true for every value",
+}
+
+# The same of designs that instantiate primitives.
+WAIVED_OF_MODELS = {
+    "PINMISSING": "designs leave what they do not use of a primitive open, and models lack what nothing uses",
 }
 
 PORTS = ("clk", "rst", "busy", "control__*", "memory__*")
@@ -275,6 +280,8 @@ def _need(program: str, remedy: str) -> None:
 class Build:
     """A simulation of one design, built at most once: its folder is named after all that goes into it.
 
+    Where the design instantiates primitives of an FPGA, their models go with it (`sim.ecp5`).
+
     Parameters
     ----------
     ports : the signals of the top that a testbench uses, '*' for any name
@@ -294,10 +301,12 @@ class Build:
         check_simulator(simulator)
         self.simulator = simulator
         self.sources = [Path(source).resolve() for source in sources]
+        models = ecp5.models(self.sources)
+        self.sources += models
         self.top = top
         self.waves = waves
         self.ports = list(ports)
-        self.options = _verilator_options(strict) if simulator == "verilator" else []
+        self.options = _verilator_options(strict, bool(models)) if simulator == "verilator" else []
         self.build_dir = Path(build_dir).resolve()
         self.folder = self.build_dir / f"{simulator}-{top}-{self._key()}"
 
@@ -423,11 +432,12 @@ class Build:
         return path
 
 
-def _verilator_options(strict: bool) -> list[str]:
+def _verilator_options(strict: bool, models: bool) -> list[str]:
+    waived = [*WAIVED, *(WAIVED_OF_MODELS if models else ())]
     return [
         "-no-public-flat-rw",  # the runner asks for it; the control file does it for the ports alone
         *("--x-initial", "unique", "--x-assign", "unique"),  # unknown at the start is random: nothing may rely on it
-        *(f"-Wno-{warning}" for warning in WAIVED),
+        *(f"-Wno-{warning}" for warning in waived),
         *([] if strict else ["-Wno-fatal"]),
     ]
 
