@@ -1,12 +1,15 @@
 """Cuts an elaborated design into the modules that its Components are, each with its signature as its ports.
 
 Amaranth on its own gives every instance a module of its own, whose ports depend on what the parent happens to connect.
-Here each Component becomes a module with all the members of its signature, and equal modules are folded into one.
+Here each Component becomes a module with all the members of its signature, and equal modules are folded into one. Where
+these differ in the places (BELs) of a chip's cells alone, the module has a parameter for each of its cells' places.
 """
 
 import re
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Instance, ResetInserter, Signal, ValueCastable
@@ -16,7 +19,8 @@ from amaranth.hdl._xfrm import TransformedElaboratable
 from amaranth.lib.wiring import Component, In
 
 from nmgen.fingerprint import fingerprint
-from nmgen.rtlil import Module, parse
+from nmgen.instances import bits_of_signals
+from nmgen.rtlil import Cell, Module, parse
 
 Ports = dict[str, tuple[Signal, PortDirection]]
 
@@ -29,6 +33,7 @@ class Unit:
     kind: str  # class of the Component, in snake case
     about: str  # first line of its docstring
     labels: list[str] = field(default_factory=list)  # names of its instances, without their indices
+    places: list[str] = field(default_factory=list)  # parameters: the BELs of cells in it
 
 
 def modules(component: Component, *, name: str, prefix: str) -> list[tuple[Module, str]]:
@@ -40,8 +45,9 @@ def modules(component: Component, *, name: str, prefix: str) -> list[tuple[Modul
     design = Fragment.get(component, None).prepare(ports)
     clocks = {port: (signal, PortDirection.Input) for port, signal, _ in design.ports[len(ports) :]}
     units: dict[str, Unit] = {}
-    top = _Cut(design, clocks, units).convert(design.fragment, component, clocks | ports)
+    top, places = _Cut(design, clocks, units).convert(design.fragment, component, clocks | ports)
     units[top].labels.append(name)
+    _settle(units, top, places)
     names = _names(units, top, prefix)
     known = {f"\\{module.name}": module for unit in units.values() for module in unit.modules}
     outputs = {
@@ -56,6 +62,9 @@ def modules(component: Component, *, name: str, prefix: str) -> list[tuple[Modul
                 if cell.kind in known:
                     cell.outputs = outputs[cell.kind]
                     cell.kind = "\\" + _renamed(cell.kind[1:], names)
+                else:
+                    cell.foreign = cell.kind.startswith("\\")
+            bits_of_signals(module)
             result.append((module, unit.about))
     return result
 
@@ -104,9 +113,13 @@ class _Cut:
     units: dict[str, Unit]  # under the RTLIL text that they came from, so that equal modules are one
     texts: dict[str | None, str] = field(default_factory=dict)  # the RTLIL text of each fingerprint
 
-    def convert(self, fragment: Fragment, component: Component, ports: Ports) -> str:
-        """Convert a Component after those in it; returns its key in units. Takes unused clocks out of ports."""
-        self.cut(fragment)
+    def convert(self, fragment: Fragment, component: Component, ports: Ports) -> tuple[str, dict[str, str]]:
+        """Convert a Component after those in it; returns its key in units, and the BELs in it.
+
+        Takes unused clocks out of ports.
+        """
+        places: dict[str, str] = {}
+        self.cut(fragment, places)
         for port, (signal, _) in ports.items():
             signal.name = port
         known = fingerprint(fragment, ports)
@@ -121,18 +134,24 @@ class _Cut:
             own = re.sub(r"\\unit\$(?=[.\s])", rf"\\unit{len(self.units)}", text)
             kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(component).__name__).lower()
             about = (type(component).__doc__ or "").strip().partition("\n")[0]
-            self.units[text] = Unit(parse(own), kind, about)
+            self.units[text] = unit = Unit(parse(own), kind, about, places=list(places))
+            _refer(unit)
         for clock in self.clocks:
             if f"\\{clock} [0]" not in text:
                 ports.pop(clock, None)
                 self.units[text].modules[0].wires.pop(f"\\{clock}", None)
-        return text
+        return text, places
 
-    def cut(self, fragment: Fragment) -> None:
-        """Replace the Components in a fragment by instances of their modules."""
+    def cut(self, fragment: Fragment, places: dict[str, str] | None = None) -> None:
+        """Replace the Components in a fragment by instances of their modules, and BELs by parameters, put in places.
+
+        Without places, in what is no module of its own, the BELs stay.
+        """
         for i, (inner, name, location) in enumerate(fragment.subfragments):
             if isinstance(inner, MemoryInstance) and inner._write_ports:
                 _leave_undefined(inner)
+            if isinstance(inner, Instance) and "BEL" in inner.attrs:
+                inner.attrs["BEL"] = _parameter(places, f"{name}_BEL", inner.attrs["BEL"])
             component = _component(inner)
             self.clocks.update(_resets(inner))
             members = _members(component) if component is not None else {}
@@ -141,9 +160,12 @@ class _Cut:
             if component is None or not self._separable(fragment, inner, ports):
                 self.cut(inner)
                 continue
-            unit = self.units[key := self.convert(inner, component, ports)]
+            key, below = self.convert(inner, component, ports)
+            unit = self.units[key]
             name = name or unit.kind
-            connections = {}
+            connections: dict[str, Any] = {
+                f"p_{parameter}": _parameter(places, f"{name}_{parameter}", bel) for parameter, bel in below.items()
+            }
             for port, (signal, direction) in ports.items():
                 if port in members:
                     signal.name = f"{name}__{port}"
@@ -158,6 +180,50 @@ class _Cut:
         inside = self.design.fragments[fragment].used_signals
         allowed = {id(signal) for signal, _ in ports.values()}
         return all(id(signal) in allowed for signal in inside if signal in outside and len(signal))
+
+
+def _parameter(places: dict[str, str] | None, name: str, bel: str) -> str:
+    """The parameter to write in the place of a BEL, which is put in places; the BEL itself where there can be none."""
+    name = name.upper()
+    if places is None or name in places or not re.fullmatch(r"[A-Z]\w*", name):
+        return bel
+    places[name] = bel
+    return name
+
+
+def _refer(unit: Unit) -> None:
+    """Make names of parameters of the texts that stand for them in a unit just read."""
+    unit.modules[0].parameters = unit.places
+    for cell in unit.modules[0].cells:
+        _replace(cell, {f'"{name}"': name for name in unit.places})
+
+
+def _replace(cell: Cell, texts: Mapping[str, str]) -> None:
+    """Replace values of a cell's parameters and attributes."""
+    for values in (cell.parameters, cell.attributes):
+        values.update({key: texts[value] for key, value in values.items() if value in texts})
+
+
+def _settle(units: dict[str, Unit], top: str, places: dict[str, str]) -> None:
+    """Write BELs themselves into a unit that is there once: it needs no parameters."""
+    numbered = {f"\\unit{i}": unit for i, unit in enumerate(units.values())}
+    instances: dict[int, list[Cell]] = {}  # of units, under their id; one several times where its parent is
+
+    def count(unit: Unit) -> None:
+        for cell in (cell for module in unit.modules for cell in module.cells if cell.kind in numbered):
+            instances.setdefault(id(numbered[cell.kind]), []).append(cell)
+            count(numbered[cell.kind])
+
+    count(units[top])
+    whole = Cell(top, top, {name: f'"{bel}"' for name, bel in places.items()})
+    instances[id(units[top])] = [whole]
+    for unit in _outside_in(units, top):
+        if unit.places and len(instances[id(unit)]) == 1:
+            (instance,) = instances[id(unit)]
+            texts = {name: instance.parameters.pop(name) for name in unit.places}
+            for cell in unit.modules[0].cells:
+                _replace(cell, texts)
+            unit.modules[0].parameters = []
 
 
 def _names(units: dict[str, Unit], top: str, prefix: str) -> dict[str, str]:

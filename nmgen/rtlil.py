@@ -78,12 +78,15 @@ class Memory:
 
 @dataclass
 class Cell:
+    """An operator, a register, a memory's port or an instance; values are texts of RTLIL, or names of parameters."""
+
     kind: str
     name: str
     parameters: dict[str, str] = field(default_factory=dict)
     ports: dict[str, Sig] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
     outputs: set[str] = field(default_factory=set)  # of an instance: those of its ports that drive a wire
+    foreign: bool = False  # an instance of no module of the design: a cell of the chip
 
     def number(self, parameter: str) -> int:
         return int(self.parameters[parameter])
@@ -92,6 +95,7 @@ class Cell:
 @dataclass
 class Module:
     name: str
+    parameters: list[str] = field(default_factory=list)  # BELs of cells in it
     wires: dict[str, Wire] = field(default_factory=dict)
     memories: dict[str, Memory] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)

@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 
 from amaranth.lib.wiring import Component
 
@@ -17,6 +18,7 @@ from nmgen.rtlil import Assign, Body, Cell, Constant, Module, Sig, Slice, Switch
 from nmgen.statements import cut, gathered, merge, pruned, read, redirected, reset_first, taken, whole
 
 LINE = 110  # longest line, where it can be broken
+WIDE = 120  # longest instance that is a line of its own
 INLINE = 60  # longest expression that is written in the place of a wire
 
 BINARY = {
@@ -196,7 +198,13 @@ class _Writer:
             *(w for w in wires if wires[w].direction == "input"),
         }
         driven |= {whole(cell.ports["DATA"]) for cell in self.reads}
-        driven |= {whole(sig) for cell in self.instances for port, sig in cell.ports.items() if port in cell.outputs}
+        driven |= {
+            part.wire
+            for cell in self.instances
+            for port in cell.outputs
+            for part in cell.ports[port]
+            if isinstance(part, Slice)
+        }
         unused = [""]
         while unused:
             parts = [part for sig in self._read() for part in sig if isinstance(part, Slice)]
@@ -229,11 +237,11 @@ class _Writer:
             yield from (sig for port, sig in cell.ports.items() if port not in cell.outputs)
 
     # --- names ---------------------------------------------------------------------------------------
-    def _name(self, thing: str) -> str:
-        """The Verilog name of a wire, a memory or a cell."""
+    def _name(self, thing: str, wanted: str = "") -> str:
+        """The Verilog name of a wire, a memory or a cell; like its own, unless another one is wanted."""
         thing = self.adopted.get(thing, thing)
         if thing not in self.names:
-            wanted = thing[1:]
+            wanted = wanted or thing[1:]
             if thing.startswith("$"):
                 kind = self.operators[thing].kind if thing in self.operators else ""
                 wanted = self.aliases.get(thing) or NAMES.get(kind, "value")
@@ -466,16 +474,26 @@ class _Writer:
         ]
 
     def _instance(self, cell: Cell) -> list[str]:
-        parameters = ", ".join(f".{key}({_literal(value)})" for key, value in cell.parameters.items())
-        head = f"{cell.kind[1:]} {f'#({parameters}) ' if parameters else ''}{self._name(cell.name)} ("
-        lines = []
-        for port, sig in cell.ports.items():
-            unread = port in cell.outputs and not self._needed(whole(sig))
-            lines.append(f"  .{identifier(port)}({'' if unread else _bare(self._sig(sig))}),")
-        if lines:
-            lines[-1] = lines[-1].removesuffix(",")
+        kind = cell.kind[1:]
+        name = "" if cell.foreign else self._name(cell.name)
         attributes = ", ".join(_attribute(key, value) for key, value in cell.attributes.items())
-        return [*([f"(* {attributes} *)"] if attributes else []), head, *lines, ");"]
+        parameters = [f".{key}({_literal(value)})" for key, value in cell.parameters.items()]
+        ports = []
+        for port, sig in cell.ports.items():
+            unread = port in cell.outputs and not any(self._needed(p.wire) for p in sig if isinstance(p, Slice))
+            ports.append(f".{identifier(port)}({'' if unread else _bare(self._sig(sig))})")
+        if cell.foreign:  # what it drives may bear the same name, which is read more often
+            name = self._name(cell.name, re.sub(r"\$\d+$", "", cell.name[1:]))
+        lines = [f"(* {attributes} *)"] if attributes else []
+        start = f"{kind} #({', '.join(parameters)}) {name} (" if parameters else f"{kind} {name} ("
+        short = " ".join([*lines, f"{start}{', '.join(ports)});"])
+        if cell.foreign and len(short) <= WIDE - 2:
+            return [short]
+        if len(start) <= LINE - 2:
+            lines.append(start)
+        else:
+            lines += [f"{kind} #(", *_indented(_filled(parameters)), f") {name} ("]
+        return [*lines, *_indented(_filled(ports) if cell.foreign else _listed(ports)), ");"]
 
     # --- the text --------------------------------------------------------------------------------------
     def text(self, about: str) -> str:
@@ -490,7 +508,10 @@ class _Writer:
             blocks.append(
                 [f"always @(posedge {self._name(clock)}) begin", *_indented(self._statements(body, "<=")), "end"]
             )
-        blocks += [self._instance(cell) for cell in self.instances]
+        instances = [self._instance(cell) for cell in self.instances]
+        for one_line, group in groupby(instances, lambda lines: len(lines) == 1):
+            several = list(group)
+            blocks += [[line for (line,) in several]] if one_line else several
         blocks += [self._contents(cell) for cell in self.contents]
         starts = [
             f"  {self._name(wire)} = {_literal(self.module.wires[wire].attributes['init'])};"
@@ -507,7 +528,12 @@ class _Writer:
         order = {wire: i for i, wire in enumerate(self.module.wires)}
         blocks.insert(0, [values[wire] for wire in sorted(values, key=order.__getitem__)])
         lines = [f"// {about}"] if about else []
-        lines += [f"module {self.module.name} (", *_indented(self._ports()), ");"]
+        lines.append(f"module {self.module.name} (")
+        if self.module.parameters:
+            parameters = _listed([f'parameter {name} = ""' for name in self.module.parameters])
+            parameters[0] += "  // where cells of the chip are, as nextpnr names it"
+            lines[-1:] = [f"module {self.module.name} #(", *_indented(parameters), ") ("]
+        lines += [*_indented(self._ports()), ");"]
         lines += _indented(self._declarations())
         for block in blocks:
             if block:
@@ -624,7 +650,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 def _wrapped(line: str) -> list[str]:
     """A line broken between words where it is too long."""
-    if len(line) <= LINE or "//" in line:
+    if len(line) <= (WIDE if re.match(r" *\w[^=]* \(\..*\);$", line) else LINE) or "//" in line:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     more = indent + "    "
@@ -680,6 +706,27 @@ def _literal(value: str) -> str:
     """A parameter's or an attribute's value: text and plain numbers are written as in RTLIL."""
     size, quote, bits = value.partition("'")
     return _number(bits) if quote and size.isdigit() else value
+
+
+def _listed(texts: list[str]) -> list[str]:
+    """One of a list on each line."""
+    return [f"{text}," for text in texts[:-1]] + texts[-1:]
+
+
+def _filled(texts: list[str]) -> list[str]:
+    """As many of a list on a line as fit; of what is numbered, as .A0 to .A17, each sort begins a line."""
+    sorts = [re.sub(r"\d*\(.*", "", text) for text in texts]
+    numbers = Counter(sorts)
+    lines: list[str] = []
+    before = ""
+    for sort, text in zip(sorts, _listed(texts), strict=True):
+        begins = sort != before and max(numbers[sort], numbers[before]) > 3
+        if lines and not begins and len(lines[-1]) + len(text) < LINE - 4:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(text)
+        before = sort
+    return lines
 
 
 def _attribute(key: str, value: str) -> str:

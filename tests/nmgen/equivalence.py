@@ -12,7 +12,8 @@ from amaranth.lib.wiring import Component
 from nmgen.verilog import emit, identifier
 
 # Equal names say which registers correspond, memories become registers. All that bears the same name in both is proven
-# equal, the outputs among it, for every state and every input.
+# equal, the outputs among it, for every state and every input. Initial values go: two names of a register leave one of
+# them undriven, and undriven wires with different ones stop yosys.
 SCRIPT = """
 read_rtlil gold.il
 hierarchy -top gold
@@ -28,6 +29,7 @@ design -copy-from gold -as gold gold_top
 design -copy-from gate -as gate gate_top
 equiv_make gold gate equiv
 hierarchy -top equiv
+setattr -unset init w:*
 opt_clean
 equiv_simple -seq 3
 equiv_induct -seq 4
