@@ -40,6 +40,7 @@ class Board:
     program : command that loads {bit} into the FPGA, until power goes
     block_rams : of 18 kbit
     multipliers : of 18 × 18 bits
+    pe : what processing elements are made of unless one says otherwise, see `rtl.params.Config`
     """
 
     name: str
@@ -53,6 +54,22 @@ class Board:
     baud: int = BAUD
     block_rams: int
     multipliers: int
+    pe: str = "portable"
+
+    @property
+    def device(self) -> str:
+        """Name of the part, LFE5U-85F say."""
+        return str(self.platform().device)
+
+    @property
+    def package(self) -> str:
+        """As nextpnr names it."""
+        return "CA" + str(self.platform().package)
+
+    @property
+    def speed(self) -> str:
+        """Speed grade."""
+        return str(self.platform().speed)
 
     @property
     def oscillator_mhz(self) -> float:
