@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": "inspect_",
     "simulate": "simulate",
     "build": "build",
+    "report": "report",
     "compile": "compile_",
     "disassemble": "disassemble",
     "estimate": "estimate",

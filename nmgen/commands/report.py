@@ -1,0 +1,90 @@
+"""`nmgen report`: what an array, or the whole core, takes of an FPGA, and how fast it is."""
+
+import argparse
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nmgen.configuration import add_configuration, bounded
+from nmgen.tools import ToolError
+from rtl.params import Config, InputError
+from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:
+    from nmgen.report import Report
+    from nmgen.targets import Target
+
+NAME = "report"
+HELP = "Report what an array, or the whole core, takes of an FPGA, and how fast it is, over seeds."
+EXAMPLE = "nmgen report ulx3s-85f --pe ecp5 --rows 8 --cols 8 --seeds 3"
+
+RIGHT, FAILED = 0, 1
+FOLDER = Path("build") / "report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "board",
+        metavar="BOARD",
+        help="ulx3s-85f or icesugar-pro; or, synthesised only, ice40-up5k, gowin, xilinx or generic",
+    )
+    parser.add_argument("--core", action="store_true", help="the whole core between shift registers, not the array")
+    parser.add_argument(
+        "--seeds", metavar="N", type=bounded("seeds", 1, 100), default=3, help="seeds of place and route (3)"
+    )
+    parser.add_argument(
+        "--jobs", metavar="N", type=bounded("jobs", 1, 1000), help="tools that run at a time (as many as cores)"
+    )
+    add_configuration(parser, StaConfig)
+
+
+def run(args: argparse.Namespace) -> int:
+    from nmgen.measure import measure
+    from nmgen.report import design_of, report
+    from nmgen.targets import configuration_for, find_target
+
+    target = find_target(args.board)
+    kind: type[Config] = StaConfig if args.core else Config
+    own = {field.name for field in fields(kind)}
+    for field in fields(StaConfig):
+        if field.name not in own and getattr(args, field.name) is not None:
+            raise InputError(f"{field.name} is no parameter of the array; give --core")
+    config = configuration_for(args, kind, target)
+    design = design_of(config, target, tuple(range(1, args.seeds + 1)))
+    try:
+        (measured,) = measure([design], FOLDER, jobs=args.jobs)
+    except ToolError as error:
+        print(f"nmgen: {error}", file=sys.stderr)
+        return FAILED
+    found = report(config, target, measured)
+    if args.json:
+        print(json.dumps(found.numbers(), indent=2))
+    else:
+        show(found, config, target)
+    return RIGHT
+
+
+def show(found: "Report", config: Config, target: "Target") -> None:
+    """Print the table of one design."""
+    from nmgen.report import UNTIMED, title
+    from nmgen.targets import ECP5
+
+    ecp5 = target.family is ECP5
+    print(f"{found.design} of {title(config)}: {target.title}")
+    rows = [
+        ("LUT4" if ecp5 else "LUTs", f"{found.luts:,}"),
+        ("CCU2C" if ecp5 else "carry cells", f"{found.carries:,}"),
+        ("FF", f"{found.registers:,}"),
+        ("block RAM", f"{found.memories:,}"),
+        ("multipliers", f"{found.multipliers:,} ({found.slices:,} of the FPGA's own taken)"),
+        ("LUT-eq", f"{found.lut_equivalents:,}, {found.a_multiplier:.1f} a multiplier"),
+    ]
+    if found.median_mhz is not None:
+        mhz = f"{min(found.mhz):.1f} least, {found.median_mhz:.1f} median, {max(found.mhz):.1f} most"
+        rows += [("MHz", f"{mhz}, of {len(found.mhz)} seeds"), ("GMAC/s", f"{found.gmacs:.2f}")]
+    for name, value in rows:
+        print(f"  {name:<12}{value}")
+    if config.pe == "ecp5":
+        print(UNTIMED)

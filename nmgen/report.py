@@ -1,0 +1,158 @@
+"""What an array, or the whole core, takes of an FPGA, and how fast it is: the rows of `nmgen report` and the bench."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from nmgen.array_harness import BLOCK_WIDTH, ArrayHarness
+from nmgen.build import ROUTER
+from nmgen.measure import Design, Measured
+from nmgen.targets import ECP5, Target
+from nmgen.verilog import emit_modules
+from rtl.params import Config, InputError, ceil_div
+from rtl.sta.params import StaConfig
+from rtl.steps import column_step, row_step
+
+ARRAY_ROUTER = "router1"  # 192 MHz where router2 got 133, in a trial of 8x8 PEs
+
+UNTIMED = """\
+nextpnr times no port of an ALU54B: the MHz of processing elements in DSP slices are those of the fabric around them,
+and an upper bound. Of a multiplier inside the slice Project Trellis has these delays of speed grade 6: 2.63 ns from its
+operands to its pipeline register, 1.33 ns from there to its product. At 200 MHz that leaves 3.67 ns for the adder and
+the set-up of its register, of which it says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a design takes, and how fast it is.
+
+    Attributes
+    ----------
+    multipliers : that work on every step; slices : cells of the FPGA's own multipliers, used or not
+    luts, carries, registers, memories : cells; of ECP5s LUT4, CCU2C, TRELLIS_FF, DP16KD
+    lut_equivalents : LUTs and those of carry chains; of ECP5s LUT4 + 2·CCU2C (and 4 of each LUT RAM)
+    mhz : of each seed
+    """
+
+    design: str
+    target: str
+    config: dict[str, Any]
+    multipliers: int
+    slices: int
+    luts: int
+    carries: int
+    registers: int
+    memories: int
+    lut_equivalents: int
+    mhz: tuple[float, ...]
+
+    @property
+    def a_multiplier(self) -> float:
+        """LUT equivalents a multiplier."""
+        return self.lut_equivalents / self.multipliers
+
+    @property
+    def median_mhz(self) -> float | None:
+        return median(self.mhz) if self.mhz else None
+
+    @property
+    def gmacs(self) -> float | None:
+        """10⁹ products a second."""
+        return None if self.median_mhz is None else self.multipliers * self.median_mhz / 1000
+
+    def numbers(self) -> dict[str, Any]:
+        """For JSON."""
+        speed = {"min": min(self.mhz), "median": self.median_mhz, "max": max(self.mhz)} if self.mhz else None
+        return {
+            **asdict(self),
+            "mhz": list(self.mhz),
+            "fmax_mhz": speed,
+            "lut_equivalents_a_multiplier": round(self.a_multiplier, 2),
+            "gmacs": None if self.gmacs is None else round(self.gmacs, 2),
+        }
+
+
+def title(config: Config) -> str:
+    """A configuration in a few words."""
+    soft = f", {config.soft_rows} soft rows" if config.soft_rows else ""
+    return f"{config.rows}×{config.cols}, N = {config.n}, M = {config.m}, {config.pe}{soft}"
+
+
+def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
+    """What is measured of a configuration: of an StaConfig the core between shift registers, else the array.
+
+    Raises
+    ------
+    InputError : the operands of the array take more block RAM than there is.
+    """
+    placed = target.family is ECP5
+    if isinstance(config, StaConfig):
+        from nmgen.bench_core_area import Pins
+
+        modules = emit_modules(Pins(config), name="pins", prefix="sta")
+        router = ROUTER
+    else:
+        _check_memories(config, target)
+        modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
+        router = ARRAY_ROUTER
+    return Design(
+        title=f"{title(config)} for {target.name}",
+        verilog="\n".join(modules.values()),
+        script=target.script(next(iter(modules))),
+        place=target.place(router),
+        seeds=seeds if placed else (),
+    )
+
+
+def _check_memories(config: Config, target: Target) -> None:
+    if target.family is ECP5 and target.block_rams is not None:
+        widths = [row_step(config).size] * config.rows + [column_step(config).size] * config.cols
+        needed = sum(ceil_div(width, BLOCK_WIDTH) for width in widths)
+        if needed > target.block_rams:
+            raise InputError(
+                f"operands of {config.rows}x{config.cols} PEs with groups of {config.m} need {needed} block RAMs, "
+                f"must be at most the {target.block_rams} of {target.name}"
+            )
+
+
+def report(config: Config, target: Target, measured: Measured) -> Report:
+    """What was measured, counted as the target's family counts."""
+    family, cells = target.family, measured.cells
+    taken = {kind: luts_of(kind, family.luts) * number for kind, number in cells.items()}
+    carries = count(cells, family.carries)
+    return Report(
+        design="core" if isinstance(config, StaConfig) else "array",
+        target=target.name,
+        config=asdict(config),
+        multipliers=config.rows * config.cols * config.n,
+        slices=count(cells, family.multipliers),
+        luts=sum(taken.values()) - sum(taken[kind] for kind in cells if matches(kind, family.carries)),
+        carries=carries,
+        registers=count(cells, family.registers),
+        memories=count(cells, family.memories),
+        lut_equivalents=sum(taken.values()),
+        mhz=tuple(round(mhz, 2) for mhz in measured.mhz),
+    )
+
+
+def matches(kind: str, patterns: Iterable[str]) -> bool:
+    """Whether a kind of cell is one of these; a pattern that ends in * stands for all that begin so."""
+    return any(kind.startswith(one[:-1]) if one.endswith("*") else kind == one for one in patterns)
+
+
+def count(cells: Mapping[str, int], patterns: Sequence[str]) -> int:
+    """Cells of the kinds that match."""
+    return sum(number for kind, number in cells.items() if matches(kind, patterns))
+
+
+def luts_of(kind: str, luts: Mapping[str, int]) -> int:
+    """That a cell of a kind takes."""
+    return next((number for pattern, number in luts.items() if matches(kind, [pattern])), 0)
+
+
+def speed(found: Report) -> str:
+    """Its MHz: least, median, most; – where nothing was placed."""
+    if found.median_mhz is None:
+        return "–"
+    return f"{min(found.mhz):.1f} / **{found.median_mhz:.1f}** / {max(found.mhz):.1f}"
