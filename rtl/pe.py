@@ -1,12 +1,15 @@
 """The processing element: N multipliers, each behind a selector, and one accumulator."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .params import Config
+from .pipeline import delayed
 from .steps import ROW_BITS, WEIGHT_BITS, column_step, row_step
 
 
@@ -15,13 +18,13 @@ class ProcessingElement(wiring.Component):
 
     ::
 
-        row_in ──┬─────────────[register]──► row_out
-                 ├─►[select]─►[×]─┐
-                 ├─►[select]─►[×]─┴─►[+]─►[accumulator]─►[result]
-        column_in┴─────────────[register]──► column_out
+        row_in ───┬►[register]─┬─────────────────────────────────► row_out
+                  │            ├►[one of each pair]─►[or]─►[×]─┐
+                  │            └►[one of each pair]─►[or]─►[×]─┴─►[+]─►[accumulator]─►[result]
+        column_in ┴►[register]─┴─────────────────────────────────► column_out
 
-    This one infers its multipliers and runs on any technology. A back end for one FPGA has the same
-    ports and the same behaviour; only the latency may differ.
+    A register follows each of these. This one infers its multipliers and runs on any technology. A back end for one
+    FPGA has the same ports and the same behaviour; only the latency may differ.
 
     Members
     -------
@@ -61,48 +64,62 @@ class ProcessingElement(wiring.Component):
         c = self._config
         self._pass_on(m)
 
-        # Multipliers of every FPGA absorb the registers before and after them if these have no reset.
+        # A register on each side of a multiplier, for it alone, is what FPGAs' multipliers absorb; it has no reset.
         products = []
         for lane in range(c.n):
-            selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
-            weight = Signal(signed(WEIGHT_BITS), name=f"weight_{lane}", reset_less=True)
+            operand = Signal(signed(ROW_BITS), name=f"operand_{lane}", reset_less=True)
             product = Signal(signed(ROW_BITS + WEIGHT_BITS), name=f"product_{lane}", reset_less=True)
-            with m.Switch(self.column_in.indices[lane]):
-                for position in range(c.m):
-                    with m.Case(position):
-                        m.d.sync += selected.eq(self.row_in.group[position])
-            m.d.sync += [weight.eq(self.column_in.weights[lane]), product.eq(selected * weight)]
+            weight = delayed(m, self.column_in.weights[lane], 3, name=f"weight_{lane}")
+            m.d.sync += [operand.eq(self._selected(m, lane)), product.eq(operand * weight)]
             products.append(product)
 
         lane_sum = Signal(signed(ROW_BITS + WEIGHT_BITS + (c.n - 1).bit_length()), reset_less=True)
         m.d.sync += lane_sum.eq(sum(products[1:], start=products[0]))
 
-        valid = self._marks(m, "valid", reset=True)
-        first = self._marks(m, "first", reset=False)
-        last = self._marks(m, "last", reset=False)
+        valid = self._marks(m, "valid", 5)
+        first_next = self._marks(m, "first", 4)
+        last = self._marks(m, "last", 5)
+        # It is cleared just before a sum begins: what a register can do by itself needs no logic after it.
         accumulator = Signal(signed(c.accumulator_bits), reset_less=True)
         total = Signal(signed(c.accumulator_bits))
         result = Signal(signed(c.accumulator_bits), reset_less=True)
-        m.d.comb += [total.eq(Mux(first, 0, accumulator) + lane_sum), self.result.eq(result)]
+        m.d.comb += [total.eq(accumulator + lane_sum), self.result.eq(result)]
         with m.If(valid):
             m.d.sync += accumulator.eq(total)
+        with m.If(first_next):
+            m.d.sync += accumulator.eq(0)
         with m.If(last):
             m.d.sync += result.eq(total)
         return m
 
-    def _pass_on(self, m: Module) -> None:
-        group = Signal.like(self.row_in.group, name="group", reset_less=True)
-        column = Signal.like(self.column_in, name="column", reset_less=True)
-        m.d.sync += [group.eq(self.row_in.group), column.eq(self.column_in)]
-        m.d.comb += [self.row_out.group.eq(group), self.column_out.eq(column)]
+    def _selected(self, m: Module, lane: int) -> Value:
+        """The activation that a lane takes, two cycles after the step: of each pair of them one, of which all but one
+        are nothing.
 
-    def _marks(self, m: Module, mark: str, *, reset: bool) -> Signal:
-        """The mark in step with lane_sum, three cycles on; its first register also feeds the neighbour."""
-        stage = self.row_in[mark]
-        for i in range(3):
-            register = Signal(name=f"{mark}_{i + 1}", reset_less=not reset)
-            m.d.sync += register.eq(stage)
-            stage = register
-            if i == 0:
-                m.d.comb += self.row_out[mark].eq(register)
-        return stage
+        Of eight positions that is five LUTs of four inputs a bit, where synthesis makes eight of a plain choice; the
+        registers keep it from merging them again.
+        """
+        c = self._config
+        group = self.row_out.group
+        index = self.column_in.indices[lane]
+        odd = delayed(m, index[0], 1, name=f"odd_{lane}")
+        chosen = []
+        for number in range(c.m // 2):
+            here = delayed(m, index[1:] == number, 1, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
+            low, high = group[2 * number][:ROW_BITS], group[2 * number + 1][:ROW_BITS]
+            one = delayed(m, Mux(odd, high, low) & here.replicate(ROW_BITS), 1, name=f"chosen_{lane}_{number}")
+            chosen.append(one)
+        return reduce(or_, chosen).as_signed()
+
+    def _pass_on(self, m: Module) -> None:
+        m.d.comb += [
+            self.row_out.group.eq(delayed(m, self.row_in.group, 1, name="group")),
+            self.column_out.eq(delayed(m, self.column_in, 1, name="column")),
+        ]
+
+    def _marks(self, m: Module, mark: str, cycles: int) -> Signal:
+        """The mark so many cycles on, five for one in step with lane_sum; its first register also feeds the
+        neighbour."""
+        passed = delayed(m, self.row_in[mark], 1, name=mark, reset=True)
+        m.d.comb += self.row_out[mark].eq(passed)
+        return delayed(m, passed, cycles - 1, name=f"{mark}_late", reset=True)

@@ -1,15 +1,14 @@
 """Takes the results of one row after the other out of the array."""
 
-from amaranth.hdl import Module, Signal, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .cases import cases
 from .params import Config, ceil_div, reader_latency
 from .pipeline import delayed
-from .technology import selector
-
-BLOCK = 4  # rows among which the first stage chooses: near each other, whatever the size of the array
 
 
 class RowReader(wiring.Component):
@@ -19,13 +18,15 @@ class RowReader(wiring.Component):
 
         row ─►[register]─┬────────────────►[register]─┬── …
                          ▼                            ▼
-        results ──►[a row of each block]─►[a block]   [a row of each block]─►[a block]
-                                               │                                 │
-                                               ▼ cols − 1 registers              ▼ cols − 2
-                                            outputs[0]                        outputs[1]
+        results ──►[one of each pair]─►[or]         [one of each pair]─►[or]
+                                         │                                │
+                                         ▼ cols − 1 registers             ▼ cols − 2
+                                       outputs[0]                       outputs[1]
 
-    So the number of the row goes no further in a cycle than from one column to the next, and a tile's first results
-    can leave before its last ones are there. Column c is looked at `params.READER_SAMPLE` + c cycles after `row`.
+    A pair that the row is not of gives nothing, so that an OR joins the pairs: two LUTs in a row, none with more than
+    four inputs. The number of the row goes no further in a cycle than from one column to the next, and a tile's first
+    results can leave before its last ones are there. Column c is looked at `params.READER_SAMPLE` + c cycles after
+    `row`.
 
     Members
     -------
@@ -53,32 +54,23 @@ class RowReader(wiring.Component):
         m = Module()
         c = self._config
         shape = signed(c.accumulator_bits)
-        blocks = ceil_div(c.rows, BLOCK)
-        within = BLOCK.bit_length() - 1
-        row = self.row
+        pairs = ceil_div(c.rows, 2)
+        row = Signal(range(2 * pairs))
+        which = row[0]
+        of_pair = Signal(pairs)
+        m.d.comb += [row.eq(self.row), of_pair.eq(Cat(row[1:] == number for number in range(pairs)))]
         for column in range(c.cols):
-            row = delayed(m, row, 1, name=f"row_{column}")
-            block = Signal(range(blocks), name=f"block_{column}", reset_less=True)
-            m.d.sync += block.eq(row[within:])
+            which = delayed(m, which, 1, name=f"which_{column}")
+            of_pair = delayed(m, of_pair, 1, name=f"of_pair_{column}")
             chosen = []
-            for number in range(blocks):
-                rows = self.results[BLOCK * number : BLOCK * (number + 1)]
-                value = Signal(shape, name=f"of_block_{column}_{number}", reset_less=True)
-                if len(rows) == 1:
-                    m.d.sync += value.eq(rows[0][column])
-                else:
-                    m.submodules[f"selector_{column}_{number}"] = choice = selector(c, BLOCK, c.accumulator_bits)
-                    m.d.comb += [
-                        *(choice.inputs[i].eq(results[column]) for i, results in enumerate(rows)),
-                        choice.select.eq(row[:within]),
-                    ]
-                    m.d.sync += value.eq(choice.output)
+            for number in range(pairs):
+                rows = [results[column] for results in self.results[2 * number : 2 * number + 2]]
+                value = Signal(shape, name=f"chosen_{column}_{number}", reset_less=True)
+                here = of_pair[number].replicate(len(value))
+                m.d.sync += value.eq(Mux(which, rows[-1], rows[0]) & here)
                 chosen.append(value)
             output = Signal(shape, name=f"output_{column}", reset_less=True)
-            for i in cases(m, block, blocks):
-                m.d.sync += output.eq(chosen[i])
+            m.d.sync += output.eq(reduce(or_, chosen))
             behind = c.cols - 1 - column
-            m.d.comb += self.outputs[column].eq(
-                delayed(m, output, behind, name=f"output_{column}") if behind else output
-            )
+            m.d.comb += self.outputs[column].eq(delayed(m, output, behind, name=f"late_{column}") if behind else output)
         return m

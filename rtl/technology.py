@@ -2,11 +2,9 @@
 
 from .ecp5.floorplan import Floorplan
 from .ecp5.pe import SliceProcessingElement
-from .ecp5.selector import EcpSelector
 from .ecp5.soft import SoftProcessingElement
 from .params import Config
 from .pe import ProcessingElement
-from .selector import Selector
 
 
 def processing_elements(config: Config) -> list[list[ProcessingElement]]:
@@ -28,8 +26,3 @@ def processing_elements(config: Config) -> list[list[ProcessingElement]]:
             for r, c in positions
         }
     return [[made[r, c] for c in range(config.cols)] for r in range(config.rows)]
-
-
-def selector(config: Config, number: int, width: int) -> Selector:
-    """A multiplexer of 2, 4, 8, 16 or 32 inputs."""
-    return Selector(number, width) if config.pe == "portable" else EcpSelector(number, width)

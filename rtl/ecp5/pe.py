@@ -7,7 +7,7 @@ from ..pe import ProcessingElement
 from ..pipeline import delayed
 from ..steps import ROW_BITS, WEIGHT_BITS
 from .floorplan import Place
-from .selector import EcpSelector
+from .selector import Selector
 from .slice import DspSlice
 
 
@@ -43,7 +43,7 @@ class SliceProcessingElement(ProcessingElement):
             )
             m.d.comb += dsp.load.eq(marks["first"])
             for i, lane in enumerate(range(2 * number, min(2 * number + 2, c.n))):
-                m.submodules[f"selector_{lane}"] = selector = EcpSelector(c.m, ROW_BITS)
+                m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ROW_BITS)
                 selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
                 weight = Signal(signed(WEIGHT_BITS), name=f"weight_{lane}", reset_less=True)
                 m.d.comb += [

@@ -1,20 +1,27 @@
 """A multiplexer in the ECP5's own: LUTs in pairs behind the multiplexers of the fabric."""
 
 from amaranth.hdl import Const, Instance, Module, Signal
-
-from ..selector import Selector
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 TWO_TO_ONE = Const(0xCACA, 16)  # of a LUT: input B where C, else A
 
 
-class EcpSelector(Selector):
+class Selector(wiring.Component):
     """Takes one of 2, 4, 8, 16 or 32 equally wide inputs. Combinational.
 
     A LUT4 takes one of two; PFUMX and L6MUX21 of the fabric join these without more LUTs. yosys knows them only as
     parts of functions of 5, 6 and 7 inputs, and takes about twice as many LUTs.
 
-    Members as those of `Selector`.
+    Members
+    -------
+    inputs : `number` of `width` bits each, in
+    select : in
+    output : inputs[select], out
     """
+
+    def __init__(self, number: int, width: int) -> None:
+        super().__init__({"inputs": In(width).array(number), "select": In(range(number)), "output": Out(width)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

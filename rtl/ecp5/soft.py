@@ -11,7 +11,7 @@ from ..pe import ProcessingElement
 from ..pipeline import delayed
 from ..steps import ROW_BITS, WEIGHT_BITS
 from .adder import GatedAdder
-from .selector import EcpSelector
+from .selector import Selector
 
 HALF = WEIGHT_BITS // 2  # of a weight
 HALF_BITS = ROW_BITS + HALF  # of an activation times half a weight
@@ -95,7 +95,7 @@ class SoftProcessingElement(ProcessingElement):
 
         halves: dict[str, list[Signal]] = {"lower": [], "upper": []}
         for lane in range(c.n):
-            m.submodules[f"selector_{lane}"] = selector = EcpSelector(c.m, ROW_BITS)
+            m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ROW_BITS)
             selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
             m.d.comb += [
                 *(selector.inputs[p].eq(self.row_in.group[p]) for p in range(c.m)),
