@@ -12,11 +12,14 @@
 
 // --- logic ----------------------------------------------------------------------------------------------------------
 
+// An input that is not known makes the output unknown only where it makes a difference, hence no INIT[{D, C, B, A}].
 module LUT4 (input A, B, C, D, output Z);
     parameter [15:0] INIT = 0;
 
-    wire [3:0] address = {D, C, B, A};
-    assign Z = INIT[address];
+    wire [7:0] by_d = D ? INIT[15:8] : INIT[7:0];
+    wire [3:0] by_c = C ? by_d[7:4] : by_d[3:0];
+    wire [1:0] by_b = B ? by_c[3:2] : by_c[1:0];
+    assign Z = A ? by_b[1] : by_b[0];
 endmodule
 
 module PFUMX (input ALUT, BLUT, C0, output Z);
@@ -35,14 +38,15 @@ module CCU2C (input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
     parameter INJECT1_0 = "YES";
     parameter INJECT1_1 = "YES";
 
-    wire [3:0] address_0 = {D0, C0, B0, A0};
-    wire [3:0] address_1 = {D1, C1, B1, A1};
-    wire propagate_0 = INIT0[address_0];
-    wire propagate_1 = INIT1[address_1];
-    wire carry = propagate_0 ? CIN : INIT0[{2'b00, B0, A0}];
+    wire propagate_0, propagate_1, generate_0, generate_1;
+    LUT4 #(.INIT(INIT0)) sum_0 (.A(A0), .B(B0), .C(C0), .D(D0), .Z(propagate_0));
+    LUT4 #(.INIT(INIT1)) sum_1 (.A(A1), .B(B1), .C(C1), .D(D1), .Z(propagate_1));
+    LUT4 #(.INIT(INIT0)) carry_0 (.A(A0), .B(B0), .C(1'b0), .D(1'b0), .Z(generate_0));
+    LUT4 #(.INIT(INIT1)) carry_1 (.A(A1), .B(B1), .C(1'b0), .D(1'b0), .Z(generate_1));
+    wire carry = propagate_0 ? CIN : generate_0;
     assign S0 = propagate_0 ^ CIN;
     assign S1 = propagate_1 ^ carry;
-    assign COUT = propagate_1 ? carry : INIT1[{2'b00, B1, A1}];
+    assign COUT = propagate_1 ? carry : generate_1;
 
     initial begin
         if (INJECT1_0 != "NO") $fatal(1, "CCU2C: INJECT1_0 is %0s, not modelled", INJECT1_0);
