@@ -158,7 +158,7 @@ class Config:
     def pe_latency(self) -> int:
         """Cycles from the last step of a sum to its result."""
         if self.pe == "portable":
-            return 6  # register, of each pair, select, multiply, add the lanes, accumulate
+            return 8  # register, of each pair, select, to the multiplier, multiply, from it, add the lanes, accumulate
         slices = ceil_div(self.n, 2)
         return 5 + (slices - 1).bit_length()  # select, the slice's three registers, keep; a tree over the slices
 

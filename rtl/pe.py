@@ -64,21 +64,20 @@ class ProcessingElement(wiring.Component):
         c = self._config
         self._pass_on(m)
 
-        # A register on each side of a multiplier, for it alone, is what FPGAs' multipliers absorb; it has no reset.
+        # Two registers on each side of a multiplier, for it alone and with no reset: an FPGA's multiplier absorbs them,
+        # or they are the way to it and back.
         products = []
         for lane in range(c.n):
-            operand = Signal(signed(ROW_BITS), name=f"operand_{lane}", reset_less=True)
-            product = Signal(signed(ROW_BITS + WEIGHT_BITS), name=f"product_{lane}", reset_less=True)
-            weight = delayed(m, self.column_in.weights[lane], 3, name=f"weight_{lane}")
-            m.d.sync += [operand.eq(self._selected(m, lane)), product.eq(operand * weight)]
-            products.append(product)
+            operand = delayed(m, self._selected(m, lane), 2, name=f"operand_{lane}")
+            weight = delayed(m, self.column_in.weights[lane], 4, name=f"weight_{lane}")
+            products.append(delayed(m, operand * weight, 2, name=f"product_{lane}"))
 
         lane_sum = Signal(signed(ROW_BITS + WEIGHT_BITS + (c.n - 1).bit_length()), reset_less=True)
         m.d.sync += lane_sum.eq(sum(products[1:], start=products[0]))
 
-        valid = self._marks(m, "valid", 5)
-        first_next = self._marks(m, "first", 4)
-        last = self._marks(m, "last", 5)
+        valid = self._marks(m, "valid", 7)
+        first_next = self._marks(m, "first", 6)
+        last = self._marks(m, "last", 7)
         # It is cleared just before a sum begins: what a register can do by itself needs no logic after it.
         accumulator = Signal(signed(c.accumulator_bits), reset_less=True)
         total = Signal(signed(c.accumulator_bits))
@@ -118,7 +117,7 @@ class ProcessingElement(wiring.Component):
         ]
 
     def _marks(self, m: Module, mark: str, cycles: int) -> Signal:
-        """The mark so many cycles on, five for one in step with lane_sum; its first register also feeds the
+        """The mark so many cycles on, seven for one in step with lane_sum; its first register also feeds the
         neighbour."""
         passed = delayed(m, self.row_in[mark], 1, name=mark, reset=True)
         m.d.comb += self.row_out[mark].eq(passed)

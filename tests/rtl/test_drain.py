@@ -34,7 +34,7 @@ CONFIGURATIONS = {
 }
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 OPERANDS = 3  # cycles from the decision to issue a step until it is at element (0, 0)
-ELEMENT = 6  # cycles from a sum's last step at an element to its result
+ELEMENT = 8  # cycles from a sum's last step at an element to its result
 
 Parameter = tuple[int, int, int]  # bias, mult, shift
 

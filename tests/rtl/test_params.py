@@ -329,8 +329,8 @@ def reads(config: Config, begins: int) -> dict[tuple[int, int], int]:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
 def test_drain_begins_as_soon_as_it_may(config: Config) -> None:
-    """Counted from the decision to issue the last step: 3 cycles to the first element, 6 through an element."""
-    ready = {(r, i): 3 + r + i + 6 for r in range(config.rows) for i in range(config.cols)}
+    """Counted from the decision to issue the last step: 3 cycles to the first element, 8 through an element."""
+    ready = {(r, i): 3 + r + i + 8 for r in range(config.rows) for i in range(config.cols)}
     fits = [
         all(cycle >= ready[element] for element, cycle in reads(config, begins).items())
         for begins in (drain_start(config), drain_start(config) - 1)
@@ -343,7 +343,7 @@ def test_next_tile_ends_as_soon_as_it_may(config: Config) -> None:
     """Its results must not come before those of the tile before are read."""
     last_reads = reads(config, 0)
     fits = [
-        all(last_reads[r, i] < issued + 3 + r + i + 6 for r in range(config.rows) for i in range(config.cols))
+        all(last_reads[r, i] < issued + 3 + r + i + 8 for r in range(config.rows) for i in range(config.cols))
         for issued in (drain_window(config), drain_window(config) - 1)
     ]
     assert fits == [True, False]

@@ -11,7 +11,7 @@ from rtl.pe import ProcessingElement
 from tests.rtl.simulate import seeded, trace
 from tests.rtl.steps import Step, idle, make_sum, results_of
 
-LATENCY = 6
+LATENCY = 8
 CONFIGURATIONS = [
     Config(n=n, m=m, rows=1, cols=1, max_tokens=4, max_k=max(64, m))
     for n, m in ((1, 2), (2, 2), (2, 8), (3, 16), (4, 4), (1, 32), (5, 32))
