@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-pruning mutants formal nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-pruning mutants formal nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minute
 
 bench-core-area: $(READY) ## what the whole core takes of an FPGA, and its clock (half an hour): docs/results.md
 	$(RUN) -m nmgen.bench_core_area
+
+bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png
+	$(RUN) -m nmgen.bench_array
 
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants

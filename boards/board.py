@@ -12,6 +12,7 @@ from .pll import Pll
 from .selftest import SelfTest
 
 BAUD = 115200
+PACKAGES = {"BG": "CABGA", "MG": "CSFBGA"}  # Lattice's short names → nextpnr's
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Board:
 
     @property
     def package(self) -> str:
-        """As nextpnr names it."""
-        return "CA" + str(self.platform().package)
+        """As nextpnr names it, CABGA381 say."""
+        package = str(self.platform().package)
+        return PACKAGES[package[:2]] + package[2:]
 
     @property
     def speed(self) -> str:

