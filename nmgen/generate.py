@@ -15,10 +15,13 @@ from nmgen.hierarchy import modules
 from nmgen.kinds import Kind, kind_of
 from nmgen.rtlil import Cell, Constant, Module
 from nmgen.verilog import KEYWORDS, ascii_text, write
+from rtl.ecp5.floorplan import DEVICES, Floorplan
 from rtl.params import TECHNOLOGY, VERSION, Config, InputError
+from sim.ecp5 import CELLS
 
 MANIFEST = "manifest.json"
 TESTBENCH = "testbench"
+MODELS = f"{TESTBENCH}/ecp5_cells.v"  # of the chip's cells, for simulation and lint
 
 # Warnings of Verilator that the Verilog gives, and why it does.
 WAIVERS = {
@@ -26,6 +29,10 @@ WAIVERS = {
     "UNUSEDSIGNAL": "a counter's carry is dropped, and no module uses every field of the product that it is told",
     "PINCONNECTEMPTY": "an output that the parent does not use is left open on purpose",
     "CMPCONST": "a small configuration makes some comparisons true for every value",
+}
+CHIP_WAIVERS = {  # the same, of designs with a chip's own cells
+    "PINMISSING": "pins of the chip's cells that nothing is said of are at rest",
+    "UNUSEDPARAM": "places of the chip's cells stand in attributes, which Verilator does not read",
 }
 
 
@@ -64,10 +71,12 @@ def generate(
 
     Raises
     ------
-    InputError : the prefix cannot begin a name, or the directory cannot be written to or holds files of these names
-        that were not generated.
+    InputError : the prefix cannot begin a name, the array is larger than the device, or the directory cannot be written
+        to or holds files of these names that were not generated.
     """
     check_prefix(prefix)
+    if config.pe == "ecp5":
+        Floorplan(config)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"cannot write {directory}: it is a file, must be a directory")
     old = _generated_before(directory, prefix)
@@ -133,6 +142,13 @@ def _generated_before(directory: Path, prefix: str) -> dict[str, str]:
     return files
 
 
+def unknown_device(config: Config) -> str:
+    """Why the places in a device are not chosen, though one is named; empty where they are."""
+    if not config.device or config.device in DEVICES:
+        return ""
+    return f"of {config.device} no places are known, only of {', '.join(DEVICES)}: the placer chooses"
+
+
 # --- what the files say ----------------------------------------------------------------------------------------------
 def contents(config: Config, prefix: str, name: str | None = None) -> tuple[dict[str, str], dict[str, Any]]:
     """Every file of a generated directory under its name, and the manifest."""
@@ -141,13 +157,17 @@ def contents(config: Config, prefix: str, name: str | None = None) -> tuple[dict
     header = _header(config, prefix)
     texts = {f"{module.name}.v": ascii_text(header + write(module, about)) for module, about in design}
     top = design[0][0]
+    counted = resources([module for module, _ in design])
+    models = bool(counted["primitives"])
     sources = list(texts)
     bench = f"{TESTBENCH}/{prefix}_tb.v" if kind.testbench else None
     if bench:
-        texts[bench] = ascii_text(header + testbench.text(config, prefix, simulation_command(prefix)))
+        texts[bench] = ascii_text(header + testbench.text(config, prefix, simulation_command(prefix, models)))
+    if models:
+        texts[MODELS] = CELLS.read_text(encoding="ascii")
     texts[f"{prefix}.f"] = "".join(f"{name}\n" for name in sources)
-    texts[f"{prefix}.vlt"] = _waivers(prefix)
-    texts[f"{prefix}.core"] = _core(config, kind, prefix, sources, bench)
+    texts[f"{prefix}.vlt"] = _waivers(prefix, models)
+    texts[f"{prefix}.core"] = _core(config, kind, prefix, sources, bench, models)
     texts[f"{prefix}_instance.vh"] = ascii_text(header + _instance(top))
     texts[f"{prefix}_registers.h"] = ascii_text(_registers(config, kind, prefix))
     manifest = {
@@ -165,25 +185,30 @@ def contents(config: Config, prefix: str, name: str | None = None) -> tuple[dict
             for name, wire in top.wires.items()
             if wire.direction
         ],
-        **resources([module for module, _ in design]),
+        **counted,
         "files": {name: sha256(text.encode("ascii")).hexdigest() for name, text in texts.items()},
     }
     texts[MANIFEST] = json.dumps(manifest, indent=2) + "\n"
     return texts, manifest
 
 
-def simulation_command(prefix: str) -> str:
-    """Runs the testbench, in the generated directory."""
-    return f"iverilog -g2005-sv -o {prefix}_tb.vvp *.v {TESTBENCH}/{prefix}_tb.v && vvp {prefix}_tb.vvp"
+def simulation_command(prefix: str, models: bool = False) -> str:
+    """Runs the testbench, in the generated directory, with models of the chip's cells where there are any."""
+    name = f"{prefix}_tb"
+    chosen, more = (f"-s {name} ", f" {MODELS}") if models else ("", "")  # a model alone would be a top, too
+    return f"iverilog -g2005-sv {chosen}-o {name}.vvp *.v {TESTBENCH}/{name}.v{more} && vvp {name}.vvp"
 
 
-def lint_command(prefix: str) -> str:
+def lint_command(prefix: str, models: bool = False) -> str:
     """Checks the Verilog, in the generated directory; the first file says which warnings are meant, and why."""
-    return f"verilator --lint-only -Wall {prefix}.vlt -f {prefix}.f"
+    return f"verilator --lint-only -Wall {prefix}.vlt -f {prefix}.f{f' -v {MODELS}' if models else ''}"
 
 
 def resources(design: list[Module]) -> dict[str, Any]:
-    """Multipliers, bits of memory and of registers, counted from the netlist; its top is the first module."""
+    """Multipliers, bits of memory and of registers, counted from the netlist; its top is the first module.
+
+    Cells of the chip are counted under primitives; those of them that multiply are multipliers, too.
+    """
     known = {f"\\{module.name}": module for module in design}
     instances: Counter[str] = Counter()
 
@@ -197,6 +222,7 @@ def resources(design: list[Module]) -> dict[str, Any]:
     multipliers: list[dict[str, Any]] = []
     memories: list[dict[str, Any]] = []
     registers = 0
+    primitives: Counter[str] = Counter()
     for module in design:
         number = instances[module.name]
         for (a, b), each in sorted(Counter(map(_operands, filter(_multiplies, module.cells))).items()):
@@ -205,24 +231,28 @@ def resources(design: list[Module]) -> dict[str, Any]:
             shape = {"width": memory.width, "depth": memory.depth}
             memories.append({"module": module.name, "memory": name[1:], **shape, "count": number})
         registers += number * sum(cell.number("WIDTH") for cell in module.cells if cell.kind == "$dff")
+        for cell in (cell for cell in module.cells if cell.foreign):
+            primitives[cell.kind[1:]] += number
     return {
         "modules": {module.name: instances[module.name] for module in design},
         "multipliers": sum(entry["count"] for entry in multipliers),
         "multipliers_by_module": multipliers,
         "memory_bits": sum(entry["width"] * entry["depth"] * entry["count"] for entry in memories),
         "memories": memories,
-        "register_bits": registers,
+        "register_bits": registers + primitives["TRELLIS_FF"],
+        "primitives": dict(sorted(primitives.items())),
     }
 
 
 def _multiplies(cell: Cell) -> bool:
     """Whether a cell is a multiplier: a product with a constant is none."""
-    constant = [all(isinstance(part, Constant) for part in cell.ports[port]) for port in "AB" if cell.kind == "$mul"]
-    return bool(constant) and not any(constant)
+    if cell.kind != "$mul":
+        return cell.kind == "\\MULT18X18D"
+    return not any(all(isinstance(part, Constant) for part in cell.ports[port]) for port in "AB")
 
 
 def _operands(cell: Cell) -> tuple[int, int]:
-    return cell.number("A_WIDTH"), cell.number("B_WIDTH")
+    return (18, 18) if cell.foreign else (cell.number("A_WIDTH"), cell.number("B_WIDTH"))
 
 
 def _parameters(config: Config) -> str:
@@ -240,19 +270,29 @@ def _header(config: Config, prefix: str) -> str:
     )
 
 
-def _waivers(prefix: str) -> str:
-    lines = ["`verilator_config", f"// For {lint_command(prefix)}"]
-    for rule, reason in WAIVERS.items():
+def _waivers(prefix: str, models: bool) -> str:
+    lines = ["`verilator_config", f"// For {lint_command(prefix, models)}"]
+    for rule, reason in (WAIVERS | (CHIP_WAIVERS if models else {})).items():
         lines += [f"// {reason}", f'lint_off -rule {rule} -file "*{prefix}_*.v"']
+    if models:
+        lines += ["// models are for simulation alone", f'lint_off -file "*{MODELS}"']
     return "\n".join(lines) + "\n"
 
 
-def _core(config: Config, kind: Kind, prefix: str, sources: list[str], bench: str | None) -> str:
+def _core(config: Config, kind: Kind, prefix: str, sources: list[str], bench: str | None, models: bool) -> str:
     """A FuseSoC core file, CAPI 2."""
     files = "\n".join(f"      - {name}" for name in sources)
     testbench_files, simulation = "", ""
-    if bench:
+    more = ", models" if models else ""
+    if models:
         testbench_files = f"""\
+  models:
+    files:
+      - {MODELS}
+    file_type: verilogSource
+"""
+    if bench:
+        testbench_files += f"""\
   testbench:
     files:
       - {bench}
@@ -261,7 +301,7 @@ def _core(config: Config, kind: Kind, prefix: str, sources: list[str], bench: st
         simulation = f"""\
   sim:
     default_tool: icarus
-    filesets: [rtl, testbench]
+    filesets: [rtl, testbench{more}]
     toplevel: {prefix}_tb
     tools:
       icarus:
@@ -288,7 +328,7 @@ targets:
     toplevel: {prefix}_top
   lint:
     default_tool: verilator
-    filesets: [waivers, rtl]
+    filesets: [waivers, rtl{more}]
     toplevel: {prefix}_top
     tools:
       verilator:

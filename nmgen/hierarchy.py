@@ -151,7 +151,7 @@ class _Cut:
             if isinstance(inner, MemoryInstance) and inner._write_ports:
                 _leave_undefined(inner)
             if isinstance(inner, Instance) and "BEL" in inner.attrs:
-                inner.attrs["BEL"] = _parameter(places, f"{name}_BEL", inner.attrs["BEL"])
+                inner.attrs["BEL"] = _parameter(places, f"{name or ''}_BEL", inner.attrs["BEL"])
             component = _component(inner)
             self.clocks.update(_resets(inner))
             members = _members(component) if component is not None else {}

@@ -15,17 +15,17 @@ def bits_of_signals(module: Module) -> None:
     driven = {
         part.wire
         for cell in module.cells
-        if cell.kind.startswith("\\")
+        if cell.foreign
         for port in cell.outputs
         for part in cell.ports[port]
         if isinstance(part, Slice) and part.wire.startswith("$")
     }
     bits: dict[str, tuple[str, int]] = {}  # wire → the signal and its lowest bit there
     made_up: set[str] = set()
-    for signal, sig in module.connections:
+    for signal, sig in sorted(module.connections, key=lambda connection: -len(connection[1])):
         names = [part.wire for part in sig if isinstance(part, Slice) and part.width == wires[part.wire].width]
         free = len(names) == len(sig) == len(set(names)) > 1 and driven.issuperset(names) and not bits.keys() & names
-        if free and not wires[signal].direction:
+        if free:
             low = 0
             for name in names:
                 bits[name] = signal, low

@@ -19,6 +19,7 @@ from nmgen.statements import cut, gathered, merge, pruned, read, redirected, res
 
 LINE = 110  # longest line, where it can be broken
 WIDE = 120  # longest instance that is a line of its own
+INSTANCE = re.compile(r" *(\(\*.*\*\) )?\w+ (#\(.*\) )?\w+ \(\..*\);")  # which that is
 INLINE = 60  # longest expression that is written in the place of a wire
 
 BINARY = {
@@ -650,7 +651,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 def _wrapped(line: str) -> list[str]:
     """A line broken between words where it is too long."""
-    if len(line) <= (WIDE if re.match(r" *\w[^=]* \(\..*\);$", line) else LINE) or "//" in line:
+    if len(line) <= (WIDE if INSTANCE.fullmatch(line) else LINE) or "//" in line:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     more = indent + "    "

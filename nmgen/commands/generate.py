@@ -28,14 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.generate import generate, lint_command, simulation_command
+    from nmgen.generate import generate, lint_command, simulation_command, unknown_device
     from nmgen.kinds import STA, kind_of
 
     config = configuration_of_kind(args)
     generated = generate(
         config, args.directory, args.prefix, lambda text: print(f"{text} ...", file=sys.stderr), args.kind
     )
+    if unknown := unknown_device(config):
+        print(f"nmgen: {unknown}", file=sys.stderr)
     manifest = generated.manifest
+    models = bool(manifest["primitives"])
     if args.json:
         print(json.dumps({"directory": str(generated.directory), **manifest}, indent=2))
         return 0
@@ -45,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     folder = shlex.quote(str(generated.directory))
     kind = kind_of(config, args.kind)
     if kind.testbench:
-        print(f"to test it with Icarus:\n  cd {folder} && {simulation_command(args.prefix)}")
+        print(f"to test it with Icarus:\n  cd {folder} && {simulation_command(args.prefix, models)}")
     elif kind is STA:
         print(f"to run a program on it:\n  nmgen simulate P.nmp --text ... --rtl {folder}")
-    print(f"to check it with Verilator:\n  cd {folder} && {lint_command(args.prefix)}")
+    print(f"to check it with Verilator:\n  cd {folder} && {lint_command(args.prefix, models)}")
     return 0

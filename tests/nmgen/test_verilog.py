@@ -1,5 +1,6 @@
 """The Verilog writer: what it folds and how it names it, and that what it writes means the same."""
 
+import json
 import random
 import re
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Instance, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
@@ -25,7 +26,7 @@ from rtl.pe import ProcessingElement
 from rtl.registers import Registers
 from rtl.selection import BitmapDecoder
 from rtl.walk import TileWalk
-from tests.nmgen.equivalence import prove
+from tests.nmgen.equivalence import prove, yosys
 
 SMALL = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=8, max_k=16)
 
@@ -456,3 +457,141 @@ def test_a_register_reads_as_one_would_write_it() -> None:
 """
         in text
     )
+
+
+# --- cells of a chip --------------------------------------------------------------------------------------------------
+
+
+class Pair(Component):
+    """Two cells of a chip, perhaps with places."""
+
+    def __init__(self, place: str = "", inside: str = "") -> None:
+        self.place = place
+        self.inside = inside
+        super().__init__({"a": In(4), "both": Out(2), "one": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        both = Signal(2)
+        for i in range(2):
+            place = {"a_BEL": f"{self.place}/{i}"} if self.place else {}
+            ports = {f"i_A{bit}": self.a[bit] for bit in range(4)}
+            cell = Instance("CELL", **place, a_keep=1, p_INIT=Const(5, 16), p_MODE="FAST", **ports, o_Z=both[i])
+            m.submodules[f"cell_{i}"] = cell
+        if self.inside:
+            m.submodules.inner = inner = Module()
+            inner.submodules.cell = Instance("OTHER", a_BEL=self.inside, i_A=self.a[0])
+        m.d.comb += [self.both.eq(both), self.one.eq(both[1] ^ self.a[0])]
+        return m
+
+
+class Pairs(Component):
+    """Pairs, each in the place of its own."""
+
+    def __init__(self, places: list[str], inside: list[str] | None = None) -> None:
+        self.places = places
+        self.inside = inside or [""] * len(places)
+        super().__init__({"a": In(4), "ones": Out(len(places))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for i, (place, inside) in enumerate(zip(self.places, self.inside, strict=True)):
+            m.submodules[f"pair_{i}"] = pair = Pair(place, inside)
+            m.d.comb += [pair.a.eq(self.a), self.ones[i].eq(pair.one)]
+        return m
+
+
+class Deep(Component):
+    """Pairs of pairs."""
+
+    def __init__(self, places: list[list[str]]) -> None:
+        self.places = places
+        super().__init__({"a": In(4), "any": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        ones = []
+        for i, places in enumerate(self.places):
+            m.submodules[f"pairs_{i}"] = pairs = Pairs(places)
+            m.d.comb += pairs.a.eq(self.a)
+            ones.append(pairs.ones)
+        m.d.comb += self.any.eq(Cat(*ones).any())
+        return m
+
+
+def test_a_cell_is_connected_by_the_bits_of_signals() -> None:
+    assert emit(Pair(), prefix="p") == (
+        """\
+// Two cells of a chip, perhaps with places.
+module p_top (
+  input wire  [3:0] a,
+  output wire [1:0] both,
+  output wire       one
+);
+
+  assign one = both[1] ^ a[0];
+
+  (* keep *) CELL #(.INIT(16'd5), .MODE("FAST")) cell_0 (.A0(a[0]), .A1(a[1]), .A2(a[2]), .A3(a[3]), .Z(both[0]));
+  (* keep *) CELL #(.INIT(16'd5), .MODE("FAST")) cell_1 (.A0(a[0]), .A1(a[1]), .A2(a[2]), .A3(a[3]), .Z(both[1]));
+endmodule
+"""
+    )
+
+
+def test_components_that_differ_in_places_alone_become_one_module() -> None:
+    modules = emit_modules(Deep([["A", "B"], ["C", "D"], ["E", "F"]]), prefix="p")
+    assert list(modules) == ["p_top", "p_pairs", "p_pair"]
+    assert re.findall(r"parameter (\w+)", modules["p_pair"]) == ["CELL_0_BEL", "CELL_1_BEL"]
+    assert "(* BEL = CELL_1_BEL, keep *)" in modules["p_pair"]
+    passed = re.findall(r"\.(\w+_BEL)\((\w+_BEL)\)", modules["p_pairs"])
+    assert passed == [(f"CELL_{cell}_BEL", f"PAIR_{pair}_CELL_{cell}_BEL") for pair in range(2) for cell in range(2)]
+    given = re.findall(r'\.(\w+_BEL)\("(\S+)"\)', modules["p_top"])
+    assert "parameter" not in modules["p_top"]
+    expected = [
+        (f"PAIR_{i % 2}_CELL_{cell}_BEL", f"{place}/{cell}") for i, place in enumerate("ABCDEF") for cell in (0, 1)
+    ]
+    assert given == expected
+
+
+def test_places_of_what_is_there_once_are_where_it_is() -> None:
+    modules = emit_modules(Deep([["A", "B"]]), prefix="p")
+    assert re.findall(r'_BEL\("(\S+)"\)', modules["p_pairs"]) == ["A/0", "A/1", "B/0", "B/1"]
+    assert "BEL" not in modules["p_top"]
+    alone = emit(Deep([["A"]]), prefix="p")
+    assert re.findall(r"BEL \S+ \S+", alone) == ['BEL = "A/0",', 'BEL = "A/1",']
+    assert "parameter" not in alone
+
+
+def test_no_places_without_places() -> None:
+    modules = emit_modules(Deep([["", ""], ["", ""]]), prefix="p")
+    assert list(modules) == ["p_top", "p_pairs", "p_pair"]
+    assert "BEL" not in "".join(modules.values())
+
+
+def test_places_in_what_is_no_component_tell_modules_apart() -> None:
+    modules = emit_modules(Pairs(["A", "B", "C"], ["X", "Y", "X"]), prefix="p")
+    assert list(modules) == ["p_top", "p_pair", "p_pair_inner", "p_pair_2", "p_pair_2_inner"]
+    assert 'BEL = "Y"' in modules["p_pair_2_inner"]
+    assert modules["p_pair"].count("parameter") == 2
+    assert modules["p_pair_2"].count("parameter") == 0
+    assert re.findall(r'_BEL\("(\S+)"\)', modules["p_top"]) == ["A/0", "A/1", "C/0", "C/1"]
+
+
+def test_the_fingerprint_changes_no_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_it = emit(Deep([["A", "B"], ["C", "D"]]))
+    monkeypatch.setattr(hierarchy, "fingerprint", lambda fragment, ports: None)
+    assert emit(Deep([["A", "B"], ["C", "D"]])) == with_it
+
+
+def test_yosys_puts_each_cell_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "top.v").write_text(emit(Deep([["A", "B"], ["C", "D"], ["E", ""]]), prefix="p"))
+    cell = (
+        "(* blackbox *) module CELL #(parameter [15:0] INIT = 0, parameter MODE = 0) (input A0, A1, A2, A3, output Z);"
+    )
+    (tmp_path / "cell.v").write_text(f"{cell} endmodule\n")
+    yosys("read_verilog cell.v top.v; hierarchy -check -top p_top; flatten; write_json top.json", tmp_path)
+    cells = json.loads((tmp_path / "top.json").read_text())["modules"]["p_top"]["cells"]
+    places = {name: one["attributes"].get("BEL") for name, one in cells.items() if one["type"] == "CELL"}
+    names = [f"pairs_{i // 2}.pair_{i % 2}.cell_{cell}" for i in range(6) for cell in range(2)]
+    wanted = [f"{place}/{cell}" if place else None for place in ("A", "B", "C", "D", "E", "") for cell in range(2)]
+    assert places == dict(zip(names, wanted, strict=True))
