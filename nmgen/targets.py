@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nmgen.build import COLLISIONS
+from nmgen.build import COLLISIONS, check_multipliers
 from nmgen.configuration import AnyConfig, configuration_of
 from nmgen.measure import CELLS, NETLIST, VERILOG
-from rtl.params import Config, InputError, ceil_div
+from rtl.params import Config, InputError
 
 if TYPE_CHECKING:
     from boards.board import Board
@@ -105,7 +105,7 @@ class Target:
     speed: str = ""
     pe: str = "portable"
     multipliers: int | None = None
-    block_rams: int | None = field(default=None)
+    block_rams: int | None = None
 
     def script(self, top: str) -> str:
         """What yosys does with VERILOG: it writes CELLS and, of what is placed, NETLIST."""
@@ -198,15 +198,3 @@ def configuration_for(args: argparse.Namespace, kind: type[AnyConfig], target: T
     config = configuration_of(args, kind)
     target.check(config)
     return replace(config, device=target.device) if config.pe == "ecp5" else config
-
-
-def check_multipliers(config: Config, multipliers: int | None, name: str) -> None:
-    """InputError where the FPGA has fewer multipliers than the array takes."""
-    rows = config.rows - config.soft_rows
-    lanes = config.n if config.pe == "portable" else 2 * ceil_div(config.n, 2)  # whole slices
-    needed = rows * config.cols * lanes
-    if multipliers is not None and needed > multipliers:
-        raise InputError(
-            f"array of {rows}x{config.cols} PEs with {config.n} lanes needs {needed} multipliers, "
-            f"must be at most the {multipliers} of {name}"
-        )

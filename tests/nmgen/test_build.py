@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,74 @@ def test_a_second_build_replaces_the_first(tools: Path) -> None:
 
 
 def test_missed_timing(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pretend(tools, "nextpnr-ecp5", f"touch selftest.tim; echo '{REPORT % 49.99}' > selftest.report.json")
+    script = f"touch selftest.config selftest.tim; echo '{REPORT % 49.99}' > selftest.report.json"
+    pretend(tools, "nextpnr-ecp5", script)
     assert main(["build", "ulx3s-85f", *SMALL, "-o", "out"]) == 1
     assert "timing MISSED: 49.99 MHz possible, 50 MHz asked for" in capsys.readouterr().out
     assert Path("out/selftest.bit").exists()
+
+
+# The clock depends on the seed: 49, 46, 49.5, 52 …
+SEEDED = """
+seed=$(echo "$*" | sed 's/.*--seed \\([0-9]*\\).*/\\1/'); touch selftest.tim; echo $seed > selftest.config
+set -- 49 46 49.5 52; shift $((seed - 1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seeds", "best", "mhz", "status"),
+    [
+        (["--seeds", "4"], "1 2 3 4", 4, 52, 0),
+        (["--seeds", "9"], "1 2 3 4", 4, 52, 0),
+        (["--seeds", "3"], "1 2 3", 3, 49.5, 1),
+        ([], "1 2 3", 3, 49.5, 1),
+        (["--seeds", "2"], "1 2", 1, 49, 1),
+        (["--seeds", "2", "--seed", "3"], "3 4", 4, 52, 0),
+        (["--seeds", "1", "--seed", "2"], "2", 2, 46, 1),
+    ],
+)
+def test_seeds_are_tried_until_one_meets_the_clock(
+    arguments: list[str],
+    seeds: str,
+    best: int,
+    mhz: float,
+    status: int,
+    tools: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The bitstream is the best one's, and so are the numbers."""
+    report = REPORT.replace("%s", "'$1'")
+    pretend(tools, "nextpnr-ecp5", f"{SEEDED} echo '{report}' > selftest.report.json")
+    pretend(tools, "ecppack", "cp selftest.config selftest.bit")
+    assert main(["build", "ulx3s-85f", *SMALL, "-o", "out", *arguments]) == status
+    said = capsys.readouterr().out
+    tried = seeds.split()
+    calls = [call for call in (tools / "calls").read_text().splitlines() if "nextpnr" in call]
+    assert [call.split("--seed ")[1].split()[0] for call in calls] == tried
+    assert Path("out/selftest.bit").read_text() == f"{best}\n"
+    result = json.loads(Path("out/build.json").read_text())
+    assert (result["seed"], result["fmax_mhz"], result["timing_met"]) == (best, mhz, status == 0)
+    assert list(result["tried"]) == tried
+    assert json.loads(Path("out/selftest.report.json").read_text())["fmax"]["clk"]["achieved"] == mhz
+    assert f"{mhz:g} MHz possible" in said
+    assert (f"seed {best} is the best of {', '.join(tried)}" in said) == (len(tried) > 1)
+
+
+def test_a_second_seed_that_dies(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = REPORT % 49
+    script = f"touch selftest.config selftest.tim; echo '{report}' > selftest.report.json"
+    pretend(tools, "nextpnr-ecp5", f'case "$*" in *"--seed 2"*) echo no route; exit 3;; esac; {script}')
+    assert main(["build", "ulx3s-85f", *SMALL, "-o", "out"]) == 1
+    assert capsys.readouterr().err.endswith("exit status 3; its last lines:\nno route\n")
+    assert not Path("out").exists()
+
+
+def test_a_board_chooses_its_processing_elements(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BOARDS, "ulx3s-85f", replace(BOARDS["ulx3s-85f"], pe="ecp5"))
+    for arguments, pe, device in (([], "ecp5", "LFE5U-85F"), (["--pe", "portable"], "portable", "")):
+        assert main(["build", "ulx3s-85f", *SMALL, *arguments, "-o", "out"]) == 0
+        config = json.loads(Path("out/build.json").read_text())["config"]
+        assert (config["pe"], config["device"]) == (pe, device)
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -137,6 +202,15 @@ def test_tool_that_dies_without_a_word(tools: Path, capsys: pytest.CaptureFixtur
         ),
         (["ulx3s-85f", *SMALL, "--mhz", "61"], "mhz is 61, the nearest that the PLL makes of 25 MHz is 62.5"),
         (["ulx3s-85f", *SMALL, "--mhz", "fast"], "mhz is fast, must be a number from 1 to 400"),
+        (["ulx3s-85f", *SMALL, "--seeds", "0"], "seeds is 0, must be an integer from 1 to 100"),
+        (
+            ["ulx3s-85f", *SMALL, "--pe", "ecp5", "--device", "LFE5U-25F"],
+            "device is LFE5U-25F, ulx3s-85f has an LFE5U-85F",
+        ),
+        (
+            ["icesugar-pro", "--pe", "ecp5", "--rows", "3", "--cols", "5", "--n", "1", "--preset", "small"],
+            "array of 3x5 PEs with 1 lanes needs 30 multipliers, must be at most the 28 of icesugar-pro",
+        ),
         (["ulx3s-85f", *SMALL, "--seed", "0"], "seed is 0, must be an integer from 1 to 2147483647"),
     ],
 )
