@@ -6,17 +6,29 @@ from typing import Any
 
 import pytest
 
+from rtl.ecp5.pe import SliceProcessingElement
+from rtl.ecp5.soft import SoftProcessingElement
 from rtl.params import Config, round_up
 from rtl.pe import ProcessingElement
-from tests.rtl.simulate import seeded, trace
+from tests.rtl import simulate, verilog
+from tests.rtl.simulate import seeded
 from tests.rtl.steps import Step, idle, make_sum, results_of
 
-LATENCY = 8
+
+def configuration(n: int, m: int, soft_rows: int = 0, **more: Any) -> Config:
+    return Config(n=n, m=m, rows=1, cols=1, max_tokens=4, max_k=max(64, m), soft_rows=soft_rows, **more)
+
+
+# What has primitives of an FPGA in it runs as Verilog, with models of them.
 CONFIGURATIONS = [
-    Config(n=n, m=m, rows=1, cols=1, max_tokens=4, max_k=max(64, m))
-    for n, m in ((1, 2), (2, 2), (2, 8), (3, 16), (4, 4), (1, 32), (5, 32))
+    *(configuration(n, m) for n, m in ((1, 2), (2, 2), (2, 8), (3, 16), (4, 4), (1, 32), (5, 32))),
+    *(configuration(n, m, pe="ecp5") for n, m in ((1, 2), (2, 8), (3, 4), (4, 16), (5, 32))),
+    *(configuration(n, m, 1, pe="ecp5") for n, m in ((1, 4), (2, 8), (3, 4))),
 ]
-EVERY = pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda c: f"{c.n}:{c.m}")
+EVERY = pytest.mark.parametrize(
+    "config", CONFIGURATIONS, ids=lambda c: f"{'soft' if c.soft_rows else c.pe}-{c.n}:{c.m}"
+)
+PORTABLE, SLICES = 8, {1: 5, 2: 5, 3: 6, 4: 6, 5: 7}  # latency, of slices by lanes
 
 
 def terms_of_longest(config: Config) -> int:
@@ -26,13 +38,16 @@ def terms_of_longest(config: Config) -> int:
 
 def check(config: Config, steps: Sequence[Step], rng: random.Random) -> list[int | None]:
     """Drives the steps and some idle cycles. Returns the results that came, checked."""
-    assert config.pe_latency == LATENCY
-    steps = [*steps, *idle(config, rng, LATENCY + 2)]
-    pe = ProcessingElement(config)
+    latency = PORTABLE if config.pe == "portable" else SLICES[config.n]
+    assert config.pe_latency == latency
+    steps = [*steps, *idle(config, rng, latency + 2)]
+    kind = SoftProcessingElement if config.soft_rows else SliceProcessingElement
+    pe = kind(config) if config.pe == "ecp5" else ProcessingElement(config)
+    trace = verilog.trace if config.pe == "ecp5" else simulate.trace
     inputs = [{"row_in": step.row(0), "column_in": step.columns[0]} for step in steps]
     record = trace(pe, inputs, pe.result, pe.row_out, pe.column_out, pe.row_in, pe.column_in)
 
-    want = results_of(steps, 0, 0, LATENCY, len(steps))
+    want = results_of(steps, 0, 0, latency, len(steps))
     for cycle, (result, row_out, column_out, _, _) in enumerate(record):
         if want[cycle] is not None:
             assert result == want[cycle], f"cycle {cycle}"
@@ -80,8 +95,9 @@ def test_accumulator_is_as_wide_as_the_longest_sum_needs(max_tokens: int, max_k:
     assert check(config, [*make_sum(config, rng, "highest", terms_of_longest(config))], rng)[-1] == largest
 
 
-def test_every_position_of_the_group_can_be_selected() -> None:
-    config = Config(n=2, m=32, rows=1, cols=1, max_k=64)
+@pytest.mark.parametrize(("pe", "soft_rows"), [("portable", 0), ("ecp5", 0), ("ecp5", 1)])
+def test_every_position_of_the_group_can_be_selected(pe: str, soft_rows: int) -> None:
+    config = Config(n=2, m=32, rows=1, cols=1, max_k=64, pe=pe, soft_rows=soft_rows)
     group = [8 * position - 120 for position in range(32)]
     steps = [
         Step(True, True, True, [group], [{"weights": [1, 100], "indices": [position, 31 - position]}])
