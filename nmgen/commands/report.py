@@ -83,7 +83,10 @@ def show(found: "Report", config: Config, target: "Target") -> None:
     ]
     if found.median_mhz is not None:
         mhz = f"{min(found.mhz):.1f} least, {found.median_mhz:.1f} median, {max(found.mhz):.1f} most"
-        rows += [("MHz", f"{mhz}, of {len(found.mhz)} seeds"), ("GMAC/s", f"{found.gmacs:.2f}")]
+        rows += [
+            ("MHz", f"{mhz}, of {len(found.mhz)} seed{'s' * (len(found.mhz) > 1)}"),
+            ("GMAC/s", f"{found.gmacs:.2f}"),
+        ]
     for name, value in rows:
         print(f"  {name:<12}{value}")
     if config.pe == "ecp5":
