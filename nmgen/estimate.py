@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nmgen.estimate_columns import (
+    COPY_CYCLES,
     RELEASE_CYCLES,
     copied_keys,
     copied_values,
@@ -19,7 +20,7 @@ from nmgen.estimate_columns import (
 from nmgen.estimate_fetch import FetchTimes
 from nmgen.estimate_norm import StatisticsTimes
 from nmgen.program import Program
-from rtl.params import REQUANTISER_LATENCY, Pattern, ceil_div, units_in_beats
+from rtl.params import Pattern, ceil_div, units_in_beats
 from rtl.sta.isa import BYTES, Columns, Op
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 from rtl.sta.timing import drain_start, drain_window, source_latency
@@ -29,13 +30,15 @@ Fields = dict[str, int]
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 CHECK_CYCLES = 24  # of an instruction that is received: the checker's 23, and its verdict
+START_CYCLES = 1  # from the write that starts to the start
+END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
-RESULT_CYCLES = REQUANTISER_LATENCY + 7  # requantise, table, rescale: from a slot to its results
-WRITE_CYCLES = 4  # of the results: address, residual (two), sum
+RESULT_CYCLES = 17  # parameters (two), requantise (eight), table (two), rescale (five): from a slot to its results
+WRITE_CYCLES = 5  # of the results: address, residual (two), sum, saturate
 RESIDUAL_CYCLES = 2  # of a word of the residual
-NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 6  # from the decision for a slot of a NORM until it is normalised
+NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 9  # from the decision for a slot of a NORM until it is normalised
 AHEAD = 8  # pieces of a STORE that are read and not written
-PIECE_CYCLES = 4  # from a read until the piece may be written: two of the memory, two of the FIFO
+PIECE_CYCLES = 2  # of a STORE's piece, from the word that was read until it may be written: the FIFO's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +136,7 @@ class _Machine:
         self._loader_idle = 0  # all tiles of the instruction before are loaded
         self._finished = -1  # the instruction before
         self._storing = False  # that is a STORE
-        asked = self._fetch.open(ASK_CYCLES, len(self._code))
+        asked = self._fetch.open(START_CYCLES + ASK_CYCLES, len(self._code))
         self._passed = max(asked + 2, self._fetch.take(0, self._code) + 1) + CHECK_CYCLES
 
     def execute(self, f: Fields) -> int:
@@ -145,7 +148,7 @@ class _Machine:
         if beats := self._data_beats(op, f):
             offered = asked + 1
             if self._storing and op in (Op.LOAD, Op.GATHER):
-                offered = max(offered, self._finished + 1)
+                offered = max(offered, self._finished + END_CYCLES + 1)
             ready = self._fetch.open(offered, beats) + 1
         checked = max(ready, code + 1) + CHECK_CYCLES
         engine = {
@@ -159,12 +162,12 @@ class _Machine:
         }[op]
         begin = engine(f, ready)
         self._storing = op == Op.STORE
-        self._passed = max(checked, self._finished + 1 if op == Op.GATHER else begin)
+        self._passed = max(checked, self._finished + END_CYCLES + 1 if op == Op.GATHER else begin)
         return begin
 
     def end(self) -> int:
         """What the counter of cycles is when the program is done."""
-        return max(self._passed, self._finished + 1) + 1
+        return max(self._passed, self._finished + END_CYCLES + 1) + 2
 
     def _data_beats(self, op: Op, f: Fields) -> int:
         """Beats that are asked for before the instruction executes."""
@@ -173,8 +176,8 @@ class _Machine:
         return f.get("beats", 0)
 
     def _begin(self, ready: int) -> int:
-        """An instruction that is ready executes: in the cycle after the one before has finished, at the earliest."""
-        return max(ready, self._finished) + 1
+        """An instruction that is ready executes: two cycles after the one before has finished, at the earliest."""
+        return max(ready, self._finished + END_CYCLES) + 1
 
     # --- products ------------------------------------------------------------------------------
     def _product(self, f: Fields, ready: int) -> int:
@@ -285,7 +288,7 @@ class _Machine:
 
     def _table(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._units(begin + 1, RESIDUAL_BITS, TABLE_ENTRIES)
+        self._finished = self._units(begin + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
         return begin
 
     def _load(self, f: Fields, ready: int) -> int:
@@ -299,10 +302,10 @@ class _Machine:
         begin = self._begin(ready)
         word_bytes = c.store_word_bytes
         words = ceil_div(f["groups"] * c.m, word_bytes)
-        words_a_piece, piece_bytes = 1, word_bytes
+        words_a_piece, piece_bytes, latency = 1, word_bytes, COPY_CYCLES + PIECE_CYCLES
         if f["which"]:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
-            piece_bytes = max(word_bytes, c.port_bytes)
+            piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
         read = begin
         gone = [begin + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
@@ -311,7 +314,7 @@ class _Machine:
             for piece in range(ceil_div(words, words_a_piece)):
                 read = max(read + 1, gone[-AHEAD] + 1 if len(gone) > AHEAD else 0)
                 read += min(words_a_piece, words - piece * words_a_piece) - 1
-                here = max(read + PIECE_CYCLES, gone[-1] + 1)
+                here = max(read + latency, gone[-1] + 1)
                 gone.append(here + min(piece_beats, row_beats - piece * piece_beats) - 1)
         self._finished = gone[-1] + 1
         return begin

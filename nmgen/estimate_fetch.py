@@ -10,6 +10,7 @@ from rtl.params import BURST_BEATS, FIFO_BEATS
 
 SEGMENT_CYCLES = 3  # from a segment's offer until it is taken: add, compare, take
 FIFO_CYCLES = 2  # from a beat's arrival until its consumer may take it: FIFO, register
+ROOM_CYCLES = 2  # from the cycle in which a beat is taken until another may be asked for in its place
 SEGMENTS = 8  # taken and not yet begun to be delivered
 
 
@@ -77,7 +78,7 @@ class FetchTimes:
         self._left -= burst
         self._request += 1
         if (must_be_gone := self._asked + burst - FIFO_BEATS) > 0:
-            self._request = max(self._request, self._cycle(must_be_gone - 1) + 1)
+            self._request = max(self._request, self._cycle(must_be_gone - 1) + ROOM_CYCLES)
         self._asked += burst
         self._arrival = max(self._request + self._latency, self._arrival + 1) + burst - 1
         self._here = burst

@@ -29,6 +29,7 @@ class Gearbox(wiring.Component):
     beats : stream in
     units : stream out, wide enough for the largest kind; a smaller unit lies in the lowest bits and
         what is above it is not defined
+    next_valid : whether units will be valid in the next cycle, out
     """
 
     def __init__(self, port_bits: int, unit_bits: Sequence[int]) -> None:
@@ -40,6 +41,7 @@ class Gearbox(wiring.Component):
                 "flush": In(1),
                 "beats": In(stream.Signature(port_bits)),
                 "units": Out(stream.Signature(max(unit_bits))),
+                "next_valid": Out(1),
             }
         )
 
@@ -50,29 +52,39 @@ class Gearbox(wiring.Component):
         units_left = Signal(range(max(units for _, units, _ in self._kinds) + 1))
         part = Signal(range(max(beats for _, _, beats in self._kinds)))
 
+        # Whether it is 0, or 1, is compared when it changes: who takes a unit waits for it.
+        valid = Signal()
+        last_unit = Signal()
         unit_goes = Signal()
+        beat_comes = Signal()
+        beat_ends = Signal()
         m.d.comb += [
-            self.units.valid.eq(units_left != 0),
+            self.units.valid.eq(valid),
             self.units.payload.eq(buffer),
-            unit_goes.eq(self.units.valid & self.units.ready),
-            self.beats.ready.eq(((units_left == 0) | ((units_left == 1) & unit_goes)) & ~self.flush),
+            unit_goes.eq(valid & self.units.ready),
+            self.beats.ready.eq((~valid | (last_unit & unit_goes)) & ~self.flush),
+            beat_comes.eq(self.beats.valid & self.beats.ready),
+            self.next_valid.eq((beat_ends | (valid & ~(last_unit & unit_goes))) & ~self.flush),
         ]
+        m.d.sync += valid.eq(self.next_valid)
         with m.If(unit_goes):
-            m.d.sync += units_left.eq(units_left - 1)
+            m.d.sync += [units_left.eq(units_left - 1), last_unit.eq(units_left == 2)]
         for kind in cases(m, self.kind, len(self._kinds)):
             bits, units, beats = self._kinds[kind]
             if units > 1:
                 with m.If(unit_goes):
                     m.d.sync += buffer.eq(buffer >> bits)
-            with m.If(self.beats.valid & self.beats.ready):
+            with m.If(beat_comes):
                 for i in cases(m, part, beats):
                     m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
                 if beats == 1:
-                    m.d.sync += units_left.eq(units)
+                    m.d.comb += beat_ends.eq(1)
+                    m.d.sync += [units_left.eq(units), last_unit.eq(units == 1)]
                 else:
                     m.d.sync += part.eq(part + 1)
                     with m.If(part == beats - 1):
-                        m.d.sync += [part.eq(0), units_left.eq(1)]
+                        m.d.comb += beat_ends.eq(1)
+                        m.d.sync += [part.eq(0), units_left.eq(1), last_unit.eq(1)]
         with m.If(self.flush):
             m.d.sync += units_left.eq(0)
         return m

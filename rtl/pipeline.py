@@ -1,8 +1,8 @@
-"""Chains of registers that keep signals in step with a pipeline."""
+"""Registers: chains that keep signals in step with a pipeline, and counts whose ends are compared in advance."""
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, ValueLike
 
 
 def delayed(m: Module, value: Any, cycles: int, *, name: str, reset: bool = False) -> Any:
@@ -15,3 +15,17 @@ def delayed(m: Module, value: Any, cycles: int, *, name: str, reset: bool = Fals
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def tally(m: Module, most: int, more: ValueLike, less: ValueLike, *, name: str) -> tuple[Signal, Signal, Signal]:
+    """A count from 0 to `most`, up by `more` and down by `less` after a cycle; and that it is 0, and `most`.
+
+    All three are registers: what hangs on them need not wait for a comparison.
+    """
+    count = Signal(range(most + 1), name=name)
+    after = Signal(range(most + 1), name=f"{name}_after")
+    none = Signal(init=1, name=f"{name}_none")
+    full = Signal(name=f"{name}_full")
+    m.d.comb += after.eq(count + more - less)
+    m.d.sync += [count.eq(after), none.eq(after == 0), full.eq(after == most)]
+    return count, none, full

@@ -38,7 +38,7 @@ class TableLoader(wiring.Component):
     instruction : in
     beats : stream in; of the TABLE instructions alone
     activation, exponential : `TableEntry` for the one table and the other, out
-    finished : the last entry is written in this cycle, out
+    finished : the last entry was written in the cycle before, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -65,8 +65,10 @@ class TableLoader(wiring.Component):
         m.d.comb += [
             gearbox.units.ready.eq(loading),
             entry.eq(gearbox.units.valid & loading),
-            self.finished.eq(entry & (address == TABLE_ENTRIES - 1)),
         ]
+        last = Signal()
+        m.d.comb += last.eq(entry & (address == TABLE_ENTRIES - 1))
+        m.d.sync += self.finished.eq(last)
         for which, table in enumerate((self.activation, self.exponential)):
             m.d.comb += [
                 table.enable.eq(entry & (self.instruction.which == which)),
@@ -77,7 +79,7 @@ class TableLoader(wiring.Component):
             m.d.sync += address.eq(address + 1)
         with m.If(self.start):
             m.d.sync += loading.eq(1)
-        with m.Elif(self.finished):
+        with m.Elif(last):
             m.d.sync += loading.eq(0)
         return m
 

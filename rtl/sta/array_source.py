@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
 from ..params import RESULT_TILES, reader_latency
-from ..pipeline import delayed
+from ..pipeline import delayed, tally
 from ..row_reader import RowReader
 from .decode import instruction_layout
 from .isa import Columns
@@ -53,9 +53,8 @@ class ArraySource(wiring.Component):
         if late > early:
             with_sums = delayed(m, complete & softmax, late - early, name="with_sums", reset=True)
             complete = Mux(softmax, with_sums, complete)
-        tiles = Signal(range(RESULT_TILES + 1))
-        m.d.sync += tiles.eq(tiles + complete - (walk.go & walk.tile_last))
-        m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(tiles != 0)]
+        _, no_tile, _ = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles")
+        m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(~no_tile)]
 
         # The row, then the slot of it.
         m.submodules.reader = reader = RowReader(c)

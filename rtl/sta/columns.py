@@ -6,8 +6,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
-from ..params import BIAS_BITS, MULT_BITS, READ_LATENCY
-from ..pipeline import delayed
+from ..lut_ram import LUT_RAM
+from ..params import BIAS_BITS, MULT_BITS
+from ..pipeline import delayed, tally
 from ..requantise import SHIFT_BITS
 from ..steps import WEIGHT_BITS, column_step
 from ..walk import TileWalk
@@ -17,6 +18,7 @@ from .decode import instruction_layout
 from .params import RESCALE_BITS, StaConfig
 from .store import store_copy
 from .tile_loader import TileLoader
+from .timing import COLUMN_LATENCY
 
 PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
 
@@ -74,7 +76,7 @@ class ColumnBank(wiring.Component):
     counted : of each half, the pattern is dense, in
     address_in : of the step, in
     address_out : address_in a cycle later, for the bank of the next column, out
-    column : `column_step`, READ_LATENCY cycles after address_in, out
+    column : `column_step`, COLUMN_LATENCY cycles after address_in, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -120,15 +122,23 @@ class ColumnBank(wiring.Component):
             selection_out.addr.eq(self.address_in),
         ]
 
+        # What leaves a block RAM goes into a register: it comes late.
         m.d.sync += self.address_out.eq(self.address_in)
-        assert READ_LATENCY == 2  # the memories, and this register
+        assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
+        word = Signal.like(weights_out.data, reset_less=True)
+        indices = Signal.like(selection_out.data, reset_less=True)
+        counted = Signal(reset_less=True)
+        m.d.sync += [
+            word.eq(weights_out.data),
+            indices.eq(selection_out.data),
+            counted.eq(Mux(self.address_out.half, self.counted[1], self.counted[0])),
+        ]
         column = Signal.like(self.column, reset_less=True)
-        counted = Mux(self.address_out.half, self.counted[1], self.counted[0])
-        m.d.sync += column.indices.as_value().eq(selection_out.data)
-        for sub in cases(m, self.address_out.sub, c.steps_a_group):
+        m.d.sync += column.indices.as_value().eq(indices)
+        for sub in cases(m, delayed(m, self.address_out.sub, 1, name="sub"), c.steps_a_group):
             for lane in range(c.n):
                 position = sub * c.n + lane
-                m.d.sync += column.weights[lane].eq(weights_out.data.word_select(position, WEIGHT_BITS).as_signed())
+                m.d.sync += column.weights[lane].eq(word.word_select(position, WEIGHT_BITS).as_signed())
                 with m.If(counted):
                     m.d.sync += column.indices[lane].eq(position % c.m)
                     if position >= c.m:
@@ -158,7 +168,7 @@ class ColumnBuffer(wiring.Component):
     parameters_loaded : another place is complete: with loaded, or for each tile of a NORM, out
     address : `column_address` of the step for column 0, in
     column_done : with the address of the last step that is taken from the older half, in
-    columns : `column_step` for each column, READ_LATENCY cycles after address and c more, out
+    columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
     parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
     parameters : `ChannelParameters` of the slot's lanes, a cycle after parameter_address, out
     drained : the oldest place is no longer needed: once for each column tile, in
@@ -201,8 +211,6 @@ class ColumnBuffer(wiring.Component):
         done = Signal()
         filling = Signal()
         filled_half = Signal()  # of a product's tile
-        halves = Signal(range(3))
-        places = Signal(range(PARAMETER_TILES + 1))
         # The last column reads a tile's last step cols − 1 cycles after the first column does.
         released = delayed(m, self.column_done, c.cols, name="released", reset=True)
         m.d.comb += [
@@ -213,14 +221,14 @@ class ColumnBuffer(wiring.Component):
             walk.channels.eq(self.instruction.channels),
             walk.advance.eq(done),
             self.idle.eq(~walk.running),
-            begins.eq(walk.running & ~filling & ((halves != 2) | what.parameters_only) & (places != PARAMETER_TILES)),
             done.eq(loader.done | copier.done),
             filled_half.eq(done & ~what.parameters_only),
         ]
+        _, _, no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves")
+        _, _, no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places")
+        m.d.comb += begins.eq(walk.running & ~filling & (~no_half | what.parameters_only) & ~no_place)
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            halves.eq(halves + (begins & ~what.parameters_only) - released),
-            places.eq(places + begins - self.drained),
             self.loaded.eq(filled_half),
             self.parameters_loaded.eq(done),
         ]
@@ -296,7 +304,9 @@ class ColumnBuffer(wiring.Component):
     def _parameters(self, m: Module, loader: TileLoader, *, copied: Signal) -> None:
         slots = self._config.slots_a_row
         depth = PARAMETER_TILES * slots
-        m.submodules.parameter_memory = memory = Memory(shape=self.parameters.shape().size, depth=depth, init=[])
+        m.submodules.parameter_memory = memory = Memory(
+            shape=self.parameters.shape().size, depth=depth, init=[], attrs=LUT_RAM
+        )
         write, read = memory.write_port(), memory.read_port()
         slot = Signal(range(depth))
         m.d.comb += [

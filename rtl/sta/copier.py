@@ -35,7 +35,7 @@ class CopyWalk(wiring.Component):
     restart : go to the first tile of a job, may come with the begin of that tile, in
     begin : a tile begins, in
     job : `column_job`, steady from restart on, in
-    columns : columns of the tile that are in use, steady from the cycle after begin to the tile's end, in
+    columns : columns of the tile that are in use, steady from begin to the tile's end, in
     advance : go on to the next read, in
     running : there is a read, or one to skip, out
     skip : out
@@ -90,18 +90,28 @@ class CopyWalk(wiring.Component):
         next_origin = Signal.like(self.address)
         m.d.comb += [next_tile.eq(self.offset + c.cols), next_origin.eq(origin + (next_tile >> word_bits))]
 
+        # What ends with a read is compared when the walk steps to it: whether it goes on comes late enough.
         last_of_token = Signal()
-        last_piece = Signal(range(pieces(c)))
-        m.d.comb += last_piece.eq((self.offset + self.columns - 1) >> word_bits)
+        last_piece = Signal(range(pieces(c)), reset_less=True)
+        last_column = Signal.like(self.columns, reset_less=True)  # that is in use
+        last_key = Signal(reset_less=True)
+        one_group = Signal(reset_less=True)
+        before_last_group = Signal(len(job.groups) + 1, reset_less=True)
+        last_group = Signal(reset_less=True)
+        m.d.sync += [
+            last_piece.eq((self.offset + self.columns - 1) >> word_bits),
+            last_column.eq(self.columns - 1),
+            one_group.eq(job.groups == 1),
+            before_last_group.eq(job.groups - 2),
+        ]
         with m.If(job.values):
             m.d.comb += [
                 last_of_token.eq(self.piece == last_piece),
-                self.last.eq(last_of_token & (keys_left == 1)),
+                self.last.eq(last_of_token & last_key),
             ]
         with m.Else():
             m.d.comb += [
-                self.skip.eq(self.column >= self.columns),
-                last_of_token.eq(self.group == job.groups - 1),
+                last_of_token.eq(last_group),
                 self.last.eq(last_of_token & (self.column == c.cols - 1)),
             ]
 
@@ -111,6 +121,7 @@ class CopyWalk(wiring.Component):
                 m.d.sync += [
                     self.piece.eq(0),
                     keys_left.eq(keys_left - 1),
+                    last_key.eq(keys_left == 2),
                     self.position.eq(self.position + 1),
                     self.bank.eq(next_bank),
                     base.eq(next_base),
@@ -121,6 +132,7 @@ class CopyWalk(wiring.Component):
             with m.If(self.last):
                 m.d.sync += [
                     keys_left.eq(job.keys),
+                    last_key.eq(job.keys == 1),
                     self.position.eq(0),
                     self.group.eq(0),
                     self.offset.eq(next_tile[:word_bits]),
@@ -130,7 +142,11 @@ class CopyWalk(wiring.Component):
                     self.address.eq(next_origin),
                 ]
         with m.Elif(self.advance):
-            m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
+            m.d.sync += [
+                self.group.eq(self.group + 1),
+                self.part.eq(self.part + 1),
+                last_group.eq(Mux(last_group, one_group, self.group == before_last_group)),
+            ]
             with m.If(self.part == word_bytes // c.m - 1):
                 m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1)]
             with m.If(last_of_token):
@@ -138,12 +154,13 @@ class CopyWalk(wiring.Component):
                     self.group.eq(0),
                     self.part.eq(0),
                     self.column.eq(self.column + 1),
+                    self.skip.eq(self.skip | (self.column == last_column)),
                     self.bank.eq(next_bank),
                     base.eq(next_base),
                     self.address.eq(next_base),
                 ]
             with m.If(self.last):
-                m.d.sync += self.column.eq(0)
+                m.d.sync += [self.column.eq(0), self.skip.eq(0)]
         with m.If(self.advance & self.last):
             m.d.sync += self.running.eq(0)
         with m.If(self.begin):
@@ -155,7 +172,10 @@ class CopyWalk(wiring.Component):
                 origin.eq(job.c_base),
                 self.address.eq(job.c_base),
                 keys_left.eq(job.keys),
+                last_key.eq(job.keys == 1),
+                last_group.eq(job.groups == 1),
                 self.offset.eq(0),
+                last_piece.eq((self.columns - 1) >> word_bits),
             ]
         return m
 
@@ -255,11 +275,11 @@ class Copier(wiring.Component):
         m.d.comb += in_word.eq(turned)
         for column in range(c.cols):
             # A column that is not in use gets a zero with every word.
-            unused = Signal(name=f"unused_{column}")
+            unused = Signal(name=f"unused_{column}", reset_less=True)
             here = Signal(name=f"here_{column}")
             byte = Signal(WEIGHT_BITS, name=f"byte_{column}", reset_less=True)
+            m.d.sync += unused.eq(column >= self.columns)
             m.d.comb += [
-                unused.eq(column >= self.columns),
                 here.eq(((takes.offset + column) >> (word_bytes.bit_length() - 1)) == takes.piece),
                 self.bytes[column].eq(byte),
             ]

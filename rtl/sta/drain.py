@@ -55,7 +55,8 @@ class Finish(wiring.Component):
     valid, place, wide, narrow : `LATENCY` cycles after the slots, out
     """
 
-    LATENCY = 1 + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
+    PARAMETERS = 2  # cycles from the slots to their parameters: memory, which ones
+    LATENCY = PARAMETERS + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -83,7 +84,8 @@ class Finish(wiring.Component):
         wide = Signal()  # 16 bits leave the requantiser
         table = Signal()
         rescales = Signal()
-        m.d.comb += [
+        # Steady long before the first result.
+        m.d.sync += [
             table.eq(instruction.table),
             wide.eq((instruction.opcode != Op.PRODUCT) | instruction.to_residual),
             rescales.eq(wide | table),
@@ -98,7 +100,7 @@ class Finish(wiring.Component):
             factor = parameters[lane].rescale
             until_rescaled = Requantiser.LATENCY + Activation.LATENCY
             m.d.comb += [
-                requantiser.acc.eq(delayed(m, slots.values[lane], 1, name=f"acc_{lane}")),
+                requantiser.acc.eq(delayed(m, slots.values[lane], self.PARAMETERS, name=f"acc_{lane}")),
                 requantiser.parameters.eq(parameters[lane]),
                 requantiser.wide.eq(wide),
                 activation.inputs[lane].eq(requantiser.result),
@@ -116,7 +118,7 @@ class Finish(wiring.Component):
         return m
 
     def _parameters(self, m: Module) -> data.View:
-        """Of each lane, a cycle after the slots."""
+        """Of each lane, PARAMETERS cycles after the slots."""
         c, instruction, slots = self._config, self.instruction, self.slots
         tile_address = Signal.like(self.parameter_address)  # of the column tile's first slot
         m.d.comb += [
@@ -134,22 +136,26 @@ class Finish(wiring.Component):
 
         alike = Signal(ChannelParameters)  # of all lanes
         channel = Signal()
-        parameters = Signal.like(self.parameters)
-        with m.Switch(instruction.opcode):
-            with m.Case(Op.PRODUCT):
-                m.d.comb += channel.eq(instruction.columns == Columns.MEMORY)
-                with m.If(instruction.columns == Columns.VALUES):
-                    m.d.comb += [alike.mult.eq(row.mult), alike.shift.eq(row.shift)]
-                with m.Else():
-                    m.d.comb += [alike.mult.eq(instruction.mult), alike.shift.eq(instruction.shift)]
-            with m.Case(Op.NORM):
-                m.d.comb += channel.eq(1)
-            with m.Case(Op.GATHER):  # as it is
-                m.d.comb += [alike.mult.eq(1 << 15), alike.shift.eq(15)]
-            with m.Default():
-                m.d.comb += [alike.mult.eq(instruction.mult), alike.shift.eq(instruction.shift)]
+        parameters = Signal.like(self.parameters, reset_less=True)
+        given = Signal(RowParameters, reset_less=True)  # by the instruction
+        divided = Signal()  # by the row's sum
+        m.d.sync += [
+            channel.eq(
+                (instruction.opcode == Op.NORM)
+                | ((instruction.opcode == Op.PRODUCT) & (instruction.columns == Columns.MEMORY))
+            ),
+            divided.eq((instruction.opcode == Op.PRODUCT) & (instruction.columns == Columns.VALUES)),
+            given.mult.eq(instruction.mult),
+            given.shift.eq(instruction.shift),
+        ]
+        with m.If(instruction.opcode == Op.GATHER):  # as it is
+            m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]
+        m.d.comb += [
+            alike.mult.eq(Mux(divided, row.mult, given.mult)),
+            alike.shift.eq(Mux(divided, row.shift, given.shift)),
+        ]
         for lane, parameter in enumerate(self.parameters):
-            m.d.comb += parameters[lane].eq(Mux(channel, parameter.as_value(), alike.as_value()))
+            m.d.sync += parameters[lane].eq(Mux(channel, parameter.as_value(), alike.as_value()))
         return parameters
 
 
@@ -243,14 +249,16 @@ class Drain(wiring.Component):
         connect(m, flipped(self.table), tables.beats)
 
         # The pipe.
-        with m.Switch(opcode):
-            for op, source in sources.items():
-                with m.Case(op):
-                    m.d.comb += [
-                        finish.slots.valid.eq(source.slots.valid),
-                        finish.slots.place.eq(source.slots.place),
-                        *(finish.slots.values[i].eq(source.slots.values[i]) for i in range(c.drain_lanes)),
-                    ]
+        # A cycle after the start, in time for the first slot. One source at a time: the others' slots are not valid.
+        which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
+        m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
+        for op, source in sources.items():
+            with m.If(which[op]):
+                m.d.comb += [
+                    finish.slots.valid.eq(source.slots.valid),
+                    finish.slots.place.eq(source.slots.place),
+                    *(finish.slots.values[i].eq(source.slots.values[i]) for i in range(c.drain_lanes)),
+                ]
         m.d.comb += [
             self.parameter_address.eq(finish.parameter_address),
             self.drained.eq(finish.drained),
@@ -281,10 +289,9 @@ class Drain(wiring.Component):
         # Who reads the residual.
         readers = {Op.NORM: norm.read_address, Op.POOL: pool.read_address, Op.STORE: self.dump_address}
         m.d.comb += residual.read_address.eq(writer.read_address)
-        with m.Switch(opcode):
-            for op, address in readers.items():
-                with m.Case(op):
-                    m.d.comb += residual.read_address.eq(address)
+        for op, address in readers.items():
+            with m.If(which[op]):
+                m.d.comb += residual.read_address.eq(address)
         m.d.comb += [
             norm.read_data.eq(residual.read_data),
             pool.read_data.eq(residual.read_data),

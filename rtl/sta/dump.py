@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
 from ..params import BURST_BEATS
-from ..pipeline import delayed
+from ..pipeline import delayed, tally
 from ..port import Request, write_beat
 from .decode import instruction_layout
 from .isa import Op
@@ -64,12 +64,15 @@ class RowReader(wiring.Component):
         words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
 
         words = Signal.like(instruction.channels)  # of a row
-        tokens_left = Signal.like(instruction.tokens)
+        tokens_left = Signal.like(instruction.tokens, reset_less=True)
         words_left = Signal.like(words, reset_less=True)
+        runs = Signal()
+        last_token = Signal()  # compared when they change
+        last_word = Signal()
+        one_word = Signal()
         place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
         begins = Signal()  # the word is the first of a piece
         ends = Signal()
-        room = Signal(range(AHEAD + 1), init=AHEAD)
         wanted = Signal()
         goes = Signal()
         m.d.comb += [
@@ -81,10 +84,13 @@ class RowReader(wiring.Component):
                 )
             ),
             begins.eq(~which | (place == 0)),
-            ends.eq(~which | (place == words_a_piece - 1) | (words_left == 1)),
-            wanted.eq((tokens_left != 0) & ((room != 0) | ~begins)),
+            ends.eq(~which | (place == words_a_piece - 1) | last_word),
             goes.eq(wanted & (which | self.copy_ready)),
         ]
+
+        _, _, no_room = tally(m, AHEAD, goes & begins, self.pieces.valid & self.pieces.ready, name="ahead")
+        m.d.comb += wanted.eq(runs & (~no_room | ~begins))
+        m.d.sync += one_word.eq(words == 1)
 
         # Where the next word is.
         bank = Signal.like(self.copy_request.bank, reset_less=True)
@@ -105,14 +111,18 @@ class RowReader(wiring.Component):
         with m.If(goes):
             m.d.sync += [
                 words_left.eq(words_left - 1),
+                last_word.eq(words_left == 2),
                 place.eq(Mux(ends, 0, place + 1)),
                 address.eq(address + 1),
                 residual_at.eq(residual_at + 1),
             ]
-            with m.If(words_left == 1):
+            with m.If(last_word):
                 m.d.sync += [
                     words_left.eq(words),
+                    last_word.eq(one_word),
                     tokens_left.eq(tokens_left - 1),
+                    last_token.eq(tokens_left == 2),
+                    runs.eq(~last_token),
                     bank.eq(bank + 1),
                     address.eq(base),
                     residual_base.eq(next_residual),
@@ -124,7 +134,10 @@ class RowReader(wiring.Component):
             first = residual_address(c, instruction.first_token, Value.cast(0))
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
+                last_token.eq(instruction.tokens == 1),
+                runs.eq(1),
                 words_left.eq(words),
+                last_word.eq(words == 1),
                 place.eq(0),
                 bank.eq(0),
                 base.eq(instruction.x_base),
@@ -154,9 +167,13 @@ class RowReader(wiring.Component):
             fifo.w_stream.valid.eq(Mux(which, arrives & completes, copied)),
             fifo.w_stream.payload.eq(Mux(which, piece, self.copy_data)),
         ]
-        m.d.sync += room.eq(room - (goes & begins) + (self.pieces.valid & self.pieces.ready))
         wiring.connect(m, fifo.r_stream, wiring.flipped(self.pieces))
         return m
+
+
+def _burst(beats: Value) -> Value:
+    """Of so many beats, the first one's."""
+    return Mux(beats < BURST_BEATS, beats, BURST_BEATS)
 
 
 class RowWriter(wiring.Component):
@@ -200,39 +217,63 @@ class RowWriter(wiring.Component):
         address = Signal.like(self.request.payload.address, reset_less=True)
         rows_to_ask = Signal.like(instruction.tokens)
         beats_to_ask = Signal.like(row_beats, reset_less=True)
-        burst = Signal(range(BURST_BEATS + 1))
+        asks = Signal()  # rows_to_ask != 0
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # as much of beats_to_ask as there may be in one
+        last_burst = Signal(reset_less=True)  # it is all of them
+        first_burst = Signal.like(burst, reset_less=True)  # of a row
+        one_burst = Signal(reset_less=True)
+        rest = Signal.like(beats_to_ask)
         asked = Signal()
         due = Signal(range(2 * BURST_BEATS + 1))  # beats that are asked for and not yet sent
+        next_due = Signal.like(due)
+        may_ask = Signal(init=1)
+        may_send = Signal()
+        m.d.sync += [first_burst.eq(_burst(row_beats)), one_burst.eq(row_beats <= BURST_BEATS)]
         m.d.comb += [
-            burst.eq(Mux(beats_to_ask < BURST_BEATS, beats_to_ask, BURST_BEATS)),
-            self.request.valid.eq((rows_to_ask != 0) & (due <= BURST_BEATS)),
+            self.request.valid.eq(asks & may_ask),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(burst - 1),
             asked.eq(self.request.valid & self.request.ready),
+            rest.eq(beats_to_ask - burst),
         ]
         with m.If(asked):
-            m.d.sync += [address.eq(address + (burst << beat_shift)), beats_to_ask.eq(beats_to_ask - burst)]
-            with m.If(beats_to_ask == burst):
-                m.d.sync += [beats_to_ask.eq(row_beats), rows_to_ask.eq(rows_to_ask - 1)]
+            m.d.sync += [
+                address.eq(address + (burst << beat_shift)),
+                beats_to_ask.eq(rest),
+                burst.eq(_burst(rest)),
+                last_burst.eq(rest <= BURST_BEATS),
+            ]
+            with m.If(last_burst):
+                m.d.sync += [
+                    beats_to_ask.eq(row_beats),
+                    burst.eq(first_burst),
+                    last_burst.eq(one_burst),
+                    rows_to_ask.eq(rows_to_ask - 1),
+                    asks.eq(rows_to_ask != 1),
+                ]
 
         # Beats.
         rows_left = Signal.like(instruction.tokens, reset_less=True)
         beats_left = Signal.like(row_beats, reset_less=True)
-        last_beat = Signal()
+        last_beat, one_beat, last_row = (Signal(name=name) for name in ("last_beat", "one_beat", "last_row"))
         sent = Signal()
         m.d.comb += [
-            last_beat.eq(beats_left == 1),
-            self.data.valid.eq(self.pieces.valid & (due != 0)),
+            self.data.valid.eq(self.pieces.valid & may_send),
             sent.eq(self.data.valid & self.data.ready),
+            next_due.eq(due + Mux(asked, burst, 0) - sent),
         ]
         m.d.sync += [
-            due.eq(due + Mux(asked, burst, 0) - sent),
-            self.finished.eq(sent & last_beat & (rows_left == 1)),
+            due.eq(next_due),
+            may_ask.eq(next_due <= BURST_BEATS),
+            may_send.eq(next_due != 0),
+            self.finished.eq(sent & last_beat & last_row),
+            one_beat.eq(row_beats == 1),
         ]
         with m.If(sent):
-            m.d.sync += beats_left.eq(beats_left - 1)
+            m.d.sync += [beats_left.eq(beats_left - 1), last_beat.eq(beats_left == 2)]
             with m.If(last_beat):
-                m.d.sync += [beats_left.eq(row_beats), rows_left.eq(rows_left - 1)]
+                m.d.sync += [beats_left.eq(row_beats), last_beat.eq(one_beat)]
+                m.d.sync += [rows_left.eq(rows_left - 1), last_row.eq(rows_left == 2)]
         self._cut(m, sent, last_beat)
         m.d.comb += self.data.payload.strobe.eq(-1)
         if beat_shift:
@@ -244,9 +285,14 @@ class RowWriter(wiring.Component):
             m.d.sync += [
                 address.eq(instruction.address),
                 rows_to_ask.eq(instruction.tokens),
+                asks.eq(1),
                 beats_to_ask.eq(row_beats),
+                burst.eq(_burst(row_beats)),
+                last_burst.eq(row_beats <= BURST_BEATS),
                 rows_left.eq(instruction.tokens),
+                last_row.eq(instruction.tokens == 1),
                 beats_left.eq(row_beats),
+                last_beat.eq(row_beats == 1),
             ]
         return m
 

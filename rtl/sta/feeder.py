@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
-from ..pipeline import delayed
+from ..pipeline import delayed, tally
 from ..walk import TileWalk
 from .columns import column_address
 from .decode import instruction_layout
@@ -71,8 +71,10 @@ class Feeder(wiring.Component):
         last_sub = Signal(range(c.steps_a_group), reset_less=True)
         softmax = Signal()
         m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
+        given_sub = Signal.like(last_sub)
         for i in cases(m, instruction.pattern, c.m + 1):
-            m.d.sync += last_sub.eq((max(i, 1) - 1) // c.n)
+            m.d.comb += given_sub.eq((max(i, 1) - 1) // c.n)
+        m.d.sync += last_sub.eq(given_sub)
 
         # Where in the tile: step of the group, group of the word, word of the token.
         sub = Signal.like(last_sub, reset_less=True)
@@ -87,22 +89,25 @@ class Feeder(wiring.Component):
         first = Signal()
         last = Signal()
         column = Signal.like(self.column_address)  # the half is never reset
-        m.d.comb += last.eq((groups_left == 1) & (sub == last_sub))
+        # Whether sub == last_sub, and groups_left == 1, is compared when they change: go hangs on it, and all on go.
+        is_last_sub = Signal()
+        is_last_group = Signal()
+        m.d.comb += last.eq(is_last_sub & is_last_group)
 
         # What a tile waits for.
-        columns_ready = Signal(range(3))
         starts = [drain_start(c, mode) for mode in (False, True)]
         windows = [drain_window(c, mode) for mode in (False, True)]
         slots = c.rows * c.slots_a_row
         hold = Signal(range(max(starts) + slots + max(windows) + 1))
-        drain_free = Signal(range(max(starts) + 2 * slots + 1))
+        held = Signal()  # hold != 0
         columns_there = Signal()
         drain_there = Signal()
         go = Signal()
         tile_goes = Signal()
+        _, no_tile, _ = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
         m.d.comb += [
-            columns_there.eq(~first | (columns_ready != 0)),
-            drain_there.eq(~last | (hold == 0)),
+            columns_there.eq(~first | ~no_tile),
+            drain_there.eq(~last | ~held),
             go.eq(walk.running & columns_there & drain_there),
             self.no_columns.eq(walk.running & ~columns_there & drain_there),
             self.no_drain.eq(walk.running & columns_there & ~drain_there),
@@ -114,13 +119,16 @@ class Feeder(wiring.Component):
         next_word = Signal.like(word)
         m.d.comb += next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch))
         with m.If(go):
-            m.d.sync += [first.eq(0), sub.eq(sub + 1), column.sub.eq(column.sub + 1)]
+            m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
+            m.d.sync += column.sub.eq(column.sub + 1)
             with m.If(column.sub == c.steps_a_group - 1):
                 m.d.sync += [column.sub.eq(0), column.word.eq(column.word + 1)]
-            with m.If(sub == last_sub):
+            with m.If(is_last_sub):
                 m.d.sync += [
                     sub.eq(0),
+                    is_last_sub.eq(last_sub == 0),
                     groups_left.eq(groups_left - 1),
+                    is_last_group.eq(groups_left == 2),
                     position.eq(position + 1),
                     group.eq(group + 1),
                 ]
@@ -130,6 +138,7 @@ class Feeder(wiring.Component):
             m.d.sync += [
                 first.eq(1),
                 groups_left.eq(instruction.groups),
+                is_last_group.eq(instruction.groups == 1),
                 position.eq(0),
                 group.eq(0),
                 word.eq(next_word),
@@ -145,9 +154,11 @@ class Feeder(wiring.Component):
             m.d.sync += [
                 first.eq(1),
                 sub.eq(0),
+                is_last_sub.eq(given_sub == 0),
                 column.sub.eq(0),
                 column.word.eq(0),
                 groups_left.eq(instruction.groups),
+                is_last_group.eq(instruction.groups == 1),
                 position.eq(0),
                 group.eq(0),
                 word.eq(instruction.x_base),
@@ -155,24 +166,22 @@ class Feeder(wiring.Component):
                 tile.eq(first_tile),
             ]
 
+        # Cycles from now until this tile's results begin to drain: after the tile before, or as soon as they are there.
+        drain_begins = Signal(range(max(starts) + 2 * slots + 1), reset_less=True)
+        start_in = Signal.like(drain_begins)
+        m.d.comb += start_in.eq(Mux(softmax, starts[True], starts[False]))
         m.d.sync += [
-            columns_ready.eq(columns_ready + self.loaded - (tile_goes & walk.last_tokens)),
-            hold.eq(Mux(hold == 0, 0, hold - 1)),
-            drain_free.eq(Mux(drain_free == 0, 0, drain_free - 1)),
-        ]
-        drain_begins = Signal.like(drain_free)  # cycles from now until this tile's results begin to drain
-        start_in = Signal.like(drain_free)
-        m.d.comb += [
-            start_in.eq(Mux(softmax, starts[True], starts[False])),
-            drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in)),
+            hold.eq(Mux(held, hold - 1, 0)),
+            held.eq(hold[1:].any()),
+            drain_begins.eq(Mux(drain_begins > start_in, drain_begins - 1, start_in)),
         ]
         with m.If(start):
-            m.d.sync += [hold.eq(0), drain_free.eq(0)]
+            m.d.sync += [hold.eq(0), held.eq(0)]
+            m.d.sync += drain_begins.eq(Mux(instruction.columns == Columns.VALUES, starts[True], starts[False]))
         with m.If(tile_goes):
-            m.d.sync += [
-                hold.eq(drain_begins + Mux(softmax, windows[True] - 1, windows[False] - 1)),
-                drain_free.eq(drain_begins + (slots - 1)),
-            ]
+            next_hold = Signal.like(hold)
+            m.d.comb += next_hold.eq(drain_begins + Mux(softmax, windows[True] - 1, windows[False] - 1))
+            m.d.sync += [hold.eq(next_hold), held.eq(next_hold != 0), drain_begins.eq(drain_begins + (slots - 1))]
 
         step = self.step
         m.d.sync += [

@@ -1,6 +1,6 @@
 """The fetch: reads segments of memory in the order in which they are asked for, and hands each to its consumer."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -80,12 +80,23 @@ class Fetch(wiring.Component):
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
         m.submodules.fifo = fifo = LutFifo(width=8 * size, depth=FIFO_BEATS)
         wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
-        # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then a register.
+        # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then a register, and one
+        # beside it for the beat that was on its way when a consumer stopped: so the FIFO need not wait for consumers.
         beat = stream.Signature(8 * size).create(path=("beat",))
+        spare = Signal(8 * size, reset_less=True)
+        spare_valid = Signal()
         used = Signal()
-        m.d.comb += [fifo.r_stream.ready.eq(~beat.valid | beat.ready), used.eq(beat.valid & beat.ready)]
-        with m.If(fifo.r_stream.ready):
-            m.d.sync += [beat.valid.eq(fifo.r_stream.valid), beat.payload.eq(fifo.r_stream.payload)]
+        m.d.comb += [fifo.r_stream.ready.eq(~spare_valid), used.eq(beat.valid & beat.ready)]
+        with m.If(~spare_valid):
+            m.d.sync += spare.eq(fifo.r_stream.payload)
+        with m.If(~beat.valid | beat.ready):
+            m.d.sync += [
+                beat.valid.eq(spare_valid | fifo.r_stream.valid),
+                beat.payload.eq(Mux(spare_valid, spare, fifo.r_stream.payload)),
+                spare_valid.eq(0),
+            ]
+        with m.Else():
+            m.d.sync += spare_valid.eq(spare_valid | fifo.r_stream.valid)
 
         # The next segment is checked while the one before is being requested.
         left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
@@ -96,7 +107,8 @@ class Fetch(wiring.Component):
         bursts = Signal(left_bits - burst_shift)  # whole ones, and the beats of the last one, still to be requested
         rest = Signal(burst_shift)
         whole = Signal()  # bursts != 0
-        left = Signal()
+        left = Signal()  # one or the other
+        gone = Signal()  # a beat was used in the cycle before
         room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
         burst = Signal(range(BURST_BEATS + 1))
         asked = Signal()
@@ -138,9 +150,8 @@ class Fetch(wiring.Component):
 
         # Requests: a burst a cycle while there is room.
         m.d.comb += [
-            left.eq(whole | rest.any()),
             burst.eq(Mux(whole, BURST_BEATS, rest)),
-            self.request.valid.eq(Mux(whole, room >= BURST_BEATS, rest.any() & (room >= rest))),
+            self.request.valid.eq(left & Mux(whole, room >= BURST_BEATS, room >= rest)),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(burst - 1),
             asked.eq(self.request.valid & self.request.ready),
@@ -151,24 +162,26 @@ class Fetch(wiring.Component):
                 bursts.eq(next_segment.beats >> burst_shift),
                 whole.eq((next_segment.beats >> burst_shift).any()),
                 rest.eq(next_segment.beats),
+                left.eq(next_segment.beats.any()),
             ]
         with m.Elif(asked):
             m.d.sync += address.eq(address + (burst << beat_shift))
             with m.If(whole):
-                m.d.sync += [bursts.eq(bursts - 1), whole.eq(bursts != 1)]
+                m.d.sync += [bursts.eq(bursts - 1), whole.eq(bursts != 1), left.eq((bursts != 1) | rest.any())]
             with m.Else():
-                m.d.sync += rest.eq(0)
+                m.d.sync += [rest.eq(0), left.eq(0)]
         with m.If(self.stop):  # what is offered stays offered
             with m.If(asked | ~self.request.valid):
-                m.d.sync += [whole.eq(0), rest.eq(0)]
+                m.d.sync += [whole.eq(0), rest.eq(0), left.eq(0)]
             with m.Elif(whole):
                 m.d.sync += [bursts.eq(1), rest.eq(0)]
-        m.d.sync += room.eq(room - Mux(asked, burst, 0) + used)
+        m.d.sync += [gone.eq(used), room.eq(room - Mux(asked, burst, 0) + gone)]
 
         # Delivery: the same segments, beat by beat.
         entry = data.View(data.StructLayout({"beats": BEATS_BITS, "consumer": Consumer}), segments.r_data)
-        consumer = Signal(Consumer)
+        serves = Signal(len(Consumer))  # one bit, while there are beats to come
         expected = Signal(left_bits)
+        last = Signal()  # expected == 1
         consumers = {
             Consumer.INSTRUCTION: self.instruction,
             Consumer.WEIGHTS: self.weights,
@@ -180,21 +193,20 @@ class Fetch(wiring.Component):
             m.d.comb += consumer_stream.payload.eq(beat.payload)
         with m.If(self.stop):
             m.d.comb += [beat.ready.eq(1), segments.r_en.eq(1)]
-            m.d.sync += expected.eq(0)
-        with m.Elif(expected == 0):
+            m.d.sync += [expected.eq(0), serves.eq(0)]
+        with m.Elif(~serves.any()):
             m.d.comb += segments.r_en.eq(1)
-            m.d.sync += consumer.eq(entry.consumer)
-            with m.If(segments.r_rdy):
-                m.d.sync += expected.eq(entry.beats)
+            with m.If(segments.r_rdy & entry.beats.any()):
+                m.d.sync += [expected.eq(entry.beats), last.eq(entry.beats == 1)]
+                m.d.sync += serves.eq(Cat(entry.consumer == name for name in consumers))
         with m.Else():
-            with m.Switch(consumer):
-                for name, consumer_stream in consumers.items():
-                    with m.Case(name):
-                        m.d.comb += [consumer_stream.valid.eq(beat.valid), beat.ready.eq(consumer_stream.ready)]
+            for i, consumer_stream in enumerate(consumers.values()):
+                m.d.comb += consumer_stream.valid.eq(beat.valid & serves[i])
+            m.d.comb += beat.ready.eq((Cat(one.ready for one in consumers.values()) & serves).any())
             with m.If(used):
-                m.d.sync += expected.eq(expected - 1)
+                m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
+                with m.If(last):
+                    m.d.sync += serves.eq(0)
 
-        m.d.comb += self.idle.eq(
-            ~left & (room == FIFO_BEATS) & (expected == 0) & ~segments.r_rdy & ~checking & ~self.bad
-        )
+        m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~serves.any() & ~segments.r_rdy & ~checking & ~self.bad)
         return m

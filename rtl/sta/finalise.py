@@ -190,22 +190,29 @@ class Radicand(wiring.Component):
         m = Module()
         value = Signal(max(RADICAND_BITS + 1, _variance_bits(self._config) - 1), reset_less=True)
         shift = Signal(5, reset_less=True)
-        low, high = Signal(), Signal()
-        m.d.comb += [
-            low.eq(value[RADICAND_BITS - 2 :] == 0),
-            high.eq(value[RADICAND_BITS:] != 0),
-        ]
+        # Too small, or too large: compared when the value changes, of which two bits are new each time.
+        low = Signal()
+        high = Signal()
+        given = self.inputs.payload.variance
         left = Signal(range(RADICAND_STEPS + 1))
         work = _serial(m, self.inputs, self.outputs, left != 0)
         _pass(m, work, self.inputs, self.outputs, "none")
         with m.If(work.load):
-            m.d.sync += [value.eq(self.inputs.payload.variance), shift.eq(SHIFT_MIDDLE), left.eq(RADICAND_STEPS)]
+            m.d.sync += [
+                value.eq(given),
+                low.eq(given[RADICAND_BITS - 2 :] == 0),
+                high.eq(given[RADICAND_BITS:] != 0),
+                shift.eq(SHIFT_MIDDLE),
+                left.eq(RADICAND_STEPS),
+            ]
         with m.If(work.step):
             m.d.sync += left.eq(left - 1)
             with m.If(low & ~self.outputs.payload.none):
                 m.d.sync += [value.eq(value << 2), shift.eq(shift - 1)]
+                m.d.sync += low.eq(value[RADICAND_BITS - 4 : RADICAND_BITS - 2] == 0)
             with m.Elif(high):
                 m.d.sync += [value.eq(value >> 2), shift.eq(shift + 1)]
+                m.d.sync += high.eq(value[RADICAND_BITS + 2 :] != 0)
         m.d.comb += [self.outputs.payload.radicand.eq(value), self.outputs.payload.shift.eq(shift)]
         return m
 

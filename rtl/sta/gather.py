@@ -57,11 +57,11 @@ class RowAddresses(wiring.Component):
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         write, read = memory.write_port(), memory.read_port()
         token = Signal(range(c.max_tokens))
-        last_token = Signal.like(token, reset_less=True)  # there long before the first number is
-        last = Signal()
-        m.d.sync += last_token.eq(instruction.tokens - 1)
+        before_last = Signal(len(instruction.tokens) + 1, reset_less=True)  # there long before the first number is
+        one_token = Signal(reset_less=True)
+        last = Signal(reset_less=True)  # the token is the last one
+        m.d.sync += [before_last.eq(instruction.tokens - 2), one_token.eq(instruction.tokens == 1)]
         m.d.comb += [
-            last.eq(token == last_token),
             write.addr.eq(token),
             write.data.eq(gearbox.units.payload),
             read.addr.eq(token),
@@ -69,41 +69,47 @@ class RowAddresses(wiring.Component):
 
         shifted = Signal(ADDRESS_BITS, reset_less=True)  # number · 2^i
         bits_left = Signal.like(instruction.beats, reset_less=True)  # beats >> i
+        none_left = Signal(reset_less=True)
         row = Signal(ADDRESS_BITS, reset_less=True)  # in beats from the table's first
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        m.d.sync += address.eq(instruction.address + row * c.port_bytes)
         m.d.comb += [
-            self.segment.payload.address.eq(instruction.address + row * c.port_bytes),
+            self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
         with m.FSM():
             with m.State("idle"):
+                m.d.sync += last.eq(instruction.tokens == 1)
                 with m.If(self.start):
                     m.next = "numbers"
             with m.State("numbers"):
                 m.d.comb += gearbox.units.ready.eq(1)
                 with m.If(gearbox.units.valid):
                     m.d.comb += write.en.eq(1)
-                    m.d.sync += token.eq(token + 1)
+                    m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
                     with m.If(last):
                         m.d.comb += gearbox.flush.eq(1)
-                        m.d.sync += token.eq(0)
+                        m.d.sync += [token.eq(0), last.eq(one_token)]
                         m.next = "read"
             with m.State("read"):
                 m.next = "number"
             with m.State("number"):
                 m.d.sync += [shifted.eq(read.data), bits_left.eq(instruction.beats), row.eq(0)]
+                m.d.sync += none_left.eq(instruction.beats == 0)
                 m.next = "multiply"
             with m.State("multiply"):
                 m.d.sync += [
                     row.eq(row + Mux(bits_left[0], shifted, 0)),
                     shifted.eq(shifted << 1),
                     bits_left.eq(bits_left >> 1),
+                    none_left.eq(bits_left[1:] == 0),
                 ]
-                with m.If(bits_left == 0):
+                with m.If(none_left):
                     m.next = "ask"
             with m.State("ask"):
                 m.d.comb += self.segment.valid.eq(1)
                 with m.If(self.segment.ready):
-                    m.d.sync += token.eq(token + 1)
+                    m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
                     m.next = "read"
                     with m.If(last):
                         m.d.sync += token.eq(0)
@@ -144,6 +150,8 @@ class RowCutter(wiring.Component):
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.place.token, reset_less=True)
         beats_left = Signal.like(instruction.beats, reset_less=True)
+        no_beats = Signal()  # beats_left == 0, tokens_left == 1
+        last_row = Signal()
         row_last = Signal()
         m.d.comb += [
             gearbox.beats.payload.eq(self.rows.payload),
@@ -153,18 +161,20 @@ class RowCutter(wiring.Component):
             slots.place.token.eq(token),
             slots.place.piece.eq(pieces.piece),
             slots.place.keep.eq(pieces.keep),
-            slots.place.last.eq(pieces.last & (tokens_left == 1)),
+            slots.place.last.eq(pieces.last & last_row),
             *(value.eq(element) for value, element in zip(slots.values, word(units.payload), strict=True)),
         ]
         with m.If(self.rows.valid & self.rows.ready):
-            m.d.sync += beats_left.eq(beats_left - 1)
+            m.d.sync += [beats_left.eq(beats_left - 1), no_beats.eq(beats_left == 1)]
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
                     m.d.sync += [
                         tokens_left.eq(instruction.tokens),
+                        last_row.eq(instruction.tokens == 1),
                         token.eq(instruction.first_token),
                         beats_left.eq(instruction.beats),
+                        no_beats.eq(0),
                     ]
                     m.next = "row"
             with m.State("row"):
@@ -174,7 +184,7 @@ class RowCutter(wiring.Component):
                     pieces.go.eq(units.valid),
                 ]
                 # A word of several beats may have fewer at the row's end: anything stands for the others.
-                with m.If(beats_left == 0):
+                with m.If(no_beats):
                     m.d.comb += gearbox.beats.valid.eq(~units.valid)
                 with m.Elif(~row_last):
                     m.d.comb += [gearbox.beats.valid.eq(self.rows.valid), self.rows.ready.eq(gearbox.beats.ready)]
@@ -182,16 +192,18 @@ class RowCutter(wiring.Component):
                     m.next = "rest"
             with m.State("rest"):
                 m.d.comb += gearbox.flush.eq(1)
-                with m.If(beats_left != 0):
+                with m.If(~no_beats):
                     m.d.comb += self.rows.ready.eq(1)
                 with m.Else():
                     m.d.sync += [
                         tokens_left.eq(tokens_left - 1),
+                        last_row.eq(tokens_left == 2),
                         token.eq(token + 1),
                         beats_left.eq(instruction.beats),
+                        no_beats.eq(0),
                     ]
                     m.next = "row"
-                    with m.If(tokens_left == 1):
+                    with m.If(last_row):
                         m.next = "idle"
         return m
 

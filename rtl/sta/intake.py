@@ -28,6 +28,7 @@ class Intake(wiring.Component):
     upcoming, waiting : an instruction, and that it is there, out
     ready : its data, if any, is asked for, out
     packed : it takes packed weights or parameters, out
+    copies : it is a PRODUCT of KEYS or VALUES, out; gathers, stores : a GATHER, a STORE, out
     taken : it goes on to be executed in this cycle, in
     ended : the instruction behind, which is the next, is an END, out
     wrong : the same, it is illegal, out; cause : `Cause`, out
@@ -49,6 +50,9 @@ class Intake(wiring.Component):
                 "waiting": Out(1),
                 "ready": Out(1),
                 "packed": Out(1),
+                "copies": Out(1),
+                "gathers": Out(1),
+                "stores": Out(1),
                 "taken": In(1),
                 "ended": Out(1),
                 "wrong": Out(1),
@@ -81,17 +85,26 @@ class Intake(wiring.Component):
 
         # What the upcoming instruction reads.
         upcoming = Signal(instruction_layout(c), reset_less=True)
-        loads, gathers, tables, reads = Signal(), Signal(), Signal(), Signal()
+        loads = Signal()
+        gathers = Signal()
+        tables = Signal()
+        reads = Signal()
+        opcode, columns = fields["opcode"], fields["columns"]
+        product = opcode == Op.PRODUCT
         m.d.comb += [
             self.upcoming.eq(upcoming),
-            loads.eq(upcoming.opcode == Op.LOAD),
-            gathers.eq(upcoming.opcode == Op.GATHER),
-            tables.eq(upcoming.opcode == Op.TABLE),
-            self.packed.eq(
-                ((upcoming.opcode == Op.PRODUCT) & (upcoming.columns == Columns.MEMORY)) | (upcoming.opcode == Op.NORM)
-            ),
+            self.gathers.eq(gathers),
             reads.eq(self.packed | loads | tables | gathers),
         ]
+        with m.If(passed):
+            m.d.sync += [
+                loads.eq(opcode == Op.LOAD),
+                gathers.eq(opcode == Op.GATHER),
+                tables.eq(opcode == Op.TABLE),
+                self.stores.eq(opcode == Op.STORE),
+                self.packed.eq((product & (columns == Columns.MEMORY)) | (opcode == Op.NORM)),
+                self.copies.eq(product & (columns != Columns.MEMORY)),
+            ]
 
         # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
         address = Signal(ADDRESS_BITS, reset_less=True)

@@ -40,7 +40,11 @@ class Loader(wiring.Component):
         groups_a_word = c.store_word_bytes // c.m
         parts = c.store_word_bytes // c.port_bytes  # beats of a word
 
-        tokens_left = Signal.like(instruction.tokens)
+        tokens_left = Signal.like(instruction.tokens, reset_less=True)
+        runs = Signal()
+        last_token = Signal()  # compared when they change
+        last_word = Signal()
+        one_word = Signal()
         words = Signal.like(instruction.groups)  # of a token
         words_left = Signal.like(words, reset_less=True)
         part = Signal(parts, init=1, reset_less=True)
@@ -50,7 +54,7 @@ class Loader(wiring.Component):
         next_base = Signal.like(base)
         taken = Signal()
         m.d.comb += [
-            self.rows.ready.eq(tokens_left != 0),
+            self.rows.ready.eq(runs),
             taken.eq(self.rows.valid & self.rows.ready),
             words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1)),
             write.enable.eq(taken),
@@ -62,16 +66,19 @@ class Loader(wiring.Component):
         for i in range(parts):
             m.d.comb += write.strobe.word_select(i, c.port_bytes).eq(part[i].replicate(c.port_bytes))
 
-        m.d.sync += self.finished.eq(0)
+        m.d.sync += [self.finished.eq(0), one_word.eq(words == 1)]
         with m.If(taken):
             m.d.sync += part.eq(part.rotate_left(1))
             with m.If(part[-1]):
-                m.d.sync += [address.eq(address + 1), words_left.eq(words_left - 1)]
-                with m.If(words_left == 1):
+                m.d.sync += [address.eq(address + 1), words_left.eq(words_left - 1), last_word.eq(words_left == 2)]
+                with m.If(last_word):
                     m.d.sync += [
                         words_left.eq(words),
+                        last_word.eq(one_word),
                         tokens_left.eq(tokens_left - 1),
-                        self.finished.eq(tokens_left == 1),
+                        last_token.eq(tokens_left == 2),
+                        runs.eq(~last_token),
+                        self.finished.eq(last_token),
                         bank.eq(bank + 1),
                         address.eq(base),
                     ]
@@ -80,7 +87,10 @@ class Loader(wiring.Component):
         with m.If(self.start & (instruction.opcode == Op.LOAD)):
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
+                last_token.eq(instruction.tokens == 1),
+                runs.eq(1),
                 words_left.eq(words),
+                last_word.eq(words == 1),
                 part.eq(1),
                 bank.eq(0),
                 base.eq(instruction.y_base),

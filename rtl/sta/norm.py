@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from ..lut_ram import LUT_RAM
 from ..params import signed_bits
 from ..pipeline import delayed
+from .arithmetic import LOW_BITS, differs, shifted
 from .finalise import Finaliser, finalised, scaling, sums
 from .params import RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 
@@ -132,22 +133,29 @@ class Statistics(wiring.Component):
             write.en.eq(enable[5]),
         ]
         zero = Const(0, total.shape().size)
+        # Whether a word that is being added to is the one that is added to next is compared a cycle before.
+        same_3 = Signal()
+        same_4 = Signal()
+        m.d.sync += [
+            same_3.eq(enable[4] & (token[4] == token[2])),
+            same_4.eq(enable[4] & (token[4] == token[3]) & ~(first[3] & enable[3])),
+        ]
         m.d.sync += held.eq(read.data)
-        with m.If(enable[5] & (token[5] == token[3])):
+        with m.If(same_3):
             m.d.sync += held.eq(total)
         with m.If(first[3] & enable[3]):
             m.d.sync += held.as_value().eq(zero)
         m.d.comb += base.eq(held)
-        with m.If(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])):
+        with m.If(same_4):
             m.d.comb += base.eq(total)
         m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
 
         m.d.comb += [
-            finaliser.request.valid.eq(asks[4]),
-            finaliser.request.token.eq(token[4]),
-            finaliser.request.sums.eq(base),
+            finaliser.request.valid.eq(asks[5]),
+            finaliser.request.token.eq(token[5]),
+            finaliser.request.sums.eq(delayed(m, base, 1, name="asked_sums")),
         ]
-        with m.If(asks[4]):
+        with m.If(asks[5]):
             m.d.sync += asked.eq(0)
         return m
 
@@ -178,7 +186,7 @@ class Normaliser(wiring.Component):
     z : z_bits signed, out
     """
 
-    LATENCY = 6  # operands, multiply (two), subtract, round and shift, saturate
+    LATENCY = 9  # operands; multiply, two halves, and add them; subtract; shift (two); round; what saturates; saturate
 
     compute = staticmethod(normalise)
 
@@ -209,25 +217,28 @@ class Normaliser(wiring.Component):
         product_bits = RESIDUAL_BITS + len(operands.factor)
         wide_bits = max(product_bits, len(operands.offset)) + 1
         top = Const(Z_TOP, signed(c.z_bits))
+        assert (1 << (c.z_bits - 1)) - 1 == Z_TOP
         for lane in range(c.drain_lanes):
             r = delayed(m, self.r[lane], 1, name=f"r_{lane}")
-            product = Signal(signed(product_bits), name=f"product_{lane}", reset_less=True)
-            product_2 = Signal(signed(product_bits), name=f"product_{lane}_later", reset_less=True)
+            low = Signal(signed(RESIDUAL_BITS + LOW_BITS), name=f"low_{lane}", reset_less=True)
+            high = Signal(signed(product_bits + 1 - LOW_BITS), name=f"high_{lane}", reset_less=True)
+            product = Signal(signed(product_bits + 1), name=f"product_{lane}", reset_less=True)
             difference = Signal(signed(wide_bits), name=f"difference_{lane}", reset_less=True)
-            halves = Signal(signed(wide_bits), name=f"halves_{lane}")
             rounded = Signal(signed(wide_bits), name=f"rounded_{lane}", reset_less=True)
+            over = Signal(name=f"over_{lane}", reset_less=True)
+            kept = Signal(signed(c.z_bits), name=f"kept_{lane}", reset_less=True)
+            negative = Signal(name=f"negative_{lane}", reset_less=True)
             z = Signal(signed(c.z_bits), name=f"z_{lane}", reset_less=True)
             m.d.sync += [
-                product.eq(r * operands.factor),
-                product_2.eq(product),
-                difference.eq(product_2 - offset),
-                rounded.eq((halves + 1) >> 1),
+                low.eq(r * operands.factor[:LOW_BITS]),
+                high.eq(r * operands.factor[LOW_BITS:]),
+                product.eq(low + (high << LOW_BITS)),
+                difference.eq(product - offset),
+                rounded.eq((shifted(m, difference, less) + 1) >> 1),
+                over.eq(differs(rounded[c.z_bits - 1 :], rounded[-1])),
+                kept.eq(rounded),
+                negative.eq(rounded[-1]),
+                z.eq(Mux(over, top ^ negative.replicate(c.z_bits).as_signed(), kept)),
             ]
-            m.d.comb += [halves.eq(difference >> less), self.z[lane].eq(z)]
-            with m.If(rounded > top):
-                m.d.sync += z.eq(top)
-            with m.Elif(rounded < ~top):
-                m.d.sync += z.eq(~top)
-            with m.Else():
-                m.d.sync += z.eq(rounded)
+            m.d.comb += self.z[lane].eq(z)
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..lut_ram import LUT_RAM
-from ..pipeline import delayed
+from ..pipeline import delayed, tally
 from .columns import PARAMETER_TILES
 from .decode import instruction_layout
 from .finalise import finalised
@@ -65,48 +65,46 @@ class NormSource(wiring.Component):
 
         # Parameters: of the tiles that came, those of a product are gone when it is finished.
         column_goes = Signal()
-        tiles = Signal(range(PARAMETER_TILES + 1))
         of_product = Signal()
         m.d.comb += [
             column_goes.eq(walk.go & place.column_last),
             of_product.eq(self.drained & (instruction.opcode == Op.PRODUCT)),
         ]
-        m.d.sync += tiles.eq(tiles + self.parameters_loaded - (column_goes | of_product))
+        _, no_tile, _ = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.
-        to_ask = Signal(range(c.max_tokens + 1))
+        to_ask = Signal(range(c.max_tokens + 1), reset_less=True)
+        asks = Signal()  # to_ask != 0
         token = Signal.like(self.finalise.payload, reset_less=True)
-        known = Signal(range(c.max_tokens + 1))
-        here = Signal(range(c.max_tokens + 1))  # rows of this column tile that are done
+        waits = Signal()  # in the first column tile
+        known = self.finalised.valid  # one row more, until it is done
+        _, no_row, _ = tally(m, c.max_tokens, known, waits & walk.go & walk.row_last, name="rows")
         scalings_shape = self.finalised.scaling.shape()
         m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[], attrs=LUT_RAM)
         write, read = scalings.write_port(), scalings.read_port()
         m.d.comb += [
-            self.finalise.valid.eq(to_ask != 0),
+            self.finalise.valid.eq(asks),
             self.finalise.payload.eq(token),
             write.en.eq(self.finalised.valid),
             write.addr.eq(self.finalised.token),
             write.data.eq(self.finalised.scaling),
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
-            m.d.sync += [to_ask.eq(to_ask - 1), token.eq(token + 1)]
-        with m.If(self.finalised.valid):
-            m.d.sync += known.eq(known + 1)
-        with m.If(walk.go & walk.row_last):
-            m.d.sync += here.eq(here + 1)
-        with m.If(self.start | column_goes):
-            m.d.sync += here.eq(0)
+            m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
+        with m.If(column_goes):
+            m.d.sync += waits.eq(0)
         with m.If(self.start):
             m.d.sync += [
                 to_ask.eq(Mux(normalise, instruction.tokens, 0)),
+                asks.eq(normalise),
                 token.eq(instruction.first_token),
-                known.eq(0),
+                waits.eq(normalise),
             ]
 
         m.d.comb += [
             walk.start.eq(self.start),
             walk.instruction.eq(instruction),
-            walk.go.eq(walk.running & (tiles != 0) & (~normalise | (here != known))),
+            walk.go.eq(walk.running & ~no_tile & ~(waits & no_row)),
         ]
 
         # The element and how it is scaled come together.

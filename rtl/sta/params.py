@@ -12,7 +12,7 @@ ROOT_BITS = 17  # of the mantissa of 1 / √variance
 RESIDUAL_BITS = 16
 RESCALE_BITS = 9
 TABLE_ENTRIES = 256  # of an activation table, and of the exponential's
-SOFTMAX_LATENCY = 4  # of RowSoftmax, for plain rows too
+SOFTMAX_LATENCY = 7  # of RowSoftmax, for plain rows too
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,18 +175,19 @@ class PieceWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        lanes = self._lanes
         left = Signal.like(self.channels, reset_less=True)
         piece = Signal.like(self.piece, reset_less=True)
-        m.d.comb += [
-            self.piece.eq(piece),
-            self.keep.eq(Cat(left > lane for lane in range(self._lanes))),
-            self.last.eq(left <= self._lanes),
-        ]
+        keep = Signal.like(self.keep, reset_less=True)  # these two are compared when the walk steps
+        last = Signal(reset_less=True)
+        m.d.comb += [self.piece.eq(piece), self.keep.eq(keep), self.last.eq(last)]
         with m.If(self.start | self.go):
             again = Signal()
-            m.d.comb += again.eq(self.start | self.last)
+            m.d.comb += again.eq(self.start | last)
             m.d.sync += [
-                left.eq(Mux(again, self.channels, left - self._lanes)),
+                left.eq(Mux(again, self.channels, left - lanes)),
                 piece.eq(Mux(again, 0, piece + 1)),
+                keep.eq(Cat(Mux(again, self.channels > lane, left > lanes + lane) for lane in range(lanes))),
+                last.eq(Mux(again, self.channels <= lanes, left <= 2 * lanes)),
             ]
         return m

@@ -43,11 +43,10 @@ class Pool(wiring.Component):
         running = Signal()
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         first = Signal()
-        last = Signal()
+        last = Signal()  # tokens_left == 1
         first_address = Signal.like(self.read_address, reset_less=True)  # of the piece, of the first token
         address = Signal.like(self.read_address, reset_less=True)
         m.d.comb += [
-            last.eq(tokens_left == 1),
             pieces.start.eq(self.start),
             pieces.channels.eq(instruction.channels),
             pieces.go.eq(running & last),
@@ -55,10 +54,12 @@ class Pool(wiring.Component):
         ]
         with m.If(running):
             m.d.sync += [first.eq(0), tokens_left.eq(tokens_left - 1), address.eq(address + c.residual_words)]
+            m.d.sync += last.eq(tokens_left == 2)
             with m.If(last):
                 m.d.sync += [
                     first.eq(1),
                     tokens_left.eq(instruction.tokens),
+                    last.eq(instruction.tokens == 1),
                     first_address.eq(first_address + 1),
                     address.eq(first_address + 1),
                     running.eq(~pieces.last),
@@ -70,6 +71,7 @@ class Pool(wiring.Component):
                 running.eq(1),
                 first.eq(1),
                 tokens_left.eq(instruction.tokens),
+                last.eq(instruction.tokens == 1),
                 first_address.eq(begin),
                 address.eq(begin),
             ]

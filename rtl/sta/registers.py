@@ -1,6 +1,6 @@
 """The control registers of STA, and its counters."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,7 +44,7 @@ class Registers(wiring.Component):
     Members
     -------
     control : the control port
-    start, clear : in the cycle of the control write, out
+    start, clear : in the cycle after the control write, out
     program, limit : steady while busy, out
     busy, done, error, cause, cause_address, place : from the sequencer, in
     execute, finished : an instruction, the one at `place`, begins, or is finished in this cycle, in
@@ -76,20 +76,30 @@ class Registers(wiring.Component):
         offset = {name: at for name, (at, _) in REGISTERS.items()}
         kept = {name: Signal(2 if name == "interrupt" else ADDRESS_BITS, name=name) for name in KEPT}
         writes_control = Signal()
+        starting = Signal()
+        clearing = Signal()
         m.d.comb += [
             self.program.eq(kept["program"]),
             self.limit.eq(kept["limit"]),
             writes_control.eq(control.write & (control.address == offset["control"])),
-            self.clear.eq(writes_control & control.write_data[1]),
-            self.start.eq(writes_control & control.write_data[0] & ~self.clear & ~self.busy & ~self.error),
+            self.clear.eq(clearing),
+            self.start.eq(starting),
         ]
-        with m.If(control.write & ~self.busy):
+        # What was written in the cycle before counts.
+        busy = self.busy | starting
+        done = self.done & ~starting & ~clearing
+        error = self.error & ~clearing
+        m.d.sync += [
+            clearing.eq(writes_control & control.write_data[1]),
+            starting.eq(writes_control & control.write_data[0] & ~control.write_data[1] & ~busy & ~error),
+        ]
+        with m.If(control.write & ~busy):
             with m.Switch(control.address):
                 for name, register in kept.items():
                     with m.Case(offset[name]):
                         m.d.sync += register.eq(control.write_data)
 
-        # Counters: the cycle of the start counts, and every one while busy.
+        # Counters: the cycles of the write and of the start count, and every one while busy.
         names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
         counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
         events = {"steps": self.stepping, "waits_memory": self.waits_memory, "waits_drain": self.waits_drain}
@@ -97,7 +107,7 @@ class Registers(wiring.Component):
         m.d.comb += watched.eq(self.place == kept["watch"])
         with m.If(self.start):
             m.d.sync += [counter.eq(0) for counter in counters.values()]
-            m.d.sync += counters["cycles"].eq(1)
+            m.d.sync += counters["cycles"].eq(2)
         with m.Elif(self.busy):
             m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
             m.d.sync += [counters[name].eq(counters[name] + event) for name, event in events.items()]
@@ -111,8 +121,8 @@ class Registers(wiring.Component):
             **counters,
             "id": self._config.identification,
             "version": version_number(),
-            "status": self.busy | self.done << 1 | self.error << 2,
-            "cause": self.cause,
+            "status": Cat(busy, done, error),
+            "cause": Mux(clearing, 0, self.cause),
             "cause_address": self.cause_address,
             "place": self.place,
         }
@@ -121,5 +131,5 @@ class Registers(wiring.Component):
             for name, value in readable.items():
                 with m.Case(offset[name]):
                     m.d.sync += control.read_data.eq(value)
-        m.d.comb += self.interrupt.eq((self.done & kept["interrupt"][0]) | (self.error & kept["interrupt"][1]))
+        m.d.comb += self.interrupt.eq((done & kept["interrupt"][0]) | (error & kept["interrupt"][1]))
         return m

@@ -1,10 +1,13 @@
 """The requantiser of STA: that of the matrix engine, and the sign of a sum may be turned."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 
 from .. import requantise as plain
 from ..pipeline import delayed
+from .arithmetic import differs, multiplied, shifted
 from .columns import ChannelParameters
+
+RESULT_BITS = 16
 
 
 def requantise(acc: int, bias: int, mult: int, shift: int, negate: int, bits: int) -> int:
@@ -23,16 +26,45 @@ class Requantiser(plain.Requantiser):
     result : 16 bits signed, out
     """
 
+    LATENCY = 8  # add bias; multiply, two halves, and add them; shift (two); round; what saturates; saturate
+
     compute = staticmethod(requantise)
     parameters_shape = ChannelParameters
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         negate = self.parameters.negate
-        # −acc is ~acc + 1: the one is the carry into the adder of the bias.
+        # −acc is ~acc + 1: the one is a carry, out of a bit below, into the adder of the bias.
         turned = Signal(signed(self._config.accumulator_bits))
+        carried = Signal(signed(self._config.biased_bits + 1))
         biased = Signal(signed(self._config.biased_bits), reset_less=True)
-        m.d.comb += turned.eq(self.acc ^ negate.replicate(self._config.accumulator_bits).as_signed())
-        m.d.sync += biased.eq(turned + self.parameters.bias + negate)
-        self._scale(m, biased, delayed(m, self.parameters.mult, 1, name="mult"))
+        m.d.comb += [
+            turned.eq(self.acc ^ negate.replicate(self._config.accumulator_bits).as_signed()),
+            carried.eq(Cat(negate, turned).as_signed() + Cat(negate, self.parameters.bias).as_signed()),
+        ]
+        m.d.sync += biased.eq(carried >> 1)
+
+        product = multiplied(m, biased, delayed(m, self.parameters.mult, 1, name="mult"))
+        # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
+        less = Signal(plain.SHIFT_BITS, reset_less=True)
+        m.d.sync += less.eq(delayed(m, self.parameters.shift, 2, name="shift") - 1)
+        halves = shifted(m, product, less)
+        rounded = Signal(signed(len(product)), reset_less=True)
+        m.d.sync += rounded.eq((halves + 1) >> 1)
+
+        # Too large where the bits above those that are kept are not all the sign.
+        wide = delayed(m, self.wide, 6, name="wide")
+        sign = rounded[-1]
+        over = Signal(reset_less=True)
+        bound = Signal(signed(RESULT_BITS), reset_less=True)
+        value = Signal(signed(RESULT_BITS), reset_less=True)
+        result = Signal(signed(RESULT_BITS), reset_less=True)
+        top = Mux(wide, (1 << (RESULT_BITS - 1)) - 1, (1 << 7) - 1)
+        m.d.sync += [
+            over.eq(differs(rounded[RESULT_BITS - 1 :], sign) | (~wide & differs(rounded[7 : RESULT_BITS - 1], sign))),
+            bound.eq(top ^ sign.replicate(RESULT_BITS)),
+            value.eq(rounded),
+            result.eq(Mux(over, bound, value)),
+        ]
+        m.d.comb += self.result.eq(result)
         return m

@@ -1,10 +1,11 @@
 """From a 16-bit result to the 8-bit operand of the next product, with a factor a channel."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..pipeline import delayed
+from .arithmetic import differs, shifted
 from .isa import FIELDS
 from .params import RESCALE_BITS, RESIDUAL_BITS
 
@@ -29,7 +30,7 @@ class Rescaler(wiring.Component):
     result : 8 bits signed, out
     """
 
-    LATENCY = 4  # multiply (two), round and shift, saturate
+    LATENCY = 5  # multiply; shift (two); round; saturate
 
     compute = staticmethod(rescale)
 
@@ -48,24 +49,18 @@ class Rescaler(wiring.Component):
         m = Module()
         product_bits = RESIDUAL_BITS + RESCALE_BITS
         product = Signal(signed(product_bits), reset_less=True)
-        product_2 = Signal(signed(product_bits), reset_less=True)
-        m.d.sync += [product.eq(self.value * self.factor), product_2.eq(product)]
-
-        shift = delayed(m, self.shift, 2, name="shift")
-        halves = Signal(signed(product_bits))
+        less = Signal.like(self.shift, reset_less=True)  # by one: the last bit goes with the rounding
         rounded = Signal(signed(product_bits), reset_less=True)
-        m.d.comb += halves.eq(product_2 >> (shift - 1)[:SHIFT_BITS])
-        m.d.sync += rounded.eq((halves + 1) >> 1)
+        m.d.sync += [product.eq(self.value * self.factor), less.eq(self.shift - 1)]
+        m.d.sync += rounded.eq((shifted(m, product, less) + 1) >> 1)
 
-        narrow = delayed(m, self.narrow, 3, name="narrow")
-        narrow_value = delayed(m, self.value[:8].as_signed(), 3, name="narrow_value")
+        narrow = delayed(m, self.narrow, 4, name="narrow")
+        narrow_value = delayed(m, self.value[:8].as_signed(), 4, name="narrow_value")
         result = Signal(signed(8), reset_less=True)
         with m.If(narrow):
             m.d.sync += result.eq(narrow_value)
-        with m.Elif(rounded > 127):
-            m.d.sync += result.eq(127)
-        with m.Elif(rounded < -128):
-            m.d.sync += result.eq(-128)
+        with m.Elif(differs(rounded[7:], rounded[-1])):
+            m.d.sync += result.eq(Const(127, signed(8)) ^ rounded[-1].replicate(8).as_signed())
         with m.Else():
             m.d.sync += result.eq(rounded)
         m.d.comb += self.result.eq(result)

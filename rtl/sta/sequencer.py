@@ -8,7 +8,7 @@ from ..port import ADDRESS_BITS
 from .decode import CAUSE_BITS, Cause, instruction_layout
 from .fetch import Segment
 from .intake import Intake
-from .isa import BYTES, Op
+from .isa import BYTES
 from .params import StaConfig
 
 
@@ -17,7 +17,7 @@ class Sequencer(wiring.Component):
 
     Three instructions are on their way at most: `current` executes; `upcoming` is legal, its data is asked for and,
     where that is packed weights or parameters, the column loader works on it; a third one comes from memory and is
-    checked. `execute` comes in the cycle after the instruction before has finished, if the upcoming one is ready.
+    checked. `execute` comes two cycles after the instruction before has finished, if the upcoming one is ready.
 
     Nothing stops for good. What lies first in the fetch is taken by someone who waits for nothing that lies behind it:
     an instruction by a register that is free when it is asked for; data of the current instruction by its engine; and
@@ -99,11 +99,16 @@ class Sequencer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.instruction_beats), intake.beats)
 
         executing, prepared = Signal(), Signal()
+        ends = Signal()  # finished, a cycle later: it comes from all engines
         current = Signal.like(self.current, reset_less=True)
         gathering, storing = Signal(), Signal()
+        gathers = Signal()  # what the current instruction is
+        stores = Signal()
+        copying = Signal()
+        m.d.sync += ends.eq(self.finished)
         m.d.comb += [
-            gathering.eq(executing & (current.opcode == Op.GATHER)),
-            storing.eq(executing & (current.opcode == Op.STORE)),
+            gathering.eq(executing & gathers),
+            storing.eq(executing & stores),
             intake.program.eq(self.program),
             intake.limit.eq(self.limit),
             intake.gathering.eq(gathering),
@@ -114,9 +119,7 @@ class Sequencer(wiring.Component):
         ]
 
         # The column loader gets to know the upcoming instruction as soon as it has nothing else to do.
-        copies = Signal()  # the upcoming instruction is a PRODUCT of KEYS or VALUES
         running = Signal()
-        m.d.comb += copies.eq((intake.upcoming.opcode == Op.PRODUCT) & ~intake.packed)
         goes, prepares = Signal(), Signal()
         m.d.comb += [
             prepares.eq(
@@ -127,21 +130,22 @@ class Sequencer(wiring.Component):
             goes.eq(
                 running
                 & (intake.waiting & intake.ready)
-                & (~executing | self.finished)
+                & (~executing | ends)
                 & (prepared | ~intake.packed)
-                & (self.loader_idle | ~copies)
+                & (self.loader_idle | ~intake.copies)
             ),
             intake.taken.eq(goes),
-            self.load.eq(self.prepare | (self.execute & (current.opcode == Op.PRODUCT) & (current.columns != 0))),
+            self.load.eq(self.prepare | (self.execute & copying)),
             self.loading.eq(Mux(self.prepare, intake.upcoming, current)),
         ]
         m.d.sync += [self.prepare.eq(prepares), self.execute.eq(goes)]
         with m.If(prepares):
             m.d.sync += prepared.eq(1)
-        with m.If(executing & self.finished):
+        with m.If(executing & ends):
             m.d.sync += [executing.eq(0), self.place.eq(self.place + BYTES)]
         with m.If(goes):
             m.d.sync += [current.eq(intake.upcoming), executing.eq(1), prepared.eq(0)]
+            m.d.sync += [gathers.eq(intake.gathers), stores.eq(intake.stores), copying.eq(intake.copies)]
 
         cleared = Signal()  # while it ran
         causes = {
@@ -168,9 +172,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [self.cause.eq(intake.cause), self.cause_address.eq(intake.wrong_address)]
                     m.next = "stop"
                 with m.Elif(intake.ended & ~executing):
-                    m.d.comb += stopped.eq(1)
-                    m.d.sync += self.done.eq(1)
-                    m.next = "idle"
+                    m.next = "end"
                 for cause, (happens, address) in reversed(causes.items()):
                     with m.If(happens):
                         m.d.sync += [self.cause.eq(cause), self.cause_address.eq(address)]
@@ -178,6 +180,15 @@ class Sequencer(wiring.Component):
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
                     m.next = "stop"
+            with m.State(
+                "end"
+            ):  # that an instruction is an END is known too late in a cycle to reset all of the intake
+                m.d.comb += stopped.eq(1)
+                with m.If(self.fault):
+                    m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
+                with m.Elif(~self.clear):
+                    m.d.sync += self.done.eq(1)
+                m.next = "idle"
             with m.State("stop"):
                 m.d.comb += [self.stop.eq(1), stopped.eq(1)]
                 m.d.sync += self.done.eq(0)

@@ -13,6 +13,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
+from ..lut_ram import LUT_RAM
 from ..params import MULT_BITS, power_of_two_at_least
 from ..pipeline import delayed
 from ..requantise import SHIFT_BITS
@@ -22,6 +23,7 @@ from .store_row import store_row
 
 CARRIED_BITS = 8  # of an exponential: the part that is not emitted but carried
 HALF = 1 << (CARRIED_BITS - 1)
+HALFWAY = 4  # bits: a sum is moved by so many, or more, in one cycle, by fewer in the next
 
 
 def exponential_table(scale: float) -> list[int]:
@@ -75,7 +77,7 @@ class Reciprocal(wiring.Component):
     q, shift_t : new LATENCY cycles after start, out
     """
 
-    LATENCY = MULT_BITS + 3  # normalise, load, a bit a cycle, results
+    LATENCY = MULT_BITS + 4  # normalise (two), load, a bit a cycle, results
 
     compute = staticmethod(reciprocal)
 
@@ -96,7 +98,7 @@ class Reciprocal(wiring.Component):
         m = Module()
         bits = self._config.sum_bits
 
-        # The total's highest bit moves to the top, by halving the way that it may have to go.
+        # The total's highest bit moves to the top, by halving the way that it may have to go; half of that a cycle.
         normal = self.total
         shifts: list[Signal] = []  # the number of zeros above it, highest bit first
         distance = power_of_two_at_least(bits) >> 1
@@ -106,15 +108,19 @@ class Reciprocal(wiring.Component):
             m.d.comb += [zeros.eq(normal[bits - distance :] == 0), moved.eq(Mux(zeros, normal << distance, normal))]
             shifts.append(zeros)
             normal = moved
+            if distance == HALFWAY:
+                normal = delayed(m, normal, 1, name="halfway")
+                shifts = [delayed(m, one, 1, name=f"{one.name}_later") for one in shifts]
             distance >>= 1
         divisor = Signal(bits, reset_less=True)
         moved_by = Signal(len(shifts), reset_less=True)
         shift_next = Signal(SHIFT_BITS, reset_less=True)
         none = Signal(reset_less=True)
         load = Signal()
-        m.d.sync += load.eq(self.start)
-        with m.If(self.start):
-            m.d.sync += [divisor.eq(normal), none.eq(self.total == 0), moved_by.eq(Cat(*reversed(shifts)))]
+        halves = delayed(m, self.start, 1, name="halves", reset=True)
+        m.d.sync += load.eq(halves)
+        with m.If(halves):
+            m.d.sync += [divisor.eq(normal), none.eq(normal == 0), moved_by.eq(Cat(*reversed(shifts)))]
 
         # mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult: as many steps as that has
         # bits, each of which moves a bit of the dividend into the remainder and a bit of the quotient behind it.
@@ -169,8 +175,10 @@ class RowSoftmax(wiring.Component):
         step came out, out
     """
 
-    LATENCY = SOFTMAX_LATENCY  # select scores and maximum; exponential; sums within the step; sums of the row
-    RECIPROCAL_LATENCY = Reciprocal.LATENCY
+    # Select scores and maximum; distance; exponential, and a register behind the memory; sums within the step; sums of
+    # the row; what they grow by.
+    LATENCY = SOFTMAX_LATENCY
+    RECIPROCAL_LATENCY = Reciprocal.LATENCY - 1  # the row's sum is there a cycle before its last step
 
     compute = staticmethod(emit)
 
@@ -203,41 +211,45 @@ class RowSoftmax(wiring.Component):
         for lane in range(c.n):
             up_to = Signal(sum_shape, name=f"up_to_{lane}")
             register = Signal(sum_shape, name=f"sum_{lane}", reset_less=True)
-            weighs_now = delayed(m, weighs[lane], 1, name=f"weighs_{lane}")
+            weighs_now = delayed(m, weighs[lane], 2, name=f"weighs_{lane}")
             m.d.comb += up_to.eq(so_far + Mux(weighs_now, exponentials[lane], 0))
             m.d.sync += register.eq(up_to)
             sums.append(register)
             so_far = up_to
 
         # The row's sum so far; what its upper part grows by is emitted.
-        first = delayed(m, row.first, 3, name="first_in")
-        scores = delayed(m, row.valid & row.softmax, 3, name="scores", reset=True)
+        first = delayed(m, row.first, 5, name="first_in")
+        scores = delayed(m, row.valid & row.softmax, 5, name="scores", reset=True)
         total = Signal(c.sum_bits + CARRIED_BITS, reset_less=True)
         before = Signal.like(total)
+        lowest = Signal.like(total, reset_less=True)
         totals = []
         m.d.comb += before.eq(Mux(first, HALF, total))
-        for lane in range(c.n):
-            after = Signal.like(total, name=f"total_{lane}")
-            m.d.comb += after.eq(before + sums[lane])
+        m.d.sync += lowest.eq(before)
+        for lane in range(c.n - 1):
+            after = Signal.like(total, name=f"total_{lane}", reset_less=True)
+            m.d.sync += after.eq(before + sums[lane])
             totals.append(after)
         with m.If(scores):
-            m.d.sync += total.eq(totals[-1])
+            m.d.sync += total.eq(before + sums[-1])
+        totals.append(total)
+        emits = delayed(m, scores, 1, name="emits", reset=True)
 
-        plain = delayed(m, row.group, 3, name="plain")
+        plain = delayed(m, row.group, self.LATENCY - 1, name="plain")
         group = Signal.like(self.step.group, reset_less=True)
-        lower = [before, *totals[:-1]]
+        lower = [lowest, *totals[:-1]]
         for position in range(c.m):
             lane = position % c.n
             emitted = Signal(ROW_BITS - 1, name=f"emitted_{position}")
             m.d.comb += emitted.eq(totals[lane][CARRIED_BITS:] - lower[lane][CARRIED_BITS:])
-            m.d.sync += group[position].eq(Mux(scores, emitted, plain[position]))
+            m.d.sync += group[position].eq(Mux(emits, emitted, plain[position]))
         m.d.comb += self.step.group.eq(group)
         for mark in ("valid", "first", "last"):
             m.d.comb += self.step[mark].eq(delayed(m, row[mark], self.LATENCY, name=mark, reset=mark == "valid"))
 
         m.submodules.reciprocal = division = Reciprocal(c)
         m.d.comb += [
-            division.start.eq(self.step.last & delayed(m, scores, 1, name="scores_out", reset=True)),
+            division.start.eq(emits & delayed(m, row.last, self.LATENCY - 1, name="last_in")),
             division.total.eq(total[CARRIED_BITS:]),
             division.mult.eq(self.mult),
             division.shift.eq(self.shift),
@@ -247,9 +259,9 @@ class RowSoftmax(wiring.Component):
         return m
 
     def _distances(self, m: Module) -> tuple[list[Signal], list[Signal]]:
-        """Of each lane, a cycle after the row: the score's distance from the maximum, and whether it is of a key."""
+        """Of each lane, two cycles after the row: the score's distance from the maximum, and whether it is of a key."""
         c, row = self._config, self.row
-        m.submodules.maxima = maxima = Memory(shape=signed(8), depth=c.max_tiles, init=[])
+        m.submodules.maxima = maxima = Memory(shape=signed(8), depth=c.max_tiles, init=[], attrs=LUT_RAM)
         write, read = maxima.write_port(), maxima.read_port()
         m.d.comb += [
             write.en.eq(self.maximum.enable),
@@ -257,6 +269,7 @@ class RowSoftmax(wiring.Component):
             write.data.eq(self.maximum.value),
             read.addr.eq(row.tile),
         ]
+        keys = delayed(m, self.keys, 1, name="keys")
         distances = []
         weighs = []
         for lane in range(c.n):
@@ -269,15 +282,15 @@ class RowSoftmax(wiring.Component):
                     m.d.sync += score.eq(row.group[position])
                     m.d.comb += [index.eq(position), within.eq(1)]
             weigh = Signal(name=f"weigh_{lane}", reset_less=True)
-            distance = Signal(range(TABLE_ENTRIES), name=f"distance_{lane}")
-            m.d.sync += weigh.eq(within & (Cat(index, row.position) < self.keys))
-            m.d.comb += distance.eq(read.data - score)
+            distance = Signal(range(TABLE_ENTRIES), name=f"distance_{lane}", reset_less=True)
+            key = delayed(m, Cat(index, row.position, ~within), 1, name=f"key_{lane}")  # too high where it is none
+            m.d.sync += [weigh.eq(key < keys), distance.eq(read.data - score)]
             distances.append(distance)
             weighs.append(weigh)
         return distances, weighs
 
     def _exponentials(self, m: Module, distances: list[Signal]) -> list[Signal]:
-        """The table's entries, a cycle later.
+        """The table's entries, two cycles later.
 
         A block RAM has two ports: a table serves two lanes, and is written through the port of the first one.
         """
@@ -296,5 +309,5 @@ class RowSoftmax(wiring.Component):
             for i, distance in enumerate(distances[lane : lane + 2]):
                 read = table.read_port()
                 m.d.comb += [read.en.eq(~write.enable), read.addr.eq(distance if i else address)]
-                exponentials.append(read.data)
+                exponentials.append(delayed(m, read.data, 1, name=f"exponential_{lane + i}"))
         return exponentials

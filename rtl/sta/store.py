@@ -11,7 +11,7 @@ from .params import StaConfig
 from .store_row import store_row
 from .timing import STORE_LATENCY
 
-COPY_LATENCY = 2  # from an accepted copy request to its word
+COPY_LATENCY = 3  # from an accepted copy request to its word: memory, the bank's word, the one bank's
 
 
 def store_step(config: StaConfig) -> data.StructLayout:
@@ -65,7 +65,7 @@ class StoreBank(wiring.Component):
     step_out : step_in a cycle later, for the bank of the next row, out
     row : `store_row`, STORE_LATENCY cycles after step_in, out
     copy_address : read in this cycle unless step_in reads, in
-    copy_data : the word that was read in the cycle before, out
+    copy_data : the word that was read two cycles before, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -95,7 +95,7 @@ class StoreBank(wiring.Component):
             write.en.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
             reads.eq(step.valid & step.read),
             read.addr.eq(Mux(reads, step.word, self.copy_address)),
-            self.copy_data.eq(read.data),
+            self.copy_data.eq(delayed(m, read.data, 1, name="copied")),
         ]
         m.d.sync += self.step_out.eq(step)
 
@@ -174,7 +174,7 @@ class Store(wiring.Component):
             accepted.eq(self.copy_request.valid & self.copy_ready),
             self.copy_valid.eq(delayed(m, accepted, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
-        bank_of_word = delayed(m, self.copy_request.bank, 1, name="bank_of_word")
+        bank_of_word = delayed(m, self.copy_request.bank, 2, name="bank_of_word")
         copied = Signal.like(self.copy_data, reset_less=True)
         for r in cases(m, bank_of_word, c.rows):
             m.d.sync += copied.eq(words[r])

@@ -67,14 +67,21 @@ class TileLoader(wiring.Component):
         slot = Signal(range(c.slots_a_row))
         groups_left = Signal.like(job.groups, reset_less=True)
         step = Signal.like(job.steps)  # of the group
+        last_step = Signal()  # compared when they change: beats wait for what hangs on them
+        last_group = Signal()
         word = Signal.like(self.word, reset_less=True)
         sub = Signal.like(self.sub, reset_less=True)
         both = Signal()  # of a step, values and selection are here
-        m.d.sync += self.step_enable.eq(both)
+        loads = Signal()  # steps
+        m.d.sync += [
+            self.step_enable.eq(both),
+            both.eq(loads & values.next_valid & (selections.next_valid | job.counted)),
+        ]
         with m.FSM():
             with m.State("wait"):
                 with m.If(self.begin):
-                    m.d.sync += [groups_left.eq(job.groups), word.eq(0), sub.eq(0)]
+                    m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
+                    m.d.sync += [word.eq(0), sub.eq(0), last_step.eq(job.steps == 0)]
                     m.next = "parameters"
             with m.State("parameters"):
                 m.d.comb += [
@@ -93,22 +100,23 @@ class TileLoader(wiring.Component):
                             m.next = "wait"
             with m.State("steps"):
                 m.d.comb += [
+                    loads.eq(1),
                     values.kind.eq(job.lanes),
-                    both.eq(values.units.valid & (selections.units.valid | job.counted)),
                     values.units.ready.eq(both),
-                    selections.units.ready.eq(both & (~job.bitmap | (step == job.steps))),
+                    selections.units.ready.eq(both & (~job.bitmap | last_step)),
                 ]
                 with m.If(selections.beats.ready & ~job.counted):
                     m.d.comb += [selections.beats.valid.eq(self.beats.valid), self.beats.ready.eq(1)]
                 with m.Else():
                     m.d.comb += [values.beats.valid.eq(self.beats.valid), self.beats.ready.eq(values.beats.ready)]
                 with m.If(both):
-                    m.d.sync += [step.eq(step + 1), sub.eq(sub + 1)]
+                    m.d.sync += [step.eq(step + 1), last_step.eq(step + 1 == job.steps), sub.eq(sub + 1)]
                     with m.If(sub == c.steps_a_group - 1):
                         m.d.sync += [sub.eq(0), word.eq(word + 1)]
-                    with m.If(step == job.steps):
-                        m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1)]
-                        with m.If(groups_left == 1):
+                    with m.If(last_step):
+                        m.d.sync += [step.eq(0), last_step.eq(job.steps == 0)]
+                        m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
+                        with m.If(last_group):
                             m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
                             m.next = "wait"
 

@@ -4,12 +4,14 @@ Cycles are counted from the feeder's decision to issue a tile's last step. The p
 RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0.
 """
 
-from ..params import MULT_BITS, READ_LATENCY, READER_SAMPLE, reader_latency
+from ..params import MULT_BITS, READER_SAMPLE, reader_latency
 from .params import SOFTMAX_LATENCY, StaConfig
 
 STORE_LATENCY = 3  # memory, the word that is held, the group of it
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
-COLUMN_LATENCY = READ_LATENCY  # of the column buffer; the feeder gives it a step that much before the array has it
+COLUMN_LATENCY = (
+    3  # memories, their words, the step of it; the feeder gives it a step that much before the array has it
+)
 RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until its 1 / sum replaces the one before
 
 

@@ -82,6 +82,16 @@ class Sta(wiring.Component):
         for name, engine in engines.items():
             m.submodules[name] = ResetInserter(reset_engines)(engine)
 
+        # What the current instruction is, a cycle after its start: in time for what it begins with.
+        loads = Signal()
+        gathers = Signal()
+        dumps = Signal()
+        m.d.sync += [
+            loads.eq(sequencer.current.opcode == Op.LOAD),
+            gathers.eq(sequencer.current.opcode == Op.GATHER),
+            dumps.eq(sequencer.current.opcode == Op.STORE),
+        ]
+
         # Memory.
         connect(m, flipped(self.control), registers.control)
         connect(m, fetch.request, flipped(self.memory.read_request))
@@ -101,11 +111,11 @@ class Sta(wiring.Component):
             fetch.gather_segment.payload.beats.eq(drain.row_segment.payload.beats),
             fetch.gather_segment.payload.consumer.eq(Consumer.ROWS),
             drain.row_segment.ready.eq(fetch.gather_segment.ready),
-            loader.rows.valid.eq(fetch.rows.valid & (sequencer.current.opcode == Op.LOAD)),
+            loader.rows.valid.eq(fetch.rows.valid & loads),
             loader.rows.payload.eq(fetch.rows.payload),
-            drain.rows.valid.eq(fetch.rows.valid & (sequencer.current.opcode == Op.GATHER)),
+            drain.rows.valid.eq(fetch.rows.valid & gathers),
             drain.rows.payload.eq(fetch.rows.payload),
-            fetch.rows.ready.eq(Mux(sequencer.current.opcode == Op.LOAD, loader.rows.ready, drain.rows.ready)),
+            fetch.rows.ready.eq(Mux(loads, loader.rows.ready, drain.rows.ready & gathers)),
         ]
 
         # Control.
@@ -131,7 +141,7 @@ class Sta(wiring.Component):
             registers.stepping.eq(feeder.step.valid),
             registers.waits_memory.eq(feeder.no_columns),
             registers.waits_drain.eq(feeder.no_drain),
-            self.busy.eq(sequencer.busy),
+            self.busy.eq(sequencer.busy | registers.start),
             self.irq.eq(registers.interrupt),
             sequencer.finished.eq(drain.finished | loader.finished | dump.finished),
             columns.start.eq(sequencer.load),
@@ -178,9 +188,7 @@ class Sta(wiring.Component):
         ]
 
         # Words of the store for copies of keys and values, or for STORE, which does not run beside them.
-        dumps = Signal()
         m.d.comb += [
-            dumps.eq(sequencer.current.opcode == Op.STORE),
             store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
             dump.copy_ready.eq(store.copy_ready & dumps),
             columns.copy_ready.eq(store.copy_ready & ~dumps),

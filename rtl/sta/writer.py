@@ -1,6 +1,6 @@
 """The writer: where results land. In the store, in the residual and its sums, in the rows' maxima."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -78,7 +78,7 @@ class ResidualWriter(wiring.Component):
     statistics : `elements_write`, in the same cycle, out
     """
 
-    LATENCY = 1 + Residual.LATENCY + 1  # address, residual, sum
+    LATENCY = 1 + Residual.LATENCY + 2  # address, residual, sum, saturate
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -104,12 +104,15 @@ class ResidualWriter(wiring.Component):
         m.d.sync += address.eq(residual_address(c, self.place.token, self.place.piece))
 
         total = Signal(residual_word(c), reset_less=True)
-        top = Const((1 << (RESIDUAL_BITS - 1)) - 1, signed(RESIDUAL_BITS + 1))
+        top = Const((1 << (RESIDUAL_BITS - 1)) - 1, signed(RESIDUAL_BITS))
         for lane, value in enumerate(self.values):
-            summand = delayed(m, value, self.LATENCY - 1, name=f"value_{lane}")
-            exact = Signal(signed(RESIDUAL_BITS + 1), name=f"exact_{lane}")
-            m.d.comb += exact.eq(Mux(self.add, self.read_data[lane], 0) + summand)
-            m.d.sync += total[lane].eq(Mux(exact > top, top, Mux(exact < ~top, ~top, exact)))
+            summand = delayed(m, value, self.LATENCY - 2, name=f"value_{lane}")
+            exact = Signal(signed(RESIDUAL_BITS + 1), name=f"exact_{lane}", reset_less=True)
+            bound = top ^ exact[-1].replicate(RESIDUAL_BITS).as_signed()
+            m.d.sync += [
+                exact.eq(Mux(self.add, self.read_data[lane], 0) + summand),
+                total[lane].eq(Mux(exact[-1] == exact[-2], exact, bound)),
+            ]
 
         enable = delayed(m, self.valid, self.LATENCY, name="valid", reset=True)
         m.d.comb += [
@@ -134,7 +137,7 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    LATENCY = 3  # maximum of the slot, of the token's before, register
+    LATENCY = 4  # maximum of the slot, in two; of the token's before; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -150,18 +153,22 @@ class Maxima(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        slot = Signal(signed(SCORE_BITS), reset_less=True)
-        values = [
+        values: list[Value] = [
             Mux(keep, value, Const(-128, signed(SCORE_BITS)))
             for keep, value in zip(self.place.keep, self.values, strict=True)
         ]
-        while len(values) > 1:
-            values = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
-        m.d.sync += slot.eq(values[0])
+        halfway = 1 << ((len(values).bit_length() - 1) // 2)
+        for left in (halfway, 1):
+            while len(values) > left:
+                values = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
+            registers = [Signal(signed(SCORE_BITS), name=f"maximum_{left}_{i}", reset_less=True) for i in range(left)]
+            m.d.sync += [register.eq(value) for register, value in zip(registers, values, strict=True)]
+            values = list(registers)
+        (slot,) = registers
 
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
-        where = delayed(m, self.place, 1, name="place")
+        where = delayed(m, self.place, 2, name="place")
         write_where = delayed(m, where, 1, name="write_place")
         write_slot = delayed(m, slot, 1, name="write_slot")
         # A token's next slot may come in the next cycle: then its word is written while it is read.
@@ -173,7 +180,7 @@ class Maxima(wiring.Component):
             before.eq(Mux(again, written, read.data)),
             read.addr.eq(where.token),
             is_first.eq(write_where.piece == 0),
-            write.en.eq(delayed(m, self.valid, 2, name="valid", reset=True)),
+            write.en.eq(delayed(m, self.valid, 3, name="valid", reset=True)),
             write.addr.eq(write_where.token),
             write.data.eq(Mux(is_first | (write_slot > before), write_slot, before)),
         ]
@@ -236,12 +243,12 @@ class Writer(wiring.Component):
         m.submodules.maxima = maxima = Maxima(c)
 
         kept = Signal()
-        to_residual = Signal()
+        to_residual = Signal()  # known long before the first results
+        m.d.sync += to_residual.eq(
+            instruction.to_residual | (instruction.opcode == Op.POOL) | (instruction.opcode == Op.GATHER)
+        )
         m.d.comb += [
             kept.eq(self.valid & self.place.keep[0]),
-            to_residual.eq(
-                instruction.to_residual | (instruction.opcode == Op.POOL) | (instruction.opcode == Op.GATHER)
-            ),
             store.valid.eq(kept & instruction.to_store),
             residual.valid.eq(kept & to_residual),
             residual.add.eq(instruction.add),

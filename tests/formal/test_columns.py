@@ -100,6 +100,7 @@ class Halves(wiring.Component):
             Assert(to_read + inside.signal("released_1") + released == used),
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
+            Assert(inside.signal("halves_full") == (inside.signal("halves") == 2)),
             Assert(half == oldest ^ complete[0]),
             Assert(implies(used == 1, in_use[0] ^ oldest)),
             Assert(half_written == half ^ buffer.loaded),
@@ -119,6 +120,7 @@ class Halves(wiring.Component):
             Assume(implies(self.drained, places != 0)),
             Assert(inside.signal("places") == places + filling),
             Assert(inside.signal("places") <= PARAMETER_TILES),
+            Assert(inside.signal("places_full") == (inside.signal("places") == PARAMETER_TILES)),
             Assert(filled_place == (drained_place + places)[:2]),
             Assert(implies(inside.signal("loader.parameters_enable"), (slot >> 1) == filled_place)),
             Assert(slot == ((filled_place << 1) + slot_of_tile + ((state == STEPS) << 1))[:3]),
@@ -144,6 +146,9 @@ class Halves(wiring.Component):
             Assert(implies(state != 0, left + step == Mux(steps != 0, groups_left << 1, groups_left))),
             Assert(implies(done & ~job.copy & ~alone, (left == 1) & takes)),
             Assert(step <= steps),
+            Assert(implies(state != 0, inside.signal("loader.last_step") == (step == steps))),
+            Assert(implies(state != 0, inside.signal("loader.last_group") == (groups_left == 1))),
+            Assert(implies(takes, state == STEPS)),
             Assert(implies(state != STEPS, step == 0)),
         ]
         m.d.comb += [

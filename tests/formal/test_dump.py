@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
@@ -60,6 +60,11 @@ class Written(wiring.Component):
         ]
 
         asked, sent = Signal(), Signal()
+        to_ask, row, asks = (inside.signal(name) for name in ("beats_to_ask", "row_beats", "asks"))
+
+        def first(beats: Value) -> Value:
+            return Mux(beats < BURST_BEATS, beats, BURST_BEATS)
+
         due = Signal(range(2 * BURST_BEATS + 1))  # beats of requested bursts
         burst = Signal(range(BURST_BEATS + 1))
         m.d.comb += [
@@ -69,7 +74,13 @@ class Written(wiring.Component):
             Assert(inside.signal("due") == due),
             Assert(due <= 2 * BURST_BEATS),
             Assert(implies(data.valid, due != 0)),
-            Assert(implies(inside.signal("rows_to_ask") != 0, inside.signal("beats_to_ask") != 0)),
+            Assert(inside.signal("may_ask") == (due <= BURST_BEATS)),
+            Assert(inside.signal("may_send") == (due != 0)),
+            Assert(implies(asks, to_ask != 0)),
+            Assert(implies(asks, inside.signal("burst") == first(to_ask))),
+            Assert(implies(asks, inside.signal("last_burst") == (to_ask <= BURST_BEATS))),
+            Assert(self.start | ~asks | (inside.signal("first_burst") == first(row))),
+            Assert(self.start | ~asks | (inside.signal("one_burst") == (row <= BURST_BEATS))),
             Assert(implies(request.valid, (burst != 0) & (burst <= BURST_BEATS))),
             Assert(fresh | held(m, request.valid, request.ready, request.payload.as_value(), "r")),
             Assert(fresh | held(m, data.valid, data.ready, data.payload.as_value(), "d")),
@@ -80,7 +91,7 @@ class Written(wiring.Component):
 
 
 BREAKS = [
-    ("self.data.valid.eq(self.pieces.valid & (due != 0))", "self.data.valid.eq(self.pieces.valid)"),
+    ("self.data.valid.eq(self.pieces.valid & may_send)", "self.data.valid.eq(self.pieces.valid)"),
 ]
 
 

@@ -82,6 +82,7 @@ class Delivery(wiring.Component):
         request = fetch.request
         fifo = Fifo(m, inside, "fifo", FIFO_BEATS, buffered=False)
         beat_valid, beat = inside.signal("beat__valid"), inside.signal("beat__payload")
+        spare_valid, spare = inside.signal("spare_valid"), inside.signal("spare")
         asked, comes, used = Signal(), Signal(), Signal()
         burst = Signal(range(BURST_BEATS + 1))
         due, here, on_their_way = (
@@ -93,14 +94,15 @@ class Delivery(wiring.Component):
             comes.eq(self.data.valid & self.data.ready),
             used.eq(inside.signal("used")),
             fifo.push.eq(comes),
-            fifo.pop.eq(fifo.valid & (~beat_valid | used)),
-            here.eq(fifo.level + beat_valid),
+            fifo.pop.eq(fifo.valid & ~spare_valid),
+            here.eq(fifo.level + spare_valid + beat_valid),
+            Assert(implies(spare_valid, beat_valid)),
             on_their_way.eq(due + here),
             Assume(implies(self.data.valid, due != 0)),
             # There is room for whatever comes.
             Assert(implies(due != 0, self.data.ready)),
             Assert(due <= FIFO_BEATS),
-            Assert(on_their_way + inside.signal("room") == FIFO_BEATS),
+            Assert(on_their_way + inside.signal("gone") + inside.signal("room") == FIFO_BEATS),
             Assert(implies(fetch.idle, on_their_way == 0)),
             Assert(held(m, request.valid, request.ready, request.payload.as_value(), "request")),
         ]
@@ -130,6 +132,7 @@ class Delivery(wiring.Component):
             Assert(implies(asks != 0, request.payload.address == address)),
             Assert(implies(asks != 0, in_bounds)),
             Assert(implies(request.valid, (burst <= asks) & (burst <= BURST_BEATS) & (burst != 0))),
+            Assert(inside.signal("left") == (asks != 0)),
             Assert(implies(taken, asks == 0)),
             Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
             Assert(implies(state == TAKE, (checked_end <= self.limit) & (checked[:shift] == 0))),
@@ -139,13 +142,16 @@ class Delivery(wiring.Component):
 
         # Segments that are not yet delivered, and how many beats are: those asked for and not used, or to be asked.
         queue = Fifo(m, inside, "segments", SEGMENTS, buffered=False)
-        expected, consumer = inside.signal("expected"), inside.signal("consumer")
+        expected, serves = inside.signal("expected"), inside.signal("serves")
+        consumer = Signal(range(len(Consumer)))
         starts = Signal()
         m.d.comb += [
             starts.eq(queue.valid & (self.stop | (expected == 0))),
             queue.push.eq(taken),
             queue.pop.eq(starts),
-            Assert(implies(expected != 0, consumer < len(Consumer))),
+            consumer.eq(Cat(serves[1] | serves[3], serves[2] | serves[3], serves[4])),
+            Assert(serves == Mux(expected == 0, 0, 1 << consumer)),
+            Assert(implies(expected != 0, inside.signal("last") == (expected == 1))),
         ]
         queue.every(lambda entry: entry[32:35] < len(Consumer))
         entries = [queue.entry(i) for i in range(SEGMENTS)]
@@ -197,7 +203,7 @@ class Delivery(wiring.Component):
         with m.If(self.stop & (due == 2)):
             m.d.sync += dropped.eq(1)
         in_fifo = Signal(range(FIFO_BEATS))
-        m.d.comb += in_fifo.eq(ahead - beat_valid)
+        m.d.comb += in_fifo.eq(ahead - beat_valid - spare_valid)
         _, stored = fifo.entry(in_fifo)
         owned, owning = queue.entry(place)
         of_owner = Signal(BEATS_BITS + 3)  # beats up to the end of its segment
@@ -211,7 +217,8 @@ class Delivery(wiring.Component):
             Assert(implies(on, ahead < on_their_way)),
             Assert(implies(on, came == (ahead < here))),
             Assert(implies(on & came & beat_valid & (ahead == 0), beat == value)),
-            Assert(implies(on & came & ~(beat_valid & (ahead == 0)), stored == value)),
+            Assert(implies(on & came & spare_valid & (ahead == 1), spare == value)),
+            Assert(implies(on & came & (ahead >= beat_valid + spare_valid), stored == value)),
             Assert(implies(on & queued, owned & (owning[32:35] == owner))),
             Assert(implies(on & ~queued, consumer == owner)),
             Assert(implies(on, (ahead >= before_owner) & (ahead < of_owner))),
@@ -230,7 +237,7 @@ class Delivery(wiring.Component):
 
 
 BREAKS = [
-    ("Mux(whole, room >= BURST_BEATS, rest.any() & (room >= rest))", "Mux(whole, 1, rest.any() & (room >= rest))", 14),
+    ("Mux(whole, room >= BURST_BEATS, room >= rest)", "Mux(whole, 1, room >= rest)", 14),
     ("burst.eq(Mux(whole, BURST_BEATS, rest))", "burst.eq(Mux(whole, BURST_BEATS - 1, rest))", 14),
 ]
 

@@ -89,6 +89,8 @@ class Units(wiring.Component):
         m.d.comb += [
             Assert(units.valid == (left != 0)),
             Assert(inside.signal("units_left") == left),
+            Assert(implies(units.valid, inside.signal("last_unit") == (left == 1))),
+            Assert(implies(begun, units.valid == past(m, gearbox.next_valid, "next_valid"))),
             Assert(inside.signal("part") == parts),
             Assert(implies(self.flush, ~comes)),
             Assert(implies(parts != 0, left == 0)),
@@ -99,7 +101,7 @@ class Units(wiring.Component):
 
 
 BREAKS = [
-    ("((units_left == 1) & unit_goes)", "(units_left == 1)"),
+    ("(~valid | (last_unit & unit_goes))", "(~valid | last_unit)"),
 ]
 
 

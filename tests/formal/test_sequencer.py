@@ -18,7 +18,7 @@ import rtl.sta.sequencer
 from rtl.port import ADDRESS_BITS
 from rtl.sta.decode import CAUSE_BITS, Cause, Checker
 from rtl.sta.fetch import Consumer
-from rtl.sta.isa import BYTES, Op
+from rtl.sta.isa import BYTES
 from rtl.sta.params import StaConfig
 
 from .proof import Z3_STEPS, Change, Inside, changed, constant, held, implies, past, prove
@@ -31,18 +31,18 @@ ANSWER = 4
 
 def cycles(answer: int, latency: int) -> int:
     """From the start to the first instruction's execution, or from one's to the next one's, or to the end, at most."""
-    return 5 * answer + latency + 10
+    return 5 * answer + latency + 12
 
 
 def stop_cycles(answer: int) -> int:
     """From a reason to stop to idle, at most: the fetch comes to rest, and a STORE to its end."""
-    return 2 * answer + 3
+    return 2 * answer + 4
 
 
 NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n        prepared = Signal()")  # to be seen
 
 # States, in the order in which they are named.
-IDLE, RUN, STOPPING, ABORT = range(4)
+IDLE, RUN, STOPPING, ENDING, ABORT = range(5)
 OFF, ADD, ADDRESS, ASK, DATA, RECEIVE, CHECKED, CHECK = range(8)
 
 
@@ -132,10 +132,9 @@ class Runs(wiring.Component):
         )
         outside = inside.signal("intake.outside")
         received = inside.signal("intake.beats") == 1
-        upcoming = sequencer.upcoming.opcode
-        loads, gathers = upcoming == Op.LOAD, upcoming == Op.GATHER
-        reads = packed | loads | gathers | (upcoming == Op.TABLE)
+        reads = inside.signal("intake.reads")
         executing, storing = sequencer.executing, inside.signal("storing")
+        ends = inside.signal("ends")
         goes = inside.signal("taken")
         connect(m, flipped(self.beats), sequencer.instruction_beats)
         m.d.comb += [
@@ -151,7 +150,7 @@ class Runs(wiring.Component):
         # The models: engines, column loader, fetch, checker.
         loading, owed = Signal(), Signal()
         checking = stage == CHECK
-        engine = Service(m, "engine", executing & ((state == RUN) | storing), self.finished, most)
+        engine = Service(m, "engine", executing & ~ends & ((state == RUN) | storing), self.finished, most)
         loader = Service(m, "loader", loading & (state == RUN), self.loaded, most)
         fetch = Service(m, "fetch", segment.valid & ~self.bad, self.segment_taken, most)
         memory = Service(m, "memory", owed, self.beats.valid, most)
@@ -159,7 +158,7 @@ class Runs(wiring.Component):
         checker = Service(m, "checker", checking, self.checked, latency)
         m.d.comb += [
             sequencer.loader_idle.eq(~loading),
-            Assume(implies(self.finished, executing)),
+            Assume(implies(self.finished, executing & ~ends)),
             Assume(implies(self.segment_taken, segment.valid & ~self.bad)),
             Assume(implies(self.bad, segment.valid)),
             Assume(implies(past(m, self.bad & ~sequencer.stop, "was_bad"), self.bad | sequencer.stop)),
@@ -183,7 +182,7 @@ class Runs(wiring.Component):
         prepared = inside.signal("prepared")
         packs = packed & ~prepared
         m.d.comb += to_execute.eq(packs + 1)
-        with m.If(packs | inside.signal("copies")):
+        with m.If(packs | inside.signal("intake.copies")):
             m.d.comb += to_execute.eq(packs + 1 + busy_loader)
         longest_to_execute = most + 1 + 2
         to_receive = Mux(received, 1, Mux(owed, memory.left, most) + 1)
@@ -224,11 +223,12 @@ class Runs(wiring.Component):
                 with m.Case(CHECKED):
                     m.d.comb += left.eq(after_checked)
         rank = Signal(range(512))
+        to_end = Mux(executing, Mux(ends, 1, engine.left + 1), 0)
         with m.If(state == RUN):
-            m.d.comb += rank.eq(left + engine.left)
+            m.d.comb += rank.eq(left + to_end + 1)
         with m.Elif(state == STOPPING):
-            m.d.comb += rank.eq(2 + Mux(self.fetch_idle, 0, stopping.left) + Mux(storing, engine.left, 0))
-        with m.Elif(state == ABORT):
+            m.d.comb += rank.eq(2 + Mux(self.fetch_idle, 0, stopping.left) + Mux(storing, to_end, 0))
+        with m.Elif((state == ENDING) | (state == ABORT)):
             m.d.comb += rank.eq(1)
 
         # Since the start, the last instruction's start, or the reason to stop.
@@ -239,7 +239,8 @@ class Runs(wiring.Component):
         with m.Else():
             m.d.sync += since.eq(since + 1)
         m.d.comb += [
-            Assert(implies(state == RUN, since + rank <= cycles(most, latency))),
+            Assert(implies((state == RUN) | (state == ENDING), since + rank <= cycles(most, latency))),
+            Assert(implies(state == ENDING, ~executing & ~waiting & ~prepared & (stage == CHECKED))),
             Assert(implies((state == STOPPING) & was_running, rank <= stop_cycles(most))),
             Assert(implies(((state == STOPPING) | (state == ABORT)) & ~was_running, since + rank < stop_cycles(most))),
             Assert(implies(state == IDLE, ~executing)),
@@ -271,6 +272,7 @@ class Runs(wiring.Component):
             Assert(implies((state == STOPPING) & ~was_running, stage == OFF)),
             Assert(implies(state == ABORT, stage == OFF)),
             Assert(implies(ready, waiting)),
+            Assert(~(packed & inside.signal("intake.copies"))),
             Assert(implies(waiting, (stage != OFF))),
             Assert(implies(waiting & ~ready, (stage >= ADD) & (stage <= DATA))),
             Assert(implies(waiting & ready, stage >= RECEIVE)),

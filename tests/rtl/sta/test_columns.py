@@ -12,10 +12,11 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.params import READ_LATENCY, Product, ceil_div
+from rtl.params import Product, ceil_div
 from rtl.sta.columns import ColumnBuffer
 from rtl.sta.isa import FIELDS, Columns, Op
 from rtl.sta.params import StaConfig
+from rtl.sta.timing import COLUMN_LATENCY
 from sim import image
 from sim.gaps import NO_GAPS, Gaps
 from tests.rtl import simulate
@@ -289,7 +290,7 @@ class Bench:
                     ends[[i for i, tile in enumerate(tiles) if tile.steps is not None][number - 1]] = True
                 for column, want in enumerate(step):
                     where = f"cycle {cycle}: tile of steps {number - 1}, {address}, column {column}"
-                    columns[cycle + READ_LATENCY + column, column] = (want, where)
+                    columns[cycle + COLUMN_LATENCY + column, column] = (want, where)
             look = None
             if ended < places:
                 i, slot = rng.randrange(ended, places), rng.randrange(slots)

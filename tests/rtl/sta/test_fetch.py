@@ -123,8 +123,10 @@ def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
         for one in segments:
             await bench.ask(ctx, one)
             assert not ctx.get(bench.dut.idle)
+        behind = 0  # cycles
         while not ctx.get(bench.dut.idle):
-            assert sum(map(len, bench.got.values())) < sum(one.beats for one in segments)
+            behind += sum(map(len, bench.got.values())) == sum(one.beats for one in segments)
+            assert behind <= 1
             await ctx.tick()
         assert bench.got == bench.wanted(segments)
 

@@ -95,7 +95,7 @@ def test_what_the_sequencer_says() -> None:
 
 
 def test_start_and_clear() -> None:
-    """In the cycle of the write; no start while it runs, in error, or with a clear; a clear always."""
+    """In the cycle after the write; no start while it runs, in error, or with a clear; a clear always."""
     host = Host()
     dut = host.dut
 
@@ -106,12 +106,35 @@ def test_start_and_clear() -> None:
                 for value in range(8):
                     here = address == REGISTERS["control"][0]
                     host.put(ctx, address, value)
-                    assert ctx.get(dut.start) == (here and value & 3 == START and not busy and not error)
-                    assert ctx.get(dut.clear) == (here and bool(value & CLEAR))
-                    ctx.set(dut.control.write, 0)
                     assert not ctx.get(dut.start)
                     assert not ctx.get(dut.clear)
                     await ctx.tick()
+                    ctx.set(dut.control.write, 0)
+                    assert ctx.get(dut.start) == (here and value & 3 == START and not busy and not error)
+                    assert ctx.get(dut.clear) == (here and bool(value & CLEAR))
+                    await ctx.tick()
+
+    host.run(testbench)
+
+
+def test_what_was_written_counts_at_once() -> None:
+    """A host that reads in the next cycle sees a start as busy, and a clear as no error; it may start right then."""
+    host = Host()
+    dut = host.dut
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        drive(ctx, dut, {"done": 1})
+        await host.write(ctx, "control", START)
+        assert await host.read(ctx, "status") == 1
+        drive(ctx, dut, {"done": 0, "error": 1, "cause": 5})
+        for name, value in (("status", 0), ("cause", 0)):
+            await host.write(ctx, "control", CLEAR)
+            assert await host.read(ctx, name) == value
+        await host.write(ctx, "control", CLEAR)
+        await host.write(ctx, "control", START)
+        assert ctx.get(dut.start)
+        await host.write(ctx, "program", 0x40)
+        assert ctx.get(dut.program) == 0, "it runs"
 
     host.run(testbench)
 
@@ -160,6 +183,7 @@ def test_counters() -> None:
         await host.write(ctx, "watch", 0x80)
         for length in (1, 57, 20):
             await host.write(ctx, "control", START)
+            await ctx.tick()
             ctx.set(dut.busy, 1)
             wanted = dict.fromkeys(names, 0)
             begin, end = (rng.randrange(length) for _ in range(2))
@@ -174,11 +198,11 @@ def test_counters() -> None:
                 wanted = {name: wanted[name] + events[name] for name in names}
             drive(ctx, dut, {"busy": 0, **dict.fromkeys(names, 1), "place": 0x80, "execute": 1, "finished": 1})
             for _ in range(2):
-                assert await host.read(ctx, "cycles") == length + 1
+                assert await host.read(ctx, "cycles") == length + 2
                 assert await host.read(ctx, "steps") == wanted["stepping"]
                 assert await host.read(ctx, "waits_memory") == wanted["waits_memory"]
                 assert await host.read(ctx, "waits_drain") == wanted["waits_drain"]
-                assert await host.read(ctx, "watch_begin") == begin + 1
-                assert await host.read(ctx, "watch_end") == end + 1
+                assert await host.read(ctx, "watch_begin") == begin + 2
+                assert await host.read(ctx, "watch_end") == end + 2
 
     host.run(testbench)

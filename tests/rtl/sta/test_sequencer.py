@@ -507,7 +507,7 @@ def test_overlap() -> None:
         bench.check(ctx, 0)
 
     bench.run(testbench, limit=5000)
-    assert [late - early for early, late in zip(bench.finishes, bench.executes[1:], strict=False)] == [1] * 4
+    assert [late - early for early, late in zip(bench.finishes, bench.executes[1:], strict=False)] == [2] * 4
     assert all(at < end for at, end in zip(bench.prepares[1:], bench.finishes, strict=False)), "weights come before"
 
 
