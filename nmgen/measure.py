@@ -17,7 +17,7 @@ from threading import Event, Lock
 from typing import Any
 
 from nmgen.files import written_whole
-from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, tool_version
+from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, terminable, tool_version
 from rtl.params import InputError
 
 VERILOG, SCRIPT, NETLIST, CELLS, PLACED = "design.v", "synth.ys", "design.json", "cells.json", "placed.json"
@@ -107,7 +107,8 @@ def measure(designs: Sequence[Design], folder: Path, *, jobs: int | None = None)
     InputError : a tool is missing
     ToolError : tools failed, each with its last lines; what the others made is kept
     """
-    return _Run(designs, folder).measure(jobs or cores())
+    with terminable():
+        return _Run(designs, folder).measure(jobs or cores())
 
 
 class _Run:

@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 
 from rtl.params import InputError
 
@@ -107,6 +109,23 @@ def run_tool(
         text = f"{stage} failed: {command[0]}, {how(tool.returncode)}; its last lines:"
         raise ToolError("\n".join([text, *said[-LAST_LINES:]]))
     return time.monotonic() - begun
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the block by an exception, as SIGINT does: then its tools are ended, and nothing half is left."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def how(status: int) -> str:

@@ -1,6 +1,8 @@
 """`nmgen report` with tools that only pretend: what is counted, resuming, dying tools, bad input."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -151,19 +153,28 @@ def test_a_report_without_a_clock(tools: Path, capsys: pytest.CaptureFixture[str
     assert "seed 1 reports no clock" in capsys.readouterr().err
 
 
-def test_an_interrupt_ends_the_tools(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_tools(number: int, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves what was done."""
     pretend(tools, "nextpnr-ecp5", f"echo $$ > {tools}/pid; exec sleep 60")
 
     def interrupted(*arguments: object, **options: object) -> None:
         if (tools / "pid").exists():
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         return waited(*arguments, **{**options, "timeout": 0.1})  # type: ignore[arg-type, return-value]
 
     waited = measuring.wait
     monkeypatch.setattr(measuring, "wait", interrupted)
-    assert main(["report", "ulx3s-85f", *SMALL, "--seeds", "2", "--jobs", "1"]) == 130
+    command = ["report", "ulx3s-85f", *SMALL, "--seeds", "2", "--jobs", "1"]
+    if number == signal.SIGINT:
+        assert main(command) == 130
+    else:
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 128 + signal.SIGTERM
     assert not Path(f"/proc/{(tools / 'pid').read_text().strip()}").exists()
     assert len(calls(tools)) == 2, "the second seed was begun"
+    assert len(list(Path("build/report").iterdir())) == 1, "only the netlist is there"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
