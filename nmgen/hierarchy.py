@@ -194,8 +194,9 @@ def _parameter(places: dict[str, str] | None, name: str, bel: str) -> str:
 def _refer(unit: Unit) -> None:
     """Make names of parameters of the texts that stand for them in a unit just read."""
     unit.modules[0].parameters = unit.places
+    texts = {f'"{name}"': name for name in unit.places}
     for cell in unit.modules[0].cells:
-        _replace(cell, {f'"{name}"': name for name in unit.places})
+        _replace(cell, texts)
 
 
 def _replace(cell: Cell, texts: Mapping[str, str]) -> None:

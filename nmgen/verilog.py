@@ -107,7 +107,7 @@ class _Writer:
         self._drop_unused()
         # Verilog names given so far. Those of ports are what instances of this module rely on.
         self.names = {wire: identifier(wire[1:]) for wire, of in module.wires.items() if of.direction}
-        self.taken = set(self.names.values())
+        self.taken = {*self.names.values(), *module.parameters}
         self.aliases = self._aliases()
 
     # --- what drives each wire ---------------------------------------------------------------------
