@@ -187,7 +187,7 @@ def _write_run(folder: Path, config: Config, jobs: Sequence[Job], *, latency: in
 
 def _read_results(folder: Path, jobs: Sequence[Job]) -> list[Result]:
     if not (folder / "results.json").exists():
-        raise SimulationError(f"the simulator ended early: {_last_line(folder / 'run.log')}")
+        raise SimulationError(f"the simulator ended early: {_last_words(folder / 'run.log')}")
     found = json.loads((folder / "results.json").read_text())
     if found["error"] is not None:
         number = len(found["results"])
@@ -395,7 +395,7 @@ class Build:
         except (RuntimeError, SystemExit) as error:
             if str(error).endswith(f"return code: {-signal.SIGALRM}"):
                 raise SimulationError(f"{self.simulator} hung within a cycle: a combinational loop?") from None
-            raise SimulationError(f"{self.simulator} failed: {_last_line(log)}") from None
+            raise SimulationError(f"{self.simulator} failed: {_last_words(log)}") from None
 
     def keep_waves(self, folder: Path, path: Path) -> None:
         """Put the waveform of the run in folder to path."""
@@ -466,6 +466,13 @@ def _first_complaint(log: Path) -> str:
             if re.search(pattern, line):
                 return line
     return _last_line(log)
+
+
+def _last_words(log: Path) -> str:
+    """Why a simulation ended: what $fatal said, else the last line."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    fatal = (line.strip() for line in lines if re.search(r"^FATAL: |%Fatal: ", line))
+    return next(fatal, None) or _last_line(log)
 
 
 def _last_line(log: Path) -> str:

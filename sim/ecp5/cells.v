@@ -147,7 +147,7 @@ module DP16KD (
     parameter DATA_WIDTH_B = 18;
     parameter REGMODE_A = "NOREG";
     parameter REGMODE_B = "NOREG";
-    parameter RESETMODE = "SYNC";
+    parameter RESETMODE = "SYNC";  // of resets, which stay low
     parameter ASYNC_RESET_RELEASE = "SYNC";
     parameter CSDECODE_A = "0b000";
     parameter CSDECODE_B = "0b000";
@@ -402,9 +402,6 @@ module DP16KD (
             $fatal(1, "DP16KD: WRITEMODE_B is %0s, not modelled", WRITEMODE_B);
         if (CSDECODE_B != "0b000") $fatal(1, "DP16KD: CSDECODE_B is %0s, not modelled", CSDECODE_B);
         if (CLKBMUX != "CLKB") $fatal(1, "DP16KD: CLKBMUX is %0s, not modelled", CLKBMUX);
-        if (RESETMODE != "SYNC") $fatal(1, "DP16KD: RESETMODE is %0s, not modelled", RESETMODE);
-        if (ASYNC_RESET_RELEASE != "SYNC")
-            $fatal(1, "DP16KD: ASYNC_RESET_RELEASE is %0s, not modelled", ASYNC_RESET_RELEASE);
         if (INIT_DATA != "STATIC") $fatal(1, "DP16KD: INIT_DATA is %0s, not modelled", INIT_DATA);
     end
 endmodule
