@@ -4,14 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from nmgen.configuration import configuration_of
 from nmgen.files import written_whole
-from rtl.params import InputError
+from rtl.params import TECHNOLOGY, InputError
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
     from sim.runner import SimulationError, check_simulator
 
     loaded = load(args.file)
-    _check(args, loaded, manifest)
+    loaded = replace(loaded, config=_checked_configuration(args, loaded, manifest))
     given = _pictures(args, loaded) if loaded.takes_pictures else _sentences(args, loaded)
     program = given.program
     check_simulator(args.simulator)
@@ -90,25 +90,45 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
     return MISMATCH if done.wrong else RIGHT
 
 
-def _check(args: argparse.Namespace, program: "Program", manifest: dict[str, Any] | None) -> None:
-    """What the flags say of the accelerator must be what the program is compiled for."""
+def _checked_configuration(args: argparse.Namespace, program: "Program", manifest: dict[str, Any] | None) -> StaConfig:
+    """That of the accelerator. What the flags say of it must be what the program is compiled for; what the array is
+    made of, of which no program knows, is as generated, or as the flags say."""
     theirs = asdict(program.config)
     asked = configuration_of(args, StaConfig)
+    built = program.config if manifest is None else StaConfig(**_of_a_program(args, program, manifest))
+    technology = {}
     whole = args.preset is not None or args.config is not None
     for field in fields(StaConfig):
         value = getattr(asked, field.name)
-        if (whole or getattr(args, field.name) is not None) and value != theirs[field.name]:
+        unsaid = value == field.default and field.name in TECHNOLOGY
+        if getattr(args, field.name) is None and (unsaid or not whole):
+            continue
+        if field.name in TECHNOLOGY and manifest is None:
+            technology[field.name] = value
+        elif field.name in TECHNOLOGY:
+            if value != getattr(built, field.name):
+                raise InputError(
+                    f"{field.name} is {value}, but {args.rtl} was generated with "
+                    f"{field.name} = {getattr(built, field.name)}"
+                )
+        elif value != theirs[field.name]:
             raise InputError(
                 f"{args.file}: the program is compiled for {field.name} = {theirs[field.name]}, "
                 f"the accelerator has {value}"
             )
-    if manifest is not None:
-        if manifest["kind"] != "sta":
-            raise InputError(f"{args.rtl} holds an accelerator of kind {manifest['kind']}, a program needs kind sta")
-        try:
-            program.check(StaConfig(**manifest["parameters"]))
-        except InputError as error:
-            raise InputError(f"{args.file}: {error}") from None
+    return replace(built, **technology)
+
+
+def _of_a_program(args: argparse.Namespace, program: "Program", manifest: dict[str, Any]) -> dict[str, Any]:
+    """The parameters in the manifest of an accelerator that runs the program."""
+    if manifest["kind"] != "sta":
+        raise InputError(f"{args.rtl} holds an accelerator of kind {manifest['kind']}, a program needs kind sta")
+    parameters: dict[str, Any] = manifest["parameters"]
+    try:
+        program.check(StaConfig(**parameters))
+    except InputError as error:
+        raise InputError(f"{args.file}: {error}") from None
+    return parameters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

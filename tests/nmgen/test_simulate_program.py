@@ -108,6 +108,22 @@ def test_a_design_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out == ""
 
 
+def test_what_the_array_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program runs on elements of DSP slices and of LUTs as on any others, generated before or for the run."""
+    assert simulate("--pe", "ecp5", "--soft-rows", "1", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {name: said["configuration"][name] for name in ("pe", "soft_rows")} == {"pe": "ecp5", "soft_rows": 1}
+    assert said["wrong"] == []
+    assert said["cycles"] == said["estimate"]
+    assert main(["generate", "--kind", "sta", *FLAGS, "--pe", "ecp5", "-o", "rtl"]) == 0
+    capsys.readouterr()
+    assert simulate("--rtl", "rtl", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["configuration"]["pe"] == "ecp5"
+    assert said["cycles"] == said["estimate"]
+    bad(capsys, "pe is portable, but rtl was generated with pe = ecp5", "--rtl", "rtl", "--pe", "portable")
+
+
 def bad(capsys: pytest.CaptureFixture[str], message: str, *further: str, texts: list[str] | None = TEXTS) -> None:
     """Exit 2, one line that matches, and nothing on stdout."""
     capsys.readouterr()
