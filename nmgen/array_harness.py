@@ -52,16 +52,23 @@ class OperandMemory(wiring.Component):
         word = Signal(self._width, reset_less=True)
         write = Signal()
         passed = Signal(ADDRESS_BITS, reset_less=True)
-        # As the next memory's: only another initial value keeps synthesis from making one register of the two.
+        # For these blocks alone: only another initial value keeps synthesis from making one register of the two.
         address = Signal(ADDRESS_BITS, init=-1, reset_less=True)
-        m.d.sync += [word.eq(Cat(self.serial, word)), write.eq(self.write), passed.eq(self.address), address.eq(passed)]
+        write_here = Signal(init=1)
+        m.d.sync += [
+            word.eq(Cat(self.serial, word)),
+            write.eq(self.write),
+            write_here.eq(self.write),
+            passed.eq(self.address),
+            address.eq(passed),
+        ]
         m.d.comb += [self.serial_out.eq(word[-1]), self.write_out.eq(write), self.address_out.eq(passed)]
         if self._family == "ecp5":
-            read = self._blocks(m, word, write, address)
+            read = self._blocks(m, word, write_here, address)
         else:
             m.submodules.words = words = memory.Memory(shape=self._width, depth=1 << ADDRESS_BITS, init=[])
             writer, reader = words.write_port(), words.read_port()
-            m.d.comb += [writer.addr.eq(address), writer.data.eq(word), writer.en.eq(write), reader.addr.eq(address)]
+            m.d.comb += [writer.addr.eq(address), writer.data.eq(word), writer.en.eq(write_here), reader.addr.eq(address)]
             read = delayed(m, reader.data, 1, name="read")
         m.d.comb += self.data.eq(delayed(m, read, 2, name="step"))
         return m
