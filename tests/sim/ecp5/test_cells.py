@@ -28,6 +28,54 @@ module memory (input clk, input [{address}:0] ra, wa, input re, input [{bytes}:0
     end
 endmodule
 """
+ONE_PORT = """\
+module one_port (input clk, input [9:0] ra, wa, input re, input [0:0] we, input [17:0] wd, output reg [17:0] rd);
+    (* ram_style = "block" *) reg [17:0] words [0:1023];
+    initial begin
+        $readmemh("words.hex", words);
+        rd = 0;
+    end
+    always @(posedge clk) begin
+        {statement}
+    end
+endmodule
+"""
+MODES = {
+    "NORMAL": "if (we) words[ra] <= wd; else rd <= words[ra];",
+    "WRITETHROUGH": "if (we) words[ra] <= wd; rd <= we ? wd : words[ra];",
+    "READBEFOREWRITE": "if (we) words[ra] <= wd; rd <= words[ra];",
+}
+# Port A writes halves of words, port B reads bytes behind its register; in the end both are at one word.
+TWO_PORTS = """\
+module bench;
+    reg clk = 0;
+    reg [13:0] a, b;
+    reg [17:0] d;
+    wire [17:0] q;
+    reg write = 1;
+    DP16KD #(.DATA_WIDTH_A(18), .DATA_WIDTH_B(9), .REGMODE_B("OUTREG")) ram (
+        .CLKA(clk), .CLKB(clk), .CEA(write), .WEA(1'b1), .CEB(1'b1), .WEB(1'b0), .OCEB(1'b1), .RSTA(1'b0), .RSTB(1'b0),
+        .CSA0(1'b0), .CSA1(1'b0), .CSA2(1'b0), .CSB0(1'b0), .CSB1(1'b0), .CSB2(1'b0),
+        {ports}
+    );
+    task tick; begin #1 clk = 1; #1 clk = 0; #1; end endtask
+    initial begin
+        b = 14'h3FF8;
+        a = {{10'd5, 4'b0011}}; d = {{9'h1AB, 9'h0CD}}; tick;
+        a = {{10'd5, 4'b0010}}; d = {{9'h055, 9'h0AA}}; tick;
+        a = {{10'd6, 4'b0001}}; d = {{9'h077, 9'h011}}; tick;
+        write = 0;
+        b = {{10'd5, 4'b0000}}; tick;
+        b = {{10'd5, 4'b1000}}; tick; $display("%h", q[8:0]);
+        b = {{10'd6, 4'b0000}}; tick; $display("%h", q[8:0]);
+        b = {{10'd6, 4'b1000}}; tick; $display("%h", q[8:0]);
+        write = 1; a = {{10'd7, 4'b0001}}; b = {{10'd7, 4'b0000}}; tick; $display("%h", q[8:0]);
+        write = 0; b = {{10'd7, 4'b1000}}; tick; $display("%h", q[8:0]);
+        tick; $display("%h", q[8:0]);
+        $finish;
+    end
+endmodule
+"""
 LOGIC = """\
 module logic_ (input clk, input [{address}:0] ra, wa, input re, input [{bytes}:0] we, input [{data}:0] wd,
                output reg [{data}:0] rd);
@@ -113,6 +161,25 @@ def test_block_ram_of_each_width(words: int, bits: int, byte: int, width: int, t
     found = re.findall(r"\.DATA_WIDTH_[AB]\(32'(?:sd|d|h)(\w+)\)", netlist)
     assert netlist.count("DP16KD #(") == 1
     assert {int(number, 16 if "32'h" in netlist else 10) for number in found} == {width}, found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_port_reads_as_it_writes(mode: str, tmp_path: Path) -> None:
+    rng = seeded(mode)
+    (tmp_path / "words.hex").write_text("".join(f"{rng.getrandbits(18):x}\n" for _ in range(1024)))
+    netlist = same(ONE_PORT.replace("{statement}", MODES[mode]), "one_port", tmp_path, address=9, bytes=0, data=17)
+    assert f'.WRITEMODE_A("{mode}")' in netlist
+
+
+def test_ports_of_two_widths_and_a_register(tmp_path: Path) -> None:
+    """A word that both are at is unknown where it is written."""
+    ports = [
+        f".{port}{i}({wire}[{i}])" for port, wire, bits in (("ADA", "a", 14), ("ADB", "b", 14)) for i in range(bits)
+    ]
+    ports += [f".DIA{i}(d[{i}]), .DOB{i}(q[{i}])" for i in range(18)]
+    (tmp_path / "bench.v").write_text(TWO_PORTS.format(ports=", ".join(ports)))
+    said = icarus(tmp_path, "bench.v").split()[:6]
+    assert said == ["0cd", "055", "011", "000", "xxx", "000"]
 
 
 def test_logic_carries_registers_and_lut_ram(tmp_path: Path) -> None:

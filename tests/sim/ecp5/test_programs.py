@@ -1,0 +1,33 @@
+"""Whole encoders on arrays of DSP slices, in Verilog with models of the slices: every instruction, and every cycle."""
+
+from pathlib import Path
+
+from nmgen.bench_estimate import deviation
+from rtl.sta.params import StaConfig
+from tests.sim.test_programs import check, sentences
+
+LATENCY = 7
+SIZES = {"hidden": 16, "heads": 2, "inner": 20, "layers": 1, "pattern": "2:8", "classes": 3}
+
+
+def test_an_encoder(tmp_path: Path) -> None:
+    """The rows of LUTs below the slices' too: what is left and how long it takes are those of any other array."""
+    config = StaConfig(
+        n=2,
+        m=8,
+        rows=3,
+        cols=2,
+        drain=2,
+        port_bytes=4,
+        max_tokens=16,
+        max_k=32,
+        hidden=16,
+        store_words=128,
+        pe="ecp5",
+        soft_rows=1,
+    )
+    program, image = sentences(SIZES, [5, 2], config)
+    free, _ = check(config, [(program, image)], tmp_path, (False, True), LATENCY)
+    off = deviation(program, free[0].spans, free[0].cycles, LATENCY)
+    assert off.exact == off.instructions
+    assert off.whole == 0
