@@ -29,7 +29,8 @@ Fields = dict[str, int]
 
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
-CHECK_CYCLES = 24  # of an instruction that is received: the checker's 23, and its verdict
+CHECK_CYCLES = 25  # of an instruction that is received: the checker's 24, and its verdict
+TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
@@ -200,7 +201,7 @@ class _Machine:
             else:
                 columns = min(c.cols, f["channels"] - tile * c.cols)
                 loaded = self._copied(f, tile, columns, starts, feed)
-            loader = loaded + 1
+            loader = loaded + TILE_CYCLES
             feed.column_tile(loaded)
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
             self._tiles.places.append(feed.last_slot + source_latency(c) + 1)
@@ -233,7 +234,7 @@ class _Machine:
         slot = begin + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):
             loaded = self._fetch.take(max(loader, self._tiles.free(half=False)) + 1, packed.offsets) + packed.rest
-            loader = loaded + 1
+            loader = loaded + TILE_CYCLES
             slot = max(slot, loaded + 2)
             if tile or not f.get("normalise", 0):
                 slot += f["tokens"] * slots

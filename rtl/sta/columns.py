@@ -159,8 +159,8 @@ class ColumnBuffer(wiring.Component):
     -------
     start : take the instruction of this cycle; only while idle, in
     instruction : `instruction_layout`, need not stay, in
-    idle : all tiles of the instruction are loaded; low from the cycle after the start, out. It may be high in the
-        cycle of the last `loaded`
+    idle : all tiles of the instruction are loaded, from the cycle after the last `loaded` on; low from the cycle after
+        the start, out
     beats : packed weights and parameters, stream in
     copy_request, copy_ready : `store_copy`, reads of keys and values from the store, out and in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
@@ -219,14 +219,16 @@ class ColumnBuffer(wiring.Component):
             walk.start.eq(self.start),
             walk.tokens.eq(1),
             walk.channels.eq(self.instruction.channels),
-            walk.advance.eq(done),
+            walk.advance.eq(self.parameters_loaded),  # a cycle after the tile is done
             self.idle.eq(~walk.running),
             done.eq(loader.done | copier.done),
             filled_half.eq(done & ~what.parameters_only),
         ]
         _, _, no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves")
         _, _, no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places")
-        m.d.comb += begins.eq(walk.running & ~filling & (~no_half | what.parameters_only) & ~no_place)
+        m.d.comb += begins.eq(
+            (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | what.parameters_only) & ~no_place
+        )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
             self.loaded.eq(filled_half),

@@ -194,7 +194,7 @@ class Quotient(wiring.Component):
     Members
     -------
     start : take dividend, in; divisor and factor stay steady until the end
-    product, remainder : dividend_bits + 1 cycles after the start, until the next, out
+    product, remainder : dividend_bits + 2 cycles after the start, until the next, out
     """
 
     def __init__(self, dividend_bits: int, divisor_max: int, factor_bits: int) -> None:
@@ -216,10 +216,15 @@ class Quotient(wiring.Component):
         left = Signal(range(self._bits + 1))
         grown = Signal(len(self.remainder) + 1)
         over = Signal()
+        adds = Signal()  # what the bit before was: the product is a cycle behind
+        steps = Signal()
         m.d.comb += [
             grown.eq(Cat(bits[-1], self.remainder)),
             over.eq(grown >= self.divisor),
         ]
+        m.d.sync += [adds.eq(over), steps.eq(left != 0)]
+        with m.If(steps):
+            m.d.sync += self.product.eq((self.product << 1) + Mux(adds, self.factor, 0))
         with m.If(self.start):
             m.d.sync += [bits.eq(self.dividend), left.eq(self._bits), self.product.eq(0), self.remainder.eq(0)]
         with m.Elif(left != 0):
@@ -227,7 +232,6 @@ class Quotient(wiring.Component):
                 bits.eq(bits << 1),
                 left.eq(left - 1),
                 self.remainder.eq(Mux(over, grown - self.divisor, grown)),
-                self.product.eq((self.product << 1) + Mux(over, self.factor, 0)),
             ]
         return m
 
@@ -247,7 +251,7 @@ class Checker(wiring.Component):
     cause : `Cause`, from done to the next start, out
     """
 
-    LATENCY = 23
+    LATENCY = 24
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -350,7 +354,7 @@ class Checker(wiring.Component):
         ) -> Quotient:
             """Its inputs are registers, so that sums may lie before them. All are done before the end."""
             unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
-            assert dividend_max.bit_length() + 7 <= self.LATENCY
+            assert dividend_max.bit_length() + 8 <= self.LATENCY
             m.submodules[name] = unit
             held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
             m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]

@@ -59,7 +59,8 @@ class RowReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction = self._config, self.instruction
-        which = instruction.which
+        which = Signal()  # a cycle after the start, when it begins to read
+        m.d.sync += which.eq(instruction.which)
         groups_a_word = c.store_word_bytes // c.m
         words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
 
@@ -78,7 +79,7 @@ class RowReader(wiring.Component):
         m.d.comb += [
             words.eq(
                 Mux(
-                    which,
+                    instruction.which,
                     (instruction.channels + (c.drain_lanes - 1)) >> (c.drain_lanes.bit_length() - 1),
                     (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
                 )

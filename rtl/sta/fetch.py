@@ -113,6 +113,7 @@ class Fetch(wiring.Component):
         burst = Signal(range(BURST_BEATS + 1))
         asked = Signal()
         taken = Signal()
+        some = Signal()  # the next segment has beats
         checking = Signal()
         m.submodules.segments = segments = SyncFIFO(width=Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
         m.d.comb += self.bad_address.eq(next_segment.address)
@@ -127,6 +128,7 @@ class Fetch(wiring.Component):
             with m.State("add"):
                 m.d.comb += checking.eq(1)
                 m.d.sync += next_end.eq(next_segment.address + (next_segment.beats << beat_shift))
+                m.d.sync += some.eq(next_segment.beats.any())
                 m.next = "compare"
             with m.State("compare"):
                 m.d.comb += checking.eq(1)
@@ -144,7 +146,7 @@ class Fetch(wiring.Component):
         m.d.comb += [
             self.segment.ready.eq(taken & ~gathers),
             self.gather_segment.ready.eq(taken & gathers),
-            segments.w_en.eq(taken),
+            segments.w_en.eq(taken & some),
             segments.w_data.eq(next_segment.as_value()[ADDRESS_BITS:]),
         ]
 
@@ -162,7 +164,7 @@ class Fetch(wiring.Component):
                 bursts.eq(next_segment.beats >> burst_shift),
                 whole.eq((next_segment.beats >> burst_shift).any()),
                 rest.eq(next_segment.beats),
-                left.eq(next_segment.beats.any()),
+                left.eq(some),
             ]
         with m.Elif(asked):
             m.d.sync += address.eq(address + (burst << beat_shift))
@@ -196,7 +198,7 @@ class Fetch(wiring.Component):
             m.d.sync += [expected.eq(0), serves.eq(0)]
         with m.Elif(~serves.any()):
             m.d.comb += segments.r_en.eq(1)
-            with m.If(segments.r_rdy & entry.beats.any()):
+            with m.If(segments.r_rdy):
                 m.d.sync += [expected.eq(entry.beats), last.eq(entry.beats == 1)]
                 m.d.sync += serves.eq(Cat(entry.consumer == name for name in consumers))
         with m.Else():

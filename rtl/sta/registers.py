@@ -103,18 +103,27 @@ class Registers(wiring.Component):
         names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
         counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
         events = {"steps": self.stepping, "waits_memory": self.waits_memory, "waits_drain": self.waits_drain}
+        # The watched instruction's are taken a cycle late: place is compared meanwhile.
         watched = Signal()
-        m.d.comb += watched.eq(self.place == kept["watch"])
+        begins = Signal()
+        ends = Signal()
+        before = Signal(COUNTER_BITS, reset_less=True)
+        m.d.sync += [
+            watched.eq(self.place == kept["watch"]),
+            begins.eq(self.execute & self.busy),
+            ends.eq(self.finished & self.busy),
+            before.eq(counters["cycles"]),
+        ]
+        with m.If(watched & begins):
+            m.d.sync += counters["watch_begin"].eq(before)
+        with m.If(watched & ends):
+            m.d.sync += counters["watch_end"].eq(before)
         with m.If(self.start):
             m.d.sync += [counter.eq(0) for counter in counters.values()]
             m.d.sync += counters["cycles"].eq(2)
         with m.Elif(self.busy):
             m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
             m.d.sync += [counters[name].eq(counters[name] + event) for name, event in events.items()]
-            with m.If(watched & self.execute):
-                m.d.sync += counters["watch_begin"].eq(counters["cycles"])
-            with m.If(watched & self.finished):
-                m.d.sync += counters["watch_end"].eq(counters["cycles"])
 
         readable = {
             **kept,

@@ -92,7 +92,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        stopped = Signal()
+        stopped = Signal()  # in `end`, `stop` and `abort`: a register, since it resets all of the intake
         intake = Intake(self._config)
         m.submodules.intake = ResetInserter(stopped)(intake)
         wiring.connect(m, intake.segment, wiring.flipped(self.segment))
@@ -170,34 +170,37 @@ class Sequencer(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(intake.wrong & ~executing):
                     m.d.sync += [self.cause.eq(intake.cause), self.cause_address.eq(intake.wrong_address)]
+                    m.d.sync += stopped.eq(1)
                     m.next = "stop"
                 with m.Elif(intake.ended & ~executing):
+                    m.d.sync += stopped.eq(1)
                     m.next = "end"
                 for cause, (happens, address) in reversed(causes.items()):
                     with m.If(happens):
                         m.d.sync += [self.cause.eq(cause), self.cause_address.eq(address)]
+                        m.d.sync += stopped.eq(1)
                         m.next = "stop"
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                    m.d.sync += stopped.eq(1)
                     m.next = "stop"
-            with m.State(
-                "end"
-            ):  # that an instruction is an END is known too late in a cycle to reset all of the intake
-                m.d.comb += stopped.eq(1)
+            with m.State("end"):
+                m.d.sync += stopped.eq(0)
                 with m.If(self.fault):
                     m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
                 with m.Elif(~self.clear):
                     m.d.sync += self.done.eq(1)
                 m.next = "idle"
             with m.State("stop"):
-                m.d.comb += [self.stop.eq(1), stopped.eq(1)]
+                m.d.comb += self.stop.eq(1)
                 m.d.sync += self.done.eq(0)
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
                 with m.If(self.fetch_idle & ~storing):
                     m.next = "abort"
             with m.State("abort"):
-                m.d.comb += [self.stop.eq(1), stopped.eq(1), self.abort.eq(1)]
+                m.d.comb += [self.stop.eq(1), self.abort.eq(1)]
+                m.d.sync += stopped.eq(0)
                 m.d.sync += [executing.eq(0), prepared.eq(0), cleared.eq(0), self.error.eq(~cleared & ~self.clear)]
                 with m.If(self.clear):
                     m.d.sync += self.cause.eq(Cause.NONE)

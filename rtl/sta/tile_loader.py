@@ -69,6 +69,8 @@ class TileLoader(wiring.Component):
         step = Signal.like(job.steps)  # of the group
         last_step = Signal()  # compared when they change: beats wait for what hangs on them
         last_group = Signal()
+        last_of_tile = Signal()  # both of them
+        last_slot = Signal()
         word = Signal.like(self.word, reset_less=True)
         sub = Signal.like(self.sub, reset_less=True)
         both = Signal()  # of a step, values and selection are here
@@ -81,6 +83,8 @@ class TileLoader(wiring.Component):
             with m.State("wait"):
                 with m.If(self.begin):
                     m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
+                    m.d.sync += last_of_tile.eq((job.steps == 0) & (job.groups == 1))
+                    m.d.sync += last_slot.eq(c.slots_a_row == 1)
                     m.d.sync += [word.eq(0), sub.eq(0), last_step.eq(job.steps == 0)]
                     m.next = "parameters"
             with m.State("parameters"):
@@ -91,8 +95,8 @@ class TileLoader(wiring.Component):
                     self.parameters_enable.eq(values.units.valid),
                 ]
                 with m.If(values.units.valid):
-                    m.d.sync += slot.eq(slot + 1)
-                    with m.If(slot == c.slots_a_row - 1):
+                    m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
+                    with m.If(last_slot):
                         m.d.comb += [values.flush.eq(1), self.done.eq(job.parameters_only)]
                         m.d.sync += slot.eq(0)
                         m.next = "steps"
@@ -111,14 +115,16 @@ class TileLoader(wiring.Component):
                     m.d.comb += [values.beats.valid.eq(self.beats.valid), self.beats.ready.eq(values.beats.ready)]
                 with m.If(both):
                     m.d.sync += [step.eq(step + 1), last_step.eq(step + 1 == job.steps), sub.eq(sub + 1)]
+                    m.d.sync += last_of_tile.eq((step + 1 == job.steps) & last_group)
                     with m.If(sub == c.steps_a_group - 1):
                         m.d.sync += [sub.eq(0), word.eq(word + 1)]
                     with m.If(last_step):
                         m.d.sync += [step.eq(0), last_step.eq(job.steps == 0)]
                         m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
-                        with m.If(last_group):
-                            m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
-                            m.next = "wait"
+                        m.d.sync += last_of_tile.eq((job.steps == 0) & (groups_left == 2))
+                    with m.If(last_of_tile):
+                        m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
+                        m.next = "wait"
 
         # Decode the selection; a register before the memories.
         entry = Signal.like(self.step, reset_less=True)

@@ -149,6 +149,8 @@ class Halves(wiring.Component):
             Assert(implies(state != 0, inside.signal("loader.last_step") == (step == steps))),
             Assert(implies(state != 0, inside.signal("loader.last_group") == (groups_left == 1))),
             Assert(implies(takes, state == STEPS)),
+            Assert(implies(state != 0, inside.signal("loader.last_of_tile") == ((step == steps) & (groups_left == 1)))),
+            Assert(implies(state == PARAMETERS, inside.signal("loader.last_slot") == slot_of_tile)),
             Assert(implies(state != STEPS, step == 0)),
         ]
         m.d.comb += [
@@ -159,7 +161,9 @@ class Halves(wiring.Component):
         # What an induction has to know.
         m.d.comb += [
             Assert(~(job.copy & alone)),
-            Assert(implies(filling, ~buffer.idle)),
+            Assert(implies(filling | buffer.parameters_loaded, ~buffer.idle)),
+            Assert(implies(buffer.loaded, buffer.parameters_loaded)),
+            Assert(implies(buffer.parameters_loaded, ~filling & ~begins)),
             Assert((state != 0) == (filling & ~job.copy)),
             Assert(copying == (filling & job.copy)),
             Assert(implies(state == STEPS, ~alone)),

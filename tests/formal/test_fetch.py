@@ -136,6 +136,7 @@ class Delivery(wiring.Component):
             Assert(implies(taken, asks == 0)),
             Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
             Assert(implies(state == TAKE, (checked_end <= self.limit) & (checked[:shift] == 0))),
+            Assert(implies(state >= 2, inside.signal("some") == (checked[32:64] != 0))),
             Assert(implies(state != 0, checked[64:67] < len(Consumer))),
             Assert(state <= 4),
         ]
@@ -147,13 +148,13 @@ class Delivery(wiring.Component):
         starts = Signal()
         m.d.comb += [
             starts.eq(queue.valid & (self.stop | (expected == 0))),
-            queue.push.eq(taken),
+            queue.push.eq(taken & inside.signal("some")),
             queue.pop.eq(starts),
             consumer.eq(Cat(serves[1] | serves[3], serves[2] | serves[3], serves[4])),
             Assert(serves == Mux(expected == 0, 0, 1 << consumer)),
             Assert(implies(expected != 0, inside.signal("last") == (expected == 1))),
         ]
-        queue.every(lambda entry: entry[32:35] < len(Consumer))
+        queue.every(lambda entry: (entry[32:35] < len(Consumer)) & (entry[:32] != 0))
         entries = [queue.entry(i) for i in range(SEGMENTS)]
         behind: list[Value] = [Value.cast(expected)]  # beats of the current segment, and of so many behind it
         for there, entry in entries:

@@ -265,7 +265,9 @@ class Runs(wiring.Component):
         m.d.comb += [
             here.eq(end + Mux(waiting, BYTES, 0)),
             Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
+            Assert(state <= ABORT),
             Assert((state == IDLE) == ~sequencer.busy),
+            Assert(inside.signal("stopped") == ((state != IDLE) & (state != RUN))),
             Assert(implies(state != RUN, ~goes)),
             Assert(implies(state == IDLE, stage == OFF)),
             Assert(implies(state == RUN, stage != OFF)),
