@@ -48,8 +48,8 @@ ECP5 = Family(
 )
 ICE40 = Family(
     name="ice40",
-    # Without keep, ice40_dsp of yosys 0.52 takes the register of a product into the adder behind another, and forgets
-    # the multiplier before it: half of the sum is undefined.
+    # Without keep, ice40_dsp of yosys 0.52 and 0.70 takes the register of a product into the adder behind another, and
+    # forgets the multiplier before it: half of the sum is undefined.
     synthesis="setattr -set keep 1 */w:product_*\nsynth_ice40 -dsp -top {top}",
     luts={"SB_LUT4": 1},
     carries=("SB_CARRY",),

@@ -190,6 +190,24 @@ def test_families_are_synthesised_only(name: str, tools: Path, capsys: pytest.Ca
     assert "MHz" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("name", "slices", "memories"), [("ice40-up5k", 4, 9), ("xilinx", 4, 3), ("generic", 0, 3)])
+def test_families_for_real(
+    name: str,
+    slices: int,
+    memories: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No multiplier gets lost: yosys' ice40_dsp would take one of two whose products are added."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", name, *SMALL, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["multipliers"], found["slices"], found["memories"]) == (4, slices, memories)
+    assert found["luts"] > 50
+    assert found["registers"] > 200
+
+
 def test_cells_of_families() -> None:
     cells = {"SB_DFF": 1, "SB_DFFSR": 2, "SB_LUT4": 4, "SB_MAC16": 8, "SB_RAM40_4K": 16, "SB_CARRY": 32}
     family = FAMILIES["ice40-up5k"].family
