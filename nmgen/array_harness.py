@@ -68,7 +68,8 @@ class OperandMemory(wiring.Component):
         else:
             m.submodules.words = words = memory.Memory(shape=self._width, depth=1 << ADDRESS_BITS, init=[])
             writer, reader = words.write_port(), words.read_port()
-            m.d.comb += [writer.addr.eq(address), writer.data.eq(word), writer.en.eq(write_here), reader.addr.eq(address)]
+            m.d.comb += [writer.addr.eq(address), writer.data.eq(word), writer.en.eq(write_here)]
+            m.d.comb += reader.addr.eq(address)
             read = delayed(m, reader.data, 1, name="read")
         m.d.comb += self.data.eq(delayed(m, read, 2, name="step"))
         return m
