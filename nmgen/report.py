@@ -7,7 +7,7 @@ from typing import Any
 
 from nmgen.array_harness import BLOCK_WIDTH, ArrayHarness
 from nmgen.build import ROUTER
-from nmgen.measure import Design, Measured
+from nmgen.measure import Design, Measured, say
 from nmgen.targets import ECP5, Target
 from nmgen.verilog import emit_modules
 from rtl.params import Config, InputError, ceil_div
@@ -82,22 +82,27 @@ def title(config: Config) -> str:
 def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
     """What is measured of a configuration: of an StaConfig the core between shift registers, else the array.
 
+    Says on stderr that its Verilog is written, which takes some seconds.
+
     Raises
     ------
     InputError : the operands of the array take more block RAM than there is.
     """
     placed = target.family is ECP5
+    about = f"{title(config)} for {target.name}"
+    if not isinstance(config, StaConfig):
+        _check_memories(config, target)
+    say(f"Verilog of {about} …")
     if isinstance(config, StaConfig):
         from nmgen.bench_core_area import Pins
 
         modules = emit_modules(Pins(config), name="pins", prefix="sta")
         router = ROUTER
     else:
-        _check_memories(config, target)
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
         router = ARRAY_ROUTER
     return Design(
-        title=f"{title(config)} for {target.name}",
+        title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules))),
         place=target.place(router),
