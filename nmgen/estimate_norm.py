@@ -23,7 +23,7 @@ class StatisticsTimes:
     def __init__(self, config: StaConfig, start: int) -> None:
         elements = config.residual_words * config.drain_lanes
         digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
-        self._cycles = (digits + 3, RADICAND_CYCLES, ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
+        self._cycles = (digits + 4, RADICAND_CYCLES, ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
         self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
         self._asked = start - REQUEST_CYCLES - 1
 

@@ -19,6 +19,7 @@ class TileWalk(wiring.Component):
     advance : go on to the next tile, in
     running : there is a tile, out
     rows, columns : how many of the tile's rows and columns are in use, out
+    one_row : rows == 1, out
     last_tokens : the column tile's last token tile, out
     last_channels : a tile of the last column tile, out
     """
@@ -33,6 +34,7 @@ class TileWalk(wiring.Component):
                 "advance": In(1),
                 "running": Out(1),
                 "rows": Out(range(config.rows + 1)),
+                "one_row": Out(1),
                 "columns": Out(range(config.cols + 1)),
                 "last_tokens": Out(1),
                 "last_channels": Out(1),
@@ -50,24 +52,28 @@ class TileWalk(wiring.Component):
         last_channels = Signal(init=1)
         tile_rows = Signal.like(self.rows, reset_less=True)
         tile_columns = Signal.like(self.columns, reset_less=True)
+        one_row = Signal(reset_less=True)
         m.d.comb += [
             self.running.eq(running),
             self.last_tokens.eq(last_tokens),
             self.last_channels.eq(last_channels),
             self.rows.eq(tile_rows),
             self.columns.eq(tile_columns),
+            self.one_row.eq(one_row),
         ]
         with m.If(self.start | (self.advance & last_tokens)):
             m.d.sync += [
                 tokens_left.eq(self.tokens),
                 last_tokens.eq(self.tokens <= rows),
                 tile_rows.eq(Mux(self.tokens <= rows, self.tokens, rows)),
+                one_row.eq((self.tokens == 1) | (rows == 1)),
             ]
         with m.Elif(self.advance):
             m.d.sync += [
                 tokens_left.eq(tokens_left - rows),
                 last_tokens.eq(tokens_left <= 2 * rows),
                 tile_rows.eq(Mux(tokens_left <= 2 * rows, tokens_left - rows, rows)),
+                one_row.eq((tokens_left == rows + 1) | (rows == 1)),
             ]
         with m.If(self.start):
             m.d.sync += [

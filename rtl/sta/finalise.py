@@ -77,18 +77,21 @@ class _Work:
 
     load: Signal  # its next operands are there
     step: Signal  # it works on what it has
+    last: Signal  # in the last cycle of that
 
 
 def _serial(
-    m: Module, inputs: stream.Interface, outputs: stream.Interface, working: Signal, *, at_once: bool = False
+    m: Module, inputs: stream.Interface, outputs: stream.Interface, cycles: int, *, at_once: bool = False
 ) -> _Work:
-    """A stage that holds one token, from `load` until it is no longer `working` and the next stage takes it.
+    """A stage that holds one token: it works on it for some cycles, at least 2, until the next stage takes it.
 
     at_once : the next token comes in the cycle in which this one goes, else in the one after it. That is for the
         stages that take longest: where all did it, whether the first is ready would hang on all others in one cycle.
     """
     full = Signal()
-    work = _Work(load=Signal(name="load"), step=Signal(name="step"))
+    work = _Work(load=Signal(name="load"), step=Signal(name="step"), last=Signal(name="last"))
+    left = Signal(range(cycles + 1))
+    working = Signal()  # left != 0
     m.d.comb += [
         outputs.valid.eq(full & ~working),
         inputs.ready.eq(~full | (outputs.valid & outputs.ready) if at_once else ~full),
@@ -96,7 +99,9 @@ def _serial(
         work.step.eq(full & working),
     ]
     with m.If(work.load):
-        m.d.sync += full.eq(1)
+        m.d.sync += [full.eq(1), left.eq(cycles), working.eq(1), work.last.eq(0)]
+    with m.Elif(work.step):
+        m.d.sync += [left.eq(left - 1), working.eq(~work.last), work.last.eq(left == 2)]
     with m.Elif(outputs.valid & outputs.ready):
         m.d.sync += full.eq(0)
     return work
@@ -130,14 +135,16 @@ class Variance(wiring.Component):
         c = self._config
         given = self.inputs.payload
         digits = ceil_div(len(given.sum), 2)
-        left = Signal(range(digits + 3))
-        work = _serial(m, self.inputs, self.outputs, left != 0)
+        # A cycle each for the first digits' products, for their difference, and for epsilon.
+        work = _serial(m, self.inputs, self.outputs, digits + 3)
         _pass(m, work, self.inputs, self.outputs)
 
         magnitude = Signal(2 * digits, reset_less=True)
         squares = Signal.like(given.squares, reset_less=True)
         sum_digits = Signal(2 * digits, reset_less=True)
         channel_digits = Signal(2 * digits, reset_less=True)
+        plus = Signal(signed(_variance_bits(c)), reset_less=True)
+        minus = Signal(signed(_variance_bits(c)), reset_less=True)
         term = Signal(signed(_variance_bits(c)), reset_less=True)
         variance = Signal(signed(_variance_bits(c)), reset_less=True)
         absolute = Signal(2 * digits)
@@ -148,19 +155,21 @@ class Variance(wiring.Component):
                 squares.eq(given.squares),
                 sum_digits.eq(absolute),
                 channel_digits.eq(self.channels),
+                plus.eq(0),
+                minus.eq(0),
                 term.eq(0),
                 variance.eq(0),
-                left.eq(digits + 2),  # a cycle for the first term, one for epsilon
             ]
         with m.If(work.step):
             m.d.sync += [
-                left.eq(left - 1),
                 sum_digits.eq(sum_digits << 2),
                 channel_digits.eq(channel_digits << 2),
-                term.eq(_times(squares, channel_digits[-2:]) - _times(magnitude, sum_digits[-2:])),
+                plus.eq(_times(squares, channel_digits[-2:])),
+                minus.eq(_times(magnitude, sum_digits[-2:])),
+                term.eq(plus - minus),
                 variance.eq((variance << 2) + term),
             ]
-            with m.If(left == 1):
+            with m.If(work.last):
                 m.d.sync += variance.eq(variance + self.epsilon)
         m.d.comb += [self.outputs.payload.variance.eq(variance), self.outputs.payload.none.eq(variance <= 0)]
         return m
@@ -194,8 +203,7 @@ class Radicand(wiring.Component):
         low = Signal()
         high = Signal()
         given = self.inputs.payload.variance
-        left = Signal(range(RADICAND_STEPS + 1))
-        work = _serial(m, self.inputs, self.outputs, left != 0)
+        work = _serial(m, self.inputs, self.outputs, RADICAND_STEPS)
         _pass(m, work, self.inputs, self.outputs, "none")
         with m.If(work.load):
             m.d.sync += [
@@ -203,10 +211,8 @@ class Radicand(wiring.Component):
                 low.eq(given[RADICAND_BITS - 2 :] == 0),
                 high.eq(given[RADICAND_BITS:] != 0),
                 shift.eq(SHIFT_MIDDLE),
-                left.eq(RADICAND_STEPS),
             ]
         with m.If(work.step):
-            m.d.sync += left.eq(left - 1)
             with m.If(low & ~self.outputs.payload.none):
                 m.d.sync += [value.eq(value << 2), shift.eq(shift - 1)]
                 m.d.sync += low.eq(value[RADICAND_BITS - 4 : RADICAND_BITS - 2] == 0)
@@ -230,8 +236,7 @@ class Root(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        left = Signal(range(SQRT_BITS + 1))
-        work = _serial(m, self.inputs, self.outputs, left != 0, at_once=True)
+        work = _serial(m, self.inputs, self.outputs, SQRT_BITS, at_once=True)
         _pass(m, work, self.inputs, self.outputs, "shift", "none")
 
         rest = Signal(RADICAND_BITS, reset_less=True)
@@ -246,13 +251,12 @@ class Root(wiring.Component):
             fits.eq(difference >= 0),
         ]
         with m.If(work.load):
-            m.d.sync += [rest.eq(self.inputs.payload.radicand), remainder.eq(0), root.eq(0), left.eq(SQRT_BITS)]
+            m.d.sync += [rest.eq(self.inputs.payload.radicand), remainder.eq(0), root.eq(0)]
         with m.If(work.step):
             m.d.sync += [
                 rest.eq(rest << 2),
                 remainder.eq(Mux(fits, difference, wider)),
                 root.eq(Cat(fits, root)),
-                left.eq(left - 1),
             ]
         m.d.comb += self.outputs.payload.root.eq(root)
         return m
@@ -272,8 +276,7 @@ class ReciprocalRoot(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = ROOT_BITS + 1  # of the quotient, which is 2^ROOT_BITS where the root is smallest
-        left = Signal(range(bits + 1))
-        work = _serial(m, self.inputs, self.outputs, left != 0)
+        work = _serial(m, self.inputs, self.outputs, bits)
         _pass(m, work, self.inputs, self.outputs, "shift")
 
         # The dividend is 2^36 + root / 2: its upper 19 bits are 2^18 and the highest bit of root, which is 1.
@@ -295,10 +298,9 @@ class ReciprocalRoot(wiring.Component):
                 none.eq(self.inputs.payload.none),
                 rest.eq(self.inputs.payload.root[1:]),
                 remainder.eq((1 << 18) + 1),
-                left.eq(bits),
             ]
         with m.If(work.step):
-            m.d.sync += [remainder.eq(Mux(fits, difference, wider)), rest.eq(Cat(fits, rest)), left.eq(left - 1)]
+            m.d.sync += [remainder.eq(Mux(fits, difference, wider)), rest.eq(Cat(fits, rest))]
         largest = rest[-1].replicate(ROOT_BITS)
         m.d.comb += self.outputs.payload.inverse.eq(Mux(none, 0, rest[:ROOT_BITS] | largest))
         return m
@@ -320,19 +322,17 @@ class Scale(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        left = Signal(range(ROOT_BITS + 1))
         outputs = _between(c, shift=5).create()
-        work = _serial(m, self.inputs, outputs, left != 0)
+        work = _serial(m, self.inputs, outputs, ROOT_BITS)
         _pass(m, work, self.inputs, outputs, "shift")
 
         inverse = Signal(ROOT_BITS, reset_less=True)
         factor = Signal(scaling(c)["factor"].shape, reset_less=True)
         offset = Signal(scaling(c)["offset"].shape, reset_less=True)
         with m.If(work.load):
-            m.d.sync += [inverse.eq(self.inputs.payload.inverse), factor.eq(0), offset.eq(0), left.eq(ROOT_BITS)]
+            m.d.sync += [inverse.eq(self.inputs.payload.inverse), factor.eq(0), offset.eq(0)]
         with m.If(work.step):
             m.d.sync += [
-                left.eq(left - 1),
                 inverse.eq(inverse << 1),
                 factor.eq((factor << 1) + Mux(inverse[-1], self.channels, 0)),
                 offset.eq((offset << 1) + Mux(inverse[-1], outputs.payload.sum, 0)),

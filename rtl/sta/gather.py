@@ -77,19 +77,20 @@ class RowAddresses(wiring.Component):
             self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
+        takes = Signal()  # numbers: a register, since beats wait for what hangs on it
+        m.d.comb += [gearbox.units.ready.eq(takes), gearbox.flush.eq(gearbox.units.valid & takes & last)]
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += last.eq(instruction.tokens == 1)
                 with m.If(self.start):
+                    m.d.sync += takes.eq(1)
                     m.next = "numbers"
             with m.State("numbers"):
-                m.d.comb += gearbox.units.ready.eq(1)
                 with m.If(gearbox.units.valid):
                     m.d.comb += write.en.eq(1)
                     m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
                     with m.If(last):
-                        m.d.comb += gearbox.flush.eq(1)
-                        m.d.sync += [token.eq(0), last.eq(one_token)]
+                        m.d.sync += [token.eq(0), last.eq(one_token), takes.eq(0)]
                         m.next = "read"
             with m.State("read"):
                 m.next = "number"

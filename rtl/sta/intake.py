@@ -111,6 +111,9 @@ class Intake(wiring.Component):
         behind = Signal(ADDRESS_BITS + 1, reset_less=True)
         outside = Signal()  # the instruction is not in memory: it is not asked for
         cause = Signal(CAUSE_BITS)
+        faulty = Signal()  # cause != Cause.NONE
+        is_end = Signal(reset_less=True)  # the code stays while it is checked
+        m.d.sync += is_end.eq(fields["opcode"] == Op.END)
         m.d.sync += behind.eq(address + BYTES)
         m.d.comb += [self.cause.eq(cause), self.wrong_address.eq(address)]
         with m.If((cause == Cause.ADDRESS) & ~outside):  # a STORE's
@@ -125,10 +128,10 @@ class Intake(wiring.Component):
             with m.State("add"):
                 m.next = "address"
             with m.State("address"):
-                m.d.sync += [outside.eq(0), cause.eq(Cause.NONE)]
+                m.d.sync += [outside.eq(0), cause.eq(Cause.NONE), faulty.eq(0)]
                 m.next = "ask"
                 with m.If((behind > self.limit) | (address & (c.port_bytes - 1)).any()):
-                    m.d.sync += [outside.eq(1), cause.eq(Cause.ADDRESS)]
+                    m.d.sync += [outside.eq(1), cause.eq(Cause.ADDRESS), faulty.eq(1)]
                     m.next = "data"
             with m.State("ask"):
                 m.d.comb += [
@@ -166,14 +169,14 @@ class Intake(wiring.Component):
                     m.d.comb += checker.start.eq(1)
                     m.next = "check"
             with m.State("check"):
-                m.d.sync += cause.eq(checker.cause)
+                m.d.sync += [cause.eq(checker.cause), faulty.eq(checker.cause != Cause.NONE)]
                 with m.If(checker.done):
                     m.next = "checked"
             with m.State("checked"):
                 with m.If(~self.waiting):
-                    with m.If(cause != Cause.NONE):
+                    with m.If(faulty):
                         m.d.comb += self.wrong.eq(1)
-                    with m.Elif(fields["opcode"] == Op.END):
+                    with m.Elif(is_end):
                         m.d.comb += self.ended.eq(1)
                     with m.Elif(~self.gathering):
                         m.d.comb += passed.eq(1)

@@ -68,8 +68,8 @@ class NormSource(wiring.Component):
         of_product = Signal()
         m.d.comb += [
             column_goes.eq(walk.go & place.column_last),
-            of_product.eq(self.drained & (instruction.opcode == Op.PRODUCT)),
         ]
+        m.d.sync += of_product.eq(self.drained & (instruction.opcode == Op.PRODUCT))
         _, no_tile, _ = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.

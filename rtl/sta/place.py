@@ -108,6 +108,8 @@ class SlotWalk(wiring.Component):
         base = Signal.like(here.base, reset_less=True)
         first_tile = Signal.like(tile)
         tile_goes = Signal()
+        first_row = Signal(init=1)  # of the tile
+        last_row = Signal(reset_less=True)  # if it is another one than the first: compared when the walk steps to it
         m.d.comb += [
             first_tile.eq(token_tile(c, instruction.first_token)),
             tiles.start.eq(self.start),
@@ -116,7 +118,7 @@ class SlotWalk(wiring.Component):
             tiles.advance.eq(tile_goes),
             self.running.eq(tiles.running),
             self.row_last.eq(slot == c.slots_a_row - 1),
-            self.tile_last.eq(self.row_last & (row == tiles.rows - 1)),
+            self.tile_last.eq(self.row_last & Mux(first_row, tiles.one_row, last_row)),
             tile_goes.eq(self.go & self.tile_last),
             here.row.eq(row),
             here.slot.eq(slot),
@@ -132,8 +134,9 @@ class SlotWalk(wiring.Component):
             m.d.sync += slot.eq(slot + 1)
             with m.If(self.row_last):
                 m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
+                m.d.sync += [first_row.eq(0), last_row.eq(row + 2 == tiles.rows)]
         with m.If(tile_goes):
-            m.d.sync += [row.eq(0), tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
+            m.d.sync += [row.eq(0), first_row.eq(1), tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
             with m.If(tiles.last_tokens):
                 m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         with m.If(self.start | (tile_goes & tiles.last_tokens)):

@@ -274,6 +274,7 @@ class Runs(wiring.Component):
             Assert(implies((state == STOPPING) & ~was_running, stage == OFF)),
             Assert(implies(state == ABORT, stage == OFF)),
             Assert(implies(ready, waiting)),
+            Assert(inside.signal("intake.faulty") == (cause != Cause.NONE)),
             Assert(~(packed & inside.signal("intake.copies"))),
             Assert(implies(waiting, (stage != OFF))),
             Assert(implies(waiting & ~ready, (stage >= ADD) & (stage <= DATA))),
