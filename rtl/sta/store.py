@@ -1,6 +1,6 @@
 """The activation store of STA: one bank a row of the array, read by the row, copied from, and written into."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -125,6 +125,7 @@ class Store(wiring.Component):
     rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
     copy_request : `store_copy`; steady until it is accepted, in
     copy_ready : it is accepted in this cycle: the row does not read from that bank, out
+    reading : the rows that read from their banks in this cycle, out
     copy_valid, copy_data : the word, COPY_LATENCY cycles after the request was accepted, out
     write : `store_write`, in
     """
@@ -137,6 +138,7 @@ class Store(wiring.Component):
                 "rows": Out(store_row(config)).array(config.rows),
                 "copy_request": In(store_copy(config)),
                 "copy_ready": Out(1),
+                "reading": Out(config.rows),
                 "copy_valid": Out(1),
                 "copy_data": Out(8 * config.store_word_bytes),
                 "write": In(store_write(config)),
@@ -168,6 +170,7 @@ class Store(wiring.Component):
             step = bank.step_out
 
         accepted = Signal()
+        m.d.comb += self.reading.eq(Cat(reads))
         for r in cases(m, self.copy_request.bank, c.rows):
             m.d.comb += self.copy_ready.eq(~reads[r])
         m.d.comb += [

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..array import Array
+from ..cases import cases
 from ..port import ADDRESS_BITS, ControlPort, MemoryPort
 from .columns import ColumnBuffer
 from .drain import Drain
@@ -190,8 +191,6 @@ class Sta(wiring.Component):
         # Words of the store for copies of keys and values, or for STORE, which does not run beside them.
         m.d.comb += [
             store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
-            dump.copy_ready.eq(store.copy_ready & dumps),
-            columns.copy_ready.eq(store.copy_ready & ~dumps),
             dump.copy_valid.eq(store.copy_valid & dumps),
             columns.copy_valid.eq(store.copy_valid & ~dumps),
             dump.copy_data.eq(store.copy_data),
@@ -199,4 +198,9 @@ class Sta(wiring.Component):
             drain.dump_address.eq(dump.residual_address),
             dump.residual_data.eq(drain.dump_data),
         ]
+        # Each looks at the bank that it asks for: the one that is chosen comes later.
+        for r in cases(m, dump.copy_request.bank, c.rows):
+            m.d.comb += dump.copy_ready.eq(~store.reading[r] & dumps)
+        for r in cases(m, columns.copy_request.bank, c.rows):
+            m.d.comb += columns.copy_ready.eq(~store.reading[r] & ~dumps)
         return m
