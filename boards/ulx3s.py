@@ -18,6 +18,7 @@ ULX3S_85F = Board(
     meaning="LED 0 heartbeat, LED 1 running, LED 2 passed, LED 3 failed; button F1 runs the test again",
     button=Pin("button_fire", 0),
     program="openFPGALoader --board ulx3s {bit}",
+    pe="ecp5",
     block_rams=208,
     multipliers=156,
 )

@@ -13,13 +13,16 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from boards.known import BOARDS
 from boards.selftest import SelfTest
 from nmgen import selftest, verilog
 from rtl.params import VERSION, Config, product_cycles
 from rtl.port import ControlPort, MemoryPort
 from rtl.ram import OnChipRam
 from sim import golden
+from sim.ecp5 import CELLS
 from sim.image import pack_weights, parameter_bytes
+from tests.sim.ecp5.netlist import synthesised
 
 BAUD = 115200
 CYCLES_A_BIT = 4
@@ -154,6 +157,30 @@ def test_accelerator_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.
     config = CONFIGS["1x1 M=2, bytes"]
     fail = ["FAIL 1:2 does not end", "passed 0, failed 1"]
     assert Simulation(config, tmp_path).run() == [*good_report(config)[:1], *fail]
+
+
+@pytest.mark.nightly  # synthesis takes a minute
+@pytest.mark.parametrize("board", BOARDS)
+def test_netlist(board: str, tmp_path: Path) -> None:
+    """What yosys makes of the self-test for a board, its array of what the board has it made of: it passes, and a
+    flipped bit of a right result fails."""
+    config = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=4, max_k=32, pe=BOARDS[board].pe)
+    for flip in (None, ("golden 2:4", 16)):
+        folder = tmp_path / ("flipped" if flip else "right")
+        folder.mkdir()
+        test = SelfTest(config, selftest.image(config, flip), clock_hz=CYCLES_A_BIT * BAUD, baud=BAUD)
+        netlist = synthesised(verilog.emit(test, name="selftest"), folder, "nmgen_selftest")
+        program = folder / "selftest.vvp"
+        command = ["iverilog", "-g2012", "-DNETLIST", "-P", f"selftest_tb.CYCLES_A_BIT={CYCLES_A_BIT}"]
+        files = [BENCH, netlist, CELLS]
+        subprocess.run([*command, "-s", "selftest_tb", "-o", program, *files], check=True, timeout=300)
+        done = subprocess.run(["vvp", "-n", program], check=True, capture_output=True, text=True, timeout=300)
+        report = [line for line in done.stdout.splitlines() if "$finish" not in line]
+        if flip is None:
+            assert report == [*good_report(config), "passed 1, failed 0"]
+        else:
+            assert report[-2].startswith("FAIL 2:4 token 0 channel 1"), report
+            assert report[-1] == "passed 0, failed 1"
 
 
 @pytest.mark.nightly

@@ -235,7 +235,7 @@ def test_two_prefixes_live_in_one_design(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "instead"),
     [
-        ("pe", r"\$signed\(selected_0\) \* ", "selected_0 * "),
+        ("pe", r"\$signed\(operand_0_2\) \* ", "operand_0_2 * "),
         ("requantiser", r"shift_2 <= shift_1", "shift_2 <= shift_1 + 6'd1"),
         ("result_buffer", r"requested \+ (\d)'d1", r"requested + \1'd2"),
         ("fetch", r"address <= ", "address <= 32'd16 + "),

@@ -97,7 +97,9 @@ def test_yosys_has_every_slice_in_its_place(design: tuple[Config, Generated]) ->
 
 
 def test_synthesis_keeps_the_places(small: Generated) -> None:
-    assert placed(small, "synth_ecp5 -noabc9 -top nmgen_top") == planned(SMALL)
+    found = placed(small, "synth_ecp5 -noabc9 -top nmgen_top")
+    inferred = {cell for cell in found if cell.startswith("drain.requantiser")}  # multipliers of no element
+    assert {cell: bel for cell, bel in found.items() if cell not in inferred} == planned(SMALL)
 
 
 def test_elements_that_differ_in_places_are_one_module(design: tuple[Config, Generated]) -> None:

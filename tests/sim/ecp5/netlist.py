@@ -7,11 +7,11 @@ from nmgen.tools import find_tool, run_tool
 TOP = "nmgen_top"
 
 
-def synthesised(text: str, folder: Path) -> Path:
-    """The netlist of a design with the top module nmgen_top, as it is made for boards: a file in the folder."""
+def synthesised(text: str, folder: Path, top: str = TOP) -> Path:
+    """The netlist of a design, as it is made for boards: a file in the folder."""
     (folder / "design.v").write_text(text)
     commands = ["read_verilog design.v"]
-    commands += [f"synth_ecp5 -noabc9 -top {TOP}", "write_verilog -noattr netlist.v"]
+    commands += [f"synth_ecp5 -noabc9 -top {top}", "write_verilog -noattr netlist.v"]
     (folder / "synth.ys").write_text("\n".join([*commands, ""]))
     run_tool([find_tool("yosys"), "-q", "-s", "synth.ys"], folder, "synthesis")
     return folder / "netlist.v"
