@@ -23,7 +23,19 @@ CONFIGURATIONS = (
     Config(n=2, m=4, rows=2, cols=3, drain=2, port_bytes=4, max_tokens=8, max_k=32),
     Config(n=3, m=8, rows=2, cols=2, drain=1, port_bytes=16, max_tokens=8, max_k=32),
     Config(n=1, m=8, rows=1, cols=4, drain=4, port_bytes=2, max_tokens=8, max_k=32),
-    Config(n=3, m=32, rows=2, cols=1, drain=1, port_bytes=4, max_tokens=8, max_k=32, pe="ecp5", soft_rows=1, device="LFE5U-85F"),
+    Config(
+        n=3,
+        m=32,
+        rows=2,
+        cols=1,
+        drain=1,
+        port_bytes=4,
+        max_tokens=8,
+        max_k=32,
+        pe="ecp5",
+        soft_rows=1,
+        device="LFE5U-85F",
+    ),
 )
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
 
