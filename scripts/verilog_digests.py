@@ -26,7 +26,7 @@ CONFIGURATIONS = (
     Config(
         n=3,
         m=32,
-        rows=2,
+        rows=3,
         cols=1,
         drain=1,
         port_bytes=4,
@@ -34,7 +34,7 @@ CONFIGURATIONS = (
         max_k=32,
         pe="ecp5",
         soft_rows=1,
-        device="LFE5U-85F",
+        device="LFE5U-25F",
     ),
 )
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
