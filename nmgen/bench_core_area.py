@@ -1,91 +1,88 @@
-"""What the whole core takes of an LFE5U-85F, by Component, and its clock: ``make bench-core-area``.
+"""What the whole core takes of an LFE5U-85F, by Component, its clock over seeds, and MiniLM's latency: ``make
+bench-core-area``.
 
-Its ports are more than the chip has pins: for place and route they are put between shift registers. The table goes into
-docs/results.md, logs and netlists into build/area/.
+Its ports are more than the chip has pins: it stands between shift registers (`nmgen.core_harness`). What the tools make
+is kept in build/report/, so a bench that was stopped goes on where it was. The tables go into docs/results.md.
 """
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
-
+from nmgen.bench_array import NOTE
 from nmgen.build import COLLISIONS, ROUTER
+from nmgen.measure import CELLS, VERILOG, Design, measure
+from nmgen.measure import seeds as seeds_of
+from nmgen.paths import SPLIT
+from nmgen.report import CORE_OPTIONS, UNTIMED, Report, design_of, report, speed
+from nmgen.room import BOX, EVERY
 from nmgen.sections import replace_section
-from nmgen.tools import ToolError, find_tool
-from nmgen.verilog import emit_modules
+from nmgen.targets import find_target
+from nmgen.tools import ToolError, find_tool, tool_version
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
-from rtl.sta.top import Sta
 
-CHIP = "LFE5U-85F"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "report"
+BOARD, CHIP = "ulx3s-85f", "LFE5U-85F"
 SHARE = 0.8  # of the LUTs, at most
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}  # of a cell of each kind
 KINDS = {"block RAM": "DP16KD", "multipliers": "MULT18X18D", "FF": "TRELLIS_FF"}
 HAS = {"LUTs": 83640, "block RAM": 208, "multipliers": 156, "FF": 83640}
-CORE, PINS = "sta_core", "sta_pins"
-SPLIT = ("drain", "sequencer", "column_buffer")  # Components whose parts have rows of their own
+CORE = "sta_core"
+SEEDS = 3
+PORTABLE = StaConfig()
+SLICES = replace(PORTABLE, pe="ecp5", device=CHIP)
+LEAST_MHZ = {SLICES: 130, PORTABLE: 85}
+PROGRAMS = [(pattern, tokens) for tokens in (128, 32) for pattern in ("2:8", "1:8")]
+KINDS_OF_CPU = {"float32": "fp32", "bfloat16": "bf16"}
 
 
-class Pins(wiring.Component):
-    """The core between shift registers: few pins, and every path between registers.
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Of MiniLM.
 
-    Members
-    -------
-    shift_in : goes through all inputs of the core
-    capture : take all outputs of the core, else shift them out
-    shift_out : their last bit
+    Attributes
+    ----------
+    cycles : of each configuration
+    cpu : kind of numbers → ms of torch on this machine
     """
 
-    def __init__(self, config: StaConfig) -> None:
-        self._config = config
-        super().__init__({"shift_in": In(1), "capture": In(1), "shift_out": Out(1)})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.core = core = Sta(self._config)
-        bit, outputs = self.shift_in, []
-        for path, member, value in core.signature.flatten(core):
-            if member.flow == In:
-                register = Signal(len(value.as_value() if hasattr(value, "as_value") else value), name="_".join(path))
-                m.d.sync += register.eq((register << 1) | bit)
-                m.d.comb += value.eq(register)
-                bit = register[-1]
-            else:
-                outputs.append(value)
-        for i, value in enumerate(outputs):
-            captured = Signal(len(value.as_value() if hasattr(value, "as_value") else value), name=f"captured_{i}")
-            m.d.sync += captured.eq(Mux(self.capture, value, (captured << 1) | bit))
-            bit = captured[-1]
-        m.d.comb += self.shift_out.eq(bit)
-        return m
+    pattern: str
+    tokens: int
+    cycles: dict[StaConfig, int]
+    cpu: dict[str, float]
 
 
-def synthesis(config: StaConfig, folder: Path) -> str:
-    """Writes core.v and pins.v; returns the script that makes core.stat.json of the core, by Component, and
-    flat.stat.json and area.json of both, flattened."""
-    top, core, *inner = emit_modules(Pins(config), name="pins", prefix="sta").items()
-    (folder / "pins.v").write_text(top[1])
-    (folder / "core.v").write_text("\n".join(text for _, text in (core, *inner)))
-    return f"""
-read_verilog core.v
-{COLLISIONS}
-synth_ecp5 -noflatten -top {core[0]}
-tee -q -o core.stat.json stat -json
-design -reset
-read_verilog core.v pins.v
-{COLLISIONS}
-synth_ecp5 -top {top[0]}
-tee -q -o flat.stat.json stat -json
-write_json area.json
-"""
+def by_parts(design: Design) -> Design:
+    """The same synthesised without flattening, so that every Component has its own numbers; placed nowhere."""
+    top = design.script.partition("-top ")[2].split()[0]
+    lines = [f"read_verilog {VERILOG}", COLLISIONS, f"synth_ecp5 -noflatten -top {top}"]
+    script = "\n".join([*lines, f"tee -q -o {CELLS} stat -json"]) + "\n"
+    return Design(title=f"the Components of {design.title}", verilog=design.verilog, script=script)
+
+
+def latencies() -> list[Latency]:
+    """Cycles are the estimate's, which is the RTL's to the cycle; torch is run here, now."""
+    from nmgen.bench_core import LATENCY, parameters
+    from nmgen.compiler import compile_encoder
+    from nmgen.cpu_time import milliseconds
+    from nmgen.estimate import Constants, estimate
+
+    cpu = {tokens: {kind: milliseconds(tokens, kind) for kind in KINDS_OF_CPU} for tokens in {t for _, t in PROGRAMS}}
+    found = []
+    for pattern, tokens in PROGRAMS:
+        cycles = {}
+        for config in LEAST_MHZ:
+            estimates = estimate(compile_encoder(parameters(pattern), config, (tokens,)), Constants(memory=LATENCY))
+            cycles[config] = estimates[0].begin + sum(one.cycles for one in estimates)
+        found.append(Latency(pattern=pattern, tokens=tokens, cycles=cycles, cpu=cpu[tokens]))
+    return found
 
 
 def resources(stat: Mapping[str, Any], module: str) -> dict[str, int]:
@@ -115,104 +112,143 @@ def by_component(stat: Mapping[str, Any], module: str) -> list[tuple[str, dict[s
     return rows
 
 
-def component(cell: str) -> str:
-    """The Component of the core that a cell of the flat netlist lies in; those of SPLIT with what is in them."""
-    first, *rest = cell.split(".")[1:-1] or ["between"]
-    return " ".join([first, *rest[:1]]) if first in SPLIT else first
+def section(
+    stat: Mapping[str, Any],
+    found: Mapping[StaConfig, Report],
+    times: Sequence[Latency],
+    *,
+    versions: Sequence[str],
+    cpu: str,
+    seeds: int,
+) -> str:
+    """Markdown of docs/results.md.
 
-
-def worst_path(report: Mapping[str, Any]) -> tuple[float, list[tuple[str, float]]]:
-    """(MHz, [(Component, ns on the worst path)]), in the order in which it passes them."""
-    clock, speed = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
-    path = next(p["path"] for p in report["critical_paths"] if clock in p["from"] and clock in p["to"])
-    passed: list[tuple[str, float]] = []
-    for step in path:
-        cell = step["to"]["cell"]
-        name = component(cell) if cell.startswith("core.") else "pins"
-        if passed and passed[-1][0] == name:
-            passed[-1] = (name, passed[-1][1] + step["delay"])
-        else:
-            passed.append((name, step["delay"]))
-    return speed["achieved"], passed
-
-
-def section(stat: Mapping[str, Any], flat: Mapping[str, Any], report: Mapping[str, Any] | None, *, seed: int) -> str:
-    """Markdown of docs/results.md; report is None where nothing was placed."""
-    whole = {"**all Components**": resources(stat, CORE), "**flattened**, with pins": resources(flat, PINS)}
+    Parameters
+    ----------
+    stat : what yosys counts of each module of the portable core
+    found : of each configuration, flattened, placed and routed
+    """
+    rows = by_component(stat, CORE)
+    whole = {
+        "**all Components**": resources(stat, CORE),
+        **{f"**flattened**, {config.pe}, with pins": _flat(one) for config, one in found.items()},
+    }
     limits = {name: round(SHARE * number) if name == "LUTs" else number for name, number in HAS.items()}
     met = all(one[name] <= limits[name] for one in whole.values() for name in HAS)
     text = [
-        f"`make bench-core-area` writes this table; last run on {date.today().isoformat()}. The whole core, 8×8 PEs,",
-        "N = 2, M = 8, 128 tokens, hidden 384: `yosys synth_ecp5 -noflatten`, so that every Component has its own",
-        "numbers, and `yosys synth_ecp5`, as one uses it, of the core between shift registers that stand for pins.",
-        "LUTs are LUT4, two of each CCU2C (carry), and four of each DPR16X4 (LUT RAM).",
+        f"`make bench-core-area` writes these tables; last run on {date.today().isoformat()}, with",
+        f"{' and '.join(versions)}. The whole core, 8×8 PEs, N = 2, M = 8, 128 tokens, hidden 384:",
+        "`yosys synth_ecp5 -noflatten` of the portable one, so that every Component has its own numbers, and",
+        "`yosys synth_ecp5`, as one uses it, of the core between shift registers that stand for pins. LUTs are LUT4,",
+        "two of each CCU2C (carry), and four of each DPR16X4 (LUT RAM).",
         "",
         _row(("Component", *HAS)),
         "|---|" + "---|" * len(HAS),
-        *(_row((name, *(f"{n:,}" for n in part.values()))) for name, part in by_component(stat, CORE)),
+        *(_row((name, *(f"{n:,}" for n in part.values()))) for name, part in rows),
         *(_row((name, *(f"{n:,} ({n / HAS[kind]:.0%})" for kind, n in one.items()))) for name, one in whole.items()),
         _row((f"at most, in an {CHIP}", *(f"{limits[kind]:,}" for kind in HAS))),
         "",
         f"The bounds are {'met' if met else '**missed**'}.",
     ]
-    if report is not None:
-        mhz, passed = worst_path(report)
-        logic = report["utilization"]["TRELLIS_COMB"]
-        text += [
-            f"After place and route of that (nextpnr-ecp5, {ROUTER}, seed {seed}, speed grade 6):",
-            f"**{mhz:.1f} MHz**, {logic['used']:,} of {logic['available']:,} logic cells. The worst path: "
-            + ", ".join(f"{ns:.1f} ns in {name}" for name, ns in passed)
-            + ".",
-        ]
+    if all(one.mhz for one in found.values()):
+        text += ["", *_clock(found, seeds), "", *_latency(found, times, cpu), "", _untimed()]
     return "\n".join(text)
+
+
+def _flat(one: Report) -> dict[str, int]:
+    return dict(zip(HAS, (one.lut_equivalents, one.memories, one.slices, one.registers), strict=True))
+
+
+def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
+    options = (*find_target(BOARD).place(ROUTER), *CORE_OPTIONS)
+    text = [
+        f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
+        f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, and nets may go {BOX} tiles around",
+        "(`nmgen/room.py`): without, nothing routes. One core alone is `nmgen report ulx3s-85f --core --pe ecp5`.",
+        "",
+        _row(("processing elements", "LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for config, one in found.items():
+        least = LEAST_MHZ[config]
+        met = "met" if (one.median_mhz or 0) >= least else "**missed**"
+        numbers = f"{one.lut_equivalents:,}", f"{one.registers:,}", speed(one), f"{one.gmacs or 0:.1f}"
+        text.append(_row((config.pe, *numbers, f"≥ {least} MHz {met}")))
+    text += ["", "The worst paths at the median seed, one of each pair of Components that paths begin and end in:", ""]
+    text += [_row(("processing elements", "ns", "in logic", "through")), "|---|---:|---:|---|"]
+    for config, one in found.items():
+        for path in one.paths:
+            text.append(_row((config.pe, f"{path.ns:.1f}", f"{path.logic_ns:.1f}", " → ".join(path.through))))
+    return text
+
+
+def _latency(found: Mapping[StaConfig, Report], times: Sequence[Latency], cpu: str) -> list[str]:
+    text = [
+        "**MiniLM, one sentence, ids to embedding.** Cycles by `nmgen estimate`, exact in all that was run above,",
+        "memory latency 30, over the median clock; beside torch on two threads of this machine, dense, in the same run",
+        f"({cpu}).",
+        "",
+        _row(
+            (
+                "tokens",
+                "pattern",
+                *(f"cycles, {config.pe}" for config in found),
+                *(f"ms, {config.pe}" for config in found),
+                *(f"ms, torch {name}" for name in KINDS_OF_CPU.values()),
+            )
+        ),
+        "|---|---" + "|---:" * (2 * len(found) + len(KINDS_OF_CPU)) + "|",
+    ]
+    for one in times:
+        cycles = [f"{one.cycles[config]:,}" for config in found]
+        clocks = [f"{one.cycles[config] / 1000 / (report.median_mhz or 1):.1f}" for config, report in found.items()]
+        text.append(
+            _row((str(one.tokens), one.pattern, *cycles, *clocks, *(f"{one.cpu[k]:.1f}" for k in KINDS_OF_CPU)))
+        )
+    return text
+
+
+def _untimed() -> str:
+    return "**What is not timed.** " + " ".join(UNTIMED.split()) + " " + NOTE
 
 
 def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _run(program: str, arguments: Sequence[str], folder: Path, log: str) -> None:
-    with (folder / log).open("wb") as sink:
-        done = subprocess.run([find_tool(program), *arguments], cwd=folder, stdout=sink, stderr=sink, check=False)
-    if done.returncode:
-        raise ToolError(f"{program} failed: {folder / log}")
-
-
-def synthesise(folder: Path) -> None:
-    (folder / "area.ys").write_text(synthesis(StaConfig(), folder))
-    _run("yosys", ["-s", "area.ys"], folder, "area.rpt")
-
-
-def place(folder: Path, *, seed: int, mhz: float) -> None:
-    chip = "--85k --package CABGA381 --speed 6 --json area.json --report area.report.json --lpf-allow-unconstrained"
-    options = f"--router {ROUTER} --freq {mhz} --timing-allow-fail --seed {seed}"
-    _run("nextpnr-ecp5", f"{chip} {options}".split(), folder, "area.tim")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench-core-area", description=f"The whole core in an {CHIP}.")
-    parser.add_argument("--seed", type=int, default=1, help="of place and route (1)")
-    parser.add_argument("--mhz", type=float, default=50, help="clock that place and route aims at (50)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
+    parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
     parser.add_argument("--no-place", action="store_true", help="synthesis alone: a table without a clock")
-    parser.add_argument("--write", action="store_true", help="run no tool: write the table of what build/area/ has")
     args = parser.parse_args(argv)
-    root = Path(__file__).resolve().parent.parent
-    folder = root / "build" / "area"
-    placed = folder / "area.report.json"
     try:
-        if not args.write:
-            folder.mkdir(parents=True, exist_ok=True)
-            placed.unlink(missing_ok=True)
-            synthesise(folder)
-            if not args.no_place:
-                place(folder, seed=args.seed, mhz=args.mhz)
-        stat, flat = (json.loads((folder / f"{name}.stat.json").read_text()) for name in ("core", "flat"))
-        report = json.loads(placed.read_text()) if placed.exists() else None
-        replace_section(root / "docs" / "results.md", "area", section(stat, flat, report, seed=args.seed))
-    except (InputError, ToolError, OSError) as error:
+        seeds = seeds_of(args.seeds)
+        if args.jobs is not None and args.jobs < 1:
+            raise InputError(f"jobs is {args.jobs}, must be at least 1")
+        target = find_target(BOARD)
+        designs = [design_of(config, target, seeds) for config in LEAST_MHZ]
+        if args.no_place:
+            designs = [replace(design, place=None, seeds=()) for design in designs]
+        *measured, parts = measure([*designs, by_parts(designs[-1])], FOLDER, jobs=args.jobs)
+        found = {config: report(config, target, one) for config, one in zip(LEAST_MHZ, measured, strict=True)}
+        times: list[Latency] = []
+        cpu = ""
+        if not args.no_place:
+            from nmgen.cpu_time import processor
+
+            times, cpu = latencies(), processor()
+        stat = json.loads((parts.synthesised / CELLS).read_text())
+        versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
+        text = section(stat, found, times, versions=versions, cpu=cpu, seeds=args.seeds)
+        replace_section(ROOT / "docs" / "results.md", "area", text)
+    except ToolError as error:
+        print(f"bench-core-area: {error}", file=sys.stderr)
+        return 1
+    except (InputError, OSError) as error:
         print(f"bench-core-area: {error}", file=sys.stderr)
         return 2
-    print("docs/results.md, build/area/")
+    print(f"docs/results.md, {FOLDER.relative_to(ROOT)}/")
     return 0
 
 

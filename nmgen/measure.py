@@ -17,10 +17,12 @@ from threading import Event, Lock
 from typing import Any
 
 from nmgen.files import written_whole
+from nmgen.room import ROOM, leave_room
 from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, terminable, tool_version
 from rtl.params import InputError
 
-VERILOG, SCRIPT, NETLIST, CELLS, PLACED = "design.v", "synth.ys", "design.json", "cells.json", "placed.json"
+VERILOG, SCRIPT, NETLIST, CELLS = "design.v", "synth.ys", "design.json", "cells.json"
+PLACED, DELAYS, ROOMY = "placed.json", "delays.sdf", "roomy.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Design:
     script : of yosys, which finds the Verilog in `VERILOG`; it writes the numbers of cells (`stat -json`) to `CELLS`
         and, where place is given, the netlist to `NETLIST`
     place : arguments of nextpnr-ecp5: device, clock, router; None of what is only synthesised
+    room : device in which rows of logic are left empty for wires; "" for none
+    delays : whether those of every cell and wire are kept, for `nmgen.paths`
     seeds : of place and route
     """
 
@@ -41,6 +45,8 @@ class Design:
     verilog: str
     script: str
     place: tuple[str, ...] | None = None
+    room: str = ""
+    delays: bool = False
     seeds: tuple[int, ...] = ()
 
 
@@ -52,10 +58,13 @@ class Measured:
     ----------
     cells : number of each kind in the flat netlist
     mhz : of each seed, in their order
+    synthesised, placed : folders of what the tools made, of each seed
     """
 
     cells: dict[str, int]
     mhz: tuple[float, ...]
+    synthesised: Path
+    placed: tuple[Path, ...]
 
     @property
     def median_mhz(self) -> float | None:
@@ -125,13 +134,13 @@ class _Run:
         self._versions = {program: tool_version(tool, program) for program, tool in self._tools.items()}
 
     def measure(self, jobs: int) -> list[Measured]:
-        cells: dict[int, dict[str, int]] = {}
-        mhz: dict[tuple[int, int], float] = {}
+        netlists: dict[int, Path] = {}
+        places: dict[tuple[int, int], Path] = {}
         errors: list[ToolError] = []
         with ThreadPoolExecutor(jobs) as pool:
             try:
                 synthesised = {pool.submit(self._synthesise, design): i for i, design in enumerate(self._designs)}
-                placed: dict[Future[float], tuple[int, int]] = {}
+                placed: dict[Future[Path], tuple[int, int]] = {}
                 left: set[Future[Any]] = set(synthesised)
                 while left:
                     finished, left = wait(left, return_when=FIRST_COMPLETED)
@@ -142,12 +151,12 @@ class _Run:
                             errors.append(error)
                             continue
                         if future in placed:
-                            mhz[placed[future]] = result
+                            places[placed[future]] = result
                             continue
                         i = synthesised[future]
-                        netlist, cells[i] = result
+                        netlists[i] = result
                         for seed in self._designs[i].seeds:
-                            one = pool.submit(self._place, self._designs[i], netlist, seed)
+                            one = pool.submit(self._place, self._designs[i], result, seed)
                             placed[one] = i, seed
                             left.add(one)
             except BaseException:
@@ -156,10 +165,18 @@ class _Run:
                 raise
         if errors:
             raise ToolError("\n".join(map(str, errors)))
-        return [
-            Measured(cells=cells[i], mhz=tuple(mhz[i, seed] for seed in design.seeds))
-            for i, design in enumerate(self._designs)
-        ]
+        measured = []
+        for i, design in enumerate(self._designs):
+            folders = tuple(places[i, seed] for seed in design.seeds)
+            measured.append(
+                Measured(
+                    cells=_cells(netlists[i], design.title),
+                    mhz=tuple(slowest_clock(folder / PLACED, design.title) for folder in folders),
+                    synthesised=netlists[i],
+                    placed=folders,
+                )
+            )
+        return measured
 
     def _tell(self, what: str, found: str) -> None:
         with self._lock:
@@ -172,8 +189,8 @@ class _Run:
         say(f"{what} …")
         return run_tool([self._tools[program], *arguments], folder, what, output=f"{program}.log", stop=self._stop)
 
-    def _synthesise(self, design: Design) -> tuple[Path, dict[str, int]]:
-        """Returns the folder of the netlist, and its cells."""
+    def _synthesise(self, design: Design) -> Path:
+        """Returns the folder of the netlist."""
         what = f"synthesis of {design.title}"
         seconds = 0.0
 
@@ -182,39 +199,48 @@ class _Run:
             (folder / VERILOG).write_text(design.verilog)
             (folder / SCRIPT).write_text(design.script)
             seconds = self._run("yosys", ["-s", SCRIPT], folder, what)
-            self._cells(folder, what)
+            _cells(folder, what)
 
         key = ["yosys", self._versions["yosys"], design.script, design.verilog]
         path, new = self._store.made(key, make)
         self._tell(what, f"{seconds:.0f} s" if new else "kept")
-        return path, self._cells(path, what)
+        return path
 
-    def _place(self, design: Design, netlist: Path, seed: int) -> float:
-        """Returns the MHz of a seed."""
+    def _place(self, design: Design, netlist: Path, seed: int) -> Path:
+        """Returns the folder of a seed's placement."""
         assert design.place is not None
         what = f"place and route of {design.title}, seed {seed}"
         options = [*design.place, "--timing-allow-fail", "--seed", str(seed)]
+        if design.delays:
+            options = ["--sdf", DELAYS, *options]
         seconds = 0.0
 
         def make(folder: Path) -> None:
             nonlocal seconds
-            files = ["--json", str((netlist / NETLIST).resolve()), "--report", PLACED]
+            source = netlist / NETLIST
+            if design.room:
+                source = folder / ROOMY
+                leave_room(netlist / NETLIST, design.room, source)
+            # Relative: YoWASP's tools have a /tmp of their own.
+            files = ["--json", os.path.relpath(source, folder), "--report", PLACED]
             seconds = self._run("nextpnr-ecp5", [*files, *options], folder, what)
+            (folder / ROOMY).unlink(missing_ok=True)
             slowest_clock(folder / PLACED, what)
 
-        key = ["nextpnr-ecp5", self._versions["nextpnr-ecp5"], netlist.name, *options]
+        room = [ROOM] if design.room else []
+        key = ["nextpnr-ecp5", self._versions["nextpnr-ecp5"], netlist.name, *options, *room]
         path, new = self._store.made(key, make)
         found = slowest_clock(path / PLACED, what)
         self._tell(what, f"{found:.1f} MHz, " + (f"{seconds:.0f} s" if new else "kept"))
-        return found
+        return path
 
-    @staticmethod
-    def _cells(folder: Path, what: str) -> dict[str, int]:
-        try:
-            cells: dict[str, int] = json.loads((folder / CELLS).read_text())["design"]["num_cells_by_type"]
-        except (OSError, ValueError, KeyError) as error:
-            raise ToolError(f"{what} counted no cells: {error}") from None
-        return cells
+
+def _cells(folder: Path, what: str) -> dict[str, int]:
+    try:
+        cells: dict[str, int] = json.loads((folder / CELLS).read_text())["design"]["num_cells_by_type"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ToolError(f"{what} counted no cells: {error}") from None
+    return cells
 
 
 def slowest_clock(report: Path, what: str) -> float:

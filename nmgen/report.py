@@ -7,7 +7,10 @@ from typing import Any
 
 from nmgen.array_harness import BLOCK_WIDTH, ArrayHarness
 from nmgen.build import ROUTER
-from nmgen.measure import Design, Measured, say
+from nmgen.core_harness import CoreHarness
+from nmgen.measure import DELAYS, Design, Measured, say
+from nmgen.paths import passed, read_paths, worst_by_component
+from nmgen.room import TILES
 from nmgen.targets import ECP5, Target
 from nmgen.verilog import emit_modules
 from rtl.params import Config, InputError, ceil_div
@@ -23,6 +26,25 @@ operands to its pipeline register, 1.33 ns from there to its product. At 200 MHz
 the set-up of its register, of which it says nothing."""
 
 
+CORE_OPTIONS = ("--placer-heap-timingweight", "30")  # 56 MHz where nextpnr's own 10 got 53, in a trial
+WORST = 5  # paths that are told of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worst:
+    """A path that limits the clock.
+
+    Attributes
+    ----------
+    ns : from clock edge to clock edge; logic_ns : of that, what is no wire
+    through : Components that it passes, in order
+    """
+
+    ns: float
+    logic_ns: float
+    through: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What a design takes, and how fast it is.
@@ -33,6 +55,7 @@ class Report:
     luts, carries, registers, memories : cells; of ECP5s LUT4, CCU2C, TRELLIS_FF, DP16KD
     lut_equivalents : LUTs and those of carry chains; of ECP5s LUT4 + 2·CCU2C (and 4 of each LUT RAM)
     mhz : of each seed
+    paths : of the core, the worst, each of another pair of Components, at the median seed
     """
 
     design: str
@@ -46,6 +69,7 @@ class Report:
     memories: int
     lut_equivalents: int
     mhz: tuple[float, ...]
+    paths: tuple[Worst, ...] = ()
 
     @property
     def a_multiplier(self) -> float:
@@ -94,18 +118,18 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
         _check_memories(config, target)
     say(f"Verilog of {about} …")
     if isinstance(config, StaConfig):
-        from nmgen.bench_core_area import Pins
-
-        modules = emit_modules(Pins(config), name="pins", prefix="sta")
-        router = ROUTER
+        modules = emit_modules(CoreHarness(config), name="pins", prefix="sta")
+        router, options = ROUTER, list(CORE_OPTIONS)
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
-        router = ARRAY_ROUTER
+        router, options = ARRAY_ROUTER, []
     return Design(
         title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules))),
-        place=target.place(router),
+        place=(*target.place(router), *options) if placed else None,
+        room=target.device if isinstance(config, StaConfig) and target.device in TILES else "",
+        delays=isinstance(config, StaConfig),
         seeds=seeds if placed else (),
     )
 
@@ -138,6 +162,18 @@ def report(config: Config, target: Target, measured: Measured) -> Report:
         memories=count(cells, family.memories),
         lut_equivalents=sum(taken.values()),
         mhz=tuple(round(mhz, 2) for mhz in measured.mhz),
+        paths=_worst(measured),
+    )
+
+
+def _worst(measured: Measured) -> tuple[Worst, ...]:
+    """The worst paths at the median seed, each of another pair of Components, where delays are kept."""
+    by_speed = [folder for _, folder in sorted(zip(measured.mhz, measured.placed, strict=True))]
+    if not by_speed or not (delays := by_speed[(len(by_speed) - 1) // 2] / DELAYS).exists():
+        return ()
+    return tuple(
+        Worst(ns=round(path.ns, 2), logic_ns=round(path.logic_ns, 2), through=tuple(passed(path)))
+        for path in worst_by_component(read_paths(delays), WORST)
     )
 
 

@@ -117,10 +117,8 @@ class Target:
         ]
         return "\n".join([*lines, *([f"write_json {NETLIST}"] if self.device else [])]) + "\n"
 
-    def place(self, router: str) -> tuple[str, ...] | None:
-        """Arguments of nextpnr, None of what is only synthesised."""
-        if not self.device:
-            return None
+    def place(self, router: str) -> tuple[str, ...]:
+        """Arguments of nextpnr; of a target with a device."""
         part = f"{DEVICES[self.device]} --package {self.package} --speed {self.speed}"
         return tuple(f"{part} --freq {MHZ} --router {router} --lpf-allow-unconstrained".split())
 

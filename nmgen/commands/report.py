@@ -89,5 +89,9 @@ def show(found: "Report", config: Config, target: "Target") -> None:
         ]
     for name, value in rows:
         print(f"  {name:<12}{value}")
+    if found.paths:
+        print("the worst paths, of each pair of Components, at the median seed:")
+    for path in found.paths:
+        print(f"  {path.ns:5.1f} ns ({path.logic_ns:.1f} in logic): {' → '.join(path.through)}")
     if config.pe == "ecp5":
         print(UNTIMED)

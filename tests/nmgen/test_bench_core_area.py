@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from nmgen.bench_core_area import by_component, component, resources, section, worst_path
+from nmgen.bench_core_area import LEAST_MHZ, PORTABLE, SLICES, Latency, by_component, resources, section
+from nmgen.report import Report, Worst
+from rtl.sta.params import StaConfig
 
 
 def stat(**modules: dict[str, int]) -> dict[str, Any]:
@@ -17,23 +19,6 @@ STAT = stat(
     drain={"LUT4": 1, "sta_finish": 1},
     finish={"LUT4": 60000},
 )
-REPORT = {
-    "utilization": {"TRELLIS_COMB": {"used": 70000, "available": 83640}},
-    "fmax": {"$glbnet$clk": {"achieved": 41.666, "constraint": 50.0}},
-    "critical_paths": [
-        {"from": "<async>", "to": "posedge $glbnet$clk", "path": []},
-        {
-            "from": "posedge $glbnet$clk",
-            "to": "posedge $glbnet$clk",
-            "path": [
-                {"delay": 0.5, "to": {"cell": "core.drain.finish.value_TRELLIS_FF_Q"}},
-                {"delay": 1.5, "to": {"cell": "core.drain.finish.requantiser_0.x_LUT4_Z"}},
-                {"delay": 20.0, "to": {"cell": "core.store.bank_0.y_LUT4_Z"}},
-                {"delay": 2.0, "to": {"cell": "captured_0_TRELLIS_FF_Q"}},
-            ],
-        },
-    ],
-}
 
 
 def test_a_module_counts_all_that_is_in_it() -> None:
@@ -52,25 +37,47 @@ def test_components_come_largest_first_and_the_drain_in_parts() -> None:
     assert dict(rows)["softmax ×8"] == {"LUTs": 384, "block RAM": 8, "multipliers": 0, "FF": 0}
 
 
-def test_a_cell_belongs_to_the_component_in_its_name() -> None:
-    assert component("core.array.pe_0_0.x_LUT4_Z") == "array"
-    assert component("core.drain.finish.requantiser_0.x_LUT4_Z") == "drain finish"
-    assert component("core.drain.x_LUT4_Z") == "drain"
-    assert component("core.x_LUT4_Z") == "between"
+def core(config: StaConfig, mhz: tuple[float, ...] = (40, 60, 50), luts: int = 41000, memories: int = 208) -> Report:
+    path = Worst(ns=20, logic_ns=2, through=("drain finish", "store"))
+    return Report(
+        design="core",
+        target="ulx3s-85f",
+        config={},
+        multipliers=128,
+        slices=152,
+        luts=luts - 40,
+        carries=20,
+        registers=30000,
+        memories=memories,
+        lut_equivalents=luts,
+        mhz=mhz,
+        paths=(path,) if mhz else (),
+    )
 
 
-def test_the_worst_path_by_component() -> None:
-    assert worst_path(REPORT) == (41.666, [("drain finish", 2.0), ("store", 20.0), ("pins", 2.0)])
+def tables(stat: dict[str, Any] = STAT, **options: Any) -> str:
+    found = {config: core(config, **options) for config in LEAST_MHZ}
+    time = Latency(
+        pattern="2:8", tokens=32, cycles={SLICES: 1_000_000, PORTABLE: 2_000_000}, cpu={"float32": 9, "bfloat16": 8}
+    )
+    return section(stat, found, [time], versions=["yosys 1", "nextpnr 2"], cpu="a CPU", seeds=3)
 
 
 def test_bounds_are_missed_only_where_a_number_is_over() -> None:
-    flat = stat(pins={"LUT4": 41000, "DP16KD": 208})
-    missed = section(STAT, flat, REPORT, seed=1)  # 69,355 LUTs of 66,912
-    assert "**missed**" in missed
+    missed = tables()  # 69,355 LUTs of 66,912
+    assert "The bounds are **missed**." in missed
     assert "| **all Components** | 69,355 (83%) |" in missed
-    assert "| **flattened**, with pins | 41,000 (49%) | 208 (100%) |" in missed
-    assert "41.7 MHz" in missed
+    assert "| **flattened**, ecp5, with pins | 41,000 (49%) | 208 (100%) | 152 (97%) | 30,000 (36%) |" in missed
     smaller = {"modules": STAT["modules"] | {"\\sta_finish": {"num_cells_by_type": {"LUT4": 50000}}}}
-    assert "The bounds are met." in section(smaller, flat, REPORT, seed=1)
-    assert "MHz" not in section(smaller, flat, None, seed=1)
-    assert "**missed**" in section(smaller, stat(pins={"DP16KD": 209}), REPORT, seed=1)
+    assert "The bounds are met." in tables(smaller)
+    assert "The bounds are **missed**." in tables(smaller, memories=209)
+    assert "The bounds are **missed**." in tables(smaller, luts=66913)
+
+
+def test_clock_paths_and_latency() -> None:
+    text = tables(mhz=(84, 85, 131))
+    assert "| ecp5 | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
+    assert "| portable | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 85 MHz met |" in text
+    assert "| ecp5 | 20.0 | 2.0 | drain finish → store |" in text
+    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 | 9.0 | 8.0 |" in text
+    assert "MHz" not in tables(mhz=())

@@ -14,6 +14,7 @@ from nmgen.cli import main
 from nmgen.report import count, luts_of
 from nmgen.targets import FAMILIES
 from rtl.sta.params import StaConfig
+from tests.nmgen.test_paths import SDF
 from tests.nmgen.tools import calls, pretend, pretend_all
 
 SMALL = ["--n", "2", "--m", "2", "--rows", "1", "--cols", "2", "--max-k", "32", "--pe", "portable"]
@@ -228,14 +229,24 @@ def test_the_core(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         configs.append(config)
         return OperandMemory(3, "other")
 
-    monkeypatch.setattr("nmgen.bench_core_area.Pins", pins)
-    pretend(tools, "yosys", f"cp design.v synth.ys {tools}; echo '{CELLS}' > cells.json; echo {{}} > design.json")
+    monkeypatch.setattr("nmgen.report.CoreHarness", pins)
+    netlist = '{"modules": {"t": {"attributes": {"top": "1"}, "cells": {}}}}'
+    pretend(
+        tools, "yosys", f"cp design.v synth.ys {tools}; echo '{CELLS}' > cells.json; echo '{netlist}' > design.json"
+    )
+    (tools / "delays.sdf").write_text(SDF)
+    pretend(tools, "nextpnr-ecp5", f"cp roomy.json {tools}; cp {tools}/delays.sdf .\n{PLACE}")
     assert main(["report", "ulx3s-85f", "--core", "--hidden", "32", "--pe", "ecp5", "--seeds", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["design"], found["config"]["hidden"], found["multipliers"]) == ("core", 32, 128)
     assert configs == [StaConfig(hidden=32, pe="ecp5", device="LFE5U-85F")]
     assert "module sta_pins" in (tools / "design.v").read_text()
     assert "-top sta_pins" in (tools / "synth.ys").read_text()
+    assert "X2/Y2/SLICEA.K0" in (tools / "roomy.json").read_text()
+    assert not list(Path("build/report").glob("*/roomy.json")), "of hundreds of megabytes"
+    assert found["paths"][0] == {"ns": 6.97, "logic_ns": 6.07, "through": ["store", "pins"]}
+    assert main(["report", "ulx3s-85f", "--core", "--hidden", "32", "--pe", "ecp5", "--seeds", "1"]) == 0
+    assert "  7.0 ns (6.1 in logic): store → pins\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
