@@ -16,11 +16,11 @@ from typing import Any
 
 from nmgen.bench_array import NOTE
 from nmgen.build import COLLISIONS, ROUTER
+from nmgen.floor import BOX, EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
 from nmgen.paths import SPLIT
 from nmgen.report import CORE_OPTIONS, UNTIMED, Report, design_of, report, speed
-from nmgen.room import BOX, EVERY
 from nmgen.sections import replace_section
 from nmgen.targets import find_target
 from nmgen.tools import ToolError, find_tool, tool_version
@@ -164,7 +164,7 @@ def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
         f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, and nets may go {BOX} tiles around",
-        "(`nmgen/room.py`): without, nothing routes. One core alone is `nmgen report ulx3s-85f --core --pe ecp5`.",
+        "(`nmgen/floor.py`): without, nothing routes. One core alone is `nmgen report ulx3s-85f --core --pe ecp5`.",
         "",
         _row(("processing elements", "LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),
         "|---|---:|---:|---:|---:|---|",

@@ -17,12 +17,12 @@ from threading import Event, Lock
 from typing import Any
 
 from nmgen.files import written_whole
-from nmgen.room import ROOM, leave_room
+from nmgen.floor import Floor
 from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, terminable, tool_version
 from rtl.params import InputError
 
 VERILOG, SCRIPT, NETLIST, CELLS = "design.v", "synth.ys", "design.json", "cells.json"
-PLACED, DELAYS, ROOMY = "placed.json", "delays.sdf", "roomy.json"
+FLOORED, PLACED, DELAYS = "floored.json", "placed.json", "delays.sdf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Design:
     script : of yosys, which finds the Verilog in `VERILOG`; it writes the numbers of cells (`stat -json`) to `CELLS`
         and, where place is given, the netlist to `NETLIST`
     place : arguments of nextpnr-ecp5: device, clock, router; None of what is only synthesised
-    room : device in which rows of logic are left empty for wires; "" for none
+    floor : what the placer is told of places; None for nothing
     delays : whether those of every cell and wire are kept, for `nmgen.paths`
     seeds : of place and route
     """
@@ -45,7 +45,7 @@ class Design:
     verilog: str
     script: str
     place: tuple[str, ...] | None = None
-    room: str = ""
+    floor: Floor | None = None
     delays: bool = False
     seeds: tuple[int, ...] = ()
 
@@ -218,17 +218,22 @@ class _Run:
         def make(folder: Path) -> None:
             nonlocal seconds
             source = netlist / NETLIST
-            if design.room:
-                source = folder / ROOMY
-                leave_room(netlist / NETLIST, design.room, source)
+            if design.floor:
+                source = folder / FLOORED
+                design.floor.write(netlist / NETLIST, source)
             # Relative: YoWASP's tools have a /tmp of their own.
             files = ["--json", os.path.relpath(source, folder), "--report", PLACED]
             seconds = self._run("nextpnr-ecp5", [*files, *options], folder, what)
-            (folder / ROOMY).unlink(missing_ok=True)
+            (folder / FLOORED).unlink(missing_ok=True)
             slowest_clock(folder / PLACED, what)
 
-        room = [ROOM] if design.room else []
-        key = ["nextpnr-ecp5", self._versions["nextpnr-ecp5"], netlist.name, *options, *room]
+        key = [
+            "nextpnr-ecp5",
+            self._versions["nextpnr-ecp5"],
+            netlist.name,
+            *options,
+            design.floor.key if design.floor else "",
+        ]
         path, new = self._store.made(key, make)
         found = slowest_clock(path / PLACED, what)
         self._tell(what, f"{found:.1f} MHz, " + (f"{seconds:.0f} s" if new else "kept"))

@@ -8,9 +8,9 @@ from typing import Any
 from nmgen.array_harness import BLOCK_WIDTH, ArrayHarness
 from nmgen.build import ROUTER
 from nmgen.core_harness import CoreHarness
+from nmgen.floor import floor_of
 from nmgen.measure import DELAYS, Design, Measured, say
 from nmgen.paths import passed, read_paths, worst_by_component
-from nmgen.room import TILES
 from nmgen.targets import ECP5, Target
 from nmgen.verilog import emit_modules
 from rtl.params import Config, InputError, ceil_div
@@ -128,7 +128,7 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules))),
         place=(*target.place(router), *options) if placed else None,
-        room=target.device if isinstance(config, StaConfig) and target.device in TILES else "",
+        floor=floor_of(config, target.device, room=isinstance(config, StaConfig)),
         delays=isinstance(config, StaConfig),
         seeds=seeds if placed else (),
     )

@@ -11,7 +11,7 @@ from nmgen.bench_array import BOARD, PEERS, Row, asked, main, rows, section
 from nmgen.report import Report
 from nmgen.targets import find_target
 from rtl.params import Config
-from tests.nmgen.tools import VERSION, calls, pretend, pretend_all
+from tests.nmgen.tools import NETLIST, VERSION, calls, pretend, pretend_all
 
 TINY = Config(n=2, m=2, rows=1, cols=1, max_k=32)
 ROWS = [
@@ -35,7 +35,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which yosys and nextpnr-ecp5 lie; the bench writes beside it."""
     folder = tmp_path / "tools"
     pretend_all(
-        folder, {"yosys": f"echo '{CELLS}' > cells.json; echo {{}} > design.json", "nextpnr-ecp5": PLACE}, monkeypatch
+        folder,
+        {"yosys": f"echo '{CELLS}' > cells.json; echo '{NETLIST}' > design.json", "nextpnr-ecp5": PLACE},
+        monkeypatch,
     )
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "results.md").write_text("before\n<!-- array: begin -->\n<!-- array: end -->\nafter\n")

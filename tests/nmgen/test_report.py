@@ -15,7 +15,7 @@ from nmgen.report import count, luts_of
 from nmgen.targets import FAMILIES
 from rtl.sta.params import StaConfig
 from tests.nmgen.test_paths import SDF
-from tests.nmgen.tools import calls, pretend, pretend_all
+from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
 
 SMALL = ["--n", "2", "--m", "2", "--rows", "1", "--cols", "2", "--max-k", "32", "--pe", "portable"]
 CELLS = (
@@ -34,7 +34,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which yosys and nextpnr-ecp5 lie."""
     folder = tmp_path / "tools"
     pretend_all(
-        folder, {"yosys": f"echo '{CELLS}' > cells.json; echo {{}} > design.json", "nextpnr-ecp5": PLACE}, monkeypatch
+        folder,
+        {"yosys": f"echo '{CELLS}' > cells.json; echo '{NETLIST}' > design.json", "nextpnr-ecp5": PLACE},
+        monkeypatch,
     )
     monkeypatch.chdir(tmp_path)
     return folder
@@ -70,7 +72,7 @@ def test_table(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_slices_get_places_and_say_what_is_not_timed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo {{}} > design.json")
+    pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo '{NETLIST}' > design.json")
     assert main(["report", "ulx3s-85f", *SMALL, "--pe", "ecp5"]) == 0
     assert "nextpnr times no port of an ALU54B" in capsys.readouterr().out
     assert "X4/Y10/MULT18_0" in (tools / "design.v").read_text()
@@ -79,7 +81,7 @@ def test_slices_get_places_and_say_what_is_not_timed(tools: Path, capsys: pytest
 
 def test_a_board_chooses_its_processing_elements(tools: Path) -> None:
     small = [flag for flag in SMALL if flag not in ("--pe", "portable")]
-    pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo {{}} > design.json")
+    pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo '{NETLIST}' > design.json")
     assert main(["report", "ulx3s-85f", *small]) == 0
     assert "ALU54B" in (tools / "design.v").read_text()
     assert main(["report", "ulx3s-85f", *small, "--pe", "portable"]) == 0
@@ -230,20 +232,19 @@ def test_the_core(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         return OperandMemory(3, "other")
 
     monkeypatch.setattr("nmgen.report.CoreHarness", pins)
-    netlist = '{"modules": {"t": {"attributes": {"top": "1"}, "cells": {}}}}'
     pretend(
-        tools, "yosys", f"cp design.v synth.ys {tools}; echo '{CELLS}' > cells.json; echo '{netlist}' > design.json"
+        tools, "yosys", f"cp design.v synth.ys {tools}; echo '{CELLS}' > cells.json; echo '{NETLIST}' > design.json"
     )
     (tools / "delays.sdf").write_text(SDF)
-    pretend(tools, "nextpnr-ecp5", f"cp roomy.json {tools}; cp {tools}/delays.sdf .\n{PLACE}")
+    pretend(tools, "nextpnr-ecp5", f"cp floored.json {tools}; cp {tools}/delays.sdf .\n{PLACE}")
     assert main(["report", "ulx3s-85f", "--core", "--hidden", "32", "--pe", "ecp5", "--seeds", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["design"], found["config"]["hidden"], found["multipliers"]) == ("core", 32, 128)
     assert configs == [StaConfig(hidden=32, pe="ecp5", device="LFE5U-85F")]
     assert "module sta_pins" in (tools / "design.v").read_text()
     assert "-top sta_pins" in (tools / "synth.ys").read_text()
-    assert "X2/Y2/SLICEA.K0" in (tools / "roomy.json").read_text()
-    assert not list(Path("build/report").glob("*/roomy.json")), "of hundreds of megabytes"
+    assert "X2/Y2/SLICEA.K0" in (tools / "floored.json").read_text()
+    assert not list(Path("build/report").glob("*/floored.json")), "of hundreds of megabytes"
     assert found["paths"][0] == {"ns": 6.97, "logic_ns": 6.07, "through": ["store", "pins"]}
     assert main(["report", "ulx3s-85f", "--core", "--hidden", "32", "--pe", "ecp5", "--seeds", "1"]) == 0
     assert "  7.0 ns (6.1 in logic): store → pins\n" in capsys.readouterr().out

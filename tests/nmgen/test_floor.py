@@ -1,0 +1,107 @@
+"""What the placer is told, and paths of what the real tools make of a small design on an LFE5U-85F."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nmgen.floor import EVERY, TILES, Floor, floor_of
+from nmgen.measure import DELAYS, Design, measure
+from nmgen.paths import read_paths
+from nmgen.targets import find_target
+from rtl.ecp5.floorplan import Floorplan
+from rtl.params import Config
+
+DEVICE = "LFE5U-85F"
+VERILOG = """
+module small(input clk, input [15:0] a, output reg [15:0] q);
+  reg [15:0] r [0:511];
+  reg [15:0] x, y, z;
+  always @(posedge clk) begin
+    x <= a;
+    y <= r[x[8:0]];
+    r[q[8:0]] <= z;
+    z <= x * y;
+    q <= (z ^ y) + (x & q);
+  end
+endmodule
+"""
+
+
+def written(floor: Floor | None, folder: Path, cells: dict[str, object]) -> dict[str, Any]:
+    """The top module of a netlist with those cells, once it has been told."""
+    assert floor is not None
+    design = {"modules": {"other": {"attributes": {}}, "t": {"attributes": {"top": "01"}, "cells": cells}}}
+    (folder / "in.json").write_text(json.dumps(design))
+    floor.write(folder / "in.json", folder / "out.json")
+    top: dict[str, Any] = json.loads((folder / "out.json").read_text())["modules"]["t"]
+    return top
+
+
+def test_rows_that_stay_empty(tmp_path: Path) -> None:
+    floor = floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True)
+    top = written(floor, tmp_path, {"x": {"type": "LUT4", "attributes": {}}})
+    columns, rows = TILES[DEVICE]
+    assert top["cells"].pop("x") == {"type": "LUT4", "attributes": {}}
+    taken = [cell["attributes"]["BEL"] for cell in top["cells"].values()]
+    assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::EVERY])
+    assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::EVERY])
+    assert top["settings"] == {"router2/bbMargin/x": "8", "router2/bbMargin/y": "8"}
+
+
+def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
+    """Each element has those of one slice; others are left to the placer."""
+    names = [f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT" for row in (0, 7) for col in (0, 7) for lane in (1, 0)]
+    cells = {name: {"type": "MULT18X18D", "attributes": {}} for name in [*names, "core.drain.factor_0_MULT"]}
+    cells["core.array.pe_0_0.x"] = {"type": "LUT4", "attributes": {}}
+    top = written(floor_of(Config(), DEVICE, room=False), tmp_path, cells)
+    assert "settings" not in top
+    places = {name: cell["attributes"].get("BEL") for name, cell in top["cells"].items()}
+    assert {name for name, bel in places.items() if bel} == set(names)
+    assert places["core.array.pe_0_0.operand_0_2_MULT"] == "X4/Y10/MULT18_0"
+    assert places["core.array.pe_0_0.operand_1_2_MULT"] == "X5/Y10/MULT18_1"
+    plan = Floorplan(Config(pe="ecp5", device=DEVICE))
+    for row, col in ((0, 7), (7, 0), (7, 7)):
+        (place,) = plan.places(row, col) or ()
+        assert tuple(places[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == place.bels[:2]
+
+
+def test_nothing_to_tell() -> None:
+    assert floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=False) is None
+    assert floor_of(Config(), "", room=True) is None
+    assert floor_of(Config(n=1, rows=10, cols=8), DEVICE, room=False) is None, "more elements than slices"
+    bare, roomy = (floor_of(Config(), DEVICE, room=room) for room in (False, True))
+    assert bare is not None
+    assert roomy is not None
+    assert bare.key != roomy.key
+
+
+def test_the_real_tools(tmp_path: Path) -> None:
+    """The worst path of the delays is the one that nextpnr's own timing gives the clock by."""
+    target = find_target("ulx3s-85f")
+    design = Design(
+        title="small",
+        verilog=VERILOG,
+        script=target.script("small"),
+        place=target.place("router2"),
+        delays=True,
+        seeds=(1,),
+    )
+    bare, roomy = measure(
+        [design, replace(design, floor=floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True))],
+        tmp_path / "made",
+        jobs=1,
+    )
+    assert bare.cells == roomy.cells
+    for one in (bare, roomy):
+        (folder,) = one.placed
+        assert sorted(path.name for path in folder.iterdir()) == [DELAYS, "nextpnr-ecp5.log", "placed.json"]
+        assert 1000 / read_paths(folder / DELAYS)[0].ns == pytest.approx(one.mhz[0], rel=0.001)
+    used = [json.loads((one.placed[0] / "placed.json").read_text())["utilization"] for one in (bare, roomy)]
+    columns, rows = TILES[target.device]
+    empty = 8 * len(columns) * len(rows[::EVERY])
+    assert used[1]["TRELLIS_COMB"]["used"] - used[0]["TRELLIS_COMB"]["used"] == empty
+    assert used[0]["TRELLIS_COMB"]["available"] == 8 * len(columns) * len(rows)
