@@ -18,6 +18,7 @@ from typing import Any
 
 from nmgen.files import written_whole
 from nmgen.floor import Floor
+from nmgen.routing import Routing, UnroutedError
 from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, terminable, tool_version
 from rtl.params import InputError
 
@@ -57,7 +58,7 @@ class Measured:
     Attributes
     ----------
     cells : number of each kind in the flat netlist
-    mhz : of each seed, in their order
+    mhz : of each seed, in their order; 0 of one that does not route
     synthesised, placed : folders of what the tools made, of each seed
     """
 
@@ -187,7 +188,10 @@ class _Run:
         if self._stop.is_set():
             raise StoppedError
         say(f"{what} …")
-        return run_tool([self._tools[program], *arguments], folder, what, output=f"{program}.log", stop=self._stop)
+        log = f"{program}.log"
+        routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
+        command = [self._tools[program], *arguments]
+        return run_tool(command, folder, what, output=log, tick=routing.tick, stop=self._stop)
 
     def _synthesise(self, design: Design) -> Path:
         """Returns the folder of the netlist."""
@@ -223,7 +227,10 @@ class _Run:
                 design.floor.write(netlist / NETLIST, source)
             # Relative: YoWASP's tools have a /tmp of their own.
             files = ["--json", os.path.relpath(source, folder), "--report", PLACED]
-            seconds = self._run("nextpnr-ecp5", [*files, *options], folder, what)
+            try:
+                seconds = self._run("nextpnr-ecp5", [*files, *options], folder, what)
+            except UnroutedError as error:
+                (folder / PLACED).write_text(json.dumps({"fmax": {"none": {"achieved": 0}}, "unrouted": str(error)}))
             (folder / FLOORED).unlink(missing_ok=True)
             slowest_clock(folder / PLACED, what)
 
@@ -236,7 +243,8 @@ class _Run:
         ]
         path, new = self._store.made(key, make)
         found = slowest_clock(path / PLACED, what)
-        self._tell(what, f"{found:.1f} MHz, " + (f"{seconds:.0f} s" if new else "kept"))
+        speed = f"{found:.1f} MHz" if found else f"does not route, {_unrouted(path)}"
+        self._tell(what, f"{speed}, " + (f"{seconds:.0f} s" if new else "kept"))
         return path
 
 
@@ -246,6 +254,11 @@ def _cells(folder: Path, what: str) -> dict[str, int]:
     except (OSError, ValueError, KeyError) as error:
         raise ToolError(f"{what} counted no cells: {error}") from None
     return cells
+
+
+def _unrouted(folder: Path) -> str:
+    """Why a seed has no clock."""
+    return str(json.loads((folder / PLACED).read_text())["unrouted"])
 
 
 def slowest_clock(report: Path, what: str) -> float:

@@ -54,7 +54,7 @@ class Report:
     multipliers : that work on every step; slices : cells of the FPGA's own multipliers, used or not
     luts, carries, registers, memories : cells; of ECP5s LUT4, CCU2C, TRELLIS_FF, DP16KD
     lut_equivalents : LUTs and those of carry chains; of ECP5s LUT4 + 2·CCU2C (and 4 of each LUT RAM)
-    mhz : of each seed
+    mhz : of each seed; 0 of one that does not route
     paths : of the core, the worst, each of another pair of Components, at the median seed
     """
 
@@ -167,8 +167,8 @@ def report(config: Config, target: Target, measured: Measured) -> Report:
 
 
 def _worst(measured: Measured) -> tuple[Worst, ...]:
-    """The worst paths at the median seed, each of another pair of Components, where delays are kept."""
-    by_speed = [folder for _, folder in sorted(zip(measured.mhz, measured.placed, strict=True))]
+    """The worst paths at the median of the seeds that route, one a pair of Components, where delays are kept."""
+    by_speed = [folder for mhz, folder in sorted(zip(measured.mhz, measured.placed, strict=True)) if mhz]
     if not by_speed or not (delays := by_speed[(len(by_speed) - 1) // 2] / DELAYS).exists():
         return ()
     return tuple(
@@ -193,7 +193,8 @@ def luts_of(kind: str, luts: Mapping[str, int]) -> int:
 
 
 def speed(found: Report) -> str:
-    """Its MHz: least, median, most; – where nothing was placed."""
+    """Its MHz: least, median, most; – where nothing was placed, or that seed does not route."""
     if found.median_mhz is None:
         return "–"
-    return f"{min(found.mhz):.1f} / **{found.median_mhz:.1f}** / {max(found.mhz):.1f}"
+    least, middle, most = (f"{mhz:.1f}" if mhz else "–" for mhz in (min(found.mhz), found.median_mhz, max(found.mhz)))
+    return f"{least} / **{middle}** / {most}"

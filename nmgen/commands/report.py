@@ -83,8 +83,11 @@ def show(found: "Report", config: Config, target: "Target") -> None:
     ]
     if found.median_mhz is not None:
         mhz = f"{min(found.mhz):.1f} least, {found.median_mhz:.1f} median, {max(found.mhz):.1f} most"
+        seeds = f"{len(found.mhz)} seed{'s' * (len(found.mhz) > 1)}"
+        if unrouted := found.mhz.count(0):
+            seeds += f", {unrouted} of which {'does' if unrouted == 1 else 'do'} not route (0 MHz)"
         rows += [
-            ("MHz", f"{mhz}, of {len(found.mhz)} seed{'s' * (len(found.mhz) > 1)}"),
+            ("MHz", f"{mhz}, of {seeds}"),
             ("GMAC/s", f"{found.gmacs:.2f}"),
         ]
     for name, value in rows:

@@ -131,6 +131,28 @@ def test_a_seed_that_dies(tools: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert new.endswith("--seed 2")
 
 
+def test_a_seed_that_does_not_route(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is ended, counts as no clock at all, and is not tried again."""
+    runs_away = """
+case "$*" in *"--seed 2")
+    for n in $(seq 1 60); do echo "Info:     iter=$n wires=9 overused=$((n < 15 ? 90 - n : 60 + n))"; done
+    exec sleep 60;;
+esac
+"""
+    pretend(tools, "nextpnr-ecp5", runs_away + PLACE)
+    assert main(["report", "ulx3s-85f", *SMALL, "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["mhz"] == [101, 0, 109]
+    assert "seed 2: pass 10, 80 wires overused\n" in said.err
+    assert "seed 2: does not route, 75 wires overused at best, in pass 15 of 55, " in said.err
+    before = calls(tools)
+    assert main(["report", "ulx3s-85f", *SMALL]) == 0
+    assert "MHz 0.0 least, 101.0 median, 109.0 most, of 3 seeds, 1 of which does not route (0 MHz)" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert calls(tools) == before
+
+
 @pytest.mark.parametrize(
     ("script", "message"),
     [
