@@ -160,7 +160,13 @@ class Config:
         if self.pe == "portable":
             return 8  # register, of each pair, select, to the multiplier, multiply, from it, add the lanes, accumulate
         slices = ceil_div(self.n, 2)
-        return 5 + (slices - 1).bit_length()  # select, the slice's three registers, keep; a tree over the slices
+        # Select, the slice's three registers, keep; a tree over the slices.
+        return self.selector_cycles + 5 + (slices - 1).bit_length()
+
+    @property
+    def selector_cycles(self) -> int:
+        """Cycles that the selectors of an ECP5 take, up to the register behind them: of more than eight, one."""
+        return int(self.m > 8)
 
     # --- drain ---------------------------------------------------------------------------------
     @property

@@ -21,7 +21,8 @@ class SliceProcessingElement(ProcessingElement):
                  ├─►[select]─►│ × + × + sum  ├─►[partial]─►[+]─► result
         column_in┴────────────└─[register]───┘──► column_out
 
-    A step that is not valid adds zeros: bubbles travel with the data, and the slice needs no enable.
+    A step that is not valid adds zeros: bubbles travel with the data, and the slice needs no enable. Where selectors
+    have a register, all else that belongs to the step comes a cycle later too.
     """
 
     def __init__(self, config: Config, places: list[Place] | None = None) -> None:
@@ -34,14 +35,16 @@ class SliceProcessingElement(ProcessingElement):
         self._pass_on(m)
         marks = {mark: delayed(m, self.row_in[mark], 1, name=mark, reset=True) for mark in ("valid", "first", "last")}
         m.d.comb += [self.row_out[mark].eq(register) for mark, register in marks.items()]
-        keep = delayed(m, marks["last"], DspSlice.LATENCY, name="keep", reset=True)
+        keep = delayed(m, marks["last"], c.selector_cycles + DspSlice.LATENCY, name="keep", reset=True)
+        row, column = (self.row_out, self.column_out) if c.selector_cycles else (self.row_in, self.column_in)
+        load = delayed(m, marks["first"], 1, name="load") if c.selector_cycles else marks["first"]
 
         sums = []
         for number in range(ceil_div(c.n, 2)):
             m.submodules[f"slice_{number}"] = dsp = DspSlice(
                 c.accumulator_bits, self._places[number] if self._places else None
             )
-            m.d.comb += dsp.load.eq(marks["first"])
+            m.d.comb += dsp.load.eq(load)
             for i, lane in enumerate(range(2 * number, min(2 * number + 2, c.n))):
                 m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ROW_BITS)
                 selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
@@ -53,8 +56,8 @@ class SliceProcessingElement(ProcessingElement):
                     dsp.b[i].eq(weight),
                 ]
                 m.d.sync += [
-                    selected.eq(Mux(self.row_in.valid, selector.output.as_signed(), 0)),
-                    weight.eq(self.column_in.weights[lane]),
+                    selected.eq(Mux(row.valid, selector.output.as_signed(), 0)),
+                    weight.eq(column.weights[lane]),
                 ]
             partial = Signal(signed(c.accumulator_bits), name=f"partial_{number}", reset_less=True)
             with m.If(keep):

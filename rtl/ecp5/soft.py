@@ -92,6 +92,7 @@ class SoftProcessingElement(ProcessingElement):
         self._pass_on(m)
         marks = {mark: delayed(m, self.row_in[mark], 1, name=mark, reset=True) for mark in ("valid", "first", "last")}
         m.d.comb += [self.row_out[mark].eq(register) for mark, register in marks.items()]
+        row = self.row_out if c.selector_cycles else self.row_in
 
         halves: dict[str, list[Signal]] = {"lower": [], "upper": []}
         for lane in range(c.n):
@@ -101,8 +102,10 @@ class SoftProcessingElement(ProcessingElement):
                 *(selector.inputs[p].eq(self.row_in.group[p]) for p in range(c.m)),
                 selector.select.eq(self.column_in.indices[lane]),
             ]
-            m.d.sync += selected.eq(Mux(self.row_in.valid, selector.output.as_signed(), 0))
+            m.d.sync += selected.eq(Mux(row.valid, selector.output.as_signed(), 0))
             weight = self.column_out.weights[lane]
+            if c.selector_cycles:
+                weight = delayed(m, weight, 1, name=f"weight_{lane}")
             for half, bits in (("lower", weight[:HALF]), ("upper", weight[HALF:])):
                 m.submodules[f"{half}_{lane}"] = product = HalfProduct(upper=half == "upper")
                 m.d.comb += [product.a.eq(selected), product.b.eq(bits)]

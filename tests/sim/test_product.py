@@ -33,6 +33,9 @@ CONFIGURATIONS = {
     "five lanes, narrow port": Config(n=5, m=8, rows=5, cols=2, drain=4, port_bytes=1, max_tokens=11, max_k=16),
     "DSP slices": Config(n=3, m=8, rows=2, cols=3, drain=2, port_bytes=8, max_tokens=5, max_k=40, pe="ecp5"),
     "DSP slices, short": Config(n=2, m=4, rows=3, cols=2, drain=1, port_bytes=8, max_tokens=7, max_k=12, pe="ecp5"),
+    "DSP slices, large groups": Config(
+        n=2, m=16, rows=3, cols=2, port_bytes=8, max_tokens=7, max_k=48, pe="ecp5", soft_rows=1
+    ),
     "LUTs too": Config(n=1, m=4, rows=3, cols=2, port_bytes=4, max_tokens=7, max_k=20, pe="ecp5", soft_rows=2),
 }
 

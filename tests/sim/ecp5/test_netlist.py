@@ -34,7 +34,7 @@ def cells(text: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("pe", "n", "m", "rows", "cols", "soft_rows"),
-    [("ecp5", 2, 8, 2, 2, 0), ("ecp5", 3, 4, 3, 2, 2), ("portable", 2, 8, 2, 2, 0)],
+    [("ecp5", 2, 8, 2, 2, 0), ("ecp5", 3, 4, 3, 2, 2), ("ecp5", 2, 16, 2, 2, 1), ("portable", 2, 8, 2, 2, 0)],
 )
 def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, tmp_path: Path) -> None:
     """The steps that the Verilog passes: one step after another, gaps anywhere, the longest sums at both ends."""
