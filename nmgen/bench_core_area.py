@@ -150,7 +150,7 @@ def section(
         "",
         f"The bounds are {'met' if met else '**missed**'}.",
     ]
-    if all(one.mhz for one in found.values()):
+    if any(one.mhz for one in found.values()):
         text += ["", *_clock(found, seeds), "", *_latency(found, times, cpu), "", _untimed()]
     return "\n".join(text)
 
@@ -170,9 +170,9 @@ def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
         "|---|---:|---:|---:|---:|---|",
     ]
     for config, one in found.items():
-        least = LEAST_MHZ[config]
-        met = "met" if (one.median_mhz or 0) >= least else "**missed**"
-        numbers = f"{one.lut_equivalents:,}", f"{one.registers:,}", speed(one), f"{one.gmacs or 0:.1f}"
+        least, gmacs = LEAST_MHZ[config], f"{one.gmacs:.1f}" if one.gmacs else "–"
+        met = "not shown" if one.median_mhz is None else "met" if one.median_mhz >= least else "**missed**"
+        numbers = f"{one.lut_equivalents:,}", f"{one.registers:,}", speed(one), gmacs
         text.append(_row((config.pe, *numbers, f"≥ {least} MHz {met}")))
     text += ["", "The worst paths at the median seed, one of each pair of Components that paths begin and end in:", ""]
     text += [_row(("processing elements", "ns", "in logic", "through")), "|---|---:|---:|---|"]
@@ -201,7 +201,10 @@ def _latency(found: Mapping[StaConfig, Report], times: Sequence[Latency], cpu: s
     ]
     for one in times:
         cycles = [f"{one.cycles[config]:,}" for config in found]
-        clocks = [f"{one.cycles[config] / 1000 / (report.median_mhz or 1):.1f}" for config, report in found.items()]
+        clocks = [
+            f"{one.cycles[config] / 1000 / report.median_mhz:.1f}" if report.median_mhz else "–"
+            for config, report in found.items()
+        ]
         text.append(
             _row((str(one.tokens), one.pattern, *cycles, *clocks, *(f"{one.cpu[k]:.1f}" for k in KINDS_OF_CPU)))
         )
@@ -220,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench-core-area", description=f"The whole core in an {CHIP}.")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
     parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
-    parser.add_argument("--no-place", action="store_true", help="synthesis alone: a table without a clock")
+    parser.add_argument("--place", choices=("all", "ecp5", "none"), default="all", help="cores that are placed (all)")
     args = parser.parse_args(argv)
     try:
         seeds = seeds_of(args.seeds)
@@ -228,13 +231,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"jobs is {args.jobs}, must be at least 1")
         target = find_target(BOARD)
         designs = [design_of(config, target, seeds) for config in LEAST_MHZ]
-        if args.no_place:
-            designs = [replace(design, place=None, seeds=()) for design in designs]
+        designs = [
+            design if args.place in ("all", config.pe) else replace(design, place=None, seeds=())
+            for config, design in zip(LEAST_MHZ, designs, strict=True)
+        ]
         *measured, parts = measure([*designs, by_parts(designs[-1])], FOLDER, jobs=args.jobs)
         found = {config: report(config, target, one) for config, one in zip(LEAST_MHZ, measured, strict=True)}
         times: list[Latency] = []
         cpu = ""
-        if not args.no_place:
+        if args.place != "none":
             from nmgen.cpu_time import processor
 
             times, cpu = latencies(), processor()

@@ -1,10 +1,19 @@
 """The table of the whole core's resources: what yosys and nextpnr report, added up and told."""
 
+import json
+from pathlib import Path
 from typing import Any
 
-from nmgen.bench_core_area import LEAST_MHZ, PORTABLE, SLICES, Latency, by_component, resources, section
+import pytest
+from amaranth.lib.wiring import Component
+
+from nmgen import bench_core_area
+from nmgen.array_harness import OperandMemory
+from nmgen.bench_core_area import LEAST_MHZ, PORTABLE, SLICES, Latency, by_component, main, resources, section
 from nmgen.report import Report, Worst
 from rtl.sta.params import StaConfig
+from tests.nmgen.test_bench_array import PLACE
+from tests.nmgen.tools import NETLIST, VERSION, calls, pretend_all
 
 
 def stat(**modules: dict[str, int]) -> dict[str, Any]:
@@ -81,3 +90,74 @@ def test_clock_paths_and_latency() -> None:
     assert "| ecp5 | 20.0 | 2.0 | drain finish → store |" in text
     assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 | 9.0 | 8.0 |" in text
     assert "MHz" not in tables(mhz=())
+    unrouted = tables(mhz=(0, 0, 57))
+    assert "| ecp5 | 41,000 | 30,000 | – / **–** / 57.0 | – | ≥ 130 MHz **missed** |" in unrouted
+    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | – | – | 9.0 | 8.0 |" in unrouted
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which tools lie that only pretend; something small stands for the core."""
+    folder = tmp_path / "tools"
+    counted = {"design": {"num_cells_by_type": {"LUT4": 41000, "DP16KD": 208}}, **STAT}
+    script = f"cat synth.ys >> {folder}/scripts; cp {tmp_path}/counted cells.json; echo '{NETLIST}' > design.json"
+    (tmp_path / "counted").write_text(json.dumps(counted))
+    pretend_all(folder, {"yosys": script, "nextpnr-ecp5": PLACE}, monkeypatch)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text("before\n<!-- area: begin -->\n<!-- area: end -->\nafter\n")
+
+    def small(config: StaConfig) -> Component:
+        return OperandMemory(3 if config.pe == "ecp5" else 4, "other")
+
+    def latencies() -> list[Latency]:
+        return [Latency(pattern="2:8", tokens=32, cycles=dict.fromkeys(LEAST_MHZ, 1_000_000), cpu=CPU)]
+
+    monkeypatch.setattr("nmgen.report.CoreHarness", small)
+    monkeypatch.setattr(bench_core_area, "latencies", latencies)
+    monkeypatch.setattr(bench_core_area, "ROOT", tmp_path)
+    monkeypatch.setattr(bench_core_area, "FOLDER", tmp_path / "build" / "report")
+    return folder
+
+
+CPU = {"float32": 9.0, "bfloat16": 8.0}
+
+
+def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "docs/results.md, build/report/" in capsys.readouterr().out
+    page = (tmp_path / "docs" / "results.md").read_text()
+    for part in (
+        f"with\n{VERSION} and {VERSION}.",
+        "| **all Components** | 69,355 (83%) |",
+        "--freq 200 --router router2 --lpf-allow-unconstrained --placer-heap-timingweight 30`, seeds 1 to 3;",
+        "| ecp5 | 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
+        "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.0 | 5.0 | 9.0 | 8.0 |",
+        "FPGA-DS-02012",
+    ):
+        assert part in page, page
+    assert (tools / "scripts").read_text().count("synth_ecp5 -noflatten -top sta_pins\n") == 1
+    assert len(calls(tools)) == 3 + 2 * 3
+
+
+def test_one_core_or_none_is_placed(tools: Path, tmp_path: Path) -> None:
+    assert main(["--place", "ecp5", "--seeds", "1"]) == 0
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "| ecp5 | 41,000 | 0 | 195.0 / **195.0** / 195.0 | 25.0 | ≥ 130 MHz met |" in page
+    assert "| portable | 41,000 | 0 | – | – | ≥ 85 MHz not shown |" in page
+    assert "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.1 | – | 9.0 | 8.0 |" in page
+    assert main(["--place", "none"]) == 0
+    assert "MHz" not in (tmp_path / "docs" / "results.md").read_text()
+    assert len(calls(tools)) == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "seeds is 0, must be at least 1"),
+        (["--jobs", "0"], "jobs is 0, must be at least 1"),
+    ],
+)
+def test_bad_input(arguments: list[str], message: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"bench-core-area: {message}\n"
+    assert not calls(tools)
