@@ -20,7 +20,7 @@ from nmgen.floor import BOX, EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
 from nmgen.paths import SPLIT
-from nmgen.report import CORE_OPTIONS, UNTIMED, Report, design_of, report, speed
+from nmgen.report import CORE_MHZ, UNTIMED, Report, design_of, report, speed
 from nmgen.sections import replace_section
 from nmgen.targets import find_target
 from nmgen.tools import ToolError, find_tool, tool_version
@@ -160,7 +160,7 @@ def _flat(one: Report) -> dict[str, int]:
 
 
 def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
-    options = (*find_target(BOARD).place(ROUTER), *CORE_OPTIONS)
+    options = find_target(BOARD).place(ROUTER, CORE_MHZ)
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
         f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, and nets may go {BOX} tiles around",

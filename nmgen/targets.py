@@ -13,8 +13,6 @@ from rtl.params import Config, InputError
 if TYPE_CHECKING:
     from boards.board import Board
 
-MHZ = 200  # that place and route aims at
-
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -117,10 +115,10 @@ class Target:
         ]
         return "\n".join([*lines, *([f"write_json {NETLIST}"] if self.device else [])]) + "\n"
 
-    def place(self, router: str) -> tuple[str, ...]:
-        """Arguments of nextpnr; of a target with a device."""
+    def place(self, router: str, mhz: int) -> tuple[str, ...]:
+        """Arguments of nextpnr, which aims at a clock; of a target with a device."""
         part = f"{DEVICES[self.device]} --package {self.package} --speed {self.speed}"
-        return tuple(f"{part} --freq {MHZ} --router {router} --lpf-allow-unconstrained".split())
+        return tuple(f"{part} --freq {mhz} --router {router} --lpf-allow-unconstrained".split())
 
     def check(self, config: Config) -> None:
         """InputError where the processing elements are none of this family's, or too many."""

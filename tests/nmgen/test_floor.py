@@ -86,7 +86,7 @@ def test_the_real_tools(tmp_path: Path) -> None:
         title="small",
         verilog=VERILOG,
         script=target.script("small"),
-        place=target.place("router2"),
+        place=target.place("router2", 100),
         delays=True,
         seeds=(1,),
     )
