@@ -55,7 +55,7 @@ bench-estimate: $(READY) ## nmgen estimate beside the RTL on random programs (te
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench_pruning
 
-bench-core-area: $(READY) ## what the whole core takes of an FPGA, and its clock (half an hour): docs/results.md
+bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, MiniLM beside the CPU (an hour): docs/results.md
 	$(RUN) -m nmgen.bench_core_area
 
 bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png
