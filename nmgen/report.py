@@ -19,7 +19,7 @@ from rtl.steps import column_step, row_step
 
 ARRAY_ROUTER = "router1"  # 192 MHz where router2 got 133, in a trial of 8x8 PEs
 ARRAY_MHZ = 200  # that place and route aims at
-CORE_MHZ = 100  # with 200, seed 1 of --pe ecp5 does not route; with 100 it does
+CORE_MHZ = 100  # of --pe ecp5 three placements of four were routed; the one that was tried with 200 was not
 
 UNTIMED = """\
 nextpnr times no port of an ALU54B: the MHz of processing elements in DSP slices are those of the fabric around them,
