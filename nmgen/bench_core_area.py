@@ -136,7 +136,7 @@ def section(
     limits = {name: round(SHARE * number) if name == "LUTs" else number for name, number in HAS.items()}
     met = all(one[name] <= limits[name] for one in whole.values() for name in HAS)
     text = [
-        f"`make bench-core-area` writes these tables (`python -m nmgen.bench_core_area --place ecp5`: no clock of the",
+        "`make bench-core-area` writes these tables (`python -m nmgen.bench_core_area --place ecp5`: no clock of the",
         f"portable core); last run on {date.today().isoformat()}, with",
         f"{' and '.join(versions)}. The whole core, 8×8 PEs, N = 2, M = 8, 128 tokens, hidden 384:",
         "`yosys synth_ecp5 -noflatten` of the portable one, so that every Component has its own numbers, and",
