@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.bench_array import NOTE
-from nmgen.build import COLLISIONS, ROUTER
+from nmgen.build import ROUTER
 from nmgen.floor import BOX, EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
@@ -62,7 +62,7 @@ class Latency:
 def by_parts(design: Design) -> Design:
     """The same synthesised without flattening, so that every Component has its own numbers; placed nowhere."""
     top = design.script.partition("-top ")[2].split()[0]
-    lines = [f"read_verilog {VERILOG}", COLLISIONS, f"synth_ecp5 -noflatten -top {top}"]
+    lines = [f"read_verilog {VERILOG}", f"synth_ecp5 -noflatten -top {top}"]
     script = "\n".join([*lines, f"tee -q -o {CELLS} stat -json"]) + "\n"
     return Design(title=f"the Components of {design.title}", verilog=design.verilog, script=script)
 

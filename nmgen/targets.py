@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nmgen.build import COLLISIONS, check_multipliers
+from nmgen.build import check_multipliers
 from nmgen.configuration import AnyConfig, configuration_of
 from nmgen.measure import CELLS, NETLIST, VERILOG
 from rtl.params import Config, InputError
@@ -109,7 +109,6 @@ class Target:
         """What yosys does with VERILOG: it writes CELLS and, of what is placed, NETLIST."""
         lines = [
             f"read_verilog {VERILOG}",
-            COLLISIONS,
             self.family.synthesis.format(top=top),
             f"tee -q -o {CELLS} stat -json",
         ]

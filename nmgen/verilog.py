@@ -30,6 +30,9 @@ UNARY = {"$not": "~", "$neg": "-", "$reduce_or": "|", "$reduce_and": "&", "$redu
 COMPARISONS = {"$eq", "$ne", "$lt", "$le", "$gt", "$ge"}
 SHIFTS = {"$shl", "$shr", "$sshr", "$shift"}
 BITWISE = {"$and", "$or", "$xor"}
+# Of block RAM, FPGAs differ in what is read while it is written, and logic that makes them agree is large. Nothing here
+# depends on it (tests/rtl/test_collisions.py): yosys is told so, other tools do not look.
+NO_CHECK = {"no_rw_check": "1"}
 RING = {"$add", "$sub", "$mul", "$neg", "$not"} | BITWISE  # low bits of the result need only low bits of the operands
 NAMES = {  # of wires that have none
     "$add": "sum", "$sub": "difference", "$mul": "product", "$mux": "choice", "$not": "inverted", "$neg": "negated",
@@ -462,7 +465,7 @@ class _Writer:
         return [f"always @(posedge {self._sig(cell.ports['CLK'])}) begin", *_indented(lines), "end"]
 
     def _memory(self, cell: Cell) -> str:
-        return self._name(cell.parameters["MEMID"].strip('"').replace("\\\\", "\\"))
+        return self._name(_memory_of(cell))
 
     def _contents(self, cell: Cell) -> list[str]:
         bits = "".join(part.bits for part in reversed(cell.ports["DATA"]) if isinstance(part, Constant))
@@ -590,7 +593,8 @@ class _Writer:
         rows = []
         for name, memory in self.module.memories.items():
             text = f"{self._name(name)} [0:{memory.depth - 1}]"
-            rows.append((f"{self._attributes(memory.attributes)}reg", _range(memory.width), text))
+            attributes = memory.attributes | (NO_CHECK if self._undefined(name) else {})
+            rows.append((f"{self._attributes(attributes)}reg", _range(memory.width), text))
         for name, wire in self.module.wires.items():
             if name in self.names and not wire.direction and name not in self.adopted:
                 rows.append(
@@ -599,12 +603,20 @@ class _Writer:
         wide = max((len(bits) for _, bits, _ in rows), default=0)
         return [f"{kind:4} {bits:{wide}} {name};" for kind, bits, name in rows]
 
-    def _attributes(self, attributes: dict[str, str]) -> str:
-        return "".join(
-            f"(* {key} = {_literal(value)} *) "
-            for key, value in attributes.items()
-            if key != "init" and not key.startswith("enum_")
+    def _undefined(self, memory: str) -> bool:
+        """Whether a word of it that is read while it is written may be anything: clocked reads, not transparent."""
+        ports = [cell for cell in (*self.reads, *self.writes) if _memory_of(cell) == memory]
+        reads = [cell for cell in ports if cell.kind == "$memrd_v2"]
+        return len(ports) > len(reads) > 0 and all(
+            cell.number("CLK_ENABLE") and "1" not in cell.parameters["TRANSPARENCY_MASK"].partition("'")[2]
+            for cell in reads
         )
+
+    def _attributes(self, attributes: dict[str, str]) -> str:
+        texts = [
+            _attribute(key, value) for key, value in attributes.items() if key != "init" and not key.startswith("enum_")
+        ]
+        return f"(* {', '.join(texts)} *) " if texts else ""
 
 
 ONE: Sig = (Constant("1"),)
@@ -656,6 +668,11 @@ def _wrapped(line: str) -> list[str]:
     indent = line[: len(line) - len(line.lstrip())]
     more = indent + "    "
     return textwrap.wrap(line, LINE, subsequent_indent=more, break_long_words=False, break_on_hyphens=False)
+
+
+def _memory_of(port: Cell) -> str:
+    """The name of the memory that a port is of."""
+    return port.parameters["MEMID"].strip('"').replace("\\\\", "\\")
 
 
 def _bare(text: str) -> str:

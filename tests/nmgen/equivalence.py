@@ -13,7 +13,7 @@ from nmgen.verilog import emit, identifier
 
 # Equal names say which registers correspond, memories become registers. All that bears the same name in both is proven
 # equal, the outputs among it, for every state and every input. Initial values go: two names of a register leave one of
-# them undriven, and undriven wires with different ones stop yosys.
+# them undriven, and undriven wires with different ones stop yosys. What is read while it is written is made the same.
 SCRIPT = """
 read_rtlil gold.il
 hierarchy -top gold
@@ -22,6 +22,7 @@ rename -top gold_top
 design -stash gold
 read_verilog gate.v
 hierarchy -top gate_gate
+setattr -unset no_rw_check m:*
 proc; memory_dff; memory -nordff; flatten; opt_clean
 rename -top gate_top
 design -stash gate

@@ -27,6 +27,7 @@ from rtl.registers import Registers
 from rtl.selection import BitmapDecoder
 from rtl.walk import TileWalk
 from tests.nmgen.equivalence import prove, yosys
+from tests.rtl.test_collisions import Both
 
 SMALL = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=8, max_k=16)
 
@@ -412,6 +413,13 @@ def test_memories_keep_what_is_in_them_unless_it_is_zero() -> None:
     everything = emit(Everything())
     assert "ram [0:7];" in everything
     assert "ram[0] =" not in everything
+
+
+def test_what_is_read_while_it_is_written_costs_nothing() -> None:
+    """Where a memory's reads are clocked; what a transparent one gives is defined."""
+    assert "(* no_rw_check *) reg [7:0] memory [0:3];" in emit(Both())
+    for other in (Everything(), Asynchronous()):
+        assert "no_rw_check" not in emit(other)
 
 
 def test_the_text_is_plain() -> None:

@@ -5,7 +5,8 @@ It is small, for the wires between the Components; whole encoders run in tests/s
 
 import numpy as np
 import pytest
-from amaranth.sim import SimulatorContext
+from amaranth.hdl import Fragment
+from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.params import Product, ceil_div
 from rtl.port import Request
@@ -17,8 +18,10 @@ from sim.image import pack_weights
 from sim.machine import Machine
 from sim.sta_image import pack_parameters, pack_table, pack_wide_rows, parameter_units
 from sim.twins import exponential_table
+from tests.rtl import simulate
 from tests.rtl.simulate import drive, gaps, run
 from tests.rtl.sta.memory import ReadMemory
+from tests.rtl.test_collisions import Inverting
 
 CONFIG = StaConfig(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=8, max_tokens=6, max_k=16, hidden=6, store_words=40)
 TOKENS, WIDTH = 5, 6  # of a sentence; channels of everything
@@ -160,8 +163,13 @@ class Host:
 
 
 @pytest.mark.parametrize(("seed", "stops"), [(None, []), (1, [700, 300])], ids=["free", "gaps, cleared"])
-def test_every_instruction(seed: int | None, stops: list[int]) -> None:
+@pytest.mark.parametrize("inverting", [False, True], ids=["", "words that are read while written inverted"])
+def test_every_instruction(
+    seed: int | None, stops: list[int], inverting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the machine says; behind clears in the middle, too."""
+    if inverting:
+        monkeypatch.setattr(simulate, "Simulator", lambda top: Simulator(Fragment.get(top, Inverting())))
     image = Image(3)
     instructions = program(image)
     address = image.put(np.frombuffer(assemble([*instructions, {"opcode": Op.END}]), np.uint8))
