@@ -30,6 +30,7 @@ Fields = dict[str, int]
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 CHECK_CYCLES = 25  # of an instruction that is received: the checker's 24, and its verdict
+LOADED_CYCLES = 3  # from the end of a column tile's loading to the decision for its first step
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
@@ -345,7 +346,7 @@ class _Feed:
 
     def column_tile(self, loaded: int) -> None:
         """All token tiles with a column tile that is in the column buffer, its last unit taken in that cycle."""
-        step = max(self.last_step + 1, loaded + 2)
+        step = max(self.last_step + 1, loaded + LOADED_CYCLES)
         self._tiles = []
         for used in self._used:
             first = step

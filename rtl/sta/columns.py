@@ -71,7 +71,7 @@ class ColumnBank(wiring.Component):
 
     Members
     -------
-    write, write_enable : in
+    write, write_enable : in; the memory has it two cycles later
     own : this column's operands to write, in
     counted : of each half, the pattern is dense, in
     address_in : of the step, in
@@ -99,26 +99,41 @@ class ColumnBank(wiring.Component):
         word_lanes = c.steps_a_group * c.n  # at least M
         index_shape = self.own.indices.shape()
 
-        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
-        weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
-        m.d.comb += [
-            weights_in.addr.eq(Cat(write.address.half, write.address.word)),
-            weights_in.en.eq(Mux(self.write_enable, write.strobe, 0)),
-            weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
+        # Registers of the bank's own, behind what chooses the bytes.
+        address = Signal.like(write.address, reset_less=True)
+        written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
+        strobe = Signal.like(write.strobe)
+        own_indices = Signal(index_shape.size, reset_less=True)
+        selects = Signal()
+        m.d.sync += [
+            strobe.eq(Mux(self.write_enable, write.strobe, 0)),
+            selects.eq(self.write_enable & write.selection),
+            own_indices.eq(self.own.indices),
         ]
+        with m.If(self.write_enable):  # lest synthesis make one register of all banks'
+            m.d.sync += address.eq(write.address)
         for i in range(word_lanes):
             byte = self.own.weights[i % c.n]
             if i < c.m:
                 byte = Mux(write.whole, write.group.word_select(i, WEIGHT_BITS), byte.as_unsigned())
-            m.d.comb += weights_in.data.word_select(i, WEIGHT_BITS).eq(byte)
+            m.d.sync += written.word_select(i, WEIGHT_BITS).eq(byte)
+
+        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
+        weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
+        m.d.comb += [
+            weights_in.addr.eq(Cat(address.half, address.word)),
+            weights_in.data.eq(written),
+            weights_in.en.eq(strobe),
+            weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
+        ]
 
         steps = 1 << len(self.address_in.sub)
         m.submodules.selection = selection = Memory(shape=index_shape.size, depth=2 * steps * c.max_groups, init=[])
         selection_in, selection_out = selection.write_port(), selection.read_port()
         m.d.comb += [
-            selection_in.addr.eq(write.address),
-            selection_in.data.eq(self.own.indices),
-            selection_in.en.eq(self.write_enable & write.selection),
+            selection_in.addr.eq(address),
+            selection_in.data.eq(own_indices),
+            selection_in.en.eq(selects),
             selection_out.addr.eq(self.address_in),
         ]
 
@@ -159,13 +174,12 @@ class ColumnBuffer(wiring.Component):
     -------
     start : take the instruction of this cycle; only while idle, in
     instruction : `instruction_layout`, need not stay, in
-    idle : all tiles of the instruction are loaded, from the cycle after the last `loaded` on; low from the cycle after
-        the start, out
+    idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
     beats : packed weights and parameters, stream in
     copy_request, copy_ready : `store_copy`, reads of keys and values from the store, out and in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
-    parameters_loaded : another place is complete: with loaded, or for each tile of a NORM, out
+    parameters_loaded : another place is complete: a cycle before loaded, or for each tile of a NORM, out
     address : `column_address` of the step for column 0, in
     column_done : with the address of the last step that is taken from the older half, in
     columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
@@ -231,7 +245,7 @@ class ColumnBuffer(wiring.Component):
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            self.loaded.eq(filled_half),
+            self.loaded.eq(delayed(m, filled_half, 1, name="filled_half", reset=True)),  # as the banks' registers
             self.parameters_loaded.eq(done),
         ]
 

@@ -11,7 +11,7 @@ from .params import StaConfig
 from .store_row import store_row
 from .timing import STORE_LATENCY
 
-COPY_LATENCY = 3  # from an accepted copy request to its word: memory, the bank's word, the one bank's
+COPY_LATENCY = 4  # from an accepted copy request to its word: address, memory, the bank's word, the one bank's
 
 
 def store_step(config: StaConfig) -> data.StructLayout:
@@ -60,12 +60,12 @@ class StoreBank(wiring.Component):
 
     Members
     -------
-    write, write_enable : in; `enable` and `bank` of the write are not looked at
+    write, write_enable : in; `enable` and `bank` of the write are not looked at, its data comes a cycle later
     step_in : `store_step`, in
     step_out : step_in a cycle later, for the bank of the next row, out
     row : `store_row`, STORE_LATENCY cycles after step_in, out
     copy_address : read in this cycle unless step_in reads, in
-    copy_data : the word that was read two cycles before, out
+    copy_data : the word that was to be read three cycles before, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -89,21 +89,33 @@ class StoreBank(wiring.Component):
         write = memory.write_port(granularity=8)
         read = memory.read_port()
         reads = Signal()
+        # Addresses are registers of the bank's own, since each goes to many block RAMs. The written one has an enable,
+        # lest synthesis make one register of all banks' again.
+        read_address = Signal.like(read.addr, reset_less=True)
+        write_address = Signal.like(write.addr, reset_less=True)
+        strobe = Signal.like(self.write.strobe)
         m.d.comb += [
-            write.addr.eq(self.write.address),
+            write.addr.eq(write_address),
             write.data.eq(self.write.data),
-            write.en.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
+            write.en.eq(strobe),
             reads.eq(step.valid & step.read),
-            read.addr.eq(Mux(reads, step.word, self.copy_address)),
+            read.addr.eq(read_address),
             self.copy_data.eq(delayed(m, read.data, 1, name="copied")),
         ]
-        m.d.sync += self.step_out.eq(step)
+        m.d.sync += [
+            self.step_out.eq(step),
+            read_address.eq(Mux(reads, step.word, self.copy_address)),
+            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
+        ]
+        with m.If(self.write_enable):
+            m.d.sync += write_address.eq(self.write.address)
 
         # The word of the steps, then the group of it that is this step's.
+        assert STORE_LATENCY == 4  # the address, the memory, the word, the group of it
         word = Signal(8 * c.store_word_bytes, reset_less=True)
-        with m.If(delayed(m, reads, 1, name="reads")):
+        with m.If(delayed(m, reads, 2, name="reads")):
             m.d.sync += word.eq(read.data)
-        group = delayed(m, step.group, 2, name="group")
+        group = delayed(m, step.group, 3, name="group")
         operands = Signal.like(self.row.group, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
@@ -148,10 +160,12 @@ class Store(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        # A register between those who write and the many banks.
+        # A register between those who write and the many banks; the data waits for the banks' addresses.
         write = Signal(store_write(c), reset_less=True)
         write_enable = Signal()
         m.d.sync += [write.eq(self.write), write_enable.eq(self.write.enable)]
+        written = Signal.like(write)
+        m.d.comb += [written.eq(write), written.data.eq(delayed(m, write.data, 1, name="written"))]
 
         step = self.step
         reads = []
@@ -159,7 +173,7 @@ class Store(wiring.Component):
         for r in range(c.rows):
             m.submodules[f"bank_{r}"] = bank = StoreBank(c)
             m.d.comb += [
-                bank.write.eq(write),
+                bank.write.eq(written),
                 bank.write_enable.eq(write_enable & (write.bank == r)),
                 bank.step_in.eq(step),
                 bank.copy_address.eq(self.copy_request.address),
@@ -177,7 +191,7 @@ class Store(wiring.Component):
             accepted.eq(self.copy_request.valid & self.copy_ready),
             self.copy_valid.eq(delayed(m, accepted, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
-        bank_of_word = delayed(m, self.copy_request.bank, 2, name="bank_of_word")
+        bank_of_word = delayed(m, self.copy_request.bank, COPY_LATENCY - 1, name="bank_of_word")
         copied = Signal.like(self.copy_data, reset_less=True)
         for r in cases(m, bank_of_word, c.rows):
             m.d.sync += copied.eq(words[r])

@@ -77,9 +77,9 @@ class Sta(wiring.Component):
             "dump": dump,
             **{f"softmax_{r}": row for r, row in enumerate(softmax)},
         }
-        # What an error, or a clear, leaves half done is forgotten.
+        # What an error, or a clear, leaves half done is forgotten; a register, since it goes everywhere.
         reset_engines = Signal()
-        m.d.comb += reset_engines.eq(sequencer.abort)
+        m.d.sync += reset_engines.eq(sequencer.abort)
         for name, engine in engines.items():
             m.submodules[name] = ResetInserter(reset_engines)(engine)
 
