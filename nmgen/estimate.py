@@ -23,7 +23,7 @@ from nmgen.program import Program
 from rtl.params import Pattern, ceil_div, units_in_beats
 from rtl.sta.isa import BYTES, Columns, Op
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
-from rtl.sta.timing import drain_start, drain_window, source_latency
+from rtl.sta.timing import drain_start, drain_window, row_latency, source_latency
 
 Fields = dict[str, int]
 
@@ -35,7 +35,7 @@ TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the n
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
-RESULT_CYCLES = 17  # parameters (two), requantise (eight), table (two), rescale (five): from a slot to its results
+RESULT_CYCLES = 18  # parameters (three), requantise (eight), table (two), rescale (five): from a slot to its results
 WRITE_CYCLES = 5  # of the results: address, residual (two), sum, saturate
 RESIDUAL_CYCLES = 2  # of a word of the residual
 NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 9  # from the decision for a slot of a NORM until it is normalised
@@ -205,7 +205,7 @@ class _Machine:
             loader = loaded + TILE_CYCLES
             feed.column_tile(loaded)
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
-            self._tiles.places.append(feed.last_slot + source_latency(c) + 1)
+            self._tiles.places.append(feed.last_slot + row_latency(c) + 1)
         self._loader_idle = loader
         self._finished = feed.last_slot + source_latency(c) + RESULT_CYCLES + WRITE_CYCLES
         return begin
@@ -245,7 +245,7 @@ class _Machine:
                     if f.get("to_residual", 0):
                         lands = slot + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
                         written = [*written[-8:], range(lands - slots, lands - slots + kept)]
-            self._tiles.places.append(slot + NORMALISE_CYCLES)
+            self._tiles.places.append(slot + NORMALISE_CYCLES + 1)
         self._loader_idle = loader
         self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
         return begin

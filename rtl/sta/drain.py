@@ -47,15 +47,15 @@ class Finish(wiring.Component):
     -------
     instruction : steady, in
     slots : in
-    parameter_address : of the slot, out
-    parameters : a cycle later, in
-    drained : the parameters of the oldest column tile are no longer needed, out
-    row_parameters : in
+    parameter_address : of the slot, a cycle later, out
+    parameters : another cycle later, in
+    drained : the parameters of the oldest column tile are no longer needed, a cycle after its last slot, out
+    row_parameters : looked at a cycle after the slots, in
     table : entries of the activation table, in
     valid, place, wide, narrow : `LATENCY` cycles after the slots, out
     """
 
-    PARAMETERS = 2  # cycles from the slots to their parameters: memory, which ones
+    PARAMETERS = 3  # cycles from the slots to their parameters: the one source's slots, memory, which ones
     LATENCY = PARAMETERS + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
 
     def __init__(self, config: StaConfig) -> None:
@@ -119,19 +119,19 @@ class Finish(wiring.Component):
 
     def _parameters(self, m: Module) -> data.View:
         """Of each lane, PARAMETERS cycles after the slots."""
-        c, instruction, slots = self._config, self.instruction, self.slots
+        c, instruction = self._config, self.instruction
+        # Registers behind the choice of the source: all over the chip hangs on them.
+        place = delayed(m, self.slots.place, 1, name="chosen_place")
         tile_address = Signal.like(self.parameter_address)  # of the column tile's first slot
-        m.d.comb += [
-            self.parameter_address.eq(tile_address + slots.place.slot),
-            self.drained.eq(slots.valid & slots.place.column_last),
-        ]
+        m.d.sync += self.drained.eq(self.slots.valid & self.slots.place.column_last)
+        m.d.comb += self.parameter_address.eq(tile_address + place.slot)
         with m.If(self.drained):
             m.d.sync += tile_address.eq(tile_address + c.slots_a_row)
             with m.If(tile_address == (PARAMETER_TILES - 1) * c.slots_a_row):
                 m.d.sync += tile_address.eq(0)
 
         row = Signal(RowParameters, reset_less=True)
-        for r in cases(m, slots.place.row, c.rows):
+        for r in cases(m, place.row, c.rows):
             m.d.sync += row.eq(self.row_parameters[r])
 
         alike = Signal(ChannelParameters)  # of all lanes

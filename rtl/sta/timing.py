@@ -20,16 +20,21 @@ def source_latency(config: StaConfig) -> int:
     return reader_latency(config) + 1
 
 
+def row_latency(config: StaConfig) -> int:
+    """Cycles from reading a slot of the array until the pipe looks at what its row is multiplied by."""
+    return source_latency(config) + 1
+
+
 def drain_start(config: StaConfig, softmax: bool) -> int:
     """Cycles from the decision to issue a tile's last step until its first slot is read.
 
     Element (r, c) has its result ROW_CYCLES + r + c + pe_latency cycles after the decision. Slots are read one
     a cycle, row after row, and column c of a slot READER_SAMPLE + c cycles later: element (0, 0) needs the start
     latest. With softmax (columns VALUES), row r has its reciprocal ROW_CYCLES + r + RECIPROCAL_CYCLES after the
-    decision, and needs it when its first slot has left the array; row 0 is the one.
+    decision, and needs it when its first slot is in the pipe; row 0 is the one.
     """
     start = ROW_CYCLES + config.pe_latency - READER_SAMPLE
-    return max(start, ROW_CYCLES + RECIPROCAL_CYCLES + 1 - source_latency(config)) if softmax else start
+    return max(start, ROW_CYCLES + RECIPROCAL_CYCLES + 1 - row_latency(config)) if softmax else start
 
 
 def drain_window(config: StaConfig, softmax: bool) -> int:
@@ -38,7 +43,7 @@ def drain_window(config: StaConfig, softmax: bool) -> int:
     Slot j of row r is read r·slots + j cycles after the first, and has to be looked at before the next result comes:
     the latest is the last slot of the last row. May be negative, down to 1 − drain_start.
 
-    With softmax, a row's reciprocal must stay until the cycle in which its last slot has left the array, a division
+    With softmax, a row's reciprocal must stay until the cycle in which its last slot is in the pipe, a division
     must be over before the row's next one, and the drain must be free when the next tile's results are there.
     """
     rows, slots = config.rows, config.slots_a_row
@@ -46,6 +51,6 @@ def drain_window(config: StaConfig, softmax: bool) -> int:
     if not softmax:
         return window
     start = drain_start(config, softmax)
-    stays = (rows - 1) * (slots - 1) + slots - 1 + source_latency(config)
+    stays = (rows - 1) * (slots - 1) + slots - 1 + row_latency(config)
     reciprocal = stays + 1 - ROW_CYCLES - RECIPROCAL_CYCLES
     return max(window, reciprocal, RECIPROCAL_CYCLES - start, rows * slots - start)

@@ -13,7 +13,7 @@ from rtl.sta.feeder import Feeder
 from rtl.sta.isa import Columns, Op
 from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
 from rtl.sta.softmax import RowSoftmax
-from rtl.sta.timing import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window, source_latency
+from rtl.sta.timing import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window, row_latency
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 
@@ -268,7 +268,7 @@ def test_nothing_is_read_too_early_or_too_late(softmax: bool) -> None:
                 read = begins + row * slots + column // c.drain_lanes + READER_SAMPLE + column
                 assert there <= read < there + decision, c
             if softmax:
-                used = begins + row * slots + source_latency(c)  # by the row's first slot
+                used = begins + row * slots + row_latency(c)  # by the row's first slot
                 assert ROW_CYCLES + row + RECIPROCAL_CYCLES < used, c
                 assert used + slots - 1 < ROW_CYCLES + row + RECIPROCAL_CYCLES + decision, c
         if softmax:

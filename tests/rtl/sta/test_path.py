@@ -21,7 +21,7 @@ from rtl.sta.isa import Columns, Op
 from rtl.sta.params import StaConfig
 from rtl.sta.softmax import RowSoftmax, emit, exponential_table, maximum_write, reciprocal, table_write
 from rtl.sta.store import Store, store_write
-from rtl.sta.timing import drain_start, source_latency
+from rtl.sta.timing import drain_start, row_latency
 from tests.rtl.simulate import drive, run, seeded
 
 CONFIGURATIONS = {
@@ -153,7 +153,7 @@ class Bench:
         at = 0
         results = [result for row in dut.results for result in row]
         cycle = 0
-        while at < len(tiles) or cycle <= free + source_latency(c):
+        while at < len(tiles) or cycle <= free + row_latency(c):
             drive(ctx, dut, {"start": cycle == 0, "instruction": instruction, "drained": cycle in drained})
             _, _, tile_end, *values = await ctx.tick().sample(dut.tile_end, *results, *dut.q, *dut.shift_t)
             where = f"cycle {cycle} of {instruction}"
@@ -164,7 +164,7 @@ class Bench:
                     token = tok * c.rows + i // c.slots_a_row
                     for column in range(c.cols)[i % c.slots_a_row * c.drain_lanes :][: c.drain_lanes]:
                         due.setdefault(begins + i + READER_SAMPLE + column, []).append((col, token, column))
-                    used = begins + i + source_latency(c)
+                    used = begins + i + row_latency(c)
                     dividing.update({used - 1: token, used: token})
                 free = begins + rows_of[tok] * c.slots_a_row
                 if tok == len(rows_of) - 1:
