@@ -153,6 +153,8 @@ class Sequencer(wiring.Component):
             # Of an upcoming instruction: when all before it are finished.
             Cause.ADDRESS: (self.bad & (~executing | gathering), self.bad_address),
         }
+        stopping = Signal()
+        m.d.sync += self.stop.eq(stopping)
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("idle"):
@@ -192,14 +194,14 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.done.eq(1)
                 m.next = "idle"
             with m.State("stop"):
-                m.d.comb += self.stop.eq(1)
+                m.d.comb += stopping.eq(1)
                 m.d.sync += self.done.eq(0)
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
-                with m.If(self.fetch_idle & ~storing):
+                with m.If(self.stop & self.fetch_idle & ~storing):
                     m.next = "abort"
             with m.State("abort"):
-                m.d.comb += [self.stop.eq(1), self.abort.eq(1)]
+                m.d.comb += [stopping.eq(1), self.abort.eq(1)]
                 m.d.sync += stopped.eq(0)
                 m.d.sync += [executing.eq(0), prepared.eq(0), cleared.eq(0), self.error.eq(~cleared & ~self.clear)]
                 with m.If(self.clear):

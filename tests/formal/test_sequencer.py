@@ -36,7 +36,7 @@ def cycles(answer: int, latency: int) -> int:
 
 def stop_cycles(answer: int) -> int:
     """From a reason to stop to idle, at most: the fetch comes to rest, and a STORE to its end."""
-    return 2 * answer + 4
+    return 2 * answer + 5
 
 
 NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n        prepared = Signal()")  # to be seen
@@ -149,12 +149,13 @@ class Runs(wiring.Component):
 
         # The models: engines, column loader, fetch, checker.
         loading, owed = Signal(), Signal()
+        stopped = inside.signal("stopped")
         checking = stage == CHECK
         engine = Service(m, "engine", executing & ~ends & ((state == RUN) | storing), self.finished, most)
         loader = Service(m, "loader", loading & (state == RUN), self.loaded, most)
         fetch = Service(m, "fetch", segment.valid & ~self.bad, self.segment_taken, most)
         memory = Service(m, "memory", owed, self.beats.valid, most)
-        stopping = Service(m, "stopping", state == STOPPING, self.fetch_idle, most)
+        stopping = Service(m, "stopping", (state == STOPPING) & sequencer.stop, self.fetch_idle, most)
         checker = Service(m, "checker", checking, self.checked, latency)
         m.d.comb += [
             sequencer.loader_idle.eq(~loading),
@@ -163,7 +164,7 @@ class Runs(wiring.Component):
             Assume(implies(self.bad, segment.valid)),
             Assume(implies(past(m, self.bad & ~sequencer.stop, "was_bad"), self.bad | sequencer.stop)),
             Assume(implies(self.beats.valid, owed)),
-            Assume(implies(past(m, (state == STOPPING) & self.fetch_idle, "was_idle"), self.fetch_idle)),
+            Assume(implies(past(m, sequencer.stop & self.fetch_idle, "was_idle"), self.fetch_idle | ~sequencer.stop)),
         ]
         with m.If(sequencer.load):
             m.d.sync += loading.eq(1)
@@ -227,7 +228,8 @@ class Runs(wiring.Component):
         with m.If(state == RUN):
             m.d.comb += rank.eq(left + to_end + 1)
         with m.Elif(state == STOPPING):
-            m.d.comb += rank.eq(2 + Mux(self.fetch_idle, 0, stopping.left) + Mux(storing, to_end, 0))
+            fetching = Mux(sequencer.stop, Mux(self.fetch_idle, 0, stopping.left), most + 1)
+            m.d.comb += rank.eq(2 + fetching + Mux(storing, to_end, 0))
         with m.Elif((state == ENDING) | (state == ABORT)):
             m.d.comb += rank.eq(1)
 
@@ -267,7 +269,9 @@ class Runs(wiring.Component):
             Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
             Assert(state <= ABORT),
             Assert((state == IDLE) == ~sequencer.busy),
-            Assert(inside.signal("stopped") == ((state != IDLE) & (state != RUN))),
+            Assert(stopped == ((state != IDLE) & (state != RUN))),
+            Assert(implies(state == RUN, ~sequencer.stop)),
+            Assert(implies(((state == STOPPING) & ~was_running) | (state == ABORT), sequencer.stop)),
             Assert(implies(state != RUN, ~goes)),
             Assert(implies(state == IDLE, stage == OFF)),
             Assert(implies(state == RUN, stage != OFF)),
@@ -279,7 +283,7 @@ class Runs(wiring.Component):
             Assert(implies(waiting, (stage != OFF))),
             Assert(implies(waiting & ~ready, (stage >= ADD) & (stage <= DATA))),
             Assert(implies(waiting & ready, stage >= RECEIVE)),
-            Assert(implies(owed, ~outside)),
+            Assert(implies(owed & ~stopped, ~outside)),
             Assert(implies((stage == ASK) | (stage == RECEIVE) | (stage == CHECK), ~outside)),
             Assert(implies(sequencer.execute, executing)),
             Assert(implies(sequencer.prepare, prepared)),
@@ -292,17 +296,18 @@ class Runs(wiring.Component):
             Assert(implies(at_work & outside & ((stage == DATA) | (stage == CHECKED)), cause != Cause.NONE)),
             Assert(implies(at_work, (here == self.program) | (here <= self.limit))),
             Assert(implies(state != IDLE, (end == self.program) | (end <= self.limit))),
-            Assert(implies(owed, (stage == DATA) | (stage == RECEIVE))),
+            Assert(implies(owed & ~stopped, (stage == DATA) | (stage == RECEIVE))),
+            Assert(implies(owed & stopped, (state == STOPPING) & (was_running | past(m, was_running, "began")))),
             Assert(implies(stage == RECEIVE, owed | received)),
             Assert(implies((stage == DATA) & ~outside, owed | received)),
-            Assert(implies(owed, ~received)),
+            Assert(implies(owed & ~stopped, ~received)),
             Assert(implies(stage <= ASK, ~received)),
         ]
         return m
 
 
 BREAKS = [
-    ("sequencer", "with m.If(self.fetch_idle & ~storing):", "with m.If(self.fetch_idle & storing):", 12),
+    ("sequencer", "with m.If(self.stop & self.fetch_idle & ~storing):", "with m.If(self.stop & self.fetch_idle & storing):", 12),
 ]
 
 
