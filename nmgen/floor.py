@@ -1,5 +1,6 @@
-"""Where nextpnr is to put what a netlist has: the multipliers of portable elements, and rows that stay empty.
+"""A netlist made ready for nextpnr: registers in multipliers, portable elements' multipliers in places, empty rows.
 
+* Registers beside a multiplier become its own (`nmgen.absorb`).
 * Of portable elements the placer spreads the multipliers badly where most of the chip's are taken: some end up forty
   rows from their registers. Each element gets those of the DSP slices that it would have with --pe ecp5.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
@@ -16,6 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from nmgen.absorb import absorb
 from rtl.ecp5.floorplan import Floorplan
 from rtl.params import Config, InputError
 
@@ -45,12 +47,13 @@ class Floor:
     @property
     def key(self) -> str:
         """Says all of it."""
-        return json.dumps([sorted(self.multipliers.items()), self.rows_empty, self.columns, BOX])
+        return json.dumps(["absorb", sorted(self.multipliers.items()), self.rows_empty, self.columns, BOX])
 
     def write(self, netlist: Path, written: Path) -> None:
         """Write a netlist with this in it."""
         design = json.loads(netlist.read_text())
         top = next(m for m in design["modules"].values() if int(m["attributes"].get("top", "0"), 2))
+        absorb(top)
         elements: dict[tuple[int, int], list[str]] = defaultdict(list)
         for name, cell in top["cells"].items():
             if cell["type"] == "MULT18X18D" and (found := ELEMENT.search(name)):

@@ -307,7 +307,12 @@ class Runs(wiring.Component):
 
 
 BREAKS = [
-    ("sequencer", "with m.If(self.stop & self.fetch_idle & ~storing):", "with m.If(self.stop & self.fetch_idle & storing):", 12),
+    (
+        "sequencer",
+        "with m.If(self.stop & self.fetch_idle & ~storing):",
+        "with m.If(self.stop & self.fetch_idle & storing):",
+        12,
+    ),
 ]
 
 

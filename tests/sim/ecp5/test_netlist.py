@@ -33,14 +33,21 @@ def cells(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("pe", "n", "m", "rows", "cols", "soft_rows"),
-    [("ecp5", 2, 8, 2, 2, 0), ("ecp5", 3, 4, 3, 2, 2), ("ecp5", 2, 16, 2, 2, 1), ("portable", 2, 8, 2, 2, 0)],
+    ("pe", "n", "m", "rows", "cols", "soft_rows", "absorbed"),
+    [
+        ("ecp5", 2, 8, 2, 2, 0, False),
+        ("ecp5", 3, 4, 3, 2, 2, False),
+        ("ecp5", 2, 16, 2, 2, 1, False),
+        ("portable", 2, 8, 2, 2, 0, False),
+        ("portable", 2, 8, 3, 2, 0, True),
+        ("portable", 3, 4, 2, 2, 0, True),
+    ],
 )
-def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, tmp_path: Path) -> None:
+def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, absorbed: bool, tmp_path: Path) -> None:
     """The steps that the Verilog passes: one step after another, gaps anywhere, the longest sums at both ends."""
     config = Config(n=n, m=m, rows=rows, cols=cols, max_tokens=rows, max_k=32, pe=pe, soft_rows=soft_rows)
     array = Array(config)
-    netlist = synthesised(emit(array), tmp_path).read_text()
+    netlist = synthesised(emit(array), tmp_path, absorbed=absorbed).read_text()
     assert "MULT18X18D" in cells(netlist)
     assert ("ALU54B" in cells(netlist)) == (pe == "ecp5")
     rng = seeded(pe, n, m)
@@ -67,11 +74,11 @@ def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, tm
                 assert results[number] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"
 
 
-@pytest.mark.parametrize("pe", ["ecp5", "portable"])
-def test_products(pe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pe", "absorbed"), [("ecp5", False), ("portable", False), ("portable", True)])
+def test_products(pe: str, absorbed: bool, tmp_path: Path) -> None:
     """Of the whole engine around an array: results, bytes and cycles."""
     config = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=5, max_k=24, pe=pe)
-    netlist = synthesised(emit(Accelerator(config)), tmp_path)
+    netlist = synthesised(emit(Accelerator(config)), tmp_path, absorbed=absorbed)
     assert "DP16KD" in cells(netlist.read_text())
     shapes = [(5, 23, 5, 2, 8), (5, 24, 3, 4, 16), (2, 4, 2, 1, 8)]
     jobs = [

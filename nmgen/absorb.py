@@ -1,0 +1,156 @@
+"""Registers beside a multiplier become the multiplier's own: what yosys leaves to do on an ECP5.
+
+A MULT18X18D has registers at its operands, within, and at its product. yosys makes all of logic, which costs a portable
+element 102 flip-flops and as many wires in the densest part of the chip, and the multiplier its speed.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+Cell = dict[str, Any]
+
+KIND = "MULT18X18D"
+WIDTH = 18  # of an operand
+ROUTED = ("SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CE0", "RST0")  # constants there take wires
+PLAIN = {"CEMUX": "1", "REGSET": "RESET"}  # of a flip-flop without an enable that begins at 0, as the multiplier's do
+
+
+class _Nets:
+    """Who drives a bit, and who reads it."""
+
+    def __init__(self, module: Mapping[str, Any]) -> None:
+        self.cells: dict[str, Cell] = module["cells"]
+        self.registers: dict[int, str] = {}  # bit → the flip-flop that drives it
+        self.readers: dict[int, list[tuple[str, str]]] = defaultdict(list)  # bit → cells and their ports
+        for name, cell in self.cells.items():
+            for port, bits in cell["connections"].items():
+                for bit in bits:
+                    if cell["port_directions"].get(port) != "output":
+                        self.readers[bit].append((name, port))
+                    elif _is_plain(cell):
+                        self.registers[bit] = name
+        for port in module["ports"].values():
+            for bit in port["bits"]:
+                self.readers[bit].append(("", ""))
+
+    def before(self, name: str, bits: Sequence[int]) -> list[str] | None:
+        """The flip-flops that drive all of the bits; None where one does not.
+
+        Nor where others read them, unless flip-flops are before these as well: the operands come from there then.
+        """
+        found = [self.registers[bit] for bit in bits if bit in self.registers]
+        chain = all(self.cells[one]["connections"]["DI"][0] in self.registers for one in found)
+        return (
+            found if len(found) == len(bits) > 0 and (chain or all(self.read_by(name, bit) for bit in bits)) else None
+        )
+
+    def read_by(self, name: str, bit: int) -> bool:
+        """Whether nothing but the cell reads the bit."""
+        return all(reader == name for reader, _ in self.readers[bit])
+
+    def behind(self, bits: Iterable[int]) -> list[str] | None:
+        """The flip-flops that alone read the bits, each of them one; else None."""
+        found = []
+        for bit in bits:
+            (name, port), *others = self.readers[bit] or [("", "")]
+            if others or port != "DI" or not _is_plain(self.cells[name]):
+                return None
+            found.append(name)
+        return found
+
+    def move(self, name: str, port: str, bit: int) -> None:
+        """Have the cell's port read another bit."""
+        connections = self.cells[name]["connections"]
+        self.readers[connections[port][0]].remove((name, port))
+        self.readers[bit].append((name, port))
+        connections[port] = [bit]
+
+    def remove(self, register: str) -> None:
+        connections = self.cells.pop(register)["connections"]
+        self.readers[connections["DI"][0]].remove((register, "DI"))
+        self.registers.pop(connections["Q"][0], None)
+
+
+def absorb(module: Mapping[str, Any]) -> int:
+    """Do it in a module of yosys's JSON, flat; returns how many flip-flops are gone.
+
+    Only registers of the same clock, without enable and reset, of signed operands. Multipliers that have registers
+    already stay as they are.
+    """
+    nets = _Nets(module)
+    before = len(nets.cells)
+    multipliers = [
+        name
+        for name, cell in nets.cells.items()
+        if cell["type"] == KIND and not any(parameter.startswith("REG_") for parameter in cell["parameters"])
+    ]
+    for name in multipliers:
+        if all(nets.cells[name]["connections"][port] == ["1"] for port in ("SIGNEDA", "SIGNEDB")):
+            _absorb(nets, name)
+    gone = before - len(nets.cells)
+    fresh = count(1 + max(bit for bit in nets.readers if isinstance(bit, int)))
+    for name in multipliers:
+        for value in "01":
+            _tie(nets.cells, name, value, fresh)
+    return gone
+
+
+def _absorb(nets: _Nets, name: str) -> None:
+    cell = nets.cells[name]
+    connections = cell["connections"]
+    clocks: set[int] = set()
+
+    def clock(registers: list[str] | None) -> bool:
+        """Whether there are registers, all of the multiplier's one clock."""
+        of = {nets.cells[register]["connections"]["CLK"][0] for register in registers or ()}
+        fits = bool(registers) and len(clocks | of) == 1
+        if fits:
+            clocks.update(of)
+        return fits
+
+    for side in "AB":
+        ports = [port for i in range(WIDTH) if connections[port := f"{side}{i}"] != ["0"]]
+        registers = nets.before(name, [connections[port][0] for port in ports])
+        if registers and clock(registers):
+            for port, register in zip(ports, registers, strict=True):
+                nets.move(name, port, nets.cells[register]["connections"]["DI"][0])
+            for register in set(registers):
+                if not nets.readers[nets.cells[register]["connections"]["Q"][0]]:
+                    nets.remove(register)
+            cell["parameters"][f"REG_INPUT{side}_CLK"] = "CLK0"
+    for stage in ("PIPELINE", "OUTPUT"):
+        used = [port for port, bits in connections.items() if port[0] == "P" and nets.readers[bits[0]]]
+        registers = nets.behind(connections[port][0] for port in used)
+        if registers and clock(registers):
+            for port, register in zip(used, registers, strict=True):
+                connections[port] = nets.cells[register]["connections"]["Q"]
+                nets.remove(register)
+            cell["parameters"][f"REG_{stage}_CLK"] = "CLK0"
+    if clocks:
+        cell["port_directions"] |= dict.fromkeys(("CLK0", "CE0", "RST0"), "input")
+        connections |= {"CLK0": list(clocks), "CE0": ["1"], "RST0": ["0"]}
+
+
+def _tie(cells: dict[str, Cell], name: str, value: str, fresh: Iterator[int]) -> None:
+    """Constants that nextpnr has to route come from a LUT of the multiplier's own: one for all would cross the chip."""
+    connections = cells[name]["connections"]
+    ports = [port for port in ROUTED if connections.get(port) == [value]]
+    if ports:
+        bit = next(fresh)
+        connections |= {port: [bit] for port in ports}
+        cells[f"{name}.tie_{value}"] = {
+            "hide_name": 0,
+            "type": "LUT4",
+            "parameters": {"INIT": value * 16},
+            "attributes": {},
+            "port_directions": dict.fromkeys("ABCD", "input") | {"Z": "output"},
+            "connections": {port: ["0"] for port in "ABCD"} | {"Z": [bit]},
+        }
+
+
+def _is_plain(cell: Cell) -> bool:
+    parameters = cell["parameters"]
+    plain = all(parameters.get(key, value).strip() == value for key, value in PLAIN.items())
+    return plain and cell["type"] == "TRELLIS_FF" and cell["connections"]["LSR"] == ["0"]

@@ -1,0 +1,106 @@
+"""Which registers become a multiplier's own; that nothing changes by it is in tests/sim/ecp5/test_netlist.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nmgen.absorb import absorb
+from nmgen.tools import find_tool, run_tool
+
+ALL = {"REG_INPUTA_CLK", "REG_INPUTB_CLK", "REG_PIPELINE_CLK", "REG_OUTPUT_CLK"}
+TOY = """
+module toy(input clk, clk2, rst, enable, input signed [8:0] a, input signed [7:0] b,
+           output reg signed [16:0] q, output [16:0] seen);
+  reg signed [8:0] x;
+  reg signed [7:0] y;
+  reg signed [16:0] p;
+  {registers}
+  assign seen = {seen};
+endmodule
+"""
+PLAIN = "always @(posedge clk) begin x <= a; y <= b; p <= x * y; q <= p; end"
+CASES = {
+    "all": (PLAIN, "0", ALL, 9 + 8 + 17 + 17),
+    "the product is read": (
+        PLAIN,
+        "p",
+        ALL - {"REG_OUTPUT_CLK", "REG_PIPELINE_CLK"} | {"REG_PIPELINE_CLK"},
+        9 + 8 + 17,
+    ),
+    "an operand is read": (PLAIN, "x", ALL - {"REG_INPUTA_CLK"}, 8 + 17 + 17),
+    "an enable": (
+        "always @(posedge clk) begin if (enable) x <= a; y <= b; p <= x * y; q <= p; end",
+        "0",
+        ALL - {"REG_INPUTA_CLK"},
+        8 + 17 + 17,
+    ),
+    "a reset": (
+        "always @(posedge clk) begin x <= a; y <= b; p <= rst ? 0 : x * y; q <= p; end",
+        "0",
+        {"REG_INPUTA_CLK", "REG_INPUTB_CLK"},
+        9 + 8,
+    ),
+    "an operand without a register": (
+        "always @(posedge clk) begin y <= b; p <= a * y; q <= p; end",
+        "0",
+        ALL - {"REG_INPUTA_CLK"},
+        8 + 17 + 17,
+    ),
+    "another clock": (
+        "always @(posedge clk) begin x <= a; y <= b; end always @(posedge clk2) begin p <= x * y; q <= p; end",
+        "0",
+        {"REG_INPUTA_CLK", "REG_INPUTB_CLK"},
+        9 + 8,
+    ),
+    # The first of two is read elsewhere: the multiplier's own reads what the second would.
+    "a chain that others read": (
+        "reg signed [8:0] w; always @(posedge clk) begin w <= a; x <= w; y <= b; p <= x * y; q <= p; end",
+        "x",
+        ALL,
+        8 + 17 + 17,
+    ),
+    "no registers": ("always @* begin x = a; y = b; p = x * y; q = p; end", "0", set(), 0),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_registers(name: str, tmp_path: Path) -> None:
+    registers, seen, want, gone = CASES[name]
+    (tmp_path / "toy.v").write_text(TOY.format(registers=registers, seen=seen))
+    (tmp_path / "toy.ys").write_text("read_verilog toy.v\nsynth_ecp5 -top toy\nwrite_json toy.json\n")
+    run_tool([find_tool("yosys"), "-q", "-s", "toy.ys"], tmp_path, "synthesis")
+    module: dict[str, Any] = json.loads((tmp_path / "toy.json").read_text())["modules"]["toy"]
+    before = len(registers_of(module))
+    assert absorb(module) == gone == before - len(registers_of(module))
+    (multiplier,) = (cell for cell in module["cells"].values() if cell["type"] == "MULT18X18D")
+    found = {key: value for key, value in multiplier["parameters"].items() if key.startswith("REG_")}
+    assert found == dict.fromkeys(want, "CLK0")
+    assert ("CLK0" in multiplier["connections"]) == bool(want)
+    # Constants come from LUTs of its own.
+    ties = {
+        cell["connections"]["Z"][0]: cell["parameters"]["INIT"] for cell in module["cells"].values() if is_tie(cell)
+    }
+    wanted = {"SIGNEDA": "1" * 16, "SIGNEDB": "1" * 16, "SOURCEA": "0" * 16, "SOURCEB": "0" * 16}
+    wanted |= {"CE0": "1" * 16, "RST0": "0" * 16} if want else {}
+    assert {port: ties[multiplier["connections"][port][0]] for port in wanted} == wanted
+
+
+def registers_of(module: dict[str, Any]) -> list[dict[str, Any]]:
+    return [cell for cell in module["cells"].values() if cell["type"] == "TRELLIS_FF"]
+
+
+def is_tie(cell: dict[str, Any]) -> bool:
+    return cell["type"] == "LUT4" and set(cell["parameters"]["INIT"]) in ({"0"}, {"1"})
+
+
+def test_a_second_time_nothing(tmp_path: Path) -> None:
+    (tmp_path / "toy.v").write_text(TOY.format(registers=PLAIN, seen="0"))
+    (tmp_path / "toy.ys").write_text("read_verilog toy.v\nsynth_ecp5 -top toy\nwrite_json toy.json\n")
+    run_tool([find_tool("yosys"), "-q", "-s", "toy.ys"], tmp_path, "synthesis")
+    module = json.loads((tmp_path / "toy.json").read_text())["modules"]["toy"]
+    assert absorb(module)
+    once = json.dumps(module)
+    assert absorb(module) == 0
+    assert json.dumps(module) == once
