@@ -8,7 +8,7 @@ import pytest
 from nmgen.tools import TOOLS, tool_version
 
 VERSION = "pretended 1"
-NETLIST = '{"modules": {"t": {"attributes": {"top": "1"}, "cells": {}}}}'
+NETLIST = '{"modules": {"t": {"attributes": {"top": "1"}, "ports": {"clk": {"bits": [2]}}, "cells": {}}}}'
 
 
 def pretend(folder: Path, name: str, script: str) -> None:
