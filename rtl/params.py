@@ -168,6 +168,11 @@ class Config:
         """Cycles that the selectors of an ECP5 take, up to the register behind them: of more than eight, one."""
         return int(self.m > 8)
 
+    @property
+    def rows_side_by_side(self) -> bool:
+        """Whether a floorplan gives each row of the array a part of the chip's width, at the price of its own clock."""
+        return False
+
     # --- drain ---------------------------------------------------------------------------------
     @property
     def drain_lanes(self) -> int:

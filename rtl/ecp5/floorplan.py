@@ -63,8 +63,9 @@ class Floorplan:
 
     Elements that talk to each other are near each other. Of an array whose rows are dealt out to the device's rows of
     slices, neighbours down a column are one slice apart, and along a row as many as a device's row has rows of the
-    array: 203 to 235 MHz in a trial of 8x8, against 183 with rows and columns exchanged. That is the second choice;
-    the third just fills slice after slice, to and fro.
+    array: 203 to 235 MHz in a trial of 8x8, against 183 with columns dealt out instead. Then each row of the array has
+    a part of the chip's width of its own, where what feeds it can be: first choice where config.rows_side_by_side, else
+    the second. The third just fills slice after slice, to and fro.
 
     Raises
     ------
@@ -86,9 +87,10 @@ class Floorplan:
             )
         across, down = (ceil_div(length, len(device.rows)) for length in (rows, cols))
         self._number: Callable[[int, int], int]
-        if across * cols * self._slices <= device.slices_a_row:
+        rows_fit, columns_fit = (n * self._slices <= device.slices_a_row for n in (across * cols, down * rows))
+        if rows_fit and not (columns_fit and config.rows_side_by_side):
             self._number = lambda r, c: device.slices_a_row * (r // across) + (across * c + r % across) * self._slices
-        elif down * rows * self._slices <= device.slices_a_row:
+        elif columns_fit:
             self._number = lambda r, c: device.slices_a_row * (c // down) + (down * r + c % down) * self._slices
         else:
             self._number = lambda r, c: (c * rows + (rows - 1 - r if c % 2 else r)) * self._slices

@@ -36,6 +36,11 @@ class StaConfig(Config):
             raise InputError(f"store_words is {self.store_words}, must be from 1 to {1 << 16}")
 
     @property
+    def rows_side_by_side(self) -> bool:
+        """Each row has a bank of the activation store, which is most of the block RAM, and a softmax."""
+        return True
+
+    @property
     def drain_lanes(self) -> int:
         """Results that leave the array a cycle: a power of two that divides cols and a word, so that the results of a
         cycle lie in one word of the store."""

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nmgen.paths import read_paths
 from nmgen.targets import find_target
 from rtl.ecp5.floorplan import Floorplan
 from rtl.params import Config
+from rtl.sta.params import StaConfig
 
 DEVICE = "LFE5U-85F"
 VERILOG = """
@@ -77,6 +79,33 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
     for row, col in ((0, 7), (7, 0), (7, 7)):
         (place,) = plan.places(row, col) or ()
         assert tuple(places[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == place.bels[:2]
+
+
+def test_block_ram_of_the_store() -> None:
+    """Each bank's is in a part of the chip's width of its own, that of its row of the array."""
+    config = StaConfig()
+    floor = floor_of(config, DEVICE, room=True)
+    assert floor is not None
+    places = [[[int(number) for number in re.findall("[0-9]+", bel)] for bel in floor.memories[r]] for r in range(8)]
+    taken = [tuple(place) for bank in places for place in bank]
+    assert len(set(taken)) == len(taken) == 8 * 24
+    for here, right in pairwise(places):
+        assert max(x for x, _, _ in here) < min(x for x, _, _ in right)
+    elements = [floor.multipliers[r, 0][0] for r in range(8)]
+    for bank, element in zip(places, elements, strict=True):
+        x = int(element[1:].split("/")[0])
+        assert min(x for x, _, _ in bank) - 13 <= x <= max(x for x, _, _ in bank)
+
+
+def test_block_ram_gets_its_places(tmp_path: Path) -> None:
+    """All of a bank's that there is a place for; other block RAM is left to the placer."""
+    floor = floor_of(StaConfig(rows=4), DEVICE, room=True)
+    names = [f"core.store.bank_{bank}.memory.0.{i}" for bank in range(4) for i in range(60)]
+    top = written(floor, tmp_path, {name: cell("DP16KD") for name in [*names, "core.drain.residual.memory.0.0"]})
+    places = {name: one["attributes"].get("BEL") for name, one in top["cells"].items() if one["type"] == "DP16KD"}
+    assert {name for name, bel in places.items() if bel} < set(names)
+    bels = [bel for bel in places.values() if bel]
+    assert len(set(bels)) == len(bels) == 4 * 13 * 4
 
 
 def test_nothing_to_tell() -> None:

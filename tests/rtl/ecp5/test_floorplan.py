@@ -1,13 +1,18 @@
 """The floorplan: every element has slices of its own that the device has, near those it talks to."""
 
+from itertools import pairwise
+
 import pytest
 
 from rtl.ecp5.floorplan import DEVICES, Floorplan, Place
 from rtl.params import Config, InputError, ceil_div
+from rtl.sta.params import StaConfig
 
 
-def config(rows: int, cols: int, n: int = 2, soft_rows: int = 0, device: str = "LFE5U-85F") -> Config:
-    return Config(n=n, m=8, rows=rows, cols=cols, pe="ecp5", device=device, soft_rows=soft_rows)
+def config(
+    rows: int, cols: int, n: int = 2, soft_rows: int = 0, device: str = "LFE5U-85F", kind: type[Config] = Config
+) -> Config:
+    return kind(n=n, m=8, rows=rows, cols=cols, drain=1, pe="ecp5", device=device, soft_rows=soft_rows)
 
 
 def slices(one: Config) -> dict[tuple[int, int], list[Place]]:
@@ -17,8 +22,10 @@ def slices(one: Config) -> dict[tuple[int, int], list[Place]]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 8])
-def test_every_slice_is_there_and_taken_once(device: str, n: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "kind"), [(1, Config), (2, Config), (3, Config), (4, Config), (8, Config), (2, StaConfig)]
+)
+def test_every_slice_is_there_and_taken_once(device: str, n: int, kind: type[Config]) -> None:
     """In arrays of every size; those that the device has not enough slices for are refused, and told how many."""
     chip, each = DEVICES[device], ceil_div(n, 2)
     for rows in range(1, 27):
@@ -26,9 +33,9 @@ def test_every_slice_is_there_and_taken_once(device: str, n: int) -> None:
             needed = rows * cols * each
             if needed > chip.slices:
                 with pytest.raises(InputError, match=f"needs {needed} DSP slices, {device} has {chip.slices}"):
-                    Floorplan(config(rows, cols, n, device=device))
+                    Floorplan(config(rows, cols, n, device=device, kind=kind))
                 continue
-            found = slices(config(rows, cols, n, device=device))
+            found = slices(config(rows, cols, n, device=device, kind=kind))
             taken = [place for places in found.values() for place in places]
             assert len(found) == rows * cols
             assert len(set(taken)) == len(taken) == needed, (rows, cols)
@@ -50,6 +57,15 @@ def test_neighbours_of_8x8() -> None:
         if r % 3:
             above = found[r - 1, c]
             assert (across(place) - across(above), place.y) == (1, above.y)
+
+
+def test_rows_of_a_core_lie_side_by_side() -> None:
+    """Each in a part of the width of its own, where its bank of the store can be."""
+    found = {at: places[0] for at, places in slices(config(8, 8, kind=StaConfig)).items()}
+    width = [[found[r, c].x for c in range(8)] for r in range(8)]
+    for here, right in pairwise(width):
+        assert max(here) <= min(right)
+    assert {(c, found[r, c].y) for r in range(8) for c in range(8)} == {(c, (10, 34, 58)[c // 3]) for c in range(8)}
 
 
 def test_soft_rows_take_no_slice() -> None:
