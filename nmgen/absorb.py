@@ -1,7 +1,8 @@
-"""Registers beside a multiplier become the multiplier's own: what yosys leaves to do on an ECP5.
+"""Registers beside a multiplier or a block RAM become its own: what yosys leaves to do on an ECP5.
 
-A MULT18X18D has registers at its operands, within, and at its product. yosys makes all of logic, which costs a portable
-element 102 flip-flops and as many wires in the densest part of the chip, and the multiplier its speed.
+A MULT18X18D has registers at its operands, within, and at its product; a DP16KD at its outputs, which come 5 ns
+after the clock without. yosys makes all of logic. That costs a portable element 102 flip-flops and as many wires in
+the densest part of the chip, and multipliers and block RAM their speed.
 """
 
 from collections import defaultdict
@@ -11,8 +12,7 @@ from typing import Any
 
 Cell = dict[str, Any]
 
-KIND = "MULT18X18D"
-WIDTH = 18  # of an operand
+WIDTH = 18  # of an operand, and of a port of a block RAM
 ROUTED = ("SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CE0", "RST0")  # constants there take wires
 PLAIN = {"CEMUX": "1", "REGSET": "RESET"}  # of a flip-flop without an enable that begins at 0, as the multiplier's do
 
@@ -84,8 +84,12 @@ def absorb(module: Mapping[str, Any]) -> int:
     multipliers = [
         name
         for name, cell in nets.cells.items()
-        if cell["type"] == KIND and not any(parameter.startswith("REG_") for parameter in cell["parameters"])
+        if cell["type"] == "MULT18X18D" and not any(parameter.startswith("REG_") for parameter in cell["parameters"])
     ]
+    memories = [name for name, cell in nets.cells.items() if cell["type"] == "DP16KD"]
+    for name in memories:
+        for side in "AB":
+            _absorb_output(nets, name, side)
     for name in multipliers:
         if all(nets.cells[name]["connections"][port] == ["1"] for port in ("SIGNEDA", "SIGNEDB")):
             _absorb(nets, name)
@@ -95,6 +99,24 @@ def absorb(module: Mapping[str, Any]) -> int:
         for value in "01":
             _tie(nets.cells, name, value, fresh)
     return gone
+
+
+def _absorb_output(nets: _Nets, name: str, side: str) -> None:
+    """Of a port of a block RAM that is always enabled, and not half of one of 36 bits."""
+    cell = nets.cells[name]
+    connections = cell["connections"]
+    mode = f"REGMODE_{side}"
+    enabled = all(connections.get(f"{port}{side}") == ["1"] for port in ("CE", "OCE"))
+    wide = any(int(str(cell["parameters"].get(f"DATA_WIDTH_{of}", "0")), 2) > WIDTH for of in "AB")
+    used = [port for i in range(WIDTH) if nets.readers[connections[port := f"DO{side}{i}"][0]]]
+    registers = nets.behind(connections[port][0] for port in used)
+    if enabled and not wide and registers and cell["parameters"].get(mode, "NOREG") == "NOREG":
+        if any(nets.cells[one]["connections"]["CLK"] != connections[f"CLK{side}"] for one in registers):
+            return
+        for port, register in zip(used, registers, strict=True):
+            connections[port] = nets.cells[register]["connections"]["Q"]
+            nets.remove(register)
+        cell["parameters"][mode] = "OUTREG"
 
 
 def _absorb(nets: _Nets, name: str) -> None:
@@ -120,14 +142,15 @@ def _absorb(nets: _Nets, name: str) -> None:
                 if not nets.readers[nets.cells[register]["connections"]["Q"][0]]:
                     nets.remove(register)
             cell["parameters"][f"REG_INPUT{side}_CLK"] = "CLK0"
-    for stage in ("PIPELINE", "OUTPUT"):
+    for stage in ("OUTPUT", "PIPELINE"):
         used = [port for port, bits in connections.items() if port[0] == "P" and nets.readers[bits[0]]]
         registers = nets.behind(connections[port][0] for port in used)
-        if registers and clock(registers):
-            for port, register in zip(used, registers, strict=True):
-                connections[port] = nets.cells[register]["connections"]["Q"]
-                nets.remove(register)
-            cell["parameters"][f"REG_{stage}_CLK"] = "CLK0"
+        if not registers or not clock(registers):
+            break
+        for port, register in zip(used, registers, strict=True):
+            connections[port] = nets.cells[register]["connections"]["Q"]
+            nets.remove(register)
+        cell["parameters"][f"REG_{stage}_CLK"] = "CLK0"
     if clocks:
         cell["port_directions"] |= dict.fromkeys(("CLK0", "CE0", "RST0"), "input")
         connections |= {"CLK0": list(clocks), "CE0": ["1"], "RST0": ["0"]}

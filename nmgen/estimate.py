@@ -35,10 +35,10 @@ TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the n
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
-RESULT_CYCLES = 18  # parameters (three), requantise (eight), table (two), rescale (five): from a slot to its results
-WRITE_CYCLES = 5  # of the results: address, residual (two), sum, saturate
-RESIDUAL_CYCLES = 2  # of a word of the residual
-NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 9  # from the decision for a slot of a NORM until it is normalised
+RESULT_CYCLES = 20  # parameters (three), requantise (nine), table (two), rescale (six): from a slot to its results
+WRITE_CYCLES = 6  # of the results: address, residual (three), sum, saturate
+RESIDUAL_CYCLES = 3  # of a word of the residual
+NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a NORM until it is normalised
 AHEAD = 8  # pieces of a STORE that are read and not written
 PIECE_CYCLES = 2  # of a STORE's piece, from the word that was read until it may be written: the FIFO's
 

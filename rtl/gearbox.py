@@ -72,8 +72,8 @@ class Gearbox(wiring.Component):
         for kind in cases(m, self.kind, len(self._kinds)):
             bits, units, beats = self._kinds[kind]
             if units > 1:
-                with m.If(unit_goes):
-                    m.d.sync += buffer.eq(buffer >> bits)
+                with m.If(unit_goes):  # what is at the top stays: a zero would be a reset, from far away
+                    m.d.sync += buffer[:-bits].eq(buffer[bits:])
             with m.If(beat_comes):
                 for i in cases(m, part, beats):
                     m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)

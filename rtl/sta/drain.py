@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -249,13 +249,15 @@ class Drain(wiring.Component):
         connect(m, flipped(self.table), tables.beats)
 
         # The pipe.
-        # A cycle after the start, in time for the first slot. One source at a time: the others' slots are not valid.
+        # A cycle after the start, in time for the first slot.
         which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
         m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
+        # One source at a time: the others' slots are not valid. Where there is none the array's stand there, for a zero
+        # would be a reset of registers all over the chip.
+        m.d.comb += finish.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
         for op, source in sources.items():
-            with m.If(which[op]):
+            with m.If(op == Op.PRODUCT or which[op]):
                 m.d.comb += [
-                    finish.slots.valid.eq(source.slots.valid),
                     finish.slots.place.eq(source.slots.place),
                     *(finish.slots.values[i].eq(source.slots.values[i]) for i in range(c.drain_lanes)),
                 ]
@@ -264,7 +266,7 @@ class Drain(wiring.Component):
             self.drained.eq(finish.drained),
             finish.parameters.eq(self.parameters),
             *(finish.row_parameters[r].eq(self.row_parameters[r]) for r in range(c.rows)),
-            finish.table.eq(tables.activation),
+            finish.table.eq(delayed(m, tables.activation, 1, name="activation_entry")),
             self.exponential.eq(tables.exponential),
         ]
 

@@ -186,7 +186,8 @@ class Normaliser(wiring.Component):
     z : z_bits signed, out
     """
 
-    LATENCY = 9  # operands; multiply, two halves, and add them; subtract; shift (two); round; what saturates; saturate
+    # What is done; operands; multiply, halves, and add them; subtract; shift (two); round; what saturates; saturate.
+    LATENCY = 10
 
     compute = staticmethod(normalise)
 
@@ -209,8 +210,9 @@ class Normaliser(wiring.Component):
         m.d.sync += operands.eq(self.scaling)
         with m.If(~self.normalise):  # (2·r + 1) >> 1 is r
             m.d.sync += [operands.factor.eq(2), operands.offset.eq(0), operands.shift.eq(1)]
-        offset = delayed(m, operands.offset, 2, name="offset")
-        shift = delayed(m, operands.shift, 2, name="shift")
+        factor = delayed(m, operands.factor, 1, name="factor")  # for the multipliers alone: an FPGA's have it
+        offset = delayed(m, operands.offset, 3, name="offset")
+        shift = delayed(m, operands.shift, 3, name="shift")
         less = Signal.like(shift, reset_less=True)  # by one: the last bit goes with the rounding
         m.d.sync += less.eq(shift - 1)
 
@@ -219,7 +221,7 @@ class Normaliser(wiring.Component):
         top = Const(Z_TOP, signed(c.z_bits))
         assert (1 << (c.z_bits - 1)) - 1 == Z_TOP
         for lane in range(c.drain_lanes):
-            r = delayed(m, self.r[lane], 1, name=f"r_{lane}")
+            r = delayed(m, self.r[lane], 2, name=f"r_{lane}")
             low = Signal(signed(RESIDUAL_BITS + LOW_BITS), name=f"low_{lane}", reset_less=True)
             high = Signal(signed(product_bits + 1 - LOW_BITS), name=f"high_{lane}", reset_less=True)
             product = Signal(signed(product_bits + 1), name=f"product_{lane}", reset_less=True)
@@ -230,8 +232,8 @@ class Normaliser(wiring.Component):
             negative = Signal(name=f"negative_{lane}", reset_less=True)
             z = Signal(signed(c.z_bits), name=f"z_{lane}", reset_less=True)
             m.d.sync += [
-                low.eq(r * operands.factor[:LOW_BITS]),
-                high.eq(r * operands.factor[LOW_BITS:]),
+                low.eq(r * factor[:LOW_BITS]),
+                high.eq(r * factor[LOW_BITS:]),
                 product.eq(low + (high << LOW_BITS)),
                 difference.eq(product - offset),
                 rounded.eq((shifted(m, difference, less) + 1) >> 1),

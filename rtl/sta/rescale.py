@@ -30,7 +30,7 @@ class Rescaler(wiring.Component):
     result : 8 bits signed, out
     """
 
-    LATENCY = 5  # multiply; shift (two); round; saturate
+    LATENCY = 6  # operands; multiply; shift (two); round; saturate
 
     compute = staticmethod(rescale)
 
@@ -51,11 +51,15 @@ class Rescaler(wiring.Component):
         product = Signal(signed(product_bits), reset_less=True)
         less = Signal.like(self.shift, reset_less=True)  # by one: the last bit goes with the rounding
         rounded = Signal(signed(product_bits), reset_less=True)
-        m.d.sync += [product.eq(self.value * self.factor), less.eq(self.shift - 1)]
+        # Registers for the multiplier alone: an FPGA's has them.
+        value, factor = (
+            delayed(m, one, 1, name=name) for one, name in ((self.value, "value"), (self.factor, "factor"))
+        )
+        m.d.sync += [product.eq(value * factor), less.eq(delayed(m, self.shift, 1, name="shift") - 1)]
         m.d.sync += rounded.eq((shifted(m, product, less) + 1) >> 1)
 
-        narrow = delayed(m, self.narrow, 4, name="narrow")
-        narrow_value = delayed(m, self.value[:8].as_signed(), 4, name="narrow_value")
+        narrow = delayed(m, self.narrow, 5, name="narrow")
+        narrow_value = delayed(m, self.value[:8].as_signed(), 5, name="narrow_value")
         result = Signal(signed(8), reset_less=True)
         with m.If(narrow):
             m.d.sync += result.eq(narrow_value)

@@ -21,7 +21,7 @@ def residual_depth(config: StaConfig) -> int:
 class Residual(wiring.Component):
     """One memory; word `piece` of a token has the address token · residual_words + piece.
 
-    A word that is written may be read from the next cycle on; read in the same cycle it is not defined.
+    A word that is written may be read in the same cycle; one whose address came in the cycle before is not defined.
 
     Members
     -------
@@ -30,7 +30,7 @@ class Residual(wiring.Component):
     write_enable, write_address, write_data : in
     """
 
-    LATENCY = 2  # memory, register
+    LATENCY = 3  # address, memory, word
 
     def __init__(self, config: StaConfig) -> None:
         self._depth = residual_depth(config)
@@ -49,8 +49,8 @@ class Residual(wiring.Component):
         m.submodules.memory = memory = Memory(shape=self.read_data.shape().size, depth=self._depth, init=[])
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
-            read.addr.eq(self.read_address),
-            self.read_data.as_value().eq(delayed(m, read.data, self.LATENCY - 1, name="word")),
+            read.addr.eq(delayed(m, self.read_address, 1, name="address")),  # a register: many block RAMs hang on it
+            self.read_data.as_value().eq(delayed(m, read.data, 1, name="word")),
             write.en.eq(self.write_enable),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),

@@ -110,12 +110,13 @@ class StoreBank(wiring.Component):
         with m.If(self.write_enable):
             m.d.sync += write_address.eq(self.write.address)
 
-        # The word of the steps, then the group of it that is this step's.
-        assert STORE_LATENCY == 4  # the address, the memory, the word, the group of it
+        # The word of the steps, then the group of it that is this step's. What leaves a block RAM goes into a register
+        # that has no enable: an FPGA's block RAM has it.
+        assert STORE_LATENCY == 5  # the address, the memory, its register, the word, the group of it
         word = Signal(8 * c.store_word_bytes, reset_less=True)
-        with m.If(delayed(m, reads, 2, name="reads")):
-            m.d.sync += word.eq(read.data)
-        group = delayed(m, step.group, 3, name="group")
+        with m.If(delayed(m, reads, 3, name="reads")):
+            m.d.sync += word.eq(self.copy_data)
+        group = delayed(m, step.group, 4, name="group")
         operands = Signal.like(self.row.group, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
@@ -168,7 +169,10 @@ class Store(wiring.Component):
         m.d.comb += [written.eq(write), written.data.eq(delayed(m, write.data, 1, name="written"))]
 
         step = self.step
-        reads = []
+        # Which rows read, for those who copy: by registers that can be near them.
+        reads = [step.valid & step.read]
+        for r in range(1, c.rows):
+            reads.append(delayed(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         words = []
         for r in range(c.rows):
             m.submodules[f"bank_{r}"] = bank = StoreBank(c)
@@ -179,7 +183,6 @@ class Store(wiring.Component):
                 bank.copy_address.eq(self.copy_request.address),
                 self.rows[r].eq(bank.row),
             ]
-            reads.append(step.valid & step.read)
             words.append(bank.copy_data)
             step = bank.step_out
 

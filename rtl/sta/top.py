@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..array import Array
 from ..cases import cases
+from ..pipeline import delayed
 from ..port import ADDRESS_BITS, ControlPort, MemoryPort
 from .columns import ColumnBuffer
 from .drain import Drain
@@ -17,7 +18,7 @@ from .load import Loader
 from .params import StaConfig
 from .registers import Registers
 from .sequencer import Sequencer
-from .softmax import RowSoftmax, table_write
+from .softmax import RowSoftmax
 from .store import Store
 
 
@@ -160,9 +161,10 @@ class Sta(wiring.Component):
             columns.column_done.eq(feeder.column_done),
             *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
         ]
-        exponential = Signal(table_write())  # a register: it goes to every row
-        m.d.sync += exponential.eq(drain.exponential.as_value())
+        exponential = drain.exponential.as_value()
         for r, row in enumerate(softmax):
+            # From row to row, as steps go.
+            exponential = delayed(m, exponential, 1, name=f"exponential_{r}")
             m.d.comb += [
                 row.row.eq(store.rows[r]),
                 row.keys.eq(sequencer.current.keys),

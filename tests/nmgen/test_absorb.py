@@ -1,4 +1,4 @@
-"""Which registers become a multiplier's own; that nothing changes by it is in tests/sim/ecp5/test_netlist.py."""
+"""Which registers a multiplier or a block RAM takes in; that it changes nothing is in sim/ecp5/test_netlist.py."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ CASES = {
     "the product is read": (
         PLAIN,
         "p",
-        ALL - {"REG_OUTPUT_CLK", "REG_PIPELINE_CLK"} | {"REG_PIPELINE_CLK"},
+        ALL - {"REG_PIPELINE_CLK"},
         9 + 8 + 17,
     ),
     "an operand is read": (PLAIN, "x", ALL - {"REG_INPUTA_CLK"}, 8 + 17 + 17),
@@ -68,10 +68,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_registers(name: str, tmp_path: Path) -> None:
     registers, seen, want, gone = CASES[name]
-    (tmp_path / "toy.v").write_text(TOY.format(registers=registers, seen=seen))
-    (tmp_path / "toy.ys").write_text("read_verilog toy.v\nsynth_ecp5 -top toy\nwrite_json toy.json\n")
-    run_tool([find_tool("yosys"), "-q", "-s", "toy.ys"], tmp_path, "synthesis")
-    module: dict[str, Any] = json.loads((tmp_path / "toy.json").read_text())["modules"]["toy"]
+    module = synthesised(TOY.format(registers=registers, seen=seen), tmp_path)
     before = len(registers_of(module))
     assert absorb(module) == gone == before - len(registers_of(module))
     (multiplier,) = (cell for cell in module["cells"].values() if cell["type"] == "MULT18X18D")
@@ -87,6 +84,52 @@ def test_registers(name: str, tmp_path: Path) -> None:
     assert {port: ties[multiplier["connections"][port][0]] for port in wanted} == wanted
 
 
+RAM = """
+module ram(input clk, clk2, enable, input [9:0] at, to, input [17:0] d, output reg [17:0] q, output [17:0] seen);
+  (* no_rw_check *) reg [17:0] words [0:1023];
+  reg [17:0] word;
+  always @(posedge clk) begin
+    words[to] <= d;
+    {registers}
+  end
+  {more}
+  assign seen = {seen};
+endmodule
+"""
+
+
+@pytest.mark.parametrize(
+    ("registers", "more", "seen", "gone"),
+    [
+        ("word <= words[at]; q <= word;", "", "0", 18),
+        ("word <= words[at]; q <= word;", "", "word", 0),
+        ("word <= words[at]; if (enable) q <= word;", "", "0", 0),
+        ("if (enable) word <= words[at]; q <= word;", "", "0", 0),
+        ("word <= words[at]; q <= ~word;", "", "0", 0),
+        ("word <= words[at];", "always @(posedge clk2) q <= word;", "0", 0),
+    ],
+    ids=["register", "read elsewhere", "an enable", "the memory's enable", "logic", "another clock"],
+)
+def test_block_ram(registers: str, more: str, seen: str, gone: int, tmp_path: Path) -> None:
+    module = synthesised(
+        RAM.replace("{registers}", registers).replace("{more}", more).replace("{seen}", seen), tmp_path
+    )
+    assert absorb(module) == gone
+    (memory,) = (cell for cell in module["cells"].values() if cell["type"] == "DP16KD")
+    modes = {memory["parameters"].get(f"REGMODE_{side}", "NOREG") for side in "AB"}
+    assert modes == ({"NOREG", "OUTREG"} if gone else {"NOREG"})
+
+
+def synthesised(text: str, folder: Path) -> dict[str, Any]:
+    """The netlist of a module."""
+    top = text.split("module ")[1].split("(")[0]
+    (folder / "design.v").write_text(text)
+    (folder / "synth.ys").write_text(f"read_verilog design.v\nsynth_ecp5 -top {top}\nwrite_json design.json\n")
+    run_tool([find_tool("yosys"), "-q", "-s", "synth.ys"], folder, "synthesis")
+    module: dict[str, Any] = json.loads((folder / "design.json").read_text())["modules"][top]
+    return module
+
+
 def registers_of(module: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell for cell in module["cells"].values() if cell["type"] == "TRELLIS_FF"]
 
@@ -96,10 +139,7 @@ def is_tie(cell: dict[str, Any]) -> bool:
 
 
 def test_a_second_time_nothing(tmp_path: Path) -> None:
-    (tmp_path / "toy.v").write_text(TOY.format(registers=PLAIN, seen="0"))
-    (tmp_path / "toy.ys").write_text("read_verilog toy.v\nsynth_ecp5 -top toy\nwrite_json toy.json\n")
-    run_tool([find_tool("yosys"), "-q", "-s", "toy.ys"], tmp_path, "synthesis")
-    module = json.loads((tmp_path / "toy.json").read_text())["modules"]["toy"]
+    module = synthesised(TOY.format(registers=PLAIN, seen="0"), tmp_path)
     assert absorb(module)
     once = json.dumps(module)
     assert absorb(module) == 0

@@ -12,13 +12,14 @@ from nmgen.verilog import emit
 from rtl.array import Array
 from rtl.params import Config, Product, product_cycles
 from rtl.sta.params import StaConfig
+from rtl.sta.store import Store
 from rtl.sta.top import Sta
 from rtl.top import Accelerator
 from sim.ecp5 import primitives
 from sim.golden import compare, linear
 from sim.programs import run_programs
 from sim.runner import run_products
-from tests.rtl.simulate import seeded
+from tests.rtl.simulate import seeded, trace
 from tests.rtl.steps import Step, idle, make_sum, results_of
 from tests.rtl.verilog import trace_text
 from tests.sim.ecp5.netlist import TOP, synthesised
@@ -106,6 +107,39 @@ def test_products(pe: str, absorbed: bool, tmp_path: Path) -> None:
             if not stall:
                 cycles = product_cycles(config, p.tokens, p.k, p.channels, p.pattern_n, 5, out_bits=p.out_bits)
                 assert result.cycles == cycles, p
+
+
+def test_a_store_with_registers_in_block_ram(tmp_path: Path) -> None:
+    """Words that were written, read by rows and copied: what Amaranth's simulator shows, in every cycle."""
+    config = StaConfig(n=2, m=8, rows=2, cols=2, max_tokens=4, max_k=64, store_words=2048)
+    rng = seeded("store")
+    words = [rng.randrange(config.store_words) for _ in range(12)]
+    writes = [
+        {
+            "step": {},
+            "write": {"enable": 1, "bank": bank, "address": word, "data": rng.getrandbits(128), "strobe": 65535},
+        }
+        for bank in range(config.rows)
+        for word in words
+    ]
+    reads = [
+        {
+            "write": {"enable": 0},
+            "step": {"valid": rng.getrandbits(1), "read": rng.getrandbits(1), "word": rng.choice(words)}
+            | {"group": rng.getrandbits(1)},
+            "copy_request": {"valid": 1, "bank": rng.getrandbits(1), "address": rng.choice(words)},
+        }
+        for _ in range(300)
+    ]
+    store = Store(config)
+    watch = [*store.rows, store.copy_ready, store.copy_valid, store.copy_data]
+    netlist = synthesised(emit(store), tmp_path, absorbed=True).read_text()
+    assert 'REGMODE_B("OUTREG")' in netlist
+    got = trace_text(netlist, TOP, store, [*writes, *reads], *watch, folder=tmp_path)
+    want = trace(store, [*writes, *reads], *watch)
+    skipped = len(writes) + 8  # until what is read was written
+    assert got[skipped:] == want[skipped:]
+    assert len(set(want[skipped:])) > 100
 
 
 @pytest.mark.nightly  # synthesis takes minutes
