@@ -94,7 +94,8 @@ def absorb(module: Mapping[str, Any]) -> int:
         if all(nets.cells[name]["connections"][port] == ["1"] for port in ("SIGNEDA", "SIGNEDB")):
             _absorb(nets, name)
     gone = before - len(nets.cells)
-    fresh = count(1 + max(bit for bit in nets.readers if isinstance(bit, int)))
+    bits = (bit for cell in nets.cells.values() for bits in cell["connections"].values() for bit in bits)
+    fresh = count(1 + max((bit for bit in bits if isinstance(bit, int)), default=1))
     for name in multipliers:
         for value in "01":
             _tie(nets.cells, name, value, fresh)
