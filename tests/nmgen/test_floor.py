@@ -35,9 +35,9 @@ endmodule
 
 def cell(kind: str) -> dict[str, Any]:
     """One that is connected to nothing that matters here."""
-    ports = ("SIGNEDA", "SIGNEDB") if kind == "MULT18X18D" else ()
+    ports = {"MULT18X18D": ["SIGNEDA", "SIGNEDB"], "DP16KD": [f"DO{side}{i}" for side in "AB" for i in range(18)]}
     return {"type": kind, "attributes": {}, "parameters": {}, "port_directions": {}} | {
-        "connections": {port: ["0"] for port in ports}
+        "connections": {port: ["0"] for port in ports.get(kind, ())}
     }
 
 
