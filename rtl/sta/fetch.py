@@ -191,8 +191,9 @@ class Fetch(wiring.Component):
             Consumer.ROWS: self.rows,
             Consumer.IDS: self.ids,
         }
-        for consumer_stream in consumers.values():
-            m.d.comb += consumer_stream.payload.eq(beat.payload)
+        # Beats are offered in the first cycle of a stop, too: whoever takes one then is about to be reset.
+        for i, consumer_stream in enumerate(consumers.values()):
+            m.d.comb += [consumer_stream.payload.eq(beat.payload), consumer_stream.valid.eq(beat.valid & serves[i])]
         with m.If(self.stop):
             m.d.comb += [beat.ready.eq(1), segments.r_en.eq(1)]
             m.d.sync += [expected.eq(0), serves.eq(0)]
@@ -202,8 +203,6 @@ class Fetch(wiring.Component):
                 m.d.sync += [expected.eq(entry.beats), last.eq(entry.beats == 1)]
                 m.d.sync += serves.eq(Cat(entry.consumer == name for name in consumers))
         with m.Else():
-            for i, consumer_stream in enumerate(consumers.values()):
-                m.d.comb += consumer_stream.valid.eq(beat.valid & serves[i])
             m.d.comb += beat.ready.eq((Cat(one.ready for one in consumers.values()) & serves).any())
             with m.If(used):
                 m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
