@@ -164,8 +164,9 @@ def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
     options = find_target(BOARD).place(ROUTER, CORE_MHZ)
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
-        f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, and nets may go {BOX} tiles around",
-        "(`nmgen/floor.py`): without, nothing routes. One core alone is `nmgen report ulx3s-85f --core --pe ecp5`.",
+        f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, nets may go {BOX} tiles around,",
+        "elements and block RAM of the store have places (`nmgen/floor.py`), multipliers and block RAM have registers",
+        "from beside them (`nmgen/absorb.py`; counted here). One core is `nmgen report ulx3s-85f --core --pe ecp5`.",
         "",
         _row(("processing elements", "LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),
         "|---|---:|---:|---:|---:|---|",

@@ -73,6 +73,8 @@ class Halves(wiring.Component):
         alone = job.parameters_only
         state = inside.signal("loader.fsm_state")
         copying = inside.signal("copier.takes.running")
+        # A tile is complete: `loaded` says so a cycle later, since the banks have registers in front of their memories.
+        full = inside.signal("filled_half_1")
 
         # The halves: a tile that is complete and not yet released is in use.
         in_use = [Signal(name=f"in_use_{h}") for h in range(2)]
@@ -83,13 +85,13 @@ class Halves(wiring.Component):
         m.d.sync += to_read.eq(to_read + buffer.loaded - self.column_done)
         m.d.sync += oldest.eq(oldest ^ released)
         for h in range(2):
-            with m.If(buffer.loaded & (half != h)):  # it is the other one's turn now
+            with m.If(full & (half != h)):  # it is the other one's turn now
                 m.d.sync += in_use[h].eq(1)
             with m.Elif(released & (oldest == h)):
                 m.d.sync += in_use[h].eq(0)
         used = Signal(range(3))
         complete = Signal(range(4))
-        m.d.comb += [used.eq(in_use[0] + in_use[1]), complete.eq(used + buffer.loaded)]
+        m.d.comb += [used.eq(in_use[0] + in_use[1]), complete.eq(used + full)]
         half_written = inside.signal("half_1")
         for write in inside.signals("write_enable"):  # of each bank
             for h in range(2):
@@ -97,14 +99,15 @@ class Halves(wiring.Component):
         m.d.comb += [
             Assert(inside.signal("released_2") == released),
             Assert(inside.signal("released_1") == past(m, self.column_done, "done_one")),
-            Assert(to_read + inside.signal("released_1") + released == used),
+            Assert(to_read + buffer.loaded + inside.signal("released_1") + released == used),
+            Assert(buffer.loaded == past(m, full, "full")),
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
             Assert(inside.signal("halves_full") == (inside.signal("halves") == 2)),
             Assert(half == oldest ^ complete[0]),
             Assert(implies(used == 1, in_use[0] ^ oldest)),
-            Assert(half_written == half ^ buffer.loaded),
-            Assert(implies(buffer.loaded, ~filling)),
+            Assert(half_written == half ^ full),
+            Assert(implies(full, ~filling)),
         ]
 
         # The parameters: a place that is complete and not yet drained is in use.
@@ -154,22 +157,22 @@ class Halves(wiring.Component):
             Assert(implies(state != STEPS, step == 0)),
         ]
         m.d.comb += [
-            Cover(buffer.loaded & (used == 1) & past(m, self.column_done, "while_read")),
-            Cover(buffer.loaded & writes & (written == 1)),
+            Cover(full & (used == 1) & past(m, self.column_done, "while_read")),
+            Cover(full & writes & (written == 1)),
         ]
 
         # What an induction has to know.
         m.d.comb += [
             Assert(~(job.copy & alone)),
             Assert(implies(filling | buffer.parameters_loaded, ~buffer.idle)),
-            Assert(implies(buffer.loaded, buffer.parameters_loaded)),
+            Assert(implies(full, buffer.parameters_loaded)),
             Assert(implies(buffer.parameters_loaded, ~filling & ~begins)),
             Assert((state != 0) == (filling & ~job.copy)),
             Assert(copying == (filling & job.copy)),
             Assert(implies(state == STEPS, ~alone)),
-            Assert(implies(writes, buffer.loaded | (state == STEPS))),
-            Assert(implies(inside.signal("copier.enable").any(), buffer.loaded | copying)),
-            Assert(implies(buffer.loaded | filling, ~alone | filling)),
+            Assert(implies(writes, full | (state == STEPS))),
+            Assert(implies(inside.signal("copier.enable").any(), full | copying)),
+            Assert(implies(full | filling, ~alone | filling)),
             Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
             Assert(state <= STEPS),
         ]
