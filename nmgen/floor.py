@@ -24,7 +24,7 @@ from rtl.ecp5.floorplan import DEVICES, Floorplan
 from rtl.params import Config, InputError
 
 EVERY = 3  # rows
-BOX = 8  # tiles around a net that the router may go around by; nextpnr's own 3 leaves it no way past what is full
+BOX = 14  # tiles around a net that the router may go around by; nextpnr's own 3 leaves it no way past what is full
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 ELEMENT = re.compile(r"\bpe_(\d+)_(\d+)\.")
 BANK = re.compile(r"\bstore\.bank_(\d+)\.")

@@ -61,7 +61,7 @@ def test_rows_that_stay_empty(tmp_path: Path) -> None:
     taken = [one["attributes"]["BEL"] for one in top["cells"].values()]
     assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::EVERY])
     assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::EVERY])
-    assert top["settings"] == {"router2/bbMargin/x": "8", "router2/bbMargin/y": "8"}
+    assert top["settings"] == {"router2/bbMargin/x": "14", "router2/bbMargin/y": "14"}
 
 
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
