@@ -7,7 +7,7 @@ from rtl.params import Product, units_in_beats
 from rtl.sta.params import StaConfig
 from rtl.sta.timing import COLUMN_LATENCY, ROW_CYCLES
 
-COPY_CYCLES = 4  # from an accepted copy request to its word
+COPY_CYCLES = 6  # from an accepted copy request to its word
 RELEASE_CYCLES = ROW_CYCLES - COLUMN_LATENCY + 1  # from the decision for the last step until column 0 is done with it
 
 

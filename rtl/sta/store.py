@@ -11,7 +11,8 @@ from .params import StaConfig
 from .store_row import store_row
 from .timing import STORE_LATENCY
 
-COPY_LATENCY = 4  # from an accepted copy request to its word: address, memory, the bank's word, the one bank's
+# From an accepted copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
+COPY_LATENCY = 6
 
 
 def store_step(config: StaConfig) -> data.StructLayout:
@@ -194,9 +195,15 @@ class Store(wiring.Component):
             accepted.eq(self.copy_request.valid & self.copy_ready),
             self.copy_valid.eq(delayed(m, accepted, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
-        bank_of_word = delayed(m, self.copy_request.bank, COPY_LATENCY - 1, name="bank_of_word")
+        # Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
+        for level in (1, 2):
+            which = delayed(m, self.copy_request.bank[level - 1 : level], COPY_LATENCY - 4 + level, name=f"of_{level}")
+            pairs = [words[r : r + 2] for r in range(0, len(words), 2)]
+            words = [Signal.like(self.copy_data, name=f"copied_{level}_{i}", reset_less=True) for i in range(len(pairs))]
+            m.d.sync += [word.eq(Mux(which, pair[-1], pair[0])) for word, pair in zip(words, pairs, strict=True)]
         copied = Signal.like(self.copy_data, reset_less=True)
-        for r in cases(m, bank_of_word, c.rows):
-            m.d.sync += copied.eq(words[r])
+        rest = delayed(m, self.copy_request.bank[2:], COPY_LATENCY - 1, name="of_all")
+        for i in cases(m, rest, len(words)):
+            m.d.sync += copied.eq(words[i])
         m.d.comb += self.copy_data.eq(copied)
         return m
