@@ -139,13 +139,13 @@ class _Machine:
         self._finished = -1  # the instruction before
         self._storing = False  # that is a STORE
         asked = self._fetch.open(START_CYCLES + ASK_CYCLES, len(self._code))
-        self._passed = max(asked + 2, self._fetch.take(0, self._code) + 1) + CHECK_CYCLES
+        self._passed = max(asked + 2, self._fetch.take("instruction", 0, self._code) + 1) + CHECK_CYCLES
 
     def execute(self, f: Fields) -> int:
         """The cycle of its execute."""
         op = Op(f["opcode"])
         asked = self._fetch.open(self._passed + ASK_CYCLES, len(self._code))
-        code = self._fetch.take(0, self._code)  # no data of this instruction lies before it
+        code = self._fetch.take("instruction", 0, self._code)  # no data of this instruction lies before it
         ready = asked + 2
         if beats := self._data_beats(op, f):
             offered = asked + 1
@@ -198,7 +198,7 @@ class _Machine:
         for tile in range(column_tiles):
             starts = max(loader, self._tiles.free(half=True))
             if packed:
-                loaded = self._fetch.take(starts + 1, packed.offsets) + packed.rest
+                loaded = self._fetch.take("weights", starts + 1, packed.offsets) + packed.rest
             else:
                 columns = min(c.cols, f["channels"] - tile * c.cols)
                 loaded = self._copied(f, tile, columns, starts, feed)
@@ -234,7 +234,8 @@ class _Machine:
         kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
         slot = begin + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):
-            loaded = self._fetch.take(max(loader, self._tiles.free(half=False)) + 1, packed.offsets) + packed.rest
+            starts = max(loader, self._tiles.free(half=False))
+            loaded = self._fetch.take("weights", starts + 1, packed.offsets) + packed.rest
             loader = loaded + TILE_CYCLES
             slot = max(slot, loaded + 2)
             if tile or not f.get("normalise", 0):
@@ -260,7 +261,7 @@ class _Machine:
         """The numbers are taken, then the rows are asked for one by one, and cut into words as they come."""
         c, tokens = self._c, f["tokens"]
         begin = self._begin(ready)
-        asks = self._units(begin + 1, ID_BITS, tokens) + 1
+        asks = self._units("ids", begin + 1, ID_BITS, tokens) + 1
         word_bits = c.drain_lanes * RESIDUAL_BITS
         units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
         words = ceil_div(f["channels"], c.drain_lanes)
@@ -271,31 +272,31 @@ class _Machine:
         for _ in range(tokens):
             # Read the number, multiply it a bit a cycle, offer.
             asks = self._fetch.open(asks + 3 + f["beats"].bit_length(), f["beats"]) + 1
-            last = self._fetch.take(row, offsets) + rest
+            last = self._fetch.take("rows", row, offsets) + rest
             row = last + 2
         self._finished = last + RESULT_CYCLES + WRITE_CYCLES
         return begin
 
-    def _units(self, ready: int, bits: int, count: int) -> int:
+    def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:
         """Units of so many bits are taken one a cycle; the first one's beats wait for nobody. The last one's cycle."""
         port_bytes = self._c.port_bytes
         units, beats = units_in_beats(bits, 8 * port_bytes)
         all_beats = ceil_div(count, units) * beats
-        unit = max(ready, self._fetch.take(0, range(beats)) + 1)
+        unit = max(ready, self._fetch.take(consumer, 0, range(beats)) + 1)
         if all_beats == beats:
             return unit + count - 1
         offsets = range(0, (all_beats - beats) * units, units)
-        last = self._fetch.take(unit + units - 1, offsets)
+        last = self._fetch.take(consumer, unit + units - 1, offsets)
         return last + (count - 1) % units + 1
 
     def _table(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._units(begin + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
+        self._finished = self._units("table", begin + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
         return begin
 
     def _load(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._fetch.take(begin + 1, range(f["beats"])) + 1
+        self._finished = self._fetch.take("rows", begin + 1, range(f["beats"])) + 1
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:

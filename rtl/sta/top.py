@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..array import Array
 from ..cases import cases
+from ..lut_ram import LutFifo
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS, ControlPort, MemoryPort
 from .columns import ColumnBuffer
@@ -101,10 +102,19 @@ class Sta(wiring.Component):
         connect(m, dump.request, flipped(self.memory.write_request))
         connect(m, dump.data, flipped(self.memory.write_data))
         connect(m, sequencer.segment, fetch.segment)
-        connect(m, fetch.instruction, sequencer.instruction_beats)
-        connect(m, fetch.weights, columns.beats)
-        connect(m, fetch.table, drain.table)
-        connect(m, fetch.ids, drain.ids)
+        # Two beats beside each consumer: whether it is ready is known there, and hangs on nothing far away.
+        beats = {}
+        for consumer in Consumer:
+            name = consumer.name.lower()
+            buffer = LutFifo(width=8 * c.port_bytes, depth=2)
+            m.submodules[f"{name}_buffer"] = ResetInserter(sequencer.stop)(buffer)
+            connect(m, getattr(fetch, name), buffer.w_stream)
+            beats[consumer] = buffer.r_stream
+        rows = beats[Consumer.ROWS]
+        connect(m, beats[Consumer.INSTRUCTION], sequencer.instruction_beats)
+        connect(m, beats[Consumer.WEIGHTS], columns.beats)
+        connect(m, beats[Consumer.TABLE], drain.table)
+        connect(m, beats[Consumer.IDS], drain.ids)
         m.d.comb += [
             fetch.limit.eq(registers.limit),
             fetch.stop.eq(sequencer.stop),
@@ -113,11 +123,11 @@ class Sta(wiring.Component):
             fetch.gather_segment.payload.beats.eq(drain.row_segment.payload.beats),
             fetch.gather_segment.payload.consumer.eq(Consumer.ROWS),
             drain.row_segment.ready.eq(fetch.gather_segment.ready),
-            loader.rows.valid.eq(fetch.rows.valid & loads),
-            loader.rows.payload.eq(fetch.rows.payload),
-            drain.rows.valid.eq(fetch.rows.valid & gathers),
-            drain.rows.payload.eq(fetch.rows.payload),
-            fetch.rows.ready.eq(Mux(loads, loader.rows.ready, drain.rows.ready & gathers)),
+            loader.rows.valid.eq(rows.valid & loads),
+            loader.rows.payload.eq(rows.payload),
+            drain.rows.valid.eq(rows.valid & gathers),
+            drain.rows.payload.eq(rows.payload),
+            rows.ready.eq(Mux(loads, loader.rows.ready, drain.rows.ready & gathers)),
         ]
 
         # Control.
