@@ -32,6 +32,7 @@ PARAMETER_TILES = 4  # column tiles whose parameters are kept
 CHECK_CYCLES = 25  # of an instruction that is received: the checker's 24, and its verdict
 LOADED_CYCLES = 3  # from the end of a column tile's loading to the decision for its first step
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
+OWN_CYCLES = 1  # from an instruction's execute until its engine has it
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
@@ -193,15 +194,15 @@ class _Machine:
             begin, prepared = self._prepare(ready)
         else:
             begin = prepared = max(self._begin(ready), self._loader_idle + 1)
-        feed.begin(begin)
+        feed.begin(begin + OWN_CYCLES)
         loader = prepared + 1
         for tile in range(column_tiles):
-            starts = max(loader, self._tiles.free(half=True))
+            loads = max(loader, self._tiles.free(half=True))
             if packed:
-                loaded = self._fetch.take("weights", starts + 1, packed.offsets) + packed.rest
+                loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             else:
                 columns = min(c.cols, f["channels"] - tile * c.cols)
-                loaded = self._copied(f, tile, columns, starts, feed)
+                loaded = self._copied(f, tile, columns, loads, feed)
             loader = loaded + TILE_CYCLES
             feed.column_tile(loaded)
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
@@ -229,13 +230,14 @@ class _Machine:
         packed = packed_parameters(c)
         begin, loader = self._prepare(ready)
         loader += 1
-        statistics = StatisticsTimes(c, begin + 1)
+        starts = begin + OWN_CYCLES
+        statistics = StatisticsTimes(c, starts + 1)
         written: list[range] = []
         kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
-        slot = begin + 1  # the next one's earliest
+        slot = starts + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):
-            starts = max(loader, self._tiles.free(half=False))
-            loaded = self._fetch.take("weights", starts + 1, packed.offsets) + packed.rest
+            loads = max(loader, self._tiles.free(half=False))
+            loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             loader = loaded + TILE_CYCLES
             slot = max(slot, loaded + 2)
             if tile or not f.get("normalise", 0):
@@ -254,21 +256,22 @@ class _Machine:
     def _pool(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
         words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
-        self._finished = begin + words + RESIDUAL_CYCLES + 1 + RESULT_CYCLES + WRITE_CYCLES
+        self._finished = begin + OWN_CYCLES + words + RESIDUAL_CYCLES + 1 + RESULT_CYCLES + WRITE_CYCLES
         return begin
 
     def _gather(self, f: Fields, ready: int) -> int:
         """The numbers are taken, then the rows are asked for one by one, and cut into words as they come."""
         c, tokens = self._c, f["tokens"]
         begin = self._begin(ready)
-        asks = self._units("ids", begin + 1, ID_BITS, tokens) + 1
+        starts = begin + OWN_CYCLES
+        asks = self._units("ids", starts + 1, ID_BITS, tokens) + 1
         word_bits = c.drain_lanes * RESIDUAL_BITS
         units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
         words = ceil_div(f["channels"], c.drain_lanes)
         offsets = range(0, f["beats"] * units, units)
         # Behind a row's last beat: what is left of its words, or of the beats of its last word.
         rest = words - (f["beats"] - 1) * units if beats == 1 else words * beats - f["beats"] + 1
-        row = begin + 1
+        row = starts + 1
         for _ in range(tokens):
             # Read the number, multiply it a bit a cycle, offer.
             asks = self._fetch.open(asks + 3 + f["beats"].bit_length(), f["beats"]) + 1
@@ -291,12 +294,12 @@ class _Machine:
 
     def _table(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._units("table", begin + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
+        self._finished = self._units("table", begin + OWN_CYCLES + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
         return begin
 
     def _load(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._fetch.take("rows", begin + 1, range(f["beats"])) + 1
+        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + 1, range(f["beats"])) + 1
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:
@@ -310,8 +313,8 @@ class _Machine:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
             piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
-        read = begin
-        gone = [begin + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
+        read = begin + OWN_CYCLES
+        gone = [read + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
         row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
         for _ in range(f["tokens"]):
             for piece in range(ceil_div(words, words_a_piece)):

@@ -41,6 +41,16 @@ def instruction_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({name: field.bits for name, field in FIELDS.items()})
 
 
+def own_instruction(m: Module, start: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
+    """A start, and its instruction, a cycle later: in registers of who works on it, since one for all is far away."""
+    own = Signal.like(instruction, name=f"{name}_instruction", reset_less=True)
+    with m.If(start):
+        m.d.sync += own.eq(instruction)
+    started = Signal(name=f"{name}_start")
+    m.d.sync += started.eq(start)
+    return started, own
+
+
 # --- beats of a tile of packed weights ---------------------------------------------------------
 @dataclass(frozen=True)
 class TileBeats:

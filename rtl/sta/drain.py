@@ -13,7 +13,7 @@ from ..requantise import SHIFT_BITS
 from .activation import Activation, TableEntry, TableLoader
 from .array_source import ArraySource
 from .columns import PARAMETER_TILES, ChannelParameters
-from .decode import instruction_layout
+from .decode import instruction_layout, own_instruction
 from .gather import Gather, RowSegment
 from .isa import Columns, Op
 from .norm import Statistics
@@ -232,15 +232,21 @@ class Drain(wiring.Component):
 
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
         for op, engine in {**sources, Op.TABLE: tables}.items():
-            m.d.comb += [engine.start.eq(self.start & (opcode == op)), engine.instruction.eq(self.instruction)]
-        m.d.comb += [finish.instruction.eq(self.instruction), writer.instruction.eq(self.instruction)]
+            start, own = own_instruction(m, self.start & (opcode == op), self.instruction, name=op.name.lower())
+            m.d.comb += [engine.start.eq(start), engine.instruction.eq(own)]
+        _, instruction = own_instruction(m, self.start, self.instruction, name="drain")  # of any of these
+        m.d.comb += [finish.instruction.eq(instruction), writer.instruction.eq(instruction)]
+
+        # What the instruction is, a cycle after the start: in time for the first slot.
+        which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
+        m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
 
         # Sources.
         m.d.comb += [
             array.tile_end.eq(self.tile_end),
             *(array.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
             norm.parameters_loaded.eq(self.parameters_loaded),
-            norm.drained.eq(finish.drained),
+            norm.drained.eq(finish.drained & which[Op.PRODUCT]),
         ]
         connect(m, norm.finalise, statistics.request)
         connect(m, flipped(self.ids), gather.ids)
@@ -249,18 +255,18 @@ class Drain(wiring.Component):
         connect(m, flipped(self.table), tables.beats)
 
         # The pipe.
-        # A cycle after the start, in time for the first slot.
-        which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
-        m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
         # One source at a time: the others' slots are not valid. Where there is none the array's stand there, for a zero
         # would be a reset of registers all over the chip.
         m.d.comb += finish.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
-        for op, source in sources.items():
-            with m.If(op == Op.PRODUCT or which[op]):
-                m.d.comb += [
-                    finish.slots.place.eq(source.slots.place),
-                    *(finish.slots.values[i].eq(source.slots.values[i]) for i in range(c.drain_lanes)),
-                ]
+        chosen = Cat(which[op] for op in sources)
+        for quarter in range(4):
+            chosen = delayed(m, chosen, 1, name=f"chosen_{quarter}")  # of its own, lest one goes to all lanes
+            for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
+                with m.If(op == Op.PRODUCT or is_chosen):
+                    if quarter == 0:
+                        m.d.comb += finish.slots.place.eq(source.slots.place)
+                    for i in range(quarter, c.drain_lanes, 4):
+                        m.d.comb += finish.slots.values[i].eq(source.slots.values[i])
         m.d.comb += [
             self.parameter_address.eq(finish.parameter_address),
             self.drained.eq(finish.drained),
@@ -283,8 +289,8 @@ class Drain(wiring.Component):
             residual.write_address.eq(writer.write_address),
             residual.write_data.eq(writer.write_data),
             statistics.write.eq(writer.statistics),
-            statistics.channels.eq(self.instruction.channels),
-            statistics.epsilon.eq(self.instruction.epsilon),
+            statistics.channels.eq(instruction.channels),
+            statistics.epsilon.eq(instruction.epsilon),
             norm.finalised.eq(statistics.answer),
         ]
 

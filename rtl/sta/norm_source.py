@@ -10,7 +10,6 @@ from ..pipeline import delayed, tally
 from .columns import PARAMETER_TILES
 from .decode import instruction_layout
 from .finalise import finalised
-from .isa import Op
 from .norm import Normaliser
 from .params import StaConfig
 from .place import Slots, SlotWalk, residual_address
@@ -29,7 +28,7 @@ class NormSource(wiring.Component):
     -------
     start, instruction : of a NORM, in
     parameters_loaded : the parameters of another column tile are there, in
-    drained : those of the oldest are no longer needed, in
+    drained : those of the oldest, a product's, are no longer needed, in
     finalise : tokens whose statistics are wanted, stream out
     finalised : the statistics of the oldest of them, in
     read_address : of the residual, out
@@ -65,11 +64,8 @@ class NormSource(wiring.Component):
 
         # Parameters: of the tiles that came, those of a product are gone when it is finished.
         column_goes = Signal()
-        of_product = Signal()
-        m.d.comb += [
-            column_goes.eq(walk.go & place.column_last),
-        ]
-        m.d.sync += of_product.eq(self.drained & (instruction.opcode == Op.PRODUCT))
+        of_product = delayed(m, self.drained, 1, name="of_product", reset=True)
+        m.d.comb += column_goes.eq(walk.go & place.column_last)
         _, no_tile, _ = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.

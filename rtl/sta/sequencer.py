@@ -101,14 +101,10 @@ class Sequencer(wiring.Component):
         executing, prepared = Signal(), Signal()
         ends = Signal()  # finished, a cycle later: it comes from all engines
         current = Signal.like(self.current, reset_less=True)
-        gathering, storing = Signal(), Signal()
-        gathers = Signal()  # what the current instruction is
-        stores = Signal()
+        gathering, storing = Signal(), Signal()  # a GATHER, or a STORE, executes
         copying = Signal()
         m.d.sync += ends.eq(self.finished)
         m.d.comb += [
-            gathering.eq(executing & gathers),
-            storing.eq(executing & stores),
             intake.program.eq(self.program),
             intake.limit.eq(self.limit),
             intake.gathering.eq(gathering),
@@ -142,10 +138,10 @@ class Sequencer(wiring.Component):
         with m.If(prepares):
             m.d.sync += prepared.eq(1)
         with m.If(executing & ends):
-            m.d.sync += [executing.eq(0), self.place.eq(self.place + BYTES)]
+            m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), self.place.eq(self.place + BYTES)]
         with m.If(goes):
             m.d.sync += [current.eq(intake.upcoming), executing.eq(1), prepared.eq(0)]
-            m.d.sync += [gathers.eq(intake.gathers), stores.eq(intake.stores), copying.eq(intake.copies)]
+            m.d.sync += [gathering.eq(intake.gathers), storing.eq(intake.stores), copying.eq(intake.copies)]
 
         cleared = Signal()  # while it ran
         causes = {
@@ -203,7 +199,8 @@ class Sequencer(wiring.Component):
             with m.State("abort"):
                 m.d.comb += [stopping.eq(1), self.abort.eq(1)]
                 m.d.sync += stopped.eq(0)
-                m.d.sync += [executing.eq(0), prepared.eq(0), cleared.eq(0), self.error.eq(~cleared & ~self.clear)]
+                m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
+                m.d.sync += self.error.eq(~cleared & ~self.clear)
                 with m.If(self.clear):
                     m.d.sync += self.cause.eq(Cause.NONE)
                 m.next = "idle"

@@ -10,6 +10,7 @@ from ..lut_ram import LutFifo
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS, ControlPort, MemoryPort
 from .columns import ColumnBuffer
+from .decode import own_instruction
 from .drain import Drain
 from .dump import Dump
 from .feeder import Feeder
@@ -160,8 +161,11 @@ class Sta(wiring.Component):
             columns.instruction.eq(sequencer.loading),
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
-        for engine in (feeder, drain, loader, dump):
-            m.d.comb += [engine.start.eq(sequencer.execute), engine.instruction.eq(sequencer.current)]
+        m.d.comb += [drain.start.eq(sequencer.execute), drain.instruction.eq(sequencer.current)]
+        for name, op in (("feeder", Op.PRODUCT), ("loader", Op.LOAD), ("dump", Op.STORE)):
+            start = sequencer.execute & (sequencer.current.opcode == op)
+            started, instruction = own_instruction(m, start, sequencer.current, name=name)
+            m.d.comb += [engines[name].start.eq(started), engines[name].instruction.eq(instruction)]
 
         # Operands: the feeder addresses both, which meet in the array.
         m.d.comb += [
@@ -172,14 +176,14 @@ class Sta(wiring.Component):
             *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
         ]
         exponential = drain.exponential.as_value()
+        given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
         for r, row in enumerate(softmax):
             # From row to row, as steps go.
             exponential = delayed(m, exponential, 1, name=f"exponential_{r}")
+            given = {name: delayed(m, value, 1, name=f"{name}_{r}") for name, value in given.items()}
             m.d.comb += [
                 row.row.eq(store.rows[r]),
-                row.keys.eq(sequencer.current.keys),
-                row.mult.eq(sequencer.current.mult),
-                row.shift.eq(sequencer.current.shift),
+                *(getattr(row, name).eq(value) for name, value in given.items()),
                 row.table.eq(exponential),
                 row.maximum.enable.eq(drain.row_maximum.enable & (drain.row_maximum.row == r)),
                 row.maximum.tile.eq(drain.row_maximum.tile),

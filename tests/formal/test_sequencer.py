@@ -286,6 +286,7 @@ class Runs(wiring.Component):
             Assert(implies(owed & ~stopped, ~outside)),
             Assert(implies((stage == ASK) | (stage == RECEIVE) | (stage == CHECK), ~outside)),
             Assert(implies(sequencer.execute, executing)),
+            Assert(implies(inside.signal("gathering") | storing, executing)),
             Assert(implies(sequencer.prepare, prepared)),
             Assert(implies(prepared & (state == RUN), waiting & ready & packed)),
             Assert(implies(state == IDLE, ~prepared)),
