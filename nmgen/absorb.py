@@ -109,7 +109,8 @@ def _absorb_output(nets: _Nets, name: str, side: str) -> None:
     mode = f"REGMODE_{side}"
     enabled = all(connections.get(f"{port}{side}") == ["1"] for port in ("CE", "OCE"))
     wide = any(int(str(cell["parameters"].get(f"DATA_WIDTH_{of}", "0")), 2) > WIDTH for of in "AB")
-    used = [port for i in range(WIDTH) if nets.readers[connections[port := f"DO{side}{i}"][0]]]
+    ports = [port for i in range(WIDTH) if (port := f"DO{side}{i}") in connections]
+    used = [port for port in ports if nets.readers[connections[port][0]]]
     registers = nets.behind(connections[port][0] for port in used)
     if enabled and not wide and registers and cell["parameters"].get(mode, "NOREG") == "NOREG":
         if any(nets.cells[one]["connections"]["CLK"] != connections[f"CLK{side}"] for one in registers):

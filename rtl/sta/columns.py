@@ -179,7 +179,7 @@ class ColumnBuffer(wiring.Component):
     copy_request, copy_ready : `store_copy`, reads of keys and values from the store, out and in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
-    parameters_loaded : another place is complete: a cycle before loaded, or for each tile of a NORM, out
+    parameters_loaded : another place is complete: two cycles before loaded, or for each tile of a NORM, out
     address : `column_address` of the step for column 0, in
     column_done : with the address of the last step that is taken from the older half, in
     columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
@@ -245,7 +245,7 @@ class ColumnBuffer(wiring.Component):
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            self.loaded.eq(delayed(m, filled_half, 1, name="filled_half", reset=True)),  # as the banks' registers
+            self.loaded.eq(delayed(m, filled_half, 2, name="filled_half", reset=True)),  # as what is written
             self.parameters_loaded.eq(done),
         ]
 
@@ -285,9 +285,10 @@ class ColumnBuffer(wiring.Component):
         with m.If(begins & ~job.parameters_only):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
-        # What is written comes a cycle after it was unpacked or read. In that cycle the job is still the same.
-        write = Signal(column_write(c))
-        m.d.comb += [
+        # What is written comes a cycle after it was unpacked or read. In that cycle the job is still the same. A register
+        # lies between the choice, beside those two, and the banks, which are far apart.
+        write = Signal(column_write(c), reset_less=True)
+        m.d.sync += [
             write.address.half.eq(delayed(m, half, 1, name="half")),
             write.address.sub.eq(loader.sub),
             write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
@@ -296,25 +297,31 @@ class ColumnBuffer(wiring.Component):
             write.selection.eq(~job.copy),
         ]
         with m.If(job.copy):
-            m.d.comb += write.strobe.eq(copier.strobe)
+            m.d.sync += write.strobe.eq(copier.strobe)
         with m.Else():
             for sub in cases(m, loader.sub, c.steps_a_group):
-                m.d.comb += write.strobe[sub * c.n : (sub + 1) * c.n].eq(-1)
+                m.d.sync += write.strobe.eq(((1 << c.n) - 1) << (sub * c.n))
 
         address = self.address
         for column in range(c.cols):
             m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
+            enable = Signal(name=f"enable_{column}")
+            own = Signal(column_step(c), name=f"own_{column}", reset_less=True)
+            m.d.sync += [
+                enable.eq(Mux(job.copy, copier.enable[column], loader.step_enable)),
+                own.indices.eq(loader.step[column].indices),
+            ]
             m.d.comb += [
                 bank.write.eq(write),
-                bank.write_enable.eq(Mux(job.copy, copier.enable[column], loader.step_enable)),
-                bank.own.indices.eq(loader.step[column].indices),
+                bank.write_enable.eq(enable),
+                bank.own.eq(own),
                 bank.counted.eq(counted),
                 bank.address_in.eq(address),
                 self.columns[column].eq(bank.column),
             ]
             for lane in range(c.n):
                 weight = loader.step[column].weights[lane]
-                m.d.comb += bank.own.weights[lane].eq(Mux(job.copy, copier.bytes[column].as_signed(), weight))
+                m.d.sync += own.weights[lane].eq(Mux(job.copy, copier.bytes[column].as_signed(), weight))
             address = bank.address_out
 
     def _parameters(self, m: Module, loader: TileLoader, *, copied: Signal) -> None:
@@ -325,10 +332,11 @@ class ColumnBuffer(wiring.Component):
         )
         write, read = memory.write_port(), memory.read_port()
         slot = Signal(range(depth))
+        # Registers, since the loader chooses late; who is told a cycle after the last of a tile reads later still.
         m.d.comb += [
-            write.addr.eq(slot),
-            write.data.eq(loader.parameters),
-            write.en.eq(loader.parameters_enable),
+            write.addr.eq(delayed(m, slot, 1, name="written_slot")),
+            write.data.eq(delayed(m, loader.parameters, 1, name="written_parameters")),
+            write.en.eq(delayed(m, loader.parameters_enable, 1, name="writes_parameters", reset=True)),
             read.addr.eq(self.parameter_address),
             self.parameters.as_value().eq(read.data),
         ]

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, connect, flipped
 import rtl.sta.columns
 import rtl.sta.tile_loader
 from rtl.sta.column_job import column_job
-from rtl.sta.columns import PARAMETER_TILES
+from rtl.sta.columns import PARAMETER_TILES, column_write
 from rtl.sta.decode import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.params import StaConfig
@@ -73,8 +73,10 @@ class Halves(wiring.Component):
         alone = job.parameters_only
         state = inside.signal("loader.fsm_state")
         copying = inside.signal("copier.takes.running")
-        # A tile is complete: `loaded` says so a cycle later, since the banks have registers in front of their memories.
-        full = inside.signal("filled_half_1")
+        # A tile is complete: `loaded` says so three cycles later, when all that was chosen for the banks is in them.
+        full_1, full_2 = (inside.signal(f"filled_half_{i}") for i in (1, 2))
+        full = Signal()
+        m.d.comb += full.eq(full_1 | full_2)
 
         # The halves: a tile that is complete and not yet released is in use.
         in_use = [Signal(name=f"in_use_{h}") for h in range(2)]
@@ -85,27 +87,30 @@ class Halves(wiring.Component):
         m.d.sync += to_read.eq(to_read + buffer.loaded - self.column_done)
         m.d.sync += oldest.eq(oldest ^ released)
         for h in range(2):
-            with m.If(full & (half != h)):  # it is the other one's turn now
+            with m.If(full_2 & (half != h)):  # it is the other one's turn now
                 m.d.sync += in_use[h].eq(1)
             with m.Elif(released & (oldest == h)):
                 m.d.sync += in_use[h].eq(0)
         used = Signal(range(3))
         complete = Signal(range(4))
         m.d.comb += [used.eq(in_use[0] + in_use[1]), complete.eq(used + full)]
-        half_written = inside.signal("half_1")
+        half_written = data.View(column_write(CONFIG), inside.signal("write")).address.half
         for write in inside.signals("write_enable"):  # of each bank
+            m.d.comb += Assert(implies(write, full | (state == STEPS) | copying))
             for h in range(2):
                 m.d.comb += Assert(implies(write & (half_written == h), ~in_use[h]))
         m.d.comb += [
             Assert(inside.signal("released_2") == released),
             Assert(inside.signal("released_1") == past(m, self.column_done, "done_one")),
             Assert(to_read + buffer.loaded + inside.signal("released_1") + released == used),
-            Assert(buffer.loaded == past(m, full, "full")),
+            Assert(buffer.loaded == past(m, full_2, "full")),
+            Assert(~(full_1 & full_2)),
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
             Assert(inside.signal("halves_full") == (inside.signal("halves") == 2)),
             Assert(half == oldest ^ complete[0]),
             Assert(implies(used == 1, in_use[0] ^ oldest)),
+            Assert(inside.signal("half_1") == half ^ full_1),
             Assert(half_written == half ^ full),
             Assert(implies(full, ~filling)),
         ]
@@ -157,22 +162,22 @@ class Halves(wiring.Component):
             Assert(implies(state != STEPS, step == 0)),
         ]
         m.d.comb += [
-            Cover(full & (used == 1) & past(m, self.column_done, "while_read")),
-            Cover(full & writes & (written == 1)),
+            Cover(full_1 & (used == 1) & past(m, self.column_done, "while_read")),
+            Cover(full_1 & writes & (written == 1)),
         ]
 
         # What an induction has to know.
         m.d.comb += [
             Assert(~(job.copy & alone)),
             Assert(implies(filling | buffer.parameters_loaded, ~buffer.idle)),
-            Assert(implies(full, buffer.parameters_loaded)),
+            Assert(implies(full_1, buffer.parameters_loaded)),
             Assert(implies(buffer.parameters_loaded, ~filling & ~begins)),
             Assert((state != 0) == (filling & ~job.copy)),
             Assert(copying == (filling & job.copy)),
             Assert(implies(state == STEPS, ~alone)),
-            Assert(implies(writes, full | (state == STEPS))),
-            Assert(implies(inside.signal("copier.enable").any(), full | copying)),
-            Assert(implies(full | filling, ~alone | filling)),
+            Assert(implies(writes, full_1 | (state == STEPS))),
+            Assert(implies(inside.signal("copier.enable").any(), full_1 | copying)),
+            Assert(implies(full_1 | filling, ~alone | filling)),
             Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
             Assert(state <= STEPS),
         ]
