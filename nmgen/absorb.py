@@ -76,7 +76,7 @@ class _Nets:
 def absorb(module: Mapping[str, Any]) -> int:
     """Do it in a module of yosys's JSON, flat; returns how many flip-flops are gone.
 
-    Only registers of the same clock, without enable and reset, of signed operands. Multipliers that have registers
+    Only registers of the same clock, without enable and reset, of operands that are both signed or neither. Multipliers that have registers
     already stay as they are.
     """
     nets = _Nets(module)
@@ -91,7 +91,7 @@ def absorb(module: Mapping[str, Any]) -> int:
         for side in "AB":
             _absorb_output(nets, name, side)
     for name in multipliers:
-        if all(nets.cells[name]["connections"][port] == ["1"] for port in ("SIGNEDA", "SIGNEDB")):
+        if nets.cells[name]["connections"]["SIGNEDA"] == nets.cells[name]["connections"]["SIGNEDB"]:
             _absorb(nets, name)
     gone = before - len(nets.cells)
     bits = (bit for cell in nets.cells.values() for bits in cell["connections"].values() for bit in bits)

@@ -1,12 +1,16 @@
 """The residual: 16 bits of every channel of every token, read and written by whole words."""
 
-from amaranth.hdl import Module, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..cases import cases
+from ..params import ceil_div
 from ..pipeline import delayed
 from .params import RESIDUAL_BITS, StaConfig
+
+WORDS = 2048  # of an ECP5's block RAM of 9 bits
 
 
 def residual_word(config: StaConfig) -> data.ArrayLayout:
@@ -19,9 +23,9 @@ def residual_depth(config: StaConfig) -> int:
 
 
 class Residual(wiring.Component):
-    """One memory; word `piece` of a token has the address token · residual_words + piece.
+    """Word `piece` of a token has the address token · residual_words + piece.
 
-    A word that is written may be read in the same cycle; one whose address came in the cycle before is not defined.
+    A word that is written may be read in the next cycle; one whose address came in the same cycle is not defined.
 
     Members
     -------
@@ -30,7 +34,7 @@ class Residual(wiring.Component):
     write_enable, write_address, write_data : in
     """
 
-    LATENCY = 3  # address, memory, word
+    LATENCY = 4  # address, memories, their words, the one memory's
 
     def __init__(self, config: StaConfig) -> None:
         self._depth = residual_depth(config)
@@ -46,13 +50,29 @@ class Residual(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.read_data.shape().size, depth=self._depth, init=[])
-        read, write = memory.read_port(), memory.write_port()
-        m.d.comb += [
-            read.addr.eq(delayed(m, self.read_address, 1, name="address")),  # a register: many block RAMs hang on it
-            self.read_data.as_value().eq(delayed(m, read.data, 1, name="word")),
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-        ]
+        # Memories of no more words than a block RAM has: which of them comes behind their own output registers, not
+        # in front of them.
+        memories = ceil_div(self._depth, WORDS)
+        inner = (WORDS - 1).bit_length()
+        address = delayed(m, self.read_address, 1, name="address")  # a register: many block RAMs hang on it
+        write_address = delayed(m, self.write_address, 1, name="write_address")
+        write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
+        chosen = Signal.like(self.read_data, reset_less=True)
+        which = delayed(m, address[inner:], 2, name="which")
+        words = []
+        for i in range(memories):
+            depth = min(WORDS, self._depth - i * WORDS)
+            m.submodules[f"memory_{i}"] = memory = Memory(shape=len(write_data), depth=depth, init=[])
+            read, write = memory.read_port(), memory.write_port()
+            here = self.write_address[inner:] == i
+            m.d.comb += [
+                read.addr.eq(address),
+                write.en.eq(delayed(m, self.write_enable & here, 1, name=f"writes_{i}", reset=True)),
+                write.addr.eq(write_address),
+                write.data.eq(write_data),
+            ]
+            words.append(delayed(m, read.data, 1, name=f"word_{i}"))
+        for i in cases(m, which, memories):
+            m.d.sync += chosen.as_value().eq(words[i])
+        m.d.comb += self.read_data.eq(chosen)
         return m

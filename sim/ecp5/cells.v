@@ -512,7 +512,7 @@ module MULT18X18D (
     generate
         if (CLOCKED) begin : modes
             always @(posedge CLK0) begin
-                if (SIGNEDA !== 1'b1 || SIGNEDB !== 1'b1) $fatal(1, "MULT18X18D: unsigned in registers, not modelled");
+                if (SIGNEDA !== SIGNEDB) $fatal(1, "MULT18X18D: one operand unsigned in registers, not modelled");
                 if (RST0 !== 1'b0) $fatal(1, "MULT18X18D: RST0 is not low, reset is not modelled");
                 if (SOURCEA !== 1'b0 || SOURCEB !== 1'b0)
             $fatal(1, "MULT18X18D: operands of a neighbour, not modelled");

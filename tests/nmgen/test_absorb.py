@@ -61,6 +61,12 @@ CASES = {
         ALL,
         8 + 17 + 17,
     ),
+    "unsigned": (
+        "reg [8:0] u; reg [7:0] v; always @(posedge clk) begin u <= a; v <= b; p <= u * v; q <= p; end",
+        "0",
+        ALL,
+        9 + 8 + 17 + 17,
+    ),
     "no registers": ("always @* begin x = a; y = b; p = x * y; q = p; end", "0", set(), 0),
 }
 
@@ -79,7 +85,8 @@ def test_registers(name: str, tmp_path: Path) -> None:
     ties = {
         cell["connections"]["Z"][0]: cell["parameters"]["INIT"] for cell in module["cells"].values() if is_tie(cell)
     }
-    wanted = {"SIGNEDA": "1" * 16, "SIGNEDB": "1" * 16, "SOURCEA": "0" * 16, "SOURCEB": "0" * 16}
+    sign = "0" * 16 if name == "unsigned" else "1" * 16
+    wanted = {"SIGNEDA": sign, "SIGNEDB": sign, "SOURCEA": "0" * 16, "SOURCEB": "0" * 16}
     wanted |= {"CE0": "1" * 16, "RST0": "0" * 16} if want else {}
     assert {port: ties[multiplier["connections"][port][0]] for port in wanted} == wanted
 
