@@ -76,8 +76,8 @@ class _Nets:
 def absorb(module: Mapping[str, Any]) -> int:
     """Do it in a module of yosys's JSON, flat; returns how many flip-flops are gone.
 
-    Only registers of the same clock, without enable and reset, of operands that are both signed or neither. Multipliers that have registers
-    already stay as they are.
+    Only registers of the same clock, without enable and reset, of operands that are both signed or neither.
+    Multipliers that have registers already stay as they are.
     """
     nets = _Nets(module)
     before = len(nets.cells)

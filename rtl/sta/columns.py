@@ -285,8 +285,8 @@ class ColumnBuffer(wiring.Component):
         with m.If(begins & ~job.parameters_only):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
-        # What is written comes a cycle after it was unpacked or read. In that cycle the job is still the same. A register
-        # lies between the choice, beside those two, and the banks, which are far apart.
+        # What is written comes a cycle after it was unpacked or read. In that cycle the job is still the same.
+        # Registers lie between the choice, beside those two, and the banks, which are far apart.
         write = Signal(column_write(c), reset_less=True)
         m.d.sync += [
             write.address.half.eq(delayed(m, half, 1, name="half")),

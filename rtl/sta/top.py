@@ -105,17 +105,16 @@ class Sta(wiring.Component):
         connect(m, sequencer.segment, fetch.segment)
         # Two beats beside each consumer: whether it is ready is known there, and hangs on nothing far away.
         beats = {}
-        for consumer in Consumer:
-            name = consumer.name.lower()
+        for name in ("instruction", "weights", "table", "rows", "ids"):
             buffer = LutFifo(width=8 * c.port_bytes, depth=2)
             m.submodules[f"{name}_buffer"] = ResetInserter(sequencer.stop)(buffer)
             connect(m, getattr(fetch, name), buffer.w_stream)
-            beats[consumer] = buffer.r_stream
-        rows = beats[Consumer.ROWS]
-        connect(m, beats[Consumer.INSTRUCTION], sequencer.instruction_beats)
-        connect(m, beats[Consumer.WEIGHTS], columns.beats)
-        connect(m, beats[Consumer.TABLE], drain.table)
-        connect(m, beats[Consumer.IDS], drain.ids)
+            beats[name] = buffer.r_stream
+        rows = beats["rows"]
+        connect(m, beats["instruction"], sequencer.instruction_beats)
+        connect(m, beats["weights"], columns.beats)
+        connect(m, beats["table"], drain.table)
+        connect(m, beats["ids"], drain.ids)
         m.d.comb += [
             fetch.limit.eq(registers.limit),
             fetch.stop.eq(sequencer.stop),
@@ -162,10 +161,10 @@ class Sta(wiring.Component):
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
         m.d.comb += [drain.start.eq(sequencer.execute), drain.instruction.eq(sequencer.current)]
-        for name, op in (("feeder", Op.PRODUCT), ("loader", Op.LOAD), ("dump", Op.STORE)):
+        for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (dump, Op.STORE)):
             start = sequencer.execute & (sequencer.current.opcode == op)
-            started, instruction = own_instruction(m, start, sequencer.current, name=name)
-            m.d.comb += [engines[name].start.eq(started), engines[name].instruction.eq(instruction)]
+            started, instruction = own_instruction(m, start, sequencer.current, name=op.name.lower())
+            m.d.comb += [engine.start.eq(started), engine.instruction.eq(instruction)]
 
         # Operands: the feeder addresses both, which meet in the array.
         m.d.comb += [

@@ -12,6 +12,7 @@ from nmgen.verilog import emit
 from rtl.array import Array
 from rtl.params import Config, Product, product_cycles
 from rtl.sta.params import StaConfig
+from rtl.sta.requantise import Requantiser
 from rtl.sta.store import Store
 from rtl.sta.top import Sta
 from rtl.top import Accelerator
@@ -140,6 +141,34 @@ def test_a_store_with_registers_in_block_ram(tmp_path: Path) -> None:
     skipped = len(writes) + 8  # until what is read was written
     assert got[skipped:] == want[skipped:]
     assert len(set(want[skipped:])) > 100
+
+
+def test_a_requantiser_with_registers_in_multipliers(tmp_path: Path) -> None:
+    """Of two multipliers, one is signed and one is not; a result every cycle, sums and factors of any size."""
+    config = StaConfig(n=2, m=8, rows=2, cols=2, max_tokens=4, max_k=64)
+    requantiser = Requantiser(config)
+    rng = seeded("requantiser")
+    most = 1 << (config.accumulator_bits - 1)
+    cycles = [
+        {
+            "acc": rng.choice([-most, most - 1, -1, 0, 1, rng.randrange(-most, most), rng.randrange(-most, most)]),
+            "parameters": {
+                "bias": rng.randrange(-(1 << 31), 1 << 31),
+                "mult": rng.choice([0, 1, 65535, rng.getrandbits(16), rng.getrandbits(16)]),
+                "shift": rng.choice([1, 47, *(rng.randint(30, 46) for _ in range(6))]),
+                "negate": rng.getrandbits(1),
+            },
+            "wide": rng.getrandbits(1),
+        }
+        for _ in range(400)
+    ]
+    netlist = synthesised(emit(requantiser), tmp_path, absorbed=True).read_text()
+    assert netlist.count('REG_OUTPUT_CLK("CLK0")') == netlist.count("MULT18X18D #(") == 2
+    with_reset = re.sub(rf"module {TOP}\(([^;]*);", rf"module {TOP}(rst, \1; input rst;", netlist)  # it has none
+    got = trace_text(with_reset, TOP, requantiser, cycles, requantiser.result, folder=tmp_path)
+    want = trace(requantiser, cycles, requantiser.result)
+    assert got[Requantiser.LATENCY :] == want[Requantiser.LATENCY :]
+    assert len(set(want)) > 60
 
 
 @pytest.mark.nightly  # synthesis takes minutes
