@@ -161,6 +161,7 @@ class Sta(wiring.Component):
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
         m.d.comb += [drain.start.eq(sequencer.execute), drain.instruction.eq(sequencer.current)]
+        # Each takes its own alone, lest synthesis make one register of all.
         for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (dump, Op.STORE)):
             start = sequencer.execute & (sequencer.current.opcode == op)
             started, instruction = own_instruction(m, start, sequencer.current, name=op.name.lower())
