@@ -3,7 +3,7 @@
 from rtl.params import ceil_div, signed_bits
 from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
 
-REQUEST_CYCLES = 5  # from an accepted request to the first stage
+REQUEST_CYCLES = 6  # from an accepted request to the first stage
 RADICAND_BITS = 40
 RADICAND_CYCLES = RADICAND_BITS // 2
 ROOT_CYCLES = RADICAND_BITS // 2 + 1

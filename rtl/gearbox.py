@@ -56,13 +56,15 @@ class Gearbox(wiring.Component):
         valid = Signal()
         last_unit = Signal()
         unit_goes = Signal()
+        room = Signal()
         beat_comes = Signal()
         beat_ends = Signal()
         m.d.comb += [
             self.units.valid.eq(valid),
             self.units.payload.eq(buffer),
             unit_goes.eq(valid & self.units.ready),
-            self.beats.ready.eq((~valid | (last_unit & unit_goes)) & ~self.flush),
+            room.eq(~valid | (last_unit & unit_goes)),
+            self.beats.ready.eq(room & ~self.flush),
             beat_comes.eq(self.beats.valid & self.beats.ready),
             self.next_valid.eq((beat_ends | (valid & ~(last_unit & unit_goes))) & ~self.flush),
         ]
@@ -74,9 +76,10 @@ class Gearbox(wiring.Component):
             if units > 1:
                 with m.If(unit_goes):  # what is at the top stays: a zero would be a reset, from far away
                     m.d.sync += buffer[:-bits].eq(buffer[bits:])
-            with m.If(beat_comes):
+            with m.If(self.beats.valid & room):  # with a flush, too: what is kept then is not looked at
                 for i in cases(m, part, beats):
                     m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
+            with m.If(beat_comes):
                 if beats == 1:
                     m.d.comb += beat_ends.eq(1)
                     m.d.sync += [units_left.eq(units), last_unit.eq(units == 1)]

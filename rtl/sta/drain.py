@@ -154,8 +154,11 @@ class Finish(wiring.Component):
             alike.mult.eq(Mux(divided, row.mult, given.mult)),
             alike.shift.eq(Mux(divided, row.shift, given.shift)),
         ]
-        for lane, parameter in enumerate(self.parameters):
-            m.d.sync += parameters[lane].eq(Mux(channel, parameter.as_value(), alike.as_value()))
+        for quarter in range(4):
+            channel = delayed(m, channel, 1, name=f"channel_{quarter}")  # of its own, lest one goes to all lanes
+            for lane in range(quarter, c.drain_lanes, 4):
+                parameter = self.parameters[lane].as_value()
+                m.d.sync += parameters[lane].eq(Mux(channel, parameter, alike.as_value()))
         return parameters
 
 

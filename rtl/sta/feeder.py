@@ -155,8 +155,6 @@ class Feeder(wiring.Component):
                 first.eq(1),
                 sub.eq(0),
                 is_last_sub.eq(given_sub == 0),
-                column.sub.eq(0),
-                column.word.eq(0),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(instruction.groups == 1),
                 position.eq(0),

@@ -96,6 +96,8 @@ class Intake(wiring.Component):
             self.gathers.eq(gathers),
             reads.eq(self.packed | loads | tables | gathers),
         ]
+        with m.If(~self.waiting):  # in good time: what is passed on has been here for long
+            m.d.sync += [upcoming[name].eq(value) for name, value in fields.items()]
         with m.If(passed):
             m.d.sync += [
                 loads.eq(opcode == Op.LOAD),
@@ -183,7 +185,6 @@ class Intake(wiring.Component):
                         m.d.sync += [
                             self.waiting.eq(1),
                             address.eq(behind),
-                            *(upcoming[name].eq(value) for name, value in fields.items()),
                         ]
                         m.next = "add"
         return m

@@ -109,17 +109,17 @@ class Statistics(wiring.Component):
             m.d.sync += asked.eq(1)
         token_in = Signal(range(c.max_tokens))
         m.d.comb += token_in.eq(Mux(self.write.enable, self.write.token, self.request.payload))
-        token = [token_in, *(delayed(m, token_in, i, name=f"token_{i}") for i in range(1, 6))]
+        token = [token_in, *(delayed(m, token_in, i, name=f"token_{i}") for i in range(1, 7))]
         enable = [self.write.enable]
         asks = [accepted]
         first = [self.write.first]
-        for i in range(1, 6):
+        for i in range(1, 7):
             enable.append(delayed(m, enable[-1], 1, name=f"enable_{i}", reset=True))
             asks.append(delayed(m, asks[-1], 1, name=f"asks_{i}", reset=True))
             first.append(delayed(m, first[-1], 1, name=f"first_{i}"))
         part = self._part(m)
 
-        # Token and word in step: stage 2 reads the memory, 3 has what it held, 4 adds, 5 writes.
+        # Token and word in step: stage 3 reads the memory, 4 has what it held, 5 adds, 6 writes.
         m.submodules.memory = memory = Memory(shape=sums(c), depth=c.max_tokens, init=[], attrs=LUT_RAM)
         write = memory.write_port()
         read = memory.read_port(transparent_for=(write,))
@@ -127,40 +127,40 @@ class Statistics(wiring.Component):
         base = Signal(sums(c))
         total = Signal(sums(c), reset_less=True)
         m.d.comb += [
-            read.addr.eq(token[2]),
-            write.addr.eq(token[5]),
+            read.addr.eq(token[3]),
+            write.addr.eq(token[6]),
             write.data.eq(total),
-            write.en.eq(enable[5]),
+            write.en.eq(enable[6]),
         ]
         zero = Const(0, total.shape().size)
         # Whether a word that is being added to is the one that is added to next is compared a cycle before.
-        same_3 = Signal()
         same_4 = Signal()
+        same_5 = Signal()
         m.d.sync += [
-            same_3.eq(enable[4] & (token[4] == token[2])),
-            same_4.eq(enable[4] & (token[4] == token[3]) & ~(first[3] & enable[3])),
+            same_4.eq(enable[5] & (token[5] == token[3])),
+            same_5.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])),
         ]
         m.d.sync += held.eq(read.data)
-        with m.If(same_3):
+        with m.If(same_4):
             m.d.sync += held.eq(total)
-        with m.If(first[3] & enable[3]):
+        with m.If(first[4] & enable[4]):
             m.d.sync += held.as_value().eq(zero)
         m.d.comb += base.eq(held)
-        with m.If(same_4):
+        with m.If(same_5):
             m.d.comb += base.eq(total)
         m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
 
         m.d.comb += [
-            finaliser.request.valid.eq(asks[5]),
-            finaliser.request.token.eq(token[5]),
+            finaliser.request.valid.eq(asks[6]),
+            finaliser.request.token.eq(token[6]),
             finaliser.request.sums.eq(delayed(m, base, 1, name="asked_sums")),
         ]
-        with m.If(asks[5]):
+        with m.If(asks[6]):
             m.d.sync += asked.eq(0)
         return m
 
     def _part(self, m: Module) -> data.View:
-        """Sums of the lanes alone, four cycles after them."""
+        """Sums of the lanes alone, five cycles after them."""
         c = self._config
         values = delayed(m, self.write.values, 1, name="values")
         part = Signal(sums(c), reset_less=True)
@@ -169,8 +169,9 @@ class Statistics(wiring.Component):
         for lane in range(c.drain_lanes):
             square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
             m.d.sync += square.eq(values[lane] * values[lane])
-            squares.append(delayed(m, square, 1, name=f"square_{lane}_later"))
-        later = delayed(m, values, 2, name="values_later")
+            # Two for the multiplier, which an FPGA's has; one where they are added.
+            squares.append(delayed(m, square, 2, name=f"square_{lane}_later"))
+        later = delayed(m, values, 3, name="values_later")
         m.d.sync += [part.sum.eq(sum(later)), part.squares.eq(sum(squares))]
         return part
 

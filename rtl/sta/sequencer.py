@@ -10,6 +10,7 @@ from .fetch import Segment
 from .intake import Intake
 from .isa import BYTES
 from .params import StaConfig
+from .timing import reset_cycles
 
 
 class Sequencer(wiring.Component):
@@ -47,7 +48,7 @@ class Sequencer(wiring.Component):
     finished : pulse, in the cycle of `execute` at the earliest, in
     load, loading : the column loader's start, which is prepare or the execute of KEYS or VALUES, and its instruction
         in that cycle, out
-    abort : a cycle, resets all engines but the fetch, out
+    abort : resets all engines but the fetch, one after another (`timing.reset_cycles`), out
     busy, done, error : out
     cause, cause_address : `Cause`, with the instruction's address; of ADDRESS and BUS, that of the memory, out
     place : address of the instruction that executes, or is next, out
@@ -150,6 +151,8 @@ class Sequencer(wiring.Component):
             Cause.ADDRESS: (self.bad & (~executing | gathering), self.bad_address),
         }
         stopping = Signal()
+        resets = reset_cycles(self._config)
+        left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
         m.d.sync += self.stop.eq(stopping)
         m.d.comb += self.busy.eq(1)
         with m.FSM():
@@ -195,13 +198,17 @@ class Sequencer(wiring.Component):
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
                 with m.If(self.stop & self.fetch_idle & ~storing):
+                    m.d.sync += left.eq(2 * resets - 1)
                     m.next = "abort"
-            with m.State("abort"):
-                m.d.comb += [stopping.eq(1), self.abort.eq(1)]
-                m.d.sync += stopped.eq(0)
-                m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
-                m.d.sync += self.error.eq(~cleared & ~self.clear)
+            with m.State("abort"):  # all are in reset at a time, and then none is
+                m.d.comb += [stopping.eq(1), self.abort.eq(left >= resets)]
                 with m.If(self.clear):
-                    m.d.sync += self.cause.eq(Cause.NONE)
-                m.next = "idle"
+                    m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                with m.If(left != 0):
+                    m.d.sync += left.eq(left - 1)
+                with m.Else():
+                    m.d.sync += stopped.eq(0)
+                    m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
+                    m.d.sync += self.error.eq(~cleared & ~self.clear)
+                    m.next = "idle"
         return m

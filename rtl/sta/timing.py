@@ -15,6 +15,11 @@ COLUMN_LATENCY = (
 RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until its 1 / sum replaces the one before
 
 
+def reset_cycles(config: StaConfig) -> int:
+    """Engines that a reset goes through, one after another: seven, and the softmax of each row."""
+    return 7 + config.rows
+
+
 def source_latency(config: StaConfig) -> int:
     """Cycles from reading a slot of the array until the pipe has it: the row, the slot of it."""
     return reader_latency(config) + 1

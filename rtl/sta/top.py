@@ -22,6 +22,7 @@ from .registers import Registers
 from .sequencer import Sequencer
 from .softmax import RowSoftmax
 from .store import Store
+from .timing import reset_cycles
 
 
 class Sta(wiring.Component):
@@ -80,11 +81,13 @@ class Sta(wiring.Component):
             "dump": dump,
             **{f"softmax_{r}": row for r, row in enumerate(softmax)},
         }
-        # What an error, or a clear, leaves half done is forgotten; a register, since it goes everywhere.
-        reset_engines = Signal()
-        m.d.sync += reset_engines.eq(sequencer.abort)
+        # What an error, or a clear, leaves half done is forgotten, engine after engine: each has a register of its own.
+        # So synthesis does not take a valid of one row, some cycles later, for the next row's, either.
+        assert len(engines) == reset_cycles(c)
+        reset = sequencer.abort
         for name, engine in engines.items():
-            m.submodules[name] = ResetInserter(reset_engines)(engine)
+            reset = delayed(m, reset, 1, name=f"reset_{name}", reset=True)
+            m.submodules[name] = ResetInserter(reset)(engine)
 
         # What the current instruction is, a cycle after its start: in time for what it begins with.
         loads = Signal()
@@ -214,9 +217,8 @@ class Sta(wiring.Component):
             drain.dump_address.eq(dump.residual_address),
             dump.residual_data.eq(drain.dump_data),
         ]
-        # Each looks at the bank that it asks for: the one that is chosen comes later.
-        for r in cases(m, dump.copy_request.bank, c.rows):
-            m.d.comb += dump.copy_ready.eq(~store.reading[r] & dumps)
+        # No row reads while a STORE executes. The others look at their own bank: the one that is chosen comes later.
+        m.d.comb += dump.copy_ready.eq(dumps)
         for r in cases(m, columns.copy_request.bank, c.rows):
             m.d.comb += columns.copy_ready.eq(~store.reading[r] & ~dumps)
         return m

@@ -20,6 +20,7 @@ from rtl.sta.decode import CAUSE_BITS, Cause, Checker
 from rtl.sta.fetch import Consumer
 from rtl.sta.isa import BYTES
 from rtl.sta.params import StaConfig
+from rtl.sta.timing import reset_cycles
 
 from .proof import Z3_STEPS, Change, Inside, changed, constant, held, implies, past, prove
 
@@ -36,7 +37,7 @@ def cycles(answer: int, latency: int) -> int:
 
 def stop_cycles(answer: int) -> int:
     """From a reason to stop to idle, at most: the fetch comes to rest, and a STORE to its end."""
-    return 2 * answer + 5
+    return 2 * answer + 4 + 2 * reset_cycles(CONFIG)
 
 
 NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n        prepared = Signal()")  # to be seen
@@ -229,9 +230,11 @@ class Runs(wiring.Component):
             m.d.comb += rank.eq(left + to_end + 1)
         with m.Elif(state == STOPPING):
             fetching = Mux(sequencer.stop, Mux(self.fetch_idle, 0, stopping.left), most + 1)
-            m.d.comb += rank.eq(2 + fetching + Mux(storing, to_end, 0))
-        with m.Elif((state == ENDING) | (state == ABORT)):
+            m.d.comb += rank.eq(1 + 2 * reset_cycles(CONFIG) + fetching + Mux(storing, to_end, 0))
+        with m.Elif(state == ENDING):
             m.d.comb += rank.eq(1)
+        with m.Elif(state == ABORT):
+            m.d.comb += rank.eq(1 + inside.signal("left"))
 
         # Since the start, the last instruction's start, or the reason to stop.
         since = Signal(range(512))
@@ -268,6 +271,8 @@ class Runs(wiring.Component):
             here.eq(end + Mux(waiting, BYTES, 0)),
             Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
             Assert(state <= ABORT),
+            Assert(implies(state == ABORT, ~storing & ~was_running)),
+            Assert(inside.signal("left") < 2 * reset_cycles(CONFIG)),
             Assert((state == IDLE) == ~sequencer.busy),
             Assert(stopped == ((state != IDLE) & (state != RUN))),
             Assert(implies(state == RUN, ~sequencer.stop)),

@@ -131,6 +131,7 @@ class Bench:
         self.finishes: list[int] = []
         self.prepares: list[int] = []
         self.aborts = 0
+        self.aborting = False
         self.cycle = 0
         self.started = 0
         self.faults: dict[int, int] = {}  # address, by cycle
@@ -277,7 +278,8 @@ class Bench:
                 assert op != Op.STORE, "a STORE has to end"
                 self.job = self.loader = None
                 self.loaded.clear()
-                self.aborts += 1
+                self.aborts += not self.aborting
+            self.aborting = bool(abort)
             self.cycle += 1
 
     def complete(self, job: Job) -> bool:

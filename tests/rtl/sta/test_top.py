@@ -162,7 +162,9 @@ class Host:
         await ctx.tick().until(~self.dut.busy)
 
 
-@pytest.mark.parametrize(("seed", "stops"), [(None, []), (1, [700, *range(60, 700, 40)])], ids=["free", "gaps, cleared"])
+@pytest.mark.parametrize(
+    ("seed", "stops"), [(None, []), (1, [700, *range(60, 700, 40)])], ids=["free", "gaps, cleared"]
+)
 @pytest.mark.parametrize("inverting", [False, True], ids=["", "words that are read while written inverted"])
 def test_every_instruction(
     seed: int | None, stops: list[int], inverting: bool, monkeypatch: pytest.MonkeyPatch
