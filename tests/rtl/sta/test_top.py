@@ -163,7 +163,7 @@ class Host:
 
 
 @pytest.mark.parametrize(
-    ("seed", "stops"), [(None, []), (1, [700, *range(60, 700, 40)])], ids=["free", "gaps, cleared"]
+    ("seed", "stops"), [(None, []), (1, [700, 300, 1180, 1230, 1290, 1310, 1330])], ids=["free", "gaps, cleared"]
 )
 @pytest.mark.parametrize("inverting", [False, True], ids=["", "words that are read while written inverted"])
 def test_every_instruction(
@@ -202,7 +202,7 @@ def test_every_instruction(
         assert await host.read(ctx, "steps") == steps
         assert 0 < await host.read(ctx, "watch_begin") < await host.read(ctx, "watch_end")
 
-    run(host.dut, testbench, host.read_memory, host.write_memory, limit=20000)
+    run(host.dut, testbench, host.read_memory, host.write_memory, limit=25000)
     wrong = np.flatnonzero(host.written != machine.memory)
     assert not wrong.size, f"byte {wrong[0] - RESULTS} of the results"
     assert len(np.unique(machine.memory[RESULTS:])) > 60, "there is something to compare"
