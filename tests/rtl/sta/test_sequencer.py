@@ -436,8 +436,11 @@ def test_ten_thousand_words(name: str, seed: int) -> None:
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 @pytest.mark.parametrize("seed", range(2))
 def test_stops(how: str, name: str, seed: int) -> None:
-    """A fault of the memory, or a clear, at any time: idle within a bound; the next start is as the first."""
-    bench = Bench(CONFIGURATIONS[name], LATENCY, seed)
+    """A fault of the memory, or a clear, at any time: idle within a bound; the next start is as the first.
+
+    The memory is slow: what was asked for comes when the engines' reset would be over.
+    """
+    bench = Bench(CONFIGURATIONS[name], 3 * LATENCY, seed)
     rng = seeded("stops", how, name, seed)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:

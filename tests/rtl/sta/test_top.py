@@ -162,9 +162,8 @@ class Host:
         await ctx.tick().until(~self.dut.busy)
 
 
-@pytest.mark.parametrize(
-    ("seed", "stops"), [(None, []), (1, [700, 300, 1180, 1230, 1290, 1310, 1330])], ids=["free", "gaps, cleared"]
-)
+# In cycles 1237 to 1298 of a run without gaps weights wait beside the column loader.
+@pytest.mark.parametrize(("seed", "stops"), [(None, [1250]), (1, [700, 300])], ids=["free, cleared", "gaps, cleared"])
 @pytest.mark.parametrize("inverting", [False, True], ids=["", "words that are read while written inverted"])
 def test_every_instruction(
     seed: int | None, stops: list[int], inverting: bool, monkeypatch: pytest.MonkeyPatch
