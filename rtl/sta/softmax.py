@@ -292,7 +292,8 @@ class RowSoftmax(wiring.Component):
     def _exponentials(self, m: Module, distances: list[Signal]) -> list[Signal]:
         """The table's entries, two cycles later.
 
-        A block RAM has two ports: a table serves two lanes, and is written through the port of the first one.
+        A block RAM has two ports: a table serves two lanes, and is written through the port of the first one. Both always
+        read, so that their registers may be the block RAM's.
         """
         write = self.table
         exponentials = []
@@ -308,6 +309,6 @@ class RowSoftmax(wiring.Component):
             ]
             for i, distance in enumerate(distances[lane : lane + 2]):
                 read = table.read_port()
-                m.d.comb += [read.en.eq(~write.enable), read.addr.eq(distance if i else address)]
+                m.d.comb += read.addr.eq(distance if i else address)
                 exponentials.append(delayed(m, read.data, 1, name=f"exponential_{lane + i}"))
         return exponentials
