@@ -292,8 +292,8 @@ class RowSoftmax(wiring.Component):
     def _exponentials(self, m: Module, distances: list[Signal]) -> list[Signal]:
         """The table's entries, two cycles later.
 
-        A block RAM has two ports: a table serves two lanes, and is written through the port of the first one. Both always
-        read, so that their registers may be the block RAM's.
+        A block RAM has two ports: a table serves two lanes, and is written through the port of the first one. Both read
+        always, so that their registers may be the block RAM's.
         """
         write = self.table
         exponentials = []
