@@ -41,13 +41,17 @@ def instruction_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({name: field.bits for name, field in FIELDS.items()})
 
 
-def own_instruction(m: Module, start: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
-    """A start, and its instruction, a cycle later: in registers of who works on it, since one for all is far away."""
+def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
+    """A start, and its instruction, two cycles after `begins`: in registers of who works on it.
+
+    One for all would be far away from most. The instruction is to be steady for a cycle behind `begins`.
+    """
     own = Signal.like(instruction, name=f"{name}_instruction", reset_less=True)
-    with m.If(start):
-        m.d.sync += own.eq(instruction)
+    begun = Signal(name=f"{name}_begun")
     started = Signal(name=f"{name}_start")
-    m.d.sync += started.eq(start)
+    m.d.sync += [begun.eq(begins), started.eq(begun)]
+    with m.If(begun):
+        m.d.sync += own.eq(instruction)
     return started, own
 
 

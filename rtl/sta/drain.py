@@ -175,8 +175,8 @@ class Drain(wiring.Component):
 
     Members
     -------
-    start : an instruction begins, of any kind, in
-    instruction : steady from start to finished, in
+    begins : an instruction begins, of any kind, in
+    instruction : in that cycle and the next, in
     finished : all it writes may be read from the next cycle on, out; not of LOAD, STORE, END
     tile_end, results : of a PRODUCT, see `ArraySource`, in
     parameters_loaded : the parameters of another column tile are there, in
@@ -198,7 +198,7 @@ class Drain(wiring.Component):
         beats = stream.Signature(8 * config.port_bytes)
         super().__init__(
             {
-                "start": In(1),
+                "begins": In(1),
                 "instruction": In(instruction_layout(config)),
                 "finished": Out(1),
                 "tile_end": In(1),
@@ -235,14 +235,15 @@ class Drain(wiring.Component):
 
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
         for op, engine in {**sources, Op.TABLE: tables}.items():
-            start, own = own_instruction(m, self.start & (opcode == op), self.instruction, name=op.name.lower())
+            start, own = own_instruction(m, self.begins & (opcode == op), self.instruction, name=op.name.lower())
             m.d.comb += [engine.start.eq(start), engine.instruction.eq(own)]
-        _, instruction = own_instruction(m, self.start, self.instruction, name="drain")  # of any of these
+        _, instruction = own_instruction(m, self.begins, self.instruction, name="drain")  # of any of these
         m.d.comb += [finish.instruction.eq(instruction), writer.instruction.eq(instruction)]
 
-        # What the instruction is, a cycle after the start: in time for the first slot.
+        # What the instruction is, when the engines start: in time for the first slot.
         which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
-        m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
+        with m.If(delayed(m, self.begins, 1, name="begun", reset=True)):
+            m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
 
         # Sources.
         m.d.comb += [

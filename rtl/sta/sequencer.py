@@ -1,6 +1,6 @@
 """The sequencer: has a program's instructions executed, one at a time, the next one made ready meanwhile."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,7 @@ from .timing import reset_cycles
 class Sequencer(wiring.Component):
     """Runs a program: from the start to its END, or to the first thing that is wrong.
 
-    Three instructions are on their way at most: `current` executes; `upcoming` is legal, its data is asked for and,
+    Three instructions are on their way at most: one executes; `upcoming` is legal, its data is asked for and,
     where that is packed weights or parameters, the column loader works on it; a third one comes from memory and is
     checked. `execute` comes two cycles after the instruction before has finished, if the upcoming one is ready.
 
@@ -40,19 +40,18 @@ class Sequencer(wiring.Component):
     segment : to `fetch.Fetch`, out; instruction_beats : its `instruction`, in
     stop : to the fetch, out; fetch_idle, bad, bad_address : from it, in
     fault, fault_address : the memory reported an error, in; the beats come none the less
-    upcoming : the next instruction, defined in the cycle of `prepare`, out
+    upcoming : the next instruction, defined in the cycles of `prepare`, `begins` and `execute`, out
     prepare : pulse: the column loader starts on `upcoming`, a PRODUCT from MEMORY or a NORM, out
     loader_idle : the column loader may be started; low from the cycle after its start, in
-    current : the instruction that executes, from its `execute` to the next, out
-    execute : pulse, out
+    begins : pulse: `upcoming` executes from the next cycle on, out
+    execute : pulse, a cycle after begins, out
     finished : pulse, in the cycle of `execute` at the earliest, in
-    load, loading : the column loader's start, which is prepare or the execute of KEYS or VALUES, and its instruction
-        in that cycle, out
+    load : the column loader starts on `upcoming`: in the cycle of prepare, or of the execute of KEYS or VALUES, out
     abort : resets all engines but the fetch, one after another (`timing.reset_cycles`), out
     busy, done, error : out
     cause, cause_address : `Cause`, with the instruction's address; of ADDRESS and BUS, that of the memory, out
     place : address of the instruction that executes, or is next, out
-    executing : there is a current instruction, out
+    executing : an instruction executes, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -75,11 +74,10 @@ class Sequencer(wiring.Component):
                 "upcoming": Out(instruction),
                 "prepare": Out(1),
                 "loader_idle": In(1),
-                "current": Out(instruction),
+                "begins": Out(1),
                 "execute": Out(1),
                 "finished": In(1),
                 "load": Out(1),
-                "loading": Out(instruction),
                 "abort": Out(1),
                 "busy": Out(1),
                 "done": Out(1),
@@ -100,8 +98,8 @@ class Sequencer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.instruction_beats), intake.beats)
 
         executing, prepared = Signal(), Signal()
+        goes = Signal()
         ends = Signal()  # finished, a cycle later: it comes from all engines
-        current = Signal.like(self.current, reset_less=True)
         gathering, storing = Signal(), Signal()  # a GATHER, or a STORE, executes
         copying = Signal()
         m.d.sync += ends.eq(self.finished)
@@ -111,13 +109,13 @@ class Sequencer(wiring.Component):
             intake.gathering.eq(gathering),
             intake.storing.eq(storing),
             self.upcoming.eq(intake.upcoming),
-            self.current.eq(current),
+            self.begins.eq(goes),
             self.executing.eq(executing),
         ]
 
         # The column loader gets to know the upcoming instruction as soon as it has nothing else to do.
         running = Signal()
-        goes, prepares = Signal(), Signal()
+        prepares = Signal()
         m.d.comb += [
             prepares.eq(
                 running
@@ -133,7 +131,6 @@ class Sequencer(wiring.Component):
             ),
             intake.taken.eq(goes),
             self.load.eq(self.prepare | (self.execute & copying)),
-            self.loading.eq(Mux(self.prepare, intake.upcoming, current)),
         ]
         m.d.sync += [self.prepare.eq(prepares), self.execute.eq(goes)]
         with m.If(prepares):
@@ -141,7 +138,7 @@ class Sequencer(wiring.Component):
         with m.If(executing & ends):
             m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), self.place.eq(self.place + BYTES)]
         with m.If(goes):
-            m.d.sync += [current.eq(intake.upcoming), executing.eq(1), prepared.eq(0)]
+            m.d.sync += [executing.eq(1), prepared.eq(0)]
             m.d.sync += [gathering.eq(intake.gathers), storing.eq(intake.stores), copying.eq(intake.copies)]
 
         cleared = Signal()  # while it ran

@@ -89,15 +89,17 @@ class Sta(wiring.Component):
             reset = delayed(m, reset, 1, name=f"reset_{name}", reset=True)
             m.submodules[name] = ResetInserter(reset)(engine)
 
-        # What the current instruction is, a cycle after its start: in time for what it begins with.
+        # What executes, a cycle after it began to: in time for what it begins with.
+        upcoming = sequencer.upcoming
         loads = Signal()
         gathers = Signal()
         dumps = Signal()
-        m.d.sync += [
-            loads.eq(sequencer.current.opcode == Op.LOAD),
-            gathers.eq(sequencer.current.opcode == Op.GATHER),
-            dumps.eq(sequencer.current.opcode == Op.STORE),
-        ]
+        with m.If(sequencer.execute):
+            m.d.sync += [
+                loads.eq(upcoming.opcode == Op.LOAD),
+                gathers.eq(upcoming.opcode == Op.GATHER),
+                dumps.eq(upcoming.opcode == Op.STORE),
+            ]
 
         # Memory.
         connect(m, flipped(self.control), registers.control)
@@ -160,15 +162,15 @@ class Sta(wiring.Component):
             self.irq.eq(registers.interrupt),
             sequencer.finished.eq(drain.finished | loader.finished | dump.finished),
             columns.start.eq(sequencer.load),
-            columns.instruction.eq(sequencer.loading),
+            columns.instruction.eq(upcoming),
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
-        m.d.comb += [drain.start.eq(sequencer.execute), drain.instruction.eq(sequencer.current)]
+        m.d.comb += [drain.begins.eq(sequencer.begins), drain.instruction.eq(upcoming)]
         # Each takes its own alone, lest synthesis make one register of all.
         for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (dump, Op.STORE)):
-            start = sequencer.execute & (sequencer.current.opcode == op)
-            started, instruction = own_instruction(m, start, sequencer.current, name=op.name.lower())
-            m.d.comb += [engine.start.eq(started), engine.instruction.eq(instruction)]
+            begins = sequencer.begins & (upcoming.opcode == op)
+            start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
+            m.d.comb += [engine.start.eq(start), engine.instruction.eq(instruction)]
 
         # Operands: the feeder addresses both, which meet in the array.
         m.d.comb += [
@@ -218,7 +220,7 @@ class Sta(wiring.Component):
             dump.residual_data.eq(drain.dump_data),
         ]
         # No row reads while a STORE executes. The others look at their own bank: the one that is chosen comes later.
-        m.d.comb += dump.copy_ready.eq(dumps)
+        m.d.comb += dump.copy_ready.eq(1)
         for r in cases(m, columns.copy_request.bank, c.rows):
             m.d.comb += columns.copy_ready.eq(~store.reading[r] & ~dumps)
         return m

@@ -253,7 +253,7 @@ class Bench:
             asks = not self.asks.stall()
             if cycle == 0:
                 ctx.set(dut.instruction, i)
-            signals = {"start": cycle == 0, "tile_end": tile_end, "parameters_loaded": loads}
+            signals = {"begins": cycle == 0, "tile_end": tile_end, "parameters_loaded": loads}
             drive(ctx, dut, {**signals, "row_segment.ready": asks, **answer})
             sampled = await ctx.tick().sample(
                 dut.finished,
@@ -307,7 +307,7 @@ class Bench:
             self.exponential[entry.address] = entry.data
 
     async def settled(self, ctx: SimulatorContext, i: dict[str, int]) -> None:
-        """Everything is as it should be; what was written to the residual is read two cycles after finished."""
+        """Everything is as it should be; what was written to the residual is read three cycles after finished."""
         c, dut = self.config, self.dut
         assert self.written == self.state.store, f"store: {i}"
         assert self.maxima == self.state.maxima, f"maxima: {i}"
@@ -317,14 +317,15 @@ class Bench:
         self.rng.shuffle(others)
         asked = [last, *others[:12]]
         got = []
-        quiet = ("start", "ids.valid", "rows.valid", "table.valid", "tile_end", "parameters_loaded")
-        drive(ctx, dut, {"instruction": {"opcode": Op.STORE}, **dict.fromkeys(quiet, 0)})
-        for token, piece in [(0, 0), *asked, *[(0, 0)] * Residual.LATENCY]:
+        quiet = ("begins", "ids.valid", "rows.valid", "table.valid", "tile_end", "parameters_loaded")
+        drive(ctx, dut, {"instruction": {"opcode": Op.STORE}, **dict.fromkeys(quiet, 0), "begins": 1})
+        for token, piece in [(0, 0), (0, 0), *asked, *[(0, 0)] * Residual.LATENCY]:
             ctx.set(dut.dump_address, token * c.residual_words + piece)
             _, _, word, finished, *writes = await ctx.tick().sample(dut.dump_data, dut.finished, *self.writes)
+            ctx.set(dut.begins, 0)
             got.append([word[lane] for lane in range(c.drain_lanes)])
             assert not finished | sum(bits & 1 for bits in writes), f"after finished: {i}"
-        for (token, piece), word in zip(asked, got[1 + Residual.LATENCY :], strict=True):
+        for (token, piece), word in zip(asked, got[2 + Residual.LATENCY :], strict=True):
             want = self.state.residual[token][piece * c.drain_lanes :][: c.drain_lanes]
             assert word == want, f"residual of token {token}, piece {piece}: {i}"
 

@@ -41,14 +41,14 @@ class Front(wiring.Component):
         beats = stream.Signature(8 * config.port_bytes)
         instruction = instruction_layout(config)
         inputs = ["start", "clear", "fault", "loader_idle", "finished"]
-        outputs = ["prepare", "execute", "load", "abort", "busy", "done", "error", "executing"]
+        outputs = ["prepare", "begins", "execute", "load", "abort", "busy", "done", "error", "executing"]
         super().__init__(
             {
                 **{name: In(1) for name in inputs},
                 **{name: In(ADDRESS_BITS) for name in ("program", "limit", "fault_address")},
                 **{name: Out(1) for name in outputs},
                 **{name: Out(ADDRESS_BITS) for name in ("cause_address", "place")},
-                **{name: Out(instruction) for name in ("upcoming", "current", "loading")},
+                "upcoming": Out(instruction),
                 **{name: Out(beats) for name in ("weights", "table", "rows", "ids")},
                 "cause": Out(CAUSE_BITS),
                 "gather_segment": In(stream.Signature(Segment)),
@@ -57,7 +57,7 @@ class Front(wiring.Component):
             }
         )
         self.ports = [*inputs, "program", "limit", "fault_address"]
-        self.results = [*outputs, "cause_address", "place", "upcoming", "current", "loading", "cause"]
+        self.results = [*outputs, "cause_address", "place", "upcoming", "cause"]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -132,6 +132,7 @@ class Bench:
         self.prepares: list[int] = []
         self.aborts = 0
         self.aborting = False
+        self.beginning: dict[str, int] | None = None  # began in the cycle before
         self.cycle = 0
         self.started = 0
         self.faults: dict[int, int] = {}  # address, by cycle
@@ -201,11 +202,10 @@ class Bench:
         while not self.over:
             if ctx.get(dut.load):
                 assert self.loader is None, "the column loader is not idle"
-                f = self.instruction(ctx, "loading")
+                f = self.instruction(ctx, "upcoming")
                 assert packed(f) == bool(ctx.get(dut.prepare))
                 job = Job(f)
                 if packed(f):
-                    assert f == self.instruction(ctx, "upcoming")
                     self.prepares.append(self.cycle)
                 else:
                     job.copying = self.rng.randint(1, 30)
@@ -215,7 +215,8 @@ class Bench:
                 loader = self.loader
             if ctx.get(dut.execute):
                 assert self.job is None, "one instruction at a time"
-                f = self.instruction(ctx, "current")
+                f = self.instruction(ctx, "upcoming")
+                assert f == self.beginning, "it did not begin in the cycle before"
                 loads = packed(f) or f["opcode"] == Op.PRODUCT
                 assert self.loaded or not loads, "it executes before the column loader has begun with it"
                 self.job = self.loaded.popleft() if loads else Job(f)
@@ -225,8 +226,8 @@ class Bench:
                 self.executes.append(self.cycle)
             job_now = self.job
             op = job_now.f["opcode"] if job_now else None
-            if job_now:
-                assert self.instruction(ctx, "current") == job_now.f, "the current instruction changed"
+            assert ctx.get(dut.execute) == (self.beginning is not None)
+            self.beginning = self.instruction(ctx, "upcoming") if ctx.get(dut.begins) else None
 
             # The column loader holds two tiles of an instruction that does not yet execute.
             busy = self.loader
