@@ -16,8 +16,8 @@ RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until i
 
 
 def reset_cycles(config: StaConfig) -> int:
-    """Engines that a reset goes through, one after another: seven, and the softmax of each row."""
-    return 7 + config.rows
+    """Engines that a reset goes through, one after another: six, and the softmax of each row."""
+    return 6 + config.rows
 
 
 def source_latency(config: StaConfig) -> int:

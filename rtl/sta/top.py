@@ -75,7 +75,6 @@ class Sta(wiring.Component):
             "column_buffer": columns,
             "store": store,
             "feeder": feeder,
-            "array": array,
             "drain": drain,
             "loader": loader,
             "dump": dump,
@@ -88,6 +87,7 @@ class Sta(wiring.Component):
         for name, engine in engines.items():
             reset = delayed(m, reset, 1, name=f"reset_{name}", reset=True)
             m.submodules[name] = ResetInserter(reset)(engine)
+        m.submodules.array = array  # what is in it leaves it before anything new comes
 
         # What executes, a cycle after it began to: in time for what it begins with.
         upcoming = sequencer.upcoming
@@ -212,8 +212,8 @@ class Sta(wiring.Component):
         # Words of the store for copies of keys and values, or for STORE, which does not run beside them.
         m.d.comb += [
             store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
-            dump.copy_valid.eq(store.copy_valid & dumps),
-            columns.copy_valid.eq(store.copy_valid & ~dumps),
+            dump.copy_valid.eq(store.copy_valid),
+            columns.copy_valid.eq(store.copy_valid),
             dump.copy_data.eq(store.copy_data),
             columns.copy_data.eq(store.copy_data),
             drain.dump_address.eq(dump.residual_address),
@@ -222,5 +222,5 @@ class Sta(wiring.Component):
         # No row reads while a STORE executes. The others look at their own bank: the one that is chosen comes later.
         m.d.comb += dump.copy_ready.eq(1)
         for r in cases(m, columns.copy_request.bank, c.rows):
-            m.d.comb += columns.copy_ready.eq(~store.reading[r] & ~dumps)
+            m.d.comb += columns.copy_ready.eq(~store.reading[r])
         return m
