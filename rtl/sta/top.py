@@ -85,7 +85,7 @@ class Sta(wiring.Component):
         assert len(engines) == reset_cycles(c)
         reset = sequencer.abort
         for name, engine in engines.items():
-            reset = delayed(m, reset, 1, name=f"reset_{name}", reset=True)
+            reset = delayed(m, reset, 1, name="reset", reset=True)  # one name: a module for all rows
             m.submodules[name] = ResetInserter(reset)(engine)
         m.submodules.array = array  # what is in it leaves it before anything new comes
 
