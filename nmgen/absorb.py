@@ -91,7 +91,8 @@ def absorb(module: Mapping[str, Any]) -> int:
         for side in "AB":
             _absorb_output(nets, name, side)
     for name in multipliers:
-        if nets.cells[name]["connections"]["SIGNEDA"] == nets.cells[name]["connections"]["SIGNEDB"]:
+        signs = [nets.cells[name]["connections"][port] for port in ("SIGNEDA", "SIGNEDB")]
+        if signs in ([["0"]] * 2, [["1"]] * 2):
             _absorb(nets, name)
     gone = before - len(nets.cells)
     bits = (bit for cell in nets.cells.values() for bits in cell["connections"].values() for bit in bits)
@@ -135,7 +136,7 @@ def _absorb(nets: _Nets, name: str) -> None:
         return fits
 
     for side in "AB":
-        ports = [port for i in range(WIDTH) if connections[port := f"{side}{i}"] != ["0"]]
+        ports = [port for i in range(WIDTH) if connections.get(port := f"{side}{i}", ["0"]) != ["0"]]
         registers = nets.before(name, [connections[port][0] for port in ports])
         if registers and clock(registers):
             for port, register in zip(ports, registers, strict=True):
