@@ -73,12 +73,14 @@ class Gearbox(wiring.Component):
             m.d.sync += [units_left.eq(units_left - 1), last_unit.eq(units_left == 2)]
         for kind in cases(m, self.kind, len(self._kinds)):
             bits, units, beats = self._kinds[kind]
-            if units > 1:
-                with m.If(unit_goes):  # what is at the top stays: a zero would be a reset, from far away
-                    m.d.sync += buffer[:-bits].eq(buffer[bits:])
-            with m.If(self.beats.valid & room):  # with a flush, too: what is kept then is not looked at
-                for i in cases(m, part, beats):
-                    m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
+            # Whether a beat comes is known late, and need not be here: what is kept without one is not looked at.
+            with m.If(~valid | self.units.ready):
+                with m.If(valid & ~last_unit):
+                    if units > 1:  # what is at the top stays: a zero would be a reset, from far away
+                        m.d.sync += buffer[:-bits].eq(buffer[bits:])
+                with m.Else():
+                    for i in cases(m, part, beats):
+                        m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
             with m.If(beat_comes):
                 if beats == 1:
                     m.d.comb += beat_ends.eq(1)

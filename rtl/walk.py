@@ -14,8 +14,8 @@ class TileWalk(wiring.Component):
 
     Members
     -------
-    start : begin at the first tile, in
-    tokens, channels : of the product, steady, in
+    start : begin at the first tile; only while there is none, in
+    tokens, channels : of the product, steady from the start on, in
     advance : go on to the next tile, in
     running : there is a tile, out
     rows, columns : how many of the tile's rows and columns are in use, out
@@ -61,7 +61,8 @@ class TileWalk(wiring.Component):
             self.columns.eq(tile_columns),
             self.one_row.eq(one_row),
         ]
-        with m.If(self.start | (self.advance & last_tokens)):
+        # While there is no tile the first one's are loaded: what they hang on is here, and no start from far away.
+        with m.If(~running | (self.advance & last_tokens)):
             m.d.sync += [
                 tokens_left.eq(self.tokens),
                 last_tokens.eq(self.tokens <= rows),
@@ -75,18 +76,20 @@ class TileWalk(wiring.Component):
                 tile_rows.eq(Mux(tokens_left <= 2 * rows, tokens_left - rows, rows)),
                 one_row.eq((tokens_left == rows + 1) | (rows == 1)),
             ]
-        with m.If(self.start):
+        with m.If(~running):
             m.d.sync += [
                 channels_left.eq(self.channels),
-                running.eq(self.channels != 0),
                 last_channels.eq(self.channels <= cols),
                 tile_columns.eq(Mux(self.channels <= cols, self.channels, cols)),
             ]
         with m.Elif(self.advance & last_tokens):
             m.d.sync += [
                 channels_left.eq(channels_left - cols),
-                running.eq(~last_channels),
                 last_channels.eq(channels_left <= 2 * cols),
                 tile_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
             ]
+        with m.If(self.start):
+            m.d.sync += running.eq(self.channels != 0)
+        with m.Elif(self.advance & last_tokens & last_channels):
+            m.d.sync += running.eq(0)
         return m

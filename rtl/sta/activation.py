@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..cases import cases
 from ..gearbox import Gearbox
 from ..lut_ram import LUT_RAM
 from ..pipeline import delayed
@@ -14,6 +15,8 @@ from .decode import instruction_layout
 from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ENTRY_BITS = 16
+PARTS = 4  # of the table, a memory each
+PART_BITS = (TABLE_ENTRIES // PARTS - 1).bit_length()
 
 
 def activate(table: Sequence[int], y: int) -> int:
@@ -89,13 +92,13 @@ class Activation(wiring.Component):
 
     Members
     -------
-    write : `TableEntry`, in
+    write : `TableEntry`, in; lane i has it i + 1 cycles later, and its memory a cycle after that
     table : take the entry, else pass the input, in; may change with every input
     inputs : 16 bits signed each, in
     outputs : `LATENCY` cycles later, out
     """
 
-    LATENCY = 2  # table, register
+    LATENCY = 3  # memories, the one that has it, register
 
     compute = staticmethod(activate)
 
@@ -112,19 +115,36 @@ class Activation(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # A port a lane: so many block RAMs would be nearly empty.
-        m.submodules.memory = memory = Memory(shape=signed(ENTRY_BITS), depth=TABLE_ENTRIES, init=[], attrs=LUT_RAM)
-        write = memory.write_port()
-        m.d.comb += [
-            write.en.eq(self.write.enable),
-            write.addr.eq(self.write.address),
-            write.data.eq(self.write.data),
-        ]
-        table = delayed(m, self.table, 1, name="table")
-        for lane in range(self._lanes):
-            read = memory.read_port()
-            passed = delayed(m, self.inputs[lane], 1, name=f"passed_{lane}")
+        # Memories for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, which are far
+        # apart. Four memories with a register each, then which of them: one would be a wide choice behind many LUTs.
+        entry = self.write
+        table = delayed(m, self.table, 2, name="table")
+        for lane, value in enumerate(self.inputs):
+            own = Signal(TableEntry, name=f"entry_{lane}", reset_less=True)
+            m.d.sync += own.enable.eq(entry.enable)
+            with m.If(entry.enable):  # lest synthesis make one chain of this and of the softmax tables'
+                m.d.sync += [own.address.eq(entry.address), own.data.eq(entry.data)]
+            entry = own
+            reads = [self._part(m, lane, part, entry, value) for part in range(PARTS)]
+            which = delayed(m, value[PART_BITS:8], 1, name=f"which_{lane}")
+            passed = delayed(m, value, 2, name=f"passed_{lane}")
             output = Signal(signed(RESIDUAL_BITS), name=f"output_{lane}", reset_less=True)
-            m.d.comb += [read.addr.eq(self.inputs[lane][:8]), self.outputs[lane].eq(output)]
-            m.d.sync += output.eq(Mux(table, read.data, passed))
+            chosen = Signal(signed(RESIDUAL_BITS), name=f"chosen_{lane}", reset_less=True)
+            for part in cases(m, which, PARTS):
+                m.d.sync += chosen.eq(reads[part])
+            m.d.sync += output.eq(Mux(table, chosen, passed))
+            m.d.comb += self.outputs[lane].eq(output)
         return m
+
+    def _part(self, m: Module, lane: int, part: int, entry: data.View, value: Value) -> Signal:
+        """What the memory of a quarter of the table says, a cycle later."""
+        memory = Memory(shape=signed(ENTRY_BITS), depth=1 << PART_BITS, init=[], attrs=LUT_RAM)
+        m.submodules[f"memory_{lane}_{part}"] = memory
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(entry.enable & (entry.address[PART_BITS:] == part)),
+            write.addr.eq(entry.address),
+            write.data.eq(entry.data),
+            read.addr.eq(value),
+        ]
+        return read.data

@@ -102,9 +102,9 @@ class ColumnBank(wiring.Component):
         # Registers of the bank's own, behind what chooses the bytes.
         address = Signal.like(write.address, reset_less=True)
         written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
-        strobe = Signal.like(write.strobe)
+        strobe = Signal.like(write.strobe, reset_less=True)
         own_indices = Signal(index_shape.size, reset_less=True)
-        selects = Signal()
+        selects = Signal(reset_less=True)
         m.d.sync += [
             strobe.eq(Mux(self.write_enable, write.strobe, 0)),
             selects.eq(self.write_enable & write.selection),
@@ -138,7 +138,8 @@ class ColumnBank(wiring.Component):
         ]
 
         # What leaves a block RAM goes into a register: it comes late.
-        m.d.sync += self.address_out.eq(self.address_in)
+        address_out = delayed(m, self.address_in, 1, name="address_out")
+        m.d.comb += self.address_out.eq(address_out)
         assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
         word = Signal.like(weights_out.data, reset_less=True)
         indices = Signal.like(selection_out.data, reset_less=True)
@@ -146,11 +147,11 @@ class ColumnBank(wiring.Component):
         m.d.sync += [
             word.eq(weights_out.data),
             indices.eq(selection_out.data),
-            counted.eq(Mux(self.address_out.half, self.counted[1], self.counted[0])),
+            counted.eq(Mux(address_out.half, self.counted[1], self.counted[0])),
         ]
         column = Signal.like(self.column, reset_less=True)
         m.d.sync += column.indices.as_value().eq(indices)
-        for sub in cases(m, delayed(m, self.address_out.sub, 1, name="sub"), c.steps_a_group):
+        for sub in cases(m, delayed(m, address_out.sub, 1, name="sub"), c.steps_a_group):
             for lane in range(c.n):
                 position = sub * c.n + lane
                 m.d.sync += column.weights[lane].eq(word.word_select(position, WEIGHT_BITS).as_signed())
@@ -305,7 +306,7 @@ class ColumnBuffer(wiring.Component):
         address = self.address
         for column in range(c.cols):
             m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
-            enable = Signal(name=f"enable_{column}")
+            enable = Signal(name=f"enable_{column}", reset_less=True)
             own = Signal(column_step(c), name=f"own_{column}", reset_less=True)
             m.d.sync += [
                 enable.eq(Mux(job.copy, copier.enable[column], loader.step_enable)),

@@ -19,13 +19,16 @@ from .isa import Columns, Op
 from .norm import Statistics
 from .norm_source import NormSource
 from .params import StaConfig
-from .place import Slots
+from .place import Slots, place
 from .pool import Pool
 from .requantise import Requantiser
 from .rescale import Rescaler
 from .residual import Residual, residual_depth, residual_word
 from .store import store_write
 from .writer import Writer, row_maximum
+
+TILED = {Op.PRODUCT, Op.NORM}  # walk through tiles
+OF_TILES = {"row", "slot", "tile", "base"}  # of a place; of meaning in these alone
 
 
 class RowParameters(data.Struct):
@@ -123,9 +126,14 @@ class Finish(wiring.Component):
         # Registers behind the choice of the source: all over the chip hangs on them.
         place = delayed(m, self.slots.place, 1, name="chosen_place")
         tile_address = Signal.like(self.parameter_address)  # of the column tile's first slot
-        m.d.sync += self.drained.eq(self.slots.valid & self.slots.place.column_last)
-        m.d.comb += self.parameter_address.eq(tile_address + place.slot)
-        with m.If(self.drained):
+        address = Signal.like(self.parameter_address, reset_less=True)
+        drained = Signal()
+        m.d.comb += [
+            drained.eq(self.slots.valid & self.slots.place.column_last),
+            self.parameter_address.eq(address),
+        ]
+        m.d.sync += [self.drained.eq(drained), address.eq(tile_address + self.slots.place.slot)]
+        with m.If(drained):
             m.d.sync += tile_address.eq(tile_address + c.slots_a_row)
             with m.If(tile_address == (PARAMETER_TILES - 1) * c.slots_a_row):
                 m.d.sync += tile_address.eq(0)
@@ -259,8 +267,8 @@ class Drain(wiring.Component):
         connect(m, flipped(self.table), tables.beats)
 
         # The pipe.
-        # One source at a time: the others' slots are not valid. Where there is none the array's stand there, for a zero
-        # would be a reset of registers all over the chip.
+        # One source at a time: the others' slots are not valid. Where there is none the array's stand there, and where
+        # one says nothing, another's: a zero would be a reset of registers all over the chip.
         m.d.comb += finish.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
         chosen = Cat(which[op] for op in sources)
         for quarter in range(4):
@@ -268,7 +276,9 @@ class Drain(wiring.Component):
             for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
                 with m.If(op == Op.PRODUCT or is_chosen):
                     if quarter == 0:
-                        m.d.comb += finish.slots.place.eq(source.slots.place)
+                        for name in place(c).members:
+                            if op in TILED or name not in OF_TILES:
+                                m.d.comb += finish.slots.place[name].eq(source.slots.place[name])
                     for i in range(quarter, c.drain_lanes, 4):
                         m.d.comb += finish.slots.values[i].eq(source.slots.values[i])
         m.d.comb += [
@@ -276,7 +286,7 @@ class Drain(wiring.Component):
             self.drained.eq(finish.drained),
             finish.parameters.eq(self.parameters),
             *(finish.row_parameters[r].eq(self.row_parameters[r]) for r in range(c.rows)),
-            finish.table.eq(delayed(m, tables.activation, 1, name="activation_entry")),
+            finish.table.eq(tables.activation),
             self.exponential.eq(tables.exponential),
         ]
 

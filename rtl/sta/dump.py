@@ -131,12 +131,12 @@ class RowReader(wiring.Component):
                 ]
                 with m.If(bank == c.rows - 1):
                     m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        with m.If(self.start):
+        with m.If(~runs):  # not only at the start: it comes from far away, to all of these
             first = residual_address(c, instruction.first_token, Value.cast(0))
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
                 last_token.eq(instruction.tokens == 1),
-                runs.eq(1),
+                runs.eq(self.start),
                 words_left.eq(words),
                 last_word.eq(words == 1),
                 place.eq(0),
@@ -282,11 +282,11 @@ class RowWriter(wiring.Component):
             with m.If(last_beat & (left_over != 0)):
                 m.d.comb += self.data.payload.strobe.eq(Cat(left_over > i for i in range(c.port_bytes)))
 
-        with m.If(self.start):
+        with m.If(~asks & ~may_send):  # not only at the start: it comes from far away, to all of these
             m.d.sync += [
                 address.eq(instruction.address),
                 rows_to_ask.eq(instruction.tokens),
-                asks.eq(1),
+                asks.eq(self.start),
                 beats_to_ask.eq(row_beats),
                 burst.eq(_burst(row_beats)),
                 last_burst.eq(row_beats <= BURST_BEATS),

@@ -186,7 +186,7 @@ class Feeder(wiring.Component):
             step.valid.eq(go),
             step.first.eq(first & go),
             step.last.eq(tile_goes),
-            step.read.eq((group == 0) & (sub == 0)),
+            step.read.eq(go & (group == 0) & (sub == 0)),
             step.word.eq(word),
             step.group.eq(group),
             step.sub.eq(sub),

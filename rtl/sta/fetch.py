@@ -86,17 +86,16 @@ class Fetch(wiring.Component):
         spare = Signal(8 * size, reset_less=True)
         spare_valid = Signal()
         used = Signal()
+        takes = Signal()  # whoever is served
         m.d.comb += [fifo.r_stream.ready.eq(~spare_valid), used.eq(beat.valid & beat.ready)]
         with m.If(~spare_valid):
             m.d.sync += spare.eq(fifo.r_stream.payload)
         with m.If(~beat.valid | beat.ready):
-            m.d.sync += [
-                beat.valid.eq(spare_valid | fifo.r_stream.valid),
-                beat.payload.eq(Mux(spare_valid, spare, fifo.r_stream.payload)),
-                spare_valid.eq(0),
-            ]
+            m.d.sync += [beat.valid.eq(spare_valid | fifo.r_stream.valid), spare_valid.eq(0)]
         with m.Else():
             m.d.sync += spare_valid.eq(spare_valid | fifo.r_stream.valid)
+        with m.If(~beat.valid | takes):  # a beat that a stop drops need not be right
+            m.d.sync += beat.payload.eq(Mux(spare_valid, spare, fifo.r_stream.payload))
 
         # The next segment is checked while the one before is being requested.
         left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
@@ -194,20 +193,22 @@ class Fetch(wiring.Component):
         # Beats are offered in the first cycle of a stop, too: whoever takes one then is about to be reset.
         for i, consumer_stream in enumerate(consumers.values()):
             m.d.comb += [consumer_stream.payload.eq(beat.payload), consumer_stream.valid.eq(beat.valid & serves[i])]
+        m.d.comb += [
+            takes.eq((Cat(one.ready for one in consumers.values()) & serves).any()),
+            beat.ready.eq(takes | self.stop),
+        ]
         with m.If(self.stop):
-            m.d.comb += [beat.ready.eq(1), segments.r_en.eq(1)]
+            m.d.comb += segments.r_en.eq(1)
             m.d.sync += [expected.eq(0), serves.eq(0)]
         with m.Elif(~serves.any()):
             m.d.comb += segments.r_en.eq(1)
             with m.If(segments.r_rdy):
                 m.d.sync += [expected.eq(entry.beats), last.eq(entry.beats == 1)]
                 m.d.sync += serves.eq(Cat(entry.consumer == name for name in consumers))
-        with m.Else():
-            m.d.comb += beat.ready.eq((Cat(one.ready for one in consumers.values()) & serves).any())
-            with m.If(used):
-                m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
-                with m.If(last):
-                    m.d.sync += serves.eq(0)
+        with m.Elif(used):
+            m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
+            with m.If(last):
+                m.d.sync += serves.eq(0)
 
         m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~serves.any() & ~segments.r_rdy & ~checking & ~self.bad)
         return m

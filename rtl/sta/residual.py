@@ -55,7 +55,6 @@ class Residual(wiring.Component):
         memories = ceil_div(self._depth, WORDS)
         inner = (WORDS - 1).bit_length()
         address = delayed(m, self.read_address, 1, name="address")  # a register: many block RAMs hang on it
-        write_address = delayed(m, self.write_address, 1, name="write_address")
         write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
         chosen = Signal.like(self.read_data, reset_less=True)
         which = delayed(m, address[inner:], 2, name="which")
@@ -64,10 +63,14 @@ class Residual(wiring.Component):
             depth = min(WORDS, self._depth - i * WORDS)
             m.submodules[f"memory_{i}"] = memory = Memory(shape=len(write_data), depth=depth, init=[])
             read, write = memory.read_port(), memory.write_port()
-            here = self.write_address[inner:] == i
+            writes = Signal(name=f"writes_{i}")
+            write_address = Signal(range(max(depth, 2)), name=f"write_address_{i}", reset_less=True)
+            m.d.comb += writes.eq(self.write_enable & (self.write_address[inner:] == i))
+            with m.If(writes):  # an address of each memory's own
+                m.d.sync += write_address.eq(self.write_address)
             m.d.comb += [
                 read.addr.eq(address),
-                write.en.eq(delayed(m, self.write_enable & here, 1, name=f"writes_{i}", reset=True)),
+                write.en.eq(delayed(m, writes, 1, name=f"writes_{i}", reset=True)),
                 write.addr.eq(write_address),
                 write.data.eq(write_data),
             ]

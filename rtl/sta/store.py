@@ -14,13 +14,15 @@ from .timing import STORE_LATENCY
 # From an accepted copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
 COPY_LATENCY = 6
 
+ALWAYS = ("valid", "first", "last")  # what goes from bank to bank where there is no step, too
+
 
 def store_step(config: StaConfig) -> data.StructLayout:
     """A step as a bank takes it.
 
-    valid : this is a step
+    valid : this is a step; where it is not, first, last and read are 0, and what else there is does not reach the rows
     first, last : it begins, ends a tile
-    read : it is the first one of a word; the others use the word that was read last
+    read : it is a step, the first one of a word; the others use the word that was read last
     word, group : of the store, and of the word
     sub, softmax, tile, position : go along, see `store_row`
     """
@@ -94,7 +96,8 @@ class StoreBank(wiring.Component):
         # lest synthesis make one register of all banks' again.
         read_address = Signal.like(read.addr, reset_less=True)
         write_address = Signal.like(write.addr, reset_less=True)
-        strobe = Signal.like(self.write.strobe)
+        strobe = Signal.like(self.write.strobe, reset_less=True)
+        step_out = Signal.like(step, reset_less=True)
         m.d.comb += [
             write.addr.eq(write_address),
             write.data.eq(self.write.data),
@@ -102,14 +105,17 @@ class StoreBank(wiring.Component):
             reads.eq(step.valid & step.read),
             read.addr.eq(read_address),
             self.copy_data.eq(delayed(m, read.data, 1, name="copied")),
+            self.step_out.eq(step_out),
         ]
         m.d.sync += [
-            self.step_out.eq(step),
             read_address.eq(Mux(reads, step.word, self.copy_address)),
             strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
         ]
         with m.If(self.write_enable):
             m.d.sync += write_address.eq(self.write.address)
+        m.d.sync += [step_out[mark].eq(step[mark]) for mark in ALWAYS]
+        with m.If(step.valid):  # lest synthesis make one register of this and of what goes along with the row
+            m.d.sync += [step_out[mark].eq(step[mark]) for mark in step.shape().members if mark not in ALWAYS]
 
         # The word of the steps, then the group of it that is this step's. What leaves a block RAM goes into a register
         # that has no enable: an FPGA's block RAM has it.
@@ -171,7 +177,7 @@ class Store(wiring.Component):
 
         step = self.step
         # Which rows read, for those who copy: by registers that can be near them.
-        reads = [step.valid & step.read]
+        reads = [step.read]
         for r in range(1, c.rows):
             reads.append(delayed(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         words = []

@@ -11,7 +11,7 @@ def store_row(config: StaConfig) -> data.StructLayout:
     """One row's operands of a step, before `RowSoftmax` makes a `row_step` of them.
 
     group : M elements, int8
-    valid, first, last : as in `row_step`
+    valid, first, last : as in `row_step`; where it is not valid, what else there is is not defined
     sub : which step of the group, of a dense pattern
     softmax : the group is scores; else activations, which are passed on as they are
     tile : token tile of the row, counted from token 0 of the store (first_token div rows on)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
 from ..params import PARAMETER_BYTES
+from ..pipeline import delayed
 from ..selection import BitmapDecoder
 from ..steps import WEIGHT_BITS, column_step
 from .column_job import column_job
@@ -57,10 +58,15 @@ class TileLoader(wiring.Component):
         index_bits = [c.cols * c.index_bits * lanes for lanes in range(1, c.n + 1)]
         m.submodules.values = values = Gearbox(port_bits, value_bits)
         m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
+        # Registers beside the gearboxes: all that is in these hangs on them, and the job is kept far away.
+        kind = Signal.like(values.kind, reset_less=True)
+        bitmap, counted, lanes = (delayed(m, job[name], 1, name=name) for name in ("bitmap", "counted", "lanes"))
+        selection_kind = delayed(m, Mux(job.bitmap, 0, job.lanes), 1, name="selection_kind")
         m.d.comb += [
             values.beats.payload.eq(self.beats.payload),
             selections.beats.payload.eq(self.beats.payload),
-            selections.kind.eq(Mux(job.bitmap, 0, job.lanes)),
+            values.kind.eq(kind),
+            selections.kind.eq(selection_kind),
             self.parameters.eq(values.units.payload),
         ]
 
@@ -74,57 +80,45 @@ class TileLoader(wiring.Component):
         word = Signal.like(self.word, reset_less=True)
         sub = Signal.like(self.sub, reset_less=True)
         both = Signal()  # of a step, values and selection are here
-        loads = Signal()  # steps
+        parameters = Signal()  # are what comes
+        loads = Signal()  # steps are what comes
         m.d.sync += [
             self.step_enable.eq(both),
-            both.eq(loads & values.next_valid & (selections.next_valid | job.counted)),
+            both.eq(loads & values.next_valid & (selections.next_valid | counted)),
         ]
-        with m.FSM():
-            with m.State("wait"):
-                with m.If(self.begin):
-                    m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
-                    m.d.sync += last_of_tile.eq((job.steps == 0) & (job.groups == 1))
-                    m.d.sync += last_slot.eq(c.slots_a_row == 1)
-                    m.d.sync += [word.eq(0), sub.eq(0), last_step.eq(job.steps == 0)]
-                    m.next = "parameters"
-            with m.State("parameters"):
-                m.d.comb += [
-                    values.beats.valid.eq(self.beats.valid),
-                    self.beats.ready.eq(values.beats.ready),
-                    values.units.ready.eq(1),
-                    self.parameters_enable.eq(values.units.valid),
-                ]
-                with m.If(values.units.valid):
-                    m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
-                    with m.If(last_slot):
-                        m.d.comb += [values.flush.eq(1), self.done.eq(job.parameters_only)]
-                        m.d.sync += slot.eq(0)
-                        m.next = "steps"
-                        with m.If(job.parameters_only):
-                            m.next = "wait"
-            with m.State("steps"):
-                m.d.comb += [
-                    loads.eq(1),
-                    values.kind.eq(job.lanes),
-                    values.units.ready.eq(both),
-                    selections.units.ready.eq(both & (~job.bitmap | last_step)),
-                ]
-                with m.If(selections.beats.ready & ~job.counted):
-                    m.d.comb += [selections.beats.valid.eq(self.beats.valid), self.beats.ready.eq(1)]
-                with m.Else():
-                    m.d.comb += [values.beats.valid.eq(self.beats.valid), self.beats.ready.eq(values.beats.ready)]
-                with m.If(both):
-                    m.d.sync += [step.eq(step + 1), last_step.eq(step + 1 == job.steps), sub.eq(sub + 1)]
-                    m.d.sync += last_of_tile.eq((step + 1 == job.steps) & last_group)
-                    with m.If(sub == c.steps_a_group - 1):
-                        m.d.sync += [sub.eq(0), word.eq(word + 1)]
-                    with m.If(last_step):
-                        m.d.sync += [step.eq(0), last_step.eq(job.steps == 0)]
-                        m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
-                        m.d.sync += last_of_tile.eq((job.steps == 0) & (groups_left == 2))
-                    with m.If(last_of_tile):
-                        m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
-                        m.next = "wait"
+        selects = Signal()  # the next beat is of the selection
+        m.d.comb += [
+            selects.eq(loads & selections.beats.ready & ~counted),
+            selections.beats.valid.eq(self.beats.valid & selects),
+            values.beats.valid.eq(self.beats.valid & (parameters | (loads & ~selects))),
+            self.beats.ready.eq(selects | ((parameters | loads) & values.beats.ready)),
+            values.units.ready.eq(parameters | both),
+            selections.units.ready.eq(both & (~bitmap | last_step)),
+        ]
+        with m.If(self.begin):
+            m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
+            m.d.sync += last_of_tile.eq((job.steps == 0) & (job.groups == 1))
+            m.d.sync += [word.eq(0), sub.eq(0), last_step.eq(job.steps == 0)]
+            m.d.sync += [parameters.eq(1), last_slot.eq(c.slots_a_row == 1), kind.eq(0)]
+        m.d.comb += self.parameters_enable.eq(parameters & values.units.valid)
+        with m.If(self.parameters_enable):
+            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
+            with m.If(last_slot):
+                m.d.comb += [values.flush.eq(1), self.done.eq(job.parameters_only)]
+                m.d.sync += [slot.eq(0), kind.eq(job.lanes)]
+                m.d.sync += [parameters.eq(0), loads.eq(~job.parameters_only)]
+        with m.If(both):
+            m.d.sync += [step.eq(step + 1), last_step.eq(step + 1 == job.steps), sub.eq(sub + 1)]
+            m.d.sync += last_of_tile.eq((step + 1 == job.steps) & last_group)
+            with m.If(sub == c.steps_a_group - 1):
+                m.d.sync += [sub.eq(0), word.eq(word + 1)]
+            with m.If(last_step):
+                m.d.sync += [step.eq(0), last_step.eq(job.steps == 0)]
+                m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
+                m.d.sync += last_of_tile.eq((job.steps == 0) & (groups_left == 2))
+            with m.If(last_of_tile):
+                m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
+                m.d.sync += loads.eq(0)
 
         # Decode the selection; a register before the memories.
         entry = Signal.like(self.step, reset_less=True)
@@ -139,9 +133,9 @@ class TileLoader(wiring.Component):
             target = entry[column]
             for lane in range(c.n):
                 byte = lane * c.cols + column
-                index = Mux(job.bitmap, decoder.indices[lane], code.word_select(byte, c.index_bits))
+                index = Mux(bitmap, decoder.indices[lane], code.word_select(byte, c.index_bits))
                 weight = values.units.payload.word_select(byte, WEIGHT_BITS).as_signed()
                 m.d.sync += [target.indices[lane].eq(index), target.weights[lane].eq(weight)]
-                with m.If(lane >= job.lanes):
+                with m.If(lane >= lanes):
                     m.d.sync += target.weights[lane].eq(0)
         return m

@@ -110,9 +110,12 @@ class Sta(wiring.Component):
         connect(m, sequencer.segment, fetch.segment)
         # Two beats beside each consumer: whether it is ready is known there, and hangs on nothing far away.
         beats = {}
+        dropped = delayed(
+            m, sequencer.stop, 1, name="dropped", reset=True
+        )  # when nothing comes from the fetch any more
         for name in ("instruction", "weights", "table", "rows", "ids"):
             buffer = LutFifo(width=8 * c.port_bytes, depth=2)
-            m.submodules[f"{name}_buffer"] = ResetInserter(sequencer.stop)(buffer)
+            m.submodules[f"{name}_buffer"] = ResetInserter(dropped)(buffer)
             connect(m, getattr(fetch, name), buffer.w_stream)
             beats[name] = buffer.r_stream
         rows = beats["rows"]
@@ -144,8 +147,8 @@ class Sta(wiring.Component):
             sequencer.fetch_idle.eq(fetch.idle),
             sequencer.bad.eq(fetch.bad),
             sequencer.bad_address.eq(fetch.bad_address),
-            sequencer.fault.eq(self.fault),
-            sequencer.fault_address.eq(self.fault_address),
+            sequencer.fault.eq(delayed(m, self.fault, 1, name="fault", reset=True)),
+            sequencer.fault_address.eq(delayed(m, self.fault_address, 1, name="fault_address")),
             sequencer.loader_idle.eq(columns.idle),
             registers.busy.eq(sequencer.busy),
             registers.done.eq(sequencer.done),
@@ -181,18 +184,20 @@ class Sta(wiring.Component):
             *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
         ]
         exponential = drain.exponential.as_value()
+        maximum = drain.row_maximum
         given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
         for r, row in enumerate(softmax):
             # From row to row, as steps go.
             exponential = delayed(m, exponential, 1, name=f"exponential_{r}")
+            maximum = delayed(m, maximum, 1, name=f"maximum_{r}")
             given = {name: delayed(m, value, 1, name=f"{name}_{r}") for name, value in given.items()}
             m.d.comb += [
                 row.row.eq(store.rows[r]),
                 *(getattr(row, name).eq(value) for name, value in given.items()),
                 row.table.eq(exponential),
-                row.maximum.enable.eq(drain.row_maximum.enable & (drain.row_maximum.row == r)),
-                row.maximum.tile.eq(drain.row_maximum.tile),
-                row.maximum.value.eq(drain.row_maximum.value),
+                row.maximum.enable.eq(maximum.enable & (maximum.row == r)),
+                row.maximum.tile.eq(maximum.tile),
+                row.maximum.value.eq(maximum.value),
                 array.rows[r].eq(row.step),
             ]
 

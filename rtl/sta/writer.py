@@ -137,7 +137,7 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    LATENCY = 4  # maximum of the slot, in two; of the token's before; register
+    LATENCY = 5  # what counts; maximum of the slot, in two; of the token's before; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -153,10 +153,11 @@ class Maxima(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        values: list[Value] = [
-            Mux(keep, value, Const(-128, signed(SCORE_BITS)))
-            for keep, value in zip(self.place.keep, self.values, strict=True)
-        ]
+        values: list[Value] = []
+        for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
+            counts = Signal(signed(SCORE_BITS), name=f"counts_{lane}", reset_less=True)
+            m.d.sync += counts.eq(Mux(keep, value, Const(-128, signed(SCORE_BITS))))
+            values.append(counts)
         halfway = 1 << ((len(values).bit_length() - 1) // 2)
         for left in (halfway, 1):
             while len(values) > left:
@@ -168,21 +169,21 @@ class Maxima(wiring.Component):
 
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
-        where = delayed(m, self.place, 2, name="place")
+        where = delayed(m, self.place, 3, name="place")
         write_where = delayed(m, where, 1, name="write_place")
         write_slot = delayed(m, slot, 1, name="write_slot")
         # A token's next slot may come in the next cycle: then its word is written while it is read.
         again = delayed(m, write.en & (write.addr == read.addr), 1, name="again")
         written = delayed(m, write.data, 1, name="written")
-        before = Signal(signed(SCORE_BITS))
         is_first = Signal()
+        above = Signal()  # the token's before; both that it may be are compared at once
         m.d.comb += [
-            before.eq(Mux(again, written, read.data)),
+            above.eq(Mux(again, write_slot > written, write_slot > read.data)),
             read.addr.eq(where.token),
             is_first.eq(write_where.piece == 0),
-            write.en.eq(delayed(m, self.valid, 3, name="valid", reset=True)),
+            write.en.eq(delayed(m, self.valid, 4, name="valid", reset=True)),
             write.addr.eq(write_where.token),
-            write.data.eq(Mux(is_first | (write_slot > before), write_slot, before)),
+            write.data.eq(Mux(is_first | above, write_slot, Mux(again, written, read.data))),
         ]
         maximum = Signal(row_maximum(c), reset_less=True)
         enable = Signal()

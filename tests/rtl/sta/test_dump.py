@@ -196,7 +196,8 @@ class Bench:
             at += ceil_div(len(row), c.port_bytes) * c.port_bytes
         memory.content = {}
         for cycle in range(20000):
-            step = {"valid": int(rng.random() < self.busy), "read": 1, "word": rng.randrange(c.store_words)}
+            valid = int(rng.random() < self.busy)
+            step = {"valid": valid, "read": valid, "word": rng.randrange(c.store_words)}
             drive(ctx, dut, {"start": cycle == 0, "instruction": instruction, "step": step})
             if await memory.cycle(ctx, dut):
                 assert not memory.open, "finished too early"
