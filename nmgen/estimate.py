@@ -311,7 +311,7 @@ class _Machine:
         words_a_piece, piece_bytes, latency = 1, word_bytes, COPY_CYCLES + PIECE_CYCLES
         if f["which"]:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
-            piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + PIECE_CYCLES
+            piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + 1 + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
         read = begin + OWN_CYCLES
         gone = [read + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle

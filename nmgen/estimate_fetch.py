@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rtl.params import BURST_BEATS, FIFO_BEATS
 
 SEGMENT_CYCLES = 3  # from a segment's offer until it is taken: add, compare, take
-FIFO_CYCLES = 2  # from a beat's arrival until its consumer's buffer may take it: FIFO, register
+FIFO_CYCLES = 3  # from a beat's arrival until its consumer's buffer may take it: FIFO, two registers
 ROOM_CYCLES = 2  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
 CONSUMERS = ("instruction", "weights", "table", "rows", "ids")
 SEGMENTS = 8  # taken and not yet begun to be delivered

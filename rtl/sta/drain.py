@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -25,6 +25,7 @@ from .requantise import Requantiser
 from .rescale import Rescaler
 from .residual import Residual, residual_depth, residual_word
 from .store import store_write
+from .timing import DRAIN_ENGINES
 from .writer import Writer, row_maximum
 
 TILED = {Op.PRODUCT, Op.NORM}  # walk through tiles
@@ -183,6 +184,7 @@ class Drain(wiring.Component):
 
     Members
     -------
+    reset : of the engines, one after another, for `timing.reset_cycles` at least; no instruction begins meanwhile, in
     begins : an instruction begins, of any kind, in
     instruction : in that cycle and the next, in
     finished : all it writes may be read from the next cycle on, out; not of LOAD, STORE, END
@@ -206,6 +208,7 @@ class Drain(wiring.Component):
         beats = stream.Signature(8 * config.port_bytes)
         super().__init__(
             {
+                "reset": In(1),
                 "begins": In(1),
                 "instruction": In(instruction_layout(config)),
                 "finished": Out(1),
@@ -231,15 +234,26 @@ class Drain(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, opcode = self._config, self.instruction.opcode
-        m.submodules.array_source = array = ArraySource(c)
-        m.submodules.norm_source = norm = NormSource(c)
-        m.submodules.pool = pool = Pool(c)
-        m.submodules.gather = gather = Gather(c)
-        m.submodules.tables = tables = TableLoader(c)
-        m.submodules.finish = finish = Finish(c)
-        m.submodules.writer = writer = Writer(c)
-        m.submodules.residual = residual = Residual(c)
-        m.submodules.statistics = statistics = Statistics(c)
+        array, norm, pool, gather = ArraySource(c), NormSource(c), Pool(c), Gather(c)
+        tables, finish, writer, residual = TableLoader(c), Finish(c), Writer(c), Residual(c)
+        statistics = Statistics(c)
+        engines = {
+            "array_source": array,
+            "norm_source": norm,
+            "pool": pool,
+            "gather": gather,
+            "tables": tables,
+            "finish": finish,
+            "writer": writer,
+            "residual": residual,
+            "statistics": statistics,
+        }
+        # One after another, as the core's.
+        assert len(engines) == DRAIN_ENGINES
+        reset = self.reset
+        for name, engine in engines.items():
+            reset = delayed(m, reset, 1, name=f"reset_{name}")
+            m.submodules[name] = ResetInserter(reset)(engine)
 
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
         for op, engine in {**sources, Op.TABLE: tables}.items():
@@ -270,15 +284,16 @@ class Drain(wiring.Component):
         # One source at a time: the others' slots are not valid. Where there is none the array's stand there, and where
         # one says nothing, another's: a zero would be a reset of registers all over the chip.
         m.d.comb += finish.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
-        chosen = Cat(which[op] for op in sources)
+        chosen = delayed(m, Cat(which[op] for op in sources), 1, name="chosen_place")
+        for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
+            with m.If(op == Op.PRODUCT or is_chosen):
+                for name in place(c).members:
+                    if op in TILED or name not in OF_TILES:
+                        m.d.comb += finish.slots.place[name].eq(source.slots.place[name])
         for quarter in range(4):
             chosen = delayed(m, chosen, 1, name=f"chosen_{quarter}")  # of its own, lest one goes to all lanes
             for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
                 with m.If(op == Op.PRODUCT or is_chosen):
-                    if quarter == 0:
-                        for name in place(c).members:
-                            if op in TILED or name not in OF_TILES:
-                                m.d.comb += finish.slots.place[name].eq(source.slots.place[name])
                     for i in range(quarter, c.drain_lanes, 4):
                         m.d.comb += finish.slots.values[i].eq(source.slots.values[i])
         m.d.comb += [

@@ -153,15 +153,17 @@ class RowReader(wiring.Component):
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
         m.d.sync += copying.eq(copying + (goes & ~which) - copied)
-        arrives = delayed(m, goes & which, Residual.LATENCY, name="arrives", reset=True)
-        arrives_at = delayed(m, place, Residual.LATENCY, name="arrives_at")
-        completes = delayed(m, ends, Residual.LATENCY, name="completes")
+        arrives_in = Residual.LATENCY + 1  # a register: the residual lies far away
+        arrives = delayed(m, goes & which, arrives_in, name="arrives", reset=True)
+        arrives_at = delayed(m, place, arrives_in, name="arrives_at")
+        completes = delayed(m, ends, arrives_in, name="completes")
+        word = delayed(m, self.residual_data.as_value(), 1, name="word")
         word_bits = c.drain_lanes * RESIDUAL_BITS
         gathered = Signal(words_a_piece * word_bits, reset_less=True)
         piece = Signal.like(gathered)
         m.d.comb += piece.eq(gathered)
         for i in cases(m, arrives_at, words_a_piece):
-            m.d.comb += piece.word_select(i, word_bits).eq(self.residual_data)
+            m.d.comb += piece.word_select(i, word_bits).eq(word)
         with m.If(arrives):
             m.d.sync += gathered.eq(piece)
         m.d.comb += [

@@ -34,7 +34,7 @@ class Fetch(wiring.Component):
 
     A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
     taken three cycles after it is offered at the earliest, two of them while the one before is being requested; a
-    burst a cycle follows. A beat is there for its consumer two cycles after it came from memory, and a cycle lies
+    burst a cycle follows. A beat is there for its consumer three cycles after it came from memory, and a cycle lies
     between two segments. All consumers get their beats one after another: one that does not take its beat stops the
     others, too.
 
@@ -80,8 +80,11 @@ class Fetch(wiring.Component):
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
         m.submodules.fifo = fifo = LutFifo(width=8 * size, depth=FIFO_BEATS)
         wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
-        # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then a register, and one
-        # beside it for the beat that was on its way when a consumer stopped: so the FIFO need not wait for consumers.
+        # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then two registers, and one
+        # beside the second for the beat that was on its way when a consumer stopped: so nothing before it need wait for
+        # consumers.
+        came = Signal(8 * size, reset_less=True)
+        came_valid = Signal()
         beat = stream.Signature(8 * size).create(path=("beat",))
         spare = Signal(8 * size, reset_less=True)
         spare_valid = Signal()
@@ -89,13 +92,13 @@ class Fetch(wiring.Component):
         takes = Signal()  # whoever is served
         m.d.comb += [fifo.r_stream.ready.eq(~spare_valid), used.eq(beat.valid & beat.ready)]
         with m.If(~spare_valid):
-            m.d.sync += spare.eq(fifo.r_stream.payload)
+            m.d.sync += [came_valid.eq(fifo.r_stream.valid), came.eq(fifo.r_stream.payload), spare.eq(came)]
         with m.If(~beat.valid | beat.ready):
-            m.d.sync += [beat.valid.eq(spare_valid | fifo.r_stream.valid), spare_valid.eq(0)]
+            m.d.sync += [beat.valid.eq(spare_valid | came_valid), spare_valid.eq(0)]
         with m.Else():
-            m.d.sync += spare_valid.eq(spare_valid | fifo.r_stream.valid)
+            m.d.sync += spare_valid.eq(spare_valid | came_valid)
         with m.If(~beat.valid | takes):  # a beat that a stop drops need not be right
-            m.d.sync += beat.payload.eq(Mux(spare_valid, spare, fifo.r_stream.payload))
+            m.d.sync += beat.payload.eq(Mux(spare_valid, spare, came))
 
         # The next segment is checked while the one before is being requested.
         left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space

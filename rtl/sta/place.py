@@ -73,7 +73,7 @@ class SlotWalk(wiring.Component):
 
     Members
     -------
-    start : begin at the first slot, in
+    start : begin at the first slot; only while there is none, in
     instruction : in
     go : on to the next slot, in
     running : there is a slot, out
@@ -139,13 +139,14 @@ class SlotWalk(wiring.Component):
             m.d.sync += [row.eq(0), first_row.eq(1), tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
             with m.If(tiles.last_tokens):
                 m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
-        with m.If(self.start | (tile_goes & tiles.last_tokens)):
+        # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
+        with m.If(~tiles.running | (tile_goes & tiles.last_tokens)):
             m.d.sync += [
                 tile.eq(first_tile),
                 token.eq(instruction.first_token),
                 base.eq(instruction.y_base),
             ]
-        with m.If(self.start):
+        with m.If(~tiles.running):
             m.d.sync += tile_piece.eq(0)
         return m
 

@@ -15,9 +15,13 @@ COLUMN_LATENCY = (
 RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until its 1 / sum replaces the one before
 
 
+DRAIN_ENGINES = 9
+
+
 def reset_cycles(config: StaConfig) -> int:
-    """Engines that a reset goes through, one after another: six, and the softmax of each row."""
-    return 6 + config.rows
+    """Engines that a reset goes through, one after another: six, the first of them the drain, and the softmax of each
+    row. From the drain it goes through those in it, too."""
+    return max(6 + config.rows, 1 + DRAIN_ENGINES)
 
 
 def source_latency(config: StaConfig) -> int:

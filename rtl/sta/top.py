@@ -75,15 +75,16 @@ class Sta(wiring.Component):
             "column_buffer": columns,
             "store": store,
             "feeder": feeder,
-            "drain": drain,
             "loader": loader,
             "dump": dump,
             **{f"softmax_{r}": row for r, row in enumerate(softmax)},
         }
         # What an error, or a clear, leaves half done is forgotten, engine after engine: each has a register of its own.
         # So synthesis does not take a valid of one row, some cycles later, for the next row's, either.
-        assert len(engines) == reset_cycles(c)
-        reset = sequencer.abort
+        assert 1 + len(engines) <= reset_cycles(c)
+        reset = delayed(m, sequencer.abort, 1, name="reset", reset=True)
+        m.submodules.drain = drain
+        m.d.comb += drain.reset.eq(reset)
         for name, engine in engines.items():
             reset = delayed(m, reset, 1, name="reset", reset=True)  # one name: a module for all rows
             m.submodules[name] = ResetInserter(reset)(engine)

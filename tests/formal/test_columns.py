@@ -71,7 +71,7 @@ class Halves(wiring.Component):
         filling, begins, half = (inside.signal(name) for name in ("filling", "begins", "half"))
         done = inside.signal("done")
         alone = job.parameters_only
-        state = inside.signal("loader.fsm_state")
+        state = Cat(inside.signal("loader.parameters", "sync"), inside.signal("loader.loads"))
         copying = inside.signal("copier.takes.running")
         # A tile is complete: `loaded` says so three cycles later, when all that was chosen for the banks is in them.
         full_1, full_2 = (inside.signal(f"filled_half_{i}") for i in (1, 2))

@@ -61,6 +61,7 @@ class Written(wiring.Component):
 
         asked, sent = Signal(), Signal()
         to_ask, row, asks = (inside.signal(name) for name in ("beats_to_ask", "row_beats", "asks"))
+        m.d.comb += Assume(implies(self.start, ~asks & ~inside.signal("may_send")))  # all of the one before is written
 
         def first(beats: Value) -> Value:
             return Mux(beats < BURST_BEATS, beats, BURST_BEATS)

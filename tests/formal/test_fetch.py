@@ -83,6 +83,7 @@ class Delivery(wiring.Component):
         fifo = Fifo(m, inside, "fifo", FIFO_BEATS, buffered=False)
         beat_valid, beat = inside.signal("beat__valid"), inside.signal("beat__payload")
         spare_valid, spare = inside.signal("spare_valid"), inside.signal("spare")
+        behind_valid, behind_spare = inside.signal("came_valid"), inside.signal("came")
         asked, comes, used = Signal(), Signal(), Signal()
         burst = Signal(range(BURST_BEATS + 1))
         due, here, on_their_way = (
@@ -95,7 +96,7 @@ class Delivery(wiring.Component):
             used.eq(inside.signal("used")),
             fifo.push.eq(comes),
             fifo.pop.eq(fifo.valid & ~spare_valid),
-            here.eq(fifo.level + spare_valid + beat_valid),
+            here.eq(fifo.level + behind_valid + spare_valid + beat_valid),
             Assert(implies(spare_valid, beat_valid)),
             on_their_way.eq(due + here),
             Assume(implies(self.data.valid, due != 0)),
@@ -204,7 +205,7 @@ class Delivery(wiring.Component):
         with m.If(self.stop & (due == 2)):
             m.d.sync += dropped.eq(1)
         in_fifo = Signal(range(FIFO_BEATS))
-        m.d.comb += in_fifo.eq(ahead - beat_valid - spare_valid)
+        m.d.comb += in_fifo.eq(ahead - beat_valid - spare_valid - behind_valid)
         _, stored = fifo.entry(in_fifo)
         owned, owning = queue.entry(place)
         of_owner = Signal(BEATS_BITS + 3)  # beats up to the end of its segment
@@ -219,7 +220,8 @@ class Delivery(wiring.Component):
             Assert(implies(on, came == (ahead < here))),
             Assert(implies(on & came & beat_valid & (ahead == 0), beat == value)),
             Assert(implies(on & came & spare_valid & (ahead == 1), spare == value)),
-            Assert(implies(on & came & (ahead >= beat_valid + spare_valid), stored == value)),
+            Assert(implies(on & came & behind_valid & (ahead == beat_valid + spare_valid), behind_spare == value)),
+            Assert(implies(on & came & (ahead >= beat_valid + spare_valid + behind_valid), stored == value)),
             Assert(implies(on & queued, owned & (owning[32:35] == owner))),
             Assert(implies(on & ~queued, consumer == owner)),
             Assert(implies(on, (ahead >= before_owner) & (ahead < of_owner))),

@@ -140,7 +140,7 @@ def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
 
 
 def test_cycles() -> None:
-    """A segment is taken three cycles after it is offered, then a burst a cycle; two to the consumer."""
+    """A segment is taken three cycles after it is offered, then a burst a cycle; three to the consumer."""
     bench = Bench(16, 30, None)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
@@ -153,7 +153,7 @@ def test_cycles() -> None:
     bench.run(testbench, limit=300)
     between = 1  # segments
     waits = [got - came for got, came in zip(bench.delivered, bench.memory.arrivals, strict=True)]
-    assert waits == [2] * 40 + [2 + between] * 20
+    assert waits == [3] * 40 + [3 + between] * 20
 
 
 BAD = [
