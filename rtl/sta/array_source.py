@@ -11,7 +11,7 @@ from ..row_reader import RowReader
 from .decode import instruction_layout
 from .isa import Columns
 from .params import StaConfig
-from .place import Slots, SlotWalk
+from .place import Slots, SlotWalk, place_after
 from .timing import drain_start, source_latency
 
 
@@ -71,6 +71,6 @@ class ArraySource(wiring.Component):
             m.d.comb += self.slots.values[lane].eq(value)
         m.d.comb += [
             self.slots.valid.eq(delayed(m, walk.go, source_latency(c), name="valid", reset=True)),
-            self.slots.place.eq(delayed(m, place, source_latency(c), name="place")),
+            self.slots.place.eq(place_after(m, walk, source_latency(c))),
         ]
         return m

@@ -360,19 +360,26 @@ class Checker(wiring.Component):
         # What takes a division.
         count = Signal(range(self.LATENCY + 1))
         m.d.sync += count.eq(Mux(self.start, 1, Mux((count == 0) | (count == self.LATENCY - 1), 0, count + 1)))
-        begin, end = Signal(), Signal()
-        m.d.comb += [begin.eq(count == 2), end.eq(count == self.LATENCY - 1)]
+        end = Signal()
+        m.d.comb += end.eq(count == self.LATENCY - 1)
 
         def quotient(
-            name: str, dividend: ValueLike, dividend_max: int, divisor: ValueLike, divisor_max: int, factor: Value
+            name: str,
+            dividend: ValueLike,
+            dividend_max: int,
+            divisor: ValueLike,
+            divisor_max: int,
+            factor: Value,
+            *,
+            begin: int = 2,
         ) -> Quotient:
             """Its inputs are registers, so that sums may lie before them. All are done before the end."""
             unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
-            assert dividend_max.bit_length() + 8 <= self.LATENCY
+            assert begin + dividend_max.bit_length() + 6 <= self.LATENCY
             m.submodules[name] = unit
             held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
             m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
-            m.d.comb += [unit.start.eq(begin), unit.dividend.eq(held)]
+            m.d.comb += [unit.start.eq(count == begin), unit.dividend.eq(held)]
             return unit
 
         rows, tokens = c.rows, f["tokens"]
@@ -405,13 +412,16 @@ class Checker(wiring.Component):
                         shape["per_step"].eq(one.selection_per_step),
                     ]
         # A few adders; yosys would take a multiplier for `*`.
-        steps = sum((Mux(bit, f["groups"] << i, 0) for i, bit in enumerate(shape["steps"])), Const(0))
+        steps = Signal(range(most_steps + 1), reset_less=True)
+        m.d.sync += steps.eq(sum((Mux(bit, f["groups"] << i, 0) for i, bit in enumerate(shape["steps"])), Const(0)))
         selections = Mux(shape["per_step"], steps, f["groups"])
         v_units, v_beats, s_units, s_beats = (shape[name] for name in ("v_units", "v_beats", "s_units", "s_beats"))
         most_values = max(one.values[0] for one in patterns)
         most_selections = max(one.selection[0] for one in patterns)
-        weights = quotient("weights", steps - 1, most_steps - 1 or 1, v_units, most_values, v_beats)
-        selection = quotient("selection", selections - 1, most_steps - 1 or 1, s_units, most_selections, s_beats)
+        weights = quotient("weights", steps - 1, most_steps - 1 or 1, v_units, most_values, v_beats, begin=3)
+        selection = quotient(
+            "selection", selections - 1, most_steps - 1 or 1, s_units, most_selections, s_beats, begin=3
+        )
         tiles = memory | norm
         factor_bits = max(most_tile.bit_length(), len(row_beats))
         all_beats = quotient(

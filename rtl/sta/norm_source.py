@@ -12,7 +12,7 @@ from .decode import instruction_layout
 from .finalise import finalised
 from .norm import Normaliser
 from .params import StaConfig
-from .place import Slots, SlotWalk, residual_address
+from .place import Slots, SlotWalk, place_after, residual_address
 from .residual import Residual, residual_depth, residual_word
 
 
@@ -113,7 +113,7 @@ class NormSource(wiring.Component):
             normaliser.scaling.eq(read.data),
             normaliser.normalise.eq(normalise),
             self.slots.valid.eq(delayed(m, walk.go, self.LATENCY, name="valid", reset=True)),
-            self.slots.place.eq(delayed(m, place, self.LATENCY, name="place")),
+            self.slots.place.eq(place_after(m, walk, self.LATENCY)),
         ]
         for lane in range(c.drain_lanes):
             m.d.comb += [

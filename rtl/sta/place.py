@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..params import CHANNELS_MAX, ceil_div
+from ..pipeline import delayed
 from ..walk import TileWalk
 from .decode import instruction_layout
 from .isa import FIELDS
@@ -77,7 +78,8 @@ class SlotWalk(wiring.Component):
     instruction : in
     go : on to the next slot, in
     running : there is a slot, out
-    place : of the slot, out
+    place : of the slot, without tile and base, out
+    tile, base : of the slot of the cycle before, out
     row_last : the last slot of a row, out
     tile_last : the last slot of a tile, out
     """
@@ -91,6 +93,8 @@ class SlotWalk(wiring.Component):
                 "go": In(1),
                 "running": Out(1),
                 "place": Out(place(config)),
+                "tile": Out(range(config.max_tiles)),
+                "base": Out(STORE_ADDRESS_BITS),
                 "row_last": Out(1),
                 "tile_last": Out(1),
             }
@@ -102,16 +106,12 @@ class SlotWalk(wiring.Component):
         m.submodules.tiles = tiles = TileWalk(c)
         row = Signal.like(here.row)
         slot = Signal.like(here.slot)
-        tile = Signal.like(here.tile)
         token = Signal.like(here.token, reset_less=True)
         tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
-        base = Signal.like(here.base, reset_less=True)
-        first_tile = Signal.like(tile)
         tile_goes = Signal()
         first_row = Signal(init=1)  # of the tile
         last_row = Signal(reset_less=True)  # if it is another one than the first: compared when the walk steps to it
         m.d.comb += [
-            first_tile.eq(token_tile(c, instruction.first_token)),
             tiles.start.eq(self.start),
             tiles.tokens.eq(instruction.tokens),
             tiles.channels.eq(instruction.channels),
@@ -122,10 +122,8 @@ class SlotWalk(wiring.Component):
             tile_goes.eq(self.go & self.tile_last),
             here.row.eq(row),
             here.slot.eq(slot),
-            here.tile.eq(tile),
             here.token.eq(token),
             here.piece.eq(tile_piece + slot),
-            here.base.eq(base),
             here.keep.eq(Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))),
             here.column_last.eq(self.tile_last & tiles.last_tokens),
             here.last.eq(here.column_last & tiles.last_channels),
@@ -136,19 +134,41 @@ class SlotWalk(wiring.Component):
                 m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
                 m.d.sync += [first_row.eq(0), last_row.eq(row + 2 == tiles.rows)]
         with m.If(tile_goes):
-            m.d.sync += [row.eq(0), first_row.eq(1), tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
+            m.d.sync += [row.eq(0), first_row.eq(1)]
             with m.If(tiles.last_tokens):
                 m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
-        with m.If(~tiles.running | (tile_goes & tiles.last_tokens)):
-            m.d.sync += [
-                tile.eq(first_tile),
-                token.eq(instruction.first_token),
-                base.eq(instruction.y_base),
-            ]
+        begins_again = Signal()
+        m.d.comb += begins_again.eq(~tiles.running | (tile_goes & tiles.last_tokens))
+        with m.If(begins_again):
+            m.d.sync += token.eq(instruction.first_token)
         with m.If(~tiles.running):
             m.d.sync += tile_piece.eq(0)
+
+        # Of no hurry, and many: a cycle behind the others.
+        tile = Signal.like(self.tile, reset_less=True)
+        base = Signal.like(self.base, reset_less=True)
+        m.d.comb += [self.tile.eq(tile), self.base.eq(base)]
+        began_again, tile_went = (
+            delayed(m, begins_again, 1, name="began_again"),
+            delayed(m, tile_goes, 1, name="tile_went"),
+        )
+        with m.If(began_again):
+            m.d.sync += [tile.eq(token_tile(c, instruction.first_token)), base.eq(instruction.y_base)]
+        with m.Elif(tile_went):
+            m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
         return m
+
+
+def place_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
+    """The whole place of the slot, so many cycles later, at least 2."""
+    later = Signal(walk.place.shape(), name="place_after")
+    m.d.comb += [
+        later.eq(delayed(m, walk.place, cycles, name="place")),
+        later.tile.eq(delayed(m, walk.tile, cycles - 1, name="tile")),
+        later.base.eq(delayed(m, walk.base, cycles - 1, name="base")),
+    ]
+    return later
 
 
 class PieceWalk(wiring.Component):
