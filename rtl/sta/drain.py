@@ -139,11 +139,8 @@ class Finish(wiring.Component):
             with m.If(tile_address == (PARAMETER_TILES - 1) * c.slots_a_row):
                 m.d.sync += tile_address.eq(0)
 
-        row = Signal(RowParameters, reset_less=True)
-        for r in cases(m, place.row, c.rows):
-            m.d.sync += row.eq(self.row_parameters[r])
-
         alike = Signal(ChannelParameters)  # of all lanes
+        of_row = Signal(RowParameters, reset_less=True)
         channel = Signal()
         parameters = Signal.like(self.parameters, reset_less=True)
         given = Signal(RowParameters, reset_less=True)  # by the instruction
@@ -159,10 +156,12 @@ class Finish(wiring.Component):
         ]
         with m.If(instruction.opcode == Op.GATHER):  # as it is
             m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]
-        m.d.comb += [
-            alike.mult.eq(Mux(divided, row.mult, given.mult)),
-            alike.shift.eq(Mux(divided, row.shift, given.shift)),
-        ]
+        with m.If(divided):
+            for r in cases(m, place.row, c.rows):
+                m.d.sync += of_row.eq(self.row_parameters[r])
+        with m.Else():
+            m.d.sync += of_row.eq(given)
+        m.d.comb += [alike.mult.eq(of_row.mult), alike.shift.eq(of_row.shift)]
         for quarter in range(4):
             channel = delayed(m, channel, 1, name=f"channel_{quarter}")  # of its own, lest one goes to all lanes
             for lane in range(quarter, c.drain_lanes, 4):

@@ -79,7 +79,7 @@ class Fetch(wiring.Component):
         beat_shift = size.bit_length() - 1  # beats to bytes
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
         m.submodules.fifo = fifo = LutFifo(width=8 * size, depth=FIFO_BEATS)
-        wiring.connect(m, wiring.flipped(self.data), fifo.w_stream)
+        wiring.connect(m, wiring.flipped(self.data), fifo.words_in)
         # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then two registers, and one
         # beside the second for the beat that was on its way when a consumer stopped: so nothing before it need wait for
         # consumers.
@@ -90,9 +90,9 @@ class Fetch(wiring.Component):
         spare_valid = Signal()
         used = Signal()
         takes = Signal()  # whoever is served
-        m.d.comb += [fifo.r_stream.ready.eq(~spare_valid), used.eq(beat.valid & beat.ready)]
+        m.d.comb += [fifo.words_out.ready.eq(~spare_valid), used.eq(beat.valid & beat.ready)]
         with m.If(~spare_valid):
-            m.d.sync += [came_valid.eq(fifo.r_stream.valid), came.eq(fifo.r_stream.payload), spare.eq(came)]
+            m.d.sync += [came_valid.eq(fifo.words_out.valid), came.eq(fifo.words_out.payload), spare.eq(came)]
         with m.If(~beat.valid | beat.ready):
             m.d.sync += [beat.valid.eq(spare_valid | came_valid), spare_valid.eq(0)]
         with m.Else():
@@ -138,7 +138,7 @@ class Fetch(wiring.Component):
                 with m.If((next_end > self.limit) | (next_segment.address & (size - 1)).any()):
                     m.next = "bad"
             with m.State("take"):
-                m.d.comb += [checking.eq(1), taken.eq(~left & segments.w_rdy & ~self.stop)]
+                m.d.comb += [checking.eq(1), taken.eq(~left & segments.w_rdy)]
                 with m.If(taken | self.stop):
                     m.next = "wait"
             with m.State("bad"):

@@ -111,7 +111,7 @@ class NormSource(wiring.Component):
             self.read_address.eq(address),
             read.addr.eq(delayed(m, place.token, Residual.LATENCY, name="token")),
             normaliser.scaling.eq(read.data),
-            normaliser.normalise.eq(normalise),
+            normaliser.normalise.eq(delayed(m, normalise, 1, name="normalises")),  # beside the normaliser
             self.slots.valid.eq(delayed(m, walk.go, self.LATENCY, name="valid", reset=True)),
             self.slots.place.eq(place_after(m, walk, self.LATENCY)),
         ]

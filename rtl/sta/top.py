@@ -117,8 +117,8 @@ class Sta(wiring.Component):
         for name in ("instruction", "weights", "table", "rows", "ids"):
             buffer = LutFifo(width=8 * c.port_bytes, depth=2)
             m.submodules[f"{name}_buffer"] = ResetInserter(dropped)(buffer)
-            connect(m, getattr(fetch, name), buffer.w_stream)
-            beats[name] = buffer.r_stream
+            connect(m, getattr(fetch, name), buffer.words_in)
+            beats[name] = buffer.words_out
         rows = beats["rows"]
         connect(m, beats["instruction"], sequencer.instruction_beats)
         connect(m, beats["weights"], columns.beats)

@@ -80,7 +80,7 @@ class Delivery(wiring.Component):
 
         # Beats on their way: asked for, in the FIFO, on offer.
         request = fetch.request
-        fifo = Fifo(m, inside, "fifo", FIFO_BEATS, buffered=False)
+        fifo = Fifo(m, inside, "fifo", FIFO_BEATS, buffered=False, lut=True)
         beat_valid, beat = inside.signal("beat__valid"), inside.signal("beat__payload")
         spare_valid, spare = inside.signal("spare_valid"), inside.signal("spare")
         behind_valid, behind_spare = inside.signal("came_valid"), inside.signal("came")

@@ -21,9 +21,14 @@ class Behind(wiring.Component):
         m = Module()
         m.submodules.fifo = fifo = LutFifo(width=36, depth=256)
         register = Signal(36)
-        m.d.comb += [fifo.w_data.eq(self.data), fifo.w_en.eq(self.put), fifo.r_en.eq(self.take), self.out.eq(register)]
+        m.d.comb += [
+            fifo.words_in.payload.eq(self.data),
+            fifo.words_in.valid.eq(self.put),
+            fifo.words_out.ready.eq(self.take),
+            self.out.eq(register),
+        ]
         with m.If(self.take):
-            m.d.sync += register.eq(fifo.r_data)
+            m.d.sync += register.eq(fifo.words_out.payload)
         return m
 
 
