@@ -29,7 +29,7 @@ Fields = dict[str, int]
 
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
-CHECK_CYCLES = 25  # of an instruction that is received: the checker's 24, and its verdict
+CHECK_CYCLES = 26  # of an instruction that is received: the checker's 25, and its verdict
 LOADED_CYCLES = 4  # from the end of a column tile's loading to the decision for its first step
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 OWN_CYCLES = 1  # from an instruction's execute until its engine has it

@@ -24,7 +24,7 @@ class Gearbox(wiring.Component):
 
     Members
     -------
-    kind : which kind of unit is cut; steady from a flush to the next
+    kind : which kind of unit is cut; steady but where nothing is kept and no beat comes
     flush : drop what is left of the beat after this cycle, take no beat in this cycle
     beats : stream in
     units : stream out, wide enough for the largest kind; a smaller unit lies in the lowest bits and

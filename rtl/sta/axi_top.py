@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
 from ..axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
+from ..pipeline import delayed
 from .params import StaConfig
 from .top import Sta
 
@@ -56,13 +57,17 @@ class AxiSta(wiring.Component):
         for name, (_, value) in FIXED.items():
             m.d.comb += [getattr(self, f"{MASTER}{way}{name}").eq(value) for way in ("aw", "ar")]
 
+        # The core knows of a fault a cycle late.
+        pending = Signal()
         unanswered = Signal()
+        pending_before = delayed(m, master.pending, 1, name="pending_before", reset=True)
         m.d.comb += [
-            unanswered.eq(~sta.busy & master.pending),
+            pending.eq(master.pending | pending_before),
+            unanswered.eq(~sta.busy & pending),
             sta.fault.eq(master.fault),
             sta.fault_address.eq(master.fault_address),
             slave.hold.eq(unanswered),
-            self.busy.eq(sta.busy | master.pending),
-            self.irq.eq(sta.irq & ~master.pending),
+            self.busy.eq(sta.busy | pending),
+            self.irq.eq(sta.irq & ~pending),
         ]
         return m

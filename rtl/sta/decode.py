@@ -265,7 +265,7 @@ class Checker(wiring.Component):
     cause : `Cause`, from done to the next start, out
     """
 
-    LATENCY = 24
+    LATENCY = 25
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config

@@ -20,7 +20,7 @@ ALWAYS = ("valid", "first", "last")  # what goes from bank to bank where there i
 def store_step(config: StaConfig) -> data.StructLayout:
     """A step as a bank takes it.
 
-    valid : this is a step; where it is not, first, last and read are 0, and what else there is does not reach the rows
+    valid : this is a step; where it is not, first, last and read are 0; from bank to bank of these only first and last
     first, last : it begins, ends a tile
     read : it is a step, the first one of a word; the others use the word that was read last
     word, group : of the store, and of the word

@@ -78,14 +78,15 @@ def test_most_channels() -> None:
     assert record[count + 1][0] == 0
 
 
-def test_start_begins_anew() -> None:
-    """In the middle of a walk, too."""
+def test_start_right_behind_the_last_tile() -> None:
+    """In the first cycle without one, each walk of other tokens and channels than the one before."""
     config = CONFIGURATIONS[0]
     walk = TileWalk(config)
-    start = {"tokens": 4, "channels": 6, "start": 1, "advance": 0}
-    inputs = [start, {"start": 0, "advance": 1}, {"advance": 1}, start, {"start": 0}, {"advance": 1}, {"advance": 0}]
+    inputs, want = [], []
+    for tokens, channels in ((4, 6), (1, 1), (config.max_tokens, 2), (2, 6), (4, 1)):
+        walked = list(tiles(config, tokens, channels))
+        inputs += [{"tokens": tokens, "channels": channels, "start": 1, "advance": 0}, {"start": 0, "advance": 1}]
+        inputs += [{"advance": 1}] * (len(walked) - 1)
+        want += [None, *walked]
     record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
-    want = list(tiles(config, 4, 6))
-    assert record[1:3] == want[:2]
-    assert record[4:6] == [want[0]] * 2
-    assert record[6] == want[1]
+    assert [got if one else None for got, one in zip(record, want, strict=True)] == want

@@ -28,6 +28,7 @@ CONFIGURATIONS = {
     "small": StaConfig(n=2, m=4, rows=4, cols=4, port_bytes=4, max_tokens=32, max_k=64, hidden=48, store_words=96),
     "one": StaConfig(n=1, m=32, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=1, max_k=32, hidden=1, store_words=1),
     "wide": StaConfig(n=4, m=16, rows=8, cols=16, drain=8, port_bytes=32, max_tokens=40, hidden=80, store_words=300),
+    "long": StaConfig(n=1, m=8, rows=2, cols=2, drain=2, max_tokens=8, max_k=65536, hidden=64, store_words=16384),
 }
 
 
