@@ -206,10 +206,11 @@ class Store(wiring.Component):
             pairs = [words[r : r + 2] for r in range(0, len(words), 2)]
             words = [Signal.like(self.copy_data, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
             for i, (word, pair) in enumerate(zip(words, pairs, strict=True)):
-                # A choice of each pair's own, lest one goes to all of them.
-                is_second = self.copy_request.bank >> (level - 1) == 2 * i + 1
-                second = delayed(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
-                m.d.sync += word.eq(Mux(second, pair[-1], pair[0]))
+                m.d.sync += word.eq(pair[0])
+                if len(pair) == 2:  # a choice of each pair's own, lest one goes to all of them
+                    is_second = self.copy_request.bank >> (level - 1) == 2 * i + 1
+                    second = delayed(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
+                    m.d.sync += word.eq(Mux(second, pair[1], pair[0]))
         copied = Signal.like(self.copy_data, reset_less=True)
         rest = delayed(m, self.copy_request.bank[2:], COPY_LATENCY - 1, name="which")
         for i in cases(m, rest, len(words)):
