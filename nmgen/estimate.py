@@ -41,6 +41,7 @@ WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
 RESIDUAL_CYCLES = 4  # of a word of the residual
 NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a NORM until it is normalised
 AHEAD = 8  # pieces of a STORE that are read and not written
+DUMP_CYCLES = 1  # from a word of the residual until the dump has it
 PIECE_CYCLES = 2  # of a STORE's piece, from the word that was read until it may be written: the FIFO's
 
 
@@ -311,7 +312,7 @@ class _Machine:
         words_a_piece, piece_bytes, latency = 1, word_bytes, COPY_CYCLES + PIECE_CYCLES
         if f["which"]:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
-            piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + 1 + PIECE_CYCLES
+            piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
         read = begin + OWN_CYCLES
         gone = [read + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle

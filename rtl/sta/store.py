@@ -20,7 +20,8 @@ ALWAYS = ("valid", "first", "last")  # what goes from bank to bank where there i
 def store_step(config: StaConfig) -> data.StructLayout:
     """A step as a bank takes it.
 
-    valid : this is a step; where it is not, first, last and read are 0; from bank to bank of these only first and last
+    valid : this is a step; where it is not, first and last are 0, so is read as it comes in (between banks it means
+        nothing), and what else there is means nothing
     first, last : it begins, ends a tile
     read : it is a step, the first one of a word; the others use the word that was read last
     word, group : of the store, and of the word
