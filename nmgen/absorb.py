@@ -88,8 +88,10 @@ def absorb(module: Mapping[str, Any]) -> int:
     ]
     memories = [name for name, cell in nets.cells.items() if cell["type"] == "DP16KD"]
     for name in memories:
-        for side in "AB":
-            _absorb_output(nets, name, side)
+        parameters = nets.cells[name]["parameters"]
+        wide = any(int(str(parameters.get(f"DATA_WIDTH_{side}", "0")), 2) > WIDTH for side in "AB")
+        for sides in ("AB",) if wide else ("A", "B"):
+            _absorb_outputs(nets, name, sides)
     for name in multipliers:
         signs = [nets.cells[name]["connections"][port] for port in ("SIGNEDA", "SIGNEDB")]
         if signs in ([["0"]] * 2, [["1"]] * 2):
@@ -103,23 +105,28 @@ def absorb(module: Mapping[str, Any]) -> int:
     return gone
 
 
-def _absorb_output(nets: _Nets, name: str, side: str) -> None:
-    """Of a port of a block RAM that is always enabled, and not half of one of 36 bits."""
+def _absorb_outputs(nets: _Nets, name: str, sides: str) -> None:
+    """Of a port of a block RAM that is always enabled. One of 36 bits has the outputs of both sides: these get the same
+    enable, so that it does not matter which side's governs which half."""
     cell = nets.cells[name]
     connections = cell["connections"]
-    mode = f"REGMODE_{side}"
-    enabled = all(connections.get(f"{port}{side}") == ["1"] for port in ("CE", "OCE"))
-    wide = any(int(str(cell["parameters"].get(f"DATA_WIDTH_{of}", "0")), 2) > WIDTH for of in "AB")
-    ports = [port for i in range(WIDTH) if (port := f"DO{side}{i}") in connections]
+    enabled = all(connections.get(f"CE{side}") == ["1"] for side in sides) and connections.get(f"OCE{sides[-1]}") == [
+        "1"
+    ]
+    ports = [port for side in sides for i in range(WIDTH) if (port := f"DO{side}{i}") in connections]
     used = [port for port in ports if nets.readers[connections[port][0]]]
     registers = nets.behind(connections[port][0] for port in used)
-    if enabled and not wide and registers and cell["parameters"].get(mode, "NOREG") == "NOREG":
-        if any(nets.cells[one]["connections"]["CLK"] != connections[f"CLK{side}"] for one in registers):
+    modes = [f"REGMODE_{side}" for side in sides]
+    if enabled and registers and all(cell["parameters"].get(mode, "NOREG") == "NOREG" for mode in modes):
+        clocks = [connections[f"CLK{side}"] for side in sides]
+        clocks += [nets.cells[register]["connections"]["CLK"] for register in registers]
+        if any(clock != clocks[0] for clock in clocks):
             return
         for port, register in zip(used, registers, strict=True):
             connections[port] = nets.cells[register]["connections"]["Q"]
             nets.remove(register)
-        cell["parameters"][mode] = "OUTREG"
+        cell["parameters"] |= dict.fromkeys(modes, "OUTREG")
+        connections |= {f"OCE{side}": ["1"] for side in sides}
 
 
 def _absorb(nets: _Nets, name: str) -> None:

@@ -30,19 +30,20 @@ Fields = dict[str, int]
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 CHECK_CYCLES = 26  # of an instruction that is received: the checker's 25, and its verdict
-LOADED_CYCLES = 4  # from the end of a column tile's loading to the decision for its first step
+LOADED_CYCLES = 5  # from the end of a column tile's loading to the decision for its first step
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 OWN_CYCLES = 1  # from an instruction's execute until its engine has it
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
-RESULT_CYCLES = 21  # parameters (three), requantise (nine), table (three), rescale (six): from a slot to its results
+RESULT_CYCLES = 22  # parameters (four), requantise (nine), table (three), rescale (six): from a slot to its results
 WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
 RESIDUAL_CYCLES = 4  # of a word of the residual
 NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a NORM until it is normalised
-AHEAD = 8  # pieces of a STORE that are read and not written
+AHEAD = 10  # pieces of a STORE that are read and not written
+ADDRESS_CYCLES = 1  # from the decision for a word of a STORE until it is asked for
 DUMP_CYCLES = 1  # from a word of the residual until the dump has it
-PIECE_CYCLES = 2  # of a STORE's piece, from the word that was read until it may be written: the FIFO's
+PIECE_CYCLES = 3  # of a STORE's piece, from the word that was read until it may be written: a register, the FIFO's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +276,7 @@ class _Machine:
         row = starts + 1
         for _ in range(tokens):
             # Read the number, multiply it a bit a cycle, offer.
-            asks = self._fetch.open(asks + 3 + f["beats"].bit_length(), f["beats"]) + 1
+            asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
             last = self._fetch.take("rows", row, offsets) + rest
             row = last + 2
         self._finished = last + RESULT_CYCLES + WRITE_CYCLES
@@ -300,7 +301,7 @@ class _Machine:
 
     def _load(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + 1, range(f["beats"])) + 1
+        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + 1, range(f["beats"])) + 2
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:
@@ -309,13 +310,14 @@ class _Machine:
         begin = self._begin(ready)
         word_bytes = c.store_word_bytes
         words = ceil_div(f["groups"] * c.m, word_bytes)
-        words_a_piece, piece_bytes, latency = 1, word_bytes, COPY_CYCLES + PIECE_CYCLES
+        words_a_piece, piece_bytes, latency = 1, word_bytes, ADDRESS_CYCLES + COPY_CYCLES + PIECE_CYCLES
         if f["which"]:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
-            piece_bytes, latency = max(word_bytes, c.port_bytes), RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
+            piece_bytes = max(word_bytes, c.port_bytes)
+            latency = ADDRESS_CYCLES + RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
         read = begin + OWN_CYCLES
-        gone = [read + 1] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
+        gone = [read + 2] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
         row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
         for _ in range(f["tokens"]):
             for piece in range(ceil_div(words, words_a_piece)):

@@ -100,13 +100,13 @@ def copied_values(config: StaConfig, keys: int, tile: int, columns: int) -> Copi
 def copy_end(begin: int, tile: Copied, reads: frozenset[int] | set[int]) -> int:
     """The cycle in which a copy that began in that cycle is done.
 
-    reads : cycles in which the feeder decides for a step that reads a word: bank r is busy with it r + 1 cycles later
+    reads : cycles in which the feeder decides for a step that reads a word: bank r is busy with it r + 2 cycles later
     """
     if not reads:
         return begin + len(tile.banks) + COPY_CYCLES + tile.unread
     cycle = begin
     for bank in tile.banks:
         cycle += 1
-        while cycle - bank - 1 in reads:
+        while cycle - bank - 2 in reads:
             cycle += 1
     return cycle + COPY_CYCLES + tile.unread

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from rtl.params import BURST_BEATS, FIFO_BEATS
 
 SEGMENT_CYCLES = 3  # from a segment's offer until it is taken: add, compare, take
-FIFO_CYCLES = 3  # from a beat's arrival until its consumer's buffer may take it: FIFO, two registers
-ROOM_CYCLES = 2  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
+FIFO_CYCLES = 2  # from a beat's arrival until it may leave the FIFO: a register, the FIFO
+PUSH_CYCLES = 3  # from there until its consumer may take it: which part of the FIFO, the beat, the buffer
+REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
+ROOM_CYCLES = 3  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
+BUFFER_ROOM = 4  # beats in a consumer's buffer with which another may leave the FIFO
 CONSUMERS = ("instruction", "weights", "table", "rows", "ids")
 SEGMENTS = 8  # taken and not yet begun to be delivered
 
 
 class FetchTimes:
-    """One fetch, and the buffers of two beats behind it. Segments are opened in their order, each when all beats of the
+    """One fetch, and the buffers behind it. Segments are opened in their order, each when all beats of the
     one before have been taken.
 
     Parameters
@@ -35,7 +38,8 @@ class FetchTimes:
         self._begin = 0  # first cycle in which the segment's beats are delivered
         self._left_fetch = 0  # beats
         self._leaves = deque([-2], maxlen=2 * FIFO_BEATS)  # cycles in which the last of them did
-        self._buffers = dict.fromkeys(CONSUMERS, (-1, -1))  # cycles in which the last two beats were taken
+        # Of each consumer's latest beats, the cycles in which they left and were taken: more than a buffer has.
+        self._buffers = {consumer: deque[tuple[int, int]](maxlen=9) for consumer in CONSUMERS}
         self._begun: deque[int] = deque([-1] * SEGMENTS, maxlen=SEGMENTS)  # delivery of the latest segments
 
     def open(self, offered: int, beats: int) -> int:
@@ -54,27 +58,33 @@ class FetchTimes:
         ready : the first of them is taken in that cycle at the earliest
         offsets : cycles in which beats are taken, as they follow on one another where none is waited for
         """
-        before_last, last = self._buffers[consumer]
+        buffer, last = self._buffers[consumer], ready
         leaves = max(self._begin - 1, self._leaves[-1])
         base = ready - offsets[0]
         for offset in offsets:
             if not self._here:
                 self._ask()
             here = self._arrival - self._here + 1 + FIFO_CYCLES
-            leaves = max(here, leaves + 1, before_last + 1)
-            base = max(base, leaves + 1 - offset)
-            before_last, last = last, base + offset
+            leaves = max(here, leaves + 1)
+            while not self._room(buffer, leaves):
+                leaves += 1
+            base = max(base, leaves + PUSH_CYCLES - offset)
+            last = base + offset
+            buffer.append((leaves, last))
             self._here -= 1
             self._left_fetch += 1
             self._leaves.append(leaves)
-        self._buffers[consumer] = before_last, last
         return last
+
+    def _room(self, buffer: deque[tuple[int, int]], cycle: int) -> bool:
+        """Whether the fetch knows in that cycle that there is room for a beat: what was so in the cycle before."""
+        return sum(left <= cycle - 1 - PUSH_CYCLES and taken >= cycle - 1 for left, taken in buffer) <= BUFFER_ROOM
 
     def _ask(self) -> None:
         """Request the next burst as soon as there is room for it."""
         burst = min(self._left, BURST_BEATS)
         self._left -= burst
-        self._request += 1
+        self._request += REQUEST_CYCLES
         if (must_be_gone := self._asked + burst - FIFO_BEATS) > 0:
             self._request = max(self._request, self._leaves[must_be_gone - 1 - self._left_fetch] + ROOM_CYCLES)
         self._asked += burst

@@ -9,6 +9,7 @@ RADICAND_CYCLES = RADICAND_BITS // 2
 ROOT_CYCLES = RADICAND_BITS // 2 + 1
 RECIPROCAL_CYCLES = ROOT_BITS + 2
 SCALE_CYCLES = ROOT_BITS + 1
+KNOWN_CYCLES = 2  # from the last stage until the token may be normalised
 ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
 
 
@@ -41,4 +42,4 @@ class StatisticsTimes:
         for stage, cycles in enumerate(self._cycles):
             free = self._leaves[stage + 1] + (stage + 1 != ROOT_STAGE) if stage + 1 < len(self._cycles) else 0
             enters = self._leaves[stage] = max(enters + cycles, free)
-        return enters + 1
+        return enters + KNOWN_CYCLES

@@ -3,8 +3,9 @@
 * Registers beside a multiplier become its own (`nmgen.absorb`).
 * Of portable elements the placer spreads the multipliers badly where most of the chip's are taken: some end up forty
   rows from their registers. Each element gets those of the DSP slices that it would have with --pe ecp5.
-* Of the banks of STA's activation store the placer strews the block RAM over the chip. Each bank gets a part of the
-  chip's width, where its row of the array is: half as many wires are short after as many passes of the router.
+* STA takes all the block RAM that there is, and the placer strews it over the chip: a softmax's table ended up a
+  hundred tiles from its softmax. The column banks get the left edge, where columns enter the array; each row's bank and
+  softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/results.md, "The whole core on an FPGA". LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something.
@@ -13,21 +14,25 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 from nmgen.absorb import absorb
 from rtl.ecp5.floorplan import DEVICES, Floorplan
-from rtl.params import Config, InputError
+from rtl.params import Config, InputError, ceil_div
 
 EVERY = 3  # rows
 BOX = 14  # tiles around a net that the router may go around by; nextpnr's own 3 leaves it no way past what is full
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 ELEMENT = re.compile(r"\bpe_(\d+)_(\d+)\.")
-BANK = re.compile(r"\bstore\.bank_(\d+)\.")
+COLUMN_BANK = re.compile(r"\bcolumn_buffer\.bank_(\d+)\.")
+ROW = re.compile(r"\b(?:store\.bank|softmax)_(\d+)\.")
+NUMBER = re.compile(r"\d+")
+RESIDUAL = re.compile(r"\bdrain\.residual\.memory_(\d+)\.")
 
 # device → x and y of its tiles of logic
 TILES = {"LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82}))}
@@ -42,12 +47,12 @@ class Floor:
     Attributes
     ----------
     multipliers : those of the array's elements (row, column) → places, as nextpnr names them
-    memories : those of a bank of the activation store → the places that it may have
+    memories : columns of places for block RAM, from left to right, of as many rows each, from top to bottom
     rows_empty : of tiles of logic, by their y; columns : x of all of them
     """
 
     multipliers: dict[tuple[int, int], tuple[str, ...]]
-    memories: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    memories: tuple[tuple[str, ...], ...] = ()
     rows_empty: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
 
@@ -58,7 +63,7 @@ class Floor:
             [
                 "absorb",
                 sorted(self.multipliers.items()),
-                sorted(self.memories.items()),
+                self.memories,
                 self.rows_empty,
                 self.columns,
                 BOX,
@@ -71,16 +76,16 @@ class Floor:
         top = next(m for m in design["modules"].values() if int(m["attributes"].get("top", "0"), 2))
         absorb(top)
         elements: dict[tuple[int, int], list[str]] = defaultdict(list)
-        banks: dict[int, list[str]] = defaultdict(list)
         for name, cell in top["cells"].items():
             if cell["type"] == "MULT18X18D" and (found := ELEMENT.search(name)):
                 elements[int(found[1]), int(found[2])].append(name)
-            elif cell["type"] == "DP16KD" and (found := BANK.search(name)):
-                banks[int(found[1])].append(name)
-        placed = [(names, self.multipliers.get(element, ())) for element, names in elements.items()]
-        placed += [(names, self.memories.get(bank, ())) for bank, names in banks.items()]
+        placed: list[tuple[Sequence[str], Sequence[str]]] = [
+            (sorted(names), self.multipliers.get(element, ())) for element, names in elements.items()
+        ]
+        if self.memories:
+            placed += _deal([name for name, cell in top["cells"].items() if cell["type"] == "DP16KD"], self.memories)
         for names, bels in placed:
-            for name, bel in zip(sorted(names), bels, strict=False):
+            for name, bel in zip(names, bels, strict=False):
                 top["cells"][name]["attributes"]["BEL"] = bel
         for y in self.rows_empty:
             top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
@@ -114,25 +119,41 @@ def floor_of(config: Config, device: str, *, room: bool) -> Floor | None:
             for element in product(range(config.rows), range(config.cols)):
                 slices = plan.places(*element) or ()
                 places[element] = tuple(bel for place in slices for bel in place.bels[:2])
-    memories = _memories(config, device) if room else {}
+    memories = _memories(device) if room else ()
     columns, rows = TILES.get(device, ((), ())) if room else ((), ())
     if not any(places.values()) and not rows:
         return None
     return Floor(multipliers=places, memories=memories, rows_empty=tuple(rows[::EVERY]), columns=tuple(columns))
 
 
-def _memories(config: Config, device: str) -> dict[int, tuple[str, ...]]:
-    """Of each bank: as many columns of block RAM as there are for it, one beside the other. What is left over is at the
-    left, where the array's columns begin."""
+def _memories(device: str) -> tuple[tuple[str, ...], ...]:
+    """Columns of a device's places for block RAM."""
     blocks = DEVICES[device].blocks if device in MEMORIES else ()
-    columns = [f"X{x + 2 * i}/Y{{y}}/EBR{i}" for x in blocks for i in range(4)]
-    wide = len(columns) // config.rows
-    left = len(columns) - wide * config.rows
-    return {
-        row: tuple(
-            column.format(y=y)
-            for y in MEMORIES.get(device, ())
-            for column in columns[left + wide * row : left + wide * (row + 1)]
-        )
-        for row in range(config.rows)
-    }
+    return tuple(tuple(f"X{x + 2 * i}/Y{y}/EBR{i}" for y in MEMORIES[device]) for x in blocks for i in range(4))
+
+
+def _deal(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """Of STA's block RAM: names, and as many places or fewer. What is left over is left to the placer."""
+
+    def those(part: re.Pattern[str]) -> list[tuple[list[int], str]]:
+        """With the numbers in their names, by which they are sorted."""
+        return sorted(([int(number) for number in NUMBER.findall(name)], name) for name in names if part.search(name))
+
+    column_banks = [name for _, name in those(COLUMN_BANK)]
+    left = ceil_div(len(column_banks), len(columns[0]))
+    edge = [place for places in zip(*columns[:left], strict=True) for place in places]
+
+    # Rows of the array, one beside the other; the softmax is at the top of its part.
+    upper = [place for column in columns[left:] for place in column[:-1]]
+    bottom = [column[-1] for column in columns[left:]]
+    tops = {column[0] for column in columns}
+    dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
+    for _, row in groupby(those(ROW), key=lambda one: one[0][0]):
+        members = sorted((name for _, name in row), key=lambda name: "softmax" not in name)
+        here, upper = upper[: len(members)], upper[len(members) :]
+        dealt.append((members, sorted(here, key=lambda place: place not in tops)))
+
+    # The residual: a byte's memories are beside one another.
+    residual = [name for _, name in sorted((numbers[::-1], name) for numbers, name in those(RESIDUAL))]
+    rest = {*bottom, *upper}
+    return [*dealt, (residual, [place for column in columns for place in column if place in rest])]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, ValueLike
+from amaranth.hdl import Module, Mux, Signal, ValueLike
 
 
 def delayed(m: Module, value: Any, cycles: int, *, name: str, reset: bool = False) -> Any:
@@ -20,12 +20,18 @@ def delayed(m: Module, value: Any, cycles: int, *, name: str, reset: bool = Fals
 def tally(m: Module, most: int, more: ValueLike, less: ValueLike, *, name: str) -> tuple[Signal, Signal, Signal]:
     """A count from 0 to `most`, up by `more` and down by `less` after a cycle; and that it is 0, and `most`.
 
-    All three are registers: what hangs on them need not wait for a comparison.
+    All three are registers: what hangs on them need not wait for a comparison. `less` may be late: it only chooses.
     """
     count = Signal(range(most + 1), name=name)
-    after = Signal(range(most + 1), name=f"{name}_after")
+    stays, falls = (
+        Signal(range(most + 1), name=f"{name}_{what}") for what in ("stays", "falls")
+    )  # without less, with it
     none = Signal(init=1, name=f"{name}_none")
     full = Signal(name=f"{name}_full")
-    m.d.comb += after.eq(count + more - less)
-    m.d.sync += [count.eq(after), none.eq(after == 0), full.eq(after == most)]
+    m.d.comb += [stays.eq(count + more), falls.eq(count + more - 1)]
+    m.d.sync += [
+        count.eq(Mux(less, falls, stays)),
+        none.eq(Mux(less, falls == 0, stays == 0)),
+        full.eq(Mux(less, falls == most, stays == most)),
+    ]
     return count, none, full

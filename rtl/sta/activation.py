@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..cases import cases
 from ..gearbox import Gearbox
-from ..lut_ram import LUT_RAM
+from ..lut_ram import LutMemory
 from ..pipeline import delayed
 from .decode import instruction_layout
 from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ENTRY_BITS = 16
-PARTS = 4  # of the table, a memory each
-PART_BITS = (TABLE_ENTRIES // PARTS - 1).bit_length()
+PART = 64  # entries of the table that are one memory
 
 
 def activate(table: Sequence[int], y: int) -> int:
@@ -115,36 +112,20 @@ class Activation(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Memories for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, which are far
-        # apart. Four memories with a register each, then which of them: one would be a wide choice behind many LUTs.
+        # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, which are far
+        # apart.
         entry = self.write
-        table = delayed(m, self.table, 2, name="table")
+        table = delayed(m, self.table, LutMemory.LATENCY, name="table")
         for lane, value in enumerate(self.inputs):
             own = Signal(TableEntry, name=f"entry_{lane}", reset_less=True)
             m.d.sync += own.enable.eq(entry.enable)
             with m.If(entry.enable):  # lest synthesis make one chain of this and of the softmax tables'
                 m.d.sync += [own.address.eq(entry.address), own.data.eq(entry.data)]
             entry = own
-            reads = [self._part(m, lane, part, entry, value) for part in range(PARTS)]
-            which = delayed(m, value[PART_BITS:8], 1, name=f"which_{lane}")
-            passed = delayed(m, value, 2, name=f"passed_{lane}")
+            m.submodules[f"memory_{lane}"] = memory = LutMemory(width=ENTRY_BITS, depth=TABLE_ENTRIES, part=PART)
+            m.d.comb += [memory.write.eq(entry), memory.read_address.eq(value[:8])]
+            passed = delayed(m, value, LutMemory.LATENCY, name=f"passed_{lane}")
             output = Signal(signed(RESIDUAL_BITS), name=f"output_{lane}", reset_less=True)
-            chosen = Signal(signed(RESIDUAL_BITS), name=f"chosen_{lane}", reset_less=True)
-            for part in cases(m, which, PARTS):
-                m.d.sync += chosen.eq(reads[part])
-            m.d.sync += output.eq(Mux(table, chosen, passed))
+            m.d.sync += output.eq(Mux(table, memory.read_data, passed))
             m.d.comb += self.outputs[lane].eq(output)
         return m
-
-    def _part(self, m: Module, lane: int, part: int, entry: data.View, value: Value) -> Signal:
-        """What the memory of a quarter of the table says, a cycle later."""
-        memory = Memory(shape=signed(ENTRY_BITS), depth=1 << PART_BITS, init=[], attrs=LUT_RAM)
-        m.submodules[f"memory_{lane}_{part}"] = memory
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write.en.eq(entry.enable & (entry.address[PART_BITS:] == part)),
-            write.addr.eq(entry.address),
-            write.data.eq(entry.data),
-            read.addr.eq(value),
-        ]
-        return read.data

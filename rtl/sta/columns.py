@@ -177,15 +177,16 @@ class ColumnBuffer(wiring.Component):
     instruction : `instruction_layout`, need not stay, in
     idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
     beats : packed weights and parameters, stream in
-    copy_request, copy_ready : `store_copy`, reads of keys and values from the store, out and in
+    copy_request : `store_copy`, reads of keys and values from the store, out
+    soon : rows that read from their banks in the next cycle: a request is accepted when its row does not read, in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
-    parameters_loaded : another place is complete: two cycles before loaded, or for each tile of a NORM, out
+    parameters_loaded : another place is complete: three cycles before loaded, or for each tile of a NORM, out
     address : `column_address` of the step for column 0, in
     column_done : with the address of the last step that is taken from the older half, in
     columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
     parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
-    parameters : `ChannelParameters` of the slot's lanes, a cycle after parameter_address, out
+    parameters : `ChannelParameters` of the slot's lanes, two cycles after parameter_address, out
     drained : the oldest place is no longer needed: once for each column tile, in
     """
 
@@ -198,7 +199,7 @@ class ColumnBuffer(wiring.Component):
                 "idle": Out(1),
                 "beats": In(stream.Signature(8 * config.port_bytes)),
                 "copy_request": Out(store_copy(config)),
-                "copy_ready": In(1),
+                "soon": In(config.rows),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),
                 "loaded": Out(1),
@@ -246,7 +247,7 @@ class ColumnBuffer(wiring.Component):
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            self.loaded.eq(delayed(m, filled_half, 2, name="filled_half", reset=True)),  # as what is written
+            self.loaded.eq(delayed(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
             self.parameters_loaded.eq(done),
         ]
 
@@ -259,7 +260,7 @@ class ColumnBuffer(wiring.Component):
             copier.job.eq(what),
             copier.columns.eq(walk.columns),
             self.copy_request.eq(copier.request),
-            copier.ready.eq(self.copy_ready),
+            copier.soon.eq(self.soon),
             copier.answer_valid.eq(self.copy_valid),
             copier.answer.eq(self.copy_data),
         ]
@@ -286,11 +287,12 @@ class ColumnBuffer(wiring.Component):
         with m.If(begins & ~job.parameters_only):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
-        # What is written comes a cycle after it was unpacked or read. In that cycle the job is still the same.
+        # What is written comes two cycles after it was unpacked, or one after it was read. The job is still the same.
         # Registers lie between the choice, beside those two, and the banks, which are far apart.
         write = Signal(column_write(c), reset_less=True)
+        half_1 = delayed(m, half, 1, name="half")
         m.d.sync += [
-            write.address.half.eq(delayed(m, half, 1, name="half")),
+            write.address.half.eq(Mux(job.copy, half_1, delayed(m, half_1, 1, name="half_before"))),
             write.address.sub.eq(loader.sub),
             write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
             write.whole.eq(job.copy & ~copier.transposed),
@@ -339,7 +341,7 @@ class ColumnBuffer(wiring.Component):
             write.data.eq(delayed(m, loader.parameters, 1, name="written_parameters")),
             write.en.eq(delayed(m, loader.parameters_enable, 1, name="writes_parameters", reset=True)),
             read.addr.eq(self.parameter_address),
-            self.parameters.as_value().eq(read.data),
+            self.parameters.as_value().eq(delayed(m, read.data, 1, name="read_parameters")),
         ]
         with m.If(loader.parameters_enable):
             m.d.sync += slot.eq(slot + 1)

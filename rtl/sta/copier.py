@@ -41,6 +41,7 @@ class CopyWalk(wiring.Component):
     skip : out
     last : of the tile, out
     bank, address : of the read, out
+    next_bank, goes_on, starts_over : that bank is next, if advanced; it is gone on to after this cycle; bank 0 is, out
     part : keys: the group within the word, out
     column : keys: the column that it is for, out
     group : keys and values: the group that it is for, out
@@ -63,6 +64,9 @@ class CopyWalk(wiring.Component):
                 "last": Out(1),
                 "bank": Out(range(config.rows)),
                 "address": Out(range(config.store_words)),
+                "next_bank": Out(range(config.rows)),
+                "goes_on": Out(1),
+                "starts_over": Out(1),
                 "part": Out(range(config.store_word_bytes // config.m)),
                 "column": Out(range(config.cols)),
                 "group": Out(range(config.max_groups)),
@@ -82,10 +86,9 @@ class CopyWalk(wiring.Component):
         origin = Signal.like(self.address, reset_less=True)  # values: of the first token's first read
         keys_left = Signal.like(job.keys, reset_less=True)
         next_base = Signal.like(self.address)
-        next_bank = Signal.like(self.bank)
-        m.d.comb += [next_bank.eq(self.bank + 1), next_base.eq(base)]
+        m.d.comb += [self.next_bank.eq(self.bank + 1), next_base.eq(base)]
         with m.If(self.bank == c.rows - 1):
-            m.d.comb += [next_bank.eq(0), next_base.eq(base + job.c_pitch)]
+            m.d.comb += [self.next_bank.eq(0), next_base.eq(base + job.c_pitch)]
         next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
         next_origin = Signal.like(self.address)
         m.d.comb += [next_tile.eq(self.offset + c.cols), next_origin.eq(origin + (next_tile >> word_bits))]
@@ -115,6 +118,10 @@ class CopyWalk(wiring.Component):
                 self.last.eq(last_of_token & (self.column == c.cols - 1)),
             ]
 
+        m.d.comb += [
+            self.goes_on.eq(self.advance & last_of_token),
+            self.starts_over.eq(self.restart | (self.advance & self.last & job.values)),
+        ]
         with m.If(self.advance & job.values):
             m.d.sync += [self.piece.eq(self.piece + 1), self.address.eq(self.address + 1)]
             with m.If(last_of_token):
@@ -123,7 +130,7 @@ class CopyWalk(wiring.Component):
                     keys_left.eq(keys_left - 1),
                     last_key.eq(keys_left == 2),
                     self.position.eq(self.position + 1),
-                    self.bank.eq(next_bank),
+                    self.bank.eq(self.next_bank),
                     base.eq(next_base),
                     self.address.eq(next_base),
                 ]
@@ -155,7 +162,7 @@ class CopyWalk(wiring.Component):
                     self.part.eq(0),
                     self.column.eq(self.column + 1),
                     self.skip.eq(self.skip | (self.column == last_column)),
-                    self.bank.eq(next_bank),
+                    self.bank.eq(self.next_bank),
                     base.eq(next_base),
                     self.address.eq(next_base),
                 ]
@@ -190,7 +197,8 @@ class Copier(wiring.Component):
     Members
     -------
     restart, begin, job, columns : as of `CopyWalk`, in
-    request, ready : `store_copy`, out and in
+    request : `store_copy`, out
+    soon : rows that read from their banks in the next cycle: a request is accepted when its row does not read, in
     answer_valid, answer : a word of the store, in
     done : the tile's last answer is here, out
     enable : columns that are written, a cycle after an answer, out
@@ -210,7 +218,7 @@ class Copier(wiring.Component):
                 "job": In(column_job(config)),
                 "columns": In(range(config.cols + 1)),
                 "request": Out(store_copy(config)),
-                "ready": In(1),
+                "soon": In(config.rows),
                 "answer_valid": In(1),
                 "answer": In(8 * config.store_word_bytes),
                 "done": Out(1),
@@ -238,11 +246,19 @@ class Copier(wiring.Component):
                 walk.job.eq(job),
                 walk.columns.eq(self.columns),
             ]
+        # Whether the bank is free is looked at in the cycle before, for all that may be next.
+        ready = Signal()
+        here, further = Signal(), Signal()
+        for r in cases(m, asks.bank, c.rows):
+            m.d.comb += here.eq(~self.soon[r])
+        for r in cases(m, asks.next_bank, c.rows):
+            m.d.comb += further.eq(~self.soon[r])
+        m.d.sync += ready.eq(Mux(asks.starts_over, ~self.soon[0], Mux(asks.goes_on, further, here)))
         m.d.comb += [
             self.request.valid.eq(asks.running & ~asks.skip),
             self.request.bank.eq(asks.bank),
             self.request.address.eq(asks.address),
-            asks.advance.eq(asks.running & (asks.skip | self.ready)),
+            asks.advance.eq(asks.running & (asks.skip | ready)),
             takes.advance.eq(takes.running & (takes.skip | self.answer_valid)),
             self.done.eq(takes.advance & takes.last),
         ]

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..cases import cases
-from ..params import MULT_BITS
+from ..params import MULT_BITS, ceil_div
 from ..pipeline import delayed
 from ..requantise import SHIFT_BITS
 from .activation import Activation, TableEntry, TableLoader
@@ -52,14 +52,14 @@ class Finish(wiring.Component):
     instruction : steady, in
     slots : in
     parameter_address : of the slot, a cycle later, out
-    parameters : another cycle later, in
+    parameters : two cycles later, in
     drained : the parameters of the oldest column tile are no longer needed, a cycle after its last slot, out
     row_parameters : looked at a cycle after the slots, in
     table : entries of the activation table, in
     valid, place, wide, narrow : `LATENCY` cycles after the slots, out
     """
 
-    PARAMETERS = 3  # cycles from the slots to their parameters: the one source's slots, memory, which ones
+    PARAMETERS = 4  # cycles from the slots to their parameters: the one source's slots, memory (two), which ones
     LATENCY = PARAMETERS + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
 
     def __init__(self, config: StaConfig) -> None:
@@ -141,6 +141,7 @@ class Finish(wiring.Component):
 
         alike = Signal(ChannelParameters)  # of all lanes
         of_row = Signal(RowParameters, reset_less=True)
+        pairs = [Signal(RowParameters, name=f"of_rows_{i}", reset_less=True) for i in range(ceil_div(c.rows, 2))]
         channel = Signal()
         parameters = Signal.like(self.parameters, reset_less=True)
         given = Signal(RowParameters, reset_less=True)  # by the instruction
@@ -156,9 +157,15 @@ class Finish(wiring.Component):
         ]
         with m.If(instruction.opcode == Op.GATHER):  # as it is
             m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]
+        # Of neighbours first: rows are far apart.
+        for i, pair in enumerate(pairs):
+            m.d.sync += pair.eq(self.row_parameters[2 * i])
+            if 2 * i + 1 < c.rows:
+                with m.If(place.row[0]):
+                    m.d.sync += pair.eq(self.row_parameters[2 * i + 1])
         with m.If(divided):
-            for r in cases(m, place.row, c.rows):
-                m.d.sync += of_row.eq(self.row_parameters[r])
+            for i in cases(m, delayed(m, place.row[1:], 1, name="chosen_rows"), len(pairs)):
+                m.d.sync += of_row.eq(pairs[i])
         with m.Else():
             m.d.sync += of_row.eq(given)
         m.d.comb += [alike.mult.eq(of_row.mult), alike.shift.eq(of_row.shift)]
@@ -190,7 +197,7 @@ class Drain(wiring.Component):
     tile_end, results : of a PRODUCT, see `ArraySource`, in
     parameters_loaded : the parameters of another column tile are there, in
     parameter_address, drained : to the column buffer, out
-    parameters : from it, a cycle after the address, in
+    parameters : from it, two cycles after the address, in
     row_parameters : of each row of the array, in
     store : `store_write`, out
     row_maximum : of a row of the array, out

@@ -16,7 +16,7 @@ from .place import residual_address
 from .residual import Residual, residual_depth, residual_word
 from .store import store_copy
 
-AHEAD = 8  # pieces that are read and not yet written
+AHEAD = 10  # pieces that are read and not yet written: one a cycle takes as long to come
 
 
 def piece_bytes(config: StaConfig) -> tuple[int, int]:
@@ -35,7 +35,7 @@ class RowReader(wiring.Component):
     Members
     -------
     start, instruction : of a STORE, in
-    copy_request, copy_ready, copy_valid, copy_data : see `store.Store`
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads while the dump works, so each is accepted
     residual_address, residual_data : see `residual.Residual`; out, in
     pieces : `piece_stream`, out
     """
@@ -47,7 +47,6 @@ class RowReader(wiring.Component):
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
                 "copy_request": Out(store_copy(config)),
-                "copy_ready": In(1),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),
                 "residual_address": Out(range(residual_depth(config))),
@@ -74,7 +73,6 @@ class RowReader(wiring.Component):
         place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
         begins = Signal()  # the word is the first of a piece
         ends = Signal()
-        wanted = Signal()
         goes = Signal()
         m.d.comb += [
             words.eq(
@@ -86,14 +84,13 @@ class RowReader(wiring.Component):
             ),
             begins.eq(~which | (place == 0)),
             ends.eq(~which | (place == words_a_piece - 1) | last_word),
-            goes.eq(wanted & (which | self.copy_ready)),
         ]
 
         _, _, no_room = tally(m, AHEAD, goes & begins, self.pieces.valid & self.pieces.ready, name="ahead")
-        m.d.comb += wanted.eq(runs & (~no_room | ~begins))
+        m.d.comb += goes.eq(runs & (~no_room | ~begins))
         m.d.sync += one_word.eq(words == 1)
 
-        # Where the next word is.
+        # Where the next word is. Registers between this and the memories, which lie all over the chip.
         bank = Signal.like(self.copy_request.bank, reset_less=True)
         base = Signal.like(self.copy_request.address, reset_less=True)  # of the token tile
         address = Signal.like(base, reset_less=True)
@@ -102,10 +99,10 @@ class RowReader(wiring.Component):
         residual_at = Signal.like(self.residual_address, reset_less=True)
         next_residual = Signal.like(self.residual_address)
         m.d.comb += [
-            self.copy_request.valid.eq(wanted & ~which),
-            self.copy_request.bank.eq(bank),
-            self.copy_request.address.eq(address),
-            self.residual_address.eq(residual_at),
+            self.copy_request.valid.eq(delayed(m, goes & ~which, 1, name="asks", reset=True)),
+            self.copy_request.bank.eq(delayed(m, bank, 1, name="asked_bank")),
+            self.copy_request.address.eq(delayed(m, address, 1, name="asked_address")),
+            self.residual_address.eq(delayed(m, residual_at, 1, name="residual_address")),
             next_base.eq(base + instruction.x_pitch),
             next_residual.eq(residual_base + c.residual_words),
         ]
@@ -153,11 +150,13 @@ class RowReader(wiring.Component):
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
         m.d.sync += copying.eq(copying + (goes & ~which) - copied)
-        arrives_in = Residual.LATENCY + 1  # a register: the residual lies far away
+        arrives_in = 1 + Residual.LATENCY + 1  # registers: the residual lies far away
         arrives = delayed(m, goes & which, arrives_in, name="arrives", reset=True)
         arrives_at = delayed(m, place, arrives_in, name="arrives_at")
         completes = delayed(m, ends, arrives_in, name="completes")
-        word = delayed(m, self.residual_data.as_value(), 1, name="word")
+        word = Signal.like(self.residual_data.as_value(), name="word", reset_less=True)
+        with m.If(which):  # lest synthesis make one register of this and of others that read the residual
+            m.d.sync += word.eq(self.residual_data)
         word_bits = c.drain_lanes * RESIDUAL_BITS
         gathered = Signal(words_a_piece * word_bits, reset_less=True)
         piece = Signal.like(gathered)
@@ -167,8 +166,8 @@ class RowReader(wiring.Component):
         with m.If(arrives):
             m.d.sync += gathered.eq(piece)
         m.d.comb += [
-            fifo.w_stream.valid.eq(Mux(which, arrives & completes, copied)),
-            fifo.w_stream.payload.eq(Mux(which, piece, self.copy_data)),
+            fifo.w_stream.valid.eq(delayed(m, Mux(which, arrives & completes, copied), 1, name="comes", reset=True)),
+            fifo.w_stream.payload.eq(delayed(m, Mux(which, piece, self.copy_data), 1, name="came")),
         ]
         wiring.connect(m, fifo.r_stream, wiring.flipped(self.pieces))
         return m
@@ -222,16 +221,14 @@ class RowWriter(wiring.Component):
         beats_to_ask = Signal.like(row_beats, reset_less=True)
         asks = Signal()  # rows_to_ask != 0
         burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # as much of beats_to_ask as there may be in one
-        last_burst = Signal(reset_less=True)  # it is all of them
-        first_burst = Signal.like(burst, reset_less=True)  # of a row
-        one_burst = Signal(reset_less=True)
+        last_burst = Signal(reset_less=True)  # it is all of them: these two a cycle after beats_to_ask
         rest = Signal.like(beats_to_ask)
         asked = Signal()
         due = Signal(range(2 * BURST_BEATS + 1))  # beats that are asked for and not yet sent
         next_due = Signal.like(due)
         may_ask = Signal(init=1)
         may_send = Signal()
-        m.d.sync += [first_burst.eq(_burst(row_beats)), one_burst.eq(row_beats <= BURST_BEATS)]
+        m.d.sync += [burst.eq(_burst(beats_to_ask)), last_burst.eq(beats_to_ask <= BURST_BEATS)]
         m.d.comb += [
             self.request.valid.eq(asks & may_ask),
             self.request.payload.address.eq(address),
@@ -243,14 +240,10 @@ class RowWriter(wiring.Component):
             m.d.sync += [
                 address.eq(address + (burst << beat_shift)),
                 beats_to_ask.eq(rest),
-                burst.eq(_burst(rest)),
-                last_burst.eq(rest <= BURST_BEATS),
             ]
             with m.If(last_burst):
                 m.d.sync += [
                     beats_to_ask.eq(row_beats),
-                    burst.eq(first_burst),
-                    last_burst.eq(one_burst),
                     rows_to_ask.eq(rows_to_ask - 1),
                     asks.eq(rows_to_ask != 1),
                 ]
@@ -267,7 +260,7 @@ class RowWriter(wiring.Component):
         ]
         m.d.sync += [
             due.eq(next_due),
-            may_ask.eq(next_due <= BURST_BEATS),
+            may_ask.eq((next_due <= BURST_BEATS) & ~asked & ~self.start),
             may_send.eq(next_due != 0),
             self.finished.eq(sent & last_beat & last_row),
             one_beat.eq(row_beats == 1),
@@ -290,8 +283,6 @@ class RowWriter(wiring.Component):
                 rows_to_ask.eq(instruction.tokens),
                 asks.eq(self.start),
                 beats_to_ask.eq(row_beats),
-                burst.eq(_burst(row_beats)),
-                last_burst.eq(row_beats <= BURST_BEATS),
                 rows_left.eq(instruction.tokens),
                 last_row.eq(instruction.tokens == 1),
                 beats_left.eq(row_beats),
@@ -326,7 +317,7 @@ class Dump(wiring.Component):
     -------
     start : of an instruction, anything but STORE is none of the dump's, in
     instruction : steady from start to finished, in
-    copy_request, copy_ready, copy_valid, copy_data : see `store.Store`; out, in, in, in
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads meanwhile, so each is accepted; out, in, in
     residual_address : out
     residual_data : its word, Residual.LATENCY cycles later, in
     request, data : the write half of the memory port
@@ -340,7 +331,6 @@ class Dump(wiring.Component):
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
                 "copy_request": Out(store_copy(config)),
-                "copy_ready": In(1),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),
                 "residual_address": Out(range(residual_depth(config))),
@@ -362,7 +352,6 @@ class Dump(wiring.Component):
             ]
         m.d.comb += [
             self.copy_request.eq(reader.copy_request),
-            reader.copy_ready.eq(self.copy_ready),
             reader.copy_valid.eq(self.copy_valid),
             reader.copy_data.eq(self.copy_data),
             self.residual_address.eq(reader.residual_address),

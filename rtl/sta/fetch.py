@@ -3,14 +3,17 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..lut_ram import LutFifo
+from ..lut_ram import LUT_RAM, LutMemory
 from ..params import BURST_BEATS, FIFO_BEATS, Config
+from ..pipeline import delayed, tally
 from ..port import ADDRESS_BITS, Request
 
 BEATS_BITS = 32
 SEGMENTS = 8  # that may be asked for and not yet delivered
+IN_FLIGHT = 4  # beats that leave the FIFO before it knows that there is no room for more
 
 
 class Consumer(enum.Enum):
@@ -21,6 +24,9 @@ class Consumer(enum.Enum):
     IDS = 4
 
 
+CONSUMERS = ("instruction", "weights", "table", "rows", "ids")  # streams to each
+
+
 class Segment(data.Struct):
     """Consecutive beats from a byte address."""
 
@@ -29,14 +35,81 @@ class Segment(data.Struct):
     consumer: Consumer
 
 
+def pushed(bits: int) -> wiring.Signature:
+    """Beats that are not held back one by one, seen from their source: IN_FLIGHT more come after room has fallen.
+
+    Members
+    -------
+    valid, payload : a beat, out
+    room : in
+    """
+    return wiring.Signature({"valid": Out(1), "payload": Out(bits), "room": In(1)})
+
+
+class BeatBuffer(wiring.Component):
+    """Beats beside their consumer, in LUT RAM. Whether there is one hangs on nothing far away.
+
+    Members
+    -------
+    words_in : `pushed`, in
+    words_out : stream of beats, each a cycle after it came at the earliest, out
+    """
+
+    DEPTH = 8
+
+    def __init__(self, config: Config) -> None:
+        bits = 8 * config.port_bytes
+        super().__init__({"words_in": In(pushed(bits)), "words_out": Out(stream.Signature(bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words_in, words_out = self.words_in, self.words_out
+        # More words than it takes, so that whatever is offered may be written; LUT RAM is that deep anyway.
+        storage = Memory(shape=len(words_in.payload), depth=2 * self.DEPTH, init=[], attrs=LUT_RAM)
+        m.submodules.storage = storage
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        produce = Signal.like(write.addr)
+        consume = Signal.like(read.addr)
+        level = Signal(range(self.DEPTH + 1))
+        level_after = Signal(range(self.DEPTH + 1))
+        some = Signal()  # level != 0
+        room = Signal(init=1)
+        goes = Signal()
+        m.d.comb += [
+            goes.eq(some & words_out.ready),
+            level_after.eq(level + words_in.valid - goes),
+            words_in.room.eq(room),
+            words_out.valid.eq(some),
+            words_out.payload.eq(read.data),
+            write.addr.eq(produce),
+            write.data.eq(words_in.payload),
+            write.en.eq(1),
+            read.addr.eq(consume),
+        ]
+        m.d.sync += [
+            produce.eq(produce + words_in.valid),
+            consume.eq(consume + goes),
+            level.eq(level_after),
+            some.eq(level_after != 0),
+            room.eq(level_after <= self.DEPTH - IN_FLIGHT),
+        ]
+        return m
+
+
 class Fetch(wiring.Component):
     """Requests bursts ahead as long as the beat FIFO has room for them; delivers in the order of the segments.
 
+    ::
+
+        data ─► register ─► FIFO ─► which part of it ─┬─► BeatBuffer ─► consumer
+                                                      └─► …
+
     A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
-    taken three cycles after it is offered at the earliest, two of them while the one before is being requested; a
-    burst a cycle follows. A beat is there for its consumer three cycles after it came from memory, and a cycle lies
-    between two segments. All consumers get their beats one after another: one that does not take its beat stops the
-    others, too.
+    taken three cycles after it is offered at the earliest, two of them while the one before is being requested; two
+    cycles later its first burst is asked for, and then one every other cycle. A beat goes to its consumer's buffer four
+    cycles after it came from memory, and a cycle lies between two segments. All consumers get their beats one after
+    another: one whose buffer is full stops the others, too. Whether there is room is looked at when a beat leaves the
+    FIFO.
 
     `stop` ends everything: a request that is offered stays until it is taken, beats that come are dropped.
 
@@ -45,7 +118,7 @@ class Fetch(wiring.Component):
     limit : bytes of memory that may be read, in
     segment, gather_segment : streams of Segment, in; the second goes first
     request, data : the read half of the memory port
-    instruction, weights, table, rows, ids : streams of beats, out
+    instruction, weights, table, rows, ids : `pushed`, out
     stop : level, in; until idle at least
     bad : the offered segment must not be read, in `bad_address`, level, out; until stop
     idle : nothing is asked for that has not been delivered or dropped, out
@@ -61,11 +134,7 @@ class Fetch(wiring.Component):
                 "gather_segment": In(stream.Signature(Segment)),
                 "request": Out(stream.Signature(Request)),
                 "data": In(beats),
-                "instruction": Out(beats),
-                "weights": Out(beats),
-                "table": Out(beats),
-                "rows": Out(beats),
-                "ids": Out(beats),
+                **{name: Out(pushed(8 * config.port_bytes)) for name in CONSUMERS},
                 "stop": In(1),
                 "bad": Out(1),
                 "bad_address": Out(ADDRESS_BITS),
@@ -78,27 +147,21 @@ class Fetch(wiring.Component):
         size = self._config.port_bytes
         beat_shift = size.bit_length() - 1  # beats to bytes
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
-        m.submodules.fifo = fifo = LutFifo(width=8 * size, depth=FIFO_BEATS)
-        wiring.connect(m, wiring.flipped(self.data), fifo.words_in)
-        # It is read in the same cycle, from LUTs: so many block RAMs would be nearly empty. Then two registers, and one
-        # beside the second for the beat that was on its way when a consumer stopped: so nothing before it need wait for
-        # consumers.
-        came = Signal(8 * size, reset_less=True)
-        came_valid = Signal()
-        beat = stream.Signature(8 * size).create(path=("beat",))
-        spare = Signal(8 * size, reset_less=True)
-        spare_valid = Signal()
+        # The beat FIFO, with room for all that comes. It is of LUTs: so many block RAMs would be nearly empty.
+        m.submodules.storage = storage = LutMemory(width=8 * size, depth=FIFO_BEATS, part=16)
+        produce = Signal(range(FIFO_BEATS))
+        consume = Signal(range(FIFO_BEATS))
+        came = delayed(m, self.data.valid, 1, name="came", reset=True)
         used = Signal()
-        takes = Signal()  # whoever is served
-        m.d.comb += [fifo.words_out.ready.eq(~spare_valid), used.eq(beat.valid & beat.ready)]
-        with m.If(~spare_valid):
-            m.d.sync += [came_valid.eq(fifo.words_out.valid), came.eq(fifo.words_out.payload), spare.eq(came)]
-        with m.If(~beat.valid | beat.ready):
-            m.d.sync += [beat.valid.eq(spare_valid | came_valid), spare_valid.eq(0)]
-        with m.Else():
-            m.d.sync += spare_valid.eq(spare_valid | came_valid)
-        with m.If(~beat.valid | takes):  # a beat that a stop drops need not be right
-            m.d.sync += beat.payload.eq(Mux(spare_valid, spare, came))
+        m.d.comb += [
+            self.data.ready.eq(1),
+            storage.write.enable.eq(came),
+            storage.write.address.eq(produce),
+            storage.write.data.eq(delayed(m, self.data.payload, 1, name="beat")),
+            storage.read_address.eq(consume),
+        ]
+        m.d.sync += [produce.eq(produce + came), consume.eq(consume + used)]
+        _, no_beat, _ = tally(m, FIFO_BEATS, came, used, name="beats")
 
         # The next segment is checked while the one before is being requested.
         left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
@@ -113,6 +176,7 @@ class Fetch(wiring.Component):
         gone = Signal()  # a beat was used in the cycle before
         room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
         burst = Signal(range(BURST_BEATS + 1))
+        fits = Signal()  # there is room for the burst
         asked = Signal()
         taken = Signal()
         some = Signal()  # the next segment has beats
@@ -152,10 +216,12 @@ class Fetch(wiring.Component):
             segments.w_data.eq(next_segment.as_value()[ADDRESS_BITS:]),
         ]
 
-        # Requests: a burst a cycle while there is room.
+        # Requests: a burst every other cycle while there is room, which is compared in the cycle before. Under a stop
+        # what is offered stays, and nothing else.
+        m.d.sync += fits.eq(left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
         m.d.comb += [
             burst.eq(Mux(whole, BURST_BEATS, rest)),
-            self.request.valid.eq(left & Mux(whole, room >= BURST_BEATS, room >= rest)),
+            self.request.valid.eq(fits),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(burst - 1),
             asked.eq(self.request.valid & self.request.ready),
@@ -183,23 +249,22 @@ class Fetch(wiring.Component):
 
         # Delivery: the same segments, beat by beat.
         entry = data.View(data.StructLayout({"beats": BEATS_BITS, "consumer": Consumer}), segments.r_data)
-        serves = Signal(len(Consumer))  # one bit, while there are beats to come
+        serves = Signal(len(CONSUMERS))  # one bit, while there are beats to come
         expected = Signal(left_bits)
         last = Signal()  # expected == 1
-        consumers = {
-            Consumer.INSTRUCTION: self.instruction,
-            Consumer.WEIGHTS: self.weights,
-            Consumer.TABLE: self.table,
-            Consumer.ROWS: self.rows,
-            Consumer.IDS: self.ids,
-        }
-        # Beats are offered in the first cycle of a stop, too: whoever takes one then is about to be reset.
-        for i, consumer_stream in enumerate(consumers.values()):
-            m.d.comb += [consumer_stream.payload.eq(beat.payload), consumer_stream.valid.eq(beat.valid & serves[i])]
-        m.d.comb += [
-            takes.eq((Cat(one.ready for one in consumers.values()) & serves).any()),
-            beat.ready.eq(takes | self.stop),
-        ]
+        # A beat leaves the FIFO when there is room for it, by registers: the buffers are far away. Then it is pushed.
+        consumers = [getattr(self, name) for name in CONSUMERS]
+        rooms = delayed(m, Cat(one.room for one in consumers), 1, name="rooms")
+        leaves = Signal(len(CONSUMERS))
+        pushes = Signal(len(CONSUMERS))
+        m.d.comb += used.eq(~no_beat & ((serves & rooms).any() | self.stop))
+        with m.If(used & ~self.stop):
+            m.d.sync += leaves.eq(serves)
+        with m.Else():
+            m.d.sync += leaves.eq(0)
+        m.d.sync += pushes.eq(Mux(self.stop, 0, leaves))
+        for i, one in enumerate(consumers):
+            m.d.comb += [one.payload.eq(storage.read_data), one.valid.eq(pushes[i])]
         with m.If(self.stop):
             m.d.comb += segments.r_en.eq(1)
             m.d.sync += [expected.eq(0), serves.eq(0)]
@@ -207,11 +272,12 @@ class Fetch(wiring.Component):
             m.d.comb += segments.r_en.eq(1)
             with m.If(segments.r_rdy):
                 m.d.sync += [expected.eq(entry.beats), last.eq(entry.beats == 1)]
-                m.d.sync += serves.eq(Cat(entry.consumer == name for name in consumers))
+                m.d.sync += serves.eq(Cat(entry.consumer == i for i in range(len(CONSUMERS))))
         with m.Elif(used):
             m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
             with m.If(last):
                 m.d.sync += serves.eq(0)
 
-        m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~serves.any() & ~segments.r_rdy & ~checking & ~self.bad)
+        delivers = serves.any() | segments.r_rdy | leaves.any() | pushes.any()
+        m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~delivers & ~checking & ~self.bad)
         return m

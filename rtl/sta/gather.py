@@ -2,11 +2,10 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
-from ..lut_ram import LUT_RAM
+from ..lut_ram import LutMemory
 from ..port import ADDRESS_BITS
 from .decode import instruction_layout
 from .isa import FIELDS
@@ -29,7 +28,7 @@ class RowAddresses(wiring.Component):
     """Takes all numbers, then asks for row after row: address + number · beats · port_bytes.
 
     The numbers are kept, because the fetch brings beats in their order: those of the rows lie behind all of the
-    numbers'. A segment takes 4 cycles and one for every bit that `beats` has.
+    numbers'. A segment takes 5 cycles and one for every bit that `beats` has.
 
     Members
     -------
@@ -53,18 +52,17 @@ class RowAddresses(wiring.Component):
         m = Module()
         c, instruction = self._config, self.instruction
         m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [ID_BITS])
-        m.submodules.memory = memory = Memory(shape=ID_BITS, depth=c.max_tokens, init=[], attrs=LUT_RAM)
+        m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
-        write, read = memory.write_port(), memory.read_port()
         token = Signal(range(c.max_tokens))
         before_last = Signal(len(instruction.tokens) + 1, reset_less=True)  # there long before the first number is
         one_token = Signal(reset_less=True)
         last = Signal(reset_less=True)  # the token is the last one
         m.d.sync += [before_last.eq(instruction.tokens - 2), one_token.eq(instruction.tokens == 1)]
         m.d.comb += [
-            write.addr.eq(token),
-            write.data.eq(gearbox.units.payload),
-            read.addr.eq(token),
+            memory.write.address.eq(token),
+            memory.write.data.eq(gearbox.units.payload),
+            memory.read_address.eq(token),
         ]
 
         shifted = Signal(ADDRESS_BITS, reset_less=True)  # number · 2^i
@@ -87,15 +85,17 @@ class RowAddresses(wiring.Component):
                     m.next = "numbers"
             with m.State("numbers"):
                 with m.If(gearbox.units.valid):
-                    m.d.comb += write.en.eq(1)
+                    m.d.comb += memory.write.enable.eq(1)
                     m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
                     with m.If(last):
                         m.d.sync += [token.eq(0), last.eq(one_token), takes.eq(0)]
                         m.next = "read"
             with m.State("read"):
+                m.next = "part"
+            with m.State("part"):
                 m.next = "number"
             with m.State("number"):
-                m.d.sync += [shifted.eq(read.data), bits_left.eq(instruction.beats), row.eq(0)]
+                m.d.sync += [shifted.eq(memory.read_data), bits_left.eq(instruction.beats), row.eq(0)]
                 m.d.sync += none_left.eq(instruction.beats == 0)
                 m.next = "multiply"
             with m.State("multiply"):
@@ -156,7 +156,6 @@ class RowCutter(wiring.Component):
         row_last = Signal()
         m.d.comb += [
             gearbox.beats.payload.eq(self.rows.payload),
-            pieces.start.eq(self.start),
             pieces.channels.eq(instruction.channels),
             row_last.eq(units.valid & pieces.last),
             slots.place.token.eq(token),
@@ -169,14 +168,16 @@ class RowCutter(wiring.Component):
             m.d.sync += [beats_left.eq(beats_left - 1), no_beats.eq(beats_left == 1)]
         with m.FSM():
             with m.State("idle"):
+                # Not only at the start: it comes from far away, to all of these.
+                m.d.comb += pieces.start.eq(1)
+                m.d.sync += [
+                    tokens_left.eq(instruction.tokens),
+                    last_row.eq(instruction.tokens == 1),
+                    token.eq(instruction.first_token),
+                    beats_left.eq(instruction.beats),
+                    no_beats.eq(0),
+                ]
                 with m.If(self.start):
-                    m.d.sync += [
-                        tokens_left.eq(instruction.tokens),
-                        last_row.eq(instruction.tokens == 1),
-                        token.eq(instruction.first_token),
-                        beats_left.eq(instruction.beats),
-                        no_beats.eq(0),
-                    ]
                     m.next = "row"
             with m.State("row"):
                 m.d.comb += [

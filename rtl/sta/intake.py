@@ -1,6 +1,6 @@
 """The intake: instructions come from memory, are checked, and their data is asked for."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,18 +69,22 @@ class Intake(wiring.Component):
         # From memory into a register.
         m.submodules.checker = checker = Checker(c)
         code = Signal(8 * BYTES, reset_less=True)
-        beats = Signal(range(instruction_beats(c) + 1))
+        part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one bit; the last one: none
         received, passed = Signal(), Signal()
         m.d.comb += [
-            received.eq(beats == instruction_beats(c)),
+            received.eq(part[-1]),
             self.beats.ready.eq(~received),
             checker.code.eq(code),
             checker.limit.eq(self.limit),
         ]
+        # A part of the code takes all that comes until its own beat has come: whether one does is known far away.
+        for i in range(instruction_beats(c)):
+            with m.If(part[i]):
+                m.d.sync += code.word_select(i, 8 * c.port_bytes).eq(self.beats.payload)
         with m.If(self.beats.valid & ~received):
-            m.d.sync += [beats.eq(beats + 1), code.eq(Cat(code, self.beats.payload)[8 * c.port_bytes :])]
+            m.d.sync += part.eq(part << 1)
         with m.If(passed):
-            m.d.sync += beats.eq(0)
+            m.d.sync += part.eq(1)
         fields = {name: code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
 
         # What the upcoming instruction reads.

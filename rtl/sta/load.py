@@ -1,6 +1,6 @@
 """LOAD: rows from memory into the activation store."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ class Loader(wiring.Component):
     start : of an instruction, anything but LOAD is none of the loader's, in
     instruction : steady from start to finished, in
     rows : beats, token after token, stream in; never stalled between start and finished, not taken otherwise
-    write : `store_write`, in the cycle of the beat, out
+    write : `store_write`, a cycle after the beat, out
     finished : all may be read from the next cycle on, out
     """
 
@@ -57,16 +57,22 @@ class Loader(wiring.Component):
             self.rows.ready.eq(runs),
             taken.eq(self.rows.valid & self.rows.ready),
             words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1)),
-            write.enable.eq(taken),
-            write.bank.eq(bank),
-            write.address.eq(address),
-            write.data.eq(self.rows.payload.replicate(parts)),
             next_base.eq(base + instruction.y_pitch),
         ]
-        for i in range(parts):
-            m.d.comb += write.strobe.word_select(i, c.port_bytes).eq(part[i].replicate(c.port_bytes))
+        # Registers before the store, which lies all over the chip.
+        enable = Signal()
+        entry = Signal.like(write, reset_less=True)
+        ends = Signal()
+        m.d.sync += [
+            enable.eq(taken),
+            entry.bank.eq(bank),
+            entry.address.eq(address),
+            entry.data.eq(self.rows.payload.replicate(parts)),
+            entry.strobe.eq(Cat(here.replicate(c.port_bytes) for here in part)),
+        ]
+        m.d.comb += [write.eq(entry), write.enable.eq(enable)]
 
-        m.d.sync += [self.finished.eq(0), one_word.eq(words == 1)]
+        m.d.sync += [self.finished.eq(ends), ends.eq(0), one_word.eq(words == 1)]
         with m.If(taken):
             m.d.sync += part.eq(part.rotate_left(1))
             with m.If(part[-1]):
@@ -78,17 +84,17 @@ class Loader(wiring.Component):
                         tokens_left.eq(tokens_left - 1),
                         last_token.eq(tokens_left == 2),
                         runs.eq(~last_token),
-                        self.finished.eq(last_token),
+                        ends.eq(last_token),
                         bank.eq(bank + 1),
                         address.eq(base),
                     ]
                     with m.If(bank == c.rows - 1):
                         m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        with m.If(self.start & (instruction.opcode == Op.LOAD)):
+        with m.If(~runs):  # not only at the start: it comes from far away, to all of these
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
                 last_token.eq(instruction.tokens == 1),
-                runs.eq(1),
+                runs.eq(self.start & (instruction.opcode == Op.LOAD)),
                 words_left.eq(words),
                 last_word.eq(words == 1),
                 part.eq(1),

@@ -119,19 +119,26 @@ class Statistics(wiring.Component):
             first.append(delayed(m, first[-1], 1, name=f"first_{i}"))
         part = self._part(m)
 
-        # Token and word in step: stage 3 reads the memory, 4 has what it held, 5 adds, 6 writes.
-        m.submodules.memory = memory = Memory(shape=sums(c), depth=c.max_tokens, init=[], attrs=LUT_RAM)
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=(write,))
+        # Token and word in step: stage 4 has what the memories hold, 5 adds, 6 writes.
+        # A memory for each sum, with an address of its own, one with an enable, lest synthesis make one of both.
+        read = Signal(sums(c))
+        total = Signal(sums(c), reset_less=True)
+        squares_token = Signal.like(token_in, reset_less=True)
+        with m.If(enable[3] | asks[3]):
+            m.d.sync += squares_token.eq(token[3])
+        for name, address in (("sum", token[4]), ("squares", squares_token)):
+            width = read.shape()[name].width
+            m.submodules[name] = memory = Memory(shape=width, depth=c.max_tokens, init=[], attrs=LUT_RAM)
+            write, port = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(token[6]),
+                write.data.eq(total[name]),
+                write.en.eq(enable[6]),
+                port.addr.eq(address),
+                read[name].eq(port.data),
+            ]
         held = Signal(sums(c), reset_less=True)
         base = Signal(sums(c))
-        total = Signal(sums(c), reset_less=True)
-        m.d.comb += [
-            read.addr.eq(token[3]),
-            write.addr.eq(token[6]),
-            write.data.eq(total),
-            write.en.eq(enable[6]),
-        ]
         zero = Const(0, total.shape().size)
         # Whether a word that is being added to is the one that is added to next is compared a cycle before.
         same_4 = Signal()
@@ -140,7 +147,7 @@ class Statistics(wiring.Component):
             same_4.eq(enable[5] & (token[5] == token[3])),
             same_5.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])),
         ]
-        m.d.sync += held.eq(read.data)
+        m.d.sync += held.eq(read)
         with m.If(same_4):
             m.d.sync += held.eq(total)
         with m.If(first[4] & enable[4]):
@@ -169,10 +176,17 @@ class Statistics(wiring.Component):
         for lane in range(c.drain_lanes):
             square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
             m.d.sync += square.eq(values[lane] * values[lane])
-            # Two for the multiplier, which an FPGA's has; one where they are added.
-            squares.append(delayed(m, square, 2, name=f"square_{lane}_later"))
-        later = delayed(m, values, 3, name="values_later")
-        m.d.sync += [part.sum.eq(sum(later)), part.squares.eq(sum(squares))]
+            # For the multiplier, which an FPGA's has.
+            squares.append(delayed(m, square, 1, name=f"square_{lane}_later"))
+        later = list(delayed(m, values, 2, name="values_later"))
+        # Half of them at a time.
+        for name, bits, lanes in (("sum", RESIDUAL_BITS, later), ("squares", square_bits, squares)):
+            halves = []
+            for i, half in enumerate((lanes[: len(lanes) // 2], lanes[len(lanes) // 2 :])):
+                register = Signal(signed(bits + len(lanes).bit_length()), name=f"{name}_half_{i}", reset_less=True)
+                m.d.sync += register.eq(sum(half))
+                halves.append(register)
+            m.d.sync += part[name].eq(halves[0] + halves[1])
         return part
 
 

@@ -73,7 +73,10 @@ class NormSource(wiring.Component):
         asks = Signal()  # to_ask != 0
         token = Signal.like(self.finalise.payload, reset_less=True)
         waits = Signal()  # in the first column tile
-        known = self.finalised.valid  # one row more, until it is done
+        # A register between the finaliser and the memory, which is large.
+        known = delayed(m, self.finalised.valid, 1, name="known", reset=True)  # one row more, until it is done
+        finalised_token = delayed(m, self.finalised.token, 1, name="finalised_token")
+        finalised_scaling = delayed(m, self.finalised.scaling, 1, name="finalised_scaling")
         _, no_row, _ = tally(m, c.max_tokens, known, waits & walk.go & walk.row_last, name="rows")
         scalings_shape = self.finalised.scaling.shape()
         m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[], attrs=LUT_RAM)
@@ -81,9 +84,9 @@ class NormSource(wiring.Component):
         m.d.comb += [
             self.finalise.valid.eq(asks),
             self.finalise.payload.eq(token),
-            write.en.eq(self.finalised.valid),
-            write.addr.eq(self.finalised.token),
-            write.data.eq(self.finalised.scaling),
+            write.en.eq(known),
+            write.addr.eq(finalised_token),
+            write.data.eq(finalised_scaling),
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]

@@ -176,8 +176,8 @@ class PieceWalk(wiring.Component):
 
     Members
     -------
-    start : begin at the first piece, in
-    channels : steady, in
+    start : be at the first piece in the next cycle, may last, in
+    channels : steady from the last cycle of start on, in
     go : on to the next piece, from the last to the first, in
     piece, keep : as in `place`, out
     last : the last piece of a row, out

@@ -47,7 +47,7 @@ class Pool(wiring.Component):
         first_address = Signal.like(self.read_address, reset_less=True)  # of the piece, of the first token
         address = Signal.like(self.read_address, reset_less=True)
         m.d.comb += [
-            pieces.start.eq(self.start),
+            pieces.start.eq(~running),
             pieces.channels.eq(instruction.channels),
             pieces.go.eq(running & last),
             self.read_address.eq(address),
@@ -64,11 +64,11 @@ class Pool(wiring.Component):
                     address.eq(first_address + 1),
                     running.eq(~pieces.last),
                 ]
-        with m.If(self.start):
+        with m.If(~running):  # not only at the start: it comes from far away, to all of these
             begin = Signal.like(self.read_address)
             m.d.comb += begin.eq(residual_address(c, instruction.first_token, Const(0)))
             m.d.sync += [
-                running.eq(1),
+                running.eq(self.start),
                 first.eq(1),
                 tokens_left.eq(instruction.tokens),
                 last.eq(instruction.tokens == 1),

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..params import VERSION
+from ..pipeline import delayed
 from ..port import ADDRESS_BITS, ControlPort
 from .decode import CAUSE_BITS
 from .params import StaConfig
@@ -48,7 +49,7 @@ class Registers(wiring.Component):
     program, limit : steady while busy, out
     busy, done, error, cause, cause_address, place : from the sequencer, in
     execute, finished : an instruction, the one at `place`, begins, or is finished in this cycle, in
-    stepping, waits_memory, waits_drain : in this cycle, in
+    stepping, waits_memory, waits_drain : in this cycle, in; each counts a cycle later
     interrupt : level, out
     """
 
@@ -102,7 +103,14 @@ class Registers(wiring.Component):
         # Counters: the cycles of the write and of the start count, and every one while busy.
         names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
         counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
-        events = {"steps": self.stepping, "waits_memory": self.waits_memory, "waits_drain": self.waits_drain}
+        events = {
+            name: delayed(m, event, 1, name=name, reset=True)
+            for name, event in (
+                ("steps", self.stepping),
+                ("waits_memory", self.waits_memory),
+                ("waits_drain", self.waits_drain),
+            )
+        }
         # The watched instruction's are taken a cycle late: place is compared meanwhile.
         watched = Signal()
         begins = Signal()
@@ -135,10 +143,20 @@ class Registers(wiring.Component):
             "cause_address": self.cause_address,
             "place": self.place,
         }
-        m.d.sync += control.read_data.eq(0)
-        with m.Switch(control.address):
-            for name, value in readable.items():
-                with m.Case(offset[name]):
-                    m.d.sync += control.read_data.eq(value)
+        # One of four, then which four: the address comes from afar.
+        groups = 1 + max(offset.values()) // 16
+        fours = [Signal(COUNTER_BITS, name=f"four_{i}", reset_less=True) for i in range(groups)]
+        m.d.sync += [four.eq(0) for four in fours]
+        with m.Switch(control.address[:4]):
+            for low in range(0, 16, 4):
+                with m.Case(low):
+                    for name, value in readable.items():
+                        if offset[name] % 16 == low:
+                            m.d.sync += fours[offset[name] // 16].eq(value)
+        which = delayed(m, control.address[4:], 1, name="which")
+        with m.Switch(which):
+            for i, four in enumerate(fours):
+                with m.Case(i):
+                    m.d.comb += control.read_data.eq(four)
         m.d.comb += self.interrupt.eq((done & kept["interrupt"][0]) | (error & kept["interrupt"][1]))
         return m

@@ -1,6 +1,6 @@
 """The residual: 16 bits of every channel of every token, read and written by whole words."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -57,7 +57,11 @@ class Residual(wiring.Component):
         address = delayed(m, self.read_address, 1, name="address")  # a register: many block RAMs hang on it
         write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
         chosen = Signal.like(self.read_data, reset_less=True)
-        which = delayed(m, address[inner:], 2, name="which")
+        # For each half of a word its own, one of them inverted, lest synthesis make one register of both.
+        which: list[Value] = [Const(0), Const(0)]
+        if memories > 1:
+            early = delayed(m, address[inner:], 1, name="which")
+            which = [delayed(m, early, 1, name="which_low"), ~delayed(m, ~early, 1, name="not_which_high")]
         words = []
         for i in range(memories):
             depth = min(WORDS, self._depth - i * WORDS)
@@ -75,7 +79,9 @@ class Residual(wiring.Component):
                 write.data.eq(write_data),
             ]
             words.append(delayed(m, read.data, 1, name=f"word_{i}"))
-        for i in cases(m, which, memories):
-            m.d.sync += chosen.as_value().eq(words[i])
+        half = len(chosen.as_value()) // 2
+        for part in range(2):
+            for i in cases(m, which[part], memories):
+                m.d.sync += chosen.as_value().word_select(part, half).eq(words[i].word_select(part, half))
         m.d.comb += self.read_data.eq(chosen)
         return m

@@ -9,7 +9,7 @@ from ..cases import cases
 from ..pipeline import delayed
 from .params import StaConfig
 from .store_row import store_row
-from .timing import STORE_LATENCY
+from .timing import BANK_LATENCY
 
 # From an accepted copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
 COPY_LATENCY = 6
@@ -67,7 +67,7 @@ class StoreBank(wiring.Component):
     write, write_enable : in; `enable` and `bank` of the write are not looked at, its data comes a cycle later
     step_in : `store_step`, in
     step_out : step_in a cycle later, for the bank of the next row, out
-    row : `store_row`, STORE_LATENCY cycles after step_in, out
+    row : `store_row`, BANK_LATENCY cycles after step_in, out
     copy_address : read in this cycle unless step_in reads, in
     copy_data : the word that was to be read three cycles before, out
     """
@@ -120,7 +120,7 @@ class StoreBank(wiring.Component):
 
         # The word of the steps, then the group of it that is this step's. What leaves a block RAM goes into a register
         # that has no enable: an FPGA's block RAM has it.
-        assert STORE_LATENCY == 5  # the address, the memory, its register, the word, the group of it
+        assert BANK_LATENCY == 5  # the address, the memory, its register, the word, the group of it
         word = Signal(8 * c.store_word_bytes, reset_less=True)
         with m.If(delayed(m, reads, 3, name="reads")):
             m.d.sync += word.eq(self.copy_data)
@@ -130,7 +130,7 @@ class StoreBank(wiring.Component):
             m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
         m.d.comb += self.row.group.eq(operands)
         for mark in ("valid", "first", "last", "sub", "softmax", "tile", "position"):
-            m.d.comb += self.row[mark].eq(delayed(m, step[mark], STORE_LATENCY, name=mark, reset=mark == "valid"))
+            m.d.comb += self.row[mark].eq(delayed(m, step[mark], BANK_LATENCY, name=mark, reset=mark == "valid"))
         return m
 
 
@@ -146,7 +146,7 @@ class Store(wiring.Component):
     rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
     copy_request : `store_copy`; steady until it is accepted, in
     copy_ready : it is accepted in this cycle: the row does not read from that bank, out
-    reading : the rows that read from their banks in this cycle, out
+    soon : the rows that read from their banks in the next cycle, out
     copy_valid, copy_data : the word, COPY_LATENCY cycles after the request was accepted, out
     write : `store_write`, in
     """
@@ -159,7 +159,7 @@ class Store(wiring.Component):
                 "rows": Out(store_row(config)).array(config.rows),
                 "copy_request": In(store_copy(config)),
                 "copy_ready": Out(1),
-                "reading": Out(config.rows),
+                "soon": Out(config.rows),
                 "copy_valid": Out(1),
                 "copy_data": Out(8 * config.store_word_bytes),
                 "write": In(store_write(config)),
@@ -176,9 +176,14 @@ class Store(wiring.Component):
         written = Signal.like(write)
         m.d.comb += [written.eq(write), written.data.eq(delayed(m, write.data, 1, name="written"))]
 
-        step = self.step
+        step = Signal(store_step(c), name="step_1", reset_less=True)
+        valid = Signal(name="step_1_valid")
+        m.d.sync += [step.eq(self.step), valid.eq(self.step.valid)]
+        entering = Signal.like(step)
+        m.d.comb += [entering.eq(step), entering.valid.eq(valid)]
+        step = entering
         # Which rows read, for those who copy: by registers that can be near them.
-        reads = [step.read]
+        reads = [delayed(m, self.step.read, 1, name="reads_0", reset=True)]
         for r in range(1, c.rows):
             reads.append(delayed(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         words = []
@@ -195,7 +200,7 @@ class Store(wiring.Component):
             step = bank.step_out
 
         accepted = Signal()
-        m.d.comb += self.reading.eq(Cat(reads))
+        m.d.comb += self.soon.eq(Cat(self.step.read, *reads[:-1]))
         for r in cases(m, self.copy_request.bank, c.rows):
             m.d.comb += self.copy_ready.eq(~reads[r])
         m.d.comb += [

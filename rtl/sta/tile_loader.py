@@ -26,8 +26,8 @@ class TileLoader(wiring.Component):
     beats : the packed tile, stream in
     done : the tile's last unit is taken in this cycle, out
     parameters, parameters_enable : 64 bits for each channel of a slot of the drain, in this cycle, out
-    step, word, sub, step_enable : operands of a step for every column and its place, a cycle after it was unpacked:
-        the last in the cycle after done, out. Where the selection is counted the indices are not defined
+    step, word, sub, step_enable : operands of a step for every column and its place, two cycles after it was unpacked:
+        the last two cycles after done, out. Where the selection is counted the indices are not defined
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -83,7 +83,7 @@ class TileLoader(wiring.Component):
         parameters = Signal()  # are what comes
         loads = Signal()  # steps are what comes
         m.d.sync += [
-            self.step_enable.eq(both),
+            self.step_enable.eq(delayed(m, both, 1, name="unpacked", reset=True)),
             both.eq(loads & values.next_valid & (selections.next_valid | counted)),
         ]
         selects = Signal()  # the next beat is of the selection
@@ -120,13 +120,15 @@ class TileLoader(wiring.Component):
                 m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
                 m.d.sync += loads.eq(0)
 
-        # Decode the selection; a register before the memories.
+        # What was unpacked; then decode the selection, with a register before the memories.
+        code = delayed(m, selections.units.payload, 1, name="code")
+        unpacked = delayed(m, values.units.payload, 1, name="values_unpacked")
+        step, word, sub = (delayed(m, value, 1, name=f"{value.name}_unpacked") for value in (step, word, sub))
         entry = Signal.like(self.step, reset_less=True)
         entry_word = Signal.like(self.word, reset_less=True)
         entry_sub = Signal.like(self.sub, reset_less=True)
         m.d.sync += [entry_word.eq(word), entry_sub.eq(sub)]
         m.d.comb += [self.step.eq(entry), self.word.eq(entry_word), self.sub.eq(entry_sub)]
-        code = selections.units.payload
         for column in range(c.cols):
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
             m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
@@ -134,7 +136,7 @@ class TileLoader(wiring.Component):
             for lane in range(c.n):
                 byte = lane * c.cols + column
                 index = Mux(bitmap, decoder.indices[lane], code.word_select(byte, c.index_bits))
-                weight = values.units.payload.word_select(byte, WEIGHT_BITS).as_signed()
+                weight = unpacked.word_select(byte, WEIGHT_BITS).as_signed()
                 m.d.sync += [target.indices[lane].eq(index), target.weights[lane].eq(weight)]
                 with m.If(lane >= lanes):
                     m.d.sync += target.weights[lane].eq(0)

@@ -7,7 +7,8 @@ RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0
 from ..params import MULT_BITS, READER_SAMPLE, reader_latency
 from .params import SOFTMAX_LATENCY, StaConfig
 
-STORE_LATENCY = 5  # address, memory, its register, the word that is held, the group of it
+BANK_LATENCY = 5  # address, memory, its register, the word that is held, the group of it
+STORE_LATENCY = 1 + BANK_LATENCY  # a register before: who copies knows in the cycle before which rows read
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
 COLUMN_LATENCY = (
     3  # memories, their words, the step of it; the feeder gives it a step that much before the array has it

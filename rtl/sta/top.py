@@ -5,8 +5,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..array import Array
-from ..cases import cases
-from ..lut_ram import LutFifo
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS, ControlPort, MemoryPort
 from .columns import ColumnBuffer
@@ -14,7 +12,7 @@ from .decode import own_instruction
 from .drain import Drain
 from .dump import Dump
 from .feeder import Feeder
-from .fetch import Consumer, Fetch
+from .fetch import CONSUMERS, BeatBuffer, Consumer, Fetch
 from .isa import Op
 from .load import Loader
 from .params import StaConfig
@@ -109,13 +107,11 @@ class Sta(wiring.Component):
         connect(m, dump.request, flipped(self.memory.write_request))
         connect(m, dump.data, flipped(self.memory.write_data))
         connect(m, sequencer.segment, fetch.segment)
-        # Two beats beside each consumer: whether it is ready is known there, and hangs on nothing far away.
         beats = {}
-        dropped = delayed(
-            m, sequencer.stop, 1, name="dropped", reset=True
-        )  # when nothing comes from the fetch any more
-        for name in ("instruction", "weights", "table", "rows", "ids"):
-            buffer = LutFifo(width=8 * c.port_bytes, depth=2)
+        # When nothing comes from the fetch any more.
+        dropped = delayed(m, sequencer.stop, 1, name="dropped", reset=True)
+        for name in CONSUMERS:
+            buffer = BeatBuffer(c)
             m.submodules[f"{name}_buffer"] = ResetInserter(dropped)(buffer)
             connect(m, getattr(fetch, name), buffer.words_in)
             beats[name] = buffer.words_out
@@ -219,14 +215,11 @@ class Sta(wiring.Component):
         m.d.comb += [
             store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
             dump.copy_valid.eq(store.copy_valid),
+            columns.soon.eq(store.soon),
             columns.copy_valid.eq(store.copy_valid),
             dump.copy_data.eq(store.copy_data),
             columns.copy_data.eq(store.copy_data),
             drain.dump_address.eq(dump.residual_address),
             dump.residual_data.eq(drain.dump_data),
         ]
-        # No row reads while a STORE executes. The others look at their own bank: the one that is chosen comes later.
-        m.d.comb += dump.copy_ready.eq(1)
-        for r in cases(m, columns.copy_request.bank, c.rows):
-            m.d.comb += columns.copy_ready.eq(~store.reading[r])
         return m

@@ -137,7 +137,7 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    LATENCY = 5  # what counts; maximum of the slot, in two; of the token's before; register
+    LATENCY = 6  # what counts; maximum of the slot, in three; with the token's before; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -158,39 +158,45 @@ class Maxima(wiring.Component):
             counts = Signal(signed(SCORE_BITS), name=f"counts_{lane}", reset_less=True)
             m.d.sync += counts.eq(Mux(keep, value, Const(-128, signed(SCORE_BITS))))
             values.append(counts)
-        halfway = 1 << ((len(values).bit_length() - 1) // 2)
-        for left in (halfway, 1):
+        steps = len(values).bit_length() - 1
+        for stage in range(3):
+            left = 1 << steps * (2 - stage) // 3
             while len(values) > left:
                 values = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
-            registers = [Signal(signed(SCORE_BITS), name=f"maximum_{left}_{i}", reset_less=True) for i in range(left)]
+            registers = [Signal(signed(SCORE_BITS), name=f"maximum_{stage}_{i}", reset_less=True) for i in range(left)]
             m.d.sync += [register.eq(value) for register, value in zip(registers, values, strict=True)]
             values = list(registers)
         (slot,) = registers
 
+        # The token's maximum before is read, compared in the next cycle, and written in the one after that: of a token
+        # that comes again in the next cycle, or in the one after, it is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
-        where = delayed(m, self.place, 3, name="place")
-        write_where = delayed(m, where, 1, name="write_place")
-        write_slot = delayed(m, slot, 1, name="write_slot")
-        # A token's next slot may come in the next cycle: then its word is written while it is read.
-        again = delayed(m, write.en & (write.addr == read.addr), 1, name="again")
+        reads = delayed(m, self.place, 3, name="reads")
+        compares = delayed(m, reads, 1, name="compares")
+        writes = delayed(m, compares, 1, name="writes")
+        valid_4 = delayed(m, self.valid, 4, name="valid", reset=True)
+        valid_5 = delayed(m, valid_4, 1, name="valid_later", reset=True)
+        behind_one = delayed(m, valid_4 & (compares.token == reads.token), 1, name="behind_one")
+        behind_two = delayed(m, valid_5 & (writes.token == reads.token), 1, name="behind_two")
         written = delayed(m, write.data, 1, name="written")
-        is_first = Signal()
-        above = Signal()  # the token's before; both that it may be are compared at once
+        first = delayed(m, reads.piece == 0, 1, name="first")
+        again = delayed(m, behind_one & ~first, 1, name="again")
+        here = Signal(signed(SCORE_BITS), name="here", reset_less=True)
+        before = Mux(behind_two, written, read.data)
+        m.d.sync += here.eq(Mux(first | behind_one | (slot > before), slot, before))
         m.d.comb += [
-            above.eq(Mux(again, write_slot > written, write_slot > read.data)),
-            read.addr.eq(where.token),
-            is_first.eq(write_where.piece == 0),
-            write.en.eq(delayed(m, self.valid, 4, name="valid", reset=True)),
-            write.addr.eq(write_where.token),
-            write.data.eq(Mux(is_first | above, write_slot, Mux(again, written, read.data))),
+            read.addr.eq(reads.token),
+            write.en.eq(valid_5),
+            write.addr.eq(writes.token),
+            write.data.eq(Mux(again & (written > here), written, here)),
         ]
         maximum = Signal(row_maximum(c), reset_less=True)
         enable = Signal()
         m.d.sync += [
             enable.eq(write.en),
-            maximum.row.eq(write_where.row),
-            maximum.tile.eq(write_where.tile),
+            maximum.row.eq(writes.row),
+            maximum.tile.eq(writes.tile),
             maximum.value.eq(write.data),
         ]
         m.d.comb += [self.maximum.eq(maximum), self.maximum.enable.eq(enable)]

@@ -289,6 +289,8 @@ module DP16KD (
         if (RSTA === 1'b1 || RSTB === 1'b1) $fatal(1, "DP16KD: RSTA or RSTB is high, reset is not modelled");
         if (write_a & write_b & same && (mask_a & mask_b) != 0) $fatal(1, "DP16KD: both ports write the same bits");
         if ((DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36) && write_b) $fatal(1, "DP16KD: port B writes, not modelled");
+        if (DATA_WIDTH_B == 36 && (REGMODE_A != REGMODE_B || REGMODE_B == "OUTREG" && (OCEA !== OCEB || !on_a || !on_b)))
+            $fatal(1, "DP16KD: halves of 36 bits with registers of their own, not modelled");
     end
 
     wire [35:0] result_a, result_b;

@@ -106,6 +106,13 @@ class Inside:
         """The first of them."""
         return self.signals(path, domain)[0]
 
+    def read(self, path: str) -> Value:
+        """What the memory's read port says now."""
+        fragment, name = self._part(path)
+        memory = fragment.find_subfragment(name)
+        assert isinstance(memory, MemoryInstance), f"{path} is no memory"
+        return Value.cast(memory._read_ports[0]._data)
+
     def word(self, path: str, address: ValueLike) -> Signal:
         """What the memory holds at the address now."""
         fragment, name = self._part(path)

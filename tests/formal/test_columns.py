@@ -38,7 +38,7 @@ class Halves(wiring.Component):
                 "start": In(1),
                 "instruction": In(instruction_layout(CONFIG)),
                 "beats": In(stream.Signature(8 * CONFIG.port_bytes)),
-                "copy_ready": In(1),
+                "soon": In(CONFIG.rows),
                 "copy_valid": In(1),
                 "column_done": In(1),
                 "drained": In(1),
@@ -53,10 +53,7 @@ class Halves(wiring.Component):
         instruction = self.instruction
         product = instruction.opcode == Op.PRODUCT
         m.d.comb += [
-            *(
-                getattr(buffer, name).eq(getattr(self, name))
-                for name in ("start", "copy_ready", "copy_valid", "drained")
-            ),
+            *(getattr(buffer, name).eq(getattr(self, name)) for name in ("start", "soon", "copy_valid", "drained")),
             buffer.instruction.eq(instruction),
             buffer.column_done.eq(self.column_done),
             # The sequencer starts legal instructions, when the buffer is idle.
@@ -73,10 +70,10 @@ class Halves(wiring.Component):
         alone = job.parameters_only
         state = Cat(inside.signal("loader.parameters", "sync"), inside.signal("loader.loads"))
         copying = inside.signal("copier.takes.running")
-        # A tile is complete: `loaded` says so three cycles later, when all that was chosen for the banks is in them.
-        full_1, full_2 = (inside.signal(f"filled_half_{i}") for i in (1, 2))
+        # A tile is complete: `loaded` says so four cycles later, when all that was chosen for the banks is in them.
+        full_1, full_2, full_3 = (inside.signal(f"filled_half_{i}") for i in (1, 2, 3))
         full = Signal()
-        m.d.comb += full.eq(full_1 | full_2)
+        m.d.comb += full.eq(full_1 | full_2 | full_3)
 
         # The halves: a tile that is complete and not yet released is in use.
         in_use = [Signal(name=f"in_use_{h}") for h in range(2)]
@@ -87,7 +84,7 @@ class Halves(wiring.Component):
         m.d.sync += to_read.eq(to_read + buffer.loaded - self.column_done)
         m.d.sync += oldest.eq(oldest ^ released)
         for h in range(2):
-            with m.If(full_2 & (half != h)):  # it is the other one's turn now
+            with m.If(full_3 & (half != h)):  # it is the other one's turn now
                 m.d.sync += in_use[h].eq(1)
             with m.Elif(released & (oldest == h)):
                 m.d.sync += in_use[h].eq(0)
@@ -103,16 +100,17 @@ class Halves(wiring.Component):
             Assert(inside.signal("released_2") == released),
             Assert(inside.signal("released_1") == past(m, self.column_done, "done_one")),
             Assert(to_read + buffer.loaded + inside.signal("released_1") + released == used),
-            Assert(buffer.loaded == past(m, full_2, "full")),
-            Assert(~(full_1 & full_2)),
+            Assert(buffer.loaded == past(m, full_3, "full")),
+            Assert(full_1 + full_2 + full_3 <= 1),
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
             Assert(inside.signal("halves_full") == (inside.signal("halves") == 2)),
             Assert(half == oldest ^ complete[0]),
             Assert(implies(used == 1, in_use[0] ^ oldest)),
             Assert(inside.signal("half_1") == half ^ full_1),
-            Assert(half_written == half ^ full),
-            Assert(implies(full, ~filling)),
+            Assert(inside.signal("half_before_1") == half ^ (full_1 | full_2)),
+            Assert(half_written == half ^ Mux(past(m, job.copy, "copied"), full_1 | full_2, full)),
+            Assert(implies(full_1 | full_2, ~filling)),
         ]
 
         # The parameters: a place that is complete and not yet drained is in use.
@@ -137,6 +135,7 @@ class Halves(wiring.Component):
 
         # The steps of a tile: each once, in order, all of them.
         takes, writes = inside.signal("loader.both"), inside.signal("loader.step_enable")
+        unpacked = inside.signal("loader.unpacked_1")
         steps, step, groups_left = job.steps, inside.signal("loader.step", "sync"), inside.signal("loader.groups_left")
         written = Signal(range(2 * CONFIG.max_groups + 1))
         left = Signal(range(2 * CONFIG.max_groups + 1))
@@ -145,11 +144,14 @@ class Halves(wiring.Component):
         with m.Else():
             m.d.sync += [written.eq(written + writes), left.eq(left - takes)]
         place = Cat(inside.signal("loader.entry_sub"), inside.signal("loader.entry_word"))
+        unpacked_place = Cat(inside.signal("loader.sub_unpacked_1"), inside.signal("loader.word_unpacked_1"))
         next_place = Cat(inside.signal("loader.sub", "sync"), inside.signal("loader.word", "sync"))
         m.d.comb += [
             Assert(implies(writes, place == written[:3])),
-            Assert(implies(state != 0, next_place == (written + writes)[:3])),
-            Assert(writes == past(m, takes, "takes")),
+            Assert(implies(state != 0, next_place == (written + writes + unpacked)[:3])),
+            Assert(unpacked == past(m, takes, "takes")),
+            Assert(writes == past(m, unpacked, "unpacked")),
+            Assert(implies(unpacked, unpacked_place == (written + writes)[:3])),
             Assert(implies(state != 0, (left != 0) & (left <= 2 * CONFIG.max_groups))),
             Assert(implies(state != 0, left + step == Mux(steps != 0, groups_left << 1, groups_left))),
             Assert(implies(done & ~job.copy & ~alone, (left == 1) & takes)),
@@ -163,7 +165,7 @@ class Halves(wiring.Component):
         ]
         m.d.comb += [
             Cover(full_1 & (used == 1) & past(m, self.column_done, "while_read")),
-            Cover(full_1 & writes & (written == 1)),
+            Cover(full_2 & writes & (written == 1)),
         ]
 
         # What an induction has to know.
@@ -175,7 +177,8 @@ class Halves(wiring.Component):
             Assert((state != 0) == (filling & ~job.copy)),
             Assert(copying == (filling & job.copy)),
             Assert(implies(state == STEPS, ~alone)),
-            Assert(implies(writes, full_1 | (state == STEPS))),
+            Assert(implies(unpacked, full_1 | (state == STEPS))),
+            Assert(implies(writes, full_1 | full_2 | (state == STEPS))),
             Assert(implies(inside.signal("copier.enable").any(), full_1 | copying)),
             Assert(implies(full_1 | filling, ~alone | filling)),
             Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
@@ -191,7 +194,7 @@ BREAKS = [
 
 def test_nothing_in_use_is_written(tmp_path: Path) -> None:
     assert prove(Halves(), tmp_path, depth=1)
-    assert prove(Halves(), tmp_path, mode="cover", depth=16, engine=Z3_STEPS)
+    assert prove(Halves(), tmp_path, mode="cover", depth=18, engine=Z3_STEPS)
 
 
 @pytest.mark.parametrize(("where", "old", "new", "depth"), BREAKS)

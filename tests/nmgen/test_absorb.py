@@ -127,6 +127,20 @@ def test_block_ram(registers: str, more: str, seen: str, gone: int, tmp_path: Pa
     assert modes == ({"NOREG", "OUTREG"} if gone else {"NOREG"})
 
 
+@pytest.mark.parametrize("write", ["1", "enable"])
+def test_block_ram_of_36_bits(write: str, tmp_path: Path) -> None:
+    """Its outputs are of both sides, which get the same registers and enables."""
+    text = (
+        RAM.replace("[17:0]", "[35:0]").replace("[0:1023]", "[0:511]").replace("words[to]", f"if ({write}) words[to]")
+    )
+    text = text.replace("{registers}", "word <= words[at]; q <= word;").replace("{more}", "").replace("{seen}", "0")
+    module = synthesised(text, tmp_path)
+    assert absorb(module) == 36
+    (memory,) = (cell for cell in module["cells"].values() if cell["type"] == "DP16KD")
+    assert {memory["parameters"][f"REGMODE_{side}"] for side in "AB"} == {"OUTREG"}
+    assert [memory["connections"][f"{port}{side}"] for port in ("CE", "OCE") for side in "AB"] == [["1"]] * 4
+
+
 def synthesised(text: str, folder: Path) -> dict[str, Any]:
     """The netlist of a module."""
     top = text.split("module ")[1].split("(")[0]

@@ -258,9 +258,11 @@ class Bench:
         request: tuple[int, int] | None = None  # that must stay
         stored = places = ended = 0  # halves and places that were loaded, tiles that the drain may give back
         ends = [tile.steps is None for tile in tiles]  # the tile needs no more steps
-        looks: tuple[int, int, list[int]] | None = None  # tile, slot and the parameters that must be there now
+        # Tile, slot and the parameters that must be there now, and in the next cycle.
+        looks: list[tuple[int, int, list[int]] | None] = [None, None]
         offering = idle = start = False
-        was_placed = [False]
+        was_placed = [False] * 2
+        soon = 0  # the rows that read in the next cycle
         for cycle in range(100_000):
             start = bool(idle and not start and waiting and not self.gaps["start"].stall())
             fields = {name: rng.getrandbits(field.bits) for name, field in FIELDS.items()}
@@ -271,13 +273,13 @@ class Bench:
                 self.starts.append(cycle)
                 asked.append(set())
             offering = offering or bool(beats and not self.gaps["beats"].stall())
-            copy_ready = not self.gaps["copy"].stall()
+            reading, soon = soon, sum(self.gaps["copy"].stall() << r for r in range(c.rows))
             inputs: dict[str, Any] = {
                 "start": start,
                 "instruction": fields,
                 "beats.valid": offering,
                 "beats.payload": beats[0] if offering else rng.getrandbits(8),
-                "copy_ready": copy_ready,
+                "soon": soon,
                 "copy_valid": cycle in answers,
                 "copy_data": answers.pop(cycle, rng.getrandbits(8)),
                 "column_done": 0,
@@ -312,11 +314,11 @@ class Bench:
                 dut.parameters.as_value(),
                 *dut.columns,
             )
-            if looks is not None:
-                i, slot, words = looks
+            if (now := looks.pop(0)) is not None:
+                i, slot, words = now
                 want_bits = sum(word << 64 * lane for lane, word in enumerate(words))
                 assert shown == want_bits, f"cycle {cycle}: parameters of tile {i}, slot {slot}"
-            looks = look
+            looks.append(look)
             for column in range(c.cols):
                 if (cycle, column) in columns:
                     check(steps[column], *columns.pop((cycle, column)))
@@ -326,6 +328,7 @@ class Bench:
                 offering = False
             read = (copies.bank, copies.address) if copies.valid else None
             assert request is None or read == request, f"cycle {cycle}: the request for {request} became {read}"
+            copy_ready = read is not None and not reading >> read[0] & 1
             request = None if copy_ready else read
             if read is not None and copy_ready:
                 bank, word = read
@@ -333,7 +336,7 @@ class Bench:
                 asked[-1].add(read)
                 answers[cycle + self.latency] = int.from_bytes(self.store.banks[bank][word], "little")
             if loaded:
-                assert was_placed[-2]
+                assert was_placed[-3]
                 self.loaded.append(cycle)
             was_placed.append(placed)
             stored += loaded
@@ -428,4 +431,4 @@ def test_copies_take_a_word_a_cycle(name: str) -> None:
         words = ceil_div(fields["channels"], word_bytes)
         copied = config.cols * fields["groups"] if i != 1 else fields["keys"] * words
         begin = max(bench.starts[i], halves_free[i])
-        assert bench.loaded[i] == begin + 4 + copied + bench.latency, f"{fields}"
+        assert bench.loaded[i] == begin + 5 + copied + bench.latency, f"{fields}"

@@ -218,6 +218,7 @@ class Bench:
         loading = drained = finished = 0
         answer: dict[str, Any] = {}
         addressed = -1
+        read = 0
         loaded_at = self.late()
         parameters = dut.parameters.as_value()
         ids, beats = list(ids or []), list(beats or [])
@@ -278,8 +279,9 @@ class Bench:
                 assert segment.beats == len(row)
                 rows += row
             answer = {}
+            ctx.set(parameters, read)  # two cycles after the address
             if address != addressed or loads:
-                ctx.set(parameters, packed(self.table[address % len(self.table)]))
+                read = packed(self.table[address % len(self.table)])
             addressed = address
             drained += drains
             if done:
@@ -432,7 +434,7 @@ class Bench:
         ys = [requantise(one, 0, i["mult"], i["shift"], 0, 16) for one in sums]
         self.state.to_residual(i["first_token"], ys, add=False)
         cycles = await self.execute(ctx, i)
-        assert cycles < i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes) + 36
+        assert cycles < i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes) + 37
         await self.settled(ctx, i)
 
     async def table_of(self, ctx: SimulatorContext, which: int) -> None:

@@ -1,6 +1,7 @@
 """The fetch: each consumer gets its segments' beats in order and nothing else is read; bad segments; stops."""
 
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.params import BURST_BEATS, FIFO_BEATS
-from rtl.sta.fetch import Consumer, Fetch
+from rtl.sta.fetch import IN_FLIGHT, BeatBuffer, Consumer, Fetch
 from rtl.sta.params import StaConfig
 from sim.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import drive, gaps, run, seeded
@@ -58,17 +59,20 @@ class Bench:
         return beats
 
     async def consumers(self, ctx: SimulatorContext) -> None:
-        streams = {consumer: getattr(self.dut, name) for consumer, name in CONSUMERS.items()}
+        pushes = {consumer: getattr(self.dut, name) for consumer, name in CONSUMERS.items()}
+        level = dict.fromkeys(pushes, 0)  # of the consumer's buffer
         cycle = 0
         while not self.over:
-            ready = {one: not self.closed and not self.take[one].stall() for one in streams}
-            for one, stream in streams.items():
-                ctx.set(stream.ready, ready[one])
-            signals = [signal for stream in streams.values() for signal in (stream.valid, stream.payload)]
+            for one, push in pushes.items():
+                ctx.set(push.room, level[one] <= BeatBuffer.DEPTH - IN_FLIGHT)
+            signals = [signal for push in pushes.values() for signal in (push.valid, push.payload)]
             _, _, *sampled = await ctx.tick().sample(*signals)
             assert sum(sampled[::2]) <= 1
-            for one, valid, payload in zip(streams, sampled[::2], sampled[1::2], strict=True):
-                if valid and ready[one]:
+            for one, valid, payload in zip(pushes, sampled[::2], sampled[1::2], strict=True):
+                takes = level[one] and not self.closed and not self.take[one].stall()
+                level[one] += valid - takes
+                assert level[one] <= BeatBuffer.DEPTH
+                if valid:
                     self.got[one].append(payload)
                     self.delivered.append(cycle)
             cycle += 1
@@ -140,20 +144,20 @@ def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
 
 
 def test_cycles() -> None:
-    """A segment is taken three cycles after it is offered, then a burst a cycle; three to the consumer."""
+    """A segment is taken three cycles after its offer, then bursts every other cycle; four to the buffer."""
     bench = Bench(16, 30, None)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
         begin = bench.memory.cycle
         assert await bench.ask(ctx, Asked(0, 40, Consumer.WEIGHTS)) == begin + 3
-        assert await bench.ask(ctx, Asked(4096, 20, Consumer.ROWS)) == begin + 3 + 4, "checked while others are asked"
-        assert [cycle - begin for cycle, _, _ in bench.memory.requests] == [4, 5, 6]
+        assert await bench.ask(ctx, Asked(4096, 20, Consumer.ROWS)) == begin + 3 + 7, "checked while others are asked"
+        assert [cycle - begin for cycle, _, _ in bench.memory.requests] == [5, 7, 9]
         await bench.idle(ctx, 200)
 
     bench.run(testbench, limit=300)
     between = 1  # segments
     waits = [got - came for got, came in zip(bench.delivered, bench.memory.arrivals, strict=True)]
-    assert waits == [3] * 40 + [3 + between] * 20
+    assert waits == [4] * 40 + [4 + between] * 20
 
 
 BAD = [
@@ -240,17 +244,52 @@ def test_stop(latency: int, seed: int) -> None:
 
 
 def test_a_closed_consumer() -> None:
-    """As many beats are asked for as the FIFO holds, none more."""
+    """As many beats are asked for as the FIFO and the consumer's buffer hold, none more."""
     bench = Bench(4, 3, None)
     bench.closed = True
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
         await bench.ask(ctx, Asked(0, 1000, Consumer.IDS))
         await ctx.tick().repeat(200)
-        assert sum(beats for _, _, beats in bench.memory.requests) == FIFO_BEATS
+        assert len(bench.got[Consumer.IDS]) == BeatBuffer.DEPTH
+        assert sum(beats for _, _, beats in bench.memory.requests) == FIFO_BEATS, "no room for a whole burst more"
         bench.closed = False
         bench.take = dict.fromkeys(Consumer, NO_GAPS)
         await bench.idle(ctx, 2000)
         assert bench.got == bench.wanted([Asked(0, 1000, Consumer.IDS)])
 
     bench.run(testbench, limit=3000)
+
+
+@pytest.mark.parametrize("busy", [(0.9, 0.3), (0.3, 0.9), (1, 1), (0.6, 0.6)], ids=str)
+def test_buffer(busy: tuple[float, float]) -> None:
+    """First in, first out, and room for all that may still come when it says that there is none."""
+    rng = seeded(busy)
+    buffer = BeatBuffer(StaConfig(port_bytes=1))
+    kept: deque[int] = deque()
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        moved = full = 0
+        known = [True] * (IN_FLIGHT - 1)  # whether there was room, the oldest first
+        for _ in range(600):
+            valid, word, ready = known[0] and rng.random() < busy[0], rng.getrandbits(8), rng.random() < busy[1]
+            drive(ctx, buffer, {"words_in.valid": valid, "words_in.payload": word, "words_out.ready": ready})
+            _, _, room, some, out = await ctx.tick().sample(
+                buffer.words_in.room, buffer.words_out.valid, buffer.words_out.payload
+            )
+            assert some == bool(kept)
+            assert len(kept) <= BeatBuffer.DEPTH
+            assert room == (len(kept) <= BeatBuffer.DEPTH - IN_FLIGHT)
+            full += len(kept) == BeatBuffer.DEPTH
+            known = [*known[1:], bool(room)]
+            if kept:
+                assert out == kept[0]
+                if ready:
+                    kept.popleft()
+                    moved += 1
+            if valid:
+                kept.append(word)
+        assert moved > 100
+        assert full or busy[0] <= busy[1]
+
+    run(buffer, testbench, limit=600)

@@ -59,6 +59,7 @@ async def load(
 
     got: dict[Place, int] = {}
     sent = 0
+    took = False
     finished_due: int | None = None
     for cycle in range(6 * len(beats) + 20):
         offers = sent < len(beats) and not give.stall()
@@ -70,17 +71,18 @@ async def load(
         )
         where = f"cycle {cycle} of {instruction}"
         assert ready == (cycle > 0 and sent < len(beats)), f"{where}: ready"
-        assert enable == (offers and ready), f"{where}: a write"
+        assert enable == took, f"{where}: a write"
         assert finished == (cycle == finished_due), f"{where}: finished"
+        took = bool(offers and ready)
         if enable:
             content = data.to_bytes(c.store_word_bytes, "little")
             for i in range(c.store_word_bytes):
                 if strobe >> i & 1:
                     assert (bank, address, i) not in got, f"{where}: written twice"
                     got[bank, address, i] = content[i]
-            sent += 1
-            if sent == len(beats):
-                finished_due = cycle + 1
+        sent += took
+        if took and sent == len(beats):
+            finished_due = cycle + 2
         if finished_due is not None and cycle > finished_due + 3:
             break
     assert got == want, f"{instruction}"

@@ -69,7 +69,7 @@ class Path(wiring.Component):
             columns.address.eq(feeder.column_address),
             columns.column_done.eq(feeder.column_done),
             columns.drained.eq(self.drained),
-            columns.copy_ready.eq(store.copy_ready),
+            columns.soon.eq(store.soon),
             columns.copy_valid.eq(store.copy_valid),
             columns.copy_data.eq(store.copy_data),
             store.copy_request.eq(columns.copy_request),

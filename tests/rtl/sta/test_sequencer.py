@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
@@ -14,7 +14,7 @@ from amaranth.sim import SimulatorContext
 from rtl.params import ceil_div
 from rtl.port import ADDRESS_BITS, Request
 from rtl.sta.decode import CAUSE_BITS, Cause, TileBeats, ids_beats, instruction_layout, parameter_beats, violation
-from rtl.sta.fetch import Fetch, Segment
+from rtl.sta.fetch import BeatBuffer, Fetch, Segment
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op, decode, encode
 from rtl.sta.params import StaConfig
 from rtl.sta.sequencer import Sequencer
@@ -67,12 +67,17 @@ class Front(wiring.Component):
             m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
         for name in self.results:
             m.d.comb += getattr(self, name).eq(getattr(sequencer, name))
-        for name in ("weights", "table", "rows", "ids", "request"):
-            wiring.connect(m, getattr(fetch, name), wiring.flipped(getattr(self, name)))
+        wiring.connect(m, fetch.request, wiring.flipped(self.request))
+        for name in ("instruction", "weights", "table", "rows", "ids"):
+            m.submodules[f"{name}_buffer"] = buffer = ResetInserter(sequencer.stop)(BeatBuffer(self._config))
+            wiring.connect(m, getattr(fetch, name), buffer.words_in)
+            if name == "instruction":
+                wiring.connect(m, buffer.words_out, sequencer.instruction_beats)
+            else:
+                wiring.connect(m, buffer.words_out, wiring.flipped(getattr(self, name)))
         for name in ("gather_segment", "data"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(fetch, name))
         wiring.connect(m, sequencer.segment, fetch.segment)
-        wiring.connect(m, fetch.instruction, sequencer.instruction_beats)
         m.d.comb += [
             fetch.limit.eq(self.limit),
             fetch.stop.eq(sequencer.stop),

@@ -8,7 +8,7 @@ from amaranth.sim import SimulatorContext
 from rtl.params import ceil_div
 from rtl.sta.params import StaConfig
 from rtl.sta.store import ALWAYS, COPY_LATENCY, Store
-from rtl.sta.timing import STORE_LATENCY
+from rtl.sta.timing import BANK_LATENCY, STORE_LATENCY
 from tests.rtl.simulate import drive, run, seeded
 
 # Words of several groups, of one; one row; steps of a group that do not divide it; depths that are no power of two.
@@ -87,19 +87,21 @@ class Bench:
             write = self.write()
             drive(ctx, dut, {"step": self.steps[cycle], "write": write})
             drive(ctx, dut, {"copy_request": request or {"valid": 0, "bank": 0, "address": 0}})
-            _, _, ready, valid, word, *rows = await ctx.tick().sample(
-                dut.copy_ready, dut.copy_valid, dut.copy_data, *values
+            _, _, soon, ready, valid, word, *rows = await ctx.tick().sample(
+                dut.soon, dut.copy_ready, dut.copy_valid, dut.copy_data, *values
             )
 
             busy = set()
-            for row in range(min(c.rows, cycle + 1)):
-                step = self.steps[cycle - row]
+            for row in range(min(c.rows, cycle)):
+                step = self.steps[cycle - row - 1]
                 if step["valid"] and step["read"]:
                     busy.add(row)
                     self.held[row] = self.read(row, step["word"])
                 held = self.held[row]
                 at = c.m * step["group"]
-                self.groups_due[cycle + STORE_LATENCY, row] = held and held[at : at + c.m]
+                self.groups_due[cycle + BANK_LATENCY, row] = held and held[at : at + c.m]
+            reads_next = [step["valid"] and step["read"] for step in self.steps[: -c.rows - 1 : -1]]
+            assert soon == sum(reads << row for row, reads in enumerate(reads_next)), f"cycle {cycle}: rows that read"
             if request is not None:
                 accepted = request["bank"] not in busy
                 assert ready == accepted, f"cycle {cycle}: copy accepted"
