@@ -16,7 +16,7 @@ from pathlib import Path
 from nmgen.files import written_whole
 from nmgen.measure import measure
 from nmgen.measure import seeds as seeds_of
-from nmgen.report import ARRAY_MHZ, ARRAY_ROUTER, UNTIMED, Report, design_of, report, speed, title
+from nmgen.report import ARRAY_MHZ, ROUTER, UNTIMED, Report, design_of, report, speed, title
 from nmgen.sections import replace_section
 from nmgen.targets import Target, find_target
 from nmgen.tools import ToolError, find_tool, tool_version
@@ -122,7 +122,7 @@ def section(
         f"{' and '.join(versions)}. Operands come from block RAM, a checksum takes the results",
         "(`nmgen/array_harness.py`, counted in); all is Verilog as `nmgen generate` writes it. LUT-eq is",
         f"LUT4 + 2·CCU2C. On the LFE5U-85F (speed grade 6, CABGA381): `nextpnr-ecp5 --freq {ARRAY_MHZ} --router",
-        f"{ARRAY_ROUTER}`, seeds 1 to {seeds}; MHz are least / **median** / most; the multipliers of portable",
+        f"{ROUTER}`, seeds 1 to {seeds}; MHz are least / **median** / most; the multipliers of portable",
         "elements are put into the slices of `--pe ecp5` (`nmgen/floor.py`). The other families are synthesised only:",
         "LUT-eq are their LUTs and, on the Gowin, its carry cells; yosys makes multipliers of LUTs there, and where",
         "there is no FPGA. One array alone is `nmgen report ulx3s-85f --pe ecp5`.",

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.bench_array import NOTE
-from nmgen.build import ROUTER
-from nmgen.floor import BOX, EVERY
+from nmgen.floor import EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
 from nmgen.paths import SPLIT
-from nmgen.report import CORE_MHZ, UNTIMED, Report, design_of, report, speed
+from nmgen.report import CORE_MHZ, ROUTER, UNTIMED, Report, design_of, report, speed
 from nmgen.sections import replace_section
 from nmgen.targets import find_target
 from nmgen.tools import ToolError, find_tool, tool_version
@@ -164,8 +163,8 @@ def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
     options = find_target(BOARD).place(ROUTER, CORE_MHZ)
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
-        f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, nets may go {BOX} tiles around,",
-        "elements and block RAM of the store have places (`nmgen/floor.py`), multipliers and block RAM have registers",
+        f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, elements and",
+        "block RAM have places (`nmgen/floor.py`), multipliers and block RAM have registers",
         "from beside them (`nmgen/absorb.py`; counted here). One core is `nmgen report ulx3s-85f --core --pe ecp5`.",
         "",
         _row(("processing elements", "LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),

@@ -26,7 +26,6 @@ from rtl.ecp5.floorplan import DEVICES, Floorplan
 from rtl.params import Config, InputError, ceil_div
 
 EVERY = 3  # rows
-BOX = 14  # tiles around a net that the router may go around by; nextpnr's own 3 leaves it no way past what is full
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 ELEMENT = re.compile(r"\bpe_(\d+)_(\d+)\.")
 COLUMN_BANK = re.compile(r"\bcolumn_buffer\.bank_(\d+)\.")
@@ -61,12 +60,11 @@ class Floor:
         """Says all of it."""
         return json.dumps(
             [
-                "absorb",
+                "absorb, 36 bits too",
                 sorted(self.multipliers.items()),
                 self.memories,
                 self.rows_empty,
                 self.columns,
-                BOX,
             ]
         )
 
@@ -89,8 +87,6 @@ class Floor:
                 top["cells"][name]["attributes"]["BEL"] = bel
         for y in self.rows_empty:
             top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
-        if self.rows_empty:
-            top["settings"] = {f"router2/bbMargin/{axis}": str(BOX) for axis in "xy"}
         written.write_text(json.dumps(design))
 
 

@@ -6,7 +6,6 @@ from statistics import median
 from typing import Any
 
 from nmgen.array_harness import BLOCK_WIDTH, ArrayHarness
-from nmgen.build import ROUTER
 from nmgen.core_harness import CoreHarness
 from nmgen.floor import floor_of
 from nmgen.measure import DELAYS, Design, Measured, say
@@ -17,9 +16,9 @@ from rtl.params import Config, InputError, ceil_div
 from rtl.sta.params import StaConfig
 from rtl.steps import column_step, row_step
 
-ARRAY_ROUTER = "router1"  # 192 MHz where router2 got 133, in a trial of 8x8 PEs
+ROUTER = "router1"  # slower than router2, but by far the better clock: 192 MHz where that got 133, of 8x8 PEs
 ARRAY_MHZ = 200  # that place and route aims at
-CORE_MHZ = 100  # of --pe ecp5 three placements of four were routed; the one that was tried with 200 was not
+CORE_MHZ = 130
 
 UNTIMED = """\
 nextpnr times no port of an ALU54B: the MHz of processing elements in DSP slices are those of the fabric around them,
@@ -120,15 +119,15 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
     say(f"Verilog of {about} …")
     if isinstance(config, StaConfig):
         modules = emit_modules(CoreHarness(config), name="pins", prefix="sta")
-        router, mhz = ROUTER, CORE_MHZ
+        mhz = CORE_MHZ
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
-        router, mhz = ARRAY_ROUTER, ARRAY_MHZ
+        mhz = ARRAY_MHZ
     return Design(
         title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules))),
-        place=target.place(router, mhz) if placed else None,
+        place=target.place(ROUTER, mhz) if placed else None,
         floor=floor_of(config, target.device, room=isinstance(config, StaConfig)),
         delays=isinstance(config, StaConfig),
         seeds=seeds if placed else (),

@@ -1,30 +1,30 @@
-"""Follows nextpnr's router2 by its log, and ends it where it runs away."""
+"""Follows nextpnr's router1 by its log, and ends it where it runs away."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-PASS = re.compile(rb"iter=(\d+) wires=\d+ overused=(\d+)")
-PASSES = 40  # in which a router that still gets somewhere has overused fewer wires than ever before
-EVERY = 10  # passes, of which something is said
+LINE = re.compile(rb"Info:\s+(\d+) \|[^|]*\|[^|]*\|\s*(\d+)\|")
+PATIENCE = 200_000  # arcs, within which a router that still gets somewhere has fewer left than ever before
+EVERY = 50_000  # arcs, after which something is said
 
 
 class UnroutedError(Exception):
-    """The design has more wires in some place than there are. The message says how many too many."""
+    """The design has more wires in some place than there are. The message says how many arcs are left."""
 
 
 class Routing:
     """To be told of the time (`tick`), while the router writes its log.
 
-    router2 tries until no wire has two nets. Where wires are short it first gets near, then nets push one another
-    ever farther around, and it does not end by itself.
+    router1 routes arc after arc, each of which takes wires from others where it has to: these are routed again. Where
+    wires are short it does not end by itself.
     """
 
     def __init__(self, log: Path, say: Callable[[str], None]) -> None:
         self._log, self._say = log, say
         self._read = 0
         self._best: int | None = None
-        self._best_pass = self._said = 0
+        self._best_at = self._said = 0
 
     def tick(self, seconds: float) -> None:
         """Raises UnroutedError where the router runs away."""
@@ -35,11 +35,11 @@ class Routing:
             text = log.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
-        for number, overused in ((int(a), int(b)) for a, b in PASS.findall(whole)):
-            if self._best is None or overused < self._best:
-                self._best, self._best_pass = overused, number
-            elif number - self._best_pass >= PASSES:
-                raise UnroutedError(f"{self._best:,} wires overused at best, in pass {self._best_pass} of {number}")
-            if number >= self._said + EVERY:
-                self._said = number
-                self._say(f"pass {number}, {overused:,} wires overused")
+        for routed, left in ((int(a), int(b)) for a, b in LINE.findall(whole)):
+            if self._best is None or left < self._best:
+                self._best, self._best_at = left, routed
+            elif routed - self._best_at >= PATIENCE:
+                raise UnroutedError(f"{self._best:,} arcs left at best, after {self._best_at:,} of {routed:,} tries")
+            if routed >= self._said + EVERY:
+                self._said = routed
+                self._say(f"{routed:,} arcs tried, {left:,} left")

@@ -61,7 +61,6 @@ def test_rows_that_stay_empty(tmp_path: Path) -> None:
     taken = [one["attributes"]["BEL"] for one in top["cells"].values()]
     assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::EVERY])
     assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::EVERY])
-    assert top["settings"] == {"router2/bbMargin/x": "14", "router2/bbMargin/y": "14"}
 
 
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
@@ -70,7 +69,6 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
     cells = {name: cell("MULT18X18D") for name in [*names, "core.drain.factor_0_MULT"]}
     cells["core.array.pe_0_0.x"] = cell("LUT4")
     top = written(floor_of(Config(), DEVICE, room=False), tmp_path, cells)
-    assert "settings" not in top
     places = {name: one["attributes"].get("BEL") for name, one in top["cells"].items()}
     assert {name for name, bel in places.items() if bel} == set(names)
     assert places["core.array.pe_0_0.operand_0_2_MULT"] == "X4/Y10/MULT18_0"
@@ -81,31 +79,61 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
         assert tuple(places[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == place.bels[:2]
 
 
-def test_block_ram_of_the_store() -> None:
-    """Each bank's is in a part of the chip's width of its own, that of its row of the array."""
-    config = StaConfig()
-    floor = floor_of(config, DEVICE, room=True)
+def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
+    """Names as STA's netlist has them: of each column bank three, of each row's `bank`, of the residual's memories 8."""
+    names = [f"core.column_buffer.bank_{i}.{of}" for i in range(columns) for of in ("selection.0.0", "weights.0.0")]
+    names += [f"core.column_buffer.bank_{i}.weights.0.1" for i in range(columns)]
+    names += [f"core.store.bank_{r}.memory.0.{i}" for r in range(rows) for i in range(bank)]
+    names += [f"core.softmax_{r}.table_0.0.0" for r in range(rows)]
+    return names + [f"core.drain.residual.memory_{i}.0.{byte}" for i in range(residual) for byte in range(8)]
+
+
+def place_of(bel: str) -> tuple[int, int]:
+    x, y = re.findall("[0-9]+", bel)[:2]
+    return int(x), int(y)
+
+
+def test_block_ram(tmp_path: Path) -> None:
+    """The core's: column banks at the left edge, rows side by side near the array's, the residual at the bottom."""
+    names = block_ram(columns=8, rows=8, bank=16, residual=6)
+    floor = floor_of(StaConfig(), DEVICE, room=True)
+    top = written(floor, tmp_path, {name: cell("DP16KD") for name in names})
+    bels = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
+    assert len(set(bels.values())) == len(names) == 208
+    places = {name: place_of(bel) for name, bel in bels.items()}
+
+    left = [at for name, at in places.items() if "column_buffer" in name]
+    assert max(x for x, _ in left) < min(x for name, (x, _) in places.items() if "column_buffer" not in name)
+    for bank in (0, 7):  # as the array's columns are, from top to bottom
+        (y,) = {y for name, (_, y) in places.items() if f"column_buffer.bank_{bank}." in name}
+        assert y == (22 if bank == 0 else 82)
+    rows = [[at for name, at in places.items() if re.search(f"(store.bank|softmax)_{r}[.]", name)] for r in range(8)]
+    for here, right in pairwise(rows):
+        assert max(x for x, _ in here) <= min(x for x, _ in right)
     assert floor is not None
-    places = [[[int(number) for number in re.findall("[0-9]+", bel)] for bel in floor.memories[r]] for r in range(8)]
-    taken = [tuple(place) for bank in places for place in bank]
-    assert len(set(taken)) == len(taken) == 8 * 24
-    for here, right in pairwise(places):
-        assert max(x for x, _, _ in here) < min(x for x, _, _ in right)
-    elements = [floor.multipliers[r, 0][0] for r in range(8)]
-    for bank, element in zip(places, elements, strict=True):
-        x = int(element[1:].split("/")[0])
-        assert min(x for x, _, _ in bank) - 13 <= x <= max(x for x, _, _ in bank)
+    for r, row in enumerate(rows):
+        assert len(row) == 17
+        element = place_of(floor.multipliers[r, 0][0])[0]
+        assert min(x for x, _ in row) - 15 <= element <= max(x for x, _ in row)
+        assert places[f"core.softmax_{r}.table_0.0.0"][1] == 22
+    residual = [
+        [x for name, (x, _) in places.items() if name.endswith(f".0.{i}") and "residual" in name] for i in range(8)
+    ]
+    assert sum(y == 82 for name, (_, y) in places.items() if "residual" in name) == 46, "and two that are left over"
+    for byte, right_byte in pairwise(residual):
+        assert max(byte) <= min(right_byte)
 
 
-def test_block_ram_gets_its_places(tmp_path: Path) -> None:
-    """All of a bank's that there is a place for; other block RAM is left to the placer."""
+def test_more_block_ram_than_there_is(tmp_path: Path) -> None:
+    """What has no place, and what is of none of these, is left to the placer; no two have the same."""
+    names = block_ram(columns=4, rows=4, bank=60, residual=1)
+    others = ["core.other.memory.0.0"]
     floor = floor_of(StaConfig(rows=4), DEVICE, room=True)
-    names = [f"core.store.bank_{bank}.memory.0.{i}" for bank in range(4) for i in range(60)]
-    top = written(floor, tmp_path, {name: cell("DP16KD") for name in [*names, "core.drain.residual.memory.0.0"]})
-    places = {name: one["attributes"].get("BEL") for name, one in top["cells"].items() if one["type"] == "DP16KD"}
-    assert {name for name, bel in places.items() if bel} < set(names)
+    top = written(floor, tmp_path, {name: cell("DP16KD") for name in [*names, *others]})
+    places = {name: top["cells"][name]["attributes"].get("BEL") for name in [*names, *others]}
+    assert places[others[0]] is None
     bels = [bel for bel in places.values() if bel]
-    assert len(set(bels)) == len(bels) == 4 * 13 * 4
+    assert len(set(bels)) == len(bels) < len(names)
 
 
 def test_nothing_to_tell() -> None:
@@ -125,7 +153,7 @@ def test_the_real_tools(tmp_path: Path) -> None:
         title="small",
         verilog=VERILOG,
         script=target.script("small"),
-        place=target.place("router2", 100),
+        place=target.place("router1", 100),
         delays=True,
         seeds=(1,),
     )

@@ -135,7 +135,7 @@ def test_a_seed_that_does_not_route(tools: Path, capsys: pytest.CaptureFixture[s
     """It is ended, counts as no clock at all, and is not tried again."""
     runs_away = """
 case "$*" in *"--seed 2")
-    for n in $(seq 1 60); do echo "Info:     iter=$n wires=9 overused=$((n < 15 ? 90 - n : 60 + n))"; done
+    for n in $(seq 1 300); do echo "Info: ${n}000 | 9 9 | 9 9 | $((n < 15 ? 90 - n : 60 + n))| 1 1|"; done
     exec sleep 60;;
 esac
 """
@@ -143,8 +143,8 @@ esac
     assert main(["report", "ulx3s-85f", *SMALL, "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["mhz"] == [101, 0, 109]
-    assert "seed 2: pass 10, 80 wires overused\n" in said.err
-    assert "seed 2: does not route, 75 wires overused at best, in pass 15 of 55, " in said.err
+    assert "seed 2: 50,000 arcs tried, 110 left\n" in said.err
+    assert "seed 2: does not route, 75 arcs left at best, after 15,000 of 215,000 tries, " in said.err
     before = calls(tools)
     assert main(["report", "ulx3s-85f", *SMALL]) == 0
     assert "MHz 0.0 least, 101.0 median, 109.0 most, of 3 seeds, 1 of which does not route (0 MHz)" in " ".join(

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.routing import PASSES, Routing, UnroutedError
+from nmgen.routing import PATIENCE, Routing, UnroutedError
+
+HEAD = """\
+Info: Routing 216891 arcs.
+Info:            |   (re-)routed arcs  |   delta    | remaining|       time spent     |
+Info:    IterCnt |  w/ripup   wo/ripup |  w/r  wo/r |      arcs| batch(sec) total(sec)|
+"""
+STEP = 1000
 
 
 def write(log: Path, text: str) -> None:
@@ -12,31 +19,33 @@ def write(log: Path, text: str) -> None:
         file.write(text)
 
 
-def line(number: int, overused: int) -> str:
-    return f"Info:     iter={number} wires=1000 overused={overused} overuse=9 archfail=NA\n"
+def line(number: int, left: int) -> str:
+    return f"Info: {number:10d} | {9:8d}   {number:8d} |  345   646 |{left:10d}|       1.82    1042.71|\n"
 
 
 def test_a_router_that_gets_somewhere(tmp_path: Path) -> None:
     said: list[str] = []
     routing = Routing(tmp_path / "log", said.append)
     routing.tick(1)  # no log yet
-    for number in range(1, 200):
-        write(tmp_path / "log", line(number, 5000 if number % PASSES else 4000 - number))
+    write(tmp_path / "log", HEAD)
+    for number in range(STEP, 4 * PATIENCE, STEP):
+        write(tmp_path / "log", line(number, 5000 if number % PATIENCE else 4000 - number // PATIENCE))
         routing.tick(1)
-    assert said[:2] == ["pass 10, 5,000 wires overused", "pass 20, 5,000 wires overused"]
-    assert len(said) == 19
+    assert said[:2] == ["50,000 arcs tried, 5,000 left", "100,000 arcs tried, 5,000 left"]
+    assert len(said) == 15
 
 
 def test_one_that_runs_away(tmp_path: Path) -> None:
     routing = Routing(tmp_path / "log", lambda _text: None)
-    write(tmp_path / "log", "".join(line(number, 100 - number) for number in range(1, 8)))
+    write(tmp_path / "log", HEAD + "".join(line(number * STEP, 100 - number) for number in range(1, 8)))
     routing.tick(1)
-    for number in range(8, 7 + PASSES):
-        write(tmp_path / "log", line(number, 93 + number % 2))
+    end = 7 * STEP + PATIENCE
+    for number in range(8 * STEP, end, STEP):
+        write(tmp_path / "log", line(number, 93 + number // STEP % 2))
         routing.tick(1)
-    text = line(7 + PASSES, 94)
+    text = line(end, 94)
     write(tmp_path / "log", text[:20])  # half a line is not read yet
     routing.tick(1)
     write(tmp_path / "log", text[20:])
-    with pytest.raises(UnroutedError, match=r"^93 wires overused at best, in pass 7 of 47$"):
+    with pytest.raises(UnroutedError, match=r"^93 arcs left at best, after 7,000 of 207,000 tries$"):
         routing.tick(1)
