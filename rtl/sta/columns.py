@@ -177,8 +177,8 @@ class ColumnBuffer(wiring.Component):
     instruction : `instruction_layout`, need not stay, in
     idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
     beats : packed weights and parameters, stream in
-    copy_request : `store_copy`, reads of keys and values from the store, out
-    soon : rows that read from their banks in the next cycle: a request is accepted when its row does not read, in
+    copy_request : `store_copy`, reads of keys and values from the store, of banks whose rows do not read, out
+    soon : the rows that read from their banks in the next cycle, in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
     parameters_loaded : another place is complete: three cycles before loaded, or for each tile of a NORM, out

@@ -197,8 +197,8 @@ class Copier(wiring.Component):
     Members
     -------
     restart, begin, job, columns : as of `CopyWalk`, in
-    request : `store_copy`, out
-    soon : rows that read from their banks in the next cycle: a request is accepted when its row does not read, in
+    request : `store_copy`, of a bank whose row does not read, out
+    soon : the rows that read from their banks in the next cycle, in
     answer_valid, answer : a word of the store, in
     done : the tile's last answer is here, out
     enable : columns that are written, a cycle after an answer, out
@@ -255,7 +255,7 @@ class Copier(wiring.Component):
             m.d.comb += further.eq(~self.soon[r])
         m.d.sync += ready.eq(Mux(asks.starts_over, ~self.soon[0], Mux(asks.goes_on, further, here)))
         m.d.comb += [
-            self.request.valid.eq(asks.running & ~asks.skip),
+            self.request.valid.eq(asks.running & ~asks.skip & ready),
             self.request.bank.eq(asks.bank),
             self.request.address.eq(asks.address),
             asks.advance.eq(asks.running & (asks.skip | ready)),

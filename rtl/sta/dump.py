@@ -35,7 +35,7 @@ class RowReader(wiring.Component):
     Members
     -------
     start, instruction : of a STORE, in
-    copy_request, copy_valid, copy_data : see `store.Store`; no row reads while the dump works, so each is accepted
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads while the dump works
     residual_address, residual_data : see `residual.Residual`; out, in
     pieces : `piece_stream`, out
     """
@@ -317,7 +317,7 @@ class Dump(wiring.Component):
     -------
     start : of an instruction, anything but STORE is none of the dump's, in
     instruction : steady from start to finished, in
-    copy_request, copy_valid, copy_data : see `store.Store`; no row reads meanwhile, so each is accepted; out, in, in
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads meanwhile; out, in, in
     residual_address : out
     residual_data : its word, Residual.LATENCY cycles later, in
     request, data : the write half of the memory port

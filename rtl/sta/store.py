@@ -11,7 +11,7 @@ from .params import StaConfig
 from .store_row import store_row
 from .timing import BANK_LATENCY
 
-# From an accepted copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
+# From a copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
 COPY_LATENCY = 6
 
 ALWAYS = ("valid", "first", "last")  # what goes from bank to bank where there is no step, too
@@ -144,10 +144,9 @@ class Store(wiring.Component):
     -------
     step : `store_step` of row 0, in
     rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
-    copy_request : `store_copy`; steady until it is accepted, in
-    copy_ready : it is accepted in this cycle: the row does not read from that bank, out
     soon : the rows that read from their banks in the next cycle, out
-    copy_valid, copy_data : the word, COPY_LATENCY cycles after the request was accepted, out
+    copy_request : `store_copy`, of a bank whose row does not read, in
+    copy_valid, copy_data : the word, COPY_LATENCY cycles after the request, out
     write : `store_write`, in
     """
 
@@ -157,9 +156,8 @@ class Store(wiring.Component):
             {
                 "step": In(store_step(config)),
                 "rows": Out(store_row(config)).array(config.rows),
-                "copy_request": In(store_copy(config)),
-                "copy_ready": Out(1),
                 "soon": Out(config.rows),
+                "copy_request": In(store_copy(config)),
                 "copy_valid": Out(1),
                 "copy_data": Out(8 * config.store_word_bytes),
                 "write": In(store_write(config)),
@@ -199,13 +197,9 @@ class Store(wiring.Component):
             words.append(bank.copy_data)
             step = bank.step_out
 
-        accepted = Signal()
-        m.d.comb += self.soon.eq(Cat(self.step.read, *reads[:-1]))
-        for r in cases(m, self.copy_request.bank, c.rows):
-            m.d.comb += self.copy_ready.eq(~reads[r])
         m.d.comb += [
-            accepted.eq(self.copy_request.valid & self.copy_ready),
-            self.copy_valid.eq(delayed(m, accepted, COPY_LATENCY, name="copy_valid", reset=True)),
+            self.soon.eq(Cat(self.step.read, *reads[:-1])),
+            self.copy_valid.eq(delayed(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
         # Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
         for level in (1, 2):

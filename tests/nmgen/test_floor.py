@@ -80,7 +80,7 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
 
 
 def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
-    """Names as STA's netlist has them: of each column bank three, of each row's `bank`, of the residual's memories 8."""
+    """Names as STA's netlist has them: three of each column bank, `bank` of each row, 8 of the residual's memories."""
     names = [f"core.column_buffer.bank_{i}.{of}" for i in range(columns) for of in ("selection.0.0", "weights.0.0")]
     names += [f"core.column_buffer.bank_{i}.weights.0.1" for i in range(columns)]
     names += [f"core.store.bank_{r}.memory.0.{i}" for r in range(rows) for i in range(bank)]

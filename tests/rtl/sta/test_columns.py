@@ -255,7 +255,6 @@ class Bench:
         feed = deque(self._feed(tiles))
         columns: dict[tuple[int, int], tuple[Any, str]] = {}  # what each column must show, by cycle
         answers: dict[int, int] = {}
-        request: tuple[int, int] | None = None  # that must stay
         stored = places = ended = 0  # halves and places that were loaded, tiles that the drain may give back
         ends = [tile.steps is None for tile in tiles]  # the tile needs no more steps
         # Tile, slot and the parameters that must be there now, and in the next cycle.
@@ -327,11 +326,9 @@ class Bench:
                 self.beats_taken.append(cycle)
                 offering = False
             read = (copies.bank, copies.address) if copies.valid else None
-            assert request is None or read == request, f"cycle {cycle}: the request for {request} became {read}"
-            copy_ready = read is not None and not reading >> read[0] & 1
-            request = None if copy_ready else read
-            if read is not None and copy_ready:
+            if read is not None:
                 bank, word = read
+                assert not reading >> bank & 1, f"cycle {cycle}: the row reads"
                 assert read in works[len(asked) - 1].reads, f"cycle {cycle}: read of bank, word {read}"
                 asked[-1].add(read)
                 answers[cycle + self.latency] = int.from_bytes(self.store.banks[bank][word], "little")

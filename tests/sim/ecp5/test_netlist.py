@@ -134,7 +134,7 @@ def test_a_store_with_registers_in_block_ram(tmp_path: Path) -> None:
         + [rng.getrandbits(1) for _ in range(300)]  # at first in every row, whose registers start anyhow
     ]
     store = Store(config)
-    watch = [*store.rows, store.copy_ready, store.copy_valid, store.copy_data]
+    watch = [*store.rows, store.soon, store.copy_valid, store.copy_data]
     netlist = synthesised(emit(store), tmp_path, absorbed=True).read_text()
     assert 'REGMODE_B("OUTREG")' in netlist
     got = trace_text(netlist, TOP, store, [*writes, *reads], *watch, folder=tmp_path)
