@@ -4,12 +4,14 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.pipeline import delayed
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 
 
 class CoreHarness(wiring.Component):
-    """The core between shift registers: few pins, and every path between registers.
+    """The core between shift registers: few pins, and every path between registers. Before each input there is another
+    register, as there is behind any bus: the shift registers go from pin to pin, all over the chip.
 
     Members
     -------
@@ -30,7 +32,7 @@ class CoreHarness(wiring.Component):
             if member.flow == In:
                 register = Signal(len(value.as_value() if hasattr(value, "as_value") else value), name="_".join(path))
                 m.d.sync += register.eq((register << 1) | bit)
-                m.d.comb += value.eq(register)
+                m.d.comb += value.eq(delayed(m, register, 1, name=register.name))
                 bit = register[-1]
             else:
                 outputs.append(value)

@@ -49,7 +49,7 @@ class Gearbox(wiring.Component):
         m = Module()
         port = self._port_bits
         buffer = Signal(max(round_up(bits, port) for bits, _, _ in self._kinds), reset_less=True)
-        units_left = Signal(range(max(units for _, units, _ in self._kinds) + 1))
+        units_left = Signal(range(max(units for _, units, _ in self._kinds) + 1), reset_less=True)  # while there are
         part = Signal(range(max(beats for _, _, beats in self._kinds)))
 
         # Whether it is 0, or 1, is compared when it changes: who takes a unit waits for it.
@@ -90,6 +90,4 @@ class Gearbox(wiring.Component):
                     with m.If(part == beats - 1):
                         m.d.comb += beat_ends.eq(1)
                         m.d.sync += [part.eq(0), units_left.eq(1), last_unit.eq(1)]
-        with m.If(self.flush):
-            m.d.sync += units_left.eq(0)
         return m

@@ -13,7 +13,7 @@ from .decode import instruction_layout
 from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ENTRY_BITS = 16
-PART = 64  # entries of the table that are one memory
+PART = 32  # entries of the table that are one memory
 
 
 def activate(table: Sequence[int], y: int) -> int:

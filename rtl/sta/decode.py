@@ -460,10 +460,14 @@ class Checker(wiring.Component):
         x_outside = leaves("x", x, group_words)
         c_outside = leaves("c", keys_or_values, Mux(keys, group_words, channel_words))
         y_outside = leaves("y", y, Mux(load, group_words, channel_words))
-        other_beats = Signal(reset_less=True)  # than the sizes say
+        other_beats = Signal(reset_less=True)  # than the sizes say: of all tiles, of a tile, of a row that is gathered
+        other_tile_beats = Signal(reset_less=True)
+        other_gather_beats = Signal(reset_less=True)
         m.d.sync += [
             last_token.eq(tokens + f["first_token"]),
             other_beats.eq(f["beats"] != whole),
+            other_tile_beats.eq(f["tile_beats"] != tile_beats),
+            other_gather_beats.eq(f["beats"] != gather_beats),
             faults[Cause.TOKENS].eq(
                 has_tokens & ((first.remainder != 0) | (tokens == 0) | (last_token > c.max_tokens))
             ),
@@ -471,9 +475,9 @@ class Checker(wiring.Component):
                 ((product | from_store) & x_outside) | ((keys | values) & c_outside) | ((to_store | load) & y_outside)
             ),
             faults[Cause.BEATS].eq(
-                (tiles & ((f["tile_beats"] != tile_beats) | other_beats))
+                (tiles & (other_tile_beats | other_beats))
                 | (load & other_beats)
-                | (gather & (f["beats"] != gather_beats))
+                | (gather & other_gather_beats)
                 | (is_op[Op.TABLE] & (f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes)))
             ),
             faults[Cause.ADDRESS].eq(

@@ -115,10 +115,13 @@ class Feeder(wiring.Component):
             walk.advance.eq(tile_goes),
         ]
 
+        here = Signal.like(position)  # begins at 0 by the first step, not by the end of the tile before
+        m.d.comb += here.eq(Mux(first, 0, position))
         groups_a_word = c.store_word_bytes // c.m
         next_word = Signal.like(word)
         m.d.comb += next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch))
         with m.If(go):
+            m.d.sync += position.eq(here + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
             m.d.sync += column.sub.eq(column.sub + 1)
             with m.If(column.sub == c.steps_a_group - 1):
@@ -129,7 +132,6 @@ class Feeder(wiring.Component):
                     is_last_sub.eq(last_sub == 0),
                     groups_left.eq(groups_left - 1),
                     is_last_group.eq(groups_left == 2),
-                    position.eq(position + 1),
                     group.eq(group + 1),
                 ]
                 with m.If(group == groups_a_word - 1):
@@ -139,7 +141,6 @@ class Feeder(wiring.Component):
                 first.eq(1),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(instruction.groups == 1),
-                position.eq(0),
                 group.eq(0),
                 word.eq(next_word),
                 first_word.eq(next_word),
@@ -157,7 +158,6 @@ class Feeder(wiring.Component):
                 is_last_sub.eq(given_sub == 0),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(instruction.groups == 1),
-                position.eq(0),
                 group.eq(0),
                 word.eq(instruction.x_base),
                 first_word.eq(instruction.x_base),
@@ -192,7 +192,7 @@ class Feeder(wiring.Component):
             step.sub.eq(sub),
             step.softmax.eq(softmax),
             step.tile.eq(tile),
-            step.position.eq(position),
+            step.position.eq(here),
             self.tile_end.eq(tile_goes),
         ]
         lead = ROW_CYCLES - COLUMN_LATENCY  # the columns' path is shorter than the rows'

@@ -90,15 +90,9 @@ class Sta(wiring.Component):
 
         # What executes, a cycle after it began to: in time for what it begins with.
         upcoming = sequencer.upcoming
-        loads = Signal()
-        gathers = Signal()
         dumps = Signal()
         with m.If(sequencer.execute):
-            m.d.sync += [
-                loads.eq(upcoming.opcode == Op.LOAD),
-                gathers.eq(upcoming.opcode == Op.GATHER),
-                dumps.eq(upcoming.opcode == Op.STORE),
-            ]
+            m.d.sync += dumps.eq(upcoming.opcode == Op.STORE)
 
         # Memory.
         connect(m, flipped(self.control), registers.control)
@@ -128,11 +122,12 @@ class Sta(wiring.Component):
             fetch.gather_segment.payload.beats.eq(drain.row_segment.payload.beats),
             fetch.gather_segment.payload.consumer.eq(Consumer.ROWS),
             drain.row_segment.ready.eq(fetch.gather_segment.ready),
-            loader.rows.valid.eq(rows.valid & loads),
+            # Either takes its own alone: while it works, none of the other's have been asked for.
+            loader.rows.valid.eq(rows.valid),
             loader.rows.payload.eq(rows.payload),
-            drain.rows.valid.eq(rows.valid & gathers),
+            drain.rows.valid.eq(rows.valid),
             drain.rows.payload.eq(rows.payload),
-            rows.ready.eq(Mux(loads, loader.rows.ready, drain.rows.ready & gathers)),
+            rows.ready.eq(loader.rows.ready | drain.rows.ready),
         ]
 
         # Control.

@@ -156,7 +156,8 @@ class Maxima(wiring.Component):
         values: list[Value] = []
         for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
             counts = Signal(signed(SCORE_BITS), name=f"counts_{lane}", reset_less=True)
-            m.d.sync += counts.eq(Mux(keep, value, Const(-128, signed(SCORE_BITS))))
+            with m.If(self.valid):  # lest synthesis make one register of this and of what the store is to have
+                m.d.sync += counts.eq(Mux(keep, value, Const(-128, signed(SCORE_BITS))))
             values.append(counts)
         steps = len(values).bit_length() - 1
         for stage in range(3):

@@ -88,7 +88,7 @@ class Units(wiring.Component):
             m.d.sync += left.eq(0)
         m.d.comb += [
             Assert(units.valid == (left != 0)),
-            Assert(inside.signal("units_left") == left),
+            Assert(implies(units.valid, inside.signal("units_left") == left)),
             Assert(implies(units.valid, inside.signal("last_unit") == (left == 1))),
             Assert(implies(begun, units.valid == past(m, gearbox.next_valid, "next_valid"))),
             Assert(inside.signal("part") == parts),
