@@ -41,7 +41,7 @@ class CopyWalk(wiring.Component):
     skip : out
     last : of the tile, out
     bank, address : of the read, out
-    next_bank, goes_on, starts_over : that bank is next, if advanced; it is gone on to after this cycle; bank 0 is, out
+    next_bank, goes_on : the bank behind this one, and that it is the next one's, out
     part : keys: the group within the word, out
     column : keys: the column that it is for, out
     group : keys and values: the group that it is for, out
@@ -66,7 +66,6 @@ class CopyWalk(wiring.Component):
                 "address": Out(range(config.store_words)),
                 "next_bank": Out(range(config.rows)),
                 "goes_on": Out(1),
-                "starts_over": Out(1),
                 "part": Out(range(config.store_word_bytes // config.m)),
                 "column": Out(range(config.cols)),
                 "group": Out(range(config.max_groups)),
@@ -118,10 +117,7 @@ class CopyWalk(wiring.Component):
                 self.last.eq(last_of_token & (self.column == c.cols - 1)),
             ]
 
-        m.d.comb += [
-            self.goes_on.eq(self.advance & last_of_token),
-            self.starts_over.eq(self.restart | (self.advance & self.last & job.values)),
-        ]
+        m.d.comb += self.goes_on.eq(self.advance & last_of_token)
         with m.If(self.advance & job.values):
             m.d.sync += [self.piece.eq(self.piece + 1), self.address.eq(self.address + 1)]
             with m.If(last_of_token):
@@ -253,7 +249,7 @@ class Copier(wiring.Component):
             m.d.comb += here.eq(~self.soon[r])
         for r in cases(m, asks.next_bank, c.rows):
             m.d.comb += further.eq(~self.soon[r])
-        m.d.sync += ready.eq(Mux(asks.starts_over, ~self.soon[0], Mux(asks.goes_on, further, here)))
+        m.d.sync += ready.eq(Mux(self.restart, ~self.soon[0], Mux(asks.goes_on, further, here)))
         m.d.comb += [
             self.request.valid.eq(asks.running & ~asks.skip & ready),
             self.request.bank.eq(asks.bank),

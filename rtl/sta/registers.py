@@ -104,7 +104,7 @@ class Registers(wiring.Component):
         names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
         counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
         events = {
-            name: delayed(m, event, 1, name=name, reset=True)
+            name: delayed(m, event & self.busy, 1, name=name, reset=True)
             for name, event in (
                 ("steps", self.stepping),
                 ("waits_memory", self.waits_memory),
@@ -129,8 +129,8 @@ class Registers(wiring.Component):
         with m.If(self.start):
             m.d.sync += [counter.eq(0) for counter in counters.values()]
             m.d.sync += counters["cycles"].eq(2)
-        with m.Elif(self.busy):
-            m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
+        with m.Else():
+            m.d.sync += counters["cycles"].eq(counters["cycles"] + self.busy)
             m.d.sync += [counters[name].eq(counters[name] + event) for name, event in events.items()]
 
         readable = {

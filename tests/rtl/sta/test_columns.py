@@ -429,3 +429,27 @@ def test_copies_take_a_word_a_cycle(name: str) -> None:
         copied = config.cols * fields["groups"] if i != 1 else fields["keys"] * words
         begin = max(bench.starts[i], halves_free[i])
         assert bench.loaded[i] == begin + 5 + copied + bench.latency, f"{fields}"
+
+
+class Halves(Gaps):
+    """Holds back in one cycle of two."""
+
+    def __init__(self, seed: object) -> None:
+        super().__init__(None)
+        self._cycles = seeded(seed)
+
+    def stall(self) -> bool:
+        return self._cycles.random() < 0.5
+
+
+@pytest.mark.parametrize("name", ["3:8 2x5", "5:32 5x2"])
+def test_copies_begin_at_bank_0(name: str) -> None:
+    """Whatever bank the copy before ended at: values that begin in the cycle in which their job does."""
+    config = CONFIGURATIONS[name]
+    bench = Bench(config, (name, "behind"), start=Slow(60), copy=Halves(name))
+    works = [kind(config, bench.rng, bench.store, 1) for _ in range(12) for kind in (keys, values)]
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        await bench.run(ctx, works)
+
+    run(bench.dut, testbench, limit=100_000)

@@ -30,6 +30,7 @@ class Host:
     async def read(self, ctx: SimulatorContext, name: str) -> int:
         ctx.set(self.dut.control.address, REGISTERS[name][0])
         await ctx.tick()
+        ctx.set(self.dut.control.address, 0xFC)  # of the cycle before
         return int(ctx.get(self.dut.control.read_data))
 
     def run(self, testbench: Callable[[SimulatorContext], Awaitable[None]]) -> None:
