@@ -5,6 +5,7 @@ array and the drain, bursts through the fetch; every one of these begins as soon
 constants below are latencies of the hardware. All of it is exact before a memory that never stalls (`sim.memory`).
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from nmgen.estimate_columns import (
 from nmgen.estimate_fetch import FetchTimes
 from nmgen.estimate_norm import StatisticsTimes
 from nmgen.program import Program
-from rtl.params import Pattern, ceil_div, units_in_beats
+from rtl.params import BURST_BEATS, Pattern, ceil_div, units_in_beats
 from rtl.sta.isa import BYTES, Columns, Op
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 from rtl.sta.timing import drain_start, drain_window, row_latency, source_latency
@@ -29,7 +30,7 @@ Fields = dict[str, int]
 
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
-CHECK_CYCLES = 26  # of an instruction that is received: the checker's 25, and its verdict
+CHECK_CYCLES = 27  # of an instruction that is received: the checker's 26, and its verdict
 LOADED_CYCLES = 5  # from the end of a column tile's loading to the decision for its first step
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 OWN_CYCLES = 1  # from an instruction's execute until its engine has it
@@ -43,6 +44,7 @@ NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a
 AHEAD = 10  # pieces of a STORE that are read and not written
 ADDRESS_CYCLES = 1  # from the decision for a word of a STORE until it is asked for
 DUMP_CYCLES = 1  # from a word of the residual until the dump has it
+ASKED_CYCLES = 2  # from a STORE's start, or a request, to the next request
 PIECE_CYCLES = 3  # of a STORE's piece, from the word that was read until it may be written: a register, the FIFO's
 
 
@@ -316,16 +318,24 @@ class _Machine:
             piece_bytes = max(word_bytes, c.port_bytes)
             latency = ADDRESS_CYCLES + RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
-        read = begin + OWN_CYCLES
-        gone = [read + 2] * AHEAD  # the latest pieces' last beats; the first request is made in that cycle
+        read = asked = begin + OWN_CYCLES
+        gone = deque([read] * AHEAD, maxlen=AHEAD)  # cycles in which the latest pieces' last beats left
+        sent = deque([read] * (BURST_BEATS + 1), maxlen=BURST_BEATS + 1)  # those in which the latest beats did
+        beats = 0
         row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
         for _ in range(f["tokens"]):
-            for piece in range(ceil_div(words, words_a_piece)):
-                read = max(read + 1, gone[-AHEAD] + 1 if len(gone) > AHEAD else 0)
-                read += min(words_a_piece, words - piece * words_a_piece) - 1
-                here = max(read + latency, gone[-1] + 1)
-                gone.append(here + min(piece_beats, row_beats - piece * piece_beats) - 1)
-        self._finished = gone[-1] + 1
+            for beat in range(row_beats):
+                piece, part = divmod(beat, piece_beats)
+                if beat % BURST_BEATS == 0:  # with at most as many beats as a burst has asked for and not sent
+                    asked = max(asked + ASKED_CYCLES, sent[0] + 1 if beats > BURST_BEATS else 0)
+                if part == 0:
+                    read = max(read + 1, gone[0] + 1)
+                    read += min(words_a_piece, words - piece * words_a_piece) - 1
+                sent.append(max(sent[-1] + 1, asked + 1, read + latency))
+                beats += 1
+                if part == piece_beats - 1 or beat == row_beats - 1:
+                    gone.append(sent[-1])
+        self._finished = sent[-1] + 1
         return begin
 
 

@@ -51,7 +51,7 @@ class LutMemory(wiring.Component):
         words = []
         for i in range(parts):
             memory = Memory(shape=len(self.read_data), depth=part, init=[], attrs=LUT_RAM)
-            m.submodules[f"memory_{i}"] = memory
+            m.submodules[f"part_{i}"] = memory
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
                 write.en.eq(write_in.enable & (write_in.address[inner:] == i if parts > 1 else 1)),

@@ -265,7 +265,7 @@ class Checker(wiring.Component):
     cause : `Cause`, from done to the next start, out
     """
 
-    LATENCY = 25
+    LATENCY = 26
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config

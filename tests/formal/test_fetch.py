@@ -203,7 +203,7 @@ class Delivery(wiring.Component):
         dropped = Signal()  # a stop had beats to wait for
         with m.If(self.stop & (due == 2)):
             m.d.sync += dropped.eq(1)
-        stored = inside.word("storage.memory_0", (consume + ahead)[: len(consume)])
+        stored = inside.word("storage.part_0", (consume + ahead)[: len(consume)])
         owned, owning = queue.entry(place)
         of_owner = Signal(BEATS_BITS + 3)  # beats up to the end of its segment
         before_owner = Signal(BEATS_BITS + 3)
@@ -217,7 +217,7 @@ class Delivery(wiring.Component):
             Assert(implies(on, came == (ahead < here))),
             Assert(implies(on & came & (ahead < level), stored == value)),
             Assert(implies(on & came & (ahead == level), came_beat == value)),
-            Assert(implies(leaves, inside.read("storage.memory_0") == value)),
+            Assert(implies(leaves, inside.read("storage.part_0") == value)),
             Assert(implies(leaves, inside.signal("leaves") == 1 << owner)),
             Assert(implies(on & queued, owned & (owning[32:35] == owner))),
             Assert(implies(on & ~queued, consumer == owner)),
