@@ -132,7 +132,9 @@ class Runs(wiring.Component):
             inside.signal(f"intake.{name}") for name in ("fsm_state", "waiting", "ready", "packed")
         )
         outside = inside.signal("intake.outside")
-        received = inside.signal("intake.beats") == 1
+        part = inside.signal("intake.part")
+        received = part[1]
+        m.d.comb += Assert((part == 1) | (part == 2))
         reads = inside.signal("intake.reads")
         executing, storing = sequencer.executing, inside.signal("storing")
         ends = inside.signal("ends")
