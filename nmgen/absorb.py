@@ -110,9 +110,8 @@ def _absorb_outputs(nets: _Nets, name: str, sides: str) -> None:
     enable, so that it does not matter which side's governs which half."""
     cell = nets.cells[name]
     connections = cell["connections"]
-    enabled = all(connections.get(f"CE{side}") == ["1"] for side in sides) and connections.get(f"OCE{sides[-1]}") == [
-        "1"
-    ]
+    enables = [*(f"CE{side}" for side in sides), f"OCE{sides[-1]}"]
+    enabled = all(connections.get(enable) == ["1"] for enable in enables)
     ports = [port for side in sides for i in range(WIDTH) if (port := f"DO{side}{i}") in connections]
     used = [port for port in ports if nets.readers[connections[port][0]]]
     registers = nets.behind(connections[port][0] for port in used)

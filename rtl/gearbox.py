@@ -49,7 +49,7 @@ class Gearbox(wiring.Component):
         m = Module()
         port = self._port_bits
         buffer = Signal(max(round_up(bits, port) for bits, _, _ in self._kinds), reset_less=True)
-        units_left = Signal(range(max(units for _, units, _ in self._kinds) + 1), reset_less=True)  # while there are
+        units_left = Signal(range(max(units for _, units, _ in self._kinds) + 1), reset_less=True)  # while valid
         part = Signal(range(max(beats for _, _, beats in self._kinds)))
 
         # Whether it is 0, or 1, is compared when it changes: who takes a unit waits for it.

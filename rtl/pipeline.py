@@ -23,9 +23,8 @@ def tally(m: Module, most: int, more: ValueLike, less: ValueLike, *, name: str) 
     All three are registers: what hangs on them need not wait for a comparison. `less` may be late: it only chooses.
     """
     count = Signal(range(most + 1), name=name)
-    stays, falls = (
-        Signal(range(most + 1), name=f"{name}_{what}") for what in ("stays", "falls")
-    )  # without less, with it
+    stays = Signal(range(most + 1), name=f"{name}_stays")  # without `less`
+    falls = Signal(range(most + 1), name=f"{name}_falls")  # with it
     none = Signal(init=1, name=f"{name}_none")
     full = Signal(name=f"{name}_full")
     m.d.comb += [stays.eq(count + more), falls.eq(count + more - 1)]

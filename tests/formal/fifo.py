@@ -8,7 +8,7 @@ from .proof import Inside, implies
 
 
 class Fifo:
-    """Amaranth's SyncFIFO or SyncFIFOBuffered, or a LutFifo, inside a design: asserts what is true of its state.
+    """Amaranth's SyncFIFO or SyncFIFOBuffered inside a design: asserts what is true of its state.
 
     Members
     -------
@@ -17,7 +17,7 @@ class Fifo:
     head : what comes out next
     """
 
-    def __init__(self, m: Module, design: Inside, path: str, depth: int, *, buffered: bool, lut: bool = False) -> None:
+    def __init__(self, m: Module, design: Inside, path: str, depth: int, *, buffered: bool) -> None:
         self._m, self._name, self._depth, self._design = m, path.replace(".", "_"), depth, design
         self._buffered = buffered
         self._storage = f"{path}.storage"
@@ -27,8 +27,8 @@ class Fifo:
         self._consume = self._pointer(f"{path}.consume")
         produce = self._pointer(f"{path}.produce")
         self.level = design.signal(f"{path}.level")
-        self.head = design.signal(f"{path}.words_out__payload" if lut else f"{path}.r_data")
-        self.valid = design.signal(f"{path}.some" if lut else f"{path}.r_rdy")
+        self.head = design.signal(f"{path}.r_data")
+        self.valid = design.signal(f"{path}.r_rdy")
         self.push = Signal(name=f"{self._name}_push")
         self.pop = Signal(name=f"{self._name}_pop")
         m.d.comb += [
@@ -36,11 +36,6 @@ class Fifo:
             Assert(self._consume < self._slots),
             Assert(produce == self._slot(self._stored)),
         ]
-        if lut:
-            m.d.comb += [
-                Assert(self.valid == (self.level != 0)),
-                Assert(design.signal(f"{path}.full") == (self.level == depth)),
-            ]
 
     def _pointer(self, path: str) -> Value:
         return self._design.signal(path) if self._slots > 1 else Value.cast(0)
