@@ -31,15 +31,18 @@ Fields = dict[str, int]
 ID_BITS = 32
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 CHECK_CYCLES = 27  # of an instruction that is received: the checker's 26, and its verdict
-LOADED_CYCLES = 5  # from the end of a column tile's loading to the decision for its first step
+LOADED_CYCLES = 6  # from the end of a column tile's loading to the decision for its first step
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 OWN_CYCLES = 1  # from an instruction's execute until its engine has it
+WALK_CYCLES = 2  # from there until the first tile of a product may begin
+COPY_BEGIN_CYCLES = 1  # from the begin of a column tile until its copy begins
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
-ASK_CYCLES = 3  # from an instruction that is passed on to the request of the one behind the next
+ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
 RESULT_CYCLES = 22  # parameters (four), requantise (nine), table (three), rescale (six): from a slot to its results
 WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
 RESIDUAL_CYCLES = 4  # of a word of the residual
+POOL_CYCLES = 3  # its begin, and from there until it is summed
 NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a NORM until it is normalised
 AHEAD = 10  # pieces of a STORE that are read and not written
 ADDRESS_CYCLES = 1  # from the decision for a word of a STORE until it is asked for
@@ -153,9 +156,9 @@ class _Machine:
         code = self._fetch.take("instruction", 0, self._code)  # no data of this instruction lies before it
         ready = asked + 2
         if beats := self._data_beats(op, f):
-            offered = asked + 1
+            offered = asked + 2
             if self._storing and op in (Op.LOAD, Op.GATHER):
-                offered = max(offered, self._finished + END_CYCLES + 1)
+                offered = max(offered, self._finished + END_CYCLES + 2)
             ready = self._fetch.open(offered, beats) + 1
         checked = max(ready, code + 1) + CHECK_CYCLES
         engine = {
@@ -198,8 +201,8 @@ class _Machine:
             begin, prepared = self._prepare(ready)
         else:
             begin = prepared = max(self._begin(ready), self._loader_idle + 1)
-        feed.begin(begin + OWN_CYCLES)
-        loader = prepared + 1
+        feed.begin(begin + OWN_CYCLES + WALK_CYCLES)
+        loader = prepared + 1 + WALK_CYCLES
         for tile in range(column_tiles):
             loads = max(loader, self._tiles.free(half=True))
             if packed:
@@ -226,6 +229,7 @@ class _Machine:
             copied = copied_keys(c, f["groups"], tile, columns)
         else:
             copied = copied_values(c, f["keys"], tile, columns)
+        starts += COPY_BEGIN_CYCLES
         return copy_end(starts, copied, feed.reads(starts))
 
     # --- the others ----------------------------------------------------------------------------
@@ -233,12 +237,12 @@ class _Machine:
         c, slots = self._c, self._c.slots_a_row
         packed = packed_parameters(c)
         begin, loader = self._prepare(ready)
-        loader += 1
+        loader += 1 + WALK_CYCLES
         starts = begin + OWN_CYCLES
         statistics = StatisticsTimes(c, starts + 1)
         written: list[range] = []
         kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
-        slot = starts + 1  # the next one's earliest
+        slot = starts + WALK_CYCLES + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):
             loads = max(loader, self._tiles.free(half=False))
             loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
@@ -260,7 +264,8 @@ class _Machine:
     def _pool(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
         words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
-        self._finished = begin + OWN_CYCLES + words + RESIDUAL_CYCLES + 1 + RESULT_CYCLES + WRITE_CYCLES
+        summed = begin + OWN_CYCLES + words + RESIDUAL_CYCLES + POOL_CYCLES
+        self._finished = summed + RESULT_CYCLES + WRITE_CYCLES
         return begin
 
     def _gather(self, f: Fields, ready: int) -> int:
@@ -279,7 +284,7 @@ class _Machine:
         for _ in range(tokens):
             # Read the number, multiply it a bit a cycle, offer.
             asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
-            last = self._fetch.take("rows", row, offsets) + rest
+            last = self._fetch.take("gathered", row, offsets) + rest
             row = last + 2
         self._finished = last + RESULT_CYCLES + WRITE_CYCLES
         return begin
@@ -318,7 +323,7 @@ class _Machine:
             piece_bytes = max(word_bytes, c.port_bytes)
             latency = ADDRESS_CYCLES + RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
-        read = asked = begin + OWN_CYCLES
+        read = asked = begin + OWN_CYCLES + 1  # rows are measured
         gone = deque([read] * AHEAD, maxlen=AHEAD)  # cycles in which the latest pieces' last beats left
         sent = deque([read] * (BURST_BEATS + 1), maxlen=BURST_BEATS + 1)  # those in which the latest beats did
         beats = 0

@@ -14,7 +14,7 @@ PUSH_CYCLES = 3  # from there until its consumer may take it: which part of the 
 REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
 ROOM_CYCLES = 3  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
 BUFFER_ROOM = 4  # beats in a consumer's buffer with which another may leave the FIFO
-CONSUMERS = ("instruction", "weights", "table", "rows", "ids")
+CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")
 SEGMENTS = 8  # taken and not yet begun to be delivered
 
 
@@ -48,7 +48,7 @@ class FetchTimes:
         self._segment = max(waits, self._request + 1, self._begun[0] + 1)
         entered = max(self._segment + 1, self._leaves[-1] + 1)
         self._begun.append(entered)
-        self._begin = entered + 1
+        self._begin = entered + 2
         self._left, self._request = beats, self._segment
         return self._segment
 

@@ -10,19 +10,24 @@ from .params import CHANNELS_MAX, Config
 class TileWalk(wiring.Component):
     """Counts through the tiles: all token tiles of a column tile, then the next column tile.
 
-    An engine that works on column tiles alone gives `tokens` as 1.
+    An engine that works on column tiles alone gives `tokens` as 1. The walk is a tile ahead of what it gives out:
+    `advance` comes late, much hangs on it, and so it enables registers and chooses nothing.
 
     Members
     -------
-    start : begin at the first tile; only while there is none, in
-    tokens, channels : of the product, steady from the start on, in
-    advance : go on to the next tile, in
+    start : begin at the first tile, which is there LATENCY cycles later; only while idle, in
+    tokens : of the product, steady from the start on, in
+    channels : the same, need not stay, in
+    advance : go on to the next tile; only while running, in
     running : there is a tile, out
+    idle : there is none, and none to come, out
     rows, columns : how many of the tile's rows and columns are in use, out
-    one_row : rows == 1, out
+    next_one_row : of the next tile, rows == 1; of the first one, too, in the cycle before it is there, out
     last_tokens : the column tile's last token tile, out
     last_channels : a tile of the last column tile, out
     """
+
+    LATENCY = 3  # what a first tile is; a tile ahead; the tile
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -33,8 +38,9 @@ class TileWalk(wiring.Component):
                 "channels": In(range(CHANNELS_MAX + 1)),
                 "advance": In(1),
                 "running": Out(1),
+                "idle": Out(1),
                 "rows": Out(range(config.rows + 1)),
-                "one_row": Out(1),
+                "next_one_row": Out(1),
                 "columns": Out(range(config.cols + 1)),
                 "last_tokens": Out(1),
                 "last_channels": Out(1),
@@ -44,52 +50,94 @@ class TileWalk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows, cols = self._config.rows, self._config.cols
-        tokens_left = Signal.like(self.tokens, reset_less=True)
-        channels_left = Signal.like(self.channels, reset_less=True)
-        # What a tile is, is compared when the walk steps to it: much hangs on it, and comparing is slow.
+        begun = Signal()
+        primes = Signal()  # the first tile is ahead
         running = Signal()
-        last_tokens = Signal(init=1)
-        last_channels = Signal(init=1)
-        tile_rows = Signal.like(self.rows, reset_less=True)
-        tile_columns = Signal.like(self.columns, reset_less=True)
-        one_row = Signal(reset_less=True)
+        idle = Signal(init=1)
+        goes_on = Signal()
+        ends = Signal()
+        here_final = Signal(init=1)  # the last tile of all
+        ahead_one = Signal(reset_less=True)
         m.d.comb += [
             self.running.eq(running),
-            self.last_tokens.eq(last_tokens),
-            self.last_channels.eq(last_channels),
-            self.rows.eq(tile_rows),
-            self.columns.eq(tile_columns),
-            self.one_row.eq(one_row),
+            self.idle.eq(idle),
+            goes_on.eq(self.advance | ~running),
+            ends.eq(self.advance & here_final),
+            self.next_one_row.eq(ahead_one),
         ]
-        # While there is no tile the first one's are loaded: what they hang on is here, and no start from far away.
-        with m.If(~running | (self.advance & last_tokens)):
-            m.d.sync += [
-                tokens_left.eq(self.tokens),
-                last_tokens.eq(self.tokens <= rows),
-                tile_rows.eq(Mux(self.tokens <= rows, self.tokens, rows)),
-                one_row.eq((self.tokens == 1) | (rows == 1)),
-            ]
-        with m.Elif(self.advance):
-            m.d.sync += [
-                tokens_left.eq(tokens_left - rows),
-                last_tokens.eq(tokens_left <= 2 * rows),
-                tile_rows.eq(Mux(tokens_left <= 2 * rows, tokens_left - rows, rows)),
-                one_row.eq((tokens_left == rows + 1) | (rows == 1)),
-            ]
-        with m.If(~running):
-            m.d.sync += [
-                channels_left.eq(self.channels),
-                last_channels.eq(self.channels <= cols),
-                tile_columns.eq(Mux(self.channels <= cols, self.channels, cols)),
-            ]
-        with m.Elif(self.advance & last_tokens):
-            m.d.sync += [
-                channels_left.eq(channels_left - cols),
-                last_channels.eq(channels_left <= 2 * cols),
-                tile_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
-            ]
-        with m.If(self.start):
-            m.d.sync += running.eq(self.channels != 0)
-        with m.Elif(self.advance & last_tokens & last_channels):
-            m.d.sync += running.eq(0)
+        m.d.sync += [
+            begun.eq(self.start & (self.channels != 0)),
+            primes.eq(begun),
+            running.eq((running | primes) & ~ends),
+        ]
+        with m.If(self.start & (self.channels != 0)):
+            m.d.sync += idle.eq(0)
+        with m.Elif(ends):
+            m.d.sync += idle.eq(1)
+
+        # A column tile's first token tile.
+        first_last = Signal(init=1)
+        first_rows = Signal.like(self.rows, reset_less=True)
+        first_one = Signal(reset_less=True)
+        m.d.sync += [
+            first_last.eq(self.tokens <= rows),
+            first_rows.eq(Mux(self.tokens <= rows, self.tokens, rows)),
+            first_one.eq((self.tokens == 1) | (rows == 1)),
+        ]
+        # The token tile ahead, and this one.
+        tokens_left = Signal.like(self.tokens, reset_less=True)
+        ahead_last = Signal(init=1)
+        ahead_rows = Signal.like(self.rows, reset_less=True)
+        here_last = Signal(init=1)
+        here_rows = Signal.like(self.rows, reset_less=True)
+        m.d.comb += [self.last_tokens.eq(here_last), self.rows.eq(here_rows)]
+        loads = Signal()
+        m.d.comb += loads.eq(~running & ~primes)
+        with m.If(goes_on):
+            m.d.sync += [here_last.eq(ahead_last), here_rows.eq(ahead_rows)]
+            with m.If(loads | ahead_last):
+                m.d.sync += [
+                    tokens_left.eq(self.tokens),
+                    ahead_last.eq(first_last),
+                    ahead_rows.eq(first_rows),
+                    ahead_one.eq(first_one),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    tokens_left.eq(tokens_left - rows),
+                    ahead_last.eq(tokens_left <= 2 * rows),
+                    ahead_rows.eq(Mux(tokens_left <= 2 * rows, tokens_left - rows, rows)),
+                    ahead_one.eq((tokens_left == rows + 1) | (rows == 1)),
+                ]
+
+        # The same of columns.
+        channels = Signal.like(self.channels, reset_less=True)
+        first_channels = Signal(init=1)
+        first_columns = Signal.like(self.columns, reset_less=True)
+        channels_left = Signal.like(self.channels, reset_less=True)
+        ahead_channels = Signal(init=1)
+        ahead_columns = Signal.like(self.columns, reset_less=True)
+        here_channels = Signal(init=1)
+        here_columns = Signal.like(self.columns, reset_less=True)
+        m.d.comb += [self.last_channels.eq(here_channels), self.columns.eq(here_columns)]
+        m.d.sync += [
+            channels.eq(self.channels),
+            first_channels.eq(self.channels <= cols),
+            first_columns.eq(Mux(self.channels <= cols, self.channels, cols)),
+        ]
+        with m.If(goes_on):
+            m.d.sync += [here_channels.eq(ahead_channels), here_columns.eq(ahead_columns)]
+            m.d.sync += here_final.eq(ahead_last & ahead_channels)
+            with m.If(loads):
+                m.d.sync += [
+                    channels_left.eq(channels),
+                    ahead_channels.eq(first_channels),
+                    ahead_columns.eq(first_columns),
+                ]
+            with m.Elif(ahead_last):
+                m.d.sync += [
+                    channels_left.eq(channels_left - cols),
+                    ahead_channels.eq(channels_left <= 2 * cols),
+                    ahead_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
+                ]
         return m

@@ -173,7 +173,7 @@ class ColumnBuffer(wiring.Component):
 
     Members
     -------
-    start : take the instruction of this cycle; only while idle, in
+    start : take the instruction of this cycle; only from the second idle cycle on, in
     instruction : `instruction_layout`, need not stay, in
     idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
     beats : packed weights and parameters, stream in
@@ -181,7 +181,7 @@ class ColumnBuffer(wiring.Component):
     soon : the rows that read from their banks in the next cycle, in
     copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
-    parameters_loaded : another place is complete: three cycles before loaded, or for each tile of a NORM, out
+    parameters_loaded : another place is complete: four cycles before loaded, or for each tile of a NORM, out
     address : `column_address` of the step for column 0, in
     column_done : with the address of the last step that is taken from the older half, in
     columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
@@ -236,7 +236,7 @@ class ColumnBuffer(wiring.Component):
             walk.tokens.eq(1),
             walk.channels.eq(self.instruction.channels),
             walk.advance.eq(self.parameters_loaded),  # a cycle after the tile is done
-            self.idle.eq(~walk.running),
+            self.idle.eq(walk.idle),
             done.eq(loader.done | copier.done),
             filled_half.eq(done & ~what.parameters_only),
         ]
@@ -247,7 +247,7 @@ class ColumnBuffer(wiring.Component):
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            self.loaded.eq(delayed(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
+            self.loaded.eq(delayed(m, filled_half, 4, name="filled_half", reset=True)),  # as what is written
             self.parameters_loaded.eq(done),
         ]
 
@@ -287,12 +287,12 @@ class ColumnBuffer(wiring.Component):
         with m.If(begins & ~job.parameters_only):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
-        # What is written comes two cycles after it was unpacked, or one after it was read. The job is still the same.
+        # What is written comes three cycles after it was unpacked, or one after it was read. The job is still the same.
         # Registers lie between the choice, beside those two, and the banks, which are far apart.
         write = Signal(column_write(c), reset_less=True)
         half_1 = delayed(m, half, 1, name="half")
         m.d.sync += [
-            write.address.half.eq(Mux(job.copy, half_1, delayed(m, half_1, 1, name="half_before"))),
+            write.address.half.eq(Mux(job.copy, half_1, delayed(m, half_1, 2, name="half_before"))),
             write.address.sub.eq(loader.sub),
             write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
             write.whole.eq(job.copy & ~copier.transposed),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
 from ..params import Config
+from ..pipeline import delayed
 from ..steps import WEIGHT_BITS
 from .column_job import column_job
 from .params import StaConfig
@@ -32,10 +33,10 @@ class CopyWalk(wiring.Component):
 
     Members
     -------
-    restart : go to the first tile of a job, may come with the begin of that tile, in
+    restart : go to the first tile of a job, at least two cycles before the begin of that tile, in
     begin : a tile begins, in
     job : `column_job`, steady from restart on, in
-    columns : columns of the tile that are in use, steady from begin to the tile's end, in
+    columns : columns of the tile that are in use, steady from the cycle before begin to the tile's end, in
     advance : go on to the next read, in
     running : there is a read, or one to skip, out
     skip : out
@@ -81,104 +82,108 @@ class CopyWalk(wiring.Component):
         word_bytes = c.store_word_bytes
         word_bits = word_bytes.bit_length() - 1
 
-        base = Signal.like(self.address, reset_less=True)  # of the token's first read
+        # Where it may go on, there before it does: the token's first read, that of the tokens behind the last bank, and
+        # that of the next tile's first token (values).
+        base = Signal.like(self.address, reset_less=True)
+        base_behind = Signal.like(self.address, reset_less=True)
         origin = Signal.like(self.address, reset_less=True)  # values: of the first token's first read
-        keys_left = Signal.like(job.keys, reset_less=True)
-        next_base = Signal.like(self.address)
-        m.d.comb += [self.next_bank.eq(self.bank + 1), next_base.eq(base)]
-        with m.If(self.bank == c.rows - 1):
-            m.d.comb += [self.next_bank.eq(0), next_base.eq(base + job.c_pitch)]
+        next_origin = Signal.like(self.address, reset_less=True)
+        origin_behind = Signal.like(self.address, reset_less=True)
         next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
-        next_origin = Signal.like(self.address)
-        m.d.comb += [next_tile.eq(self.offset + c.cols), next_origin.eq(origin + (next_tile >> word_bits))]
+        last_bank = Signal(init=c.rows == 1)  # compared when the walk steps to it, as all that ends with a read
+        next_base = Signal.like(self.address)
+        m.d.comb += [
+            next_tile.eq(self.offset + c.cols),
+            self.next_bank.eq(Mux(last_bank, 0, self.bank + 1)),
+            next_base.eq(Mux(last_bank, base_behind, base)),
+        ]
+        m.d.sync += [
+            next_origin.eq(origin + (next_tile >> word_bits)),
+            origin_behind.eq(next_origin + job.c_pitch),
+        ]
 
-        # What ends with a read is compared when the walk steps to it: whether it goes on comes late enough.
-        last_of_token = Signal()
+        keys_left = Signal.like(job.keys, reset_less=True)
         last_piece = Signal(range(pieces(c)), reset_less=True)
         last_column = Signal.like(self.columns, reset_less=True)  # that is in use
-        last_key = Signal(reset_less=True)
         one_group = Signal(reset_less=True)
         before_last_group = Signal(len(job.groups) + 1, reset_less=True)
-        last_group = Signal(reset_less=True)
+        one_key = Signal(reset_less=True)
+        last_of_token = Signal()
+        last_token = Signal()  # values: the last key; keys: the last column
         m.d.sync += [
             last_piece.eq((self.offset + self.columns - 1) >> word_bits),
             last_column.eq(self.columns - 1),
             one_group.eq(job.groups == 1),
             before_last_group.eq(job.groups - 2),
+            one_key.eq(job.keys == 1),
         ]
-        with m.If(job.values):
-            m.d.comb += [
-                last_of_token.eq(self.piece == last_piece),
-                self.last.eq(last_of_token & last_key),
-            ]
-        with m.Else():
-            m.d.comb += [
-                last_of_token.eq(last_group),
-                self.last.eq(last_of_token & (self.column == c.cols - 1)),
-            ]
+        one_read = Signal()
+        m.d.comb += [
+            one_read.eq(Mux(job.values, last_piece == 0, one_group)),
+            self.last.eq(last_of_token & last_token),
+            self.goes_on.eq(self.advance & last_of_token),
+        ]
 
-        m.d.comb += self.goes_on.eq(self.advance & last_of_token)
-        with m.If(self.advance & job.values):
-            m.d.sync += [self.piece.eq(self.piece + 1), self.address.eq(self.address + 1)]
+        with m.If(self.advance):
+            with m.If(job.values):
+                m.d.sync += [self.piece.eq(self.piece + 1), self.address.eq(self.address + 1)]
+                m.d.sync += last_of_token.eq(self.piece + 1 == last_piece)
+            with m.Else():
+                m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
+                m.d.sync += last_of_token.eq(self.group == before_last_group)
+                with m.If(self.part == word_bytes // c.m - 1):
+                    m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1)]
             with m.If(last_of_token):
                 m.d.sync += [
-                    self.piece.eq(0),
-                    keys_left.eq(keys_left - 1),
-                    last_key.eq(keys_left == 2),
-                    self.position.eq(self.position + 1),
+                    last_of_token.eq(one_read),
                     self.bank.eq(self.next_bank),
+                    last_bank.eq(self.next_bank == c.rows - 1),
                     base.eq(next_base),
                     self.address.eq(next_base),
                 ]
-                with m.If(self.position == c.m - 1):
-                    m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
+                with m.If(last_bank):
+                    m.d.sync += base_behind.eq(base_behind + job.c_pitch)
+                with m.If(job.values):
+                    m.d.sync += [self.piece.eq(0), self.position.eq(self.position + 1)]
+                    m.d.sync += [keys_left.eq(keys_left - 1), last_token.eq(keys_left == 2)]
+                    with m.If(self.position == c.m - 1):
+                        m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
+                with m.Else():
+                    m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
+                    m.d.sync += self.skip.eq(self.skip | (self.column == last_column))
+                    m.d.sync += last_token.eq(self.column == c.cols - 2)
             with m.If(self.last):
-                m.d.sync += [
-                    keys_left.eq(job.keys),
-                    last_key.eq(job.keys == 1),
-                    self.position.eq(0),
-                    self.group.eq(0),
-                    self.offset.eq(next_tile[:word_bits]),
-                    origin.eq(next_origin),
-                    self.bank.eq(0),
-                    base.eq(next_origin),
-                    self.address.eq(next_origin),
-                ]
-        with m.Elif(self.advance):
+                m.d.sync += self.running.eq(0)
+                with m.If(job.values):
+                    m.d.sync += [
+                        self.position.eq(0),
+                        self.group.eq(0),
+                        self.offset.eq(next_tile[:word_bits]),
+                        origin.eq(next_origin),
+                        self.bank.eq(0),
+                        last_bank.eq(c.rows == 1),
+                        base.eq(next_origin),
+                        base_behind.eq(origin_behind),
+                        self.address.eq(next_origin),
+                    ]
+                with m.Else():
+                    m.d.sync += [self.column.eq(0), self.skip.eq(0)]
+        with m.If(~self.running):  # the next tile's
             m.d.sync += [
-                self.group.eq(self.group + 1),
-                self.part.eq(self.part + 1),
-                last_group.eq(Mux(last_group, one_group, self.group == before_last_group)),
+                self.running.eq(self.begin),
+                keys_left.eq(job.keys),
+                last_of_token.eq(one_read),
+                last_token.eq(Mux(job.values, one_key, c.cols == 1)),
             ]
-            with m.If(self.part == word_bytes // c.m - 1):
-                m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1)]
-            with m.If(last_of_token):
-                m.d.sync += [
-                    self.group.eq(0),
-                    self.part.eq(0),
-                    self.column.eq(self.column + 1),
-                    self.skip.eq(self.skip | (self.column == last_column)),
-                    self.bank.eq(self.next_bank),
-                    base.eq(next_base),
-                    self.address.eq(next_base),
-                ]
-            with m.If(self.last):
-                m.d.sync += [self.column.eq(0), self.skip.eq(0)]
-        with m.If(self.advance & self.last):
-            m.d.sync += self.running.eq(0)
-        with m.If(self.begin):
-            m.d.sync += self.running.eq(1)
         with m.If(self.restart):
             m.d.sync += [
                 self.bank.eq(0),
+                last_bank.eq(c.rows == 1),
                 base.eq(job.c_base),
+                base_behind.eq(job.c_base + job.c_pitch),
                 origin.eq(job.c_base),
                 self.address.eq(job.c_base),
-                keys_left.eq(job.keys),
-                last_key.eq(job.keys == 1),
-                last_group.eq(job.groups == 1),
                 self.offset.eq(0),
-                last_piece.eq((self.columns - 1) >> word_bits),
             ]
         return m
 
@@ -192,7 +197,7 @@ class Copier(wiring.Component):
 
     Members
     -------
-    restart, begin, job, columns : as of `CopyWalk`, in
+    restart, begin, job, columns : as of `CopyWalk`, begin a cycle earlier, in
     request : `store_copy`, of a bank whose row does not read, out
     soon : the rows that read from their banks in the next cycle, in
     answer_valid, answer : a word of the store, in
@@ -235,10 +240,11 @@ class Copier(wiring.Component):
         # Two walks, so that nothing has to travel along with a read: one asks, the other takes what comes.
         m.submodules.asks = asks = CopyWalk(c)
         m.submodules.takes = takes = CopyWalk(c)
+        begins = delayed(m, self.begin, 1, name="begins", reset=True)  # when it is known how many words a key has
         for walk in (asks, takes):
             m.d.comb += [
                 walk.restart.eq(self.restart),
-                walk.begin.eq(self.begin),
+                walk.begin.eq(begins),
                 walk.job.eq(job),
                 walk.columns.eq(self.columns),
             ]

@@ -63,7 +63,8 @@ class RowReader(wiring.Component):
         groups_a_word = c.store_word_bytes // c.m
         words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
 
-        words = Signal.like(instruction.channels)  # of a row
+        words = Signal.like(instruction.channels, reset_less=True)  # of a row
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         words_left = Signal.like(words, reset_less=True)
         runs = Signal()
@@ -71,23 +72,23 @@ class RowReader(wiring.Component):
         last_word = Signal()
         one_word = Signal()
         place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
-        begins = Signal()  # the word is the first of a piece
+        starts = Signal()  # the word is the first of a piece
         ends = Signal()
         goes = Signal()
+        m.d.sync += words.eq(
+            Mux(
+                instruction.which,
+                (instruction.channels + (c.drain_lanes - 1)) >> (c.drain_lanes.bit_length() - 1),
+                (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
+            )
+        )
         m.d.comb += [
-            words.eq(
-                Mux(
-                    instruction.which,
-                    (instruction.channels + (c.drain_lanes - 1)) >> (c.drain_lanes.bit_length() - 1),
-                    (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
-                )
-            ),
-            begins.eq(~which | (place == 0)),
+            starts.eq(~which | (place == 0)),
             ends.eq(~which | (place == words_a_piece - 1) | last_word),
         ]
 
-        _, _, no_room = tally(m, AHEAD, goes & begins, self.pieces.valid & self.pieces.ready, name="ahead")
-        m.d.comb += goes.eq(runs & (~no_room | ~begins))
+        _, _, no_room = tally(m, AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead")
+        m.d.comb += goes.eq(runs & (~no_room | ~starts))
         m.d.sync += one_word.eq(words == 1)
 
         # Where the next word is. Registers between this and the memories, which lie all over the chip.
@@ -128,12 +129,13 @@ class RowReader(wiring.Component):
                 ]
                 with m.If(bank == c.rows - 1):
                     m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        with m.If(~runs):  # not only at the start: it comes from far away, to all of these
-            first = residual_address(c, instruction.first_token, Value.cast(0))
+        first = Signal.like(self.residual_address, reset_less=True)
+        m.d.sync += first.eq(residual_address(c, instruction.first_token, Value.cast(0)))
+        with m.If(~runs):  # not only when it begins: that comes from far away, to all of these
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
                 last_token.eq(instruction.tokens == 1),
-                runs.eq(self.start),
+                runs.eq(begins),
                 words_left.eq(words),
                 last_word.eq(words == 1),
                 place.eq(0),
@@ -207,13 +209,12 @@ class RowWriter(wiring.Component):
         c, instruction = self._config, self.instruction
         beat_shift = c.port_bytes.bit_length() - 1
         row_bytes = Signal(len(instruction.groups) + c.index_bits)
-        row_beats = Signal.like(row_bytes)
-        m.d.comb += [
-            row_bytes.eq(
-                Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
-            ),
-            row_beats.eq((row_bytes + (c.port_bytes - 1)) >> beat_shift),
-        ]
+        row_beats = Signal.like(row_bytes, reset_less=True)
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
+        m.d.comb += row_bytes.eq(
+            Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
+        )
+        m.d.sync += row_beats.eq((row_bytes + (c.port_bytes - 1)) >> beat_shift)
 
         # Requests, a row after the other, at most two bursts ahead of the beats.
         address = Signal.like(self.request.payload.address, reset_less=True)
@@ -225,7 +226,6 @@ class RowWriter(wiring.Component):
         rest = Signal.like(beats_to_ask)
         asked = Signal()
         due = Signal(range(2 * BURST_BEATS + 1))  # beats that are asked for and not yet sent
-        next_due = Signal.like(due)
         may_ask = Signal(init=1)
         may_send = Signal()
         m.d.sync += [burst.eq(_burst(beats_to_ask)), last_burst.eq(beats_to_ask <= BURST_BEATS)]
@@ -256,12 +256,12 @@ class RowWriter(wiring.Component):
         m.d.comb += [
             self.data.valid.eq(self.pieces.valid & may_send),
             sent.eq(self.data.valid & self.data.ready),
-            next_due.eq(due + Mux(asked, burst, 0) - sent),
         ]
         m.d.sync += [
-            due.eq(next_due),
-            may_ask.eq((next_due <= BURST_BEATS) & ~asked & ~self.start),
-            may_send.eq(next_due != 0),
+            due.eq(due + Mux(asked, burst, 0) - sent),
+            # Whether something is asked for, or sent, is known late: it chooses.
+            may_ask.eq(Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~asked & ~begins),
+            may_send.eq(asked | Mux(sent, due > 1, due != 0)),
             self.finished.eq(sent & last_beat & last_row),
             one_beat.eq(row_beats == 1),
         ]
@@ -277,11 +277,11 @@ class RowWriter(wiring.Component):
             with m.If(last_beat & (left_over != 0)):
                 m.d.comb += self.data.payload.strobe.eq(Cat(left_over > i for i in range(c.port_bytes)))
 
-        with m.If(~asks & ~may_send):  # not only at the start: it comes from far away, to all of these
+        with m.If(~asks & ~may_send):  # not only when it begins: that comes from far away, to all of these
             m.d.sync += [
                 address.eq(instruction.address),
                 rows_to_ask.eq(instruction.tokens),
-                asks.eq(self.start),
+                asks.eq(begins),
                 beats_to_ask.eq(row_beats),
                 rows_left.eq(instruction.tokens),
                 last_row.eq(instruction.tokens == 1),

@@ -67,14 +67,16 @@ class Feeder(wiring.Component):
             self.running.eq(walk.running),
         ]
 
-        # What follows from the instruction: a cycle after the start, in time for the first step.
+        # What follows from the instruction: a cycle after the start, in time for the first tile of the walk.
         last_sub = Signal(range(c.steps_a_group), reset_less=True)
         softmax = Signal()
         m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
         given_sub = Signal.like(last_sub)
         for i in cases(m, instruction.pattern, c.m + 1):
             m.d.comb += given_sub.eq((max(i, 1) - 1) // c.n)
-        m.d.sync += last_sub.eq(given_sub)
+        one_sub = Signal(reset_less=True)
+        one_group = Signal(reset_less=True)
+        m.d.sync += [last_sub.eq(given_sub), one_sub.eq(given_sub == 0), one_group.eq(instruction.groups == 1)]
 
         # Where in the tile: step of the group, group of the word, word of the token.
         sub = Signal.like(last_sub, reset_less=True)
@@ -89,10 +91,9 @@ class Feeder(wiring.Component):
         first = Signal()
         last = Signal()
         column = Signal.like(self.column_address)  # the half is never reset
-        # Whether sub == last_sub, and groups_left == 1, is compared when they change: go hangs on it, and all on go.
+        # Whether sub == last_sub, groups_left == 1, and both, is compared when they change: go hangs on it, all on go.
         is_last_sub = Signal()
         is_last_group = Signal()
-        m.d.comb += last.eq(is_last_sub & is_last_group)
 
         # What a tile waits for.
         starts = [drain_start(c, mode) for mode in (False, True)]
@@ -123,15 +124,17 @@ class Feeder(wiring.Component):
         with m.If(go):
             m.d.sync += position.eq(here + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
+            m.d.sync += last.eq((sub + 1 == last_sub) & is_last_group)
             m.d.sync += column.sub.eq(column.sub + 1)
             with m.If(column.sub == c.steps_a_group - 1):
                 m.d.sync += [column.sub.eq(0), column.word.eq(column.word + 1)]
             with m.If(is_last_sub):
                 m.d.sync += [
                     sub.eq(0),
-                    is_last_sub.eq(last_sub == 0),
+                    is_last_sub.eq(one_sub),
                     groups_left.eq(groups_left - 1),
                     is_last_group.eq(groups_left == 2),
+                    last.eq(one_sub & (groups_left == 2)),
                     group.eq(group + 1),
                 ]
                 with m.If(group == groups_a_word - 1):
@@ -140,7 +143,8 @@ class Feeder(wiring.Component):
             m.d.sync += [
                 first.eq(1),
                 groups_left.eq(instruction.groups),
-                is_last_group.eq(instruction.groups == 1),
+                is_last_group.eq(one_group),
+                last.eq(one_sub & one_group),
                 group.eq(0),
                 word.eq(next_word),
                 first_word.eq(next_word),
@@ -155,9 +159,10 @@ class Feeder(wiring.Component):
             m.d.sync += [
                 first.eq(1),
                 sub.eq(0),
-                is_last_sub.eq(given_sub == 0),
+                is_last_sub.eq(one_sub),
                 groups_left.eq(instruction.groups),
-                is_last_group.eq(instruction.groups == 1),
+                is_last_group.eq(one_group),
+                last.eq(one_sub & one_group),
                 group.eq(0),
                 word.eq(instruction.x_base),
                 first_word.eq(instruction.x_base),

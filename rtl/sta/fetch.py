@@ -22,9 +22,10 @@ class Consumer(enum.Enum):
     TABLE = 2
     ROWS = 3
     IDS = 4
+    GATHERED = 5
 
 
-CONSUMERS = ("instruction", "weights", "table", "rows", "ids")  # streams to each
+CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")  # streams to each
 
 
 class Segment(data.Struct):
@@ -71,13 +72,15 @@ class BeatBuffer(wiring.Component):
         produce = Signal.like(write.addr)
         consume = Signal.like(read.addr)
         level = Signal(range(self.DEPTH + 1))
-        level_after = Signal(range(self.DEPTH + 1))
+        stays = Signal(range(self.DEPTH + 1))  # the level after this cycle, where no word goes, and where one does
+        falls = Signal(range(self.DEPTH + 1))  # whether one does comes late, and chooses
         some = Signal()  # level != 0
         room = Signal(init=1)
         goes = Signal()
         m.d.comb += [
             goes.eq(some & words_out.ready),
-            level_after.eq(level + words_in.valid - goes),
+            stays.eq(level + words_in.valid),
+            falls.eq(level + words_in.valid - 1),
             words_in.room.eq(room),
             words_out.valid.eq(some),
             words_out.payload.eq(read.data),
@@ -89,9 +92,9 @@ class BeatBuffer(wiring.Component):
         m.d.sync += [
             produce.eq(produce + words_in.valid),
             consume.eq(consume + goes),
-            level.eq(level_after),
-            some.eq(level_after != 0),
-            room.eq(level_after <= self.DEPTH - IN_FLIGHT),
+            level.eq(Mux(goes, falls, stays)),
+            some.eq(Mux(goes, falls != 0, stays != 0)),
+            room.eq(Mux(goes, falls <= self.DEPTH - IN_FLIGHT, stays <= self.DEPTH - IN_FLIGHT)),
         ]
         return m
 
@@ -107,9 +110,9 @@ class Fetch(wiring.Component):
     A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
     taken three cycles after it is offered at the earliest, two of them while the one before is being requested; two
     cycles later its first burst is asked for, and then one every other cycle. A beat goes to its consumer's buffer four
-    cycles after it came from memory, and a cycle lies between two segments. All consumers get their beats one after
-    another: one whose buffer is full stops the others, too. Whether there is room is looked at when a beat leaves the
-    FIFO.
+    cycles after it came from memory, and two cycles lie between two segments. All consumers get their beats one after
+    another: one whose buffer is full stops the others, too. Whether there is room is looked at in the cycle before a
+    beat leaves the FIFO.
 
     `stop` ends everything: a request that is offered stays until it is taken, beats that come are dropped.
 
@@ -118,7 +121,7 @@ class Fetch(wiring.Component):
     limit : bytes of memory that may be read, in
     segment, gather_segment : streams of Segment, in; the second goes first
     request, data : the read half of the memory port
-    instruction, weights, table, rows, ids : `pushed`, out
+    instruction, weights, table, rows, ids, gathered : `pushed`, out
     stop : level, in; until idle at least
     bad : the offered segment must not be read, in `bad_address`, level, out; until stop
     idle : nothing is asked for that has not been delivered or dropped, out
@@ -179,10 +182,13 @@ class Fetch(wiring.Component):
         fits = Signal()  # there is room for the burst
         asked = Signal()
         taken = Signal()
-        some = Signal()  # the next segment has beats
+        some = Signal()  # the next segment has beats; one of them
+        one_beat = Signal()
+        outside = Signal()  # the next segment must not be read
         checking = Signal()
-        m.submodules.segments = segments = SyncFIFO(width=Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
+        m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
         m.d.comb += self.bad_address.eq(next_segment.address)
+        _, _, no_place = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="places")
         with m.FSM():
             with m.State("wait"):
                 with m.If(self.gather_segment.valid):
@@ -194,17 +200,18 @@ class Fetch(wiring.Component):
             with m.State("add"):
                 m.d.comb += checking.eq(1)
                 m.d.sync += next_end.eq(next_segment.address + (next_segment.beats << beat_shift))
-                m.d.sync += some.eq(next_segment.beats.any())
+                m.d.sync += [some.eq(next_segment.beats.any()), one_beat.eq(next_segment.beats == 1)]
                 m.next = "compare"
             with m.State("compare"):
                 m.d.comb += checking.eq(1)
+                m.d.sync += outside.eq((next_end > self.limit) | (next_segment.address & (size - 1)).any())
                 m.next = "take"
-                with m.If((next_end > self.limit) | (next_segment.address & (size - 1)).any()):
-                    m.next = "bad"
             with m.State("take"):
-                m.d.comb += [checking.eq(1), taken.eq(~left & segments.w_rdy)]
+                m.d.comb += [checking.eq(1), taken.eq(~left & ~no_place & ~outside)]
                 with m.If(taken | self.stop):
                     m.next = "wait"
+                with m.Elif(outside):
+                    m.next = "bad"
             with m.State("bad"):
                 m.d.comb += self.bad.eq(1)
                 with m.If(self.stop):
@@ -213,7 +220,7 @@ class Fetch(wiring.Component):
             self.segment.ready.eq(taken & ~gathers),
             self.gather_segment.ready.eq(taken & gathers),
             segments.w_en.eq(taken & some),
-            segments.w_data.eq(next_segment.as_value()[ADDRESS_BITS:]),
+            segments.w_data.eq(Cat(one_beat, next_segment.as_value()[ADDRESS_BITS:])),
         ]
 
         # Requests: a burst every other cycle while there is room, which is compared in the cycle before. Under a stop
@@ -248,16 +255,19 @@ class Fetch(wiring.Component):
         m.d.sync += [gone.eq(used), room.eq(room - Mux(asked, burst, 0) + gone)]
 
         # Delivery: the same segments, beat by beat.
-        entry = data.View(data.StructLayout({"beats": BEATS_BITS, "consumer": Consumer}), segments.r_data)
+        layout = data.StructLayout({"one_beat": 1, "beats": BEATS_BITS, "consumer": Consumer})
+        entry = data.View(layout, segments.r_data)
         serves = Signal(len(CONSUMERS))  # one bit, while there are beats to come
         expected = Signal(left_bits)
         last = Signal()  # expected == 1
-        # A beat leaves the FIFO when there is room for it, by registers: the buffers are far away. Then it is pushed.
+        # A beat leaves the FIFO when there was room for it: the buffers are far away. Then it is pushed.
         consumers = [getattr(self, name) for name in CONSUMERS]
-        rooms = delayed(m, Cat(one.room for one in consumers), 1, name="rooms")
+        serving = Signal()  # serves != 0
+        may = Signal()
         leaves = Signal(len(CONSUMERS))
         pushes = Signal(len(CONSUMERS))
-        m.d.comb += used.eq(~no_beat & ((serves & rooms).any() | self.stop))
+        m.d.sync += may.eq((serves & Cat(one.room for one in consumers)).any() & ~(used & last))
+        m.d.comb += used.eq(~no_beat & (may | self.stop))
         with m.If(used & ~self.stop):
             m.d.sync += leaves.eq(serves)
         with m.Else():
@@ -267,17 +277,17 @@ class Fetch(wiring.Component):
             m.d.comb += [one.payload.eq(storage.read_data), one.valid.eq(pushes[i])]
         with m.If(self.stop):
             m.d.comb += segments.r_en.eq(1)
-            m.d.sync += [expected.eq(0), serves.eq(0)]
-        with m.Elif(~serves.any()):
+            m.d.sync += [expected.eq(0), serves.eq(0), serving.eq(0)]
+        with m.Elif(~serving):
             m.d.comb += segments.r_en.eq(1)
             with m.If(segments.r_rdy):
-                m.d.sync += [expected.eq(entry.beats), last.eq(entry.beats == 1)]
+                m.d.sync += [expected.eq(entry.beats), last.eq(entry.one_beat), serving.eq(1)]
                 m.d.sync += serves.eq(Cat(entry.consumer == i for i in range(len(CONSUMERS))))
         with m.Elif(used):
             m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
             with m.If(last):
-                m.d.sync += serves.eq(0)
+                m.d.sync += [serves.eq(0), serving.eq(0)]
 
-        delivers = serves.any() | segments.r_rdy | leaves.any() | pushes.any()
+        delivers = serving | segments.r_rdy | leaves.any() | pushes.any()
         m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~delivers & ~checking & ~self.bad)
         return m

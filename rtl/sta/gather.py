@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
 from ..lut_ram import LutMemory
+from ..pipeline import delayed
 from ..port import ADDRESS_BITS
 from .decode import instruction_layout
 from .isa import FIELDS
@@ -148,6 +149,7 @@ class RowCutter(wiring.Component):
         m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
         m.submodules.pieces = pieces = PieceWalk(c)
         units, slots = gearbox.units, self.slots
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.place.token, reset_less=True)
         beats_left = Signal.like(instruction.beats, reset_less=True)
@@ -166,47 +168,47 @@ class RowCutter(wiring.Component):
         ]
         with m.If(self.rows.valid & self.rows.ready):
             m.d.sync += [beats_left.eq(beats_left - 1), no_beats.eq(beats_left == 1)]
-        with m.FSM():
-            with m.State("idle"):
-                # Not only at the start: it comes from far away, to all of these.
-                m.d.comb += pieces.start.eq(1)
+        # A bit for each state but idle: much hangs on them.
+        cuts = Signal()
+        rests = Signal()  # what is left of a row is dropped
+        with m.If(cuts):
+            m.d.comb += [
+                units.ready.eq(1),
+                slots.valid.eq(units.valid),
+                pieces.go.eq(units.valid),
+            ]
+            # A word of several beats may have fewer at the row's end: anything stands for the others.
+            with m.If(no_beats):
+                m.d.comb += gearbox.beats.valid.eq(~units.valid)
+            with m.Elif(~row_last):
+                m.d.comb += [gearbox.beats.valid.eq(self.rows.valid), self.rows.ready.eq(gearbox.beats.ready)]
+            with m.If(row_last):
+                m.d.sync += [cuts.eq(0), rests.eq(1)]
+        with m.Elif(rests):
+            m.d.comb += gearbox.flush.eq(1)
+            with m.If(~no_beats):
+                m.d.comb += self.rows.ready.eq(1)
+            with m.Else():
                 m.d.sync += [
-                    tokens_left.eq(instruction.tokens),
-                    last_row.eq(instruction.tokens == 1),
-                    token.eq(instruction.first_token),
+                    tokens_left.eq(tokens_left - 1),
+                    last_row.eq(tokens_left == 2),
+                    token.eq(token + 1),
                     beats_left.eq(instruction.beats),
                     no_beats.eq(0),
+                    rests.eq(0),
+                    cuts.eq(~last_row),
                 ]
-                with m.If(self.start):
-                    m.next = "row"
-            with m.State("row"):
-                m.d.comb += [
-                    units.ready.eq(1),
-                    slots.valid.eq(units.valid),
-                    pieces.go.eq(units.valid),
-                ]
-                # A word of several beats may have fewer at the row's end: anything stands for the others.
-                with m.If(no_beats):
-                    m.d.comb += gearbox.beats.valid.eq(~units.valid)
-                with m.Elif(~row_last):
-                    m.d.comb += [gearbox.beats.valid.eq(self.rows.valid), self.rows.ready.eq(gearbox.beats.ready)]
-                with m.If(row_last):
-                    m.next = "rest"
-            with m.State("rest"):
-                m.d.comb += gearbox.flush.eq(1)
-                with m.If(~no_beats):
-                    m.d.comb += self.rows.ready.eq(1)
-                with m.Else():
-                    m.d.sync += [
-                        tokens_left.eq(tokens_left - 1),
-                        last_row.eq(tokens_left == 2),
-                        token.eq(token + 1),
-                        beats_left.eq(instruction.beats),
-                        no_beats.eq(0),
-                    ]
-                    m.next = "row"
-                    with m.If(last_row):
-                        m.next = "idle"
+        with m.Else():
+            # Not only at the start: it comes from far away, to all of these.
+            m.d.comb += pieces.start.eq(1)
+            m.d.sync += [
+                tokens_left.eq(instruction.tokens),
+                last_row.eq(instruction.tokens == 1),
+                token.eq(instruction.first_token),
+                beats_left.eq(instruction.beats),
+                no_beats.eq(0),
+                cuts.eq(begins),
+            ]
         return m
 
 

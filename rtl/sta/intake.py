@@ -1,6 +1,6 @@
 """The intake: instructions come from memory, are checked, and their data is asked for."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -64,7 +64,6 @@ class Intake(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        segment = self.segment.payload
 
         # From memory into a register.
         m.submodules.checker = checker = Checker(c)
@@ -112,6 +111,19 @@ class Intake(wiring.Component):
                 self.copies.eq(product & (columns != Columns.MEMORY)),
             ]
 
+        # What is asked for, in registers: the fetch is far away.
+        offers = Signal()
+        offered = Signal(Segment)
+        asks = Signal()
+        asked = Signal(Segment, reset_less=True)
+        accepted = Signal()
+        m.d.sync += [asks.eq(offers & ~accepted), asked.eq(offered)]
+        m.d.comb += [
+            self.segment.valid.eq(asks),
+            self.segment.payload.eq(asked),
+            accepted.eq(asks & self.segment.ready),
+        ]
+
         # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
         address = Signal(ADDRESS_BITS, reset_less=True)
         behind = Signal(ADDRESS_BITS + 1, reset_less=True)
@@ -134,38 +146,36 @@ class Intake(wiring.Component):
             with m.State("add"):
                 m.next = "address"
             with m.State("address"):
-                m.d.sync += [outside.eq(0), cause.eq(Cause.NONE), faulty.eq(0)]
+                m.d.sync += outside.eq((behind > self.limit) | (address & (c.port_bytes - 1)).any())
                 m.next = "ask"
-                with m.If((behind > self.limit) | (address & (c.port_bytes - 1)).any()):
-                    m.d.sync += [outside.eq(1), cause.eq(Cause.ADDRESS), faulty.eq(1)]
-                    m.next = "data"
             with m.State("ask"):
+                m.d.sync += [cause.eq(Mux(outside, Cause.ADDRESS, Cause.NONE)), faulty.eq(outside)]
                 m.d.comb += [
-                    self.segment.valid.eq(1),
-                    segment.address.eq(address),
-                    segment.beats.eq(instruction_beats(c)),
-                    segment.consumer.eq(Consumer.INSTRUCTION),
+                    offers.eq(~outside),
+                    offered.address.eq(address),
+                    offered.beats.eq(instruction_beats(c)),
+                    offered.consumer.eq(Consumer.INSTRUCTION),
                 ]
-                with m.If(self.segment.ready):
+                with m.If(outside | accepted):
                     m.next = "data"
             with m.State("data"):
                 m.d.comb += [
-                    self.segment.valid.eq(self.waiting & reads & ~(self.storing & (loads | gathers))),
-                    segment.address.eq(upcoming.address),
-                    segment.beats.eq(upcoming.beats),
-                    segment.consumer.eq(Consumer.WEIGHTS),
+                    offers.eq(self.waiting & reads & ~(self.storing & (loads | gathers))),
+                    offered.address.eq(upcoming.address),
+                    offered.beats.eq(upcoming.beats),
+                    offered.consumer.eq(Consumer.WEIGHTS),
                 ]
                 with m.If(loads):
-                    m.d.comb += segment.consumer.eq(Consumer.ROWS)
+                    m.d.comb += offered.consumer.eq(Consumer.ROWS)
                 with m.If(tables):
-                    m.d.comb += segment.consumer.eq(Consumer.TABLE)
+                    m.d.comb += offered.consumer.eq(Consumer.TABLE)
                 with m.If(gathers):
                     m.d.comb += [
-                        segment.address.eq(upcoming.ids_address),
-                        segment.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
-                        segment.consumer.eq(Consumer.IDS),
+                        offered.address.eq(upcoming.ids_address),
+                        offered.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
+                        offered.consumer.eq(Consumer.IDS),
                     ]
-                with m.If(~self.waiting | ~reads | (self.segment.valid & self.segment.ready)):
+                with m.If(~self.waiting | ~reads | accepted):
                     m.d.sync += self.ready.eq(self.waiting)
                     m.next = "receive"
                     with m.If(outside):

@@ -9,10 +9,9 @@ from math import isqrt
 
 from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..lut_ram import LUT_RAM
+from ..lut_ram import LutMemory
 from ..params import signed_bits
 from ..pipeline import delayed
 from .arithmetic import LOW_BITS, differs, shifted
@@ -109,47 +108,49 @@ class Statistics(wiring.Component):
             m.d.sync += asked.eq(1)
         token_in = Signal(range(c.max_tokens))
         m.d.comb += token_in.eq(Mux(self.write.enable, self.write.token, self.request.payload))
-        token = [token_in, *(delayed(m, token_in, i, name=f"token_{i}") for i in range(1, 7))]
+        token = [token_in]
         enable = [self.write.enable]
         asks = [accepted]
         first = [self.write.first]
-        for i in range(1, 7):
+        for i in range(1, 8):
+            token.append(delayed(m, token[-1], 1, name=f"token_{i}"))
             enable.append(delayed(m, enable[-1], 1, name=f"enable_{i}", reset=True))
             asks.append(delayed(m, asks[-1], 1, name=f"asks_{i}", reset=True))
             first.append(delayed(m, first[-1], 1, name=f"first_{i}"))
         part = self._part(m)
 
-        # Token and word in step: stage 4 has what the memories hold, 5 adds, 6 writes.
+        # Token and word in step: stage 2 asks the memories, 4 has what they held, 5 adds, 6 writes.
         # A memory for each sum, with an address of its own, one with an enable, lest synthesis make one of both.
         read = Signal(sums(c))
         total = Signal(sums(c), reset_less=True)
         squares_token = Signal.like(token_in, reset_less=True)
-        with m.If(enable[3] | asks[3]):
-            m.d.sync += squares_token.eq(token[3])
-        for name, address in (("sum", token[4]), ("squares", squares_token)):
+        with m.If(enable[1] | asks[1]):
+            m.d.sync += squares_token.eq(token[1])
+        for name, address in (("sum", token[2]), ("squares", squares_token)):
             width = read.shape()[name].width
-            m.submodules[name] = memory = Memory(shape=width, depth=c.max_tokens, init=[], attrs=LUT_RAM)
-            write, port = memory.write_port(), memory.read_port(domain="comb")
+            m.submodules[name] = memory = LutMemory(width=width, depth=c.max_tokens)
             m.d.comb += [
-                write.addr.eq(token[6]),
-                write.data.eq(total[name]),
-                write.en.eq(enable[6]),
-                port.addr.eq(address),
-                read[name].eq(port.data),
+                memory.write.address.eq(token[6]),
+                memory.write.data.eq(total[name]),
+                memory.write.enable.eq(enable[6]),
+                memory.read_address.eq(address),
+                read[name].eq(memory.read_data),
             ]
         held = Signal(sums(c), reset_less=True)
         base = Signal(sums(c))
         zero = Const(0, total.shape().size)
-        # Whether a word that is being added to is the one that is added to next is compared a cycle before.
-        same_4 = Signal()
+        # Of words of the same token the latest one's sums count. Those of stages 5 to 8 were not in the memory in time.
+        # Whether it is the same is compared a cycle before.
         same_5 = Signal()
-        m.d.sync += [
-            same_4.eq(enable[5] & (token[5] == token[3])),
-            same_5.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])),
-        ]
+        m.d.sync += same_5.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4]))
         m.d.sync += held.eq(read)
-        with m.If(same_4):
-            m.d.sync += held.eq(total)
+        total_7 = delayed(m, total, 1, name="total_7")
+        total_8 = delayed(m, total_7, 1, name="total_8")
+        for stage, later in ((8, total_8), (7, total_7), (6, total)):
+            same = Signal(name=f"same_{stage}")
+            m.d.sync += same.eq(enable[stage - 1] & (token[stage - 1] == token[3]))
+            with m.If(same):
+                m.d.sync += held.eq(later)
         with m.If(first[4] & enable[4]):
             m.d.sync += held.as_value().eq(zero)
         m.d.comb += base.eq(held)
@@ -222,9 +223,10 @@ class Normaliser(wiring.Component):
         m = Module()
         c = self._config
         operands = Signal(scaling(c), reset_less=True)
-        m.d.sync += operands.eq(self.scaling)
-        with m.If(~self.normalise):  # (2·r + 1) >> 1 is r
-            m.d.sync += [operands.factor.eq(2), operands.offset.eq(0), operands.shift.eq(1)]
+        # Without, (2·r + 1) >> 1 is r. By gates: registers with a reset would not go into an FPGA's multipliers.
+        normalised = self.scaling.as_value() & self.normalise.replicate(len(self.scaling.as_value()))
+        plain = Const({"factor": 2, "offset": 0, "shift": 1}, scaling(c)).as_value()
+        m.d.sync += operands.as_value().eq(normalised | (plain & ~self.normalise.replicate(len(plain))))
         factor = delayed(m, operands.factor, 1, name="factor")  # for the multipliers alone: an FPGA's have it
         offset = delayed(m, operands.offset, 3, name="offset")
         shift = delayed(m, operands.shift, 3, name="shift")

@@ -106,19 +106,19 @@ class SlotWalk(wiring.Component):
         m.submodules.tiles = tiles = TileWalk(c)
         row = Signal.like(here.row)
         slot = Signal.like(here.slot)
+        last_slot = Signal(init=c.slots_a_row == 1)  # of the row: compared when the walk steps to it
         token = Signal.like(here.token, reset_less=True)
         tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
         tile_goes = Signal()
-        first_row = Signal(init=1)  # of the tile
-        last_row = Signal(reset_less=True)  # if it is another one than the first: compared when the walk steps to it
+        last_row = Signal(reset_less=True)  # of the tile
         m.d.comb += [
             tiles.start.eq(self.start),
             tiles.tokens.eq(instruction.tokens),
             tiles.channels.eq(instruction.channels),
             tiles.advance.eq(tile_goes),
             self.running.eq(tiles.running),
-            self.row_last.eq(slot == c.slots_a_row - 1),
-            self.tile_last.eq(self.row_last & Mux(first_row, tiles.one_row, last_row)),
+            self.row_last.eq(last_slot),
+            self.tile_last.eq(last_slot & last_row),
             tile_goes.eq(self.go & self.tile_last),
             here.row.eq(row),
             here.slot.eq(slot),
@@ -129,12 +129,13 @@ class SlotWalk(wiring.Component):
             here.last.eq(here.column_last & tiles.last_channels),
         ]
         with m.If(self.go):
-            m.d.sync += slot.eq(slot + 1)
-            with m.If(self.row_last):
-                m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
-                m.d.sync += [first_row.eq(0), last_row.eq(row + 2 == tiles.rows)]
+            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
+            with m.If(last_slot):
+                m.d.sync += [slot.eq(0), last_slot.eq(c.slots_a_row == 1)]
+                m.d.sync += [row.eq(row + 1), token.eq(token + 1)]
+                m.d.sync += last_row.eq(row + 2 == tiles.rows)
         with m.If(tile_goes):
-            m.d.sync += [row.eq(0), first_row.eq(1)]
+            m.d.sync += [row.eq(0), last_row.eq(tiles.next_one_row)]
             with m.If(tiles.last_tokens):
                 m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
@@ -143,7 +144,7 @@ class SlotWalk(wiring.Component):
         with m.If(begins_again):
             m.d.sync += token.eq(instruction.first_token)
         with m.If(~tiles.running):
-            m.d.sync += tile_piece.eq(0)
+            m.d.sync += [tile_piece.eq(0), last_row.eq(tiles.next_one_row)]
 
         # Of no hurry, and many: a cycle behind the others.
         tile = Signal.like(self.tile, reset_less=True)
@@ -177,7 +178,7 @@ class PieceWalk(wiring.Component):
     Members
     -------
     start : be at the first piece in the next cycle, may last, in
-    channels : steady from the last cycle of start on, in
+    channels : steady from the cycle before the last one of start on, in
     go : on to the next piece, from the last to the first, in
     piece, keep : as in `place`, out
     last : the last piece of a row, out
@@ -204,14 +205,20 @@ class PieceWalk(wiring.Component):
         piece = Signal.like(self.piece, reset_less=True)
         keep = Signal.like(self.keep, reset_less=True)  # these two are compared when the walk steps
         last = Signal(reset_less=True)
+        first_keep = Signal.like(self.keep, reset_less=True)  # and those of the first piece need not wait for anything
+        first_last = Signal(reset_less=True)
         m.d.comb += [self.piece.eq(piece), self.keep.eq(keep), self.last.eq(last)]
+        m.d.sync += [
+            first_keep.eq(Cat(self.channels > lane for lane in range(lanes))),
+            first_last.eq(self.channels <= lanes),
+        ]
         with m.If(self.start | self.go):
             again = Signal()
             m.d.comb += again.eq(self.start | last)
             m.d.sync += [
                 left.eq(Mux(again, self.channels, left - lanes)),
                 piece.eq(Mux(again, 0, piece + 1)),
-                keep.eq(Cat(Mux(again, self.channels > lane, left > lanes + lane) for lane in range(lanes))),
-                last.eq(Mux(again, self.channels <= lanes, left <= 2 * lanes)),
+                keep.eq(Mux(again, first_keep, Cat(left > lanes + lane for lane in range(lanes)))),
+                last.eq(Mux(again, first_last, left <= 2 * lanes)),
             ]
         return m

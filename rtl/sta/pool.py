@@ -41,6 +41,7 @@ class Pool(wiring.Component):
         c, instruction = self._config, self.instruction
         m.submodules.pieces = pieces = PieceWalk(c)
         running = Signal()
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         first = Signal()
         last = Signal()  # tokens_left == 1
@@ -68,7 +69,7 @@ class Pool(wiring.Component):
             begin = Signal.like(self.read_address)
             m.d.comb += begin.eq(residual_address(c, instruction.first_token, Const(0)))
             m.d.sync += [
-                running.eq(self.start),
+                running.eq(begins),
                 first.eq(1),
                 tokens_left.eq(instruction.tokens),
                 last.eq(instruction.tokens == 1),
@@ -76,7 +77,7 @@ class Pool(wiring.Component):
                 address.eq(begin),
             ]
 
-        # In step with the word that was read, and a cycle later with the sum.
+        # In step with the word that was read, in a register beside the sum, and a cycle later with that.
         here = Signal(place(c))
         m.d.comb += [
             here.token.eq(instruction.first_token),
@@ -84,12 +85,15 @@ class Pool(wiring.Component):
             here.keep.eq(pieces.keep),
             here.last.eq(pieces.last),
         ]
-        word_first = delayed(m, first, Residual.LATENCY, name="first")
+        words = Signal.like(self.read_data, reset_less=True)
+        with m.If(delayed(m, running, Residual.LATENCY, name="reads", reset=True)):  # a register of its own
+            m.d.sync += words.eq(self.read_data)
+        word_first = delayed(m, first, Residual.LATENCY + 1, name="first")
         m.d.comb += [
-            self.slots.valid.eq(delayed(m, running & last, Residual.LATENCY + 1, name="valid", reset=True)),
-            self.slots.place.eq(delayed(m, here, Residual.LATENCY + 1, name="place")),
+            self.slots.valid.eq(delayed(m, running & last, Residual.LATENCY + 2, name="valid", reset=True)),
+            self.slots.place.eq(delayed(m, here, Residual.LATENCY + 2, name="place")),
         ]
-        for lane, element in enumerate(self.read_data):
+        for lane, element in enumerate(words):
             total = Signal(signed(c.accumulator_bits), name=f"total_{lane}", reset_less=True)
             m.d.sync += total.eq(Mux(word_first, 0, total) + element)
             m.d.comb += self.slots.values[lane].eq(total)

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..cases import cases
 from ..params import VERSION
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS, ControlPort
@@ -147,13 +148,12 @@ class Registers(wiring.Component):
         groups = 1 + max(offset.values()) // 16
         fours = [Signal(COUNTER_BITS, name=f"four_{i}", reset_less=True) for i in range(groups)]
         m.d.sync += [four.eq(0) for four in fours]
-        with m.Switch(control.address[:4]):
-            for low in range(0, 16, 4):
-                with m.Case(low):
-                    for name, value in readable.items():
-                        if offset[name] % 16 == low:
-                            m.d.sync += fours[offset[name] // 16].eq(value)
-        which = delayed(m, control.address[4:], 1, name="which")
+        for word in cases(m, control.address[2:4], 4):
+            for name, value in readable.items():
+                if offset[name] % 16 == 4 * word:
+                    m.d.sync += fours[offset[name] // 16].eq(value)
+        none = control.address[:2].any().replicate(4)  # no register begins there
+        which = delayed(m, control.address[4:] | none, 1, name="which")
         with m.Switch(which):
             for i, four in enumerate(fours):
                 with m.Case(i):

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..pipeline import delayed
 from ..port import ADDRESS_BITS
 from .decode import CAUSE_BITS, Cause, instruction_layout
 from .fetch import Segment
@@ -38,7 +39,7 @@ class Sequencer(wiring.Component):
     program : byte address of the first instruction, in; limit : bytes of memory, in; both steady while busy
     clear : pulse, in
     segment : to `fetch.Fetch`, out; instruction_beats : its `instruction`, in
-    stop : to the fetch, out; fetch_idle, bad, bad_address : from it, in
+    stop : to the fetch, which has it a cycle later, out; fetch_idle, bad, bad_address : from it, in
     fault, fault_address : the memory reported an error, in; the beats come none the less
     upcoming : the next instruction, defined in the cycles of `prepare`, `begins` and `execute`, out
     prepare : pulse: the column loader starts on `upcoming`, a PRODUCT from MEMORY or a NORM, out
@@ -151,6 +152,8 @@ class Sequencer(wiring.Component):
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
         m.d.sync += self.stop.eq(stopping)
+        stopped_fetch = delayed(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
+        rests = delayed(m, stopped_fetch & self.fetch_idle, 1, name="rests", reset=True)
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("idle"):
@@ -194,7 +197,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += self.done.eq(0)
                 with m.If(self.clear):
                     m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
-                with m.If(self.stop & self.fetch_idle & ~storing):
+                with m.If(rests & ~storing):
                     m.d.sync += left.eq(2 * resets - 1)
                     m.next = "abort"
             with m.State("abort"):  # all are in reset at a time, and then none is

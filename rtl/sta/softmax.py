@@ -23,7 +23,7 @@ from .store_row import store_row
 
 CARRIED_BITS = 8  # of an exponential: the part that is not emitted but carried
 HALF = 1 << (CARRIED_BITS - 1)
-HALFWAY = 4  # bits: a sum is moved by so many, or more, in one cycle, by fewer in the next
+HALTS = (8, 4)  # bits: a sum is moved by so many, or more, in a cycle of its own
 
 
 def exponential_table(scale: float) -> list[int]:
@@ -77,7 +77,7 @@ class Reciprocal(wiring.Component):
     q, shift_t : new LATENCY cycles after start, out
     """
 
-    LATENCY = MULT_BITS + 4  # normalise (two), load, a bit a cycle, results
+    LATENCY = MULT_BITS + 5  # normalise (three), load, a bit a cycle, results
 
     compute = staticmethod(reciprocal)
 
@@ -98,18 +98,18 @@ class Reciprocal(wiring.Component):
         m = Module()
         bits = self._config.sum_bits
 
-        # The total's highest bit moves to the top, by halving the way that it may have to go; half of that a cycle.
-        normal = self.total
+        # The total's highest bit moves to the top, by halving the way that it may have to go.
+        normal = halted = self.total
         shifts: list[Signal] = []  # the number of zeros above it, highest bit first
-        distance = power_of_two_at_least(bits) >> 1
+        distance = max(power_of_two_at_least(bits) >> 1, *HALTS)
         while distance:
             zeros = Signal(name=f"zeros_{distance}")
             moved = Signal(bits, name=f"moved_{distance}")
             m.d.comb += [zeros.eq(normal[bits - distance :] == 0), moved.eq(Mux(zeros, normal << distance, normal))]
             shifts.append(zeros)
             normal = moved
-            if distance == HALFWAY:
-                normal = delayed(m, normal, 1, name="halfway")
+            if distance in HALTS:
+                normal = halted = delayed(m, normal, 1, name=f"moved_{distance}")
                 shifts = [delayed(m, one, 1, name=f"{one.name}_later") for one in shifts]
             distance >>= 1
         divisor = Signal(bits, reset_less=True)
@@ -117,10 +117,10 @@ class Reciprocal(wiring.Component):
         shift_next = Signal(SHIFT_BITS, reset_less=True)
         none = Signal(reset_less=True)
         load = Signal()
-        halves = delayed(m, self.start, 1, name="halves", reset=True)
-        m.d.sync += load.eq(halves)
-        with m.If(halves):
-            m.d.sync += [divisor.eq(normal), none.eq(normal == 0), moved_by.eq(Cat(*reversed(shifts)))]
+        normalised = delayed(m, self.start, len(HALTS), name="normalised", reset=True)
+        m.d.sync += load.eq(normalised)
+        with m.If(normalised):
+            m.d.sync += [divisor.eq(normal), none.eq(halted == 0), moved_by.eq(Cat(*reversed(shifts)))]
 
         # mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult: as many steps as that has
         # bits, each of which moves a bit of the dividend into the remainder and a bit of the quotient behind it.

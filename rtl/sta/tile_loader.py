@@ -1,6 +1,6 @@
 """Column tiles from memory: packed weights and the channels' parameters, unpacked."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,8 +26,8 @@ class TileLoader(wiring.Component):
     beats : the packed tile, stream in
     done : the tile's last unit is taken in this cycle, out
     parameters, parameters_enable : 64 bits for each channel of a slot of the drain, in this cycle, out
-    step, word, sub, step_enable : operands of a step for every column and its place, two cycles after it was unpacked:
-        the last two cycles after done, out. Where the selection is counted the indices are not defined
+    step, word, sub, step_enable : operands of a step for every column and its place, three cycles after it was
+        unpacked: the last three cycles after done, out. Where the selection is counted the indices are not defined
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -83,7 +83,7 @@ class TileLoader(wiring.Component):
         parameters = Signal()  # are what comes
         loads = Signal()  # steps are what comes
         m.d.sync += [
-            self.step_enable.eq(delayed(m, both, 1, name="unpacked", reset=True)),
+            self.step_enable.eq(delayed(m, both, 2, name="unpacked", reset=True)),
             both.eq(loads & values.next_valid & (selections.next_valid | counted)),
         ]
         selects = Signal()  # the next beat is of the selection
@@ -95,11 +95,11 @@ class TileLoader(wiring.Component):
             values.units.ready.eq(parameters | both),
             selections.units.ready.eq(both & (~bitmap | last_step)),
         ]
-        with m.If(self.begin):
+        with m.If(~parameters & ~loads):  # not only at the begin: it comes from far away, to all of these
             m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
             m.d.sync += last_of_tile.eq((job.steps == 0) & (job.groups == 1))
             m.d.sync += [word.eq(0), sub.eq(0), last_step.eq(job.steps == 0)]
-            m.d.sync += [parameters.eq(1), last_slot.eq(c.slots_a_row == 1), kind.eq(0)]
+            m.d.sync += [last_slot.eq(c.slots_a_row == 1), kind.eq(0), parameters.eq(self.begin)]
         m.d.comb += self.parameters_enable.eq(parameters & values.units.valid)
         with m.If(self.parameters_enable):
             m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
@@ -120,10 +120,12 @@ class TileLoader(wiring.Component):
                 m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
                 m.d.sync += loads.eq(0)
 
-        # What was unpacked; then decode the selection, with a register before the memories.
+        # What was unpacked; then decode bitmaps; then all of a step, in a register before the memories.
         code = delayed(m, selections.units.payload, 1, name="code")
-        unpacked = delayed(m, values.units.payload, 1, name="values_unpacked")
-        step, word, sub = (delayed(m, value, 1, name=f"{value.name}_unpacked") for value in (step, word, sub))
+        index_code = delayed(m, code, 1, name="index_code")
+        unpacked = delayed(m, values.units.payload, 2, name="values_unpacked")
+        step = delayed(m, step, 1, name="step_unpacked")
+        word, sub = (delayed(m, value, 2, name=f"{value.name}_unpacked") for value in (word, sub))
         entry = Signal.like(self.step, reset_less=True)
         entry_word = Signal.like(self.word, reset_less=True)
         entry_sub = Signal.like(self.sub, reset_less=True)
@@ -132,10 +134,12 @@ class TileLoader(wiring.Component):
         for column in range(c.cols):
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
             m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
+            decoded = delayed(m, Cat(decoder.indices), 1, name=f"decoded_{column}")
             target = entry[column]
             for lane in range(c.n):
                 byte = lane * c.cols + column
-                index = Mux(bitmap, decoder.indices[lane], code.word_select(byte, c.index_bits))
+                position = decoded.word_select(lane, c.index_bits)
+                index = Mux(bitmap, position, index_code.word_select(byte, c.index_bits))
                 weight = unpacked.word_select(byte, WEIGHT_BITS).as_signed()
                 m.d.sync += [target.indices[lane].eq(index), target.weights[lane].eq(weight)]
                 with m.If(lane >= lanes):

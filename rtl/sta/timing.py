@@ -13,7 +13,7 @@ ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step 
 COLUMN_LATENCY = (
     3  # memories, their words, the step of it; the feeder gives it a step that much before the array has it
 )
-RECIPROCAL_CYCLES = MULT_BITS + 3  # from a row's last step at the array until its 1 / sum replaces the one before
+RECIPROCAL_CYCLES = MULT_BITS + 4  # from a row's last step at the array until its 1 / sum replaces the one before
 
 
 DRAIN_ENGINES = 9

@@ -32,7 +32,7 @@ class Sta(wiring.Component):
         memory ─► fetch ─┬─ weights ─► column buffer ─► columns ─┐
                          │                 ▲ keys, values        │
                          ├─ rows ─► load ─► store ─► softmax ─► rows ─► array ─► drain ─┬─► store
-                         └─ ids, rows, tables ─────────────────────────────► drain      └─► residual
+                         └─ ids, gathered rows, tables ────────────────────► drain      └─► residual
         store, residual ─► dump ─► memory
 
     Members
@@ -94,7 +94,9 @@ class Sta(wiring.Component):
         with m.If(sequencer.execute):
             m.d.sync += dumps.eq(upcoming.opcode == Op.STORE)
 
-        # Memory.
+        # Memory. Registers on the way: whoever looks at these is far away.
+        limit = delayed(m, registers.limit, 1, name="limit")
+        stop = delayed(m, sequencer.stop, 1, name="stop", reset=True)
         connect(m, flipped(self.control), registers.control)
         connect(m, fetch.request, flipped(self.memory.read_request))
         connect(m, flipped(self.memory.read_data), fetch.data)
@@ -103,31 +105,26 @@ class Sta(wiring.Component):
         connect(m, sequencer.segment, fetch.segment)
         beats = {}
         # When nothing comes from the fetch any more.
-        dropped = delayed(m, sequencer.stop, 1, name="dropped", reset=True)
+        dropped = delayed(m, stop, 1, name="dropped", reset=True)
         for name in CONSUMERS:
             buffer = BeatBuffer(c)
             m.submodules[f"{name}_buffer"] = ResetInserter(dropped)(buffer)
             connect(m, getattr(fetch, name), buffer.words_in)
             beats[name] = buffer.words_out
-        rows = beats["rows"]
         connect(m, beats["instruction"], sequencer.instruction_beats)
         connect(m, beats["weights"], columns.beats)
         connect(m, beats["table"], drain.table)
         connect(m, beats["ids"], drain.ids)
+        connect(m, beats["rows"], loader.rows)
+        connect(m, beats["gathered"], drain.rows)
         m.d.comb += [
-            fetch.limit.eq(registers.limit),
-            fetch.stop.eq(sequencer.stop),
+            fetch.limit.eq(limit),
+            fetch.stop.eq(stop),
             fetch.gather_segment.valid.eq(drain.row_segment.valid),
             fetch.gather_segment.payload.address.eq(drain.row_segment.payload.address),
             fetch.gather_segment.payload.beats.eq(drain.row_segment.payload.beats),
-            fetch.gather_segment.payload.consumer.eq(Consumer.ROWS),
+            fetch.gather_segment.payload.consumer.eq(Consumer.GATHERED),
             drain.row_segment.ready.eq(fetch.gather_segment.ready),
-            # Either takes its own alone: while it works, none of the other's have been asked for.
-            loader.rows.valid.eq(rows.valid),
-            loader.rows.payload.eq(rows.payload),
-            drain.rows.valid.eq(rows.valid),
-            drain.rows.payload.eq(rows.payload),
-            rows.ready.eq(loader.rows.ready | drain.rows.ready),
         ]
 
         # Control.
@@ -135,7 +132,7 @@ class Sta(wiring.Component):
             sequencer.start.eq(registers.start),
             sequencer.clear.eq(registers.clear),
             sequencer.program.eq(registers.program),
-            sequencer.limit.eq(registers.limit),
+            sequencer.limit.eq(delayed(m, limit, 1, name="limit_later")),
             sequencer.fetch_idle.eq(fetch.idle),
             sequencer.bad.eq(fetch.bad),
             sequencer.bad_address.eq(fetch.bad_address),

@@ -137,7 +137,7 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    LATENCY = 6  # what counts; maximum of the slot, in three; with the token's before; register
+    LATENCY = 7  # what counts; maximum of the slot, in three; with the token's before, in two; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -155,10 +155,11 @@ class Maxima(wiring.Component):
         c = self._config
         values: list[Value] = []
         for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
-            counts = Signal(signed(SCORE_BITS), name=f"counts_{lane}", reset_less=True)
-            with m.If(self.valid):  # lest synthesis make one register of this and of what the store is to have
-                m.d.sync += counts.eq(Mux(keep, value, Const(-128, signed(SCORE_BITS))))
-            values.append(counts)
+            # -128 where there is no channel. By gates, lest synthesis make a reset of it; inverted, lest it make one
+            # register of this and of what the store is to have.
+            counts_not = Signal(SCORE_BITS, name=f"counts_not_{lane}", reset_less=True)
+            m.d.sync += counts_not.eq(Cat(~(value[:-1] & keep.replicate(SCORE_BITS - 1)), ~(value[-1] | ~keep)))
+            values.append((~counts_not).as_signed())
         steps = len(values).bit_length() - 1
         for stage in range(3):
             left = 1 << steps * (2 - stage) // 3
@@ -169,38 +170,38 @@ class Maxima(wiring.Component):
             values = list(registers)
         (slot,) = registers
 
-        # The token's maximum before is read, compared in the next cycle, and written in the one after that: of a token
-        # that comes again in the next cycle, or in the one after, it is not in the memory yet.
+        # The token's maximum before is read and compared in the next cycle; then the slot's before, if that was of the
+        # same token; then all is written: of a token that comes again within three cycles it is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
         reads = delayed(m, self.place, 3, name="reads")
-        compares = delayed(m, reads, 1, name="compares")
-        writes = delayed(m, compares, 1, name="writes")
-        valid_4 = delayed(m, self.valid, 4, name="valid", reset=True)
-        valid_5 = delayed(m, valid_4, 1, name="valid_later", reset=True)
-        behind_one = delayed(m, valid_4 & (compares.token == reads.token), 1, name="behind_one")
-        behind_two = delayed(m, valid_5 & (writes.token == reads.token), 1, name="behind_two")
-        written = delayed(m, write.data, 1, name="written")
+        places = [reads]
+        valid = [delayed(m, self.valid, 3, name="valid", reset=True)]
+        for i in range(1, 4):
+            places.append(delayed(m, places[-1], 1, name=f"place_{i}"))
+            valid.append(delayed(m, valid[-1], 1, name=f"valid_{i}", reset=True))
+        writes = places[-1]
+        behind_one, behind_two, behind_three = (
+            delayed(m, valid[i] & (places[i].token == reads.token), 1, name=f"behind_{i}") for i in range(1, 4)
+        )
         first = delayed(m, reads.piece == 0, 1, name="first")
         again = delayed(m, behind_one & ~first, 1, name="again")
         here = Signal(signed(SCORE_BITS), name="here", reset_less=True)
-        before = Mux(behind_two, written, read.data)
+        top = Signal(signed(SCORE_BITS), name="top", reset_less=True)
+        written = delayed(m, top, 1, name="written")
+        before = Mux(behind_two, top, Mux(behind_three, written, read.data))
         m.d.sync += here.eq(Mux(first | behind_one | (slot > before), slot, before))
+        m.d.sync += top.eq(Mux(again & (top > here), top, here))
         m.d.comb += [
             read.addr.eq(reads.token),
-            write.en.eq(valid_5),
+            write.en.eq(valid[-1]),
             write.addr.eq(writes.token),
-            write.data.eq(Mux(again & (written > here), written, here)),
+            write.data.eq(top),
         ]
         maximum = Signal(row_maximum(c), reset_less=True)
         enable = Signal()
-        m.d.sync += [
-            enable.eq(write.en),
-            maximum.row.eq(writes.row),
-            maximum.tile.eq(writes.tile),
-            maximum.value.eq(write.data),
-        ]
-        m.d.comb += [self.maximum.eq(maximum), self.maximum.enable.eq(enable)]
+        m.d.sync += [enable.eq(write.en), maximum.row.eq(writes.row), maximum.tile.eq(writes.tile)]
+        m.d.comb += [self.maximum.eq(maximum), self.maximum.enable.eq(enable), self.maximum.value.eq(written)]
         return m
 
 

@@ -52,12 +52,13 @@ class Halves(wiring.Component):
         connect(m, flipped(self.beats), buffer.beats)
         instruction = self.instruction
         product = instruction.opcode == Op.PRODUCT
+        was_idle = past(m, buffer.idle, "idle")
         m.d.comb += [
             *(getattr(buffer, name).eq(getattr(self, name)) for name in ("start", "soon", "copy_valid", "drained")),
             buffer.instruction.eq(instruction),
             buffer.column_done.eq(self.column_done),
-            # The sequencer starts legal instructions, when the buffer is idle.
-            Assume(implies(self.start, buffer.idle)),
+            # The sequencer starts legal instructions, a cycle after it saw the buffer idle at the earliest.
+            Assume(implies(self.start, buffer.idle & was_idle)),
             Assume(product | (instruction.opcode == Op.NORM)),
             Assume(instruction.columns <= Columns.VALUES),
             Assume((instruction.channels != 0) & (instruction.pattern != 0) & (instruction.pattern <= CONFIG.m)),
@@ -67,13 +68,16 @@ class Halves(wiring.Component):
         job = data.View(column_job(CONFIG), inside.signal("column_job.job"))
         filling, begins, half = (inside.signal(name) for name in ("filling", "begins", "half"))
         done = inside.signal("done")
+        began = past(m, begins, "began")
+        walks = inside.signal("walk.running")
         alone = job.parameters_only
         state = Cat(inside.signal("loader.parameters", "sync"), inside.signal("loader.loads"))
-        copying = inside.signal("copier.takes.running")
-        # A tile is complete: `loaded` says so four cycles later, when all that was chosen for the banks is in them.
-        full_1, full_2, full_3 = (inside.signal(f"filled_half_{i}") for i in (1, 2, 3))
+        copying, begins_copy = inside.signal("copier.takes.running"), inside.signal("copier.begins_1")
+        # A tile is complete: `loaded` says so five cycles later, when all that was chosen for the banks is in them.
+        fulls = [inside.signal(f"filled_half_{i}") for i in (1, 2, 3, 4)]
+        full_1, full_2, full_3, full_4 = fulls
         full = Signal()
-        m.d.comb += full.eq(full_1 | full_2 | full_3)
+        m.d.comb += full.eq(Cat(fulls).any())
 
         # The halves: a tile that is complete and not yet released is in use.
         in_use = [Signal(name=f"in_use_{h}") for h in range(2)]
@@ -84,7 +88,7 @@ class Halves(wiring.Component):
         m.d.sync += to_read.eq(to_read + buffer.loaded - self.column_done)
         m.d.sync += oldest.eq(oldest ^ released)
         for h in range(2):
-            with m.If(full_3 & (half != h)):  # it is the other one's turn now
+            with m.If(full_4 & (half != h)):  # it is the other one's turn now
                 m.d.sync += in_use[h].eq(1)
             with m.Elif(released & (oldest == h)):
                 m.d.sync += in_use[h].eq(0)
@@ -100,8 +104,8 @@ class Halves(wiring.Component):
             Assert(inside.signal("released_2") == released),
             Assert(inside.signal("released_1") == past(m, self.column_done, "done_one")),
             Assert(to_read + buffer.loaded + inside.signal("released_1") + released == used),
-            Assert(buffer.loaded == past(m, full_3, "full")),
-            Assert(full_1 + full_2 + full_3 <= 1),
+            Assert(buffer.loaded == past(m, full_4, "full")),
+            Assert(sum(fulls) <= 1),
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
             Assert(inside.signal("halves_full") == (inside.signal("halves") == 2)),
@@ -109,8 +113,10 @@ class Halves(wiring.Component):
             Assert(implies(used == 1, in_use[0] ^ oldest)),
             Assert(inside.signal("half_1") == half ^ full_1),
             Assert(inside.signal("half_before_1") == half ^ (full_1 | full_2)),
+            Assert(inside.signal("half_before_2") == half ^ (full_1 | full_2 | full_3)),
             Assert(half_written == half ^ Mux(past(m, job.copy, "copied"), full_1 | full_2, full)),
-            Assert(implies(full_1 | full_2, ~filling)),
+            Assert(implies(full_1 | full_2, ~filling & ~began)),
+            Assert(implies(full_3 & filling, began)),
         ]
 
         # The parameters: a place that is complete and not yet drained is in use.
@@ -135,23 +141,31 @@ class Halves(wiring.Component):
 
         # The steps of a tile: each once, in order, all of them.
         takes, writes = inside.signal("loader.both"), inside.signal("loader.step_enable")
-        unpacked = inside.signal("loader.unpacked_1")
+        unpacked_1, unpacked_2 = (inside.signal(f"loader.unpacked_{i}") for i in (1, 2))
         steps, step, groups_left = job.steps, inside.signal("loader.step", "sync"), inside.signal("loader.groups_left")
         written = Signal(range(2 * CONFIG.max_groups + 1))
         left = Signal(range(2 * CONFIG.max_groups + 1))
-        with m.If(begins):
-            m.d.sync += [written.eq(0), left.eq(Mux(steps != 0, job.groups << 1, job.groups))]
-        with m.Else():
-            m.d.sync += [written.eq(written + writes), left.eq(left - takes)]
+        m.d.sync += [
+            written.eq(Mux(began, 0, written + writes)),  # the last one of the tile before may come with that
+            left.eq(Mux(begins, Mux(steps != 0, job.groups << 1, job.groups), left - takes)),
+        ]
         place = Cat(inside.signal("loader.entry_sub"), inside.signal("loader.entry_word"))
-        unpacked_place = Cat(inside.signal("loader.sub_unpacked_1"), inside.signal("loader.word_unpacked_1"))
+        places_unpacked = [
+            Cat(inside.signal(f"loader.sub_unpacked_{i}"), inside.signal(f"loader.word_unpacked_{i}")) for i in (1, 2)
+        ]
         next_place = Cat(inside.signal("loader.sub", "sync"), inside.signal("loader.word", "sync"))
         m.d.comb += [
             Assert(implies(writes, place == written[:3])),
-            Assert(implies(state != 0, next_place == (written + writes + unpacked)[:3])),
-            Assert(unpacked == past(m, takes, "takes")),
-            Assert(writes == past(m, unpacked, "unpacked")),
-            Assert(implies(unpacked, unpacked_place == (written + writes)[:3])),
+            Assert(implies(unpacked_2, places_unpacked[1] == (written + writes)[:3])),
+            Assert(implies(unpacked_1, places_unpacked[0] == (written + writes + unpacked_2)[:3])),
+            Assert(implies(state == STEPS, next_place == (written + writes + unpacked_2 + unpacked_1)[:3])),
+            Assert(implies(state == PARAMETERS, next_place == 0)),
+            Assert(implies((state == PARAMETERS) & ~began, (written == 0) & ~writes)),
+            Assert(implies(began, (state != STEPS) & (slot_of_tile == 0))),
+            Assert(unpacked_1 == past(m, takes, "takes")),
+            Assert(unpacked_2 == past(m, unpacked_1, "unpacked_1")),
+            Assert(writes == past(m, unpacked_2, "unpacked_2")),
+            *(Assert(implies(past(m, writes, "writes"), write)) for write in inside.signals("write_enable")),
             Assert(implies(state != 0, (left != 0) & (left <= 2 * CONFIG.max_groups))),
             Assert(implies(state != 0, left + step == Mux(steps != 0, groups_left << 1, groups_left))),
             Assert(implies(done & ~job.copy & ~alone, (left == 1) & takes)),
@@ -165,20 +179,26 @@ class Halves(wiring.Component):
         ]
         m.d.comb += [
             Cover(full_1 & (used == 1) & past(m, self.column_done, "while_read")),
-            Cover(full_2 & writes & (written == 1)),
+            Cover(full_3 & writes & (written == 1)),
         ]
 
         # What an induction has to know.
         m.d.comb += [
             Assert(~(job.copy & alone)),
-            Assert(implies(filling | buffer.parameters_loaded, ~buffer.idle)),
+            Assert(buffer.idle + inside.signal("walk.begun") + inside.signal("walk.primes") + walks == 1),
+            Assert(implies(filling | buffer.parameters_loaded, walks)),
             Assert(implies(full_1, buffer.parameters_loaded)),
             Assert(implies(buffer.parameters_loaded, ~filling & ~begins)),
             Assert((state != 0) == (filling & ~job.copy)),
-            Assert(copying == (filling & job.copy)),
+            Assert(copying + begins_copy == (filling & job.copy)),
+            Assert(implies(full_3, ~copying & (state != STEPS))),
+            Assert(implies(begins_copy, began)),
             Assert(implies(state == STEPS, ~alone)),
-            Assert(implies(unpacked, full_1 | (state == STEPS))),
-            Assert(implies(writes, full_1 | full_2 | (state == STEPS))),
+            Assert(implies(unpacked_1 | unpacked_2 | writes, ~job.copy)),
+            Assert(implies(full_2, ~was_idle)),
+            Assert(implies(unpacked_1, full_1 | (state == STEPS))),
+            Assert(implies(unpacked_2, full_1 | full_2 | (state == STEPS))),
+            Assert(implies(writes, full_1 | full_2 | full_3 | (state == STEPS))),
             Assert(implies(inside.signal("copier.enable").any(), full_1 | copying)),
             Assert(implies(full_1 | filling, ~alone | filling)),
             Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),

@@ -46,7 +46,6 @@ class Written(wiring.Component):
             m.d.sync += busy.eq(1)
         with m.Elif(writer.finished):
             m.d.sync += busy.eq(0)
-        fresh = self.start | past(m, self.start, "started")
         same = self.instruction.as_value() == past(m, self.instruction.as_value(), "instruction")
         m.d.comb += [
             writer.start.eq(self.start),
@@ -61,6 +60,7 @@ class Written(wiring.Component):
 
         asked, sent = Signal(), Signal()
         to_ask, asks, may_ask = (inside.signal(name) for name in ("beats_to_ask", "asks", "may_ask"))
+        begins = inside.signal("begins_1")
         m.d.comb += Assume(implies(self.start, ~asks & ~inside.signal("may_send")))  # all of the one before is written
 
         def first(beats: Value) -> Value:
@@ -78,11 +78,13 @@ class Written(wiring.Component):
             Assert(implies(may_ask, due <= BURST_BEATS)),
             Assert(inside.signal("may_send") == (due != 0)),
             Assert(implies(asks, to_ask != 0)),
+            Assert(implies(begins, busy & ~asks & ~inside.signal("may_send"))),
+            Assert(implies(busy | asks, inside.signal("row_beats") != 0)),
             Assert(implies(asks & may_ask, inside.signal("burst") == first(to_ask))),
             Assert(implies(asks & may_ask, inside.signal("last_burst") == (to_ask <= BURST_BEATS))),
             Assert(implies(request.valid, (burst != 0) & (burst <= BURST_BEATS))),
-            Assert(fresh | held(m, request.valid, request.ready, request.payload.as_value(), "r")),
-            Assert(fresh | held(m, data.valid, data.ready, data.payload.as_value(), "d")),
+            Assert(held(m, request.valid, request.ready, request.payload.as_value(), "r")),
+            Assert(held(m, data.valid, data.ready, data.payload.as_value(), "d")),
             Cover(sent & (due == 17) & past(m, sent, "sent")),
         ]
         m.d.sync += due.eq(due + Mux(asked, burst, 0) - sent)

@@ -24,12 +24,13 @@ SMALL = (
     ("import BURST_BEATS, FIFO_BEATS, Config", f"import Config\nBURST_BEATS, FIFO_BEATS = {BURST_BEATS}, {FIFO_BEATS}"),
     ("SEGMENTS = 8", f"SEGMENTS = {SEGMENTS}"),
 )
-TAKE = 3  # the state in which a segment has been found good
+TAKE = 3  # the state in which it is known whether a segment may be read
+ONE_BEAT, BEATS, OWNER = slice(0, 1), slice(1, 33), slice(33, 36)  # of a segment that is not yet delivered
 CONSUMERS = {consumer.value: consumer.name.lower() for consumer in Consumer}
 
 
 class Delivery(wiring.Component):
-    """Any segments, any pattern of ready, valid and room, and `stop` at any time.
+    """Any segments, any pattern of ready, valid and room, and `stop` at any time: the fetch has it a cycle later.
 
     `mark` and `offset` are free: any one beat of any burst is followed, from the request to its consumer.
     """
@@ -57,24 +58,26 @@ class Delivery(wiring.Component):
         config = StaConfig(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=self.PORT_BYTES, max_tokens=1, max_k=2)
         fetch = self._module.Fetch(config)
         inside = Inside(m, "fetch", fetch)
+        stop = past(m, self.stop, "stop")
         shift = self.PORT_BYTES.bit_length() - 1
         for name in ("segment", "gather_segment", "data"):
             connect(m, flipped(getattr(self, name)), getattr(fetch, name))
         consumers = [getattr(fetch, CONSUMERS[i]) for i in range(len(Consumer))]
         m.d.comb += [
             fetch.limit.eq(self.limit),
-            fetch.stop.eq(self.stop),
+            fetch.stop.eq(stop),
             fetch.request.ready.eq(self.request_taken),
             *(consumer.room.eq(self.room[i]) for i, consumer in enumerate(consumers)),
             Assume(constant(m, self.limit, "limit")),
-            Assume(implies(past(m, self.stop & ~fetch.idle, "must_stop"), self.stop)),
+            Assume(implies(stop & ~fetch.idle, self.stop)),
         ]
-        stopped = past(m, self.stop, "stopped")
+        stopped = past(m, stop, "stopped")
         for name in ("segment", "gather_segment"):
             offered = getattr(self, name)
             payload = offered.payload.as_value()
             m.d.comb += [
-                Assume(stopped | held(m, offered.valid, offered.ready, payload, name)),
+                # What is offered may be gone before the stop is here.
+                Assume(self.stop | stop | stopped | held(m, offered.valid, offered.ready, payload, name)),
                 Assume(offered.payload.as_value()[-3:] < len(Consumer)),
             ]
 
@@ -120,8 +123,9 @@ class Delivery(wiring.Component):
             m.d.sync += [to_ask.eq(checked[32:64]), address.eq(checked[:32]), cut.eq(0)]
         with m.Elif(asked):
             m.d.sync += [to_ask.eq(to_ask - burst), address.eq(address + (burst << shift))]
-        with m.If(self.stop):
+        with m.If(stop):
             m.d.sync += cut.eq(1)
+        may_be_read = (checked_end <= self.limit) & (checked[:shift] == 0)
         in_bounds = (address + (asks << shift) <= self.limit) & (address[:shift] == 0)
         m.d.comb += [
             Assert(implies(whole, bursts != 0)),  # a stop forgets the bursts by `whole` alone
@@ -134,8 +138,10 @@ class Delivery(wiring.Component):
             Assert(inside.signal("left") == (asks != 0)),
             Assert(implies(taken, asks == 0)),
             Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
-            Assert(implies(state == TAKE, (checked_end <= self.limit) & (checked[:shift] == 0))),
+            Assert(implies(state >= TAKE, inside.signal("outside") != may_be_read)),
+            Assert(implies(fetch.bad, ~may_be_read)),
             Assert(implies(state >= 2, inside.signal("some") == (checked[32:64] != 0))),
+            Assert(implies(state >= 2, inside.signal("one_beat") == (checked[32:64] == 1))),
             Assert(implies(state != 0, checked[64:67] < len(Consumer))),
             Assert(state <= 4),
         ]
@@ -146,26 +152,34 @@ class Delivery(wiring.Component):
         consumer = Signal(range(len(Consumer)))
         starts = Signal()
         m.d.comb += [
-            starts.eq(queue.valid & (self.stop | (expected == 0))),
+            starts.eq(queue.valid & (stop | (expected == 0))),
             queue.push.eq(taken & inside.signal("some")),
             queue.pop.eq(starts),
-            consumer.eq(Cat(serves[1] | serves[3], serves[2] | serves[3], serves[4])),
+            consumer.eq(Cat(serves[1] | serves[3] | serves[5], serves[2] | serves[3], serves[4] | serves[5])),
             Assert(serves == Mux(expected == 0, 0, 1 << consumer)),
+            Assert(inside.signal("serving") == (expected != 0)),
+            Assert(implies(inside.signal("may") & (expected == 0), stopped & stop)),
+            Assert(inside.signal("places") == queue.level),
+            Assert(inside.signal("places_full") == (queue.level == SEGMENTS)),
             Assert(implies(expected != 0, inside.signal("last") == (expected == 1))),
         ]
-        queue.every(lambda entry: (entry[32:35] < len(Consumer)) & (entry[:32] != 0))
+        queue.every(
+            lambda entry: (
+                (entry[OWNER] < len(Consumer)) & ((entry[BEATS] != 0) & (entry[ONE_BEAT] == (entry[BEATS] == 1)))
+            )
+        )
         entries = [queue.entry(i) for i in range(SEGMENTS)]
         behind: list[Value] = [Value.cast(expected)]  # beats of the current segment, and of so many behind it
         for there, entry in entries:
-            behind.append(behind[-1] + Mux(there, entry[:32], 0))
+            behind.append(behind[-1] + Mux(there, entry[BEATS], 0))
         last = Signal(BEATS_BITS + 1)  # beats of the last one taken that are not delivered
         m.d.comb += last.eq(expected)
         for there, entry in entries:
             with m.If(there):
-                m.d.comb += last.eq(entry[:32])
+                m.d.comb += last.eq(entry[BEATS])
         m.d.comb += [
-            Assert(implies(~self.stop, behind[-1] == on_their_way + asks)),
-            Assert(implies(~self.stop, asks <= last)),
+            Assert(implies(~stop, behind[-1] == on_their_way + asks)),
+            Assert(implies(~stop, asks <= last)),
         ]
 
         # One beat.
@@ -176,7 +190,7 @@ class Delivery(wiring.Component):
         value = Signal(8 * self.PORT_BYTES)
         goes, leaves, pushed = Signal(), Signal(), Signal()  # out of the FIFO, and the two cycles after it
         m.d.comb += goes.eq(follows & used & (ahead == 0))
-        m.d.sync += [leaves.eq(goes & ~self.stop), pushed.eq(leaves & ~self.stop)]
+        m.d.sync += [leaves.eq(goes & ~stop), pushed.eq(leaves & ~stop)]
         with m.If(follows):
             m.d.sync += ahead.eq(ahead - used)
             with m.If(goes):
@@ -197,11 +211,11 @@ class Delivery(wiring.Component):
             ]
             for there, entry in entries:
                 with m.If(there):
-                    m.d.sync += owner.eq(entry[32:35])
-        with m.If(self.stop):
+                    m.d.sync += owner.eq(entry[OWNER])
+        with m.If(stop):
             m.d.sync += follows.eq(0)
         dropped = Signal()  # a stop had beats to wait for
-        with m.If(self.stop & (due == 2)):
+        with m.If(stop & (due == 2)):
             m.d.sync += dropped.eq(1)
         stored = inside.word("storage.part_0", (consume + ahead)[: len(consume)])
         owned, owning = queue.entry(place)
@@ -211,7 +225,7 @@ class Delivery(wiring.Component):
         for i in range(SEGMENTS):
             with m.If(queued & (place == i)):
                 m.d.comb += [of_owner.eq(behind[i + 1]), before_owner.eq(behind[i])]
-        on = follows & ~self.stop
+        on = follows & ~stop
         m.d.comb += [
             Assert(implies(on, ahead < on_their_way)),
             Assert(implies(on, came == (ahead < here))),
@@ -219,20 +233,21 @@ class Delivery(wiring.Component):
             Assert(implies(on & came & (ahead == level), came_beat == value)),
             Assert(implies(leaves, inside.read("storage.part_0") == value)),
             Assert(implies(leaves, inside.signal("leaves") == 1 << owner)),
-            Assert(implies(on & queued, owned & (owning[32:35] == owner))),
+            Assert(implies(on & queued, owned & (owning[OWNER] == owner))),
             Assert(implies(on & ~queued, consumer == owner)),
             Assert(implies(on, (ahead >= before_owner) & (ahead < of_owner))),
             Cover(pushed & (value == 0x1234) & (owner == 3)),
-            Cover(dropped & stopped & ~self.stop),
+            Cover(dropped & stopped & ~stop),
         ]
         given = Cat(one.valid for one in consumers)
-        rooms = inside.signal("rooms_1")
-        before = past(m, rooms, "rooms")
+        room_1 = past(m, self.room, "room")
+        before = past(m, room_1, "room_1")
         m.d.comb += [
+            Assert(implies(inside.signal("may") & (expected != 0), (serves & room_1).any())),
             Assert(follows + leaves + pushed <= 1),
             Assert(implies(pushed, given == 1 << owner)),
             Assert(implies(inside.signal("leaves") != 0, (inside.signal("leaves") & before).any())),
-            Assert(implies(given != 0, (given & past(m, before, "rooms_before")).any())),
+            Assert(implies(given != 0, (given & past(m, before, "room_2")).any())),
         ]
         for i, one in enumerate(consumers):
             m.d.comb += [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -18,7 +18,7 @@ import rtl.sta.sequencer
 from rtl.port import ADDRESS_BITS
 from rtl.sta.decode import CAUSE_BITS, Cause, Checker
 from rtl.sta.fetch import Consumer
-from rtl.sta.isa import BYTES
+from rtl.sta.isa import BYTES, FIELDS, Op
 from rtl.sta.params import StaConfig
 from rtl.sta.timing import reset_cycles
 
@@ -32,12 +32,12 @@ ANSWER = 4
 
 def cycles(answer: int, latency: int) -> int:
     """From the start to the first instruction's execution, or from one's to the next one's, or to the end, at most."""
-    return 5 * answer + latency + 12
+    return 4 * answer + latency + 12
 
 
 def stop_cycles(answer: int) -> int:
-    """From a reason to stop to idle, at most: the fetch comes to rest, and a STORE to its end."""
-    return 2 * answer + 4 + 2 * reset_cycles(CONFIG)
+    """From a reason to stop to idle, at most: the fetch comes to rest, and meanwhile a STORE to its end."""
+    return answer + 4 + 2 * reset_cycles(CONFIG)
 
 
 NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n        prepared = Signal()")  # to be seen
@@ -45,6 +45,10 @@ NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n    
 # States, in the order in which they are named.
 IDLE, RUN, STOPPING, ENDING, ABORT = range(5)
 OFF, ADD, ADDRESS, ASK, DATA, RECEIVE, CHECKED, CHECK = range(8)
+
+
+def longest(one: ValueLike, other: ValueLike) -> Value:
+    return Mux(one > other, one, other)
 
 
 class Verdict(wiring.Component):
@@ -153,103 +157,113 @@ class Runs(wiring.Component):
         # The models: engines, column loader, fetch, checker.
         loading, owed = Signal(), Signal()
         stopped = inside.signal("stopped")
+        stops = inside.signal("stopped_fetch_1")  # what the fetch has
+        dropped = past(m, stops, "dropped")  # its beats
+        rests = inside.signal("rests_1")
+        gathering = inside.signal("gathering")
         checking = stage == CHECK
         engine = Service(m, "engine", executing & ~ends & ((state == RUN) | storing), self.finished, most)
         loader = Service(m, "loader", loading & (state == RUN), self.loaded, most)
         fetch = Service(m, "fetch", segment.valid & ~self.bad, self.segment_taken, most)
-        memory = Service(m, "memory", owed, self.beats.valid, most)
-        stopping = Service(m, "stopping", (state == STOPPING) & sequencer.stop, self.fetch_idle, most)
+        memory = Service(m, "memory", owed & ~stopped, self.beats.valid, most)
+        stopping = Service(m, "stopping", (state == STOPPING) & stops, self.fetch_idle, most)
         checker = Service(m, "checker", checking, self.checked, latency)
         m.d.comb += [
             sequencer.loader_idle.eq(~loading),
             Assume(implies(self.finished, executing & ~ends)),
             Assume(implies(self.segment_taken, segment.valid & ~self.bad)),
-            Assume(implies(self.bad, segment.valid)),
+            Assume(implies(self.bad, segment.valid | gathering | stopped)),
             Assume(implies(past(m, self.bad & ~sequencer.stop, "was_bad"), self.bad | sequencer.stop)),
             Assume(implies(self.beats.valid, owed)),
-            Assume(implies(past(m, sequencer.stop & self.fetch_idle, "was_idle"), self.fetch_idle | ~sequencer.stop)),
+            Assume(implies(past(m, stops & self.fetch_idle, "was_idle"), self.fetch_idle | ~stops)),
         ]
         with m.If(sequencer.load):
             m.d.sync += loading.eq(1)
         with m.Elif(self.loaded | sequencer.abort):
             m.d.sync += loading.eq(0)
-        with m.If(sequencer.stop):
+        with m.If(dropped):
             m.d.sync += owed.eq(0)
         with m.Elif(self.segment_taken & (segment.payload.consumer == Consumer.INSTRUCTION)):
             m.d.sync += owed.eq(1)
         with m.Elif(self.beats.valid):
             m.d.sync += owed.eq(0)
 
-        # Cycles that are left until the upcoming instruction executes or the program ends: they grow fewer each cycle.
-        busy_loader = Mux(sequencer.load, most + 1, loader.left)
-        to_execute = Signal(range(64))
+        # Cycles that are left, at most, until nothing executes, and until the column loader is idle.
+        to_end = Mux(executing, engine.left + 1, 0)
+        to_load = Mux(sequencer.load, most + 1, loader.left)
+        # Until the upcoming instruction is checked, if it is not yet passed on.
+        ask = most + 1  # to ask for a segment: it is offered a cycle late
+        to_ask = Mux(segment.valid, fetch.left, ask)
+        to_receive = Mux(received, 0, memory.left)
+        to_check = Signal(range(256))
+        check = 1 + latency
+        with m.Switch(stage):
+            with m.Case(ADD):
+                m.d.comb += to_check.eq(2 + ask + most + check)
+            with m.Case(ADDRESS):
+                m.d.comb += to_check.eq(1 + ask + most + check)
+            with m.Case(ASK):
+                m.d.comb += to_check.eq(to_ask + most + check)
+            with m.Case(DATA):
+                m.d.comb += to_check.eq(longest(1, to_receive) + check)
+            with m.Case(RECEIVE):
+                m.d.comb += to_check.eq(to_receive + check)
+            with m.Case(CHECK):
+                m.d.comb += to_check.eq(checker.left)
+        # Until its data is asked for: a GATHER holds back what is behind it, a STORE its data.
+        to_data = Signal(range(256))
+        to_ready = Signal(range(256))
+        stored = Mux(storing, to_end, 0)
+        m.d.comb += [
+            to_data.eq(longest(to_check, Mux(gathering, to_end, 0)) + 1 + 2 + ask),
+            to_ready.eq(longest(to_data, stored) + ask),
+        ]
+        with m.If(waiting):
+            with m.Switch(stage):
+                with m.Case(ADD):
+                    m.d.comb += to_data.eq(2 + ask)
+                with m.Case(ADDRESS):
+                    m.d.comb += to_data.eq(1 + ask)
+                with m.Case(ASK):
+                    m.d.comb += to_data.eq(to_ask)
+                with m.Default():
+                    m.d.comb += [to_data.eq(0), to_ready.eq(Mux(reads, stored + to_ask, 1))]
+        # Until it goes, or the program ends: they grow fewer each cycle.
         prepared = inside.signal("prepared")
-        packs = packed & ~prepared
-        m.d.comb += to_execute.eq(packs + 1)
-        with m.If(packs | inside.signal("intake.copies")):
-            m.d.comb += to_execute.eq(packs + 1 + busy_loader)
-        longest_to_execute = most + 1 + 2
-        to_receive = Mux(received, 1, Mux(owed, memory.left, most) + 1)
-        to_ask = Mux(self.bad, 1, Mux(segment.valid, fetch.left, most))
-        own_data = waiting & reads
-        from_data = Signal(range(128))  # through the states behind DATA, to CHECKED, and on
-        after_checked = 1 + 1 + 1 + most + most + longest_to_execute  # CHECKED, then ADD … DATA of the next
-        left = Signal(range(256))
-        m.d.comb += from_data.eq(to_receive + latency + after_checked)
-        with m.If(waiting & ready):
-            m.d.comb += left.eq(to_execute)
-        with m.Elif(waiting):
-            with m.Switch(stage):
-                with m.Case(ADD):
-                    m.d.comb += left.eq(2 + 2 * most + longest_to_execute)
-                with m.Case(ADDRESS):
-                    m.d.comb += left.eq(1 + 2 * most + longest_to_execute)
-                with m.Case(ASK):
-                    m.d.comb += left.eq(to_ask + most + longest_to_execute)
-                with m.Case(DATA):
-                    m.d.comb += left.eq(Mux(own_data, to_ask, 1) + longest_to_execute)
-        with m.Else():
-            with m.Switch(stage):
-                with m.Case(OFF):
-                    m.d.comb += left.eq(0)
-                with m.Case(ADD):
-                    m.d.comb += left.eq(2 + most + 1 + most + 1 + latency + after_checked)
-                with m.Case(ADDRESS):
-                    m.d.comb += left.eq(1 + most + 1 + most + 1 + latency + after_checked)
-                with m.Case(ASK):
-                    m.d.comb += left.eq(to_ask + 1 + most + 1 + latency + after_checked)
-                with m.Case(DATA):
-                    m.d.comb += left.eq(1 + from_data)
-                with m.Case(RECEIVE):
-                    m.d.comb += left.eq(from_data)
-                with m.Case(CHECK):
-                    m.d.comb += left.eq(checker.left + after_checked)
-                with m.Case(CHECKED):
-                    m.d.comb += left.eq(after_checked)
+        to_go = Signal(range(512))
+        m.d.comb += to_go.eq(longest(longest(to_ready, to_load), to_end) + 1)
+        with m.If(self.bad):
+            m.d.comb += to_go.eq(to_end)
+        with m.Elif(inside.signal("intake.ended") | inside.signal("intake.wrong")):
+            m.d.comb += to_go.eq(to_end + 1)
+        with m.Elif(waiting & ready):
+            m.d.comb += to_go.eq(engine.left)
+            with m.If(packed & ~prepared):
+                m.d.comb += to_go.eq(longest(engine.left, to_load + 1))
+            with m.If(inside.signal("intake.copies")):
+                m.d.comb += to_go.eq(longest(engine.left, to_load))
         rank = Signal(range(512))
-        to_end = Mux(executing, Mux(ends, 1, engine.left + 1), 0)
         with m.If(state == RUN):
-            m.d.comb += rank.eq(left + to_end + 1)
+            m.d.comb += rank.eq(to_go + 1)
         with m.Elif(state == STOPPING):
-            fetching = Mux(sequencer.stop, Mux(self.fetch_idle, 0, stopping.left), most + 1)
-            m.d.comb += rank.eq(1 + 2 * reset_cycles(CONFIG) + fetching + Mux(storing, to_end, 0))
+            looked = Mux(stops, Mux(self.fetch_idle, 1, stopping.left), most + 2 - sequencer.stop)
+            to_rest = Mux(rests, 0, looked)
+            m.d.comb += rank.eq(longest(to_rest, stored) + 1 + 2 * reset_cycles(CONFIG))
         with m.Elif(state == ENDING):
             m.d.comb += rank.eq(1)
         with m.Elif(state == ABORT):
             m.d.comb += rank.eq(1 + inside.signal("left"))
 
-        # Since the start, the last instruction's start, or the reason to stop.
-        since = Signal(range(512))
+        # Since the start, the last instruction's execution, or the reason to stop.
+        later, since = Signal(range(512)), Signal(range(512))
         was_running = past(m, state == RUN, "was_running")
-        with m.If((state == IDLE) | ((state == RUN) & goes) | was_running & (state == STOPPING)):
-            m.d.sync += since.eq(0)
-        with m.Else():
-            m.d.sync += since.eq(since + 1)
+        was_stopping = past(m, state == ABORT, "was_stopping")
+        m.d.comb += since.eq(Mux((state == STOPPING) & was_running, 1, later))
+        m.d.sync += later.eq(Mux(state == IDLE, 1, Mux((state == RUN) & goes, 0, since + 1)))
         m.d.comb += [
             Assert(implies((state == RUN) | (state == ENDING), since + rank <= cycles(most, latency))),
-            Assert(implies(state == ENDING, ~executing & ~waiting & ~prepared & (stage == CHECKED))),
-            Assert(implies((state == STOPPING) & was_running, rank <= stop_cycles(most))),
-            Assert(implies(((state == STOPPING) | (state == ABORT)) & ~was_running, since + rank < stop_cycles(most))),
+            Assert(implies((state == STOPPING) | (state == ABORT), since + rank <= stop_cycles(most))),
+            Assert(implies(state == ENDING, ~executing & ~waiting & ~prepared & (stage == CHECKED) & ~owed)),
             Assert(implies(state == IDLE, ~executing)),
             Assert(
                 implies(
@@ -257,10 +271,16 @@ class Runs(wiring.Component):
                     sequencer.done | sequencer.error | past(m, inside.signal("cleared") | sequencer.clear, "cleared"),
                 )
             ),
+            # The column loader starts a cycle after it was seen idle, and is idle still.
+            Assert(implies(sequencer.load, ~loading & past(m, ~loading, "unloading"))),
             Cover((state == IDLE) & sequencer.done),
+            # The bounds are reached.
+            Cover(goes & (since + 1 == cycles(most, latency))),
+            Cover((state == IDLE) & was_stopping & (since == stop_cycles(most))),
         ]
 
         # What an induction has to know.
+        opcode = inside.signal("intake.code")[FIELDS["opcode"].low :][: FIELDS["opcode"].bits]
         address, behind, cause = (inside.signal(f"intake.{name}") for name in ("address", "behind", "cause"))
         at_work = (state == RUN) & (stage != OFF)
         end = Signal(ADDRESS_BITS + 1)  # of the instructions that executed or execute
@@ -278,6 +298,15 @@ class Runs(wiring.Component):
             Assert((state == IDLE) == ~sequencer.busy),
             Assert(stopped == ((state != IDLE) & (state != RUN))),
             Assert(implies(state == RUN, ~sequencer.stop)),
+            Assert(implies((state == RUN) & stops, stage == ADD)),
+            Assert(implies((state == RUN) & dropped, stage <= ADDRESS)),
+            Assert(implies((state == STOPPING) & was_running, ~sequencer.stop & ~stops)),
+            Assert(implies((state == STOPPING) & ~was_running & rests, stops & dropped & self.fetch_idle)),
+            # A reason to stop in the first cycle of a program right behind a stop: the fetch is still at rest.
+            Assert(implies(rests & ((state == RUN) | was_running), dropped & ~owed & (stage <= ADDRESS))),
+            Assert(implies(state == ABORT, ~owed & ~segment.valid)),
+            Assert(implies(state == ABORT, stops | (inside.signal("left") == 2 * reset_cycles(CONFIG) - 1))),
+            Assert(implies(state == ABORT, dropped | (inside.signal("left") >= 2 * reset_cycles(CONFIG) - 2))),
             Assert(implies(((state == STOPPING) & ~was_running) | (state == ABORT), sequencer.stop)),
             Assert(implies(state != RUN, ~goes)),
             Assert(implies(state == IDLE, stage == OFF)),
@@ -291,9 +320,12 @@ class Runs(wiring.Component):
             Assert(implies(waiting & ~ready, (stage >= ADD) & (stage <= DATA))),
             Assert(implies(waiting & ready, stage >= RECEIVE)),
             Assert(implies(owed & ~stopped, ~outside)),
-            Assert(implies((stage == ASK) | (stage == RECEIVE) | (stage == CHECK), ~outside)),
-            Assert(implies(sequencer.execute, executing)),
-            Assert(implies(inside.signal("gathering") | storing, executing)),
+            Assert(implies((stage == RECEIVE) | (stage == CHECK), ~outside)),
+            Assert(implies(segment.valid, inside.signal("intake.offers"))),
+            Assert(implies(segment.valid, segment.payload.as_value() == inside.signal("intake.offered"))),
+            Assert(implies(sequencer.execute, executing & ~waiting)),
+            Assert(implies(gathering, ~waiting)),
+            Assert(implies(gathering | storing, executing)),
             Assert(implies(sequencer.prepare, prepared)),
             Assert(implies(prepared & (state == RUN), waiting & ready & packed)),
             Assert(implies(state == IDLE, ~prepared)),
@@ -305,11 +337,13 @@ class Runs(wiring.Component):
             Assert(implies(at_work, (here == self.program) | (here <= self.limit))),
             Assert(implies(state != IDLE, (end == self.program) | (end <= self.limit))),
             Assert(implies(owed & ~stopped, (stage == DATA) | (stage == RECEIVE))),
-            Assert(implies(owed & stopped, (state == STOPPING) & (was_running | past(m, was_running, "began")))),
+            Assert(implies(owed, ~past(m, dropped, "dropped_1"))),
             Assert(implies(stage == RECEIVE, owed | received)),
             Assert(implies((stage == DATA) & ~outside, owed | received)),
             Assert(implies(owed & ~stopped, ~received)),
             Assert(implies(stage <= ASK, ~received)),
+            Assert(implies((stage >= CHECKED) & ~outside, received)),
+            Assert(implies((stage >= CHECKED) & received, inside.signal("intake.is_end") == (opcode == Op.END))),
         ]
         return m
 
@@ -317,8 +351,8 @@ class Runs(wiring.Component):
 BREAKS = [
     (
         "sequencer",
-        "with m.If(self.stop & self.fetch_idle & ~storing):",
-        "with m.If(self.stop & self.fetch_idle & storing):",
+        "with m.If(rests & ~storing):",
+        "with m.If(rests & storing):",
         12,
     ),
 ]
@@ -326,7 +360,7 @@ BREAKS = [
 
 def test_idle_within_the_bound(tmp_path: Path) -> None:
     assert prove(Runs(), tmp_path, depth=1)
-    assert prove(Runs(1, 1), tmp_path, mode="cover", depth=10, engine=Z3_STEPS)
+    assert prove(Runs(1, 1), tmp_path, mode="cover", depth=27, engine=Z3_STEPS)
 
 
 @pytest.mark.parametrize(("where", "old", "new", "depth"), BREAKS)

@@ -9,6 +9,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.column_buffer import ColumnBank, ColumnBuffer, ColumnLoader
 from rtl.params import READ_LATENCY, Config, Product
+from rtl.walk import TileWalk
 from sim.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded, trace
 from tests.rtl.weights import Weights, check_operands, load_times
@@ -101,7 +102,7 @@ async def load(ctx: SimulatorContext, dut: ColumnLoader, weights: Weights, give:
             dut.entry_enable,
         )
         begun = len(events.begins)
-        waiting = cycle > 0 and begun < product.column_tiles and begun == len(events.loaded) + loaded
+        waiting = cycle >= TileWalk.LATENCY and begun < product.column_tiles and begun == len(events.loaded) + loaded
         assert begins == (waiting and has_room), f"cycle {cycle}: begins"
         if begins:
             events.begins.append(cycle)
@@ -136,7 +137,7 @@ def test_loader(name: str, seed: int | None) -> None:
             events = await load(ctx, dut, weights, give, room)
             assert len(events.parameters) == product.column_tiles * config.slots_a_row
             assert len(events.entries) == product.column_tiles * product.steps
-            begin = 1
+            begin = TileWalk.LATENCY
             for tile in range(product.column_tiles):
                 where = f"{product}, column tile {tile}"
                 slots = events.parameters[tile * config.slots_a_row :][: config.slots_a_row]

@@ -7,6 +7,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.feeder import Feeder
 from rtl.params import RESULT_TILES, Config, Product, ceil_div, drain_start, drain_window
+from rtl.walk import TileWalk
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run
 
@@ -102,7 +103,7 @@ class Bench:
                 assert tuple(outputs) == issued, where
 
             issued = None
-            if at < len(tiles) and cycle:
+            if at < len(tiles) and cycle >= TileWalk.LATENCY:
                 tile = tiles[at]
                 goes = step > 0 or (columns_ready > tile.column and tiles_loaded > tile.token)
                 if step == product.steps - 1 and goes:

@@ -25,6 +25,12 @@ def tiles(config: Config, tokens: int, channels: int) -> Iterator[Tile]:
             yield 1, rows, columns, token + config.rows >= tokens, channel + config.cols >= channels
 
 
+def begin(tokens: int, channels: int) -> list[dict[str, Any]]:
+    """The start, and no tile yet; the channels do not stay."""
+    start = {"tokens": tokens, "channels": channels, "start": 1, "advance": 0}
+    return [start, *[{"start": 0, "channels": 0}] * (TileWalk.LATENCY - 1)]
+
+
 def shapes(config: Config) -> list[tuple[int, int]]:
     """Below a tile, a whole one, one more; several."""
     rows, cols = config.rows, config.cols
@@ -42,8 +48,8 @@ def test_tiles(config: Config, seed: int | None) -> None:
     inputs: list[dict[str, Any]] = []
     want: list[Tile | None] = []
     for tokens, channels in shapes(config):
-        inputs.append({"tokens": tokens, "channels": channels, "start": 1, "advance": 0})
-        want.append(None)
+        inputs += begin(tokens, channels)
+        want += [None] * TileWalk.LATENCY
         for tile in tiles(config, tokens, channels):
             while hold.stall():
                 inputs.append({"start": 0, "advance": 0})
@@ -62,7 +68,16 @@ def test_tiles(config: Config, seed: int | None) -> None:
 
 def test_idle_before_the_first_start() -> None:
     walk = TileWalk(CONFIGURATIONS[0])
-    assert trace(walk, [{"tokens": 5, "channels": 7}] * 3, walk.running) == [(0,)] * 3
+    assert trace(walk, [{"tokens": 5, "channels": 7}] * 3, walk.running, walk.idle) == [(0, 1)] * 3
+
+
+def test_idle_until_the_start_and_from_the_last_tile_on() -> None:
+    walk = TileWalk(CONFIGURATIONS[0])
+    inputs = begin(1, 6) + [{"advance": 1}] * 2 + [{"advance": 0}] * 2
+    assert trace(walk, inputs, walk.running, walk.idle) == [(0, 1), (0, 0), (0, 0), (1, 0), (1, 0), (0, 1), (0, 1)]
+    nothing = [{"tokens": 1, "channels": 0, "start": 1}, *[{"start": 0}] * 4]
+    walk = TileWalk(CONFIGURATIONS[0])
+    assert trace(walk, nothing, walk.idle) == [(1,)] * 5
 
 
 def test_most_channels() -> None:
@@ -70,8 +85,8 @@ def test_most_channels() -> None:
     config = Config(rows=1, cols=32, max_tokens=1)
     walk = TileWalk(config)
     count = -(-CHANNELS_MAX // 32)
-    inputs = [{"tokens": 1, "channels": CHANNELS_MAX, "start": 1}] + [{"start": 0, "advance": 1}] * (count + 1)
-    record = trace(walk, inputs, walk.running, walk.columns, walk.last_channels)
+    inputs = begin(1, CHANNELS_MAX) + [{"start": 0, "advance": 1}] * count + [{"advance": 0}]
+    record = trace(walk, inputs, walk.running, walk.columns, walk.last_channels)[TileWalk.LATENCY - 1 :]
     assert record[1] == (1, 32, 0)
     assert record[count - 1] == (1, 32, 0)
     assert record[count] == (1, 31, 1)
@@ -85,8 +100,7 @@ def test_start_right_behind_the_last_tile() -> None:
     inputs, want = [], []
     for tokens, channels in ((4, 6), (1, 1), (config.max_tokens, 2), (2, 6), (4, 1)):
         walked = list(tiles(config, tokens, channels))
-        inputs += [{"tokens": tokens, "channels": channels, "start": 1, "advance": 0}, {"start": 0, "advance": 1}]
-        inputs += [{"advance": 1}] * (len(walked) - 1)
-        want += [None, *walked]
+        inputs += begin(tokens, channels) + [{"advance": 1}] * len(walked)
+        want += [*[None] * TileWalk.LATENCY, *walked]
     record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
     assert [got if one else None for got, one in zip(record, want, strict=True)] == want

@@ -17,6 +17,7 @@ from rtl.sta.columns import ColumnBuffer
 from rtl.sta.isa import FIELDS, Columns, Op
 from rtl.sta.params import StaConfig
 from rtl.sta.timing import COLUMN_LATENCY
+from rtl.walk import TileWalk
 from sim import image
 from sim.gaps import NO_GAPS, Gaps
 from tests.rtl import simulate
@@ -260,7 +261,7 @@ class Bench:
         # Tile, slot and the parameters that must be there now, and in the next cycle.
         looks: list[tuple[int, int, list[int]] | None] = [None, None]
         offering = idle = start = False
-        was_placed = [False] * 2
+        was_placed = [False] * 3
         soon = 0  # the rows that read in the next cycle
         for cycle in range(100_000):
             start = bool(idle and not start and waiting and not self.gaps["start"].stall())
@@ -333,7 +334,7 @@ class Bench:
                 asked[-1].add(read)
                 answers[cycle + self.latency] = int.from_bytes(self.store.banks[bank][word], "little")
             if loaded:
-                assert was_placed[-3]
+                assert was_placed[-4]
                 self.loaded.append(cycle)
             was_placed.append(placed)
             stored += loaded
@@ -427,8 +428,8 @@ def test_copies_take_a_word_a_cycle(name: str) -> None:
         fields = work.instruction
         words = ceil_div(fields["channels"], word_bytes)
         copied = config.cols * fields["groups"] if i != 1 else fields["keys"] * words
-        begin = max(bench.starts[i], halves_free[i])
-        assert bench.loaded[i] == begin + 5 + copied + bench.latency, f"{fields}"
+        begin = max(bench.starts[i] + TileWalk.LATENCY, halves_free[i] + 1)
+        assert bench.loaded[i] == begin + 6 + copied + bench.latency, f"{fields}"
 
 
 class Halves(Gaps):

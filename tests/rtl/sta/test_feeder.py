@@ -14,6 +14,7 @@ from rtl.sta.isa import Columns, Op
 from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
 from rtl.sta.softmax import RowSoftmax
 from rtl.sta.timing import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window, row_latency
+from rtl.walk import TileWalk
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 
@@ -152,9 +153,10 @@ class Bench:
             assert due is not None or not column_done, f"{where}: column done"
 
             issued = None
-            assert running == (at < len(tiles) and cycle > begin), f"{where}: running"
+            walks = cycle >= begin + TileWalk.LATENCY
+            assert running == (at < len(tiles) and walks), f"{where}: running"
             wait_columns = wait_drain = False
-            if at < len(tiles) and cycle > begin:
+            if at < len(tiles) and walks:
                 tile = tiles[at]
                 wait_columns = step == 0 and self.ahead == 0
                 wait_drain = step == tile.steps - 1 and cycle < hold

@@ -155,7 +155,7 @@ def test_cycles() -> None:
         await bench.idle(ctx, 200)
 
     bench.run(testbench, limit=300)
-    between = 1  # segments
+    between = 2  # segments
     waits = [got - came for got, came in zip(bench.delivered, bench.memory.arrivals, strict=True)]
     assert waits == [4] * 40 + [4 + between] * 20
 

@@ -151,7 +151,7 @@ def test_pool(name: str) -> None:
                 rows = [memory[(first + t) * c.residual_words + got] for t in range(tokens)]
                 assert values == [sum(row[lane] for row in rows) for lane in range(lanes)]
                 got += 1
-                assert cycle == got * tokens + Residual.LATENCY + 1
+                assert cycle == got * tokens + Residual.LATENCY + 3
         assert got == pieces
 
     async def testbench(ctx: SimulatorContext) -> None:
