@@ -19,7 +19,7 @@ from nmgen.floor import EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
 from nmgen.paths import SPLIT
-from nmgen.report import CORE_MHZ, ROUTER, UNTIMED, Report, design_of, report, speed
+from nmgen.report import CORE_MHZ, CORE_PLACER, ROUTER, UNTIMED, Report, design_of, report, speed
 from nmgen.sections import replace_section
 from nmgen.targets import find_target
 from nmgen.tools import ToolError, find_tool, tool_version
@@ -160,7 +160,7 @@ def _flat(one: Report) -> dict[str, int]:
 
 
 def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
-    options = find_target(BOARD).place(ROUTER, CORE_MHZ)
+    options = find_target(BOARD).place(ROUTER, CORE_MHZ, *CORE_PLACER)
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
         f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, elements and",

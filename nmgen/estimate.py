@@ -41,6 +41,7 @@ END_CYCLES = 1  # from the cycle in which an instruction is finished until the s
 ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
 RESULT_CYCLES = 22  # parameters (four), requantise (nine), table (three), rescale (six): from a slot to its results
 WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
+FINISH_CYCLES = 8  # until all of them are written: the maxima of scores take the longest
 RESIDUAL_CYCLES = 4  # of a word of the residual
 POOL_CYCLES = 3  # its begin, and from there until it is summed
 NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a NORM until it is normalised
@@ -215,7 +216,7 @@ class _Machine:
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
             self._tiles.places.append(feed.last_slot + row_latency(c) + 1)
         self._loader_idle = loader
-        self._finished = feed.last_slot + source_latency(c) + RESULT_CYCLES + WRITE_CYCLES
+        self._finished = feed.last_slot + source_latency(c) + RESULT_CYCLES + FINISH_CYCLES
         return begin
 
     def _prepare(self, ready: int) -> tuple[int, int]:
@@ -258,14 +259,14 @@ class _Machine:
                         written = [*written[-8:], range(lands - slots, lands - slots + kept)]
             self._tiles.places.append(slot + NORMALISE_CYCLES + 1)
         self._loader_idle = loader
-        self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
+        self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + FINISH_CYCLES
         return begin
 
     def _pool(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
         words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
         summed = begin + OWN_CYCLES + words + RESIDUAL_CYCLES + POOL_CYCLES
-        self._finished = summed + RESULT_CYCLES + WRITE_CYCLES
+        self._finished = summed + RESULT_CYCLES + FINISH_CYCLES
         return begin
 
     def _gather(self, f: Fields, ready: int) -> int:
@@ -286,7 +287,7 @@ class _Machine:
             asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
             last = self._fetch.take("gathered", row, offsets) + rest
             row = last + 2
-        self._finished = last + RESULT_CYCLES + WRITE_CYCLES
+        self._finished = last + RESULT_CYCLES + FINISH_CYCLES
         return begin
 
     def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:

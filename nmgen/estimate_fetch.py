@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rtl.params import BURST_BEATS, FIFO_BEATS
 
-SEGMENT_CYCLES = 3  # from a segment's offer until it is taken: add, compare, take
+SEGMENT_CYCLES = 4  # from a segment's offer until it is taken: add, compare, and two that wait for the one before
 FIFO_CYCLES = 2  # from a beat's arrival until it may leave the FIFO: a register, the FIFO
 PUSH_CYCLES = 3  # from there until its consumer may take it: which part of the FIFO, the beat, the buffer
 REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
@@ -45,7 +45,7 @@ class FetchTimes:
     def open(self, offered: int, beats: int) -> int:
         """A segment that is offered from that cycle on. Returns the cycle in which it is taken."""
         waits = max(offered, self._segment + 1) + SEGMENT_CYCLES
-        self._segment = max(waits, self._request + 1, self._begun[0] + 1)
+        self._segment = max(waits, self._request + 2, self._begun[0] + 2)
         entered = max(self._segment + 1, self._leaves[-1] + 1)
         self._begun.append(entered)
         self._begin = entered + 2

@@ -19,6 +19,8 @@ from rtl.steps import column_step, row_step
 ROUTER = "router1"  # slower than router2, but by far the better clock: 192 MHz where that got 133, of 8x8 PEs
 ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
+# The placer's default is 10, for which short wires count more than fast ones (docs/results.md, The whole core).
+CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
 
 UNTIMED = """\
 nextpnr times no port of an ALU54B: the MHz of processing elements in DSP slices are those of the fabric around them,
@@ -119,15 +121,15 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
     say(f"Verilog of {about} …")
     if isinstance(config, StaConfig):
         modules = emit_modules(CoreHarness(config), name="pins", prefix="sta")
-        mhz = CORE_MHZ
+        mhz, placer = CORE_MHZ, CORE_PLACER
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
-        mhz = ARRAY_MHZ
+        mhz, placer = ARRAY_MHZ, ()
     return Design(
         title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules))),
-        place=target.place(ROUTER, mhz) if placed else None,
+        place=target.place(ROUTER, mhz, *placer) if placed else None,
         floor=floor_of(config, target.device, room=isinstance(config, StaConfig)),
         delays=isinstance(config, StaConfig),
         seeds=seeds if placed else (),

@@ -114,10 +114,10 @@ class Target:
         ]
         return "\n".join([*lines, *([f"write_json {NETLIST}"] if self.device else [])]) + "\n"
 
-    def place(self, router: str, mhz: int) -> tuple[str, ...]:
-        """Arguments of nextpnr, which aims at a clock; of a target with a device."""
+    def place(self, router: str, mhz: int, *more: str) -> tuple[str, ...]:
+        """Arguments of nextpnr, which aims at a clock, and `more` of them; of a target with a device."""
         part = f"{DEVICES[self.device]} --package {self.package} --speed {self.speed}"
-        return tuple(f"{part} --freq {mhz} --router {router} --lpf-allow-unconstrained".split())
+        return (*f"{part} --freq {mhz} --router {router} --lpf-allow-unconstrained".split(), *more)
 
     def check(self, config: Config) -> None:
         """InputError where the processing elements are none of this family's, or too many."""

@@ -20,17 +20,18 @@ def delayed(m: Module, value: Any, cycles: int, *, name: str, reset: bool = Fals
 def tally(m: Module, most: int, more: ValueLike, less: ValueLike, *, name: str) -> tuple[Signal, Signal, Signal]:
     """A count from 0 to `most`, up by `more` and down by `less` after a cycle; and that it is 0, and `most`.
 
-    All three are registers: what hangs on them need not wait for a comparison. `less` may be late: it only chooses.
+    All three are registers: what hangs on them need not wait for a comparison. `more` and `less` may be late: they only
+    choose.
     """
     count = Signal(range(most + 1), name=name)
-    stays = Signal(range(most + 1), name=f"{name}_stays")  # without `less`
-    falls = Signal(range(most + 1), name=f"{name}_falls")  # with it
+    one = Signal(name=f"{name}_one")
+    nearly = Signal(name=f"{name}_nearly")
     none = Signal(init=1, name=f"{name}_none")
     full = Signal(name=f"{name}_full")
-    m.d.comb += [stays.eq(count + more), falls.eq(count + more - 1)]
+    m.d.comb += [one.eq(count == 1), nearly.eq(count == most - 1)]
     m.d.sync += [
-        count.eq(Mux(less, falls, stays)),
-        none.eq(Mux(less, falls == 0, stays == 0)),
-        full.eq(Mux(less, falls == most, stays == most)),
+        count.eq(count + more - less),
+        none.eq(Mux(more, none & less, Mux(less, one, none))),
+        full.eq(Mux(less, full & more, Mux(more, nearly, full))),
     ]
     return count, none, full

@@ -8,6 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..params import PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
+from ..pipeline import delayed
 from ..port import ADDRESS_BITS
 from .isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
 from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
@@ -362,6 +363,10 @@ class Checker(wiring.Component):
         m.d.sync += count.eq(Mux(self.start, 1, Mux((count == 0) | (count == self.LATENCY - 1), 0, count + 1)))
         end = Signal()
         m.d.comb += end.eq(count == self.LATENCY - 1)
+        # When divisions begin: registers, since all of a division hangs on it.
+        begins = [self.start]
+        for cycle in range(1, 4):
+            begins.append(delayed(m, begins[-1], 1, name=f"begins_{cycle}", reset=True))
 
         def quotient(
             name: str,
@@ -379,7 +384,7 @@ class Checker(wiring.Component):
             m.submodules[name] = unit
             held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
             m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
-            m.d.comb += [unit.start.eq(count == begin), unit.dividend.eq(held)]
+            m.d.comb += [unit.start.eq(begins[begin]), unit.dividend.eq(held)]
             return unit
 
         rows, tokens = c.rows, f["tokens"]
@@ -503,7 +508,7 @@ class Checker(wiring.Component):
             signal & Cat(is_set[name] for name in FIELDS if name not in ("opcode", *USED[op])).any()
             for op, signal in is_op.items()
         ]
-        return nameless | Cat(unused).any()
+        return nameless | delayed(m, Cat(unused), 1, name="unused").any()
 
 
 def ceil_shift(value: Value, divisor: int) -> Value:

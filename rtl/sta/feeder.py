@@ -125,9 +125,13 @@ class Feeder(wiring.Component):
             m.d.sync += position.eq(here + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
             m.d.sync += last.eq((sub + 1 == last_sub) & is_last_group)
-            m.d.sync += column.sub.eq(column.sub + 1)
+            # Behind the last step is the first one: by gates, lest synthesis make a reset of it, which would come late.
+            next_column = Signal.like(column)
+            m.d.comb += [next_column.sub.eq(column.sub + 1), next_column.word.eq(column.word)]
             with m.If(column.sub == c.steps_a_group - 1):
-                m.d.sync += [column.sub.eq(0), column.word.eq(column.word + 1)]
+                m.d.comb += [next_column.sub.eq(0), next_column.word.eq(column.word + 1)]
+            for part in ("sub", "word"):
+                m.d.sync += column[part].eq(next_column[part] & ~last.replicate(len(column[part])))
             with m.If(is_last_sub):
                 m.d.sync += [
                     sub.eq(0),
@@ -149,8 +153,6 @@ class Feeder(wiring.Component):
                 word.eq(next_word),
                 first_word.eq(next_word),
                 tile.eq(tile + 1),
-                column.sub.eq(0),
-                column.word.eq(0),
             ]
             with m.If(walk.last_tokens):
                 m.d.sync += [tile.eq(first_tile), column.half.eq(~column.half)]

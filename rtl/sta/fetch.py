@@ -108,7 +108,7 @@ class Fetch(wiring.Component):
                                                       └─► …
 
     A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
-    taken three cycles after it is offered at the earliest, two of them while the one before is being requested; two
+    taken four cycles after it is offered at the earliest, two of them while the one before is being requested; two
     cycles later its first burst is asked for, and then one every other cycle. A beat goes to its consumer's buffer four
     cycles after it came from memory, and two cycles lie between two segments. All consumers get their beats one after
     another: one whose buffer is full stops the others, too. Whether there is room is looked at in the cycle before a
@@ -189,6 +189,7 @@ class Fetch(wiring.Component):
         m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
         m.d.comb += self.bad_address.eq(next_segment.address)
         _, _, no_place = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="places")
+        m.d.sync += taken.eq(0)
         with m.FSM():
             with m.State("wait"):
                 with m.If(self.gather_segment.valid):
@@ -207,7 +208,9 @@ class Fetch(wiring.Component):
                 m.d.sync += outside.eq((next_end > self.limit) | (next_segment.address & (size - 1)).any())
                 m.next = "take"
             with m.State("take"):
-                m.d.comb += [checking.eq(1), taken.eq(~left & ~no_place & ~outside)]
+                m.d.comb += checking.eq(1)
+                takes = ~left & ~no_place & ~outside & ~taken  # a cycle before, since those who offer are far away
+                m.d.sync += taken.eq(takes & ~self.stop)
                 with m.If(taken | self.stop):
                     m.next = "wait"
                 with m.Elif(outside):

@@ -137,7 +137,7 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    LATENCY = 7  # what counts; maximum of the slot, in three; with the token's before, in two; register
+    LATENCY = 8  # what counts; maximum of the slot, in three; the token's before; with that, in two; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -170,27 +170,31 @@ class Maxima(wiring.Component):
             values = list(registers)
         (slot,) = registers
 
-        # The token's maximum before is read and compared in the next cycle; then the slot's before, if that was of the
-        # same token; then all is written: of a token that comes again within three cycles it is not in the memory yet.
+        # The token's maximum before is read, then compared, then the slot's before, if that was of the same token; then
+        # all is written: of a token that comes again within four cycles it is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
         reads = delayed(m, self.place, 3, name="reads")
         places = [reads]
         valid = [delayed(m, self.valid, 3, name="valid", reset=True)]
-        for i in range(1, 4):
+        for i in range(1, 5):
             places.append(delayed(m, places[-1], 1, name=f"place_{i}"))
             valid.append(delayed(m, valid[-1], 1, name=f"valid_{i}", reset=True))
         writes = places[-1]
-        behind_one, behind_two, behind_three = (
-            delayed(m, valid[i] & (places[i].token == reads.token), 1, name=f"behind_{i}") for i in range(1, 4)
-        )
-        first = delayed(m, reads.piece == 0, 1, name="first")
+        # The token is the one so many slots before.
+        behind = [delayed(m, valid[i] & (places[i].token == reads.token), 1, name=f"behind_{i}") for i in range(1, 5)]
+        behind_one = delayed(m, behind[0], 1, name="behind_one")
+        behind_two = delayed(m, behind[1], 1, name="behind_two")
+        first = delayed(m, reads.piece == 0, 2, name="first")
         again = delayed(m, behind_one & ~first, 1, name="again")
+        slot_now = delayed(m, slot, 1, name="slot")
         here = Signal(signed(SCORE_BITS), name="here", reset_less=True)
         top = Signal(signed(SCORE_BITS), name="top", reset_less=True)
         written = delayed(m, top, 1, name="written")
-        before = Mux(behind_two, top, Mux(behind_three, written, read.data))
-        m.d.sync += here.eq(Mux(first | behind_one | (slot > before), slot, before))
+        kept = Signal(signed(SCORE_BITS), name="kept", reset_less=True)
+        before = Mux(behind_two, top, kept)
+        m.d.sync += kept.eq(Mux(behind[2], top, Mux(behind[3], written, read.data)))
+        m.d.sync += here.eq(Mux(first | behind_one | (slot_now > before), slot_now, before))
         m.d.sync += top.eq(Mux(again & (top > here), top, here))
         m.d.comb += [
             read.addr.eq(reads.token),

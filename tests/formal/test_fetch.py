@@ -136,7 +136,7 @@ class Delivery(wiring.Component):
             Assert(implies(request.valid, inside.signal("room") >= burst)),
             Assert(implies(request.valid, (burst <= asks) & (burst <= BURST_BEATS) & (burst != 0))),
             Assert(inside.signal("left") == (asks != 0)),
-            Assert(implies(taken, asks == 0)),
+            Assert(implies(taken, (asks == 0) & (state == TAKE) & may_be_read & ~inside.signal("places_full"))),
             Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
             Assert(implies(state >= TAKE, inside.signal("outside") != may_be_read)),
             Assert(implies(fetch.bad, ~may_be_read)),

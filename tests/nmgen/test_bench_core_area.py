@@ -129,7 +129,7 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for part in (
         f"with\n{VERSION} and {VERSION}.",
         "| **all Components** | 69,355 (83%) |",
-        "--freq 130 --router router1 --lpf-allow-unconstrained`, seeds 1 to 3;",
+        "--freq 130 --router router1 --lpf-allow-unconstrained --placer-heap-timingweight 200`, seeds 1 to 3;",
         "| ecp5 | 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
         "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.0 | 5.0 | 9.0 | 8.0 |",
         "FPGA-DS-02012",

@@ -47,23 +47,32 @@ def test_tiles(config: Config, seed: int | None) -> None:
     walk = TileWalk(config)
     inputs: list[dict[str, Any]] = []
     want: list[Tile | None] = []
+    ahead: list[Tile | None] = []  # the next one, where there is one
     for tokens, channels in shapes(config):
+        walked = list(tiles(config, tokens, channels))
         inputs += begin(tokens, channels)
         want += [None] * TileWalk.LATENCY
-        for tile in tiles(config, tokens, channels):
+        ahead += [*[None] * (TileWalk.LATENCY - 1), walked[0]]
+        for tile, behind in zip(walked, [*walked[1:], None], strict=True):
             while hold.stall():
                 inputs.append({"start": 0, "advance": 0})
                 want.append(tile)
+                ahead.append(behind)
             inputs.append({"start": 0, "advance": 1})
             want.append(tile)
+            ahead.append(behind)
         inputs += [{"start": 0, "advance": 0}] * 2
         want += [(0, 0, 0, False, False)] * 2
-    record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
-    for cycle, (expected, got) in enumerate(zip(want, record, strict=True)):
+        ahead += [None] * 2
+    outputs = (walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels, walk.next_one_row)
+    record = trace(walk, inputs, *outputs)
+    for cycle, (expected, behind, got) in enumerate(zip(want, ahead, record, strict=True)):
         if expected is not None:
             assert got[0] == expected[0], f"cycle {cycle}: running"
             if expected[0]:
-                assert got == expected, f"cycle {cycle}"
+                assert got[:-1] == expected, f"cycle {cycle}"
+        if behind is not None:
+            assert got[-1] == (behind[1] == 1), f"cycle {cycle}: of the next tile"
 
 
 def test_idle_before_the_first_start() -> None:

@@ -434,7 +434,7 @@ class Bench:
         ys = [requantise(one, 0, i["mult"], i["shift"], 0, 16) for one in sums]
         self.state.to_residual(i["first_token"], ys, add=False)
         cycles = await self.execute(ctx, i)
-        assert cycles < i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes) + 39
+        assert cycles < i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes) + 40
         await self.settled(ctx, i)
 
     async def table_of(self, ctx: SimulatorContext, which: int) -> None:

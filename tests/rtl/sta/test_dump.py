@@ -120,6 +120,7 @@ class Memory:
             assert address % c.port_bytes == 0
             assert length < BURST_BEATS
             self.open.extend(address + i * c.port_bytes for i in range(length + 1))
+            assert len(self.open) <= 2 * BURST_BEATS, "more than two bursts ahead"
         return bool(finished)
 
 

@@ -12,7 +12,7 @@ from rtl.params import BURST_BEATS, FIFO_BEATS
 from rtl.sta.fetch import IN_FLIGHT, BeatBuffer, Consumer, Fetch
 from rtl.sta.params import StaConfig
 from sim.gaps import NO_GAPS, Gaps
-from tests.rtl.simulate import drive, gaps, run, seeded
+from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 from tests.rtl.sta.memory import ReadMemory
 
 LIMIT = 1 << 20
@@ -40,6 +40,7 @@ class Bench:
     latency: int
     seed: int | None
     limit: int = LIMIT
+    accept: Gaps | None = None  # of requests, else by the seed
     got: dict[Consumer, list[int]] = field(default_factory=lambda: {consumer: [] for consumer in Consumer})
     delivered: list[int] = field(default_factory=list)  # the cycle of each beat
     closed: bool = False  # no consumer takes anything
@@ -47,7 +48,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.dut = Fetch(StaConfig(port_bytes=self.port_bytes))
-        give, accept = gaps(self.seed, "data"), gaps(self.seed, "request")
+        give, accept = gaps(self.seed, "data"), self.accept or gaps(self.seed, "request")
         self.memory = ReadMemory(self.port_bytes, self.limit, self.latency, accept, give)
         self.take: dict[Consumer, Gaps] = {one: gaps(self.seed, one.name) for one in Consumer}
 
@@ -144,14 +145,14 @@ def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
 
 
 def test_cycles() -> None:
-    """A segment is taken three cycles after its offer, then bursts every other cycle; four to the buffer."""
+    """A segment is taken four cycles after its offer, then bursts every other cycle; four to the buffer."""
     bench = Bench(16, 30, None)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
         begin = bench.memory.cycle
-        assert await bench.ask(ctx, Asked(0, 40, Consumer.WEIGHTS)) == begin + 3
-        assert await bench.ask(ctx, Asked(4096, 20, Consumer.ROWS)) == begin + 3 + 7, "checked while others are asked"
-        assert [cycle - begin for cycle, _, _ in bench.memory.requests] == [5, 7, 9]
+        assert await bench.ask(ctx, Asked(0, 40, Consumer.WEIGHTS)) == begin + 4
+        assert await bench.ask(ctx, Asked(4096, 20, Consumer.ROWS)) == begin + 4 + 8, "checked while others are asked"
+        assert [cycle - begin for cycle, _, _ in bench.memory.requests] == [6, 8, 10]
         await bench.idle(ctx, 200)
 
     bench.run(testbench, limit=300)
@@ -173,11 +174,15 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.address:x}+{bad.beats:x}")
 def test_bad(bad: Asked) -> None:
-    """Is not taken; what came before is delivered; a stop ends it, and the fetch works again."""
-    bench = Bench(16, 10, None)
-    before, after = [Asked(0x100, 30, Consumer.WEIGHTS)], [Asked(LIMIT - 16 * 20, 20, Consumer.ROWS)]
+    """Is not taken; what came before is delivered; a stop ends it, and the fetch works again.
 
-    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+    While the one before is being requested, and when there is none.
+    """
+    bench = Bench(16, 10, None)
+    after = [Asked(LIMIT - 16 * 20, 20, Consumer.ROWS)]
+
+    async def refused(bench: Bench, ctx: SimulatorContext, before: list[Asked]) -> None:
+        bench.got = {consumer: [] for consumer in Consumer}
         for one in before:
             await bench.ask(ctx, one)
         name = "gather_segment" if bad.gather else "segment"
@@ -200,7 +205,11 @@ def test_bad(bad: Asked) -> None:
         await bench.idle(ctx, 200)
         assert bench.got == bench.wanted([*before, *after])
 
-    bench.run(testbench, limit=600)
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await refused(bench, ctx, [Asked(0x100, 30, Consumer.WEIGHTS)])
+        await refused(bench, ctx, [])
+
+    bench.run(testbench, limit=1200)
 
 
 @pytest.mark.parametrize("latency", [1, 40])
@@ -241,6 +250,31 @@ def test_stop(latency: int, seed: int) -> None:
             bench.got = {consumer: [] for consumer in Consumer}
 
     bench.run(testbench, limit=60_000)
+
+
+@pytest.mark.parametrize("one_in", [1, 4])
+def test_stop_among_requests(one_in: int) -> None:
+    """In any cycle of them: one that is offered stays until it is taken, another one does not come."""
+    bench = Bench(8, 3, None, accept=Slow(one_in))
+    one = Asked(0x400, 100, Consumer.TABLE)
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        for after in range(1, 7 * max(one_in, 2)):
+            await bench.ask(ctx, one)
+            await ctx.tick().repeat(after)
+            drive(ctx, bench.dut, {"stop": 1})
+            await ctx.tick()
+            asked = len(bench.memory.requests)
+            await bench.idle(ctx, STOPPED_WITHIN)
+            assert not bench.memory.coming
+            assert len(bench.memory.requests) <= asked + 1
+            drive(ctx, bench.dut, {"stop": 0})
+            bench.got = {consumer: [] for consumer in Consumer}
+            await bench.ask(ctx, one)
+            await bench.idle(ctx, 300)
+            assert bench.got == bench.wanted([one])
+
+    bench.run(testbench, limit=10_000)
 
 
 def test_a_closed_consumer() -> None:

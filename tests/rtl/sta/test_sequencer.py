@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
 from rtl.params import ceil_div
+from rtl.pipeline import delayed
 from rtl.port import ADDRESS_BITS, Request
 from rtl.sta.decode import CAUSE_BITS, Cause, TileBeats, ids_beats, instruction_layout, parameter_beats, violation
 from rtl.sta.fetch import BeatBuffer, Fetch, Segment
@@ -63,13 +64,15 @@ class Front(wiring.Component):
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(self._config)
         m.submodules.fetch = fetch = Fetch(self._config)
+        stop = delayed(m, sequencer.stop, 1, name="stop", reset=True)
+        dropped = delayed(m, stop, 1, name="dropped", reset=True)
         for name in self.ports:
             m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
         for name in self.results:
             m.d.comb += getattr(self, name).eq(getattr(sequencer, name))
         wiring.connect(m, fetch.request, wiring.flipped(self.request))
         for name in ("instruction", "weights", "table", "rows", "ids"):
-            m.submodules[f"{name}_buffer"] = buffer = ResetInserter(sequencer.stop)(BeatBuffer(self._config))
+            m.submodules[f"{name}_buffer"] = buffer = ResetInserter(dropped)(BeatBuffer(self._config))
             wiring.connect(m, getattr(fetch, name), buffer.words_in)
             if name == "instruction":
                 wiring.connect(m, buffer.words_out, sequencer.instruction_beats)
@@ -80,7 +83,7 @@ class Front(wiring.Component):
         wiring.connect(m, sequencer.segment, fetch.segment)
         m.d.comb += [
             fetch.limit.eq(self.limit),
-            fetch.stop.eq(sequencer.stop),
+            fetch.stop.eq(stop),
             sequencer.fetch_idle.eq(fetch.idle),
             sequencer.bad.eq(fetch.bad),
             sequencer.bad_address.eq(fetch.bad_address),
@@ -599,6 +602,24 @@ def test_a_store_beyond_the_limit() -> None:
         assert (want.cause, want.address) == (Cause.ADDRESS, LIMIT - 16)
 
     bench.run(testbench, limit=300)
+
+
+def test_the_end_of_memory() -> None:
+    """A program without an END: what is behind memory is not asked for, the last instruction gets its data."""
+    bench = Bench(BASE, LATENCY, None)
+    load = {"opcode": Op.LOAD, "tokens": 1, "groups": 2, "beats": 1, "address": 0x1000}
+    program = LIMIT - 2 * BYTES
+    for i in range(2):
+        bench.memory.write(program + i * BYTES, encode(load))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, program)
+        await bench.idle(ctx, 500)
+        want = bench.check(ctx, program)
+        assert (want.cause, want.address) == (Cause.ADDRESS, LIMIT)
+        assert len(want.executed) == 2
+
+    bench.run(testbench, limit=1000)
 
 
 def test_wrong_words_wait_for_their_turn() -> None:
