@@ -25,7 +25,7 @@ LATENCY = 30
 def test_constants_are_the_hardwares() -> None:
     assert cycles.CHECK_CYCLES == Checker.LATENCY + 1
     assert cycles.RESULT_CYCLES == Finish.LATENCY
-    assert cycles.WRITE_CYCLES == Writer.LATENCY
+    assert cycles.FINISH_CYCLES == Writer.LATENCY
     assert cycles.RESIDUAL_CYCLES == Residual.LATENCY
     assert cycles.NORMALISE_CYCLES == norm_source.NormSource.LATENCY
     assert cycles.PARAMETER_TILES == columns.PARAMETER_TILES

@@ -8,6 +8,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.params import RESULT_TILES, Config, Product, ceil_div
 from rtl.results import ResultBuffer
+from rtl.walk import TileWalk
 from sim.gaps import Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded
 
@@ -96,7 +97,8 @@ class Bench:
             }
             inputs |= {"inputs": [rng.randint(low, high) for _ in range(lanes)]}
             tile_filled = False
-            if cycle and filling < len(fills) and fills[filling][0] - at < RESULT_TILES and not self.fill.stall():
+            walks = cycle >= TileWalk.LATENCY  # results come long after
+            if walks and filling < len(fills) and fills[filling][0] - at < RESULT_TILES and not self.fill.stall():
                 tile, r, slot = fills[filling]
                 filling += 1
                 tile_filled = (r, slot) == (len(tiles[tile]) - 1, slots - 1)
