@@ -39,12 +39,13 @@ COPY_BEGIN_CYCLES = 1  # from the begin of a column tile until its copy begins
 START_CYCLES = 1  # from the write that starts to the start
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
-RESULT_CYCLES = 22  # parameters (four), requantise (nine), table (three), rescale (six): from a slot to its results
+RESULT_CYCLES = 23  # parameters (four), requantise (ten), table (three), rescale (six): from a slot to its results
 WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
-FINISH_CYCLES = 8  # until all of them are written: the maxima of scores take the longest
+FINISH_CYCLES = 9  # until all of them are written: the maxima of scores take the longest
 RESIDUAL_CYCLES = 4  # of a word of the residual
+LOAD_CYCLES = 2  # its begin, and until it takes a beat
 POOL_CYCLES = 3  # its begin, and from there until it is summed
-NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 10  # from the decision for a slot of a NORM until it is normalised
+NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 11  # from the decision for a slot of a NORM until it is normalised
 AHEAD = 10  # pieces of a STORE that are read and not written
 ADDRESS_CYCLES = 1  # from the decision for a word of a STORE until it is asked for
 DUMP_CYCLES = 1  # from a word of the residual until the dump has it
@@ -309,7 +310,7 @@ class _Machine:
 
     def _load(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + 1, range(f["beats"])) + 2
+        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + LOAD_CYCLES, range(f["beats"])) + 2
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:

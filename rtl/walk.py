@@ -1,10 +1,23 @@
 """The walk over the tiles of a product, which every engine makes for itself."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .params import CHANNELS_MAX, Config
+
+
+def _within(value: Value, most: int) -> Value:
+    """value <= most, most being small: without a carry chain of all bits."""
+    bits = most.bit_length()
+    low = value[:bits] <= most
+    return low & ~value[bits:].any() if len(value) > bits else low
+
+
+def _at_most(value: Value, most: int) -> Value:
+    """The lesser one. By gates, lest synthesis make a reset of the choice, which comes late."""
+    within = _within(value, most)
+    return (value & within.replicate(len(value))) | (most & (~within).replicate(most.bit_length()))
 
 
 class TileWalk(wiring.Component):
@@ -80,8 +93,8 @@ class TileWalk(wiring.Component):
         first_rows = Signal.like(self.rows, reset_less=True)
         first_one = Signal(reset_less=True)
         m.d.sync += [
-            first_last.eq(self.tokens <= rows),
-            first_rows.eq(Mux(self.tokens <= rows, self.tokens, rows)),
+            first_last.eq(_within(self.tokens, rows)),
+            first_rows.eq(_at_most(self.tokens, rows)),
             first_one.eq((self.tokens == 1) | (rows == 1)),
         ]
         # The token tile ahead, and this one.
@@ -122,8 +135,8 @@ class TileWalk(wiring.Component):
         m.d.comb += [self.last_channels.eq(here_channels), self.columns.eq(here_columns)]
         m.d.sync += [
             channels.eq(self.channels),
-            first_channels.eq(self.channels <= cols),
-            first_columns.eq(Mux(self.channels <= cols, self.channels, cols)),
+            first_channels.eq(_within(self.channels, cols)),
+            first_columns.eq(_at_most(self.channels, cols)),
         ]
         with m.If(goes_on):
             m.d.sync += [here_channels.eq(ahead_channels), here_columns.eq(ahead_columns)]

@@ -226,7 +226,7 @@ class ColumnBuffer(wiring.Component):
         begins = Signal()
         done = Signal()
         filling = Signal()
-        filled_half = Signal()  # of a product's tile
+        filled_half = Signal()  # of a product's tile, a cycle later: of copies it comes late
         # The last column reads a tile's last step cols − 1 cycles after the first column does.
         released = delayed(m, self.column_done, c.cols, name="released", reset=True)
         m.d.comb += [
@@ -238,7 +238,6 @@ class ColumnBuffer(wiring.Component):
             walk.advance.eq(self.parameters_loaded),  # a cycle after the tile is done
             self.idle.eq(walk.idle),
             done.eq(loader.done | copier.done),
-            filled_half.eq(done & ~what.parameters_only),
         ]
         _, _, no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves")
         _, _, no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places")
@@ -247,7 +246,8 @@ class ColumnBuffer(wiring.Component):
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            self.loaded.eq(delayed(m, filled_half, 4, name="filled_half", reset=True)),  # as what is written
+            filled_half.eq(done & ~what.parameters_only),
+            self.loaded.eq(delayed(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
             self.parameters_loaded.eq(done),
         ]
 
@@ -266,7 +266,7 @@ class ColumnBuffer(wiring.Component):
         ]
 
         self._banks(m, loader, copier, what, begins=begins, filled_half=filled_half)
-        self._parameters(m, loader, copied=copier.done)
+        self._parameters(m, loader, copied=delayed(m, copier.done, 1, name="copied", reset=True))
         return m
 
     def _banks(
@@ -280,7 +280,7 @@ class ColumnBuffer(wiring.Component):
         filled_half: Signal,
     ) -> None:
         c = self._config
-        half = Signal()
+        half = Signal()  # what is copied in this cycle is written into; changes before the next tile begins
         counted = Signal(2, reset_less=True)
         with m.If(filled_half):
             m.d.sync += half.eq(~half)
@@ -290,9 +290,8 @@ class ColumnBuffer(wiring.Component):
         # What is written comes three cycles after it was unpacked, or one after it was read. The job is still the same.
         # Registers lie between the choice, beside those two, and the banks, which are far apart.
         write = Signal(column_write(c), reset_less=True)
-        half_1 = delayed(m, half, 1, name="half")
         m.d.sync += [
-            write.address.half.eq(Mux(job.copy, half_1, delayed(m, half_1, 2, name="half_before"))),
+            write.address.half.eq(Mux(job.copy, half, delayed(m, half, 2, name="half_before"))),
             write.address.sub.eq(loader.sub),
             write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
             write.whole.eq(job.copy & ~copier.transposed),

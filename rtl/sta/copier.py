@@ -255,7 +255,7 @@ class Copier(wiring.Component):
             m.d.comb += here.eq(~self.soon[r])
         for r in cases(m, asks.next_bank, c.rows):
             m.d.comb += further.eq(~self.soon[r])
-        m.d.sync += ready.eq(Mux(self.restart, ~self.soon[0], Mux(asks.goes_on, further, here)))
+        m.d.sync += ready.eq(Mux(asks.goes_on, further, here))
         m.d.comb += [
             self.request.valid.eq(asks.running & ~asks.skip & ready),
             self.request.bank.eq(asks.bank),

@@ -312,12 +312,10 @@ class Checker(wiring.Component):
         group_words = Signal(range(ceil_div((1 << 16) * c.m, c.store_word_bytes) + 1), reset_less=True)
         channel_words = Signal(range(ceil_div(1 << 16, c.store_word_bytes) + 1), reset_less=True)
         row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
-        gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1))
-        m.d.comb += [
-            gather_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
-            row_beats.eq(Mux(from_residual, gather_beats, ceil_shift(f["groups"] * c.m, c.port_bytes))),
-        ]
+        gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1), reset_less=True)
+        m.d.comb += row_beats.eq(Mux(from_residual, gather_beats, ceil_shift(f["groups"] * c.m, c.port_bytes)))
         m.d.sync += [
+            gather_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
             group_words.eq(ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
             channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
         ]
@@ -328,6 +326,13 @@ class Checker(wiring.Component):
             for cause in Cause
             if cause not in (Cause.NONE, Cause.BUS)
         }
+        # Sums and comparisons have a register: the code lies far away.
+        channels_outside = delayed(m, _outside(f["channels"], c.hidden), 1, name="channels_outside")
+        groups_outside = delayed(m, _outside(f["groups"], c.max_groups), 1, name="groups_outside")
+        pattern_outside = delayed(m, _outside(f["pattern"], c.m), 1, name="pattern_outside")
+        keys_outside = delayed(m, _outside(f["keys"], c.max_tokens), 1, name="keys_outside")
+        shift_outside = delayed(m, _outside(f["shift"], SHIFT_MAX), 1, name="shift_outside")
+        other_groups = delayed(m, ceil_shift(f["keys"], c.m) != f["groups"], 1, name="other_groups")
         rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
         in_residual = to_residual | norm | pool | gather | from_residual
         m.d.sync += [
@@ -343,19 +348,13 @@ class Checker(wiring.Component):
             ),
             faults[Cause.CHANNELS].eq(
                 (product & (f["channels"] == 0))
-                | (in_residual & _outside(f["channels"], c.hidden))
+                | (in_residual & channels_outside)
                 | (keys & (f["channels"] > c.max_tokens))
             ),
-            faults[Cause.GROUPS].eq((product | load | from_store) & _outside(f["groups"], c.max_groups)),
-            faults[Cause.PATTERN].eq(
-                (memory & _outside(f["pattern"], c.m)) | ((keys | values) & (f["pattern"] != c.m))
-            ),
-            faults[Cause.KEYS].eq(
-                values & (_outside(f["keys"], c.max_tokens) | (ceil_shift(f["keys"], c.m) != f["groups"]))
-            ),
-            faults[Cause.SHIFT].eq(
-                ((keys | values | pool) & _outside(f["shift"], SHIFT_MAX)) | (rescaled & (f["rescale_shift"] == 0))
-            ),
+            faults[Cause.GROUPS].eq((product | load | from_store) & groups_outside),
+            faults[Cause.PATTERN].eq((memory & pattern_outside) | ((keys | values) & (f["pattern"] != c.m))),
+            faults[Cause.KEYS].eq(values & (keys_outside | other_groups)),
+            faults[Cause.SHIFT].eq(((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0))),
         ]
 
         # What takes a division.
@@ -468,7 +467,9 @@ class Checker(wiring.Component):
         other_beats = Signal(reset_less=True)  # than the sizes say: of all tiles, of a tile, of a row that is gathered
         other_tile_beats = Signal(reset_less=True)
         other_gather_beats = Signal(reset_less=True)
+        beyond = Signal(reset_less=True)  # memory
         m.d.sync += [
+            beyond.eq(behind > self.limit),
             last_token.eq(tokens + f["first_token"]),
             other_beats.eq(f["beats"] != whole),
             other_tile_beats.eq(f["tile_beats"] != tile_beats),
@@ -485,9 +486,7 @@ class Checker(wiring.Component):
                 | (gather & other_gather_beats)
                 | (is_op[Op.TABLE] & (f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes)))
             ),
-            faults[Cause.ADDRESS].eq(
-                is_op[Op.STORE] & ((f["address"] & (c.port_bytes - 1)).any() | (behind > self.limit))
-            ),
+            faults[Cause.ADDRESS].eq(is_op[Op.STORE] & ((f["address"] & (c.port_bytes - 1)).any() | beyond)),
         ]
         m.d.sync += self.done.eq(end)
         with m.If(end):

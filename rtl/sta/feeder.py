@@ -101,13 +101,14 @@ class Feeder(wiring.Component):
         slots = c.rows * c.slots_a_row
         hold = Signal(range(max(starts) + slots + max(windows) + 1))
         held = Signal()  # hold != 0
-        columns_there = Signal()
+        columns_there = Signal()  # a register: all hangs on whether there are
         drain_there = Signal()
         go = Signal()
         tile_goes = Signal()
-        _, no_tile, _ = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
+        _, no_tile, two_tiles = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
+        another = Signal()  # column tile is there after this cycle, if none goes
         m.d.comb += [
-            columns_there.eq(~first | ~no_tile),
+            another.eq(~no_tile | self.loaded),
             drain_there.eq(~last | ~held),
             go.eq(walk.running & columns_there & drain_there),
             self.no_columns.eq(walk.running & ~columns_there & drain_there),
@@ -121,7 +122,9 @@ class Feeder(wiring.Component):
         groups_a_word = c.store_word_bytes // c.m
         next_word = Signal.like(word)
         m.d.comb += next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch))
+        m.d.sync += columns_there.eq(~first | another)
         with m.If(go):
+            m.d.sync += columns_there.eq(1)
             m.d.sync += position.eq(here + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
             m.d.sync += last.eq((sub + 1 == last_sub) & is_last_group)
@@ -145,6 +148,7 @@ class Feeder(wiring.Component):
                     m.d.sync += [group.eq(0), word.eq(word + 1)]
         with m.If(tile_goes):
             m.d.sync += [
+                columns_there.eq(Mux(walk.last_tokens, two_tiles | (self.loaded & ~no_tile), another)),
                 first.eq(1),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(one_group),
@@ -159,6 +163,7 @@ class Feeder(wiring.Component):
         # Between products, wait at the first step of the next one.
         with m.If(~walk.running):
             m.d.sync += [
+                columns_there.eq(another),
                 first.eq(1),
                 sub.eq(0),
                 is_last_sub.eq(one_sub),

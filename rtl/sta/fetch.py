@@ -53,10 +53,11 @@ class BeatBuffer(wiring.Component):
     Members
     -------
     words_in : `pushed`, in
-    words_out : stream of beats, each a cycle after it came at the earliest, out
+    words_out : stream of beats, each two cycles after it came at the earliest, out
     """
 
-    DEPTH = 8
+    ROOM = IN_FLIGHT + 1  # words with which there is room: for as many more, one of them in the register
+    DEPTH = 2 * ROOM  # so a word may go every cycle
 
     def __init__(self, config: Config) -> None:
         bits = 8 * config.port_bytes
@@ -65,8 +66,13 @@ class BeatBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words_in, words_out = self.words_in, self.words_out
+        # A register of the buffer's own, by an enable of its own: the fetch may be far away.
+        came = delayed(m, words_in.valid, 1, name="came", reset=True)
+        word = Signal.like(words_in.payload, reset_less=True)
+        with m.If(words_in.valid):
+            m.d.sync += word.eq(words_in.payload)
         # More words than it takes, so that whatever is offered may be written; LUT RAM is that deep anyway.
-        storage = Memory(shape=len(words_in.payload), depth=2 * self.DEPTH, init=[], attrs=LUT_RAM)
+        storage = Memory(shape=len(words_in.payload), depth=16, init=[], attrs=LUT_RAM)
         m.submodules.storage = storage
         write, read = storage.write_port(), storage.read_port(domain="comb")
         produce = Signal.like(write.addr)
@@ -79,22 +85,22 @@ class BeatBuffer(wiring.Component):
         goes = Signal()
         m.d.comb += [
             goes.eq(some & words_out.ready),
-            stays.eq(level + words_in.valid),
-            falls.eq(level + words_in.valid - 1),
+            stays.eq(level + came),
+            falls.eq(level + came - 1),
             words_in.room.eq(room),
             words_out.valid.eq(some),
             words_out.payload.eq(read.data),
             write.addr.eq(produce),
-            write.data.eq(words_in.payload),
+            write.data.eq(word),
             write.en.eq(1),
             read.addr.eq(consume),
         ]
         m.d.sync += [
-            produce.eq(produce + words_in.valid),
+            produce.eq(produce + came),
             consume.eq(consume + goes),
             level.eq(Mux(goes, falls, stays)),
             some.eq(Mux(goes, falls != 0, stays != 0)),
-            room.eq(Mux(goes, falls <= self.DEPTH - IN_FLIGHT, stays <= self.DEPTH - IN_FLIGHT)),
+            room.eq(Mux(goes, falls <= self.ROOM, stays <= self.ROOM)),
         ]
         return m
 
@@ -184,6 +190,10 @@ class Fetch(wiring.Component):
         taken = Signal()
         some = Signal()  # the next segment has beats; one of them
         one_beat = Signal()
+        # What is known of them a cycle before: which four bits are not 0, and that the lowest are 1.
+        fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
+        fours = delayed(m, fours, 1, name="fours")
+        low_one = delayed(m, next_segment.beats[:4] == 1, 1, name="low_one")
         outside = Signal()  # the next segment must not be read
         checking = Signal()
         m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
@@ -201,11 +211,11 @@ class Fetch(wiring.Component):
             with m.State("add"):
                 m.d.comb += checking.eq(1)
                 m.d.sync += next_end.eq(next_segment.address + (next_segment.beats << beat_shift))
-                m.d.sync += [some.eq(next_segment.beats.any()), one_beat.eq(next_segment.beats == 1)]
                 m.next = "compare"
             with m.State("compare"):
                 m.d.comb += checking.eq(1)
                 m.d.sync += outside.eq((next_end > self.limit) | (next_segment.address & (size - 1)).any())
+                m.d.sync += [some.eq(fours.any()), one_beat.eq(low_one & ~fours[1:].any())]
                 m.next = "take"
             with m.State("take"):
                 m.d.comb += checking.eq(1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -36,6 +36,11 @@ def sums(config: StaConfig) -> data.StructLayout:
             "squares": unsigned((elements << (2 * RESIDUAL_BITS - 2)).bit_length()),
         }
     )
+
+
+def sum_magnitude(config: StaConfig) -> Shape:
+    """A token's sum without its sign."""
+    return unsigned((_elements(config) << (RESIDUAL_BITS - 1)).bit_length())
 
 
 def _variance_bits(config: StaConfig) -> int:
@@ -123,7 +128,7 @@ class Variance(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "inputs": In(_between(config, squares=sums(config)["squares"].shape)),
+                "inputs": In(_between(config, magnitude=sum_magnitude(config), squares=sums(config)["squares"].shape)),
                 "channels": In(range(config.hidden + 1)),
                 "epsilon": In(EPSILON_BITS),
                 "outputs": Out(_between(config, variance=_variance_bits(config) - 1, none=1)),
@@ -147,13 +152,11 @@ class Variance(wiring.Component):
         minus = Signal(signed(_variance_bits(c)), reset_less=True)
         term = Signal(signed(_variance_bits(c)), reset_less=True)
         variance = Signal(signed(_variance_bits(c)), reset_less=True)
-        absolute = Signal(2 * digits)
-        m.d.comb += absolute.eq(Mux(given.sum < 0, -given.sum, given.sum))
         with m.If(work.load):
             m.d.sync += [
-                magnitude.eq(absolute),
+                magnitude.eq(given.magnitude),
                 squares.eq(given.squares),
-                sum_digits.eq(absolute),
+                sum_digits.eq(given.magnitude),
                 channel_digits.eq(self.channels),
                 plus.eq(0),
                 minus.eq(0),
@@ -353,7 +356,8 @@ class Finaliser(wiring.Component):
 
     Members
     -------
-    request : a token and its sums, `valid` for a cycle, only where `ready` was high and nothing was sent since, in
+    request : a token, its sums, and the magnitude of the first of them; `valid` for a cycle, only where `ready` was
+        high and nothing was sent since, in
     ready : out
     channels, epsilon : steady while it works, in
     answer : `finalised`, for one cycle each, out
@@ -361,7 +365,12 @@ class Finaliser(wiring.Component):
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
-        request = {"valid": 1, "token": range(config.max_tokens), "sums": sums(config)}
+        request = {
+            "valid": 1,
+            "token": range(config.max_tokens),
+            "sums": sums(config),
+            "magnitude": sum_magnitude(config),
+        }
         super().__init__(
             {
                 "request": In(data.StructLayout(request)),
@@ -387,6 +396,7 @@ class Finaliser(wiring.Component):
             variance.inputs.valid.eq(self.request.valid),
             variance.inputs.payload.token.eq(self.request.token),
             variance.inputs.payload.sum.eq(self.request.sums.sum),
+            variance.inputs.payload.magnitude.eq(self.request.magnitude),
             variance.inputs.payload.squares.eq(self.request.sums.squares),
             self.ready.eq(variance.inputs.ready),
             variance.channels.eq(self.channels),

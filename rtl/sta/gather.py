@@ -56,7 +56,7 @@ class RowAddresses(wiring.Component):
         m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         token = Signal(range(c.max_tokens))
-        before_last = Signal(len(instruction.tokens) + 1, reset_less=True)  # there long before the first number is
+        before_last = Signal(len(token) + 1, reset_less=True)  # there long before the first number is; none of 1 token
         one_token = Signal(reset_less=True)
         last = Signal(reset_less=True)  # the token is the last one
         m.d.sync += [before_last.eq(instruction.tokens - 2), one_token.eq(instruction.tokens == 1)]
@@ -76,6 +76,8 @@ class RowAddresses(wiring.Component):
             self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
+        offers = Signal()  # a segment: a register, since the fetch is far away
+        m.d.comb += self.segment.valid.eq(offers)
         takes = Signal()  # numbers: a register, since beats wait for what hangs on it
         m.d.comb += [gearbox.units.ready.eq(takes), gearbox.flush.eq(gearbox.units.valid & takes & last)]
         with m.FSM():
@@ -107,10 +109,11 @@ class RowAddresses(wiring.Component):
                     none_left.eq(bits_left[1:] == 0),
                 ]
                 with m.If(none_left):
+                    m.d.sync += offers.eq(1)
                     m.next = "ask"
             with m.State("ask"):
-                m.d.comb += self.segment.valid.eq(1)
                 with m.If(self.segment.ready):
+                    m.d.sync += offers.eq(0)
                     m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
                     m.next = "read"
                     with m.If(last):

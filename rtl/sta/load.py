@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..pipeline import delayed
 from .decode import instruction_layout
 from .isa import Op
 from .params import StaConfig
@@ -17,7 +18,8 @@ class Loader(wiring.Component):
     -------
     start : of an instruction, anything but LOAD is none of the loader's, in
     instruction : steady from start to finished, in
-    rows : beats, token after token, stream in; never stalled between start and finished, not taken otherwise
+    rows : beats, token after token, stream in; from two cycles after the start to finished never stalled, not taken
+        otherwise
     write : `store_write`, a cycle after the beat, out
     finished : all may be read from the next cycle on, out
     """
@@ -45,7 +47,9 @@ class Loader(wiring.Component):
         last_token = Signal()  # compared when they change
         last_word = Signal()
         one_word = Signal()
-        words = Signal.like(instruction.groups)  # of a token
+        words = Signal.like(instruction.groups, reset_less=True)  # of a token
+        # When that is known.
+        begins = delayed(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
         words_left = Signal.like(words, reset_less=True)
         part = Signal(parts, init=1, reset_less=True)
         bank = Signal.like(write.bank, reset_less=True)
@@ -56,9 +60,9 @@ class Loader(wiring.Component):
         m.d.comb += [
             self.rows.ready.eq(runs),
             taken.eq(self.rows.valid & self.rows.ready),
-            words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1)),
             next_base.eq(base + instruction.y_pitch),
         ]
+        m.d.sync += words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1))
         # Registers before the store, which lies all over the chip.
         enable = Signal()
         entry = Signal.like(write, reset_less=True)
@@ -94,7 +98,7 @@ class Loader(wiring.Component):
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
                 last_token.eq(instruction.tokens == 1),
-                runs.eq(self.start & (instruction.opcode == Op.LOAD)),
+                runs.eq(begins),
                 words_left.eq(words),
                 last_word.eq(words == 1),
                 part.eq(1),

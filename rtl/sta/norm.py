@@ -153,7 +153,8 @@ class Statistics(wiring.Component):
                 m.d.sync += held.eq(later)
         with m.If(first[4] & enable[4]):
             m.d.sync += held.as_value().eq(zero)
-        m.d.comb += base.eq(held)
+        absolute = Signal(len(base.sum))  # here, since the finaliser is far away
+        m.d.comb += [base.eq(held), absolute.eq(Mux(base.sum < 0, -base.sum, base.sum))]
         with m.If(same_5):
             m.d.comb += base.eq(total)
         m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
@@ -162,6 +163,7 @@ class Statistics(wiring.Component):
             finaliser.request.valid.eq(asks[6]),
             finaliser.request.token.eq(token[6]),
             finaliser.request.sums.eq(delayed(m, base, 1, name="asked_sums")),
+            finaliser.request.magnitude.eq(delayed(m, absolute, 1, name="asked_magnitude")),
         ]
         with m.If(asks[6]):
             m.d.sync += asked.eq(0)
@@ -202,8 +204,9 @@ class Normaliser(wiring.Component):
     z : z_bits signed, out
     """
 
-    # What is done; operands; multiply, halves, and add them; subtract; shift (two); round; what saturates; saturate.
-    LATENCY = 10
+    # What is done; operands; multiply (two), halves, and add them; subtract; shift (two); round; what saturates;
+    # saturate.
+    LATENCY = 11
 
     compute = staticmethod(normalise)
 
@@ -228,8 +231,8 @@ class Normaliser(wiring.Component):
         plain = Const({"factor": 2, "offset": 0, "shift": 1}, scaling(c)).as_value()
         m.d.sync += operands.as_value().eq(normalised | (plain & ~self.normalise.replicate(len(plain))))
         factor = delayed(m, operands.factor, 1, name="factor")  # for the multipliers alone: an FPGA's have it
-        offset = delayed(m, operands.offset, 3, name="offset")
-        shift = delayed(m, operands.shift, 3, name="shift")
+        offset = delayed(m, operands.offset, 4, name="offset")
+        shift = delayed(m, operands.shift, 4, name="shift")
         less = Signal.like(shift, reset_less=True)  # by one: the last bit goes with the rounding
         m.d.sync += less.eq(shift - 1)
 
@@ -251,7 +254,10 @@ class Normaliser(wiring.Component):
             m.d.sync += [
                 low.eq(r * factor[:LOW_BITS]),
                 high.eq(r * factor[LOW_BITS:]),
-                product.eq(low + (high << LOW_BITS)),
+                # Halves of two registers: an FPGA's multiplier has them, and without the second one is late.
+                product.eq(
+                    delayed(m, low, 1, name=f"low_{lane}") + (delayed(m, high, 1, name=f"high_{lane}") << LOW_BITS)
+                ),
                 difference.eq(product - offset),
                 rounded.eq((shifted(m, difference, less) + 1) >> 1),
                 over.eq(differs(rounded[c.z_bits - 1 :], rounded[-1])),

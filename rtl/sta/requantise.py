@@ -26,7 +26,8 @@ class Requantiser(plain.Requantiser):
     result : 16 bits signed, out
     """
 
-    LATENCY = 9  # add bias; operands; multiply, two halves, and add them; shift (two); round; what saturates; saturate
+    # Add bias; operands; multiply (two), two halves, and add them; shift (two); round; what saturates; saturate.
+    LATENCY = 10
 
     compute = staticmethod(requantise)
     parameters_shape = ChannelParameters
@@ -49,13 +50,13 @@ class Requantiser(plain.Requantiser):
         product = multiplied(m, operand, delayed(m, self.parameters.mult, 2, name="mult"))
         # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
         less = Signal(plain.SHIFT_BITS, reset_less=True)
-        m.d.sync += less.eq(delayed(m, self.parameters.shift, 3, name="shift") - 1)
+        m.d.sync += less.eq(delayed(m, self.parameters.shift, 4, name="shift") - 1)
         halves = shifted(m, product, less)
         rounded = Signal(signed(len(product)), reset_less=True)
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
         # Too large where the bits above those that are kept are not all the sign.
-        wide = delayed(m, self.wide, 7, name="wide")
+        wide = delayed(m, self.wide, 8, name="wide")
         sign = rounded[-1]
         over = Signal(reset_less=True)
         bound = Signal(signed(RESULT_BITS), reset_less=True)

@@ -74,6 +74,8 @@ class TileLoader(wiring.Component):
         groups_left = Signal.like(job.groups, reset_less=True)
         step = Signal.like(job.steps)  # of the group
         last_step = Signal()  # compared when they change: beats wait for what hangs on them
+        next_last_step = Signal()
+        selected = Signal()  # the step is the last one that the selection's unit is of
         last_group = Signal()
         last_of_tile = Signal()  # both of them
         last_slot = Signal()
@@ -82,23 +84,27 @@ class TileLoader(wiring.Component):
         both = Signal()  # of a step, values and selection are here
         parameters = Signal()  # are what comes
         loads = Signal()  # steps are what comes
+        takes_selections = Signal()  # and not counted
         m.d.sync += [
             self.step_enable.eq(delayed(m, both, 2, name="unpacked", reset=True)),
             both.eq(loads & values.next_valid & (selections.next_valid | counted)),
         ]
         selects = Signal()  # the next beat is of the selection
         m.d.comb += [
-            selects.eq(loads & selections.beats.ready & ~counted),
+            selects.eq(takes_selections & selections.beats.ready),
             selections.beats.valid.eq(self.beats.valid & selects),
             values.beats.valid.eq(self.beats.valid & (parameters | (loads & ~selects))),
             self.beats.ready.eq(selects | ((parameters | loads) & values.beats.ready)),
             values.units.ready.eq(parameters | both),
-            selections.units.ready.eq(both & (~bitmap | last_step)),
+            selections.units.ready.eq(both & selected),
+            next_last_step.eq(last_step),
         ]
+        m.d.sync += [last_step.eq(next_last_step), selected.eq(~bitmap | next_last_step)]
         with m.If(~parameters & ~loads):  # not only at the begin: it comes from far away, to all of these
             m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
             m.d.sync += last_of_tile.eq((job.steps == 0) & (job.groups == 1))
-            m.d.sync += [word.eq(0), sub.eq(0), last_step.eq(job.steps == 0)]
+            m.d.comb += next_last_step.eq(job.steps == 0)
+            m.d.sync += [word.eq(0), sub.eq(0)]
             m.d.sync += [last_slot.eq(c.slots_a_row == 1), kind.eq(0), parameters.eq(self.begin)]
         m.d.comb += self.parameters_enable.eq(parameters & values.units.valid)
         with m.If(self.parameters_enable):
@@ -107,18 +113,21 @@ class TileLoader(wiring.Component):
                 m.d.comb += [values.flush.eq(1), self.done.eq(job.parameters_only)]
                 m.d.sync += [slot.eq(0), kind.eq(job.lanes)]
                 m.d.sync += [parameters.eq(0), loads.eq(~job.parameters_only)]
+                m.d.sync += takes_selections.eq(~job.parameters_only & ~counted)
         with m.If(both):
-            m.d.sync += [step.eq(step + 1), last_step.eq(step + 1 == job.steps), sub.eq(sub + 1)]
+            m.d.comb += next_last_step.eq(step + 1 == job.steps)
+            m.d.sync += [step.eq(step + 1), sub.eq(sub + 1)]
             m.d.sync += last_of_tile.eq((step + 1 == job.steps) & last_group)
             with m.If(sub == c.steps_a_group - 1):
                 m.d.sync += [sub.eq(0), word.eq(word + 1)]
             with m.If(last_step):
-                m.d.sync += [step.eq(0), last_step.eq(job.steps == 0)]
+                m.d.comb += next_last_step.eq(job.steps == 0)
+                m.d.sync += step.eq(0)
                 m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
                 m.d.sync += last_of_tile.eq((job.steps == 0) & (groups_left == 2))
             with m.If(last_of_tile):
                 m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
-                m.d.sync += loads.eq(0)
+                m.d.sync += [loads.eq(0), takes_selections.eq(0)]
 
         # What was unpacked; then decode bitmaps; then all of a step, in a register before the memories.
         code = delayed(m, selections.units.payload, 1, name="code")

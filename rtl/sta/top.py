@@ -134,7 +134,7 @@ class Sta(wiring.Component):
             sequencer.program.eq(registers.program),
             sequencer.limit.eq(delayed(m, limit, 1, name="limit_later")),
             sequencer.fetch_idle.eq(fetch.idle),
-            sequencer.bad.eq(fetch.bad),
+            sequencer.bad.eq(delayed(m, fetch.bad, 1, name="bad", reset=True)),
             sequencer.bad_address.eq(fetch.bad_address),
             sequencer.fault.eq(delayed(m, self.fault, 1, name="fault", reset=True)),
             sequencer.fault_address.eq(delayed(m, self.fault_address, 1, name="fault_address")),

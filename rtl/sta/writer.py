@@ -137,7 +137,8 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    LATENCY = 8  # what counts; maximum of the slot, in three; the token's before; with that, in two; register
+    STAGES = 4  # for the maximum of a slot
+    LATENCY = STAGES + 5  # what counts; maximum of the slot; the token's before; with that, in two; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -160,23 +161,28 @@ class Maxima(wiring.Component):
             counts_not = Signal(SCORE_BITS, name=f"counts_not_{lane}", reset_less=True)
             m.d.sync += counts_not.eq(Cat(~(value[:-1] & keep.replicate(SCORE_BITS - 1)), ~(value[-1] | ~keep)))
             values.append((~counts_not).as_signed())
-        steps = len(values).bit_length() - 1
-        for stage in range(3):
-            left = 1 << steps * (2 - stage) // 3
-            while len(values) > left:
-                values = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
-            registers = [Signal(signed(SCORE_BITS), name=f"maximum_{stage}_{i}", reset_less=True) for i in range(left)]
-            m.d.sync += [register.eq(value) for register, value in zip(registers, values, strict=True)]
-            values = list(registers)
-        (slot,) = registers
+        # Of pairs of them, pairs of those, and so on: each is compared, then chosen; with few lanes a cycle for each.
+        steps = 2 * (len(values).bit_length() - 1)
+        chooses: list[Value] = []
+        for stage in range(self.STAGES):
+            for step in range(steps * stage // self.STAGES, steps * (stage + 1) // self.STAGES):
+                pairs = list(zip(values[::2], values[1::2], strict=True))
+                if step % 2 == 0:
+                    chooses = [a > b for a, b in pairs]
+                else:
+                    values = [Mux(a_larger, a, b) for a_larger, (a, b) in zip(chooses, pairs, strict=True)]
+                    chooses = []
+            chooses = [delayed(m, one, 1, name=f"a_larger_{stage}_{i}") for i, one in enumerate(chooses)]
+            values = [delayed(m, one, 1, name=f"maximum_{stage}_{i}") for i, one in enumerate(values)]
+        (slot,) = values
 
         # The token's maximum before is read, then compared, then the slot's before, if that was of the same token; then
         # all is written: of a token that comes again within four cycles it is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
-        reads = delayed(m, self.place, 3, name="reads")
+        reads = delayed(m, self.place, self.STAGES, name="reads")
         places = [reads]
-        valid = [delayed(m, self.valid, 3, name="valid", reset=True)]
+        valid = [delayed(m, self.valid, self.STAGES, name="valid", reset=True)]
         for i in range(1, 5):
             places.append(delayed(m, places[-1], 1, name=f"place_{i}"))
             valid.append(delayed(m, valid[-1], 1, name=f"valid_{i}", reset=True))
@@ -194,7 +200,8 @@ class Maxima(wiring.Component):
         kept = Signal(signed(SCORE_BITS), name="kept", reset_less=True)
         before = Mux(behind_two, top, kept)
         m.d.sync += kept.eq(Mux(behind[2], top, Mux(behind[3], written, read.data)))
-        m.d.sync += here.eq(Mux(first | behind_one | (slot_now > before), slot_now, before))
+        larger = Mux(behind_two, slot_now > top, slot_now > kept)  # than that: both are compared at once
+        m.d.sync += here.eq(Mux(first | behind_one | larger, slot_now, before))
         m.d.sync += top.eq(Mux(again & (top > here), top, here))
         m.d.comb += [
             read.addr.eq(reads.token),

@@ -73,11 +73,13 @@ class Halves(wiring.Component):
         alone = job.parameters_only
         state = Cat(inside.signal("loader.parameters", "sync"), inside.signal("loader.loads"))
         copying, begins_copy = inside.signal("copier.takes.running"), inside.signal("copier.begins_1")
-        # A tile is complete: `loaded` says so five cycles later, when all that was chosen for the banks is in them.
-        fulls = [inside.signal(f"filled_half_{i}") for i in (1, 2, 3, 4)]
+        # A tile is complete: `loaded` says so five cycles later, when all that was chosen for the banks is in them. The
+        # half is the next one's from the second of them on.
+        fulls = [inside.signal(name) for name in ("filled_half", "filled_half_1", "filled_half_2", "filled_half_3")]
         full_1, full_2, full_3, full_4 = fulls
         full = Signal()
-        m.d.comb += full.eq(Cat(fulls).any())
+        next_half = Signal()
+        m.d.comb += [full.eq(Cat(fulls).any()), next_half.eq(half ^ full_1)]
 
         # The halves: a tile that is complete and not yet released is in use.
         in_use = [Signal(name=f"in_use_{h}") for h in range(2)]
@@ -109,12 +111,11 @@ class Halves(wiring.Component):
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
             Assert(inside.signal("halves_full") == (inside.signal("halves") == 2)),
-            Assert(half == oldest ^ complete[0]),
+            Assert(next_half == oldest ^ complete[0]),
             Assert(implies(used == 1, in_use[0] ^ oldest)),
-            Assert(inside.signal("half_1") == half ^ full_1),
-            Assert(inside.signal("half_before_1") == half ^ (full_1 | full_2)),
-            Assert(inside.signal("half_before_2") == half ^ (full_1 | full_2 | full_3)),
-            Assert(half_written == half ^ Mux(past(m, job.copy, "copied"), full_1 | full_2, full)),
+            Assert(inside.signal("half_before_1") == next_half ^ (full_1 | full_2)),
+            Assert(inside.signal("half_before_2") == next_half ^ (full_1 | full_2 | full_3)),
+            Assert(half_written == next_half ^ Mux(past(m, job.copy, "copied"), full_1 | full_2, full)),
             Assert(implies(full_1 | full_2, ~filling & ~began)),
             Assert(implies(full_3 & filling, began)),
         ]
@@ -123,6 +124,9 @@ class Halves(wiring.Component):
         places = Signal(range(PARAMETER_TILES + 1))  # in use
         filled_place, drained_place = Signal(range(PARAMETER_TILES)), Signal(range(PARAMETER_TILES))
         slot, slot_of_tile = inside.signal("slot"), inside.signal("loader.slot")
+        copied = inside.signal(
+            "copied_1"
+        )  # a tile of keys or values, to which no parameters belong, in the cycle before
         m.d.sync += [
             places.eq(places + done - self.drained),
             filled_place.eq(filled_place + done),
@@ -135,7 +139,7 @@ class Halves(wiring.Component):
             Assert(inside.signal("places_full") == (inside.signal("places") == PARAMETER_TILES)),
             Assert(filled_place == (drained_place + places)[:2]),
             Assert(implies(inside.signal("loader.parameters_enable"), (slot >> 1) == filled_place)),
-            Assert(slot == ((filled_place << 1) + slot_of_tile + ((state == STEPS) << 1))[:3]),
+            Assert((slot + (copied << 1))[:3] == ((filled_place << 1) + slot_of_tile + ((state == STEPS) << 1))[:3]),
             Assert(implies(state != PARAMETERS, slot_of_tile == 0)),
         ]
 

@@ -126,6 +126,7 @@ class Delivery(wiring.Component):
         with m.If(stop):
             m.d.sync += cut.eq(1)
         may_be_read = (checked_end <= self.limit) & (checked[:shift] == 0)
+        fours = Cat(checked[i : i + 4].any() for i in range(32, 64, 4))
         in_bounds = (address + (asks << shift) <= self.limit) & (address[:shift] == 0)
         m.d.comb += [
             Assert(implies(whole, bursts != 0)),  # a stop forgets the bursts by `whole` alone
@@ -140,8 +141,10 @@ class Delivery(wiring.Component):
             Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
             Assert(implies(state >= TAKE, inside.signal("outside") != may_be_read)),
             Assert(implies(fetch.bad, ~may_be_read)),
-            Assert(implies(state >= 2, inside.signal("some") == (checked[32:64] != 0))),
-            Assert(implies(state >= 2, inside.signal("one_beat") == (checked[32:64] == 1))),
+            Assert(implies(state == TAKE - 1, inside.signal("fours_1") == fours)),
+            Assert(implies(state == TAKE - 1, inside.signal("low_one_1") == (checked[32:36] == 1))),
+            Assert(implies(state >= TAKE, inside.signal("some") == (checked[32:64] != 0))),
+            Assert(implies(state >= TAKE, inside.signal("one_beat") == (checked[32:64] == 1))),
             Assert(implies(state != 0, checked[64:67] < len(Consumer))),
             Assert(state <= 4),
         ]

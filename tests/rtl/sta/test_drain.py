@@ -11,7 +11,7 @@ from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.params import MULT_BITS, ceil_div
 from rtl.sta.columns import PARAMETER_TILES
-from rtl.sta.drain import Drain
+from rtl.sta.drain import Drain, Finish
 from rtl.sta.isa import Columns, Op
 from rtl.sta.norm import finalise, normalise
 from rtl.sta.params import StaConfig
@@ -19,6 +19,7 @@ from rtl.sta.requantise import requantise
 from rtl.sta.rescale import rescale
 from rtl.sta.residual import Residual
 from rtl.sta.timing import RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window
+from rtl.sta.writer import Writer
 from sim.gaps import Gaps
 from tests.rtl import simulate
 from tests.rtl.simulate import drive, gaps, run, seeded
@@ -434,7 +435,8 @@ class Bench:
         ys = [requantise(one, 0, i["mult"], i["shift"], 0, 16) for one in sums]
         self.state.to_residual(i["first_token"], ys, add=False)
         cycles = await self.execute(ctx, i)
-        assert cycles < i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes) + 40
+        words = i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes)
+        assert cycles < words + Finish.LATENCY + Writer.LATENCY + 10  # a word a cycle, and the pipe
         await self.settled(ctx, i)
 
     async def table_of(self, ctx: SimulatorContext, which: int) -> None:

@@ -70,7 +70,7 @@ async def load(
             dut.rows.ready, write.enable, write.bank, write.address, write.data, write.strobe, dut.finished
         )
         where = f"cycle {cycle} of {instruction}"
-        assert ready == (cycle > 0 and sent < len(beats)), f"{where}: ready"
+        assert ready == (cycle > 1 and sent < len(beats)), f"{where}: ready"
         assert enable == took, f"{where}: a write"
         assert finished == (cycle == finished_due), f"{where}: finished"
         took = bool(offers and ready)
