@@ -11,7 +11,7 @@ from .params import PARAMETER_BYTES, READ_LATENCY, Config, ceil_div
 from .pipeline import delayed
 from .registers import descriptor
 from .requantise import Parameters
-from .selection import BitmapDecoder
+from .selection import BitmapDecoder, BitmapRanks
 from .steps import WEIGHT_BITS, column_step
 from .walk import TileWalk
 
@@ -168,7 +168,13 @@ class ColumnLoader(wiring.Component):
         code = selections.units.payload
         for column in range(c.cols):
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
-            m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
+            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
+            m.d.comb += [
+                ranks.bitmap.eq(code[c.m * column :]),
+                decoder.bitmap.eq(ranks.bitmap),
+                *(decoder.ranks[position].eq(ranks.ranks[position]) for position in range(c.m)),
+                decoder.step.eq(step),
+            ]
             for lane in range(c.n):
                 byte = lane * c.cols + column
                 weight = unit.word_select(byte, WEIGHT_BITS).as_signed()

@@ -1,11 +1,50 @@
 """The selection decoder: which position of a group each lane takes, from a bitmap."""
 
-from amaranth.hdl import Module, Mux, Signal
+from itertools import combinations
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .cases import cases
 from .params import Config, ceil_div
+
+
+class BitmapRanks(wiring.Component):
+    """Counts, of each position of a group's bitmap, the bits set below it. Combinational.
+
+    By full adders, three bits of the same weight to one and a carry: a carry chain is slow for so few.
+
+    Members
+    -------
+    bitmap : M bits, in
+    ranks : one a position, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__({"bitmap": In(config.m), "ranks": Out(range(config.m)).array(config.m)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for position in range(len(self.bitmap)):
+            rank: list[Value] = []
+            column = [*self.bitmap[:position]]  # bits of the same weight
+            while column:
+                carries: list[Value] = []
+                while len(column) > 1:
+                    three, column = column[:3], column[3:]
+                    name = f"{position}_{len(rank)}_{len(carries)}"
+                    one, carry = Signal(name=f"sum_{name}"), Signal(name=f"carry_{name}")
+                    m.d.comb += [
+                        one.eq(Cat(three).xor()),
+                        carry.eq(Cat(a & b for a, b in combinations(three, 2)).any()),
+                    ]
+                    column.append(one)
+                    carries.append(carry)
+                rank += column
+                column = carries
+            m.d.comb += self.ranks[position].eq(Cat(rank))
+        return m
 
 
 class BitmapDecoder(wiring.Component):
@@ -17,6 +56,7 @@ class BitmapDecoder(wiring.Component):
     Members
     -------
     bitmap : M bits, in
+    ranks : of the bitmap, `BitmapRanks`, in
     step : of the group, 0 … ⌈M/N⌉ − 1, in
     indices : one a lane, out
     """
@@ -26,6 +66,7 @@ class BitmapDecoder(wiring.Component):
         super().__init__(
             {
                 "bitmap": In(config.m),
+                "ranks": In(range(config.m)).array(config.m),
                 "step": In(range(ceil_div(config.m, config.n))),
                 "indices": Out(config.index_bits).array(config.n),
             }
@@ -39,24 +80,14 @@ class BitmapDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        first = Signal(range(c.m))  # rank of the position that lane 0 takes
-        for step in cases(m, self.step, ceil_div(c.m, c.n)):
-            m.d.comb += first.eq(step * c.n)
-
-        # A position's distance is its rank less `first`: the lane that takes it, if there is such a lane.
-        # Ranks grow by at most one from position to position, so a lane's index is an OR of what matches.
-        distances = []
-        rank = Signal(range(c.m + 1), name="rank_0")
-        for position in range(c.m):
-            distance = Signal(range(-c.m, c.m), name=f"distance_{position}")
-            m.d.comb += distance.eq(rank - first)
-            distances.append(distance)
-            next_rank = Signal(range(c.m + 1), name=f"rank_{position + 1}")
-            m.d.comb += next_rank.eq(rank + self.bitmap[position])
-            rank = next_rank
-        for lane in range(c.n):
-            index = 0
+        steps = ceil_div(c.m, c.n)
+        taken = [Signal(range(steps * c.n), name=f"taken_{lane}") for lane in range(c.n)]
+        for step in cases(m, self.step, steps):
+            m.d.comb += [rank.eq(step * c.n + lane) for lane, rank in enumerate(taken)]
+        for lane, rank in enumerate(taken):
+            index: Value = Const(0)
             for position in range(c.m):
-                index |= Mux(self.bitmap[position] & (distances[position] == lane), position, 0)
+                takes = self.bitmap[position] & (self.ranks[position] == rank)
+                index |= position & takes.replicate(c.index_bits)
             m.d.comb += self.indices[lane].eq(index)
         return m

@@ -124,22 +124,28 @@ class CopyWalk(wiring.Component):
             self.goes_on.eq(self.advance & last_of_token),
         ]
 
+        # By whether it steps, and to where: the one does not wait for the other.
+        last_part = Signal()
+        m.d.comb += last_part.eq(self.part == word_bytes // c.m - 1)
+        with m.If(self.advance & (job.values | last_part | last_of_token)):
+            m.d.sync += self.address.eq(self.address + 1)
+            with m.If(last_of_token):
+                m.d.sync += self.address.eq(Mux(job.values & last_token, next_origin, next_base))
         with m.If(self.advance):
             with m.If(job.values):
-                m.d.sync += [self.piece.eq(self.piece + 1), self.address.eq(self.address + 1)]
+                m.d.sync += self.piece.eq(self.piece + 1)
                 m.d.sync += last_of_token.eq(self.piece + 1 == last_piece)
             with m.Else():
                 m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
                 m.d.sync += last_of_token.eq(self.group == before_last_group)
-                with m.If(self.part == word_bytes // c.m - 1):
-                    m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1)]
+                with m.If(last_part):
+                    m.d.sync += self.part.eq(0)
             with m.If(last_of_token):
                 m.d.sync += [
                     last_of_token.eq(one_read),
                     self.bank.eq(self.next_bank),
                     last_bank.eq(self.next_bank == c.rows - 1),
                     base.eq(next_base),
-                    self.address.eq(next_base),
                 ]
                 with m.If(last_bank):
                     m.d.sync += base_behind.eq(base_behind + job.c_pitch)
@@ -164,7 +170,6 @@ class CopyWalk(wiring.Component):
                         last_bank.eq(c.rows == 1),
                         base.eq(next_origin),
                         base_behind.eq(origin_behind),
-                        self.address.eq(next_origin),
                     ]
                 with m.Else():
                     m.d.sync += [self.column.eq(0), self.skip.eq(0)]

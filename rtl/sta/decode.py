@@ -332,7 +332,8 @@ class Checker(wiring.Component):
         pattern_outside = delayed(m, _outside(f["pattern"], c.m), 1, name="pattern_outside")
         keys_outside = delayed(m, _outside(f["keys"], c.max_tokens), 1, name="keys_outside")
         shift_outside = delayed(m, _outside(f["shift"], SHIFT_MAX), 1, name="shift_outside")
-        other_groups = delayed(m, ceil_shift(f["keys"], c.m) != f["groups"], 1, name="other_groups")
+        groups_of_keys = delayed(m, ceil_shift(f["keys"], c.m), 1, name="groups_of_keys")
+        other_groups = delayed(m, groups_of_keys != f["groups"], 1, name="other_groups")
         rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
         in_residual = to_residual | norm | pool | gather | from_residual
         m.d.sync += [
@@ -467,9 +468,14 @@ class Checker(wiring.Component):
         other_beats = Signal(reset_less=True)  # than the sizes say: of all tiles, of a tile, of a row that is gathered
         other_tile_beats = Signal(reset_less=True)
         other_gather_beats = Signal(reset_less=True)
-        beyond = Signal(reset_less=True)  # memory
+        # Beyond memory: of both halves.
+        half = ADDRESS_BITS // 2
+        above, level, above_low = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        beyond = above | (level & above_low)
         m.d.sync += [
-            beyond.eq(behind > self.limit),
+            above.eq(behind[half:] > self.limit[half:]),
+            level.eq(behind[half:] == self.limit[half:]),
+            above_low.eq(behind[:half] > self.limit[:half]),
             last_token.eq(tokens + f["first_token"]),
             other_beats.eq(f["beats"] != whole),
             other_tile_beats.eq(f["tile_beats"] != tile_beats),

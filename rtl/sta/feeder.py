@@ -113,7 +113,7 @@ class Feeder(wiring.Component):
             go.eq(walk.running & columns_there & drain_there),
             self.no_columns.eq(walk.running & ~columns_there & drain_there),
             self.no_drain.eq(walk.running & columns_there & ~drain_there),
-            tile_goes.eq(go & last),
+            tile_goes.eq(walk.running & columns_there & last & ~held),  # go & last, in one step
             walk.advance.eq(tile_goes),
         ]
 
@@ -176,22 +176,27 @@ class Feeder(wiring.Component):
                 tile.eq(first_tile),
             ]
 
-        # Cycles from now until this tile's results begin to drain: after the tile before, or as soon as they are there.
-        drain_begins = Signal(range(max(starts) + 2 * slots + 1), reset_less=True)
-        start_in = Signal.like(drain_begins)
-        m.d.comb += start_in.eq(Mux(softmax, starts[True], starts[False]))
+        # If the tile's last step went now, its results would begin to drain so many cycles later than they are there:
+        # after those of the tile before.
+        late = Signal(range(2 * slots + 1), reset_less=True)
+        is_late = Signal()  # late != 0
+        safe_in = [starts[mode] + windows[mode] - 1 for mode in (False, True)]  # cycles, where it is not late
         m.d.sync += [
             hold.eq(Mux(held, hold - 1, 0)),
             held.eq(hold[1:].any()),
-            drain_begins.eq(Mux(drain_begins > start_in, drain_begins - 1, start_in)),
+            late.eq(Mux(is_late, late - 1, 0)),
+            is_late.eq(late[1:].any()),
         ]
         with m.If(start):
-            m.d.sync += [hold.eq(0), held.eq(0)]
-            m.d.sync += drain_begins.eq(Mux(instruction.columns == Columns.VALUES, starts[True], starts[False]))
+            m.d.sync += [hold.eq(0), held.eq(0), late.eq(0), is_late.eq(0)]
         with m.If(tile_goes):
-            next_hold = Signal.like(hold)
-            m.d.comb += next_hold.eq(drain_begins + Mux(softmax, windows[True] - 1, windows[False] - 1))
-            m.d.sync += [hold.eq(next_hold), held.eq(next_hold != 0), drain_begins.eq(drain_begins + (slots - 1))]
+            next_hold, next_late = Signal.like(hold), Signal.like(late)
+            m.d.comb += [
+                next_hold.eq(late + Mux(softmax, safe_in[True], safe_in[False])),
+                next_late.eq(late + slots - 1),
+            ]
+            m.d.sync += [hold.eq(next_hold), held.eq(is_late | Mux(softmax, safe_in[True] != 0, safe_in[False] != 0))]
+            m.d.sync += [late.eq(next_late), is_late.eq(next_late != 0)]
 
         step = self.step
         m.d.sync += [

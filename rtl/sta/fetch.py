@@ -77,18 +77,13 @@ class BeatBuffer(wiring.Component):
         write, read = storage.write_port(), storage.read_port(domain="comb")
         produce = Signal.like(write.addr)
         consume = Signal.like(read.addr)
-        level = Signal(range(self.DEPTH + 1))
-        stays = Signal(range(self.DEPTH + 1))  # the level after this cycle, where no word goes, and where one does
-        falls = Signal(range(self.DEPTH + 1))  # whether one does comes late, and chooses
-        some = Signal()  # level != 0
-        room = Signal(init=1)
+        more = Signal(self.DEPTH)  # than i words are here, of each bit i: whether one goes comes late, and only chooses
         goes = Signal()
+        fills, falls = Cat(1, more[:-1]), Cat(more[1:], 0)
         m.d.comb += [
-            goes.eq(some & words_out.ready),
-            stays.eq(level + came),
-            falls.eq(level + came - 1),
-            words_in.room.eq(room),
-            words_out.valid.eq(some),
+            goes.eq(words_out.valid & words_out.ready),
+            words_in.room.eq(~more[self.ROOM]),
+            words_out.valid.eq(more[0]),
             words_out.payload.eq(read.data),
             write.addr.eq(produce),
             write.data.eq(word),
@@ -98,9 +93,7 @@ class BeatBuffer(wiring.Component):
         m.d.sync += [
             produce.eq(produce + came),
             consume.eq(consume + goes),
-            level.eq(Mux(goes, falls, stays)),
-            some.eq(Mux(goes, falls != 0, stays != 0)),
-            room.eq(Mux(goes, falls <= self.ROOM, stays <= self.ROOM)),
+            more.eq(Mux(goes, Mux(came, more, falls), Mux(came, fills, more))),
         ]
         return m
 
@@ -194,7 +187,10 @@ class Fetch(wiring.Component):
         fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
         fours = delayed(m, fours, 1, name="fours")
         low_one = delayed(m, next_segment.beats[:4] == 1, 1, name="low_one")
-        outside = Signal()  # the next segment must not be read
+        outside = Signal()  # the next segment must not be read: its halves were compared in the cycle before
+        half = ADDRESS_BITS // 2
+        above, level, above_low, unaligned = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += outside.eq(above | (level & above_low) | unaligned)
         checking = Signal()
         m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
         m.d.comb += self.bad_address.eq(next_segment.address)
@@ -214,7 +210,12 @@ class Fetch(wiring.Component):
                 m.next = "compare"
             with m.State("compare"):
                 m.d.comb += checking.eq(1)
-                m.d.sync += outside.eq((next_end > self.limit) | (next_segment.address & (size - 1)).any())
+                m.d.sync += [
+                    above.eq(next_end[half:] > self.limit[half:]),
+                    level.eq(next_end[half:] == self.limit[half:]),
+                    above_low.eq(next_end[:half] > self.limit[:half]),
+                    unaligned.eq((next_segment.address & (size - 1)).any()),
+                ]
                 m.d.sync += [some.eq(fours.any()), one_beat.eq(low_one & ~fours[1:].any())]
                 m.next = "take"
             with m.State("take"):

@@ -156,13 +156,18 @@ class RowCutter(wiring.Component):
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.place.token, reset_less=True)
         beats_left = Signal.like(instruction.beats, reset_less=True)
-        no_beats = Signal()  # beats_left == 0, tokens_left == 1
-        last_row = Signal()
+        # A bit for each state but idle: much hangs on them.
+        cuts = Signal()
+        rests = Signal()  # what is left of a row is dropped
+        takes = Signal()  # beats of the row are to come
+        last_row = Signal()  # tokens_left == 1
         row_last = Signal()
         m.d.comb += [
             gearbox.beats.payload.eq(self.rows.payload),
+            units.ready.eq(1),  # what is flushed is dropped
             pieces.channels.eq(instruction.channels),
             row_last.eq(units.valid & pieces.last),
+            self.rows.ready.eq(takes & (rests | (gearbox.beats.ready & ~row_last))),
             slots.place.token.eq(token),
             slots.place.piece.eq(pieces.piece),
             slots.place.keep.eq(pieces.keep),
@@ -170,36 +175,27 @@ class RowCutter(wiring.Component):
             *(value.eq(element) for value, element in zip(slots.values, word(units.payload), strict=True)),
         ]
         with m.If(self.rows.valid & self.rows.ready):
-            m.d.sync += [beats_left.eq(beats_left - 1), no_beats.eq(beats_left == 1)]
-        # A bit for each state but idle: much hangs on them.
-        cuts = Signal()
-        rests = Signal()  # what is left of a row is dropped
+            m.d.sync += [beats_left.eq(beats_left - 1), takes.eq(beats_left != 1)]
         with m.If(cuts):
-            m.d.comb += [
-                units.ready.eq(1),
-                slots.valid.eq(units.valid),
-                pieces.go.eq(units.valid),
-            ]
+            m.d.comb += [slots.valid.eq(units.valid), pieces.go.eq(units.valid)]
             # A word of several beats may have fewer at the row's end: anything stands for the others.
-            with m.If(no_beats):
+            with m.If(takes):
+                m.d.comb += gearbox.beats.valid.eq(self.rows.valid & ~row_last)
+            with m.Else():
                 m.d.comb += gearbox.beats.valid.eq(~units.valid)
-            with m.Elif(~row_last):
-                m.d.comb += [gearbox.beats.valid.eq(self.rows.valid), self.rows.ready.eq(gearbox.beats.ready)]
             with m.If(row_last):
                 m.d.sync += [cuts.eq(0), rests.eq(1)]
         with m.Elif(rests):
             m.d.comb += gearbox.flush.eq(1)
-            with m.If(~no_beats):
-                m.d.comb += self.rows.ready.eq(1)
-            with m.Else():
+            with m.If(~takes):
                 m.d.sync += [
                     tokens_left.eq(tokens_left - 1),
                     last_row.eq(tokens_left == 2),
                     token.eq(token + 1),
                     beats_left.eq(instruction.beats),
-                    no_beats.eq(0),
                     rests.eq(0),
                     cuts.eq(~last_row),
+                    takes.eq(~last_row),
                 ]
         with m.Else():
             # Not only at the start: it comes from far away, to all of these.
@@ -209,8 +205,8 @@ class RowCutter(wiring.Component):
                 last_row.eq(instruction.tokens == 1),
                 token.eq(instruction.first_token),
                 beats_left.eq(instruction.beats),
-                no_beats.eq(0),
                 cuts.eq(begins),
+                takes.eq(begins),
             ]
         return m
 

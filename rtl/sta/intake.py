@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..port import ADDRESS_BITS
+from ..states import States
 from .decode import CAUSE_BITS, ID_BYTES, Cause, Checker, ceil_shift, instruction_beats, instruction_layout
 from .fetch import Consumer, Segment
 from .isa import BYTES, FIELDS, Columns, Op
@@ -20,7 +21,7 @@ class Intake(wiring.Component):
 
     Members
     -------
-    begin, program : the first instruction is at this byte address, in
+    begin, program : the first instruction is at this byte address, known for a cycle at least; may last, in
     limit : bytes of memory, in
     segment : to the fetch, out; beats : of instructions, in
     storing : a STORE executes: no rows are asked for, in
@@ -111,23 +112,52 @@ class Intake(wiring.Component):
                 self.copies.eq(product & (columns != Columns.MEMORY)),
             ]
 
-        # What is asked for, in registers: the fetch is far away.
+        # Where it is, what it looks at.
+        states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        behind = Signal(ADDRESS_BITS + 1, reset_less=True)
+        # The instruction is not in memory: it is not asked for. Halves are compared in the cycle before.
+        outside = Signal()
+        half = ADDRESS_BITS // 2
+        above, level, above_low, unaligned = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += outside.eq(above | (level & above_low) | unaligned)
+
+        # What is asked for, in registers: the fetch is far away. The instruction, or the upcoming one's data.
         offers = Signal()
         offered = Signal(Segment)
         asks = Signal()
         asked = Signal(Segment, reset_less=True)
         accepted = Signal()
+        held = Signal()
         m.d.sync += [asks.eq(offers & ~accepted), asked.eq(offered)]
         m.d.comb += [
+            offers.eq((states["ask"] & ~outside) | (states["data"] & self.waiting & reads & ~held)),
+            held.eq(self.storing & (loads | gathers)),
             self.segment.valid.eq(asks),
             self.segment.payload.eq(asked),
             accepted.eq(asks & self.segment.ready),
+            offered.address.eq(address),
+            offered.beats.eq(instruction_beats(c)),
+            offered.consumer.eq(Consumer.INSTRUCTION),
         ]
+        with m.If(states["data"]):
+            m.d.comb += [
+                offered.address.eq(upcoming.address),
+                offered.beats.eq(upcoming.beats),
+                offered.consumer.eq(Consumer.WEIGHTS),
+            ]
+            with m.If(loads):
+                m.d.comb += offered.consumer.eq(Consumer.ROWS)
+            with m.If(tables):
+                m.d.comb += offered.consumer.eq(Consumer.TABLE)
+            with m.If(gathers):
+                m.d.comb += [
+                    offered.address.eq(upcoming.ids_address),
+                    offered.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
+                    offered.consumer.eq(Consumer.IDS),
+                ]
 
         # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
-        address = Signal(ADDRESS_BITS, reset_less=True)
-        behind = Signal(ADDRESS_BITS + 1, reset_less=True)
-        outside = Signal()  # the instruction is not in memory: it is not asked for
         cause = Signal(CAUSE_BITS)
         faulty = Signal()  # cause != Cause.NONE
         is_end = Signal(reset_less=True)  # the code stays while it is checked
@@ -138,67 +168,44 @@ class Intake(wiring.Component):
             m.d.comb += self.wrong_address.eq(fields["address"])
         with m.If(self.taken):
             m.d.sync += [self.waiting.eq(0), self.ready.eq(0)]
-        with m.FSM():
-            with m.State("off"):
-                m.d.sync += address.eq(self.program)
-                with m.If(self.begin):
-                    m.next = "add"
-            with m.State("add"):
-                m.next = "address"
-            with m.State("address"):
-                m.d.sync += outside.eq((behind > self.limit) | (address & (c.port_bytes - 1)).any())
-                m.next = "ask"
-            with m.State("ask"):
-                m.d.sync += [cause.eq(Mux(outside, Cause.ADDRESS, Cause.NONE)), faulty.eq(outside)]
-                m.d.comb += [
-                    offers.eq(~outside),
-                    offered.address.eq(address),
-                    offered.beats.eq(instruction_beats(c)),
-                    offered.consumer.eq(Consumer.INSTRUCTION),
-                ]
-                with m.If(outside | accepted):
-                    m.next = "data"
-            with m.State("data"):
-                m.d.comb += [
-                    offers.eq(self.waiting & reads & ~(self.storing & (loads | gathers))),
-                    offered.address.eq(upcoming.address),
-                    offered.beats.eq(upcoming.beats),
-                    offered.consumer.eq(Consumer.WEIGHTS),
-                ]
-                with m.If(loads):
-                    m.d.comb += offered.consumer.eq(Consumer.ROWS)
-                with m.If(tables):
-                    m.d.comb += offered.consumer.eq(Consumer.TABLE)
-                with m.If(gathers):
-                    m.d.comb += [
-                        offered.address.eq(upcoming.ids_address),
-                        offered.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
-                        offered.consumer.eq(Consumer.IDS),
-                    ]
-                with m.If(~self.waiting | ~reads | accepted):
-                    m.d.sync += self.ready.eq(self.waiting)
-                    m.next = "receive"
-                    with m.If(outside):
-                        m.next = "checked"
-            with m.State("receive"):
-                with m.If(received):
-                    m.d.comb += checker.start.eq(1)
-                    m.next = "check"
-            with m.State("check"):
-                m.d.sync += [cause.eq(checker.cause), faulty.eq(checker.cause != Cause.NONE)]
-                with m.If(checker.done):
-                    m.next = "checked"
-            with m.State("checked"):
-                with m.If(~self.waiting):
-                    with m.If(faulty):
-                        m.d.comb += self.wrong.eq(1)
-                    with m.Elif(is_end):
-                        m.d.comb += self.ended.eq(1)
-                    with m.Elif(~self.gathering):
-                        m.d.comb += passed.eq(1)
-                        m.d.sync += [
-                            self.waiting.eq(1),
-                            address.eq(behind),
-                        ]
-                        m.next = "add"
+        with m.If(states["off"]):
+            m.d.sync += address.eq(self.program)  # so what is behind is known when it begins
+            with m.If(self.begin):
+                states.move("off", "address")
+        with m.If(states["add"]):
+            states.move("add", "address")
+        with m.If(states["address"]):
+            m.d.sync += [
+                above.eq(behind[half:] > self.limit[half:]),
+                level.eq(behind[half:] == self.limit[half:]),
+                above_low.eq(behind[:half] > self.limit[:half]),
+                unaligned.eq((address & (c.port_bytes - 1)).any()),
+            ]
+            states.move("address", "ask")
+        with m.If(states["ask"]):
+            m.d.sync += [cause.eq(Mux(outside, Cause.ADDRESS, Cause.NONE)), faulty.eq(outside)]
+            with m.If(outside | accepted):
+                states.move("ask", "data")
+        with m.If(states["data"] & (~self.waiting | ~reads | accepted)):
+            m.d.sync += self.ready.eq(self.waiting)
+            with m.If(outside):
+                states.move("data", "checked")
+            with m.Else():
+                states.move("data", "receive")
+        with m.If(states["receive"] & received):
+            m.d.comb += checker.start.eq(1)
+            states.move("receive", "check")
+        with m.If(states["check"]):
+            m.d.sync += [cause.eq(checker.cause), faulty.eq(checker.cause != Cause.NONE)]
+            with m.If(checker.done):
+                states.move("check", "checked")
+        with m.If(states["checked"] & ~self.waiting):
+            with m.If(faulty):
+                m.d.comb += self.wrong.eq(1)
+            with m.Elif(is_end):
+                m.d.comb += self.ended.eq(1)
+            with m.Elif(~self.gathering):
+                m.d.comb += passed.eq(1)
+                m.d.sync += [self.waiting.eq(1), address.eq(behind)]
+                states.move("checked", "add")
         return m

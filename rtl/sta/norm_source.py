@@ -90,14 +90,14 @@ class NormSource(wiring.Component):
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
-        with m.If(column_goes):
-            m.d.sync += waits.eq(0)
+        # Until the column tile goes: not by `go`, on which much hangs. By gates, lest synthesis make a reset of it.
+        goes = walk.running & ~no_tile & ~no_row & place.column_last
+        m.d.sync += waits.eq((waits & ~goes) | (self.start & normalise))
         with m.If(self.start):
             m.d.sync += [
                 to_ask.eq(Mux(normalise, instruction.tokens, 0)),
                 asks.eq(normalise),
                 token.eq(instruction.first_token),
-                waits.eq(normalise),
             ]
 
         m.d.comb += [

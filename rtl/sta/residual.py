@@ -11,6 +11,7 @@ from ..pipeline import delayed
 from .params import RESIDUAL_BITS, StaConfig
 
 WORDS = 2048  # of an ECP5's block RAM of 9 bits
+QUARTERS = 4  # of a word: parts with a choice of their own
 
 
 def residual_word(config: StaConfig) -> data.ArrayLayout:
@@ -57,11 +58,17 @@ class Residual(wiring.Component):
         address = delayed(m, self.read_address, 1, name="address")  # a register: many block RAMs hang on it
         write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
         chosen = Signal.like(self.read_data, reset_less=True)
-        # For each half of a word its own, one of them inverted, lest synthesis make one register of both.
-        which: list[Value] = [Const(0), Const(0)]
+        # For each quarter of a word its own, every other one inverted, lest synthesis make one register of them.
+        which: list[Value] = [Const(0)] * QUARTERS
         if memories > 1:
-            early = delayed(m, address[inner:], 1, name="which")
-            which = [delayed(m, early, 1, name="which_low"), ~delayed(m, ~early, 1, name="not_which_high")]
+            early = delayed(m, address[inner:], 1, name="which_early")
+            not_early = delayed(m, ~address[inner:], 1, name="not_which_early")
+            which = [
+                delayed(m, early, 1, name="which_0"),
+                ~delayed(m, ~early, 1, name="not_which_1"),
+                delayed(m, ~not_early, 1, name="which_2"),
+                ~delayed(m, not_early, 1, name="not_which_3"),
+            ]
         words = []
         for i in range(memories):
             depth = min(WORDS, self._depth - i * WORDS)
@@ -79,9 +86,9 @@ class Residual(wiring.Component):
                 write.data.eq(write_data),
             ]
             words.append(delayed(m, read.data, 1, name=f"word_{i}"))
-        half = len(chosen.as_value()) // 2
-        for part in range(2):
+        bits = len(write_data) // QUARTERS
+        for part in range(QUARTERS):
             for i in cases(m, which[part], memories):
-                m.d.sync += chosen.as_value().word_select(part, half).eq(words[i].word_select(part, half))
+                m.d.sync += chosen.as_value().word_select(part, bits).eq(words[i].word_select(part, bits))
         m.d.comb += self.read_data.eq(chosen)
         return m

@@ -1,11 +1,12 @@
 """The sequencer: has a program's instructions executed, one at a time, the next one made ready meanwhile."""
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS
+from ..states import States
 from .decode import CAUSE_BITS, Cause, instruction_layout
 from .fetch import Segment
 from .intake import Intake
@@ -92,6 +93,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        states = States(m, "idle", "run", "end", "stop", "abort")
         stopped = Signal()  # in `end`, `stop` and `abort`: a register, since it resets all of the intake
         intake = Intake(self._config)
         m.submodules.intake = ResetInserter(stopped)(intake)
@@ -105,6 +107,7 @@ class Sequencer(wiring.Component):
         copying = Signal()
         m.d.sync += ends.eq(self.finished)
         m.d.comb += [
+            intake.begin.eq(states["run"]),
             intake.program.eq(self.program),
             intake.limit.eq(self.limit),
             intake.gathering.eq(gathering),
@@ -115,16 +118,15 @@ class Sequencer(wiring.Component):
         ]
 
         # The column loader gets to know the upcoming instruction as soon as it has nothing else to do.
-        running = Signal()
         prepares = Signal()
         m.d.comb += [
             prepares.eq(
-                running
+                states["run"]
                 & (intake.waiting & intake.ready & intake.packed & ~prepared)
                 & (self.loader_idle & ~self.execute & ~self.prepare)
             ),
             goes.eq(
-                running
+                states["run"]
                 & (intake.waiting & intake.ready)
                 & (~executing | ends)
                 & (prepared | ~intake.packed)
@@ -148,67 +150,64 @@ class Sequencer(wiring.Component):
             # Of an upcoming instruction: when all before it are finished.
             Cause.ADDRESS: (self.bad & (~executing | gathering), self.bad_address),
         }
-        stopping = Signal()
+        wrong = Signal()
+        fails = Signal()
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
-        m.d.sync += self.stop.eq(stopping)
         stopped_fetch = delayed(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
         rests = delayed(m, stopped_fetch & self.fetch_idle, 1, name="rests", reset=True)
-        m.d.comb += self.busy.eq(1)
-        with m.FSM():
-            with m.State("idle"):
-                m.d.comb += self.busy.eq(0)
-                with m.If(self.clear):
-                    m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
-                with m.Elif(self.done & self.fault):  # the last writes' answers may come late
-                    m.d.sync += [self.done.eq(0), self.error.eq(1)]
-                    m.d.sync += [self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
-                with m.Elif(self.start & ~self.error):
-                    m.d.comb += intake.begin.eq(1)
-                    m.d.sync += [self.done.eq(0), self.place.eq(self.program)]
-                    m.next = "run"
-            with m.State("run"):
-                m.d.comb += running.eq(1)
-                with m.If(intake.wrong & ~executing):
-                    m.d.sync += [self.cause.eq(intake.cause), self.cause_address.eq(intake.wrong_address)]
-                    m.d.sync += stopped.eq(1)
-                    m.next = "stop"
-                with m.Elif(intake.ended & ~executing):
-                    m.d.sync += stopped.eq(1)
-                    m.next = "end"
-                for cause, (happens, address) in reversed(causes.items()):
-                    with m.If(happens):
-                        m.d.sync += [self.cause.eq(cause), self.cause_address.eq(address)]
-                        m.d.sync += stopped.eq(1)
-                        m.next = "stop"
-                with m.If(self.clear):
-                    m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
-                    m.d.sync += stopped.eq(1)
-                    m.next = "stop"
-            with m.State("end"):
+        m.d.sync += self.stop.eq(states["stop"] | states["abort"])
+        m.d.comb += [
+            self.busy.eq(~states["idle"]),
+            wrong.eq(intake.wrong & ~executing),
+            fails.eq(wrong | self.clear | Cat(happens for happens, _ in causes.values()).any()),
+        ]
+        with m.If(states["idle"]):
+            with m.If(self.clear):
+                m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
+            with m.Elif(self.done & self.fault):  # the last writes' answers may come late
+                m.d.sync += [self.done.eq(0), self.error.eq(1)]
+                m.d.sync += [self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
+            with m.Elif(self.start & ~self.error):
+                m.d.sync += [self.done.eq(0), self.place.eq(self.program)]
+                states.move("idle", "run")
+        with m.If(states["run"]):
+            with m.If(wrong):
+                m.d.sync += [self.cause.eq(intake.cause), self.cause_address.eq(intake.wrong_address)]
+            for cause, (happens, address) in reversed(causes.items()):
+                with m.If(happens):
+                    m.d.sync += [self.cause.eq(cause), self.cause_address.eq(address)]
+            with m.If(self.clear):
+                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+            with m.If(fails):
+                m.d.sync += stopped.eq(1)
+                states.move("run", "stop")
+            with m.Elif(intake.ended & ~executing):
+                m.d.sync += stopped.eq(1)
+                states.move("run", "end")
+        with m.If(states["end"]):
+            m.d.sync += stopped.eq(0)
+            with m.If(self.fault):
+                m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
+            with m.Elif(~self.clear):
+                m.d.sync += self.done.eq(1)
+            states.move("end", "idle")
+        with m.If(states["stop"]):
+            m.d.sync += self.done.eq(0)
+            with m.If(self.clear):
+                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+            with m.If(rests & ~storing):
+                m.d.sync += left.eq(2 * resets - 1)
+                states.move("stop", "abort")
+        with m.If(states["abort"]):  # all are in reset at a time, and then none is
+            m.d.comb += self.abort.eq(left >= resets)
+            with m.If(self.clear):
+                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+            with m.If(left != 0):
+                m.d.sync += left.eq(left - 1)
+            with m.Else():
                 m.d.sync += stopped.eq(0)
-                with m.If(self.fault):
-                    m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
-                with m.Elif(~self.clear):
-                    m.d.sync += self.done.eq(1)
-                m.next = "idle"
-            with m.State("stop"):
-                m.d.comb += stopping.eq(1)
-                m.d.sync += self.done.eq(0)
-                with m.If(self.clear):
-                    m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
-                with m.If(rests & ~storing):
-                    m.d.sync += left.eq(2 * resets - 1)
-                    m.next = "abort"
-            with m.State("abort"):  # all are in reset at a time, and then none is
-                m.d.comb += [stopping.eq(1), self.abort.eq(left >= resets)]
-                with m.If(self.clear):
-                    m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
-                with m.If(left != 0):
-                    m.d.sync += left.eq(left - 1)
-                with m.Else():
-                    m.d.sync += stopped.eq(0)
-                    m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
-                    m.d.sync += self.error.eq(~cleared & ~self.clear)
-                    m.next = "idle"
+                m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
+                m.d.sync += self.error.eq(~cleared & ~self.clear)
+                states.move("abort", "idle")
         return m

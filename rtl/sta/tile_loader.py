@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..gearbox import Gearbox
 from ..params import PARAMETER_BYTES
 from ..pipeline import delayed
-from ..selection import BitmapDecoder
+from ..selection import BitmapDecoder, BitmapRanks
 from ..steps import WEIGHT_BITS, column_step
 from .column_job import column_job
 from .params import StaConfig
@@ -129,7 +129,8 @@ class TileLoader(wiring.Component):
                 m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
                 m.d.sync += [loads.eq(0), takes_selections.eq(0)]
 
-        # What was unpacked; then decode bitmaps; then all of a step, in a register before the memories.
+        # What was unpacked, and the ranks of bitmaps; then decode these; then all of a step, in a register before the
+        # memories.
         code = delayed(m, selections.units.payload, 1, name="code")
         index_code = delayed(m, code, 1, name="index_code")
         unpacked = delayed(m, values.units.payload, 2, name="values_unpacked")
@@ -143,6 +144,10 @@ class TileLoader(wiring.Component):
         for column in range(c.cols):
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
             m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
+            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
+            m.d.comb += ranks.bitmap.eq(selections.units.payload[c.m * column :])
+            for position, rank in enumerate(ranks.ranks):
+                m.d.comb += decoder.ranks[position].eq(delayed(m, rank, 1, name=f"rank_{column}_{position}"))
             decoded = delayed(m, Cat(decoder.indices), 1, name=f"decoded_{column}")
             target = entry[column]
             for lane in range(c.n):

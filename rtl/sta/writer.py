@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
+from ..compare import Greater
 from ..pipeline import delayed
 from .decode import instruction_layout
 from .isa import Op
@@ -154,6 +155,12 @@ class Maxima(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
+
+        def greater(one: Value, other: Value, name: str) -> Value:
+            m.submodules[f"greater_{name}"] = unit = Greater(SCORE_BITS)
+            m.d.comb += [unit.one.eq(one), unit.other.eq(other)]
+            return unit.more
+
         values: list[Value] = []
         for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
             # -128 where there is no channel. By gates, lest synthesis make a reset of it; inverted, lest it make one
@@ -168,7 +175,7 @@ class Maxima(wiring.Component):
             for step in range(steps * stage // self.STAGES, steps * (stage + 1) // self.STAGES):
                 pairs = list(zip(values[::2], values[1::2], strict=True))
                 if step % 2 == 0:
-                    chooses = [a > b for a, b in pairs]
+                    chooses = [greater(a, b, f"pair_{step // 2}_{i}") for i, (a, b) in enumerate(pairs)]
                 else:
                     values = [Mux(a_larger, a, b) for a_larger, (a, b) in zip(chooses, pairs, strict=True)]
                     chooses = []
@@ -176,8 +183,8 @@ class Maxima(wiring.Component):
             values = [delayed(m, one, 1, name=f"maximum_{stage}_{i}") for i, one in enumerate(values)]
         (slot,) = values
 
-        # The token's maximum before is read, then compared, then the slot's before, if that was of the same token; then
-        # all is written: of a token that comes again within four cycles it is not in the memory yet.
+        # The token's maximum before is read, then compared, then those of the slots before, if of the same token; then
+        # it is written: of a token that comes again within four cycles it is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
         reads = delayed(m, self.place, self.STAGES, name="reads")
@@ -198,11 +205,14 @@ class Maxima(wiring.Component):
         top = Signal(signed(SCORE_BITS), name="top", reset_less=True)
         written = delayed(m, top, 1, name="written")
         kept = Signal(signed(SCORE_BITS), name="kept", reset_less=True)
-        before = Mux(behind_two, top, kept)
         m.d.sync += kept.eq(Mux(behind[2], top, Mux(behind[3], written, read.data)))
-        larger = Mux(behind_two, slot_now > top, slot_now > kept)  # than that: both are compared at once
-        m.d.sync += here.eq(Mux(first | behind_one | larger, slot_now, before))
-        m.d.sync += top.eq(Mux(again & (top > here), top, here))
+        # Of two slots before: compared in one cycle, chosen in the next. The slot before knows of all before it.
+        two_larger = delayed(
+            m, behind_two & ~behind_one & ~first & greater(top, slot_now, "two_before"), 1, name="two_larger"
+        )
+        here_alone = first | behind_one | behind_two  # what is kept is older
+        m.d.sync += here.eq(Mux(here_alone | greater(slot_now, kept, "kept"), slot_now, kept))
+        m.d.sync += top.eq(Mux(again & greater(top, here, "before"), top, Mux(two_larger, written, here)))
         m.d.comb += [
             read.addr.eq(reads.token),
             write.en.eq(valid[-1]),

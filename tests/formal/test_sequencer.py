@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -42,9 +42,20 @@ def stop_cycles(answer: int) -> int:
 
 NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n        prepared = Signal()")  # to be seen
 
-# States, in the order in which they are named.
-IDLE, RUN, STOPPING, ENDING, ABORT = range(5)
-OFF, ADD, ADDRESS, ASK, DATA, RECEIVE, CHECKED, CHECK = range(8)
+STATES = ("idle", "run", "stop", "end", "abort")
+IDLE, RUN, STOPPING, ENDING, ABORT = range(len(STATES))
+STAGES = ("off", "add", "address", "ask", "data", "receive", "checked", "check")
+OFF, ADD, ADDRESS, ASK, DATA, RECEIVE, CHECKED, CHECK = range(len(STAGES))
+
+
+def which(m: Module, bits: Sequence[Value], name: str) -> Signal:
+    """The number of the bit that is set: there is one."""
+    number = Signal(range(len(bits)), name=name)
+    m.d.comb += [
+        number.eq(sum((Mux(bit, i, 0) for i, bit in enumerate(bits)), Const(0))),
+        Assert(Cat(bits) == 1 << number),
+    ]
+    return number
 
 
 def longest(one: ValueLike, other: ValueLike) -> Value:
@@ -131,10 +142,9 @@ class Runs(wiring.Component):
         sequencer = self._module.Sequencer(CONFIG)
         inside = Inside(m, "sequencer", sequencer)
         segment = sequencer.segment
-        state = inside.signal("fsm_state")
-        stage, waiting, ready, packed = (
-            inside.signal(f"intake.{name}") for name in ("fsm_state", "waiting", "ready", "packed")
-        )
+        state = which(m, [inside.signal(f"in_{name}") for name in STATES], "state")
+        stage = which(m, [inside.signal(f"intake.in_{name}") for name in STAGES], "stage")
+        waiting, ready, packed = (inside.signal(f"intake.{name}") for name in ("waiting", "ready", "packed"))
         outside = inside.signal("intake.outside")
         part = inside.signal("intake.part")
         received = part[1]
@@ -198,7 +208,7 @@ class Runs(wiring.Component):
         to_check = Signal(range(256))
         check = 1 + latency
         with m.Switch(stage):
-            with m.Case(ADD):
+            with m.Case(OFF, ADD):
                 m.d.comb += to_check.eq(2 + ask + most + check)
             with m.Case(ADDRESS):
                 m.d.comb += to_check.eq(1 + ask + most + check)
@@ -282,7 +292,6 @@ class Runs(wiring.Component):
         # What an induction has to know.
         opcode = inside.signal("intake.code")[FIELDS["opcode"].low :][: FIELDS["opcode"].bits]
         address, behind, cause = (inside.signal(f"intake.{name}") for name in ("address", "behind", "cause"))
-        at_work = (state == RUN) & (stage != OFF)
         end = Signal(ADDRESS_BITS + 1)  # of the instructions that executed or execute
         with m.If(state == IDLE):
             m.d.sync += end.eq(self.program)
@@ -292,13 +301,12 @@ class Runs(wiring.Component):
         m.d.comb += [
             here.eq(end + Mux(waiting, BYTES, 0)),
             Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
-            Assert(state <= ABORT),
             Assert(implies(state == ABORT, ~storing & ~was_running)),
             Assert(inside.signal("left") < 2 * reset_cycles(CONFIG)),
             Assert((state == IDLE) == ~sequencer.busy),
             Assert(stopped == ((state != IDLE) & (state != RUN))),
             Assert(implies(state == RUN, ~sequencer.stop)),
-            Assert(implies((state == RUN) & stops, stage == ADD)),
+            Assert(implies((state == RUN) & stops, stage == OFF)),
             Assert(implies((state == RUN) & dropped, stage <= ADDRESS)),
             Assert(implies((state == STOPPING) & was_running, ~sequencer.stop & ~stops)),
             Assert(implies((state == STOPPING) & ~was_running & rests, stops & dropped & self.fetch_idle)),
@@ -310,7 +318,7 @@ class Runs(wiring.Component):
             Assert(implies(((state == STOPPING) & ~was_running) | (state == ABORT), sequencer.stop)),
             Assert(implies(state != RUN, ~goes)),
             Assert(implies(state == IDLE, stage == OFF)),
-            Assert(implies(state == RUN, stage != OFF)),
+            Assert(implies(state == RUN, (stage != OFF) == was_running)),
             Assert(implies((state == STOPPING) & ~was_running, stage == OFF)),
             Assert(implies(state == ABORT, stage == OFF)),
             Assert(implies(ready, waiting)),
@@ -330,11 +338,12 @@ class Runs(wiring.Component):
             Assert(implies(prepared & (state == RUN), waiting & ready & packed)),
             Assert(implies(state == IDLE, ~prepared)),
             # Instructions lie one behind the other, each within the memory.
-            Assert(implies(at_work, address == here)),
-            Assert(implies(at_work & (stage >= ADDRESS), behind == address + BYTES)),
-            Assert(implies(at_work & (stage >= ASK) & ~outside, behind <= self.limit)),
-            Assert(implies(at_work & outside & ((stage == DATA) | (stage == CHECKED)), cause != Cause.NONE)),
-            Assert(implies(at_work, (here == self.program) | (here <= self.limit))),
+            Assert(implies(state == RUN, address == here)),
+            Assert(implies((state == RUN) & (stage == OFF), end == self.program)),
+            Assert(implies((state == RUN) & (stage >= ADDRESS), behind == address + BYTES)),
+            Assert(implies((state == RUN) & (stage >= ASK) & ~outside, behind <= self.limit)),
+            Assert(implies((state == RUN) & outside & ((stage == DATA) | (stage == CHECKED)), cause != Cause.NONE)),
+            Assert(implies(state == RUN, (here == self.program) | (here <= self.limit))),
             Assert(implies(state != IDLE, (end == self.program) | (end <= self.limit))),
             Assert(implies(owed & ~stopped, (stage == DATA) | (stage == RECEIVE))),
             Assert(implies(owed, ~past(m, dropped, "dropped_1"))),

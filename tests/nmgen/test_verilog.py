@@ -24,7 +24,7 @@ from rtl.fetch import Fetch
 from rtl.params import Config
 from rtl.pe import ProcessingElement
 from rtl.registers import Registers
-from rtl.selection import BitmapDecoder
+from rtl.selection import BitmapDecoder, BitmapRanks
 from rtl.walk import TileWalk
 from tests.nmgen.equivalence import prove, yosys
 from tests.rtl.test_collisions import Both
@@ -373,6 +373,7 @@ def test_verilog_means_the_same(make: Callable[[], Component], tmp_path: Path) -
         Fetch,
         Registers,
         BitmapDecoder,
+        BitmapRanks,
         TileWalk,
     ],
 )

@@ -1,9 +1,11 @@
 """The bitmap decoder: every bitmap of small groups, random and extreme ones of large groups, every step."""
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 
 from rtl.params import Config, ceil_div
-from rtl.selection import BitmapDecoder
+from rtl.selection import BitmapDecoder, BitmapRanks
 from tests.rtl.simulate import seeded, trace
 
 PATTERNS = [(1, 2), (2, 2), (1, 4), (3, 4), (4, 4), (1, 8), (2, 8), (3, 8), (8, 8), (3, 16), (16, 16), (1, 32), (5, 32)]
@@ -20,11 +22,31 @@ def bitmaps(m: int) -> list[int]:
     return some
 
 
+class Ranked(wiring.Component):
+    """The decoder behind the ranks of the bitmap that it gets."""
+
+    def __init__(self, config: Config) -> None:
+        self._ranks = BitmapRanks(config)
+        self._decoder = BitmapDecoder(config)
+        members = self._decoder.signature.members
+        super().__init__({name: members[name] for name in ("bitmap", "step", "indices")})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.decoder = decoder = self._decoder
+        m.d.comb += [decoder.bitmap.eq(self.bitmap), decoder.step.eq(self.step)]
+        m.submodules.ranks = ranks = self._ranks
+        m.d.comb += ranks.bitmap.eq(self.bitmap)
+        m.d.comb += [given.eq(rank) for given, rank in zip(decoder.ranks, ranks.ranks, strict=True)]
+        m.d.comb += [out.eq(index) for out, index in zip(self.indices, decoder.indices, strict=True)]
+        return m
+
+
 @pytest.mark.parametrize(("n", "m"), PATTERNS)
 def test_indices(n: int, m: int) -> None:
     config = Config(n=n, m=m, rows=1, cols=1, max_k=m)
     given = [(bitmap, step) for bitmap in bitmaps(m) for step in range(ceil_div(m, n))]
-    decoder = BitmapDecoder(config)
+    decoder = Ranked(config)
     record = trace(decoder, [{"bitmap": bitmap, "step": step} for bitmap, step in given], *decoder.indices)
     for (bitmap, step), indices in zip(given, record, strict=True):
         want = BitmapDecoder.compute(bitmap, step, n, m)
