@@ -30,7 +30,7 @@ def tally(m: Module, most: int, more: ValueLike, less: ValueLike, *, name: str) 
     full = Signal(name=f"{name}_full")
     m.d.comb += [one.eq(count == 1), nearly.eq(count == most - 1)]
     m.d.sync += [
-        count.eq(count + more - less),
+        count.eq(Mux(less, Mux(more, count, count - 1), Mux(more, count + 1, count))),
         none.eq(Mux(more, none & less, Mux(less, one, none))),
         full.eq(Mux(less, full & more, Mux(more, nearly, full))),
     ]

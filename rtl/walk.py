@@ -33,7 +33,7 @@ class TileWalk(wiring.Component):
     channels : the same, need not stay, in
     advance : go on to the next tile; only while running, in
     running : there is a tile, out
-    idle : there is none, and none to come, out
+    idle : there is none, and none to come; of no channels from the second cycle after the start on, out
     rows, columns : how many of the tile's rows and columns are in use, out
     next_one_row : of the next tile, rows == 1; of the first one, too, in the cycle before it is there, out
     last_tokens : the column tile's last token tile, out
@@ -64,6 +64,7 @@ class TileWalk(wiring.Component):
         m = Module()
         rows, cols = self._config.rows, self._config.cols
         begun = Signal()
+        some = Signal(reset_less=True)  # channels, a cycle after the start
         primes = Signal()  # the first tile is ahead
         running = Signal()
         idle = Signal(init=1)
@@ -79,13 +80,14 @@ class TileWalk(wiring.Component):
             self.next_one_row.eq(ahead_one),
         ]
         m.d.sync += [
-            begun.eq(self.start & (self.channels != 0)),
-            primes.eq(begun),
+            begun.eq(self.start),
+            some.eq(self.channels != 0),
+            primes.eq(begun & some),
             running.eq((running | primes) & ~ends),
         ]
-        with m.If(self.start & (self.channels != 0)):
+        with m.If(self.start):
             m.d.sync += idle.eq(0)
-        with m.Elif(ends):
+        with m.Elif(ends | (begun & ~some)):
             m.d.sync += idle.eq(1)
 
         # A column tile's first token tile.

@@ -38,8 +38,16 @@ class Cause(IntEnum):
 
 
 def instruction_layout(config: Config) -> data.StructLayout:
-    """Every field of `isa.FIELDS` by its name, as wide as the instruction has it."""
-    return data.StructLayout({name: field.bits for name, field in FIELDS.items()})
+    """Every field of `isa.FIELDS` by its name, as wide as it is in an instruction that is legal, or wider."""
+    most = {
+        "tokens": config.max_tokens,
+        "first_token": config.max_tokens,
+        "groups": config.max_groups,
+        "pattern": config.m,
+    }
+    return data.StructLayout(
+        {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()}
+    )
 
 
 def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
@@ -320,6 +328,11 @@ class Checker(wiring.Component):
             channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
         ]
 
+        # Copies beside their sums and comparisons: the code lies far away.
+        groups, beats, given_tile_beats = (
+            delayed(m, f[name], 1, name=f"near_{name}") for name in ("groups", "beats", "tile_beats")
+        )
+
         # What can be seen at once.
         faults = {
             cause: Signal(name=f"fault_{cause.name.lower()}", reset_less=True)
@@ -333,7 +346,7 @@ class Checker(wiring.Component):
         keys_outside = delayed(m, _outside(f["keys"], c.max_tokens), 1, name="keys_outside")
         shift_outside = delayed(m, _outside(f["shift"], SHIFT_MAX), 1, name="shift_outside")
         groups_of_keys = delayed(m, ceil_shift(f["keys"], c.m), 1, name="groups_of_keys")
-        other_groups = delayed(m, groups_of_keys != f["groups"], 1, name="other_groups")
+        other_groups = delayed(m, groups_of_keys != groups, 1, name="other_groups")
         rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
         in_residual = to_residual | norm | pool | gather | from_residual
         m.d.sync += [
@@ -418,7 +431,7 @@ class Checker(wiring.Component):
                     ]
         # A few adders; yosys would take a multiplier for `*`.
         steps = Signal(range(most_steps + 1), reset_less=True)
-        m.d.sync += steps.eq(sum((Mux(bit, f["groups"] << i, 0) for i, bit in enumerate(shape["steps"])), Const(0)))
+        m.d.sync += steps.eq(sum((Mux(bit, groups << i, 0) for i, bit in enumerate(shape["steps"])), Const(0)))
         selections = Mux(shape["per_step"], steps, f["groups"])
         v_units, v_beats, s_units, s_beats = (shape[name] for name in ("v_units", "v_beats", "s_units", "s_beats"))
         most_values = max(one.values[0] for one in patterns)
@@ -477,9 +490,9 @@ class Checker(wiring.Component):
             level.eq(behind[half:] == self.limit[half:]),
             above_low.eq(behind[:half] > self.limit[:half]),
             last_token.eq(tokens + f["first_token"]),
-            other_beats.eq(f["beats"] != whole),
-            other_tile_beats.eq(f["tile_beats"] != tile_beats),
-            other_gather_beats.eq(f["beats"] != gather_beats),
+            other_beats.eq(beats != whole),
+            other_tile_beats.eq(given_tile_beats != tile_beats),
+            other_gather_beats.eq(beats != gather_beats),
             faults[Cause.TOKENS].eq(
                 has_tokens & ((first.remainder != 0) | (tokens == 0) | (last_token > c.max_tokens))
             ),

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
-from ..params import BURST_BEATS
+from ..params import BURST_BEATS, ceil_div
 from ..pipeline import delayed, tally
 from ..port import Request, write_beat
 from .decode import instruction_layout
@@ -63,7 +63,8 @@ class RowReader(wiring.Component):
         groups_a_word = c.store_word_bytes // c.m
         words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
 
-        words = Signal.like(instruction.channels, reset_less=True)  # of a row
+        most = max(c.residual_words, ceil_div(c.max_groups, groups_a_word))
+        words = Signal(range(most + 1), reset_less=True)  # of a row
         begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         words_left = Signal.like(words, reset_less=True)
@@ -208,7 +209,7 @@ class RowWriter(wiring.Component):
         m = Module()
         c, instruction = self._config, self.instruction
         beat_shift = c.port_bytes.bit_length() - 1
-        row_bytes = Signal(len(instruction.groups) + c.index_bits)
+        row_bytes = Signal(range(max(c.hidden * (RESIDUAL_BITS // 8), c.max_groups * c.m) + 1))
         row_beats = Signal.like(row_bytes, reset_less=True)
         begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
         m.d.comb += row_bytes.eq(

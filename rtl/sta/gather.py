@@ -8,7 +8,7 @@ from ..gearbox import Gearbox
 from ..lut_ram import LutMemory
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS
-from .decode import instruction_layout
+from .decode import instruction_layout, residual_row_beats
 from .isa import FIELDS
 from .params import StaConfig
 from .place import PieceWalk, Slots
@@ -67,7 +67,7 @@ class RowAddresses(wiring.Component):
         ]
 
         shifted = Signal(ADDRESS_BITS, reset_less=True)  # number · 2^i
-        bits_left = Signal.like(instruction.beats, reset_less=True)  # beats >> i
+        bits_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)  # beats >> i
         none_left = Signal(reset_less=True)
         row = Signal(ADDRESS_BITS, reset_less=True)  # in beats from the table's first
         address = Signal(ADDRESS_BITS, reset_less=True)
@@ -99,7 +99,7 @@ class RowAddresses(wiring.Component):
                 m.next = "number"
             with m.State("number"):
                 m.d.sync += [shifted.eq(memory.read_data), bits_left.eq(instruction.beats), row.eq(0)]
-                m.d.sync += none_left.eq(instruction.beats == 0)
+                m.d.sync += none_left.eq(instruction.beats[: len(bits_left)] == 0)
                 m.next = "multiply"
             with m.State("multiply"):
                 m.d.sync += [
@@ -155,7 +155,7 @@ class RowCutter(wiring.Component):
         begins = delayed(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.place.token, reset_less=True)
-        beats_left = Signal.like(instruction.beats, reset_less=True)
+        beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
         # A bit for each state but idle: much hangs on them.
         cuts = Signal()
         rests = Signal()  # what is left of a row is dropped

@@ -77,7 +77,10 @@ class NormSource(wiring.Component):
         known = delayed(m, self.finalised.valid, 1, name="known", reset=True)  # one row more, until it is done
         finalised_token = delayed(m, self.finalised.token, 1, name="finalised_token")
         finalised_scaling = delayed(m, self.finalised.scaling, 1, name="finalised_scaling")
-        _, no_row, _ = tally(m, c.max_tokens, known, waits & walk.go & walk.row_last, name="rows")
+        no_row = Signal()
+        takes_row = waits & walk.running & ~no_tile & ~no_row & walk.row_last  # by `go` much hangs
+        _, no_rows, _ = tally(m, c.max_tokens, known, takes_row, name="rows")
+        m.d.comb += no_row.eq(no_rows)
         scalings_shape = self.finalised.scaling.shape()
         m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[], attrs=LUT_RAM)
         write, read = scalings.write_port(), scalings.read_port()

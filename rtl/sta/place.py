@@ -106,11 +106,13 @@ class SlotWalk(wiring.Component):
         m.submodules.tiles = tiles = TileWalk(c)
         row = Signal.like(here.row)
         slot = Signal.like(here.slot)
-        last_slot = Signal(init=c.slots_a_row == 1)  # of the row: compared when the walk steps to it
+        one_slot = c.slots_a_row == 1
+        last_slot = Signal(init=one_slot)  # of the row: compared when the walk steps to it
         token = Signal.like(here.token, reset_less=True)
         tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
         tile_goes = Signal()
         last_row = Signal(reset_less=True)  # of the tile
+        last = Signal(reset_less=True)  # both
         m.d.comb += [
             tiles.start.eq(self.start),
             tiles.tokens.eq(instruction.tokens),
@@ -118,7 +120,7 @@ class SlotWalk(wiring.Component):
             tiles.advance.eq(tile_goes),
             self.running.eq(tiles.running),
             self.row_last.eq(last_slot),
-            self.tile_last.eq(last_slot & last_row),
+            self.tile_last.eq(last),
             tile_goes.eq(self.go & self.tile_last),
             here.row.eq(row),
             here.slot.eq(slot),
@@ -131,11 +133,10 @@ class SlotWalk(wiring.Component):
         with m.If(self.go):
             m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
             with m.If(last_slot):
-                m.d.sync += [slot.eq(0), last_slot.eq(c.slots_a_row == 1)]
+                m.d.sync += [slot.eq(0), last_slot.eq(one_slot)]
                 m.d.sync += [row.eq(row + 1), token.eq(token + 1)]
-                m.d.sync += last_row.eq(row + 2 == tiles.rows)
         with m.If(tile_goes):
-            m.d.sync += [row.eq(0), last_row.eq(tiles.next_one_row)]
+            m.d.sync += row.eq(0)
             with m.If(tiles.last_tokens):
                 m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
@@ -144,7 +145,17 @@ class SlotWalk(wiring.Component):
         with m.If(begins_again):
             m.d.sync += token.eq(instruction.first_token)
         with m.If(~tiles.running):
-            m.d.sync += [tile_piece.eq(0), last_row.eq(tiles.next_one_row)]
+            m.d.sync += tile_piece.eq(0)
+        # Where it stays, and where it goes: that comes late, and chooses.
+        next_row_last = Mux(last, tiles.next_one_row, row + 2 == tiles.rows)  # of the row behind this one
+        next_last = Mux(last_slot, next_row_last & one_slot, (slot == c.slots_a_row - 2) & last_row)
+        first_row_last = ~tiles.running & tiles.next_one_row
+        m.d.sync += [
+            last_row.eq(
+                Mux(self.go, Mux(last_slot, next_row_last, last_row), (tiles.running & last_row) | first_row_last)
+            ),
+            last.eq(Mux(self.go, next_last, (tiles.running & last) | (first_row_last & one_slot))),
+        ]
 
         # Of no hurry, and many: a cycle behind the others.
         tile = Signal.like(self.tile, reset_less=True)

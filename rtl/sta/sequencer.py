@@ -1,6 +1,6 @@
 """The sequencer: has a program's instructions executed, one at a time, the next one made ready meanwhile."""
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -145,13 +145,10 @@ class Sequencer(wiring.Component):
             m.d.sync += [gathering.eq(intake.gathers), storing.eq(intake.stores), copying.eq(intake.copies)]
 
         cleared = Signal()  # while it ran
-        causes = {
-            Cause.BUS: (self.fault, self.fault_address),
-            # Of an upcoming instruction: when all before it are finished.
-            Cause.ADDRESS: (self.bad & (~executing | gathering), self.bad_address),
-        }
-        wrong = Signal()
+        bad = Signal()  # of an upcoming instruction: when all before it are finished
+        wrong = Signal()  # the same
         fails = Signal()
+        records = Signal()  # the address of what is wrong
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
         stopped_fetch = delayed(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
@@ -159,36 +156,39 @@ class Sequencer(wiring.Component):
         m.d.sync += self.stop.eq(states["stop"] | states["abort"])
         m.d.comb += [
             self.busy.eq(~states["idle"]),
+            bad.eq(self.bad & (~executing | gathering)),
             wrong.eq(intake.wrong & ~executing),
-            fails.eq(wrong | self.clear | Cat(happens for happens, _ in causes.values()).any()),
+            fails.eq(self.fault | bad | wrong | self.clear),
         ]
+        with m.If(records):
+            m.d.sync += self.cause_address.eq(
+                Mux(self.fault, self.fault_address, Mux(bad, self.bad_address, intake.wrong_address))
+            )
         with m.If(states["idle"]):
             with m.If(self.clear):
                 m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
             with m.Elif(self.done & self.fault):  # the last writes' answers may come late
-                m.d.sync += [self.done.eq(0), self.error.eq(1)]
-                m.d.sync += [self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
+                m.d.comb += records.eq(1)
+                m.d.sync += [self.done.eq(0), self.error.eq(1), self.cause.eq(Cause.BUS)]
             with m.Elif(self.start & ~self.error):
                 m.d.sync += [self.done.eq(0), self.place.eq(self.program)]
                 states.move("idle", "run")
         with m.If(states["run"]):
-            with m.If(wrong):
-                m.d.sync += [self.cause.eq(intake.cause), self.cause_address.eq(intake.wrong_address)]
-            for cause, (happens, address) in reversed(causes.items()):
-                with m.If(happens):
-                    m.d.sync += [self.cause.eq(cause), self.cause_address.eq(address)]
-            with m.If(self.clear):
-                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+            m.d.comb += records.eq(self.fault | bad | wrong)
             with m.If(fails):
+                m.d.sync += self.cause.eq(Mux(self.fault, Cause.BUS, Mux(bad, Cause.ADDRESS, intake.cause)))
                 m.d.sync += stopped.eq(1)
                 states.move("run", "stop")
             with m.Elif(intake.ended & ~executing):
                 m.d.sync += stopped.eq(1)
                 states.move("run", "end")
+            with m.If(self.clear):
+                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
         with m.If(states["end"]):
             m.d.sync += stopped.eq(0)
             with m.If(self.fault):
-                m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS), self.cause_address.eq(self.fault_address)]
+                m.d.comb += records.eq(1)
+                m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS)]
             with m.Elif(~self.clear):
                 m.d.sync += self.done.eq(1)
             states.move("end", "idle")
