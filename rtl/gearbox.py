@@ -69,25 +69,24 @@ class Gearbox(wiring.Component):
             self.next_valid.eq((beat_ends | (valid & ~(last_unit & unit_goes))) & ~self.flush),
         ]
         m.d.sync += valid.eq(self.next_valid)
-        with m.If(unit_goes):
-            m.d.sync += [units_left.eq(units_left - 1), last_unit.eq(units_left == 2)]
         for kind in cases(m, self.kind, len(self._kinds)):
             bits, units, beats = self._kinds[kind]
-            # Whether a beat comes is known late, and need not be here: what is kept without one is not looked at.
+            # Whether a beat comes is known late, and need not be here: what is kept without one is not looked at. Nor
+            # is what comes to the top behind the units that move down: so all is enabled alike.
             with m.If(~valid | self.units.ready):
-                with m.If(valid & ~last_unit):
-                    if units > 1:  # what is at the top stays: a zero would be a reset, from far away
+                for i in cases(m, part, beats):
+                    m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
+                m.d.sync += [units_left.eq(units), last_unit.eq(units == 1)]
+                if units > 1:
+                    with m.If(valid & ~last_unit):
                         m.d.sync += buffer[:-bits].eq(buffer[bits:])
-                with m.Else():
-                    for i in cases(m, part, beats):
-                        m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)
+                        m.d.sync += [units_left.eq(units_left - 1), last_unit.eq(units_left == 2)]
             with m.If(beat_comes):
                 if beats == 1:
                     m.d.comb += beat_ends.eq(1)
-                    m.d.sync += [units_left.eq(units), last_unit.eq(units == 1)]
                 else:
                     m.d.sync += part.eq(part + 1)
                     with m.If(part == beats - 1):
                         m.d.comb += beat_ends.eq(1)
-                        m.d.sync += [part.eq(0), units_left.eq(1), last_unit.eq(1)]
+                        m.d.sync += part.eq(0)
         return m
