@@ -487,7 +487,7 @@ class Checker(wiring.Component):
         beyond = above | (level & above_low)
         m.d.sync += [
             above.eq(behind[half:] > self.limit[half:]),
-            level.eq(behind[half:] == self.limit[half:]),
+            level.eq(~(behind[half:] ^ self.limit[half:]).any()),
             above_low.eq(behind[:half] > self.limit[:half]),
             last_token.eq(tokens + f["first_token"]),
             other_beats.eq(beats != whole),

@@ -212,7 +212,7 @@ class Fetch(wiring.Component):
                 m.d.comb += checking.eq(1)
                 m.d.sync += [
                     above.eq(next_end[half:] > self.limit[half:]),
-                    level.eq(next_end[half:] == self.limit[half:]),
+                    level.eq(~(next_end[half:] ^ self.limit[half:]).any()),
                     above_low.eq(next_end[:half] > self.limit[:half]),
                     unaligned.eq((next_segment.address & (size - 1)).any()),
                 ]

@@ -116,7 +116,8 @@ class Intake(wiring.Component):
         states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
         address = Signal(ADDRESS_BITS, reset_less=True)
         behind = Signal(ADDRESS_BITS + 1, reset_less=True)
-        # The instruction is not in memory: it is not asked for. Halves are compared in the cycle before.
+        # The instruction is not in memory: it is not asked for. Halves are compared in the cycle before; `==` would
+        # be behind the carry chain of `>`.
         outside = Signal()
         half = ADDRESS_BITS // 2
         above, level, above_low, unaligned = Signal(), Signal(), Signal(), Signal()
@@ -177,7 +178,7 @@ class Intake(wiring.Component):
         with m.If(states["address"]):
             m.d.sync += [
                 above.eq(behind[half:] > self.limit[half:]),
-                level.eq(behind[half:] == self.limit[half:]),
+                level.eq(~(behind[half:] ^ self.limit[half:]).any()),
                 above_low.eq(behind[:half] > self.limit[:half]),
                 unaligned.eq((address & (c.port_bytes - 1)).any()),
             ]
