@@ -17,6 +17,7 @@ from rtl.params import Config
 from rtl.ram import OnChipRam
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.params import StaConfig
+from rtl.sta.residual import Residual
 from rtl.top import Accelerator
 
 CONFIGURATIONS = (
@@ -39,7 +40,8 @@ CONFIGURATIONS = (
 )
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
 
-STA_ALONE = ("rtl/axi.py", "rtl/lut_ram.py")  # that no other design has parts of
+RESIDUAL = StaConfig(max_tokens=32, hidden=640)  # of several memories
+STA_ALONE = ("rtl/axi.py", "rtl/compare.py", "rtl/lut_ram.py", "rtl/states.py")  # that no other design has parts of
 STA_TOO = ("rtl/pipeline.py",)  # that it has more of than the others
 
 
@@ -57,6 +59,7 @@ def main(files: Sequence[str]) -> None:
         show("ram", OnChipRam(4, 16))
     if not files or sta or any(file in STA_TOO for file in files):
         show(STA, AxiSta(STA))
+        show("residual", Residual(RESIDUAL))
 
 
 if __name__ == "__main__":

@@ -604,11 +604,12 @@ def test_a_store_beyond_the_limit() -> None:
     bench.run(testbench, limit=300)
 
 
-def test_the_end_of_memory() -> None:
+@pytest.mark.parametrize("limit", [LIMIT, 1 << 16, (1 << 16) + 192])
+def test_the_end_of_memory(limit: int) -> None:
     """A program without an END: what is behind memory is not asked for, the last instruction gets its data."""
-    bench = Bench(BASE, LATENCY, None)
+    bench = Bench(BASE, LATENCY, None, limit)
     load = {"opcode": Op.LOAD, "tokens": 1, "groups": 2, "beats": 1, "address": 0x1000}
-    program = LIMIT - 2 * BYTES
+    program = limit - 2 * BYTES
     for i in range(2):
         bench.memory.write(program + i * BYTES, encode(load))
 
@@ -616,7 +617,7 @@ def test_the_end_of_memory() -> None:
         await bench.start(ctx, program)
         await bench.idle(ctx, 500)
         want = bench.check(ctx, program)
-        assert (want.cause, want.address) == (Cause.ADDRESS, LIMIT)
+        assert (want.cause, want.address) == (Cause.ADDRESS, limit)
         assert len(want.executed) == 2
 
     bench.run(testbench, limit=1000)
