@@ -249,7 +249,7 @@ class _Writer:
             if thing.startswith("$"):
                 kind = self.operators[thing].kind if thing in self.operators else ""
                 wanted = self.aliases.get(thing) or NAMES.get(kind, "value")
-            wanted = identifier(wanted)
+            wanted = identifier(wanted).replace("_signature__", "port__")  # Amaranth's name for ports of memories
             choices = (wanted, *(f"{wanted}_{i}" for i in range(2, len(self.taken) + 3)))
             name = next(choice for choice in choices if choice not in self.taken)
             self.taken.add(name)

@@ -127,7 +127,7 @@ class ColumnLoader(wiring.Component):
                 with m.If(values.units.valid):
                     m.d.sync += slot.eq(slot + 1)
                     with m.If(slot == c.slots_a_row - 1):
-                        m.d.comb += values.flush.eq(1)
+                        m.d.comb += values.last.eq(1)
                         m.d.sync += [slot.eq(0), groups_left.eq(product.groups)]
                         m.next = "steps"
             with m.State("steps"):
@@ -146,7 +146,7 @@ class ColumnLoader(wiring.Component):
                     with m.If(step == product.steps):
                         m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1)]
                         with m.If(groups_left == 1):
-                            m.d.comb += [values.flush.eq(1), selections.flush.eq(1), walk.advance.eq(1)]
+                            m.d.comb += [values.last.eq(1), selections.last.eq(1), walk.advance.eq(1)]
                             m.next = "wait"
         m.d.comb += [
             values.beats.payload.eq(self.beats.payload),

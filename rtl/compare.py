@@ -1,4 +1,4 @@
-"""A comparison by gates: a carry chain is slow to get on and off, where the numbers are short."""
+"""Comparisons that are not one carry chain: it is slow to get on and off, and slow where the numbers are long."""
 
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
@@ -37,4 +37,35 @@ class Greater(wiring.Component):
                 ]
             more, same = wider, wider_same
         m.d.comb += self.more.eq(more)
+        return m
+
+
+class Beyond(wiring.Component):
+    """place > limit, a cycle later. Each half has a carry chain of its own.
+
+    Members
+    -------
+    place, limit : unsigned, the place of more bits, in
+    beyond : out
+    """
+
+    def __init__(self, place_bits: int, limit_bits: int) -> None:
+        super().__init__({"place": In(place_bits), "limit": In(limit_bits), "beyond": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = len(self.limit)
+        low, high, more = self.place[: bits // 2], self.place[bits // 2 : bits], self.place[bits:]
+        limit_low, limit_high = self.limit[: bits // 2], self.limit[bits // 2 :]
+        longer = Signal(reset_less=True)
+        above = Signal(reset_less=True)
+        level = Signal(reset_less=True)
+        above_low = Signal(reset_less=True)
+        m.d.comb += self.beyond.eq(longer | above | (level & above_low))
+        m.d.sync += [
+            longer.eq(more.any()),
+            above.eq(high > limit_high),
+            level.eq(~(high ^ limit_high).any()),  # `==` would be found behind the chain of `>`
+            above_low.eq(low > limit_low),
+        ]
         return m

@@ -24,8 +24,9 @@ class Gearbox(wiring.Component):
 
     Members
     -------
-    kind : which kind of unit is cut; steady but where nothing is kept and no beat comes
-    flush : drop what is left of the beat after this cycle, take no beat in this cycle
+    kind : which kind of unit is cut; steady but where nothing is kept and no beat comes, in
+    last : the unit that is there is the last one before padding: when it goes, what is left of its beat is
+        dropped, and no beat is taken in that cycle, in
     beats : stream in
     units : stream out, wide enough for the largest kind; a smaller unit lies in the lowest bits and
         what is above it is not defined
@@ -38,7 +39,7 @@ class Gearbox(wiring.Component):
         super().__init__(
             {
                 "kind": In(range(len(unit_bits))),
-                "flush": In(1),
+                "last": In(1),
                 "beats": In(stream.Signature(port_bits)),
                 "units": Out(stream.Signature(max(unit_bits))),
                 "next_valid": Out(1),
@@ -55,18 +56,14 @@ class Gearbox(wiring.Component):
         # Whether it is 0, or 1, is compared when it changes: who takes a unit waits for it.
         valid = Signal()
         last_unit = Signal()
-        unit_goes = Signal()
-        room = Signal()
         beat_comes = Signal()
         beat_ends = Signal()
         m.d.comb += [
             self.units.valid.eq(valid),
             self.units.payload.eq(buffer),
-            unit_goes.eq(valid & self.units.ready),
-            room.eq(~valid | (last_unit & unit_goes)),
-            self.beats.ready.eq(room & ~self.flush),
+            self.beats.ready.eq(~valid | (self.units.ready & last_unit & ~self.last)),
             beat_comes.eq(self.beats.valid & self.beats.ready),
-            self.next_valid.eq((beat_ends | (valid & ~(last_unit & unit_goes))) & ~self.flush),
+            self.next_valid.eq(beat_ends | (valid & ~(self.units.ready & (last_unit | self.last)))),
         ]
         m.d.sync += valid.eq(self.next_valid)
         for kind in cases(m, self.kind, len(self._kinds)):

@@ -53,7 +53,7 @@ class ArraySource(wiring.Component):
         if late > early:
             with_sums = delayed(m, complete & softmax, late - early, name="with_sums", reset=True)
             complete = Mux(softmax, with_sums, complete)
-        _, no_tile, _ = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles")
+        no_tile = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles").none
         m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(~no_tile)]
 
         # The row, then the slot of it.

@@ -239,8 +239,8 @@ class ColumnBuffer(wiring.Component):
             self.idle.eq(walk.idle),
             done.eq(loader.done | copier.done),
         ]
-        _, _, no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves")
-        _, _, no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places")
+        no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves").full
+        no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places").full
         m.d.comb += begins.eq(
             (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | what.parameters_only) & ~no_place
         )

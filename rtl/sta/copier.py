@@ -255,7 +255,8 @@ class Copier(wiring.Component):
             ]
         # Whether the bank is free is looked at in the cycle before, for all that may be next.
         ready = Signal()
-        here, further = Signal(), Signal()
+        here = Signal()
+        further = Signal()
         for r in cases(m, asks.bank, c.rows):
             m.d.comb += here.eq(~self.soon[r])
         for r in cases(m, asks.next_bank, c.rows):

@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..compare import Beyond
 from ..params import PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
 from ..pipeline import delayed
 from ..port import ADDRESS_BITS
@@ -347,6 +348,9 @@ class Checker(wiring.Component):
         shift_outside = delayed(m, _outside(f["shift"], SHIFT_MAX), 1, name="shift_outside")
         groups_of_keys = delayed(m, ceil_shift(f["keys"], c.m), 1, name="groups_of_keys")
         other_groups = delayed(m, groups_of_keys != groups, 1, name="other_groups")
+        no_tokens = delayed(m, f["tokens"] == 0, 1, name="no_tokens")
+        unaligned = delayed(m, (f["address"] & (c.port_bytes - 1)).any(), 1, name="unaligned")
+        other_table_beats = delayed(m, beats != ceil_div(TABLE_BYTES, c.port_bytes), 1, name="other_table_beats")
         rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
         in_residual = to_residual | norm | pool | gather | from_residual
         m.d.sync += [
@@ -371,15 +375,12 @@ class Checker(wiring.Component):
             faults[Cause.SHIFT].eq(((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0))),
         ]
 
-        # What takes a division.
-        count = Signal(range(self.LATENCY + 1))
-        m.d.sync += count.eq(Mux(self.start, 1, Mux((count == 0) | (count == self.LATENCY - 1), 0, count + 1)))
-        end = Signal()
-        m.d.comb += end.eq(count == self.LATENCY - 1)
-        # When divisions begin: registers, since all of a division hangs on it.
+        # What takes a division. When it begins, and when all is done: a register for each cycle, since all of a
+        # division hangs on it.
         begins = [self.start]
-        for cycle in range(1, 4):
+        for cycle in range(1, self.LATENCY):
             begins.append(delayed(m, begins[-1], 1, name=f"begins_{cycle}", reset=True))
+        end = begins[-1]
 
         def quotient(
             name: str,
@@ -411,18 +412,21 @@ class Checker(wiring.Component):
         most_steps = c.max_groups * max(one.steps for one in patterns)
         most_tile = parameter_beats(c) + max(one.beats(c.max_groups) for one in patterns)
         shape = {
-            "steps": Signal(range(max(one.steps for one in patterns) + 1)),
-            "v_units": Signal(range(max(one.values[0] for one in patterns) + 1)),
-            "v_beats": Signal(range(max(one.values[1] for one in patterns) + 1)),
-            "s_units": Signal(range(max(one.selection[0] for one in patterns) + 1)),
-            "s_beats": Signal(range(max(max(one.selection[1] for one in patterns), 1) + 1)),
-            "per_step": Signal(),
+            name: Signal(range(most + 1), name=name)
+            for name, most in (
+                ("group_steps", max(one.steps for one in patterns)),
+                ("v_units", max(one.values[0] for one in patterns)),
+                ("v_beats", max(one.values[1] for one in patterns)),
+                ("s_units", max(one.selection[0] for one in patterns)),
+                ("s_beats", max(max(one.selection[1] for one in patterns), 1)),
+                ("per_step", 1),
+            )
         }
         with m.Switch(f["pattern"]):
             for pattern, one in enumerate(patterns, start=1):
                 with m.Case(pattern):
                     m.d.sync += [
-                        shape["steps"].eq(one.steps),
+                        shape["group_steps"].eq(one.steps),
                         shape["v_units"].eq(one.values[0]),
                         shape["v_beats"].eq(one.values[1]),
                         shape["s_units"].eq(one.selection[0]),
@@ -431,7 +435,7 @@ class Checker(wiring.Component):
                     ]
         # A few adders; yosys would take a multiplier for `*`.
         steps = Signal(range(most_steps + 1), reset_less=True)
-        m.d.sync += steps.eq(sum((Mux(bit, groups << i, 0) for i, bit in enumerate(shape["steps"])), Const(0)))
+        m.d.sync += steps.eq(sum((Mux(bit, groups << i, 0) for i, bit in enumerate(shape["group_steps"])), Const(0)))
         selections = Mux(shape["per_step"], steps, f["groups"])
         v_units, v_beats, s_units, s_beats = (shape[name] for name in ("v_units", "v_beats", "s_units", "s_beats"))
         most_values = max(one.values[0] for one in patterns)
@@ -440,7 +444,8 @@ class Checker(wiring.Component):
         selection = quotient(
             "selection", selections - 1, most_steps - 1 or 1, s_units, most_selections, s_beats, begin=3
         )
-        tiles = memory | norm
+        tiles = Signal()  # memory | norm
+        m.d.sync += tiles.eq(((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)) | (opcode == Op.NORM))
         factor_bits = max(most_tile.bit_length(), len(row_beats))
         all_beats = quotient(
             "all_beats",
@@ -468,6 +473,7 @@ class Checker(wiring.Component):
             """The region does not end within the store."""
             region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
             outside = Signal(reset_less=True, name=f"{region}_outside")
+            words = delayed(m, words, 1, name=f"{region}_words")
             m.d.sync += [
                 region_end.eq(f[f"{region}_base"] + unit.product + words),
                 outside.eq(region_end > c.store_words),
@@ -475,27 +481,21 @@ class Checker(wiring.Component):
             return outside
 
         last_token = Signal(17, reset_less=True)
+        tokens_outside = delayed(m, no_tokens | (last_token > c.max_tokens), 1, name="tokens_outside")
         x_outside = leaves("x", x, group_words)
         c_outside = leaves("c", keys_or_values, Mux(keys, group_words, channel_words))
         y_outside = leaves("y", y, Mux(load, group_words, channel_words))
         other_beats = Signal(reset_less=True)  # than the sizes say: of all tiles, of a tile, of a row that is gathered
         other_tile_beats = Signal(reset_less=True)
         other_gather_beats = Signal(reset_less=True)
-        # Beyond memory: of both halves.
-        half = ADDRESS_BITS // 2
-        above, level, above_low = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
-        beyond = above | (level & above_low)
+        m.submodules.written = written = Beyond(len(behind), ADDRESS_BITS)
+        m.d.comb += [written.place.eq(behind), written.limit.eq(self.limit)]
         m.d.sync += [
-            above.eq(behind[half:] > self.limit[half:]),
-            level.eq(~(behind[half:] ^ self.limit[half:]).any()),
-            above_low.eq(behind[:half] > self.limit[:half]),
             last_token.eq(tokens + f["first_token"]),
             other_beats.eq(beats != whole),
             other_tile_beats.eq(given_tile_beats != tile_beats),
             other_gather_beats.eq(beats != gather_beats),
-            faults[Cause.TOKENS].eq(
-                has_tokens & ((first.remainder != 0) | (tokens == 0) | (last_token > c.max_tokens))
-            ),
+            faults[Cause.TOKENS].eq(has_tokens & ((first.remainder != 0) | tokens_outside)),
             faults[Cause.STORE].eq(
                 ((product | from_store) & x_outside) | ((keys | values) & c_outside) | ((to_store | load) & y_outside)
             ),
@@ -503,9 +503,9 @@ class Checker(wiring.Component):
                 (tiles & (other_tile_beats | other_beats))
                 | (load & other_beats)
                 | (gather & other_gather_beats)
-                | (is_op[Op.TABLE] & (f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes)))
+                | (is_op[Op.TABLE] & other_table_beats)
             ),
-            faults[Cause.ADDRESS].eq(is_op[Op.STORE] & ((f["address"] & (c.port_bytes - 1)).any() | beyond)),
+            faults[Cause.ADDRESS].eq(is_op[Op.STORE] & (unaligned | written.beyond)),
         ]
         m.d.sync += self.done.eq(end)
         with m.If(end):

@@ -88,7 +88,7 @@ class RowReader(wiring.Component):
             ends.eq(~which | (place == words_a_piece - 1) | last_word),
         ]
 
-        _, _, no_room = tally(m, AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead")
+        no_room = tally(m, AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead").full
         m.d.comb += goes.eq(runs & (~no_room | ~starts))
         m.d.sync += one_word.eq(words == 1)
 

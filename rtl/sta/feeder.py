@@ -105,10 +105,10 @@ class Feeder(wiring.Component):
         drain_there = Signal()
         go = Signal()
         tile_goes = Signal()
-        _, no_tile, two_tiles = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
+        columns_ready = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
         another = Signal()  # column tile is there after this cycle, if none goes
         m.d.comb += [
-            another.eq(~no_tile | self.loaded),
+            another.eq(~columns_ready.none | self.loaded),
             drain_there.eq(~last | ~held),
             go.eq(walk.running & columns_there & drain_there),
             self.no_columns.eq(walk.running & ~columns_there & drain_there),
@@ -148,7 +148,9 @@ class Feeder(wiring.Component):
                     m.d.sync += [group.eq(0), word.eq(word + 1)]
         with m.If(tile_goes):
             m.d.sync += [
-                columns_there.eq(Mux(walk.last_tokens, two_tiles | (self.loaded & ~no_tile), another)),
+                columns_there.eq(
+                    Mux(walk.last_tokens, columns_ready.full | (self.loaded & ~columns_ready.none), another)
+                ),
                 first.eq(1),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(one_group),
@@ -190,7 +192,8 @@ class Feeder(wiring.Component):
         with m.If(start):
             m.d.sync += [hold.eq(0), held.eq(0), late.eq(0), is_late.eq(0)]
         with m.If(tile_goes):
-            next_hold, next_late = Signal.like(hold), Signal.like(late)
+            next_hold = Signal.like(hold)
+            next_late = Signal.like(late)
             m.d.comb += [
                 next_hold.eq(late + Mux(softmax, safe_in[True], safe_in[False])),
                 next_late.eq(late + slots - 1),

@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..compare import Beyond
 from ..lut_ram import LUT_RAM, LutMemory
 from ..params import BURST_BEATS, FIFO_BEATS, Config
 from ..pipeline import delayed, tally
@@ -163,7 +164,7 @@ class Fetch(wiring.Component):
             storage.read_address.eq(consume),
         ]
         m.d.sync += [produce.eq(produce + came), consume.eq(consume + used)]
-        _, no_beat, _ = tally(m, FIFO_BEATS, came, used, name="beats")
+        no_beat = tally(m, FIFO_BEATS, came, used, name="beats").none
 
         # The next segment is checked while the one before is being requested.
         left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
@@ -177,7 +178,8 @@ class Fetch(wiring.Component):
         left = Signal()  # one or the other
         gone = Signal()  # a beat was used in the cycle before
         room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
-        burst = Signal(range(BURST_BEATS + 1))
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # beats of the request: known a cycle before it
+        one_burst = Signal(reset_less=True)  # bursts == 1, the same
         fits = Signal()  # there is room for the burst
         asked = Signal()
         taken = Signal()
@@ -187,14 +189,19 @@ class Fetch(wiring.Component):
         fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
         fours = delayed(m, fours, 1, name="fours")
         low_one = delayed(m, next_segment.beats[:4] == 1, 1, name="low_one")
-        outside = Signal()  # the next segment must not be read: its halves were compared in the cycle before
-        half = ADDRESS_BITS // 2
-        above, level, above_low, unaligned = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += outside.eq(above | (level & above_low) | unaligned)
+        outside = Signal()  # the next segment must not be read
+        unaligned = Signal(reset_less=True)
+        m.submodules.next_beyond = next_beyond = Beyond(len(next_end), ADDRESS_BITS)
+        m.d.sync += unaligned.eq((next_segment.address & (size - 1)).any())
+        m.d.comb += [
+            next_beyond.place.eq(next_end),
+            next_beyond.limit.eq(self.limit),
+            outside.eq(next_beyond.beyond | unaligned),
+        ]
         checking = Signal()
         m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
         m.d.comb += self.bad_address.eq(next_segment.address)
-        _, _, no_place = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="places")
+        no_place = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="places").full
         m.d.sync += taken.eq(0)
         with m.FSM():
             with m.State("wait"):
@@ -210,12 +217,6 @@ class Fetch(wiring.Component):
                 m.next = "compare"
             with m.State("compare"):
                 m.d.comb += checking.eq(1)
-                m.d.sync += [
-                    above.eq(next_end[half:] > self.limit[half:]),
-                    level.eq(~(next_end[half:] ^ self.limit[half:]).any()),
-                    above_low.eq(next_end[:half] > self.limit[:half]),
-                    unaligned.eq((next_segment.address & (size - 1)).any()),
-                ]
                 m.d.sync += [some.eq(fours.any()), one_beat.eq(low_one & ~fours[1:].any())]
                 m.next = "take"
             with m.State("take"):
@@ -239,9 +240,9 @@ class Fetch(wiring.Component):
 
         # Requests: a burst every other cycle while there is room, which is compared in the cycle before. Under a stop
         # what is offered stays, and nothing else.
+        m.d.sync += [burst.eq(Mux(whole, BURST_BEATS, rest)), one_burst.eq(bursts == 1)]
         m.d.sync += fits.eq(left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
         m.d.comb += [
-            burst.eq(Mux(whole, BURST_BEATS, rest)),
             self.request.valid.eq(fits),
             self.request.payload.address.eq(address),
             self.request.payload.length.eq(burst - 1),
@@ -258,7 +259,7 @@ class Fetch(wiring.Component):
         with m.Elif(asked):
             m.d.sync += address.eq(address + (burst << beat_shift))
             with m.If(whole):
-                m.d.sync += [bursts.eq(bursts - 1), whole.eq(bursts != 1), left.eq((bursts != 1) | rest.any())]
+                m.d.sync += [bursts.eq(bursts - 1), whole.eq(~one_burst), left.eq(~one_burst | rest.any())]
             with m.Else():
                 m.d.sync += [rest.eq(0), left.eq(0)]
         with m.If(self.stop):  # what is offered stays offered

@@ -56,10 +56,9 @@ class RowAddresses(wiring.Component):
         m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         token = Signal(range(c.max_tokens))
-        before_last = Signal(len(token) + 1, reset_less=True)  # there long before the first number is; none of 1 token
-        one_token = Signal(reset_less=True)
-        last = Signal(reset_less=True)  # the token is the last one
-        m.d.sync += [before_last.eq(instruction.tokens - 2), one_token.eq(instruction.tokens == 1)]
+        left = Signal(range(c.max_tokens + 1), reset_less=True)  # tokens, this one among them
+        last = Signal(reset_less=True)  # left == 1
+        one_token = delayed(m, instruction.tokens == 1, 1, name="one_token")  # there long before the first number is
         m.d.comb += [
             memory.write.address.eq(token),
             memory.write.data.eq(gearbox.units.payload),
@@ -79,19 +78,19 @@ class RowAddresses(wiring.Component):
         offers = Signal()  # a segment: a register, since the fetch is far away
         m.d.comb += self.segment.valid.eq(offers)
         takes = Signal()  # numbers: a register, since beats wait for what hangs on it
-        m.d.comb += [gearbox.units.ready.eq(takes), gearbox.flush.eq(gearbox.units.valid & takes & last)]
+        m.d.comb += [gearbox.units.ready.eq(takes), gearbox.last.eq(last)]
         with m.FSM():
             with m.State("idle"):
-                m.d.sync += last.eq(instruction.tokens == 1)
+                m.d.sync += [left.eq(instruction.tokens), last.eq(instruction.tokens == 1)]
                 with m.If(self.start):
                     m.d.sync += takes.eq(1)
                     m.next = "numbers"
             with m.State("numbers"):
                 with m.If(gearbox.units.valid):
                     m.d.comb += memory.write.enable.eq(1)
-                    m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
+                    m.d.sync += [token.eq(token + 1), left.eq(left - 1), last.eq(left == 2)]
                     with m.If(last):
-                        m.d.sync += [token.eq(0), last.eq(one_token), takes.eq(0)]
+                        m.d.sync += [token.eq(0), left.eq(instruction.tokens), last.eq(one_token), takes.eq(0)]
                         m.next = "read"
             with m.State("read"):
                 m.next = "part"
@@ -114,7 +113,7 @@ class RowAddresses(wiring.Component):
             with m.State("ask"):
                 with m.If(self.segment.ready):
                     m.d.sync += offers.eq(0)
-                    m.d.sync += [token.eq(token + 1), last.eq(token == before_last)]
+                    m.d.sync += [token.eq(token + 1), left.eq(left - 1), last.eq(left == 2)]
                     m.next = "read"
                     with m.If(last):
                         m.d.sync += token.eq(0)
@@ -164,10 +163,11 @@ class RowCutter(wiring.Component):
         row_last = Signal()
         m.d.comb += [
             gearbox.beats.payload.eq(self.rows.payload),
-            units.ready.eq(1),  # what is flushed is dropped
+            units.ready.eq(1),
+            gearbox.last.eq(pieces.last),
             pieces.channels.eq(instruction.channels),
             row_last.eq(units.valid & pieces.last),
-            self.rows.ready.eq(takes & (rests | (gearbox.beats.ready & ~row_last))),
+            self.rows.ready.eq(takes & (rests | gearbox.beats.ready)),
             slots.place.token.eq(token),
             slots.place.piece.eq(pieces.piece),
             slots.place.keep.eq(pieces.keep),
@@ -180,13 +180,12 @@ class RowCutter(wiring.Component):
             m.d.comb += [slots.valid.eq(units.valid), pieces.go.eq(units.valid)]
             # A word of several beats may have fewer at the row's end: anything stands for the others.
             with m.If(takes):
-                m.d.comb += gearbox.beats.valid.eq(self.rows.valid & ~row_last)
+                m.d.comb += gearbox.beats.valid.eq(self.rows.valid)
             with m.Else():
                 m.d.comb += gearbox.beats.valid.eq(~units.valid)
             with m.If(row_last):
                 m.d.sync += [cuts.eq(0), rests.eq(1)]
         with m.Elif(rests):
-            m.d.comb += gearbox.flush.eq(1)
             with m.If(~takes):
                 m.d.sync += [
                     tokens_left.eq(tokens_left - 1),

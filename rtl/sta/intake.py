@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..compare import Beyond
 from ..port import ADDRESS_BITS
 from ..states import States
 from .decode import CAUSE_BITS, ID_BYTES, Cause, Checker, ceil_shift, instruction_beats, instruction_layout
@@ -70,7 +71,8 @@ class Intake(wiring.Component):
         m.submodules.checker = checker = Checker(c)
         code = Signal(8 * BYTES, reset_less=True)
         part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one bit; the last one: none
-        received, passed = Signal(), Signal()
+        received = Signal()
+        passed = Signal()
         m.d.comb += [
             received.eq(part[-1]),
             self.beats.ready.eq(~received),
@@ -116,12 +118,15 @@ class Intake(wiring.Component):
         states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
         address = Signal(ADDRESS_BITS, reset_less=True)
         behind = Signal(ADDRESS_BITS + 1, reset_less=True)
-        # The instruction is not in memory: it is not asked for. Halves are compared in the cycle before; `==` would
-        # be behind the carry chain of `>`.
-        outside = Signal()
-        half = ADDRESS_BITS // 2
-        above, level, above_low, unaligned = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += outside.eq(above | (level & above_low) | unaligned)
+        outside = Signal()  # the instruction is not in memory: it is not asked for
+        unaligned = Signal(reset_less=True)
+        m.submodules.instruction_end = instruction_end = Beyond(len(behind), ADDRESS_BITS)
+        m.d.sync += unaligned.eq((address & (c.port_bytes - 1)).any())
+        m.d.comb += [
+            instruction_end.place.eq(behind),
+            instruction_end.limit.eq(self.limit),
+            outside.eq(instruction_end.beyond | unaligned),
+        ]
 
         # What is asked for, in registers: the fetch is far away. The instruction, or the upcoming one's data.
         offers = Signal()
@@ -176,12 +181,6 @@ class Intake(wiring.Component):
         with m.If(states["add"]):
             states.move("add", "address")
         with m.If(states["address"]):
-            m.d.sync += [
-                above.eq(behind[half:] > self.limit[half:]),
-                level.eq(~(behind[half:] ^ self.limit[half:]).any()),
-                above_low.eq(behind[:half] > self.limit[:half]),
-                unaligned.eq((address & (c.port_bytes - 1)).any()),
-            ]
             states.move("address", "ask")
         with m.If(states["ask"]):
             m.d.sync += [cause.eq(Mux(outside, Cause.ADDRESS, Cause.NONE)), faulty.eq(outside)]

@@ -66,21 +66,19 @@ class NormSource(wiring.Component):
         column_goes = Signal()
         of_product = delayed(m, self.drained, 1, name="of_product", reset=True)
         m.d.comb += column_goes.eq(walk.go & place.column_last)
-        _, no_tile, _ = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
+        tiles = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.
         to_ask = Signal(range(c.max_tokens + 1), reset_less=True)
         asks = Signal()  # to_ask != 0
         token = Signal.like(self.finalise.payload, reset_less=True)
         waits = Signal()  # in the first column tile
+        still_waits = Signal()  # in the next cycle
         # A register between the finaliser and the memory, which is large.
         known = delayed(m, self.finalised.valid, 1, name="known", reset=True)  # one row more, until it is done
         finalised_token = delayed(m, self.finalised.token, 1, name="finalised_token")
         finalised_scaling = delayed(m, self.finalised.scaling, 1, name="finalised_scaling")
-        no_row = Signal()
-        takes_row = waits & walk.running & ~no_tile & ~no_row & walk.row_last  # by `go` much hangs
-        _, no_rows, _ = tally(m, c.max_tokens, known, takes_row, name="rows")
-        m.d.comb += no_row.eq(no_rows)
+        rows = tally(m, c.max_tokens, known, waits & walk.go & walk.row_last, name="rows")
         scalings_shape = self.finalised.scaling.shape()
         m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[], attrs=LUT_RAM)
         write, read = scalings.write_port(), scalings.read_port()
@@ -93,9 +91,10 @@ class NormSource(wiring.Component):
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
-        # Until the column tile goes: not by `go`, on which much hangs. By gates, lest synthesis make a reset of it.
-        goes = walk.running & ~no_tile & ~no_row & place.column_last
-        m.d.sync += waits.eq((waits & ~goes) | (self.start & normalise))
+        # Much hangs on `go`: so what it waits for is known a cycle before.
+        may_go = Signal()
+        m.d.comb += still_waits.eq((waits & ~column_goes) | (self.start & normalise))
+        m.d.sync += [waits.eq(still_waits), may_go.eq(~tiles.next_none & ~(still_waits & rows.next_none))]
         with m.If(self.start):
             m.d.sync += [
                 to_ask.eq(Mux(normalise, instruction.tokens, 0)),
@@ -106,7 +105,7 @@ class NormSource(wiring.Component):
         m.d.comb += [
             walk.start.eq(self.start),
             walk.instruction.eq(instruction),
-            walk.go.eq(walk.running & ~no_tile & ~(waits & no_row)),
+            walk.go.eq(walk.running & may_go),
         ]
 
         # The element and how it is scaled come together.

@@ -100,10 +100,12 @@ class Sequencer(wiring.Component):
         wiring.connect(m, intake.segment, wiring.flipped(self.segment))
         wiring.connect(m, wiring.flipped(self.instruction_beats), intake.beats)
 
-        executing, prepared = Signal(), Signal()
+        executing = Signal()
+        prepared = Signal()
         goes = Signal()
         ends = Signal()  # finished, a cycle later: it comes from all engines
-        gathering, storing = Signal(), Signal()  # a GATHER, or a STORE, executes
+        gathering = Signal()  # a GATHER executes
+        storing = Signal()  # a STORE does
         copying = Signal()
         m.d.sync += ends.eq(self.finished)
         m.d.comb += [
@@ -151,6 +153,7 @@ class Sequencer(wiring.Component):
         records = Signal()  # the address of what is wrong
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
+        last_left = Signal()  # left == 0
         stopped_fetch = delayed(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
         rests = delayed(m, stopped_fetch & self.fetch_idle, 1, name="rests", reset=True)
         m.d.sync += self.stop.eq(states["stop"] | states["abort"])
@@ -196,16 +199,15 @@ class Sequencer(wiring.Component):
             m.d.sync += self.done.eq(0)
             with m.If(self.clear):
                 m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+            m.d.sync += left.eq(2 * resets - 1)
             with m.If(rests & ~storing):
-                m.d.sync += left.eq(2 * resets - 1)
                 states.move("stop", "abort")
         with m.If(states["abort"]):  # all are in reset at a time, and then none is
             m.d.comb += self.abort.eq(left >= resets)
             with m.If(self.clear):
                 m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
-            with m.If(left != 0):
-                m.d.sync += left.eq(left - 1)
-            with m.Else():
+            m.d.sync += [left.eq(left - 1), last_left.eq(left == 1)]
+            with m.If(last_left):
                 m.d.sync += stopped.eq(0)
                 m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
                 m.d.sync += self.error.eq(~cleared & ~self.clear)

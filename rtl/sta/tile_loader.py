@@ -77,13 +77,13 @@ class TileLoader(wiring.Component):
         next_last_step = Signal()
         selected = Signal()  # the step is the last one that the selection's unit is of
         last_group = Signal()
-        last_of_tile = Signal()  # both of them
-        last_slot = Signal()
+        last = Signal()  # what comes is the last slot of the parameters, or the last step of the tile
         word = Signal.like(self.word, reset_less=True)
         sub = Signal.like(self.sub, reset_less=True)
         both = Signal()  # of a step, values and selection are here
         parameters = Signal()  # are what comes
         loads = Signal()  # steps are what comes
+        runs = Signal()  # the one or the other
         takes_selections = Signal()  # and not counted
         m.d.sync += [
             self.step_enable.eq(delayed(m, both, 2, name="unpacked", reset=True)),
@@ -93,41 +93,43 @@ class TileLoader(wiring.Component):
         m.d.comb += [
             selects.eq(takes_selections & selections.beats.ready),
             selections.beats.valid.eq(self.beats.valid & selects),
-            values.beats.valid.eq(self.beats.valid & (parameters | (loads & ~selects))),
-            self.beats.ready.eq(selects | ((parameters | loads) & values.beats.ready)),
+            values.beats.valid.eq(self.beats.valid & runs & ~selects),
+            self.beats.ready.eq(selects | (runs & values.beats.ready)),
             values.units.ready.eq(parameters | both),
             selections.units.ready.eq(both & selected),
+            values.last.eq(last),
+            selections.last.eq(last),
             next_last_step.eq(last_step),
         ]
         m.d.sync += [last_step.eq(next_last_step), selected.eq(~bitmap | next_last_step)]
-        with m.If(~parameters & ~loads):  # not only at the begin: it comes from far away, to all of these
+        with m.If(~runs):  # not only at the begin: it comes from far away, to all of these
             m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
-            m.d.sync += last_of_tile.eq((job.steps == 0) & (job.groups == 1))
             m.d.comb += next_last_step.eq(job.steps == 0)
             m.d.sync += [word.eq(0), sub.eq(0)]
-            m.d.sync += [last_slot.eq(c.slots_a_row == 1), kind.eq(0), parameters.eq(self.begin)]
+            m.d.sync += [last.eq(c.slots_a_row == 1), kind.eq(0), parameters.eq(self.begin), runs.eq(self.begin)]
         m.d.comb += self.parameters_enable.eq(parameters & values.units.valid)
         with m.If(self.parameters_enable):
-            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
-            with m.If(last_slot):
-                m.d.comb += [values.flush.eq(1), self.done.eq(job.parameters_only)]
+            m.d.sync += [slot.eq(slot + 1), last.eq(slot == c.slots_a_row - 2)]
+            with m.If(last):
+                m.d.comb += self.done.eq(job.parameters_only)
+                m.d.sync += last.eq((job.steps == 0) & last_group)
                 m.d.sync += [slot.eq(0), kind.eq(job.lanes)]
-                m.d.sync += [parameters.eq(0), loads.eq(~job.parameters_only)]
+                m.d.sync += [parameters.eq(0), loads.eq(~job.parameters_only), runs.eq(~job.parameters_only)]
                 m.d.sync += takes_selections.eq(~job.parameters_only & ~counted)
         with m.If(both):
             m.d.comb += next_last_step.eq(step + 1 == job.steps)
             m.d.sync += [step.eq(step + 1), sub.eq(sub + 1)]
-            m.d.sync += last_of_tile.eq((step + 1 == job.steps) & last_group)
+            m.d.sync += last.eq((step + 1 == job.steps) & last_group)
             with m.If(sub == c.steps_a_group - 1):
                 m.d.sync += [sub.eq(0), word.eq(word + 1)]
             with m.If(last_step):
                 m.d.comb += next_last_step.eq(job.steps == 0)
                 m.d.sync += step.eq(0)
                 m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
-                m.d.sync += last_of_tile.eq((job.steps == 0) & (groups_left == 2))
-            with m.If(last_of_tile):
-                m.d.comb += [values.flush.eq(1), selections.flush.eq(1), self.done.eq(1)]
-                m.d.sync += [loads.eq(0), takes_selections.eq(0)]
+                m.d.sync += last.eq((job.steps == 0) & (groups_left == 2))
+            with m.If(last):
+                m.d.comb += self.done.eq(1)
+                m.d.sync += [loads.eq(0), takes_selections.eq(0), runs.eq(0)]
 
         # What was unpacked, and the ranks of bitmaps; then decode these; then all of a step, in a register before the
         # memories.

@@ -145,6 +145,7 @@ class Halves(wiring.Component):
 
         # The steps of a tile: each once, in order, all of them.
         takes, writes = inside.signal("loader.both"), inside.signal("loader.step_enable")
+        counted = inside.signal("loader.counted_1")
         unpacked_1, unpacked_2 = (inside.signal(f"loader.unpacked_{i}") for i in (1, 2))
         steps, step, groups_left = job.steps, inside.signal("loader.step", "sync"), inside.signal("loader.groups_left")
         written = Signal(range(2 * CONFIG.max_groups + 1))
@@ -177,8 +178,11 @@ class Halves(wiring.Component):
             Assert(implies(state != 0, inside.signal("loader.last_step") == (step == steps))),
             Assert(implies(state != 0, inside.signal("loader.last_group") == (groups_left == 1))),
             Assert(implies(takes, state == STEPS)),
-            Assert(implies(state != 0, inside.signal("loader.last_of_tile") == ((step == steps) & (groups_left == 1)))),
-            Assert(implies(state == PARAMETERS, inside.signal("loader.last_slot") == slot_of_tile)),
+            Assert(implies(takes, inside.signal("loader.values.valid"))),
+            Assert(implies(takes, inside.signal("loader.selections.valid") | counted)),
+            Assert(implies(state == STEPS, counted == job.counted)),
+            Assert(implies(state == STEPS, inside.signal("loader.last") == ((step == steps) & (groups_left == 1)))),
+            Assert(implies(state == PARAMETERS, inside.signal("loader.last") == slot_of_tile)),
             Assert(implies(state != STEPS, step == 0)),
         ]
         m.d.comb += [
@@ -207,6 +211,7 @@ class Halves(wiring.Component):
             Assert(implies(full_1 | filling, ~alone | filling)),
             Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
             Assert(state <= STEPS),
+            Assert(inside.signal("loader.runs") == (state != 0)),
         ]
         return m
 

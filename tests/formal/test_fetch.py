@@ -135,6 +135,8 @@ class Delivery(wiring.Component):
             Assert(implies(asks != 0, request.payload.address == address)),
             Assert(implies(asks != 0, in_bounds)),
             Assert(implies(request.valid, inside.signal("room") >= burst)),
+            Assert(implies(request.valid, inside.signal("burst") == Mux(whole, BURST_BEATS, rest))),
+            Assert(implies(request.valid & ~stop, inside.signal("one_burst") == (bursts == 1))),
             Assert(implies(request.valid, (burst <= asks) & (burst <= BURST_BEATS) & (burst != 0))),
             Assert(inside.signal("left") == (asks != 0)),
             Assert(implies(taken, (asks == 0) & (state == TAKE) & may_be_read & ~inside.signal("places_full"))),

@@ -28,7 +28,7 @@ class Units(wiring.Component):
             {
                 "beats": In(stream.Signature(self.PORT_BITS)),
                 "kind": In(range(len(self.KINDS))),
-                "flush": In(1),
+                "last": In(1),
                 "taken": In(1),
             }
         )
@@ -40,24 +40,25 @@ class Units(wiring.Component):
         units = gearbox.units
         connect(m, flipped(self.beats), gearbox.beats)
         comes, goes = Signal(), Signal()
-        flushed = past(m, self.flush, "flush")
+        drops = Signal()
+        dropped = past(m, drops, "drops")
         begun = past(m, 1, "begun")
         m.d.comb += [
             gearbox.kind.eq(self.kind),
-            gearbox.flush.eq(self.flush),
+            gearbox.last.eq(self.last),
             units.ready.eq(self.taken),
             comes.eq(self.beats.valid & gearbox.beats.ready),
             goes.eq(units.valid & units.ready),
-            # The consumer changes the kind after a flush only, and flushes at the end of a unit.
+            drops.eq(goes & self.last),
+            # The consumer changes the kind behind the last unit only.
             Assume(self.kind < len(self.KINDS)),
-            Assume(implies(begun & ~flushed, self.kind == past(m, self.kind, "kind"))),
+            Assume(implies(begun & ~dropped, self.kind == past(m, self.kind, "kind"))),
         ]
 
         # The beats of the unit on offer, or being gathered, as they came, and how many units of them are left.
         kept = Signal(3 * self.PORT_BITS)
         parts, left = Signal(2), Signal(2)
         buffer = inside.signal("buffer")
-        m.d.comb += Assume(implies(self.flush, parts == 0))
         with m.If(goes):
             m.d.sync += left.eq(left - 1)
         with m.Switch(self.kind):
@@ -84,7 +85,7 @@ class Units(wiring.Component):
                             m.d.sync += [parts.eq(0), left.eq(units_a_beat)]
                         with m.Else():
                             m.d.sync += parts.eq(parts + 1)
-        with m.If(self.flush):
+        with m.If(drops):
             m.d.sync += left.eq(0)
         m.d.comb += [
             Assert(units.valid == (left != 0)),
@@ -92,16 +93,17 @@ class Units(wiring.Component):
             Assert(implies(units.valid, inside.signal("last_unit") == (left == 1))),
             Assert(implies(begun, units.valid == past(m, gearbox.next_valid, "next_valid"))),
             Assert(inside.signal("part") == parts),
-            Assert(implies(self.flush, ~comes)),
+            Assert(implies(drops, ~comes)),
             Assert(implies(parts != 0, left == 0)),
-            Assert(flushed | held(m, units.valid, units.ready, units.valid, "units")),
-            Cover(self.flush & past(m, left == 2, "left_two") & (left == 1)),
+            Assert(held(m, units.valid, units.ready, units.valid, "units")),
+            Cover(dropped & past(m, left == 2, "left_two")),
         ]
         return m
 
 
 BREAKS = [
-    ("(~valid | (last_unit & unit_goes))", "(~valid | last_unit)"),
+    ("(self.units.ready & last_unit & ~self.last)", "(last_unit & ~self.last)"),
+    ("(last_unit | self.last)", "last_unit"),
 ]
 
 

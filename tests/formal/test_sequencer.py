@@ -40,8 +40,6 @@ def stop_cycles(answer: int) -> int:
     return answer + 4 + 2 * reset_cycles(CONFIG)
 
 
-NAMED = ("executing, prepared = Signal(), Signal()", "executing = Signal()\n        prepared = Signal()")  # to be seen
-
 STATES = ("idle", "run", "stop", "end", "abort")
 IDLE, RUN, STOPPING, ENDING, ABORT = range(len(STATES))
 STAGES = ("off", "add", "address", "ask", "data", "receive", "checked", "check")
@@ -123,7 +121,7 @@ class Runs(wiring.Component):
         self._verdict = Verdict()
         with_verdict = changed(rtl.sta.intake, *intake)
         with_verdict.__dict__["Checker"] = lambda config: self._verdict
-        self._module = changed(rtl.sta.sequencer, NAMED, *sequencer)
+        self._module = changed(rtl.sta.sequencer, *sequencer)
         self._module.__dict__["Intake"] = with_verdict.__dict__["Intake"]
         free = ("start", "clear", "fault", "finished", "segment_taken", "bad", "fetch_idle", "loaded", "checked")
         super().__init__(
@@ -298,11 +296,13 @@ class Runs(wiring.Component):
         with m.Elif(goes):
             m.d.sync += end.eq(end + BYTES)
         here = Signal(ADDRESS_BITS + 1)
+        unaligned = (address & (CONFIG.port_bytes - 1)).any()
         m.d.comb += [
             here.eq(end + Mux(waiting, BYTES, 0)),
             Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
             Assert(implies(state == ABORT, ~storing & ~was_running)),
-            Assert(inside.signal("left") < 2 * reset_cycles(CONFIG)),
+            Assert(implies(state == ABORT, inside.signal("left") < 2 * reset_cycles(CONFIG))),
+            Assert(inside.signal("last_left") == ((state == ABORT) & (inside.signal("left") == 0))),
             Assert((state == IDLE) == ~sequencer.busy),
             Assert(stopped == ((state != IDLE) & (state != RUN))),
             Assert(implies(state == RUN, ~sequencer.stop)),
@@ -341,7 +341,7 @@ class Runs(wiring.Component):
             Assert(implies(state == RUN, address == here)),
             Assert(implies((state == RUN) & (stage == OFF), end == self.program)),
             Assert(implies((state == RUN) & (stage >= ADDRESS), behind == address + BYTES)),
-            Assert(implies((state == RUN) & (stage >= ASK) & ~outside, behind <= self.limit)),
+            Assert(implies((state == RUN) & (stage >= ASK), outside == ((behind > self.limit) | unaligned))),
             Assert(implies((state == RUN) & outside & ((stage == DATA) | (stage == CHECKED)), cause != Cause.NONE)),
             Assert(implies(state == RUN, (here == self.program) | (here <= self.limit))),
             Assert(implies(state != IDLE, (end == self.program) | (end <= self.limit))),

@@ -347,6 +347,13 @@ def test_kinds_that_do_not_fit(
     assert not (tmp_path / "x").exists()
 
 
+def test_everything_has_a_name(odd: Generated, sta: Generated) -> None:
+    """Amaranth names what it cannot name after a kind: `_signal`, `_like`."""
+    for generated in (odd, sta):
+        text = "".join(source.read_text() for source in generated.sources)
+        assert not re.findall(r"\b_\w+", text), generated.directory
+
+
 def test_sta_is_clean(sta: Generated, tmp_path: Path) -> None:
     assert_clean(sta, tmp_path)
 

@@ -1,8 +1,8 @@
-"""Comparisons by gates: all numbers of few bits, many of more, the largest and the least among them."""
+"""Comparisons: all numbers of few bits, many of more, the largest and the least among them."""
 
 import pytest
 
-from rtl.compare import Greater
+from rtl.compare import Beyond, Greater
 from tests.rtl.simulate import seeded, trace
 
 
@@ -18,3 +18,20 @@ def test_of_two_numbers(bits: int) -> None:
     record = trace(dut, [{"one": one, "other": other} for one, other in given], dut.more)
     for (one, other), (more,) in zip(given, record, strict=True):
         assert more == (one > other), f"{one} > {other}"
+
+
+@pytest.mark.parametrize(("place_bits", "limit_bits"), [(2, 2), (4, 3), (5, 4), (33, 32), (40, 20)])
+def test_of_a_place_and_a_limit(place_bits: int, limit_bits: int) -> None:
+    rng = seeded(place_bits)
+    half = 1 << (limit_bits // 2)
+    limits = [0, 1, half - 1, half, half + 1, (1 << limit_bits) - 1, *(rng.getrandbits(limit_bits) for _ in range(40))]
+    given = [
+        (max(0, min((1 << place_bits) - 1, limit + more)), limit)
+        for limit in limits
+        for more in (-half, -1, 0, 1, half, 1 << limit_bits)
+    ]
+    given += [(rng.getrandbits(place_bits), limit) for limit in limits]
+    dut = Beyond(place_bits, limit_bits)
+    record = trace(dut, [{"place": place, "limit": limit} for place, limit in [*given, (0, 0)]], dut.beyond)
+    for (place, limit), (beyond,) in zip(given, record[1:], strict=True):
+        assert beyond == (place > limit), f"{place} > {limit}"
