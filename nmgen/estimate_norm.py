@@ -31,12 +31,12 @@ class StatisticsTimes:
     def next(self, written: list[range]) -> int:
         """The cycle from which on the next token may be normalised.
 
-        written : cycles in which the residual is written: no request is accepted in them
+        written : cycles in which the residual is written: no request is accepted in those behind them
         """
         asked = max(self._asked + REQUEST_CYCLES + 1, self._leaves[0] + 1)
         for writes in written:
-            if asked in writes:
-                asked = writes.stop
+            if asked - 1 in writes:
+                asked = writes.stop + 1
         self._asked = asked
         enters = asked + REQUEST_CYCLES
         for stage, cycles in enumerate(self._cycles):

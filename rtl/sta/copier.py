@@ -92,10 +92,11 @@ class CopyWalk(wiring.Component):
         next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
         last_bank = Signal(init=c.rows == 1)  # compared when the walk steps to it, as all that ends with a read
         next_base = Signal.like(self.address)
+        last_token = Signal()  # values: the last key; keys: the last column
         m.d.comb += [
             next_tile.eq(self.offset + c.cols),
             self.next_bank.eq(Mux(last_bank, 0, self.bank + 1)),
-            next_base.eq(Mux(last_bank, base_behind, base)),
+            next_base.eq(Mux(job.values & last_token, next_origin, Mux(last_bank, base_behind, base))),
         ]
         m.d.sync += [
             next_origin.eq(origin + (next_tile >> word_bits)),
@@ -109,7 +110,6 @@ class CopyWalk(wiring.Component):
         before_last_group = Signal(len(job.groups) + 1, reset_less=True)
         one_key = Signal(reset_less=True)
         last_of_token = Signal()
-        last_token = Signal()  # values: the last key; keys: the last column
         m.d.sync += [
             last_piece.eq((self.offset + self.columns - 1) >> word_bits),
             last_column.eq(self.columns - 1),
@@ -130,7 +130,7 @@ class CopyWalk(wiring.Component):
         with m.If(self.advance & (job.values | last_part | last_of_token)):
             m.d.sync += self.address.eq(self.address + 1)
             with m.If(last_of_token):
-                m.d.sync += self.address.eq(Mux(job.values & last_token, next_origin, next_base))
+                m.d.sync += self.address.eq(next_base)
         with m.If(self.advance):
             with m.If(job.values):
                 m.d.sync += self.piece.eq(self.piece + 1)
@@ -168,7 +168,6 @@ class CopyWalk(wiring.Component):
                         origin.eq(next_origin),
                         self.bank.eq(0),
                         last_bank.eq(c.rows == 1),
-                        base.eq(next_origin),
                         base_behind.eq(origin_behind),
                     ]
                 with m.Else():

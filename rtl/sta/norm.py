@@ -60,8 +60,8 @@ class Statistics(wiring.Component):
     """Sums S and Q of every token, kept up as the residual is written, and `finalise` of them when asked.
 
     Words of any tokens may come in any order, one a cycle, of one token in consecutive cycles too. A request counts
-    all words before it, and is accepted only in cycles without a word. Answers come in the order of the requests, each
-    within LATENCY cycles; they are no more than INTERVAL cycles apart as long as words let the requests in.
+    all words before it, and is accepted only behind cycles without a word. Answers come in the order of the requests,
+    each within LATENCY cycles; they are no more than INTERVAL cycles apart as long as words let the requests in.
 
     Members
     -------
@@ -100,18 +100,21 @@ class Statistics(wiring.Component):
         # A request passes the same pipeline as the words, and so sees those before it. One at a time is on its way.
         asked = Signal()
         accepted = Signal()
+        # Words come a cycle later, since their squares are on the way from the multipliers for so long.
+        enable = [delayed(m, self.write.enable, 1, name="enable_0", reset=True)]
         m.d.comb += [
-            self.request.ready.eq(~self.write.enable & ~asked & finaliser.ready),
+            self.request.ready.eq(~enable[0] & ~asked & finaliser.ready),
             accepted.eq(self.request.valid & self.request.ready),
         ]
         with m.If(accepted):
             m.d.sync += asked.eq(1)
         token_in = Signal(range(c.max_tokens))
-        m.d.comb += token_in.eq(Mux(self.write.enable, self.write.token, self.request.payload))
+        m.d.comb += token_in.eq(
+            Mux(enable[0], delayed(m, self.write.token, 1, name="word_token"), self.request.payload)
+        )
         token = [token_in]
-        enable = [self.write.enable]
         asks = [accepted]
-        first = [self.write.first]
+        first = [delayed(m, self.write.first, 1, name="first_0")]
         for i in range(1, 8):
             token.append(delayed(m, token[-1], 1, name=f"token_{i}"))
             enable.append(delayed(m, enable[-1], 1, name=f"enable_{i}", reset=True))
@@ -170,7 +173,7 @@ class Statistics(wiring.Component):
         return m
 
     def _part(self, m: Module) -> data.View:
-        """Sums of the lanes alone, five cycles after them."""
+        """Sums of the lanes alone, six cycles after them."""
         c = self._config
         values = delayed(m, self.write.values, 1, name="values")
         part = Signal(sums(c), reset_less=True)
@@ -179,9 +182,9 @@ class Statistics(wiring.Component):
         for lane in range(c.drain_lanes):
             square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
             m.d.sync += square.eq(values[lane] * values[lane])
-            # For the multiplier, which an FPGA's has.
-            squares.append(delayed(m, square, 1, name=f"square_{lane}_later"))
-        later = list(delayed(m, values, 2, name="values_later"))
+            # One for the multiplier, which an FPGA's has, and one for the way from it.
+            squares.append(delayed(m, square, 2, name=f"square_{lane}_later"))
+        later = list(delayed(m, values, 3, name="values_later"))
         # Half of them at a time.
         for name, bits, lanes in (("sum", RESIDUAL_BITS, later), ("squares", square_bits, squares)):
             halves = []

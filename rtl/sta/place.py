@@ -133,19 +133,17 @@ class SlotWalk(wiring.Component):
         with m.If(self.go):
             m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
             with m.If(last_slot):
-                m.d.sync += [slot.eq(0), last_slot.eq(one_slot)]
-                m.d.sync += [row.eq(row + 1), token.eq(token + 1)]
-        with m.If(tile_goes):
-            m.d.sync += row.eq(0)
-            with m.If(tiles.last_tokens):
-                m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
+                m.d.sync += [slot.eq(0), last_slot.eq(one_slot), row.eq(Mux(last, 0, row + 1))]
+        with m.If(tile_goes & tiles.last_tokens):
+            m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
-        begins_again = Signal()
-        m.d.comb += begins_again.eq(~tiles.running | (tile_goes & tiles.last_tokens))
-        with m.If(begins_again):
-            m.d.sync += token.eq(instruction.first_token)
         with m.If(~tiles.running):
             m.d.sync += tile_piece.eq(0)
+        # By whether it steps, and to where: the one does not wait for the other.
+        first_again = Signal()  # if it steps
+        m.d.comb += first_again.eq(~tiles.running | (last & tiles.last_tokens))
+        with m.If(~tiles.running | (self.go & last_slot)):
+            m.d.sync += token.eq(Mux(first_again, instruction.first_token, token + 1))
         # Where it stays, and where it goes: that comes late, and chooses.
         next_row_last = Mux(last, tiles.next_one_row, row + 2 == tiles.rows)  # of the row behind this one
         next_last = Mux(last_slot, next_row_last & one_slot, (slot == c.slots_a_row - 2) & last_row)
@@ -161,14 +159,12 @@ class SlotWalk(wiring.Component):
         tile = Signal.like(self.tile, reset_less=True)
         base = Signal.like(self.base, reset_less=True)
         m.d.comb += [self.tile.eq(tile), self.base.eq(base)]
-        began_again, tile_went = (
-            delayed(m, begins_again, 1, name="began_again"),
-            delayed(m, tile_goes, 1, name="tile_went"),
-        )
-        with m.If(began_again):
-            m.d.sync += [tile.eq(token_tile(c, instruction.first_token)), base.eq(instruction.y_base)]
-        with m.Elif(tile_went):
+        went_again = delayed(m, first_again, 1, name="went_again")
+        went = delayed(m, tile_goes | ~tiles.running, 1, name="went")
+        with m.If(went):
             m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
+            with m.If(went_again):
+                m.d.sync += [tile.eq(token_tile(c, instruction.first_token)), base.eq(instruction.y_base)]
         return m
 
 

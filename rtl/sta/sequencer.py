@@ -106,7 +106,6 @@ class Sequencer(wiring.Component):
         ends = Signal()  # finished, a cycle later: it comes from all engines
         gathering = Signal()  # a GATHER executes
         storing = Signal()  # a STORE does
-        copying = Signal()
         m.d.sync += ends.eq(self.finished)
         m.d.comb += [
             intake.begin.eq(states["run"]),
@@ -135,16 +134,16 @@ class Sequencer(wiring.Component):
                 & (self.loader_idle | ~intake.copies)
             ),
             intake.taken.eq(goes),
-            self.load.eq(self.prepare | (self.execute & copying)),
         ]
         m.d.sync += [self.prepare.eq(prepares), self.execute.eq(goes)]
+        m.d.sync += self.load.eq(prepares | (goes & intake.copies))
         with m.If(prepares):
             m.d.sync += prepared.eq(1)
         with m.If(executing & ends):
             m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), self.place.eq(self.place + BYTES)]
         with m.If(goes):
             m.d.sync += [executing.eq(1), prepared.eq(0)]
-            m.d.sync += [gathering.eq(intake.gathers), storing.eq(intake.stores), copying.eq(intake.copies)]
+            m.d.sync += [gathering.eq(intake.gathers), storing.eq(intake.stores)]
 
         cleared = Signal()  # while it ran
         bad = Signal()  # of an upcoming instruction: when all before it are finished

@@ -335,6 +335,7 @@ class Runs(wiring.Component):
             Assert(implies(gathering, ~waiting)),
             Assert(implies(gathering | storing, executing)),
             Assert(implies(sequencer.prepare, prepared)),
+            Assert(sequencer.load == (sequencer.prepare | (sequencer.execute & inside.signal("intake.copies")))),
             Assert(implies(prepared & (state == RUN), waiting & ready & packed)),
             Assert(implies(state == IDLE, ~prepared)),
             # Instructions lie one behind the other, each within the memory.

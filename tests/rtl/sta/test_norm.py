@@ -142,14 +142,17 @@ def answers_of(bench: Requests) -> tuple[list[tuple[int, int, dict[str, int]]], 
             cycle += 1
 
         drive(ctx, unit, {"channels": bench.channels, "epsilon": bench.epsilon})
+        behind_word = False
         for action in bench.actions:
             lanes = [rng.randint(LOW, HIGH) for _ in range(bench.config.drain_lanes)]
             token = rng.randrange(bench.config.max_tokens)
             nothing = {"enable": 0, "token": token, "first": rng.getrandbits(1), "values": lanes}
-            wish = {"request.valid": int("ask" in action or "write" in action), "request.payload": token}
+            wishes = "ask" in action or ("write" in action and behind_word)
+            wish = {"request.valid": int(wishes), "request.payload": token}
             drive(ctx, unit, {"write": action.get("write", nothing), **wish})
-            if "write" in action:
+            if behind_word:
                 assert not ctx.get(unit.request.ready)
+            behind_word = "write" in action
             if "ask" in action:
                 drive(ctx, unit, {"request.payload": action["ask"]})
                 while not ctx.get(unit.request.ready):
