@@ -623,6 +623,20 @@ def test_the_end_of_memory(limit: int) -> None:
     bench.run(testbench, limit=1000)
 
 
+@pytest.mark.parametrize("off", [1, BASE.port_bytes // 2, BASE.port_bytes - 1])
+def test_a_program_within_a_beat(off: int) -> None:
+    """It is not asked for."""
+    bench = Bench(BASE, LATENCY, None)
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0x100 + off)
+        await bench.idle(ctx, 200)
+        assert ctx.get(bench.dut.error)
+        assert (ctx.get(bench.dut.cause), ctx.get(bench.dut.cause_address)) == (Cause.ADDRESS, 0x100 + off)
+
+    bench.run(testbench, limit=400)
+
+
 def test_wrong_words_wait_for_their_turn() -> None:
     """An illegal instruction is known early, and reported when the one before it has finished."""
     bench = Bench(BASE, LATENCY, None)
