@@ -266,6 +266,22 @@ def test_words_go_on_while_tokens_are_finalised() -> None:
     check(bench)
 
 
+@pytest.mark.parametrize("token", [0, 1])
+def test_a_word_in_the_cycle_of_a_request(token: int) -> None:
+    """The word is behind the request: of the token that is asked for, or of another."""
+    config = StaConfig(hidden=8, drain=4, max_tokens=2)
+    bench = Requests(config, seeded("beside", token), 8, 0)
+    bench.write({0: anything(8, bench.rng), 1: anything(8, bench.rng)}, mixed=False, idle=0.0)
+    for _ in range(4):
+        bench.idle(Statistics.LATENCY)  # so the request is taken at once
+        bench.ask(0)
+        beside = len(bench.actions) - 1
+        bench.write({token: anything(8, bench.rng)}, mixed=False, idle=0.0)
+        bench.actions[beside] |= bench.actions.pop(beside + 1)
+    bench.ask(token)
+    check(bench)
+
+
 @pytest.mark.parametrize("name", ["base", "largest", "less than a word"])
 def test_a_token_every_26_cycles(name: str) -> None:
     config = CONFIGURATIONS[name]

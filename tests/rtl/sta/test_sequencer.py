@@ -625,7 +625,7 @@ def test_the_end_of_memory(limit: int) -> None:
 
 @pytest.mark.parametrize("off", [1, BASE.port_bytes // 2, BASE.port_bytes - 1])
 def test_a_program_within_a_beat(off: int) -> None:
-    """It is not asked for."""
+    """It is refused."""
     bench = Bench(BASE, LATENCY, None)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
