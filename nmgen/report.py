@@ -19,6 +19,8 @@ from rtl.steps import column_step, row_step
 ROUTER = "router1"  # slower than router2, but by far the better clock: 192 MHz where that got 133, of 8x8 PEs
 ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
+# abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be.
+CORE_MAPPER = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f; &if {C} {W} {D} {R} -t; &mfs"'
 # The placer's default is 10, for which short wires count more than fast ones (docs/results.md, The whole core).
 CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
 
@@ -128,7 +130,7 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
     return Design(
         title=about,
         verilog="\n".join(modules.values()),
-        script=target.script(next(iter(modules))),
+        script=target.script(next(iter(modules)), *([CORE_MAPPER] if placed and isinstance(config, StaConfig) else [])),
         place=target.place(ROUTER, mhz, *placer) if placed else None,
         floor=floor_of(config, target.device, room=isinstance(config, StaConfig)),
         delays=isinstance(config, StaConfig),

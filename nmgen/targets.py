@@ -105,10 +105,11 @@ class Target:
     multipliers: int | None = None
     block_rams: int | None = None
 
-    def script(self, top: str) -> str:
-        """What yosys does with VERILOG: it writes CELLS and, of what is placed, NETLIST."""
+    def script(self, top: str, *before: str) -> str:
+        """What yosys does with VERILOG, after some commands: it writes CELLS and, of what is placed, NETLIST."""
         lines = [
             f"read_verilog {VERILOG}",
+            *before,
             self.family.synthesis.format(top=top),
             f"tee -q -o {CELLS} stat -json",
         ]

@@ -62,10 +62,11 @@ class Beyond(wiring.Component):
         level = Signal(reset_less=True)
         above_low = Signal(reset_less=True)
         m.d.comb += self.beyond.eq(longer | above | (level & above_low))
+        # Written with `<`, for which yosys needs no more than the carry; for `>` it looks at each bit as well.
         m.d.sync += [
             longer.eq(more.any()),
-            above.eq(high > limit_high),
+            above.eq(limit_high < high),
             level.eq(~(high ^ limit_high).any()),  # `==` would be found behind the chain of `>`
-            above_low.eq(low > limit_low),
+            above_low.eq(limit_low < low),
         ]
         return m

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from ..params import Config, InputError, ceil_div
 
@@ -64,8 +65,9 @@ class Floorplan:
     Elements that talk to each other are near each other. Of an array whose rows are dealt out to the device's rows of
     slices, neighbours down a column are one slice apart, and along a row as many as a device's row has rows of the
     array: 203 to 235 MHz in a trial of 8x8, against 183 with columns dealt out instead. Then each row of the array has
-    a part of the chip's width of its own, where what feeds it can be: first choice where config.rows_side_by_side, else
-    the second. The third just fills slice after slice, to and fro.
+    a part of the chip's width of its own, where what feeds it can be: first choice where config.rows_side_by_side, from
+    the right edge on, since columns come in from the left; else the second. The third just fills slice after slice, to
+    and fro.
 
     Raises
     ------
@@ -91,7 +93,8 @@ class Floorplan:
         if rows_fit and not (columns_fit and config.rows_side_by_side):
             self._number = lambda r, c: device.slices_a_row * (r // across) + (across * c + r % across) * self._slices
         elif columns_fit:
-            self._number = lambda r, c: device.slices_a_row * (c // down) + (down * r + c % down) * self._slices
+            left = (device.slices_a_row - down * rows * self._slices) * config.rows_side_by_side
+            self._number = lambda r, c: device.slices_a_row * (c // down) + left + (down * r + c % down) * self._slices
         else:
             self._number = lambda r, c: (c * rows + (rows - 1 - r if c % 2 else r)) * self._slices
 
@@ -101,6 +104,17 @@ class Floorplan:
             return None
         first = self._number(row, col)
         return [self._place(self._device, number) for number in range(first, first + self._slices)]
+
+    def free(self) -> list[Place]:
+        """The slices that are no element's: from the right edge to the left, from the bottom up."""
+        if self._device is None:
+            return []
+        elements = product(range(self._config.rows), range(self._config.cols))
+        taken = {place for element in elements for place in self.places(*element) or ()}
+        every = [self._place(self._device, number) for number in range(self._device.slices)]
+        return sorted(
+            (place for place in every if place not in taken), key=lambda place: (-place.x, -place.y, -place.side)
+        )
 
     @staticmethod
     def _place(device: Device, number: int) -> Place:

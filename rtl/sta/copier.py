@@ -125,6 +125,7 @@ class CopyWalk(wiring.Component):
         ]
 
         # By whether it steps, and to where: the one does not wait for the other.
+        last_position = Signal()  # position == c.m - 1
         last_part = Signal()
         m.d.comb += last_part.eq(self.part == word_bytes // c.m - 1)
         with m.If(self.advance & (job.values | last_part | last_of_token)):
@@ -151,8 +152,9 @@ class CopyWalk(wiring.Component):
                     m.d.sync += base_behind.eq(base_behind + job.c_pitch)
                 with m.If(job.values):
                     m.d.sync += [self.piece.eq(0), self.position.eq(self.position + 1)]
+                    m.d.sync += last_position.eq(self.position == c.m - 2)
                     m.d.sync += [keys_left.eq(keys_left - 1), last_token.eq(keys_left == 2)]
-                    with m.If(self.position == c.m - 1):
+                    with m.If(last_position):
                         m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
                 with m.Else():
                     m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
@@ -163,6 +165,7 @@ class CopyWalk(wiring.Component):
                 with m.If(job.values):
                     m.d.sync += [
                         self.position.eq(0),
+                        last_position.eq(0),
                         self.group.eq(0),
                         self.offset.eq(next_tile[:word_bits]),
                         origin.eq(next_origin),

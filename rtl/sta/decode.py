@@ -462,9 +462,9 @@ class Checker(wiring.Component):
         weights_beats = Signal(range(most_tile + 1), reset_less=True)
         selection_beats = Signal(range(most_tile + 1), reset_less=True)
         m.d.sync += [
-            weights_beats.eq(weights.product + weights.factor),
+            weights_beats.eq(weights.product + weights.factor + parameter_beats(c)),  # and those of parameters
             selection_beats.eq(selection.product + selection.factor),
-            tile_beats.eq(parameter_beats(c) + Mux(memory, weights_beats + selection_beats, 0)),
+            tile_beats.eq(Mux(memory, weights_beats + selection_beats, parameter_beats(c))),
             whole.eq(all_beats.product + all_beats.factor),
             behind.eq(f["address"] + (whole << (c.port_bytes.bit_length() - 1))),
         ]
@@ -518,15 +518,16 @@ class Checker(wiring.Component):
     def _reserved(self, m: Module, f: dict[str, Signal], is_op: dict[Op, Signal]) -> Value:
         """A bit is set that is of no field, or of a field that the opcode does not use."""
         known = {field.word * 32 + field.low + i for field in FIELDS.values() for i in range(field.bits)}
-        nameless = Signal(reset_less=True)
-        m.d.sync += nameless.eq(Cat(self.code[i] for i in range(8 * BYTES) if i not in known).any())
+        others = Cat(self.code[i] for i in range(8 * BYTES) if i not in known)
+        nameless = Signal(ceil_div(len(others), 16), reset_less=True)
+        m.d.sync += nameless.eq(Cat(others[i : i + 16].any() for i in range(0, len(others), 16)))
         is_set = {name: Signal(name=f"{name}_is_set", reset_less=True) for name in FIELDS}
         m.d.sync += [is_set[name].eq(value.any()) for name, value in f.items()]
         unused = [
             signal & Cat(is_set[name] for name in FIELDS if name not in ("opcode", *USED[op])).any()
             for op, signal in is_op.items()
         ]
-        return nameless | delayed(m, Cat(unused), 1, name="unused").any()
+        return nameless.any() | delayed(m, Cat(unused), 1, name="unused").any()
 
 
 def ceil_shift(value: Value, divisor: int) -> Value:

@@ -275,8 +275,10 @@ class RowWriter(wiring.Component):
         m.d.comb += self.data.payload.strobe.eq(-1)
         if beat_shift:
             left_over = row_bytes[:beat_shift]  # bytes of a row's last beat, 0 for all of them
-            with m.If(last_beat & (left_over != 0)):
-                m.d.comb += self.data.payload.strobe.eq(Cat(left_over > i for i in range(c.port_bytes)))
+            last_strobe = Signal.like(self.data.payload.strobe, reset_less=True)
+            m.d.sync += last_strobe.eq(Cat((left_over > i) | (left_over == 0) for i in range(c.port_bytes)))
+            with m.If(last_beat):
+                m.d.comb += self.data.payload.strobe.eq(last_strobe)
 
         with m.If(~asks & ~may_send):  # not only when it begins: that comes from far away, to all of these
             m.d.sync += [

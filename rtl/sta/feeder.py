@@ -76,7 +76,15 @@ class Feeder(wiring.Component):
             m.d.comb += given_sub.eq((max(i, 1) - 1) // c.n)
         one_sub = Signal(reset_less=True)
         one_group = Signal(reset_less=True)
-        m.d.sync += [last_sub.eq(given_sub), one_sub.eq(given_sub == 0), one_group.eq(instruction.groups == 1)]
+        two_groups = Signal(reset_less=True)
+        one_step = Signal(reset_less=True)
+        m.d.sync += [
+            last_sub.eq(given_sub),
+            one_sub.eq(given_sub == 0),
+            one_group.eq(instruction.groups == 1),
+            two_groups.eq(instruction.groups == 2),
+            one_step.eq(one_sub & one_group),
+        ]
 
         # Where in the tile: step of the group, group of the word, word of the token.
         sub = Signal.like(last_sub, reset_less=True)
@@ -91,9 +99,11 @@ class Feeder(wiring.Component):
         first = Signal()
         last = Signal()
         column = Signal.like(self.column_address)  # the half is never reset
-        # Whether sub == last_sub, groups_left == 1, and both, is compared when they change: go hangs on it, all on go.
+        # Whether sub == last_sub, groups_left is 1, both, or it is 2, is compared when they change: go hangs on it, all
+        # on go.
         is_last_sub = Signal()
         is_last_group = Signal()
+        before_last_group = Signal()
 
         # What a tile waits for.
         starts = [drain_start(c, mode) for mode in (False, True)]
@@ -140,8 +150,9 @@ class Feeder(wiring.Component):
                     sub.eq(0),
                     is_last_sub.eq(one_sub),
                     groups_left.eq(groups_left - 1),
-                    is_last_group.eq(groups_left == 2),
-                    last.eq(one_sub & (groups_left == 2)),
+                    is_last_group.eq(before_last_group),
+                    before_last_group.eq(groups_left == 3),
+                    last.eq(one_sub & before_last_group),
                     group.eq(group + 1),
                 ]
                 with m.If(group == groups_a_word - 1):
@@ -154,7 +165,8 @@ class Feeder(wiring.Component):
                 first.eq(1),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(one_group),
-                last.eq(one_sub & one_group),
+                before_last_group.eq(two_groups),
+                last.eq(one_step),
                 group.eq(0),
                 word.eq(next_word),
                 first_word.eq(next_word),
@@ -171,7 +183,8 @@ class Feeder(wiring.Component):
                 is_last_sub.eq(one_sub),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(one_group),
-                last.eq(one_sub & one_group),
+                before_last_group.eq(two_groups),
+                last.eq(one_step),
                 group.eq(0),
                 word.eq(instruction.x_base),
                 first_word.eq(instruction.x_base),

@@ -163,7 +163,10 @@ class Fetch(wiring.Component):
             storage.write.data.eq(delayed(m, self.data.payload, 1, name="beat")),
             storage.read_address.eq(consume),
         ]
-        m.d.sync += [produce.eq(produce + came), consume.eq(consume + used)]
+        with m.If(came):
+            m.d.sync += produce.eq(produce + 1)
+        with m.If(used):  # late: no carry waits for it
+            m.d.sync += consume.eq(consume + 1)
         no_beat = tally(m, FIFO_BEATS, came, used, name="beats").none
 
         # The next segment is checked while the one before is being requested.

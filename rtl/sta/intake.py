@@ -119,13 +119,11 @@ class Intake(wiring.Component):
         address = Signal(ADDRESS_BITS, reset_less=True)
         behind = Signal(ADDRESS_BITS + 1, reset_less=True)
         outside = Signal()  # the instruction is not in memory: it is not asked for
-        unaligned = Signal(reset_less=True)
         m.submodules.instruction_end = instruction_end = Beyond(len(behind), ADDRESS_BITS)
-        m.d.sync += unaligned.eq((address & (c.port_bytes - 1)).any())
         m.d.comb += [
             instruction_end.place.eq(behind),
             instruction_end.limit.eq(self.limit),
-            outside.eq(instruction_end.beyond | unaligned),
+            outside.eq(instruction_end.beyond),
         ]
 
         # What is asked for, in registers: the fetch is far away. The instruction, or the upcoming one's data.

@@ -196,6 +196,62 @@ class Statistics(wiring.Component):
         return part
 
 
+class NormaliserLane(wiring.Component):
+    """Of one element, the two halves of factor by which it is multiplied: all inputs are registers of the Normaliser's.
+
+    Members
+    -------
+    r : of the cycle in which the scaling is looked at, in
+    factor, offset, less : two, five, six cycles later, in
+    z : z_bits signed, Normaliser.LATENCY cycles after r, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        shape = scaling(config)
+        super().__init__(
+            {
+                "r": In(signed(RESIDUAL_BITS)),
+                "factor": In(shape["factor"].shape),
+                "offset": In(shape["offset"].shape),
+                "less": In(shape["shift"].shape),
+                "z": Out(signed(config.z_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self._config.z_bits
+        product_bits = RESIDUAL_BITS + len(self.factor)
+        wide_bits = max(product_bits, len(self.offset)) + 1
+        top = Const(Z_TOP, signed(bits))
+        assert (1 << (bits - 1)) - 1 == Z_TOP
+        r = delayed(m, self.r, 2, name="r")
+        low = Signal(signed(RESIDUAL_BITS + LOW_BITS), reset_less=True)
+        high = Signal(signed(product_bits + 1 - LOW_BITS), reset_less=True)
+        product = Signal(signed(product_bits + 1), reset_less=True)
+        difference = Signal(signed(wide_bits), reset_less=True)
+        rounded = Signal(signed(wide_bits), reset_less=True)
+        over = Signal(reset_less=True)
+        kept = Signal(signed(bits), reset_less=True)
+        negative = Signal(reset_less=True)
+        z = Signal(signed(bits), reset_less=True)
+        m.d.sync += [
+            low.eq(r * self.factor[:LOW_BITS]),
+            high.eq(r * self.factor[LOW_BITS:]),
+            # Halves of two registers: an FPGA's multiplier has them, and without the second one is late.
+            product.eq(delayed(m, low, 1, name="low") + (delayed(m, high, 1, name="high") << LOW_BITS)),
+            difference.eq(product - self.offset),
+            rounded.eq((shifted(m, difference, self.less) + 1) >> 1),
+            over.eq(differs(rounded[bits - 1 :], rounded[-1])),
+            kept.eq(rounded),
+            negative.eq(rounded[-1]),
+            z.eq(Mux(over, top ^ negative.replicate(bits).as_signed(), kept)),
+        ]
+        m.d.comb += self.z.eq(z)
+        return m
+
+
 class Normaliser(wiring.Component):
     """`normalise` of drain_lanes elements of one token a cycle, LATENCY cycles later.
 
@@ -239,34 +295,13 @@ class Normaliser(wiring.Component):
         less = Signal.like(shift, reset_less=True)  # by one: the last bit goes with the rounding
         m.d.sync += less.eq(shift - 1)
 
-        product_bits = RESIDUAL_BITS + len(operands.factor)
-        wide_bits = max(product_bits, len(operands.offset)) + 1
-        top = Const(Z_TOP, signed(c.z_bits))
-        assert (1 << (c.z_bits - 1)) - 1 == Z_TOP
-        for lane in range(c.drain_lanes):
-            r = delayed(m, self.r[lane], 2, name=f"r_{lane}")
-            low = Signal(signed(RESIDUAL_BITS + LOW_BITS), name=f"low_{lane}", reset_less=True)
-            high = Signal(signed(product_bits + 1 - LOW_BITS), name=f"high_{lane}", reset_less=True)
-            product = Signal(signed(product_bits + 1), name=f"product_{lane}", reset_less=True)
-            difference = Signal(signed(wide_bits), name=f"difference_{lane}", reset_less=True)
-            rounded = Signal(signed(wide_bits), name=f"rounded_{lane}", reset_less=True)
-            over = Signal(name=f"over_{lane}", reset_less=True)
-            kept = Signal(signed(c.z_bits), name=f"kept_{lane}", reset_less=True)
-            negative = Signal(name=f"negative_{lane}", reset_less=True)
-            z = Signal(signed(c.z_bits), name=f"z_{lane}", reset_less=True)
-            m.d.sync += [
-                low.eq(r * factor[:LOW_BITS]),
-                high.eq(r * factor[LOW_BITS:]),
-                # Halves of two registers: an FPGA's multiplier has them, and without the second one is late.
-                product.eq(
-                    delayed(m, low, 1, name=f"low_{lane}") + (delayed(m, high, 1, name=f"high_{lane}") << LOW_BITS)
-                ),
-                difference.eq(product - offset),
-                rounded.eq((shifted(m, difference, less) + 1) >> 1),
-                over.eq(differs(rounded[c.z_bits - 1 :], rounded[-1])),
-                kept.eq(rounded),
-                negative.eq(rounded[-1]),
-                z.eq(Mux(over, top ^ negative.replicate(c.z_bits).as_signed(), kept)),
+        for i, (r, z) in enumerate(zip(self.r, self.z, strict=True)):
+            m.submodules[f"lane_{i}"] = lane = NormaliserLane(c)
+            m.d.comb += [
+                lane.r.eq(r),
+                lane.factor.eq(factor),
+                lane.offset.eq(offset),
+                lane.less.eq(less),
+                z.eq(lane.z),
             ]
-            m.d.comb += self.z[lane].eq(z)
         return m

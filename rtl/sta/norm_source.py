@@ -2,10 +2,9 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..lut_ram import LUT_RAM
+from ..lut_ram import LutMemory
 from ..pipeline import delayed, tally
 from .columns import PARAMETER_TILES
 from .decode import instruction_layout
@@ -79,21 +78,19 @@ class NormSource(wiring.Component):
         finalised_token = delayed(m, self.finalised.token, 1, name="finalised_token")
         finalised_scaling = delayed(m, self.finalised.scaling, 1, name="finalised_scaling")
         rows = tally(m, c.max_tokens, known, waits & walk.go & walk.row_last, name="rows")
-        scalings_shape = self.finalised.scaling.shape()
-        m.submodules.scalings = scalings = Memory(shape=scalings_shape, depth=c.max_tokens, init=[], attrs=LUT_RAM)
-        write, read = scalings.write_port(), scalings.read_port()
+        m.submodules.scalings = scalings = LutMemory(len(finalised_scaling.as_value()), c.max_tokens)
         m.d.comb += [
             self.finalise.valid.eq(asks),
             self.finalise.payload.eq(token),
-            write.en.eq(known),
-            write.addr.eq(finalised_token),
-            write.data.eq(finalised_scaling),
+            scalings.write.enable.eq(known),
+            scalings.write.address.eq(finalised_token),
+            scalings.write.data.eq(finalised_scaling),
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
-        # Much hangs on `go`: so what it waits for is known a cycle before.
+        # Much hangs on `go`: so what it waits for is known a cycle before; while there is no slot, the first one's.
         may_go = Signal()
-        m.d.comb += still_waits.eq((waits & ~column_goes) | (self.start & normalise))
+        m.d.comb += still_waits.eq(Mux(walk.running, waits & ~column_goes, normalise))
         m.d.sync += [waits.eq(still_waits), may_go.eq(~tiles.next_none & ~(still_waits & rows.next_none))]
         with m.If(self.start):
             m.d.sync += [
@@ -114,8 +111,8 @@ class NormSource(wiring.Component):
         m.d.sync += address.eq(residual_address(c, place.token, place.piece))
         m.d.comb += [
             self.read_address.eq(address),
-            read.addr.eq(delayed(m, place.token, Residual.LATENCY, name="token")),
-            normaliser.scaling.eq(read.data),
+            scalings.read_address.eq(delayed(m, place.token, 1 + Residual.LATENCY - LutMemory.LATENCY, name="token")),
+            normaliser.scaling.eq(scalings.read_data),
             normaliser.normalise.eq(delayed(m, normalise, 1, name="normalises")),  # beside the normaliser
             self.slots.valid.eq(delayed(m, walk.go, self.LATENCY, name="valid", reset=True)),
             self.slots.place.eq(place_after(m, walk, self.LATENCY)),

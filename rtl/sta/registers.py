@@ -112,20 +112,22 @@ class Registers(wiring.Component):
                 ("waits_drain", self.waits_drain),
             )
         }
-        # The watched instruction's are taken a cycle late: place is compared meanwhile.
-        watched = Signal()
+        # The watched instruction's are taken a cycle late: place is compared meanwhile, in two halves.
+        half = COUNTER_BITS // 2
+        watched = Signal(2)
         begins = Signal()
         ends = Signal()
         before = Signal(COUNTER_BITS, reset_less=True)
         m.d.sync += [
-            watched.eq(self.place == kept["watch"]),
+            watched[0].eq(self.place[:half] == kept["watch"][:half]),
+            watched[1].eq(self.place[half:] == kept["watch"][half:]),
             begins.eq(self.execute & self.busy),
             ends.eq(self.finished & self.busy),
             before.eq(counters["cycles"]),
         ]
-        with m.If(watched & begins):
+        with m.If(watched.all() & begins):
             m.d.sync += counters["watch_begin"].eq(before)
-        with m.If(watched & ends):
+        with m.If(watched.all() & ends):
             m.d.sync += counters["watch_end"].eq(before)
         with m.If(self.start):
             m.d.sync += [counter.eq(0) for counter in counters.values()]

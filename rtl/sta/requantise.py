@@ -55,19 +55,21 @@ class Requantiser(plain.Requantiser):
         rounded = Signal(signed(len(product)), reset_less=True)
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
-        # Too large where the bits above those that are kept are not all the sign.
+        # Too large where the bits above those that are kept are not all the sign: of 16, or of 8 that are kept.
         wide = delayed(m, self.wide, 8, name="wide")
         sign = rounded[-1]
         over = Signal(reset_less=True)
+        over_byte = Signal(reset_less=True)
         bound = Signal(signed(RESULT_BITS), reset_less=True)
         value = Signal(signed(RESULT_BITS), reset_less=True)
         result = Signal(signed(RESULT_BITS), reset_less=True)
         top = Mux(wide, (1 << (RESULT_BITS - 1)) - 1, (1 << 7) - 1)
         m.d.sync += [
-            over.eq(differs(rounded[RESULT_BITS - 1 :], sign) | (~wide & differs(rounded[7 : RESULT_BITS - 1], sign))),
+            over.eq(differs(rounded[RESULT_BITS - 1 :], sign)),
+            over_byte.eq(~wide & differs(rounded[7 : RESULT_BITS - 1], sign)),
             bound.eq(top ^ sign.replicate(RESULT_BITS)),
             value.eq(rounded),
-            result.eq(Mux(over, bound, value)),
+            result.eq(Mux(over | over_byte, bound, value)),
         ]
         m.d.comb += self.result.eq(result)
         return m

@@ -10,7 +10,7 @@ from ..params import ceil_div
 from ..pipeline import delayed
 from .params import RESIDUAL_BITS, StaConfig
 
-WORDS = 2048  # of an ECP5's block RAM of 9 bits
+WORDS, BITS = 2048, 9  # of an ECP5's block RAM
 QUARTERS = 4  # of a word: parts with a choice of their own
 
 
@@ -55,37 +55,45 @@ class Residual(wiring.Component):
         # in front of them.
         memories = ceil_div(self._depth, WORDS)
         inner = (WORDS - 1).bit_length()
-        address = delayed(m, self.read_address, 1, name="address")  # a register: many block RAMs hang on it
         write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
         chosen = Signal.like(self.read_data, reset_less=True)
         # For each quarter of a word its own, every other one inverted, lest synthesis make one register of them.
         which: list[Value] = [Const(0)] * QUARTERS
         if memories > 1:
-            early = delayed(m, address[inner:], 1, name="which_early")
-            not_early = delayed(m, ~address[inner:], 1, name="not_which_early")
+            early = delayed(m, self.read_address[inner:], 2, name="which_early")
+            not_early = delayed(m, ~self.read_address[inner:], 2, name="not_which_early")
             which = [
                 delayed(m, early, 1, name="which_0"),
                 ~delayed(m, ~early, 1, name="not_which_1"),
                 delayed(m, ~not_early, 1, name="which_2"),
                 ~delayed(m, not_early, 1, name="not_which_3"),
             ]
-        words = []
-        for i in range(memories):
-            depth = min(WORDS, self._depth - i * WORDS)
-            m.submodules[f"memory_{i}"] = memory = Memory(shape=len(write_data), depth=depth, init=[])
-            read, write = memory.read_port(), memory.write_port()
-            writes = Signal(name=f"writes_{i}")
-            write_address = Signal(range(max(depth, 2)), name=f"write_address_{i}", reset_less=True)
-            m.d.comb += writes.eq(self.write_enable & (self.write_address[inner:] == i))
-            with m.If(writes):  # an address of each memory's own
-                m.d.sync += write_address.eq(self.write_address)
-            m.d.comb += [
-                read.addr.eq(address),
-                write.en.eq(delayed(m, writes, 1, name=f"writes_{i}", reset=True)),
-                write.addr.eq(write_address),
-                write.data.eq(write_data),
-            ]
-            words.append(delayed(m, read.data, 1, name=f"word_{i}"))
+        writes = [
+            delayed(m, self.write_enable & (self.write_address[inner:] == i), 1, name=f"writes_{i}", reset=True)
+            for i in range(memories)
+        ]
+        words = [Signal.like(write_data, name=f"word_{i}", reset_less=True) for i in range(memories)]
+        # Each half of a word, of whole block RAMs, has addresses of its own: they lie all over the chip. Synthesis does
+        # not make one register of both, since the one begins with zeros and the other with ones.
+        address_bits = min(inner, len(self.read_address))
+        middle = BITS * ceil_div(len(write_data), 2 * BITS)
+        for half, own in enumerate((slice(middle), slice(middle, None))):
+            init = half * ((1 << address_bits) - 1)
+            read_address = Signal(address_bits, name=f"read_address_{half}", init=init, reset_less=True)
+            write_address = Signal(address_bits, name=f"write_address_{half}", init=init, reset_less=True)
+            m.d.sync += [read_address.eq(self.read_address), write_address.eq(self.write_address)]
+            for i in range(memories):
+                depth = min(WORDS, self._depth - i * WORDS)
+                memory = Memory(shape=len(write_data[own]), depth=depth, init=[])
+                m.submodules[f"memory_{half}_{i}"] = memory
+                read, write = memory.read_port(), memory.write_port()
+                m.d.sync += words[i][own].eq(read.data)
+                m.d.comb += [
+                    read.addr.eq(read_address),
+                    write.en.eq(writes[i]),
+                    write.addr.eq(write_address),
+                    write.data.eq(write_data[own]),
+                ]
         bits = len(write_data) // QUARTERS
         for part in range(QUARTERS):
             for i in cases(m, which[part], memories):

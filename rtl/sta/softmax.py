@@ -115,6 +115,7 @@ class Reciprocal(wiring.Component):
         divisor = Signal(bits, reset_less=True)
         moved_by = Signal(len(shifts), reset_less=True)
         shift_next = Signal(SHIFT_BITS, reset_less=True)
+        shift_most = Signal(SHIFT_BITS, reset_less=True)  # where the total is 1
         none = Signal(reset_less=True)
         load = Signal()
         normalised = delayed(m, self.start, len(HALTS), name="normalised", reset=True)
@@ -142,8 +143,9 @@ class Reciprocal(wiring.Component):
             rest.eq(Cat(fits, rest)),
             left.eq(Mux(left == 0, 0, left - 1)),
         ]
+        m.d.sync += shift_most.eq(self.shift + (bits - 1))
         with m.If(load):
-            m.d.sync += shift_next.eq(self.shift + Mux(none, 0, (bits - 1) - moved_by))
+            m.d.sync += shift_next.eq(Mux(none, self.shift, shift_most - moved_by))
             m.d.sync += [Cat(rest, remainder).eq(Cat(divisor[1:], self.mult)), left.eq(MULT_BITS)]
 
         q = Signal(MULT_BITS, reset_less=True)

@@ -79,13 +79,37 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
         assert tuple(places[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == place.bels[:2]
 
 
+@pytest.mark.parametrize("pe", ["portable", "ecp5"])
+def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
+    """Lanes of the core have what the elements leave, the two multipliers of a product in one slice."""
+    kinds = {"finish.requantiser": 2, "finish.rescaler": 1, "norm_source.normaliser.lane": 2, "statistics.square": 1}
+    names = [
+        f"core.drain.{kind}_{lane}{'_' if 'square' in kind else '.'}MULT18X18D_{i}"
+        for kind, count in kinds.items()
+        for lane in range(4)
+        for i in range(count)
+    ]
+    config = StaConfig(pe=pe, device=DEVICE if pe == "ecp5" else "")
+    top = written(floor_of(config, DEVICE, room=True), tmp_path, {name: cell("MULT18X18D") for name in reversed(names)})
+    places = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
+    assert len(set(places.values())) == len(names) == 24
+    plan = Floorplan(StaConfig(pe="ecp5", device=DEVICE))
+    elements = {bel for r in range(8) for c in range(8) for place in plan.places(r, c) or () for bel in place.bels}
+    assert not elements & set(places.values())
+    slices = [set(place.bels[:2]) for place in plan.free()]
+    for lane in range(4):
+        for kind in ("finish.requantiser", "norm_source.normaliser.lane"):
+            assert {places[name] for name in names if f"{kind}_{lane}." in name} in slices
+
+
 def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
     """Names as STA's netlist has them: three of each column bank, `bank` of each row, 8 of the residual's memories."""
     names = [f"core.column_buffer.bank_{i}.{of}" for i in range(columns) for of in ("selection.0.0", "weights.0.0")]
     names += [f"core.column_buffer.bank_{i}.weights.0.1" for i in range(columns)]
     names += [f"core.store.bank_{r}.memory.0.{i}" for r in range(rows) for i in range(bank)]
     names += [f"core.softmax_{r}.table_0.0.0" for r in range(rows)]
-    return names + [f"core.drain.residual.memory_{i}.0.{byte}" for i in range(residual) for byte in range(8)]
+    bytes_of = [(half, i, byte) for half in range(2) for i in range(residual) for byte in range(4)]
+    return names + [f"core.drain.residual.memory_{half}_{i}.0.{byte}" for half, i, byte in bytes_of]
 
 
 def place_of(bel: str) -> tuple[int, int]:
@@ -117,7 +141,9 @@ def test_block_ram(tmp_path: Path) -> None:
         assert min(x for x, _ in row) - 15 <= element <= max(x for x, _ in row)
         assert places[f"core.softmax_{r}.table_0.0.0"][1] == 22
     residual = [
-        [x for name, (x, _) in places.items() if name.endswith(f".0.{i}") and "residual" in name] for i in range(8)
+        [x for name, (x, _) in places.items() if re.search(f"residual.memory_{half}_.*[.]0[.]{byte}", name)]
+        for half in range(2)
+        for byte in range(4)
     ]
     assert sum(y == 82 for name, (_, y) in places.items() if "residual" in name) == 46, "and two that are left over"
     for byte, right_byte in pairwise(residual):

@@ -73,6 +73,16 @@ def test_soft_rows_take_no_slice() -> None:
     assert set(found) == {(r, c) for r in range(9) for c in range(8)}
 
 
+@pytest.mark.parametrize("soft_rows", [0, 3])
+def test_the_rest_is_free(soft_rows: int) -> None:
+    """From right to left; what no element has."""
+    one = config(8, 8, soft_rows=soft_rows)
+    free = Floorplan(one).free()
+    taken = {place for places in slices(one).values() for place in places}
+    assert len({*free, *taken}) == len(free) + len(taken) == DEVICES["LFE5U-85F"].slices
+    assert [place.x for place in free] == sorted((place.x for place in free), reverse=True)
+
+
 def test_names() -> None:
     """As nextpnr has them: of both slices of a block."""
     assert Place(4, 10, 0).bels == ("X4/Y10/MULT18_0", "X5/Y10/MULT18_1", "X7/Y10/ALU54_3")
@@ -82,3 +92,4 @@ def test_names() -> None:
 @pytest.mark.parametrize("device", ["", "LFE5U-12F"])
 def test_a_device_without_a_table_is_left_to_the_placer(device: str) -> None:
     assert not slices(config(8, 8, device=device))
+    assert not Floorplan(config(8, 8, device=device)).free()

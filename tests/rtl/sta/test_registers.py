@@ -181,7 +181,8 @@ def test_counters() -> None:
     names = ("stepping", "waits_memory", "waits_drain")
 
     async def testbench(ctx: SimulatorContext) -> None:
-        await host.write(ctx, "watch", 0x80)
+        watch = rng.getrandbits(32)
+        await host.write(ctx, "watch", watch)
         for length in (1, 57, 20):
             await host.write(ctx, "control", START)
             await ctx.tick()
@@ -191,13 +192,13 @@ def test_counters() -> None:
             for cycle in range(length):
                 events = {name: rng.randint(0, 1) for name in names}
                 here = cycle in (begin, end)
-                place = 0x80 if here else 0x40
+                place = watch if here else watch ^ (1 << rng.randrange(32))
                 execute = cycle == begin if here else rng.randint(0, 1)
                 finished = cycle == end if here else rng.randint(0, 1)
                 drive(ctx, dut, {**events, "place": place, "execute": execute, "finished": finished})
                 await ctx.tick()
                 wanted = {name: wanted[name] + events[name] for name in names}
-            drive(ctx, dut, {"busy": 0, **dict.fromkeys(names, 1), "place": 0x80, "execute": 1, "finished": 1})
+            drive(ctx, dut, {"busy": 0, **dict.fromkeys(names, 1), "place": watch, "execute": 1, "finished": 1})
             for _ in range(2):
                 assert await host.read(ctx, "cycles") == length + 2
                 assert await host.read(ctx, "steps") == wanted["stepping"]
