@@ -19,7 +19,8 @@ from rtl.steps import column_step, row_step
 ROUTER = "router1"  # slower than router2, but by far the better clock: 192 MHz where that got 133, of 8x8 PEs
 ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
-# abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be.
+# abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be. A core of
+# portable elements has no room for more LUTs: 190,000 of its wires were left when nextpnr had tried 450,000.
 CORE_MAPPER = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f; &if {C} {W} {D} {R} -t; &mfs"'
 # The placer's default is 10, for which short wires count more than fast ones (docs/results.md, The whole core).
 CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
@@ -121,16 +122,19 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
     if not isinstance(config, StaConfig):
         _check_memories(config, target)
     say(f"Verilog of {about} …")
+    mapper: tuple[str, ...] = ()
     if isinstance(config, StaConfig):
         modules = emit_modules(CoreHarness(config), name="pins", prefix="sta")
         mhz, placer = CORE_MHZ, CORE_PLACER
+        if placed and config.pe == "ecp5":
+            mapper = (CORE_MAPPER,)
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
         mhz, placer = ARRAY_MHZ, ()
     return Design(
         title=about,
         verilog="\n".join(modules.values()),
-        script=target.script(next(iter(modules)), *([CORE_MAPPER] if placed and isinstance(config, StaConfig) else [])),
+        script=target.script(next(iter(modules)), *mapper),
         place=target.place(ROUTER, mhz, *placer) if placed else None,
         floor=floor_of(config, target.device, room=isinstance(config, StaConfig)),
         delays=isinstance(config, StaConfig),
