@@ -296,7 +296,6 @@ class Runs(wiring.Component):
         with m.Elif(goes):
             m.d.sync += end.eq(end + BYTES)
         here = Signal(ADDRESS_BITS + 1)
-        unaligned = (address & (CONFIG.port_bytes - 1)).any()
         m.d.comb += [
             here.eq(end + Mux(waiting, BYTES, 0)),
             Assert(sequencer.stop | held(m, segment.valid, segment.ready, segment.payload.as_value(), "segment")),
@@ -342,7 +341,7 @@ class Runs(wiring.Component):
             Assert(implies(state == RUN, address == here)),
             Assert(implies((state == RUN) & (stage == OFF), end == self.program)),
             Assert(implies((state == RUN) & (stage >= ADDRESS), behind == address + BYTES)),
-            Assert(implies((state == RUN) & (stage >= ASK), outside == ((behind > self.limit) | unaligned))),
+            Assert(implies((state == RUN) & (stage >= ASK), outside == (behind > self.limit))),
             Assert(implies((state == RUN) & outside & ((stage == DATA) | (stage == CHECKED)), cause != Cause.NONE)),
             Assert(implies(state == RUN, (here == self.program) | (here <= self.limit))),
             Assert(implies(state != IDLE, (end == self.program) | (end <= self.limit))),
