@@ -63,8 +63,9 @@ class NormSource(wiring.Component):
 
         # Parameters: of the tiles that came, those of a product are gone when it is finished.
         column_goes = Signal()
+        goes = Signal()  # walk.go, to decide about the next cycle's
         of_product = delayed(m, self.drained, 1, name="of_product", reset=True)
-        m.d.comb += column_goes.eq(walk.go & place.column_last)
+        m.d.comb += column_goes.eq(goes & place.column_last)
         tiles = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.
@@ -77,7 +78,7 @@ class NormSource(wiring.Component):
         known = delayed(m, self.finalised.valid, 1, name="known", reset=True)  # one row more, until it is done
         finalised_token = delayed(m, self.finalised.token, 1, name="finalised_token")
         finalised_scaling = delayed(m, self.finalised.scaling, 1, name="finalised_scaling")
-        rows = tally(m, c.max_tokens, known, waits & walk.go & walk.row_last, name="rows")
+        rows = tally(m, c.max_tokens, known, waits & goes & walk.row_last, name="rows")
         m.submodules.scalings = scalings = LutMemory(len(finalised_scaling.as_value()), c.max_tokens)
         m.d.comb += [
             self.finalise.valid.eq(asks),
@@ -89,9 +90,13 @@ class NormSource(wiring.Component):
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
         # Much hangs on `go`: so what it waits for is known a cycle before; while there is no slot, the first one's.
+        # It is in two registers: the one that decides about itself is near what it decides with. Until a NORM runs
+        # nobody looks at either, so they may begin with different values: synthesis would make one of two alike.
         may_go = Signal()
+        may_go_here = Signal(init=1)
         m.d.comb += still_waits.eq(Mux(walk.running, waits & ~column_goes, normalise))
-        m.d.sync += [waits.eq(still_waits), may_go.eq(~tiles.next_none & ~(still_waits & rows.next_none))]
+        next_may_go = ~tiles.next_none & ~(still_waits & rows.next_none)
+        m.d.sync += [waits.eq(still_waits), may_go.eq(next_may_go), may_go_here.eq(next_may_go)]
         with m.If(self.start):
             m.d.sync += [
                 to_ask.eq(Mux(normalise, instruction.tokens, 0)),
@@ -103,6 +108,7 @@ class NormSource(wiring.Component):
             walk.start.eq(self.start),
             walk.instruction.eq(instruction),
             walk.go.eq(walk.running & may_go),
+            goes.eq(walk.running & may_go_here),
         ]
 
         # The element and how it is scaled come together.
