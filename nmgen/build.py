@@ -107,11 +107,16 @@ def check_size(board: "Board", config: Config) -> None:
         )
 
 
-def check_clock(board: "Board", mhz: float) -> None:
-    """InputError where the PLL cannot make the clock, or the clock not the baud rate."""
+def check_clock(board: "Board", config: Config, mhz: float) -> None:
+    """InputError where the PLL cannot make the clock, DSP slices not work at it, or it not make the baud rate."""
     from boards.pll import dividers
     from boards.uart import baud_divisor
+    from rtl.ecp5.slice import MOST_MHZ
 
+    if config.pe == "ecp5" and mhz > MOST_MHZ:
+        raise InputError(
+            f"mhz is {mhz:g}, must be at most {MOST_MHZ} with pe ecp5, in DSP slices that nextpnr does not time"
+        )
     dividers(board.oscillator_mhz, mhz)
     baud_divisor(mhz * 1e6, board.baud)
 
@@ -132,7 +137,7 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
     board = find_board(name)
     tools = {program: find_tool(program) for program in TOOLS}
     check_size(board, config)
-    check_clock(board, mhz)
+    check_clock(board, config, mhz)
     with terminable(), written_whole(out / f"{NAME}.bit") as bitstream:
         scratch = bitstream.parent
         seconds: dict[str, float] = {}

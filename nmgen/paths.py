@@ -15,6 +15,10 @@ Pin = tuple[str, str]  # cell, port
 
 SPLIT = ("drain", "sequencer", "column_buffer")  # Components of the core whose parts count as such
 
+ALU = "ALU54B"  # whose ports nextpnr does not time. Instead, ns of a multiplier's that has its registers:
+ALU_RESULT = 0.735  # from the clock edge to P, for R
+ALU_OPCODE = 0.084  # that A and B want before it, for OP
+
 DELAY = re.compile(r"\([^():]+:[^():]+:([^():]+)\)")  # least, typical and most ps
 SETUP = re.compile(r"\(SETUPHOLD \(\w+ ([^()]+)\)")
 
@@ -42,17 +46,22 @@ class Delays:
     follows : pin → those that it drives, each with the ns to there
     starts : outputs of registers and memories, with the ns from the clock edge
     ends : their inputs, with the ns that they want before it
+        Those of an ALU54B, of which the file says nothing, have what stands for them.
     """
 
     def __init__(self, lines: Iterator[str]) -> None:
         self.follows: dict[Pin, list[tuple[Pin, float]]] = defaultdict(list)
         self.starts: dict[Pin, float] = {}
         self.ends: dict[Pin, float] = {}
-        cell = ""
+        cell, alus, of_alu = "", set(), False
         for line in lines:
             kind, _, rest = line.strip().replace("\\", "").partition(" ")
-            if kind == "(INSTANCE":
+            if "(CELLTYPE" in line:
+                of_alu = f'"{ALU}"' in line
+            elif kind == "(INSTANCE":
                 cell = rest.rstrip(") ")
+                if of_alu:
+                    alus.add(cell)
             elif kind == "(INTERCONNECT":
                 driver, driven = rest.split()[:2]
                 self.follows[_pin(driver)].append((_pin(driven), _ns(rest)))
@@ -65,6 +74,10 @@ class Delays:
             elif found := SETUP.match(line.strip()):
                 pin = cell, found[1]
                 self.ends[pin] = max(_ns(line), self.ends.get(pin, 0))
+        results = {(cell, port) for cell, port in self.follows if cell in alus and port.startswith("R")}
+        self.starts |= dict.fromkeys(results, ALU_RESULT)
+        inputs = (pin for sinks in self.follows.values() for pin, _ in sinks)
+        self.ends |= {(cell, port): ALU_OPCODE for cell, port in inputs if cell in alus and port.startswith("OP")}
 
 
 def _pin(path: str) -> Pin:

@@ -12,6 +12,7 @@ from nmgen.measure import DELAYS, Design, Measured, say
 from nmgen.paths import passed, read_paths, worst_by_component
 from nmgen.targets import ECP5, Target
 from nmgen.verilog import emit_modules
+from rtl.ecp5.slice import MOST_MHZ
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.params import StaConfig
 from rtl.steps import column_step, row_step
@@ -25,11 +26,11 @@ CORE_MAPPER = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f; &if 
 # The placer's default is 10, for which short wires count more than fast ones (docs/results.md, The whole core).
 CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
 
-UNTIMED = """\
+UNTIMED = f"""\
 nextpnr times no port of an ALU54B: the MHz of processing elements in DSP slices are those of the fabric around them,
-and an upper bound. Of a multiplier inside the slice Project Trellis has these delays of speed grade 6: 2.63 ns from its
-operands to its pipeline register, 1.33 ns from there to its product. At 200 MHz that leaves 3.67 ns for the adder and
-the set-up of its register, of which it says nothing."""
+and an upper bound. What stands for the slice's own is {MOST_MHZ} MHz, by Project Trellis' delays of the multiplier
+beside the ALU, speed grade 6: 1.33 ns from its pipeline register to its product, 3.93 ns for an adder that is taken to
+be no slower than the whole multiplier, 0.08 ns that a register of the slice wants before the clock."""
 
 
 WORST = 5  # paths that are told of

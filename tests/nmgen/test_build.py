@@ -198,6 +198,10 @@ def test_tool_that_dies_without_a_word(tools: Path, capsys: pytest.CaptureFixtur
             "max_tokens 1024 and max_k 1536 need at least 704 block RAMs, must be at most the 208 of ulx3s-85f",
         ),
         (["ulx3s-85f", *SMALL, "--mhz", "61"], "mhz is 61, the nearest that the PLL makes of 25 MHz is 62.5"),
+        (
+            ["ulx3s-85f", *SMALL, "--pe", "ecp5", "--mhz", "200"],
+            "mhz is 200, must be at most 187 with pe ecp5, in DSP slices that nextpnr does not time",
+        ),
         (["ulx3s-85f", *SMALL, "--mhz", "fast"], "mhz is fast, must be a number from 1 to 400"),
         (["ulx3s-85f", *SMALL, "--seeds", "0"], "seeds is 0, must be an integer from 1 to 100"),
         (

@@ -16,6 +16,8 @@ SDF = """
         (INTERCONNECT core.store.x/F core.store.bank_0.m/ADA0 (100:200:3000) (0:0:0))
         (INTERCONNECT core.store.bank_0.m/DOB0 core.store.bank_0.y\\$z/A (100:200:400) (0:0:0))
         (INTERCONNECT core.store.bank_0.y\\$z/F out/DI (100:200:500) (0:0:0))
+        (INTERCONNECT core.drain.b/Q core.array.pe_0_0.slice_0.alu/OP4 (100:200:600) (0:0:0))
+        (INTERCONNECT core.array.pe_0_0.slice_0.alu/R20 core.array.pe_0_0.d/DI (100:200:700) (0:0:0))
     ))
   )
   (CELL (CELLTYPE "TRELLIS_FF")
@@ -59,6 +61,15 @@ SDF = """
       (SETUPHOLD (negedge DI) (posedge CLK) (0:0:100) (267:285:303))
     )
   )
+  (CELL (CELLTYPE "ALU54B")
+    (INSTANCE core.array.pe_0_0.slice_0.alu)
+  )
+  (CELL (CELLTYPE "TRELLIS_FF")
+    (INSTANCE core.array.pe_0_0.d)
+    (TIMINGCHECK
+      (SETUPHOLD (posedge DI) (posedge CLK) (0:0:0) (267:285:303))
+    )
+  )
   (CELL (CELLTYPE "TRELLIS_FF")
     (INSTANCE out)
     (TIMINGCHECK
@@ -85,9 +96,15 @@ def test_the_worst_path_to_each_input() -> None:
     assert c.ns == pytest.approx(0.525 + 2 + 0.24 + 0.3 + 0.1)
 
 
+def test_what_stands_for_the_ports_of_an_alu() -> None:
+    paths = {path.pins[-1]: path.ns for path in worst_paths(Delays(iter(SDF.splitlines())))}
+    assert paths["core.array.pe_0_0.slice_0.alu", "OP4"] == pytest.approx(0.525 + 0.6 + 0.084)
+    assert paths["core.array.pe_0_0.d", "DI"] == pytest.approx(0.735 + 0.7)
+
+
 def test_one_of_each_pair_of_components() -> None:
     paths = worst_paths(Delays(iter(SDF.splitlines())))
-    worst = worst_by_component(paths, 5)
+    worst = worst_by_component(paths, 3)
     through = [passed(path) for path in worst]
     assert through == [["store", "pins"], ["drain finish", "store"], ["drain finish", "store", "drain"]]
     assert [path.ns for path in worst] == sorted((path.ns for path in worst), reverse=True)
