@@ -249,7 +249,7 @@ class _Machine:
             loads = max(loader, self._tiles.free(half=False))
             loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             loader = loaded + TILE_CYCLES
-            slot = max(slot, loaded + 2)
+            slot = max(slot, loaded + 3)
             if tile or not f.get("normalise", 0):
                 slot += f["tokens"] * slots
             else:

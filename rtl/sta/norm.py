@@ -144,8 +144,10 @@ class Statistics(wiring.Component):
         zero = Const(0, total.shape().size)
         # Of words of the same token the latest one's sums count. Those of stages 5 to 8 were not in the memory in time.
         # Whether it is the same is compared a cycle before.
-        same_5 = Signal()
-        m.d.sync += same_5.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4]))
+        # For each sum its own: they begin with different values, which nobody looks at, lest synthesis make one of both.
+        same_5 = {"sum": Signal(name="same_5_sum"), "squares": Signal(name="same_5_squares", init=1)}
+        for same in same_5.values():
+            m.d.sync += same.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4]))
         m.d.sync += held.eq(read)
         total_7 = delayed(m, total, 1, name="total_7")
         total_8 = delayed(m, total_7, 1, name="total_8")
@@ -158,8 +160,9 @@ class Statistics(wiring.Component):
             m.d.sync += held.as_value().eq(zero)
         absolute = Signal(len(base.sum))  # here, since the finaliser is far away
         m.d.comb += [base.eq(held), absolute.eq(Mux(base.sum < 0, -base.sum, base.sum))]
-        with m.If(same_5):
-            m.d.comb += base.eq(total)
+        for name, same in same_5.items():
+            with m.If(same):
+                m.d.comb += base[name].eq(total[name])
         m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
 
         m.d.comb += [

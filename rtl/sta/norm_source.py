@@ -66,7 +66,8 @@ class NormSource(wiring.Component):
         goes = Signal()  # walk.go, to decide about the next cycle's
         of_product = delayed(m, self.drained, 1, name="of_product", reset=True)
         m.d.comb += column_goes.eq(goes & place.column_last)
-        tiles = tally(m, PARAMETER_TILES, self.parameters_loaded, column_goes | of_product, name="tiles")
+        loaded = delayed(m, self.parameters_loaded, 1, name="loaded", reset=True)  # the column buffer is far away
+        tiles = tally(m, PARAMETER_TILES, loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.
         to_ask = Signal(range(c.max_tokens + 1), reset_less=True)
