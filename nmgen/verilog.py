@@ -117,6 +117,8 @@ class _Writer:
     def _sort_cells(self) -> None:
         self.flip_flops = []
         for cell in self.module.cells:
+            if cell.ports.get("Y") == ():  # of no bits, as is the step in a group where N = M
+                continue
             if cell.kind in BINARY or cell.kind in UNARY or cell.kind == "$mux":
                 self.operators[whole(cell.ports["Y"])] = cell
             elif cell.kind == "$dff" and cell.parameters["CLK_POLARITY"] == "1":

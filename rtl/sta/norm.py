@@ -144,7 +144,7 @@ class Statistics(wiring.Component):
         zero = Const(0, total.shape().size)
         # Of words of the same token the latest one's sums count. Those of stages 5 to 8 were not in the memory in time.
         # Whether it is the same is compared a cycle before.
-        # For each sum its own: they begin with different values, which nobody looks at, lest synthesis make one of both.
+        # Each sum has its own. They begin with different values, which nobody looks at, lest synthesis make them one.
         same_5 = {"sum": Signal(name="same_5_sum"), "squares": Signal(name="same_5_squares", init=1)}
         for same in same_5.values():
             m.d.sync += same.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4]))

@@ -72,6 +72,12 @@ CASES: dict[str, tuple[StaConfig, list[Callable[..., Loaded]]]] = {
             ),
         ],
     ),
+    "N = M": (
+        StaConfig(
+            n=2, m=2, rows=1, cols=4, drain=4, port_bytes=1, max_tokens=20, max_k=48, hidden=24, store_words=1500
+        ),
+        [partial(sentences, {"hidden": 16, "heads": 2, "inner": 24, "pattern": "1:2", "layers": 1}, [4, 3])],
+    ),
     "one of each": (
         StaConfig(
             n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=20, max_k=48, hidden=24, store_words=1500
