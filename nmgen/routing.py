@@ -6,6 +6,7 @@ from pathlib import Path
 
 LINE = re.compile(rb"Info:\s+(\d+) \|[^|]*\|[^|]*\|\s*(\d+)\|")
 PATIENCE = 200_000  # arcs, within which a router that still gets somewhere has fewer left than ever before
+LONGEST = 900  # seconds, the same: the last wires may take a minute a thousand arcs, for hours
 EVERY = 50_000  # arcs, after which something is said
 
 
@@ -25,6 +26,7 @@ class Routing:
         self._read = 0
         self._best: int | None = None
         self._best_at = self._said = 0
+        self._best_seconds = 0.0
 
     def tick(self, seconds: float) -> None:
         """Raises UnroutedError where the router runs away."""
@@ -37,8 +39,8 @@ class Routing:
         self._read += len(whole)
         for routed, left in ((int(a), int(b)) for a, b in LINE.findall(whole)):
             if self._best is None or left < self._best:
-                self._best, self._best_at = left, routed
-            elif routed - self._best_at >= PATIENCE:
+                self._best, self._best_at, self._best_seconds = left, routed, seconds
+            elif routed - self._best_at >= PATIENCE or seconds - self._best_seconds >= LONGEST:
                 raise UnroutedError(f"{self._best:,} arcs left at best, after {self._best_at:,} of {routed:,} tries")
             if routed >= self._said + EVERY:
                 self._said = routed

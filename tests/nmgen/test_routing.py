@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.routing import PATIENCE, Routing, UnroutedError
+from nmgen.routing import LONGEST, PATIENCE, Routing, UnroutedError
 
 HEAD = """\
 Info: Routing 216891 arcs.
@@ -49,3 +49,13 @@ def test_one_that_runs_away(tmp_path: Path) -> None:
     write(tmp_path / "log", text[20:])
     with pytest.raises(UnroutedError, match=r"^93 arcs left at best, after 7,000 of 207,000 tries$"):
         routing.tick(1)
+
+
+def test_one_whose_last_wires_take_for_ever(tmp_path: Path) -> None:
+    routing = Routing(tmp_path / "log", lambda _text: None)
+    for number, left, seconds in ((1, 93, 10), (2, 90, 500), (3, 95, 500 + LONGEST - 1)):
+        write(tmp_path / "log", line(number * STEP, left))
+        routing.tick(seconds)
+    write(tmp_path / "log", line(4 * STEP, 91))
+    with pytest.raises(UnroutedError, match=r"^90 arcs left at best, after 2,000 of 4,000 tries$"):
+        routing.tick(500 + LONGEST)
