@@ -7,6 +7,7 @@ version. So a run that was stopped, or in which a tool died, goes on where it wa
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -184,30 +185,29 @@ class _Run:
             self._done += 1
             say(f"[{self._done}/{self._all}] {what}: {found}")
 
-    def _run(self, program: str, arguments: Sequence[str], folder: Path, what: str) -> float:
+    def _run(self, program: str, arguments: Sequence[str], folder: Path, what: str) -> None:
         if self._stop.is_set():
             raise StoppedError
         say(f"{what} …")
         log = f"{program}.log"
         routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
         command = [self._tools[program], *arguments]
-        return run_tool(command, folder, what, output=log, tick=routing.tick, stop=self._stop)
+        run_tool(command, folder, what, output=log, tick=routing.tick, stop=self._stop)
 
     def _synthesise(self, design: Design) -> Path:
         """Returns the folder of the netlist."""
         what = f"synthesis of {design.title}"
-        seconds = 0.0
+        began = time.monotonic()
 
         def make(folder: Path) -> None:
-            nonlocal seconds
             (folder / VERILOG).write_text(design.verilog)
             (folder / SCRIPT).write_text(design.script)
-            seconds = self._run("yosys", ["-s", SCRIPT], folder, what)
+            self._run("yosys", ["-s", SCRIPT], folder, what)
             _cells(folder, what)
 
         key = ["yosys", self._versions["yosys"], design.script, design.verilog]
         path, new = self._store.made(key, make)
-        self._tell(what, f"{seconds:.0f} s" if new else "kept")
+        self._tell(what, f"{time.monotonic() - began:.0f} s" if new else "kept")
         return path
 
     def _place(self, design: Design, netlist: Path, seed: int) -> Path:
@@ -217,10 +217,9 @@ class _Run:
         options = [*design.place, "--timing-allow-fail", "--seed", str(seed)]
         if design.delays:
             options = ["--sdf", DELAYS, *options]
-        seconds = 0.0
+        began = time.monotonic()
 
         def make(folder: Path) -> None:
-            nonlocal seconds
             source = netlist / NETLIST
             if design.floor:
                 source = folder / FLOORED
@@ -228,7 +227,7 @@ class _Run:
             # Relative: YoWASP's tools have a /tmp of their own.
             files = ["--json", os.path.relpath(source, folder), "--report", PLACED]
             try:
-                seconds = self._run("nextpnr-ecp5", [*files, *options], folder, what)
+                self._run("nextpnr-ecp5", [*files, *options], folder, what)
             except UnroutedError as error:
                 (folder / PLACED).write_text(json.dumps({"fmax": {"none": {"achieved": 0}}, "unrouted": str(error)}))
             (folder / FLOORED).unlink(missing_ok=True)
@@ -244,7 +243,7 @@ class _Run:
         path, new = self._store.made(key, make)
         found = slowest_clock(path / PLACED, what)
         speed = f"{found:.1f} MHz" if found else f"does not route, {_unrouted(path)}"
-        self._tell(what, f"{speed}, " + (f"{seconds:.0f} s" if new else "kept"))
+        self._tell(what, f"{speed}, " + (f"{time.monotonic() - began:.0f} s" if new else "kept"))
         return path
 
 
