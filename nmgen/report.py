@@ -93,11 +93,11 @@ class Report:
 
     def numbers(self) -> dict[str, Any]:
         """For JSON."""
-        speed = {"min": min(self.mhz), "median": self.median_mhz, "max": max(self.mhz)} if self.mhz else None
+        mhz = [round(one, 2) for one in self.mhz]
         return {
             **asdict(self),
-            "mhz": list(self.mhz),
-            "fmax_mhz": speed,
+            "mhz": mhz,
+            "fmax_mhz": {"min": min(mhz), "median": median(mhz), "max": max(mhz)} if mhz else None,
             "lut_equivalents_a_multiplier": round(self.a_multiplier, 2),
             "gmacs": None if self.gmacs is None else round(self.gmacs, 2),
         }
@@ -170,7 +170,7 @@ def report(config: Config, target: Target, measured: Measured) -> Report:
         registers=count(cells, family.registers),
         memories=count(cells, family.memories),
         lut_equivalents=sum(taken.values()),
-        mhz=tuple(round(mhz, 2) for mhz in measured.mhz),
+        mhz=measured.mhz,
         paths=_worst(measured),
     )
 
