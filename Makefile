@@ -64,7 +64,7 @@ bench-array: $(READY) ## the array in DSP slices and in all else, clock over thr
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
 
-formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (10 minutes): docs/verification.md
+formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (a minute): docs/verification.md
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m '' tests/formal
 
 nightly: $(READY) ## random configurations, products and programs in simulation, the slow documented commands
