@@ -11,6 +11,7 @@ from nmgen.floor import floor_of
 from nmgen.measure import DELAYS, Design, Measured, say
 from nmgen.paths import passed, read_paths, worst_by_component
 from nmgen.targets import ECP5, Target
+from nmgen.tools import ToolError
 from nmgen.verilog import emit_modules
 from rtl.ecp5.slice import MOST_MHZ
 from rtl.params import Config, InputError, ceil_div
@@ -155,8 +156,18 @@ def _check_memories(config: Config, target: Target) -> None:
 
 
 def report(config: Config, target: Target, measured: Measured) -> Report:
-    """What was measured, counted as the target's family counts."""
+    """What was measured, counted as the target's family counts.
+
+    Raises
+    ------
+    ToolError : cells of kinds that the family does not know.
+    """
     family, cells = target.family, measured.cells
+    if unknown := {kind: number for kind, number in sorted(cells.items()) if not matches(kind, family.known)}:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in unknown.items())
+        raise ToolError(
+            f"synthesis for {target.name} left {kinds}: kinds of cells that nmgen does not know how to count"
+        )
     taken = {kind: luts_of(kind, family.luts) * number for kind, number in cells.items()}
     carries = count(cells, family.carries)
     return Report(

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
     from boards.board import Board
 
 
+NOTE = "$scopeinfo"  # of yosys, where cells come from: takes nothing
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of FPGAs, as yosys sees it.
+
+    A cell of a kind that is in none of its lists is an error (`nmgen.report.report`): another version of yosys maps
+    to other cells, and what nobody counts would look like nothing.
 
     Attributes
     ----------
@@ -24,6 +30,7 @@ class Family:
     synthesis : commands of yosys between reading and counting; {top} is the module
     luts : LUTs that a cell of a kind takes; a kind that ends in * stands for all that begin so
     carries, registers, memories, multipliers : kinds of cells that are counted as such
+    free : kinds that count for nothing: pads, clocks, constants, what comes with a LUT or a multiplier
     """
 
     name: str
@@ -33,6 +40,12 @@ class Family:
     registers: tuple[str, ...]
     memories: tuple[str, ...]
     multipliers: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All kinds of cells that there may be."""
+        return (NOTE, *self.luts, *self.carries, *self.registers, *self.memories, *self.multipliers, *self.free)
 
 
 ECP5 = Family(
@@ -43,6 +56,7 @@ ECP5 = Family(
     registers=("TRELLIS_FF",),
     memories=("DP16KD",),
     multipliers=("MULT18X18D",),
+    free=("PFUMX", "L6MUX21", "ALU54B"),
 )
 ICE40 = Family(
     name="ice40",
@@ -58,26 +72,34 @@ ICE40 = Family(
 GOWIN = Family(
     name="gowin",
     synthesis="synth_gowin -family gw2a -top {top}",
-    luts={"LUT*": 1, "ALU": 1},
+    luts={"LUT*": 1, "INV": 1, "ALU": 1, "RAM16SDP*": 4},
     carries=("ALU",),
     registers=("DFF*",),
-    memories=("SPX9", "SP", "SDPB", "SDPX9B", "DPB", "DPX9B"),
+    memories=("SPX9", "SP", "SDPB", "SDPX9B", "DPB", "DPX9B", "pROM", "pROMX9"),
+    multipliers=("MULT9X9", "MULT18X18", "MULT36X36", "MULTALU*", "MULTADDALU*"),  # none of yosys 0.52
+    free=("MUX2_LUT*", "IBUF", "OBUF", "GND", "VCC"),
 )
 XILINX = Family(
     name="xilinx",
     synthesis="synth_xilinx -family xc7 -flatten -top {top}",
-    luts={"LUT*": 1, "SRL*": 1},
+    luts={"LUT*": 1, "SRL*": 1, "INV": 1, "RAM32M": 4, "RAM64M": 4, "RAM64X1D": 2, "RAM128X1D": 4},
     carries=("CARRY4",),
     registers=("FD*",),
     memories=("RAMB18E1", "RAMB36E1"),
     multipliers=("DSP48E1",),
+    free=("MUXF*", "IBUF", "OBUF", "BUFG", "GND", "VCC"),
 )
 GENERIC = Family(
     name="generic",
-    # No FPGA: multipliers turn into LUTs, memories stay what they are.
+    # No FPGA: multipliers turn into LUTs, memories stay what they are. The commands are those of `synth` after its
+    # label fine, but for abc: with abc9, which `synth` takes since yosys 0.70, logic behind an unknown cell is lost.
     synthesis="synth -flatten -lut 4 -top {top} -run begin:fine\n"
     "chtype -set memory_block t:$mem_v2\n"
-    "synth -lut 4 -run fine:check",
+    "opt -fast -full\n"
+    "techmap\n"
+    "opt -fast\n"
+    "abc -lut 4\n"
+    "opt -fast",
     luts={"$lut": 1},
     registers=("$_DFF*", "$_SDFF*"),
     memories=("memory_block",),

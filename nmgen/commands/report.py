@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
     design = design_of(config, target, tuple(range(1, args.seeds + 1)))
     try:
         (measured,) = measure([design], FOLDER, jobs=args.jobs)
+        found = report(config, target, measured)
     except ToolError as error:
         print(f"nmgen: {error}", file=sys.stderr)
         return FAILED
-    found = report(config, target, measured)
     if args.json:
         print(json.dumps(found.numbers(), indent=2))
     else:
