@@ -19,6 +19,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from pruning.bert import ACTIVATIONS, Encoder, Origin, Shape
+from pruning.checkpoint_files import Weights, opened
+from pruning.config_keys import check_computed
 from pruning.quantise import check_finite
 from rtl.params import InputError
 
@@ -100,10 +102,10 @@ def load(folder: Path | str) -> Encoder:
     InputError : a file that is missing, damaged or of another kind of model; a tensor that is missing, of another
         shape, or has a NaN or infinity.
     """
-    folder = Path(folder)
+    name, folder = str(folder), Path(folder)
     if not folder.is_dir():
-        raise InputError(f"model {folder} is not a folder")
-    config = _json(folder / "config.json")
+        raise InputError(f"model {name} is not a folder{_how_to_download(name)}")
+    config = _with_family(_json(folder / "config.json"))
     shape = shape_of(config, folder / "config.json")
     _check_pooling(folder / "1_Pooling" / "config.json")
     files = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
@@ -113,9 +115,28 @@ def load(folder: Path | str) -> Encoder:
     with torch.device("meta"):  # only names and shapes; the checkpoint brings the numbers
         encoder = Encoder(shape, tokenizer, origin, classes=len(head["head.bias"]) if head else 0)
     expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name not in head}
-    tensors = _tensors(folder / "model.safetensors", expected, origin)
+    with opened(folder) as weights:
+        _check_prefix(weights, config)
+        tensors = _tensors(weights, expected, origin)
     encoder.load_state_dict(tensors | head, assign=True)
     return encoder.eval().requires_grad_(False)
+
+
+def _how_to_download(name: str) -> str:
+    """What to do where a name that is no folder may be one of Hugging Face's hub; '' where it cannot be."""
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or Path(name.partition("/")[0]).exists():
+        return ""
+    own = name.rpartition("/")[2]
+    return f"; one of Hugging Face's hub is downloaded to a folder first: hf download {name} --local-dir {own}"
+
+
+def _with_family(config: dict[str, Any]) -> dict[str, Any]:
+    """The config, with the model_type that the first ones did not have yet: they are BERT's where they have its keys
+    and name no architecture of another family."""
+    named = config.get("architectures")
+    first = str(named[0]) if isinstance(named, list) and named else "BertModel"
+    is_bert = "model_type" not in config and set(BERT_KEYS.values()) <= set(config) and first.startswith("Bert")
+    return {"model_type": "bert", **config} if is_bert else config
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -146,9 +167,7 @@ def shape_of(config: dict[str, Any], path: Path | str) -> Shape:
         raise InputError(f"{path}: activation is {values['activation']!r}, must be one of {', '.join(ACTIVATIONS)}")
     if values["hidden"] % values["heads"]:
         raise InputError(f"{path}: {values['hidden']} hidden units do not divide into {values['heads']} heads")
-    positions = config.get("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise InputError(f"{path}: position_embedding_type is {positions!r}, must be 'absolute'")
+    check_computed(config, str(path))
     # RoBERTa numbers positions from behind the padding token; DistilBERT has one token type and no table of it.
     optional = {"pad_token_id": 1, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
     for key, usual in optional.items():
@@ -184,25 +203,28 @@ def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
     return tokenizer
 
 
-def _tensors(path: Path, expected: dict[str, tuple[int, ...]], origin: Origin) -> dict[str, Tensor]:
+def _check_prefix(weights: Weights, config: dict[str, Any]) -> None:
+    """A RoBERTa whose config does not say so would be read as a BERT: it has the same tensors, and other positions."""
+    for name in weights.names:
+        family = name.partition(".")[0]
+        if family in ("roberta", "distilbert") and config["model_type"] == "bert":
+            raise InputError(f"{weights.path}: tensor {name} is of a {family}, config.json is of a bert")
+
+
+def _tensors(weights: Weights, expected: dict[str, tuple[int, ...]], origin: Origin) -> dict[str, Tensor]:
     """The expected tensors of a checkpoint in float32, checked; origin gets their names there, and the others."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
+    names = {_renamed(name): name for name in weights.names}
     tensors = {}
-    try:
-        with safe_open(path, "pt") as file:
-            names = {_renamed(name): name for name in file.keys()}  # noqa: SIM118  (no mapping, it only has keys())
-            for name, shape in expected.items():
-                if name not in names:
-                    raise InputError(f"tensor {name} is missing")
-                tensor = file.get_tensor(names[name])
-                tensors[name] = _checked(names[name], tensor, shape)
-            origin.names = {name: _modern(names[name]) for name in expected}
-            origin.others = {_modern(names[name]): file.get_tensor(names[name]) for name in names.keys() - expected}
-    except SafetensorError as error:
-        raise InputError(f"{path} is truncated or damaged: {error}") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    for name, shape in expected.items():
+        if name not in names:
+            raise InputError(f"{weights.path}: tensor {name} is missing")
+        tensor = weights.get(names[name])
+        try:
+            tensors[name] = _checked(names[name], tensor, shape)
+        except InputError as error:
+            raise InputError(f"{weights.path}: {error}") from None
+    origin.names = {name: _modern(names[name]) for name in expected}
+    origin.others = {_modern(names[name]): weights.get(names[name]) for name in names.keys() - expected}
     return tensors
 
 

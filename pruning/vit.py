@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pruning.bert import ACTIVATIONS
+from pruning.checkpoint_files import opened
+from pruning.config_keys import check_computed
 from pruning.quantise import check_finite
 from rtl.params import InputError
 
@@ -217,30 +218,26 @@ def load(folder: Path | str) -> ViT:
         shape, or has a NaN or infinity.
     """
     folder = Path(folder)
-    path, weights = folder / "config.json", folder / "model.safetensors"
-    for file in (path, weights):
-        if not file.is_file():
-            raise InputError(f"{file} is missing")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
     config = _json(path)
-    try:
-        with safe_open(weights, "pt") as file:
-            names = {name.removeprefix(PREFIX): name for name in file.keys()}  # noqa: SIM118  (it only has keys())
-            labels = file.get_slice("classifier.weight").get_shape()[0] if "classifier.weight" in names else 0
-            model = ViT(shape_of(config, str(path), labels)).eval()
-            tensors = {}
-            for name, wanted in model.state_dict().items():
-                if name not in names:
-                    raise InputError(f"{weights}: tensor {name} is missing")
-                tensor = file.get_tensor(names[name])
-                if tensor.shape != wanted.shape or not tensor.is_floating_point():
-                    kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-                    raise InputError(
-                        f"{weights}: tensor {name} is {kind}, must be float {list(wanted.shape)} by config.json"
-                    )
-                check_finite(name, tensor)
-                tensors[name] = tensor.to(torch.float32)
-    except SafetensorError as error:
-        raise InputError(f"{weights} is truncated or damaged: {error}") from None
+    with opened(folder) as weights:
+        names = {name.removeprefix(PREFIX): name for name in weights.names}
+        labels = weights.shape("classifier.weight")[0] if "classifier.weight" in names else 0
+        model = ViT(shape_of(config, str(path), labels)).eval()
+        tensors = {}
+        for name, wanted in model.state_dict().items():
+            if name not in names:
+                raise InputError(f"{weights.path}: tensor {name} is missing")
+            tensor = weights.get(names[name])
+            if tensor.shape != wanted.shape or not tensor.is_floating_point():
+                kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+                raise InputError(
+                    f"{weights.path}: tensor {name} is {kind}, must be float {list(wanted.shape)} by config.json"
+                )
+            check_finite(name, tensor)
+            tensors[name] = tensor.to(torch.float32)
     model.load_state_dict(tensors)
     model.config, model.pixels = config, _pixels(folder / PROCESSOR, model.shape.channels)
     return model
@@ -340,6 +337,7 @@ def shape_of(config: Any, where: str, labels: int) -> ViTShape:
     if not isinstance(config, dict) or config.get("model_type") != "vit":
         found = config.get("model_type") if isinstance(config, dict) else config
         raise InputError(f"{where}: model_type is {found!r}, must be 'vit'")
+    check_computed(config, where)
     values: dict[str, Any] = {}
     for ours, theirs in KEYS.items():
         value = values[ours] = config.get(theirs)

@@ -162,7 +162,8 @@ def test_bad_usage(further: list[str], message: str, capsys: pytest.CaptureFixtu
 
 
 def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, prune(name="none")) == "model none is not a folder"
+    assert refused(capsys, prune(name="./none")) == "model ./none is not a folder"
+    assert refused(capsys, prune(name="none")).startswith("model none is not a folder; one of Hugging Face's hub is ")
 
 
 def test_minilm_not_installed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

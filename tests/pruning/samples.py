@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pruning.artefact import Layer
 from rtl.format import GROUP_SIZES
@@ -104,3 +104,13 @@ def write_model(
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     save_file(tensors() if checkpoint is None else checkpoint, folder / "model.safetensors")
     return folder
+
+
+def write_shards(folder: Path) -> None:
+    """The checkpoint in two files and an index, as transformers writes large ones."""
+    checkpoint = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(sorted(checkpoint))}
+    for file in set(index.values()):
+        save_file({name: tensor for name, tensor in checkpoint.items() if index[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))

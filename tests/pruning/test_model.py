@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import gelu
 
 from pruning.bert import Encoder
-from pruning.folder import load, packaged_minilm
+from pruning.folder import load, packaged_minilm, save
 from pruning.text import read_sentences
 from rtl.params import InputError
-from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
+from tests.pruning.samples import CONFIG, WORDS, tensors, write_model, write_shards
 
 SENTENCES = [
     "A man is playing a guitar.",
@@ -168,7 +170,7 @@ def test_other_activation_functions(activation: str, small: Path, tmp_path: Path
 # --- folders with something wrong ------------------------------------------------------------------------------------
 
 
-def refused(folder: Path) -> str:
+def refused(folder: Path | str) -> str:
     with pytest.raises(InputError) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
@@ -211,6 +213,15 @@ def test_missing_files(file: str, message: str, small: Path, tmp_path: Path) -> 
         ({"type_vocab_size": 2.5}, "type_vocab_size is 2.5, must be a number such as 2"),
         ({"pad_token_id": "0"}, "pad_token_id is '0', must be a number such as 1"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key', must be 'absolute'"),
+        ({"position_embedding_type": None}, "position_embedding_type is None, must be 'absolute'"),
+        ({"is_decoder": True}, "is_decoder is True, must be False: nmgen does not compute tokens that see only those"),
+        ({"is_decoder": 1}, "is_decoder is 1, must be False"),
+        ({"add_cross_attention": True}, "add_cross_attention is True, must be False: nmgen does not compute "),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder is True, must be False: nmgen does not compute a decoder"),
+        ({"cross_attention_hidden_size": 24}, "cross_attention_hidden_size is 24, must be None: "),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is {'0': [1]}, must be {}: "),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}, must be None: "),
+        ({"auto_map": {"AutoModel": "x" * 90}}, "auto_map is {'AutoModel': 'xxx"),
     ],
 )
 def test_wrong_config(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -220,6 +231,112 @@ def test_wrong_config(change: dict[str, Any], message: str, tmp_path: Path) -> N
 def test_config_that_lacks_a_key(tmp_path: Path) -> None:
     config = {key: value for key, value in CONFIG.items() if key != "intermediate_size"}
     assert refused(write_model(tmp_path / "model", config=config)) == "DIR/config.json: intermediate_size is missing"
+
+
+HARMLESS = {
+    "is_decoder": False,
+    "add_cross_attention": None,
+    "position_embedding_type": "absolute",
+    "pruned_heads": {},
+    "use_cache": True,
+    "classifier_dropout": None,
+}
+
+
+def test_keys_that_say_what_is_computed_anyway(small: Path, tmp_path: Path) -> None:
+    assert torch.equal(states(write_model(tmp_path / "model", config=CONFIG | HARMLESS)), states(small))
+
+
+# --- first steps: other forms of folders -----------------------------------------------------------------------------
+
+UNTYPED = {key: value for key, value in CONFIG.items() if key != "model_type"}
+
+
+@pytest.mark.parametrize("architectures", [{}, {"architectures": ["BertForMaskedLM"]}, {"architectures": []}])
+def test_a_config_of_before_there_was_a_model_type(architectures: dict[str, Any], small: Path, tmp_path: Path) -> None:
+    """Its folder is written back with one, so that transformers opens it."""
+    folder = write_model(tmp_path / "old", config=UNTYPED | architectures)
+    assert torch.equal(states(folder), states(small))
+    save(load(folder), tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["model_type"] == "bert"
+
+
+@pytest.mark.parametrize("architectures", [["RobertaModel"], ["DistilBertModel"], ["AlbertModel"]])
+def test_another_family_without_model_type_is_no_bert(architectures: list[str], tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", config=UNTYPED | {"architectures": architectures})
+    assert "config.json: model_type is None, must be one of" in refused(folder)
+
+
+def test_tensors_of_another_family_are_no_bert_s(tmp_path: Path) -> None:
+    """A RoBERTa's tensors have the shapes of a BERT's, and other positions."""
+    names = {f"roberta.{name}": tensor for name, tensor in tensors().items()}
+    message = refused(write_model(tmp_path / "model", config=UNTYPED, checkpoint=names))
+    assert message.startswith("DIR/model.safetensors: tensor roberta.")
+    assert message.endswith(" is of a roberta, config.json is of a bert")
+
+
+def test_shards(small: Path, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    write_shards(folder)
+    assert torch.equal(states(folder), states(small))
+    assert load(folder).origin.others.keys() == load(small).origin.others.keys()
+
+
+def test_shards_with_something_wrong(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    write_shards(folder)
+    index, second = folder / "model.safetensors.index.json", folder / "model-00002-of-00002.safetensors"
+    data, text = second.read_bytes(), index.read_text()
+    second.write_bytes(data[:-9])
+    assert refused(folder).startswith("DIR/model-00002-of-00002.safetensors is truncated or damaged: ")
+    second.write_bytes((folder / "model-00001-of-00002.safetensors").read_bytes())
+    assert " is in model-00001-of-00002.safetensors as well, must be in one" in refused(folder)
+    second.unlink()
+    assert refused(folder) == "DIR/model-00002-of-00002.safetensors is missing"
+    index.write_text(text.replace("model-00002-of-00002", "model-00001-of-00002"))
+    assert re.fullmatch(r"DIR/model\.safetensors\.index\.json: tensor \S+ is missing", refused(folder))
+    for wrong in ("../model.safetensors", "/etc/passwd", "sub/a.safetensors", "a.bin", 3):
+        index.write_text(json.dumps({"weight_map": {"a": wrong}}))
+        assert refused(folder).startswith(
+            f"DIR/model.safetensors.index.json: a shard is {wrong!r}, must be the name of"
+        )
+    for text in ("{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": []}}'):
+        index.write_text(text)
+        assert refused(folder).startswith("DIR/model.safetensors.index.json is no index of shards")
+
+
+def test_a_checkpoint_of_torch_s_own_says_how_to_convert_it(small: Path, tmp_path: Path) -> None:
+    """And the command that it gives does so."""
+    folder = write_model(tmp_path / "mo del")
+    (folder / "model.safetensors").unlink()
+    shared = tensors()
+    shared["decoder.weight"] = shared["embeddings.word_embeddings.weight"]  # tied, as language models have them
+    torch.save(shared, folder / "pytorch_model.bin")
+    with pytest.raises(InputError) as caught:
+        load(folder)
+    message, _, command = str(caught.value).partition(": convert it with: ")
+    assert message == f"{folder / 'pytorch_model.bin'} is not safetensors"
+    subprocess.run(["sh", "-c", command.replace("python ", f"{sys.executable} ", 1)], check=True, timeout=120)
+    assert torch.equal(states(folder), states(small))
+
+
+@pytest.mark.parametrize("name", ["sentence-transformers/all-MiniLM-L6-v2", "bert-base-uncased"])
+def test_a_name_of_the_hub_says_what_to_do(name: str) -> None:
+    own = name.rpartition("/")[2]
+    with pytest.raises(InputError) as caught:
+        load(name)
+    assert str(caught.value) == (
+        f"model {name} is not a folder; one of Hugging Face's hub is downloaded to a folder first: "
+        f"hf download {name} --local-dir {own}"
+    )
+
+
+@pytest.mark.parametrize("name", ["./bert", "a/b/c", "tests/none", "/none", "a b/c", "-x"])
+def test_a_path_is_no_name_of_the_hub(name: str) -> None:
+    assert refused(name) == "model DIR is not a folder"
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pruning.methods import METHODS
 from pruning.sparsify import sparsify, verify
 from pruning.train import train
 from rtl.params import InputError
+from tests.pruning.samples import write_shards
 
 TINY = vit.ViTShape(image=12, patch=4, channels=3, hidden=24, layers=2, heads=3, intermediate=40, labels=5)
 
@@ -120,6 +121,7 @@ def test_bad_processor(change: dict[str, object], message: str, tmp_path: Path) 
         ({"patch_size": 5}, "image_size 12 is no multiple of patch_size 5"),
         ({"num_attention_heads": 5}, "hidden_size 24 is no multiple of num_attention_heads 5"),
         ({"hidden_act": "tanh"}, "hidden_act is 'tanh', must be one of"),
+        ({"quantization_config": {"bits": 8}}, "quantization_config is {'bits': 8}, must be None"),
         ({"qkv_bias": 3}, "qkv_bias is 3 and layer_norm_eps 1e-12, must be"),
     ],
 )
@@ -129,6 +131,14 @@ def test_bad_config(change: dict[str, object], message: str, tmp_path: Path) -> 
     vit.save(model, tmp_path)
     with pytest.raises(InputError, match=f"^{re.escape(f'{tmp_path}/config.json: {message}')}"):
         vit.load(tmp_path)
+
+
+def test_shards(tmp_path: Path) -> None:
+    model = vit.ViT(TINY)
+    vit.save(model, tmp_path)
+    write_shards(tmp_path)
+    found = vit.load(tmp_path)
+    assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def test_bad_folders(tmp_path: Path) -> None:
