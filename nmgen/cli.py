@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
@@ -62,8 +62,14 @@ class Parser(argparse.ArgumentParser):
             **options,
         )
 
+        self.commands: Mapping[str, Parser] = {}  # of the whole command line, by name
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
+
+    def has(self, flag: str) -> bool:
+        """Whether it takes a flag such as --seq."""
+        return flag in self._option_string_actions
 
 
 def parser(chosen: str | None = None) -> Parser:
@@ -77,7 +83,30 @@ def parser(chosen: str | None = None) -> Parser:
         sub.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
+    top.commands = commands.choices
     return top
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command line.
+
+    Raises
+    ------
+    InputError : bad usage. Flags that the command lacks and others have are told, with these.
+    """
+    chosen = argv[0] if argv else None
+    try:
+        return parser(chosen).parse_args(argv)
+    except InputError as error:
+        commands = parser().commands
+        own = commands.get(str(chosen))
+        flags = dict.fromkeys(part.partition("=")[0] for part in argv if part.startswith("-"))
+        hints = [str(error)]
+        for flag in flags if own else ():
+            owners = [f"nmgen {name}" for name, command in commands.items() if command.has(flag)]
+            if owners and own and not own.has(flag):
+                hints.append(f"{flag} is a flag of {', '.join(owners)}")
+        raise InputError("; ".join(hints)) from None
 
 
 def _one_line(error: BaseException) -> str:
@@ -91,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        args = parser(argv[0] if argv else None).parse_args(argv)
+        args = parse(argv)
         status = args.run(args)
         sys.stdout.flush()
         return int(status)

@@ -148,6 +148,31 @@ def configuration(arguments: list[str]) -> Config:
     return configuration_from(parser.parse_args(arguments))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["disassemble", "p.nmp", "--seq", "32"], "--seq is a flag of nmgen compile"),
+        (["disassemble", "p.nmp", "--seq=32", "--seq=16"], "--seq is a flag of nmgen compile"),
+        (["disassemble", "--timeline", "x"], "--timeline is a flag of nmgen simulate"),  # beside a missing argument
+        (["disassemble", "p.nmp", "-o", "x"], "-o is a flag of nmgen generate, nmgen prune, nmgen pack, nmgen "),
+        (["estimate", "p.nmp", "--steps", "3", "--kind", "sta"], "--kind is a flag of nmgen generate"),
+        (["estimate", "p.nmp", "--steps", "3", "--kind", "sta"], "--steps is a flag of nmgen prune"),
+    ],
+)
+def test_a_flag_of_another_command_names_it(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = fails(arguments, capsys)
+    assert f"nmgen {arguments[0]} --help" in message or "(see nmgen --help)" in message
+    assert f"; {hint}" in message
+    assert message.count(hint) == 1
+
+
+def test_a_flag_that_is_known_or_of_nobody_has_no_owner(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["estimate", "p.nmp", "--nonsense"], ["generate", "--rows", "2"], ["nonsense", "--seq", "2"]):
+        assert " is a flag of " not in fails(arguments, capsys)
+
+
 def test_flags_override_presets_and_files(tmp_path: Path) -> None:
     file = tmp_path / "design.toml"
     file.write_text("n = 4\nm = 16\nrows = 3\n")
