@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-pruning mutants formal nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-pruning mutants formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verif
 
 formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (a minute): docs/verification.md
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m '' tests/formal
+
+fuzz: $(READY) ## broken files and command lines for every command, CASES=2000 FUZZ_SEED=0 (20 minutes): docs/verification.md
+	FUZZ_SEED=$${FUZZ_SEED:-0} $(RUN) -m tests.fuzz --cases $${CASES:-2000}
 
 nightly: $(READY) ## random configurations, products and programs in simulation, the slow documented commands
 	NMGEN_SEED=$${NMGEN_SEED:-$$(date +%Y%m%d)} $(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly

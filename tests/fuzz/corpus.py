@@ -1,0 +1,115 @@
+"""Good files of every kind that a command reads, all of them small."""
+
+import gzip
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rtl.sta.params import StaConfig
+
+CONFIG = StaConfig(n=2, m=8, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=16, max_k=64, hidden=16, store_words=128)
+FLAGS = [
+    word
+    for name in ("n", "m", "rows", "cols", "drain", "port_bytes", "max_tokens", "max_k", "hidden", "store_words")
+    for word in (f"--{name.replace('_', '-')}", str(getattr(CONFIG, name)))
+]
+ENGINE = FLAGS[:16]  # without what only STA has
+BERT = {"hidden": 16, "heads": 2, "inner": 24, "layers": 1, "positions": 16}
+SENTENCES = ["a fox crossed the .", "a river", "the line ? a fox", "river river the .", "a line crossed a fox ."]
+
+Tree = dict[str, bytes]  # path within a folder, "" of a file that is none: contents
+
+
+def make(folder: Path) -> None:
+    """Write all of them. Computes with torch: for a process of its own."""
+    import torch
+    from PIL import Image
+
+    from nmgen.compiler import compile_encoder
+    from nmgen.generate import generate
+    from nmgen.vit_compiler import compile_vit
+    from pruning.artefact import save
+    from pruning.export import from_artefact
+    from pruning.folder import save as save_folder
+    from pruning.integer_parameters import integer_parameters
+    from pruning.vit import ViTShape
+    from pruning.vit import save as save_vit
+    from pruning.vit_parameters import vit_parameters
+    from rtl.params import Config
+    from tests.nmgen.encoders import artefact
+    from tests.pruning.samples import WORDS, random_layer, random_weights
+    from tests.pruning.vits import random_vit, vit_artefact
+
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True)
+    shape = ViTShape(image=8, patch=4, hidden=16, layers=1, heads=2, intermediate=24, labels=3)
+    sparse, picture = artefact(**BERT, pattern="2:8", classes=3), vit_artefact(shape, "2:8")
+    assert sparse.model
+    layers = [random_layer(1, 6, 20, 2, 8, name="fc"), random_layer(2, 5, 16, 8, 8, out_bits=16, name="dense")]
+    save(folder / "layers.safetensors", layers)
+    save(folder / "bert.safetensors", sparse.layers.values(), sparse.model)
+    assert picture.model
+    save(folder / "vit.safetensors", picture.layers.values(), picture.model)
+    save_folder(from_artefact(artefact(**BERT))[0], folder / "bert")
+    save_folder(from_artefact(artefact(**BERT, classes=3))[0], folder / "head")
+    save_vit(random_vit(shape), folder / "vit")
+    # A folder as old ones are, of words alone.
+    save_folder(from_artefact(artefact(**BERT))[0], folder / "words")
+    (folder / "words" / "tokenizer.json").unlink(missing_ok=True)
+    (folder / "words" / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+
+    text = compile_encoder(integer_parameters(sparse), CONFIG, [7, 5], dict(sparse.model.about))
+    replace(text, tokenizer=sparse.model.tokenizer).save(folder / "text.nmp")
+    about = {**picture.model.about, "classes": ["one", "two", "three"]}
+    compile_vit(vit_parameters(picture), CONFIG, 1, about).save(folder / "vit.nmp")
+
+    rng = np.random.default_rng(1)
+    for name, array in {
+        "weights": random_weights(1, 6, 20, 2, 8),
+        "bias": rng.integers(-1000, 1000, 6).astype(np.int32),
+        "mult": rng.integers(0, 1 << 16, 6).astype(np.uint16),
+        "shift": rng.integers(1, 48, 6).astype(np.uint8),
+        "x": rng.integers(-128, 128, (5, 20)).astype(np.int8),
+        "pictures": rng.integers(0, 256, (3, 1, 8, 8)).astype(np.uint8),
+    }.items():
+        np.save(folder / f"{name}.npy", array)
+    (folder / "ids.json").write_text("[[1, 5, 6, 2], [1, 7, 2]]")
+    (folder / "config.toml").write_text("n = 2\nm = 8\nrows = 2\ncols = 2\nmax_tokens = 16\nmax_k = 64\n")
+    dense = "encoder.layer.0.output.dense"
+    (folder / "plan.toml").write_text(f'[layers]\n"{dense}" = "2:8"\n"encoder.layer.0.intermediate.dense" = "4:8"\n')
+    (folder / "text.txt").write_text("\n".join(SENTENCES * 4) + "\n")
+    (folder / "sts.tsv").write_text("".join(f"{i % 6}\t{SENTENCES[i % 5]}\t{SENTENCES[i % 3]}\n" for i in range(12)))
+    (folder / "labels").mkdir()
+    for part in ("train", "dev", "test"):
+        rows = [f"{i % 3} {SENTENCES[i % 5]}" for i in range(20)]
+        (folder / "labels" / f"{part}.txt").write_text("\n".join(rows) + "\n")
+    (folder / "mnist").mkdir()
+    for part in ("train", "t10k"):
+        pixels = rng.integers(0, 256, (12, 8, 8)).astype(np.uint8)
+        for what, array in (("images-idx3", pixels), ("labels-idx1", np.arange(12, dtype=np.uint8) % 3)):
+            head = bytes((0, 0, 8, array.ndim)) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            data = gzip.compress(head + array.tobytes(), mtime=0)
+            (folder / "mnist" / f"{part}-{what}-ubyte.gz").write_bytes(data)
+    (folder / "picture.pgm").write_bytes(b"P5\n8 8\n255\n" + bytes(range(64)))
+    Image.fromarray(rng.integers(0, 256, (8, 8)).astype(np.uint8)).save(folder / "picture.png")
+    generate(CONFIG, folder / "rtl-sta")
+    generate(Config(**{name: getattr(CONFIG, name) for name in Config.__dataclass_fields__}), folder / "rtl")
+
+
+def read(folder: Path) -> dict[str, Tree]:
+    """All of them by name."""
+    return {
+        top.name: {path.relative_to(top).as_posix() if path != top else "": path.read_bytes() for path in _files(top)}
+        for top in sorted(folder.iterdir())
+    }
+
+
+def _files(top: Path) -> Iterator[Path]:
+    return (path for path in sorted(top.rglob("*")) if path.is_file()) if top.is_dir() else iter([top])
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))
