@@ -1,6 +1,6 @@
 """What a model or an artefact scores on scored pairs and on labelled sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,21 @@ def open_encoder(model: str) -> "Encoder":
     return load(packaged_minilm() if model == "minilm" else model)
 
 
-def open_forms(model: str, calibrate: Path | None = None) -> Forms:
+def open_forms(model: str, calibrate: Path | None = None, warn: Callable[[str], None] = lambda _: None) -> Forms:
     """The forms that a model has: an artefact both, a folder float and, with text to calibrate on, int8.
 
     int8 is what the accelerator computes, to the bit.
+
+    warn : gets a line where the text is not fit to calibrate on
 
     Raises
     ------
     InputError, OSError : neither an artefact with a whole model nor a folder; text that cannot be used.
     """
+    from nmgen.dense import DenseText
     from pruning.artefact import read
-    from pruning.calibrate import calibrate as calibrated
-    from pruning.export import from_artefact, to_artefact
+    from pruning.export import from_artefact
     from pruning.integer import IntegerEncoder
-    from pruning.text import gather
 
     if Path(model).is_file():
         if calibrate:
@@ -43,11 +44,12 @@ def open_forms(model: str, calibrate: Path | None = None) -> Forms:
             return {"float": from_artefact(artefact)[0], "int8": IntegerEncoder(artefact)}
         except InputError as error:
             raise InputError(_named(model, error)) from None
-    encoder = open_encoder(model)
     if calibrate is None:
-        return {"float": encoder}
-    scales = calibrated(encoder, gather([calibrate]))
-    return {"float": encoder, "int8": IntegerEncoder(to_artefact(encoder, {}, scales))}
+        return {"float": open_encoder(model)}
+    dense = DenseText(model, calibrate)
+    if dense.unfit:
+        warn(dense.unfit)
+    return {"float": dense.model, "int8": IntegerEncoder(dense.artefact(dense.model, {}, {}))}
 
 
 def _named(model: str, error: InputError) -> str:

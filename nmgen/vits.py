@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.pictures import read_pictures
 from rtl.params import InputError
 
 if TYPE_CHECKING:
-    from pruning.artefact import Artefact
     from pruning.datasets import Images
     from pruning.vit import ViT
     from pruning.vit_integer import IntegerViT
@@ -44,33 +42,6 @@ def open_vit(model: str) -> "ViT":
         return from_artefact(read(model))
     except InputError as error:
         raise InputError(named(model, error)) from None
-
-
-def artefact_of(model: str, pictures: Path | None) -> "Artefact":
-    """The artefact in a file, or that of a folder, dense, calibrated on pictures.
-
-    Raises
-    ------
-    InputError, OSError : pictures where there are scales already, or none where they are needed; what cannot be read.
-    """
-    from pruning.artefact import read
-
-    if Path(model).is_file():
-        if pictures:
-            raise InputError(f"{model} is an artefact, which has its scales: --calibrate is for a folder")
-        return read(model)
-    if pictures is None:
-        raise InputError(f"{model} is a folder of a ViT: give pictures to calibrate on, --calibrate FILE or folder")
-    import torch
-
-    from pruning.vit import load
-    from pruning.vit_calibrate import IMAGES, calibrate
-    from pruning.vit_export import to_artefact
-
-    vit = load(model)
-    read_in = read_pictures(pictures, vit.shape.channels, vit.shape.image, IMAGES)
-    scales = calibrate(vit, torch.from_numpy(read_in))
-    return to_artefact(vit, {}, scales, {"model": Path(model).name, "pattern": "dense"})
 
 
 def labelled_pictures(folder: Path, model: "ViT") -> "tuple[Images, Images]":
@@ -115,6 +86,7 @@ def accuracy(model: "ViT | IntegerViT", images: "Images") -> float:
 def scores(model: str, folder: Path, pictures: Path | None = None) -> dict[str, Any]:
     """{form: {'accuracy': {'test pictures': per cent}}} of the forms that a model has: an artefact float and int8, a
     folder float and, with pictures to calibrate on, int8."""
+    from nmgen.model_program import artefact_of
     from pruning.vit_integer import IntegerViT
     from pruning.vit_parameters import vit_parameters
 
@@ -122,7 +94,7 @@ def scores(model: str, folder: Path, pictures: Path | None = None) -> dict[str, 
     test = labelled_pictures(folder, vit)[1]
     forms: dict[str, ViT | IntegerViT] = {"float": vit}
     if pictures or Path(model).is_file():
-        forms["int8"] = IntegerViT(vit_parameters(artefact_of(model, pictures)))
+        forms["int8"] = IntegerViT(vit_parameters(artefact_of(model, None, pictures, lambda _: None)[0]))
     return {form: {"accuracy": {TEST: round(accuracy(one, test), 3)}} for form, one in forms.items()}
 
 

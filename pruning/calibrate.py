@@ -36,7 +36,7 @@ def calibrate(
     encoder: Encoder, sentences: Sequence[str], *, alpha: float = ALPHA, percentile: float = PERCENTILE
 ) -> dict[str, Tensor]:
     """Scales of all points of a float encoder."""
-    seen = observe(encoder, _spread(sentences))
+    seen = observe(encoder, spread(sentences))
     scales: dict[str, Tensor] = {}
     for i, block in enumerate(encoder.blocks()):
         attention, name = block.attention.self, f"encoder.layer.{i}"
@@ -128,7 +128,8 @@ def observe(encoder: Encoder, sentences: Sequence[str]) -> dict[str, Tensor]:
     return {name: torch.cat(parts) for name, parts in seen.items()}
 
 
-def _spread(sentences: Sequence[str]) -> list[str]:
+def spread(sentences: Sequence[str]) -> list[str]:
+    """The sentences that are read, at most SENTENCES, evenly from first to last."""
     if not sentences:
         raise InputError("there is no sentence to calibrate on, must be at least 1")
     count = min(SENTENCES, len(sentences))

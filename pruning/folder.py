@@ -102,9 +102,7 @@ def load(folder: Path | str) -> Encoder:
     InputError : a file that is missing, damaged or of another kind of model; a tensor that is missing, of another
         shape, or has a NaN or infinity.
     """
-    name, folder = str(folder), Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"model {name} is not a folder{_how_to_download(name)}")
+    folder = check_folder(folder)
     config = _with_family(_json(folder / "config.json"))
     shape = shape_of(config, folder / "config.json")
     _check_pooling(folder / "1_Pooling" / "config.json")
@@ -120,6 +118,13 @@ def load(folder: Path | str) -> Encoder:
         tensors = _tensors(weights, expected, origin)
     encoder.load_state_dict(tensors | head, assign=True)
     return encoder.eval().requires_grad_(False)
+
+
+def check_folder(name: Path | str) -> Path:
+    """The folder; InputError where there is none of that name, with what to do where the hub may have one."""
+    if not Path(name).is_dir():
+        raise InputError(f"model {name} is not a folder{_how_to_download(str(name))}")
+    return Path(name)
 
 
 def _how_to_download(name: str) -> str:

@@ -2,54 +2,35 @@
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.configuration import add_configuration, bounded, configuration_of
+from nmgen.model_program import add_model_arguments, program_of, stages, warn
 from rtl.params import InputError
-from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
     from nmgen.program import Program
-    from pruning.artefact import Artefact
 
 NAME = "compile"
 HELP = "Compile a model to a program that STA runs: instructions, weights and tables in one memory image."
-EXAMPLE = "nmgen compile build/minilm/2of8.safetensors --seq 32 --batch 4 -o build/minilm.nmp"
+EXAMPLE = """\
+nmgen compile build/minilm/2of8.safetensors --seq 32 --batch 4 -o build/minilm.nmp
+  nmgen compile minilm --pattern 2:8 --seq 32 -o build/minilm.nmp"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL_OR_ARTEFACT", help="an artefact of nmgen prune, a Hugging Face folder, or minilm"
     )
-    parser.add_argument(
-        "--seq",
-        metavar="TOKENS",
-        help="tokens of a sequence, special ones included; of several different ones: 32,16,16. Not for a ViT",
-    )
-    parser.add_argument(
-        "--batch",
-        metavar="B",
-        type=bounded("batch", 1, 4096),
-        default=1,
-        help="as many times these sequences, or so many pictures, in one run (1)",
-    )
-    parser.add_argument(
-        "--calibrate",
-        metavar="FILE",
-        type=Path,
-        help="text to calibrate a folder on (sentences of nmgen's own); a ViT needs pictures: a folder of them, an "
-        ".npy array or an IDX file",
-    )
-    add_configuration(parser, StaConfig)
+    add_model_arguments(parser)
     parser.add_argument("-o", dest="out", metavar="P.nmp", type=Path, required=True, help="the program")
 
 
 def run(args: argparse.Namespace) -> int:
-    config = configuration_of(args, StaConfig)
     try:
-        program = _compile(args, config)
+        with stages() as say:
+            program, warning = program_of(args, say)
     except ModuleNotFoundError as missing:
         raise InputError(f"compile needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
     program.save(args.out)
@@ -57,78 +38,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"file": str(args.out), **describe(program)}, indent=2))
     else:
         _show(str(args.out), program)
+    warn(warning)
     return 0
-
-
-def _lengths(text: str) -> list[int]:
-    try:
-        lengths = [int(part) for part in text.split(",")]
-    except ValueError:
-        lengths = [0]
-    if min(lengths) < 1:
-        raise InputError(f"seq is {text!r}, must be numbers of tokens of at least 1, such as 32 or 32,16")
-    return lengths
-
-
-def _compile(args: argparse.Namespace, config: StaConfig) -> "Program":
-    from nmgen.threads import one_thread
-    from nmgen.vits import is_vit
-
-    with one_thread():
-        if is_vit(args.model):
-            if args.seq is not None:
-                raise InputError(f"{args.model} is a ViT, whose tokens are its patches: it takes no --seq")
-            return _compile_vit(args, config)
-        if args.seq is None:
-            raise InputError(f"{args.model} is no ViT: give --seq, the tokens of a sequence")
-        return _compile_text(args, config, _lengths(args.seq) * args.batch)
-
-
-def _compile_vit(args: argparse.Namespace, config: StaConfig) -> "Program":
-    from nmgen.vit_compiler import compile_vit
-    from nmgen.vits import artefact_of, named
-    from pruning.vit import labels_of
-    from pruning.vit_parameters import vit_parameters
-
-    artefact = artefact_of(args.model, args.calibrate)
-    try:
-        parameters = vit_parameters(artefact)
-    except InputError as error:
-        raise InputError(named(args.model, error)) from None
-    assert artefact.model  # vit_parameters says so otherwise
-    classes = labels_of(artefact.model.config, parameters.shape.labels)
-    return compile_vit(parameters, config, args.batch, {**artefact.model.about, "classes": classes})
-
-
-def _compile_text(args: argparse.Namespace, config: StaConfig, lengths: list[int]) -> "Program":
-    from nmgen.compiler import compile_encoder
-    from pruning.integer_parameters import integer_parameters
-
-    artefact = _artefact(args.model, args.calibrate)
-    try:
-        parameters = integer_parameters(artefact)
-    except InputError as error:
-        raise InputError(f"{args.model}: {error}") from None
-    assert artefact.model  # integer_parameters says so otherwise
-    program = compile_encoder(parameters, config, lengths, dict(artefact.model.about))
-    return replace(program, tokenizer=artefact.model.tokenizer)
-
-
-def _artefact(model: str, text: Path | None) -> "Artefact":
-    from pruning.artefact import read
-
-    if Path(model).is_file():
-        if text:
-            raise InputError(f"{model} is an artefact, which has its scales: --calibrate is for a folder")
-        return read(model)
-    from nmgen.scores import open_encoder
-    from pruning.calibrate import calibrate
-    from pruning.export import to_artefact
-    from pruning.text import SENTENCES, gather
-
-    encoder = open_encoder(model)
-    scales = calibrate(encoder, gather([text or SENTENCES]))
-    return to_artefact(encoder, {}, scales, {"model": Path(model).name, "pattern": "dense"})
 
 
 def describe(program: "Program") -> dict[str, Any]:

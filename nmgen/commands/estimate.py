@@ -1,19 +1,30 @@
-"""`nmgen estimate`: how many cycles a program takes, without simulating it."""
+"""`nmgen estimate`: how many cycles a program takes, or the one that a model is compiled to, without simulating it."""
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nmgen.configuration import bounded
+from nmgen.model_program import Say, add_model_arguments, given, program_of, stages, warn
+from rtl.params import InputError
+
+if TYPE_CHECKING:
+    from nmgen.program import Program
 
 NAME = "estimate"
-HELP = "Estimate a program's cycles without a simulator: of each instruction, and in all."
-EXAMPLE = "nmgen estimate build/minilm.nmp --mem-latency 30 --mhz 100"
+HELP = "Estimate a program's or a model's cycles without a simulator: of each instruction, and in all."
+EXAMPLE = """\
+nmgen estimate build/minilm.nmp --mem-latency 30 --mhz 100
+  nmgen estimate minilm --pattern 2:8 --seq 128 --rows 16"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("program", metavar="P.nmp", type=Path, help="what nmgen compile wrote")
+    parser.add_argument(
+        "model",
+        metavar="P.nmp_OR_MODEL",
+        help="what nmgen compile wrote; or what it takes, which is compiled first, by the flags that nmgen compile has",
+    )
     parser.add_argument(
         "--mem-latency",
         metavar="CYCLES",
@@ -25,30 +36,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mhz", metavar="MHZ", type=bounded("mhz", 1, 10000), default=100, help="clock, for the time it takes (100)"
     )
     parser.add_argument("--all", action="store_true", help="list each instruction")
+    add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from nmgen.estimate import Constants, estimate, total
-    from nmgen.program import load
 
-    program = load(args.program)
-    found = estimate(program, Constants(memory=args.mem_latency))
+    with stages() as say:
+        program, warning = _program(args, say)
+        say("counting cycles")
+        found = estimate(program, Constants(memory=args.mem_latency))
     sums = total(program, found)
     sums["milliseconds"] = sums["cycles"] / (1000 * args.mhz)
     listed = [{"name": one.name, "opcode": one.op.name, "cycles": one.cycles, "beats": one.beats} for one in found]
     if args.json:
-        about = {"file": str(args.program), "mem_latency": args.mem_latency, "mhz": args.mhz}
+        about = {"file": args.model, "mem_latency": args.mem_latency, "mhz": args.mhz}
         print(json.dumps({**about, **sums, "instructions": listed}, indent=2))
-        return 0
+    else:
+        _show(args, program, sums, listed)
+    warn(warning)
+    return 0
+
+
+def _program(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
+    """(program, warning): of the file, or of the model that is compiled for it."""
+    from nmgen.program import is_program, load
+
+    path = Path(args.model)
+    if path.suffix == ".nmp" or (path.is_file() and is_program(path)):
+        if flags := given(args):
+            raise InputError(f"{path} is a program, compiled for one configuration: {flags[0]} is for a model")
+        return load(path), ""
+    try:
+        return program_of(args, say)
+    except ModuleNotFoundError as missing:
+        raise InputError(f"estimate needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+
+
+def _show(args: argparse.Namespace, program: "Program", sums: dict[str, Any], listed: list[dict[str, Any]]) -> None:
     if args.all:
         _list(listed)
     print(
-        f"{args.program}: {sums['cycles']:,} cycles, {sums['milliseconds']:.3f} ms at {args.mhz} MHz\n"
+        f"{args.model}: {sums['cycles']:,} cycles, {sums['milliseconds']:.3f} ms at {args.mhz} MHz\n"
         f"  utilisation  {sums['utilisation']:.1%}\n"
         f"  memory       {sums['beats'] * program.config.port_bytes:,} bytes\n"
         f"  by opcode    " + ", ".join(f"{name} {cycles:,}" for name, cycles in sums["cycles_by_opcode"].items())
     )
-    return 0
 
 
 def _list(listed: list[dict[str, Any]]) -> None:

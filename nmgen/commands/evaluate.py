@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nmgen.model_program import warn
 from nmgen.scores import open_forms, score, sts_files
 from nmgen.threads import one_thread
 from nmgen.vits import TEST, is_vit, scores
@@ -45,26 +46,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.sts and args.classify is None and args.images is None:
         raise InputError("nothing to score on: give --sts or --classify or, of a ViT, --images")
+    warnings: list[str] = []
     try:
         with one_thread():
-            found = _scored(args)
+            found = _scored(args, warnings)
     except ModuleNotFoundError as missing:
         raise InputError(f"evaluate needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
     if args.json:
         print(json.dumps({"model": args.model, **found}, indent=2))
     else:
         _show(args.model, found)
+    for line in warnings:
+        warn(line)
     return 0
 
 
-def _scored(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, dict[str, Any]]:
     if is_vit(args.model):
         if args.images is None or args.sts or args.classify:
             raise InputError(f"{args.model} is a ViT: give --images, and neither --sts nor --classify")
         return scores(args.model, args.images, args.calibrate)
     if args.images:
         raise InputError(f"{args.model} is no ViT: it takes no --images")
-    forms = open_forms(args.model, args.calibrate)
+    forms = open_forms(args.model, args.calibrate, warnings.append)
     return {form: score(encoder, sts_files(args.sts), args.classify) for form, encoder in forms.items()}
 
 

@@ -1,0 +1,198 @@
+"""A dense model out of a folder, with the text or the pictures that it is calibrated on: what differs by family.
+
+One-shot pruning, compiling a folder and plans within a budget do the same with either.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from nmgen.pictures import read_pictures
+from rtl.params import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pruning.artefact import Artefact
+    from pruning.bert import Encoder
+    from pruning.plan import Plan
+    from pruning.vit import ViT
+
+AnyModel = TypeVar("AnyModel", "Encoder", "ViT")
+
+
+class Dense(ABC, Generic[AnyModel]):
+    """A dense model in float, and what it is calibrated on.
+
+    Attributes
+    ----------
+    name : what the user calls it
+    model : the float model; it stays as it is
+    unfit : one line that says what is poor about what it is calibrated on; '' where it is fit
+    """
+
+    model: AnyModel
+    unfit = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def linears(self) -> "dict[str, nn.Linear]":
+        """The linear layers of the blocks by name."""
+
+    @abstractmethod
+    def artefact(
+        self, model: AnyModel, patterns: Mapping[str, tuple[int, int]], about: Mapping[str, Any]
+    ) -> "Artefact":
+        """Of a float model of this one's shape, calibrated; patterns : (n, m) by layer, all others are dense."""
+
+    @abstractmethod
+    def outputs(self, model: "AnyModel | Artefact") -> "Tensor":
+        """What a float model or the int8 one of an artefact gives of all that is calibrated on, each at length 1."""
+
+    @abstractmethod
+    def save(self, model: AnyModel, folder: Path) -> None:
+        """Write a Hugging Face folder; folder is new or empty."""
+
+    def chosen(self, layers: str = "all") -> list[str]:
+        """The linear layers whose names match; InputError where none does."""
+        return chosen(self.linears(), layers)
+
+    def pruned(self, plan: "Plan") -> AnyModel:
+        """A copy with the largest weights of each group alone; a last group that is short counts as filled up."""
+        from pruning.sparsify import finalize, sparsify
+
+        model = deepcopy(self.model)
+        if plan.layers:
+            sparsify(model, plan, method="magnitude", ragged="pad")
+            finalize(model)
+        return model
+
+    def cosine(self, model: "AnyModel | Artefact") -> float:
+        """Between a model's outputs and the dense model's, the mean."""
+        return float((self.outputs(model) * self.outputs(self.model)).sum(dim=1).mean())
+
+
+class DenseText(Dense["Encoder"]):
+    def __init__(self, name: str, calibrate: Path | None) -> None:
+        from nmgen.scores import open_encoder
+        from pruning.fitness import unfit
+        from pruning.text import SENTENCES, gather
+
+        super().__init__(name)
+        self.model = open_encoder(name)
+        self.sentences = gather([calibrate or SENTENCES])
+        self.unfit = unfit(self.model, self.sentences, calibrate or "of nmgen's own")
+
+    def linears(self) -> "dict[str, nn.Linear]":
+        return self.model.linears()
+
+    def artefact(
+        self, model: "Encoder", patterns: Mapping[str, tuple[int, int]], about: Mapping[str, Any]
+    ) -> "Artefact":
+        from pruning.calibrate import calibrate
+        from pruning.export import to_artefact
+
+        return to_artefact(model, patterns, calibrate(model, self.sentences), about)
+
+    def outputs(self, model: "Encoder | Artefact") -> "Tensor":
+        from pruning.bert import Encoder
+        from pruning.calibrate import spread
+        from pruning.integer import IntegerEncoder
+
+        form = model if isinstance(model, Encoder) else IntegerEncoder(model)
+        return form.embed(spread(self.sentences))
+
+    def save(self, model: "Encoder", folder: Path) -> None:
+        from pruning.folder import save
+
+        save(model, folder)
+
+
+class DensePictures(Dense["ViT"]):
+    def __init__(self, name: str, calibrate: Path | None) -> None:
+        import torch
+
+        from pruning.vit import load
+        from pruning.vit_calibrate import IMAGES
+
+        if calibrate is None:
+            raise InputError(f"{name} is a folder of a ViT: give pictures to calibrate on, --calibrate FILE or folder")
+        super().__init__(name)
+        self.model = load(name).requires_grad_(False)
+        shape = self.model.shape
+        self.pictures = torch.from_numpy(read_pictures(calibrate, shape.channels, shape.image, IMAGES))
+
+    def linears(self) -> "dict[str, nn.Linear]":
+        from torch import nn
+
+        from pruning.vit import encoder_layers
+
+        found = self.model.named_modules()
+        return {name: layer for name, layer in found if isinstance(layer, nn.Linear) and encoder_layers(layer, name)}
+
+    def artefact(self, model: "ViT", patterns: Mapping[str, tuple[int, int]], about: Mapping[str, Any]) -> "Artefact":
+        from pruning.vit_calibrate import calibrate
+        from pruning.vit_export import to_artefact
+
+        return to_artefact(model, patterns, calibrate(model, self.pictures), about)
+
+    def outputs(self, model: "ViT | Artefact") -> "Tensor":
+        import torch
+        from torch.nn.functional import normalize
+
+        from pruning.vit import ViT
+        from pruning.vit_integer import IntegerViT
+        from pruning.vit_parameters import vit_parameters
+
+        with torch.inference_mode():
+            if isinstance(model, ViT):
+                found = model(model.pixels.floats(self.pictures))
+            else:
+                found = IntegerViT(vit_parameters(model)).logits(self.pictures)
+            return normalize(found.float(), dim=1)
+
+    def save(self, model: "ViT", folder: Path) -> None:
+        from pruning.vit import save
+
+        save(model, folder)
+
+
+def open_dense(model: str, calibrate: Path | None) -> Dense[Any]:
+    """The dense model of a Hugging Face folder, or minilm.
+
+    calibrate : text, or pictures that a ViT needs; None: sentences of nmgen's own
+
+    Raises
+    ------
+    InputError, OSError : a folder, text or pictures that cannot be used.
+    """
+    from pruning.vit import is_folder
+
+    return DensePictures(model, calibrate) if is_folder(model) else DenseText(model, calibrate)
+
+
+def dense_artefact(dense: Dense[Any], pattern: str | None) -> "Artefact":
+    """The model in int8 as it is or, with a pattern, pruned to it in one shot."""
+    from pruning.plan import Plan
+
+    name = Path(dense.name).name
+    if pattern is None:
+        return dense.artefact(dense.model, {}, {"model": name, "pattern": "dense"})
+    names = set(dense.chosen())
+    plan = Plan.uniform(dense.model, pattern, lambda _, layer: layer in names, "pad")
+    about = {"model": name, "method": "magnitude", "pattern": str(plan)}
+    return dense.artefact(dense.pruned(plan), plan.layers, about)
+
+
+def chosen(names: Iterable[str], layers: str) -> list[str]:
+    """The names that match a glob; 'all' are all. InputError where none does."""
+    names = list(names)
+    found = [name for name in names if layers == "all" or fnmatchcase(name, layers)]
+    if not found:
+        raise InputError(f"layers is {layers!r}, must match one of {len(names)} such as {names[0]}")
+    return found
