@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from nmgen.files import written_whole
+from nmgen.labels import label
 from nmgen.measure import measure
 from nmgen.measure import seeds as seeds_of
 from nmgen.report import ARRAY_MHZ, ROUTER, UNTIMED, Report, design_of, report, speed, title
@@ -155,21 +156,26 @@ def plot(all_rows: Sequence[Row], reports: Sequence[Report], path: Path) -> None
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    points, spans = [], []
     for row, found in zip(all_rows, reports, strict=True):
         if found.median_mhz is not None:
-            middle = found.median_mhz
-            spread = [[middle - min(found.mhz)], [max(found.mhz) - middle]]
-            axes.errorbar([found.a_multiplier], [middle], spread, marker="o", capsize=3, label=title(row.config))
+            middle, low, high = found.median_mhz, min(found.mhz), max(found.mhz)
+            spread = [[middle - low], [high - middle]]
+            drawn = axes.errorbar([found.a_multiplier], [middle], spread, marker="o", capsize=3)
+            points.append((found.a_multiplier, middle, title(row.config), drawn.lines[0].get_color()))
+            spans.append((found.a_multiplier, low, high))
     for peer, marker in zip(PEERS, "sD", strict=True):
-        axes.plot([peer.luts], [peer.mhz], marker, color="grey", label=peer.name)
+        axes.plot([peer.luts], [peer.mhz], marker, color="grey")
+        points.append((peer.luts, peer.mhz, peer.name, "#46505c"))
     axes.set_xscale("log", base=2)
-    ticks = [16, 32, 64, 128, 256]
+    axes.set_xlim(16, 512)
+    ticks = [16, 32, 64, 128, 256, 512]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(0)
     axes.set_xlabel("LUT-eq a multiplier (LUT4 + 2·CCU2C)")
     axes.set_ylabel("MHz, median and range over seeds")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    label(axes, points, spans)
     with written_whole(path) as written:
         figure.savefig(written, dpi=120, metadata={"Software": None})
     pyplot.close(figure)

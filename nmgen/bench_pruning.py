@@ -84,7 +84,8 @@ ROWS = {
     "sr-ste-faster": "SR-STE at twice the learning rate",
     "sr-ste-scaled": "SR-STE with IDP's keeping of norms",
 }
-PLOTTED = ("magnitude", "wanda", "asp", "sr-ste", "idp")
+TRAINED = ("asp", "sr-ste", "idp")
+PLOTTED = ("magnitude", "wanda", *TRAINED)
 
 
 def runs() -> list[Run]:
@@ -352,7 +353,8 @@ def comparisons() -> Iterator[tuple[str, float | None, tuple[str, str], tuple[st
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
-    """Accuracy against density, the candidates of the longest chain's patterns."""
+    """Accuracy against density, the candidates of the longest chain's patterns: of all methods, and once more of those
+    that train, which are so near to one another that the others hide how they differ."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -360,19 +362,31 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
     found = Accuracies(results)
     densities = [int(n) / int(m) for n, m in (pattern.split(":") for pattern in LONGEST)]
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for method in PLOTTED:
-        values = [found.of(method, pattern) for pattern in LONGEST]
-        errors = [stdev(one) / math.sqrt(len(one)) if len(one) > 1 else 0.0 for one in values]
-        title = ROWS[method].strip("*")
-        axes.errorbar(densities, [mean(one) for one in values], errors, marker="o", capsize=3, label=title)
-    axes.axhline(mean(found.of("dense")), color="grey", linestyle="--", label=f"dense + {STEPS} steps")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(densities, LONGEST)
-    axes.set_xlabel("pattern")
-    axes.set_ylabel("test accuracy, per cent")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 4.5), layout="constrained")
+    for axes, methods, title in zip(
+        panels, (PLOTTED, TRAINED), ("all methods", "those that train, enlarged"), strict=True
+    ):
+        for method in methods:
+            values = [found.of(method, pattern) for pattern in LONGEST]
+            errors = [stdev(one) / math.sqrt(len(one)) if len(one) > 1 else 0.0 for one in values]
+            colour = f"C{PLOTTED.index(method)}"  # the same in both
+            axes.errorbar(
+                densities,
+                [mean(one) for one in values],
+                errors,
+                marker="o",
+                capsize=3,
+                color=colour,
+                label=ROWS[method].strip("*"),
+            )
+        axes.axhline(mean(found.of("dense")), color="grey", linestyle="--", label=f"dense + {STEPS} steps")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(densities, LONGEST)
+        axes.set_xlabel("pattern")
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+    panels[0].set_ylabel("test accuracy, per cent")
     with written_whole(path) as written:
         figure.savefig(written, dpi=120, metadata={"Software": None})
     pyplot.close(figure)

@@ -74,10 +74,13 @@ def draw(program: Program, spans: Sequence[tuple[int, int]], title: str, file: P
 
 
 def _bars(axes: Any, kinds: Sequence[str], spans: Sequence[tuple[int, int]]) -> None:
-    gap = (max(end for _, end in spans) - min(begin for begin, _ in spans)) / 1500  # between bars that are wide enough
+    """Bars of which none is thinner than is seen, however short its instruction is."""
+    shown = max(end for _, end in spans) - min(begin for begin, _ in spans)
+    gap = shown / 1500  # between bars that are wide enough
+    least = shown / 650  # two pixels
     for kind, colour in LANES.items():
         of_kind = [span for span, one in zip(spans, kinds, strict=True) if one == kind]
-        bars = [(begin, end - begin - (gap if end - begin > 10 * gap else 0)) for begin, end in of_kind]
+        bars = [_bar(begin, end - (gap if end - begin > 10 * gap else 0), least) for begin, end in of_kind]
         axes.broken_barh(bars, (_row(kind) - 0.36, 0.72), facecolor=colour, linewidth=0)
     axes.set_yticks(range(len(LANES)), LANES)
     axes.set_ylim(len(LANES) - 0.4, -0.6)
@@ -87,6 +90,12 @@ def _bars(axes: Any, kinds: Sequence[str], spans: Sequence[tuple[int, int]]) -> 
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color="#e3e8ee", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _bar(begin: float, end: float, least: float) -> tuple[float, float]:
+    """(begin, width), widened about its middle where it is less."""
+    width = max(end - begin, least)
+    return max(0.0, (begin + end - width) / 2), width
 
 
 def _row(kind: str) -> int:

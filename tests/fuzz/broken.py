@@ -268,6 +268,8 @@ def broken_container(draw: Draw, data: bytes) -> bytes:
     for _ in range(one_of(draw, [1, 1, 2])):
         if found.metadata and yes(draw, 2):
             _break_metadata(draw, found.metadata)
+        elif found.metadata and found.metadata.get("names") and yes(draw, 2):
+            _break_instruction(draw, found)
         elif found.tensors:
             _break_tensors(draw, found.tensors)
     if not yes(draw, 6):
@@ -301,6 +303,20 @@ def _break_metadata(draw: Draw, metadata: dict[str, Any]) -> None:
         metadata[key] = str(one_of(draw, [*NUMBERS, *FLOATS]))
     else:
         metadata[key] = one_of(draw, [*TEXTS, "1", "2", "3", "[]", "{}", "null", "9" * 5000, "[" * DEEP])
+
+
+def _break_instruction(draw: Draw, program: Container) -> None:
+    """A byte, or four, of one of a program's instructions."""
+    assert program.metadata
+    try:
+        at, count = int(program.metadata["address"]), len(json.loads(program.metadata["names"]))
+    except (ValueError, TypeError, LookupError, RecursionError):  # broken before
+        return
+    at += draw(st.integers(0, 64 * (count + 1 if type(count) is int else 1) - 1))
+    size = one_of(draw, [1, 1, 4])
+    new = one_of(draw, [0, 1, 2, 0x7F, 0x80, 0xFF, 0xFFFF, 0xFFFFFFFF]).to_bytes(4, "little")[:size]
+    memory = program.tensors[0]
+    memory.data = memory.data[:at] + new + memory.data[at + size :]
 
 
 def _break_tensors(draw: Draw, tensors: list[Tensor]) -> None:

@@ -39,7 +39,7 @@ REPORT = (
     ' "TRELLIS_FF": {"used": 9, "available": 99}, "DP16KD": {"used": 9, "available": 99},'
     ' "MULT18X18D": {"used": 9, "available": 99}}}'
 )
-CELLS = '{"design": {"num_cells_by_type": {"LUT4": 200, "CCU2C": 20, "TRELLIS_FF": 300, "DP16KD": 3, "MULT18X18D": 4}}}'
+CELLS = '{"design": {"num_cells_by_type": {"$scopeinfo": 7}}}'  # of no family, so that all know them
 NETLIST = '{"modules": {"t": {"attributes": {"top": "1"}, "ports": {"clk": {"bits": [2]}}, "cells": {}}}}'
 TOOLS = {
     "yosys": f"echo '{CELLS}' > cells.json; cp cells.json selftest.stat.json; echo '{NETLIST}' > design.json; "
