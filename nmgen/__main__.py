@@ -2,7 +2,7 @@
 
 import sys
 
-from nmgen.cli import main
+from nmgen.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from nmgen.ending import process
 from nmgen.files import written_whole
 from nmgen.sections import replace_section
 from rtl.params import PRESETS, Config, InputError, Product, product_cycles
@@ -130,4 +131,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from nmgen.ending import process
 from nmgen.files import written_whole
 from nmgen.labels import label
 from nmgen.measure import measure
@@ -219,4 +220,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench-array"))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.bench_array import NOTE
+from nmgen.ending import process
 from nmgen.floor import EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
@@ -259,4 +260,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench-core-area"))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmgen.ending import process
 from nmgen.estimate import Constants, estimate, total
 from nmgen.files import written_whole
 from nmgen.generate import Generated, generate
@@ -186,4 +187,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench-estimate"))

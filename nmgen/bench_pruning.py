@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from nmgen.ending import process
 from nmgen.files import written_whole
 from nmgen.sections import replace_section
 from rtl.params import InputError
@@ -441,4 +442,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench-pruning"))

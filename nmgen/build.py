@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen import selftest
 from nmgen.files import written_whole
-from nmgen.tools import TOOLS, ToolError, find_tool, run_tool, terminable
+from nmgen.tools import TOOLS, ToolError, find_tool, run_tool
 from rtl.params import Config, InputError, ceil_div
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
     tools = {program: find_tool(program) for program in TOOLS}
     check_size(board, config)
     check_clock(board, config, mhz)
-    with terminable(), written_whole(out / f"{NAME}.bit") as bitstream:
+    with written_whole(out / f"{NAME}.bit") as bitstream:
         scratch = bitstream.parent
         seconds: dict[str, float] = {}
         begun = time.monotonic()

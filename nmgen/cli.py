@@ -2,17 +2,15 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
 from nmgen import __version__
+from nmgen.ending import ended, process
 from rtl.params import InputError
-
-RIGHT, MISMATCH, BAD_INPUT = 0, 1, 2
-INTERRUPTED = 130  # as a shell reports SIGINT
-PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 
 # Each command's module in nmgen.commands.
 COMMANDS = {
@@ -109,28 +107,27 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise InputError("; ".join(hints)) from None
 
 
-def _one_line(error: BaseException) -> str:
-    """The message of an error, without line breaks."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return " ".join(f"{error.filename}: {error.strerror}".split())
-    return " ".join(str(error).split())
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    try:
-        args = parse(argv)
-        status = args.run(args)
-        sys.stdout.flush()
-        return int(status)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. Nothing may write to the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
-    except (InputError, OSError) as error:
-        print(f"nmgen: {_one_line(error)}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("nmgen: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    given = sys.argv[1:] if argv is None else argv
+    return ended(lambda: _run(given))
+
+
+def _run(argv: Sequence[str]) -> int:
+    args = parse(argv)
+    check_text(args)
+    return int(args.run(args))
+
+
+def check_text(args: argparse.Namespace) -> None:
+    """InputError where an argument is neither a path nor text: names of files may have any bytes, all else is UTF-8."""
+    for name, value in vars(args).items():
+        for text in value if isinstance(value, list) else [value]:
+            # What is no UTF-8, Python gives as halves of characters.
+            if isinstance(text, str) and re.search("[\udc80-\udcff]", text):
+                raise InputError(f"{name.replace('_', '-')} is {os.fsencode(text)!r}, must be text in UTF-8")
+
+
+def command() -> int:
+    """The program `nmgen`."""
+    return process(lambda: _run(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """The options that several commands share: the accelerator's configuration, and how it is simulated."""
 
 import argparse
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -42,6 +43,21 @@ def bounded(name: str, low: int, high: int) -> Callable[[str], int]:
             value = low - 1
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{name} is {text}, must be an integer from {low} to {high}")
+        return value
+
+    return parse
+
+
+def number(name: str, low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a number from low to high, so neither an infinity nor what is no number."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{name} is {text}, must be a number from {low:g} to {high:g}")
         return value
 
     return parse

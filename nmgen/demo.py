@@ -16,6 +16,7 @@ import numpy as np
 from nmgen.commands.prune import prune
 from nmgen.demo_encoder import encoded
 from nmgen.demo_training import PATTERN, RECIPE, SENTENCES, layer_and_operands, trained
+from nmgen.ending import process
 from nmgen.files import written_whole
 from nmgen.generate import generate
 from nmgen.training import Reporter
@@ -257,4 +258,4 @@ def draw(runs: list[dict[str, Any]], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "demo"))

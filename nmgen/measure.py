@@ -20,7 +20,7 @@ from typing import Any
 from nmgen.files import written_whole
 from nmgen.floor import Floor
 from nmgen.routing import Routing, UnroutedError
-from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, terminable, tool_version
+from nmgen.tools import StoppedError, ToolError, find_tool, run_tool, tool_version
 from rtl.params import InputError
 
 VERILOG, SCRIPT, NETLIST, CELLS = "design.v", "synth.ys", "design.json", "cells.json"
@@ -118,8 +118,7 @@ def measure(designs: Sequence[Design], folder: Path, *, jobs: int | None = None)
     InputError : a tool is missing
     ToolError : tools failed, each with its last lines; what the others made is kept
     """
-    with terminable():
-        return _Run(designs, folder).measure(jobs or cores())
+    return _Run(designs, folder).measure(jobs or cores())
 
 
 class _Run:

@@ -2,17 +2,16 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Event
 
 from rtl.params import InputError
+from sim.children import check_room, started
 
 LAST_LINES = 12  # of a tool that dies
 
@@ -87,45 +86,25 @@ def run_tool(
     ------
     ToolError : it failed
     StoppedError : it was ended
+    OSError : the folder takes no more bytes
     """
     begun = time.monotonic()
-    with (folder / output).open("wb") as sink:
-        with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink) as tool:
+    with (folder / output).open("wb") as sink, started(command, folder=folder, output=sink) as tool:
+        while tool.poll() is None:
             try:
-                while tool.poll() is None:
-                    try:
-                        tool.wait(1)
-                    except subprocess.TimeoutExpired:
-                        tick(time.monotonic() - begun)
-                        if stop is not None and stop.is_set():
-                            raise StoppedError from None
-            except BaseException:
-                tool.kill()
-                raise
+                tool.wait(1)
+            except subprocess.TimeoutExpired:
+                tick(time.monotonic() - begun)
+                if stop is not None and stop.is_set():
+                    raise StoppedError from None
     if tool.returncode != 0:
+        check_room(folder)
         said = (folder / output).read_text(errors="replace").splitlines()
         if not said and log is not None and (folder / log).exists():
             said = (folder / log).read_text(errors="replace").splitlines()
         text = f"{stage} failed: {command[0]}, {how(tool.returncode)}; its last lines:"
         raise ToolError("\n".join([text, *said[-LAST_LINES:]]))
     return time.monotonic() - begun
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends the block by an exception, as SIGINT does: then its tools are ended, and nothing half is left."""
-    if current_thread() is not main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def how(status: int) -> str:

@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.files import written_whole
+from nmgen.files import check_writable, written_whole
 from nmgen.scores import open_encoder, open_forms, score, sts_files
 from nmgen.threads import one_thread
 from rtl.params import InputError
@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from pruning.integer import IntegerEncoder
     from pruning.plan import Filter, Plan
     from pruning.series import Candidate
-    from pruning.tasks import Classification, Distillation
+    from pruning.tasks import Classification, Distillation, check_sentences
 
     TextTask = Distillation | Classification
+
+Progress = Callable[[str, int, int, float], None]
+"""Told of a training step: what is trained, the step's number, of how many, its loss."""
 
 HEAD_LR = 1e-4  # of the dense model that learns its head
 HEAD, DENSE, QAT = -1, -2, -3  # draw seeds of their own; the candidates of a series have 0, 1, …
@@ -87,7 +90,7 @@ class Text:
     rows: list[Any] = field(default_factory=list)  # of its train.txt
 
 
-def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int, float], None]) -> dict[str, Any]:
+def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     """Write all of the above; returns the report, which only the first process has whole.
 
     progress : of (what, step, steps, loss), called after each training step
@@ -100,7 +103,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     from pruning.methods import input_norms, method_of
     from pruning.processes import world
     from pruning.series import series
-    from pruning.tasks import Classification, Distillation
+    from pruning.tasks import Classification, Distillation, check_sentences
 
     method = method_of(recipe.method, nested=recipe.nested)
     patterns = patterns_of(recipe, method.inherits)
@@ -112,11 +115,11 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
         return name in names
 
     _check(recipe, patterns, encoder, filter_fn)
+    check_sentences(text.sentences)
     run = out / "run"
     first = world()[0] == 0
     if first:
-        with written_whole(run / "recipe.json") as file:  # finds out before the work that the folder takes files
-            file.write_text(json.dumps(recipe.facts, indent=2) + "\n", encoding="utf-8")
+        progress = noting(recipe, run, progress)
 
     if recipe.classify and encoder.head is None:
         encoder = _with_head(encoder, text, recipe, run, progress)
@@ -163,6 +166,28 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Callable[[str, int, int
     return report
 
 
+def noting(recipe: Recipe, run: Path, progress: Progress) -> Progress:
+    """progress, which writes run/recipe.json when the first step is done: a run that is refused leaves nothing.
+
+    Raises
+    ------
+    InputError, OSError : the folder takes no files; better now than after hours.
+    """
+    path = run / "recipe.json"
+    check_writable(path)
+    noted = False
+
+    def on_step(name: str, step: int, steps: int, loss: float) -> None:
+        nonlocal noted
+        if not noted:
+            with written_whole(path) as file:
+                file.write_text(json.dumps(recipe.facts, indent=2) + "\n", encoding="utf-8")
+            noted = True
+        progress(name, step, steps, loss)
+
+    return on_step
+
+
 def trainable(encoder: "Encoder") -> "Encoder":
     """A copy whose weights train, but for the embedding tables: most of their rows are of words that the text lacks."""
     from torch import nn
@@ -198,6 +223,9 @@ def _check(recipe: Recipe, patterns: "list[str | Plan]", encoder: "Encoder", fil
     """What would be refused only after hours: a layer that a pattern does not fit, pairs to score that are none."""
     from pruning.plan import Plan
     from pruning.text import sts
+    from pruning.train import check_numbers
+
+    check_numbers(recipe.steps, recipe.batch, recipe.lr)
 
     for pattern in patterns:
         if isinstance(pattern, Plan):
@@ -248,9 +276,7 @@ def _chosen(encoder: "Encoder", layers: str) -> list[str]:
     return chosen
 
 
-def _with_head(
-    encoder: "Encoder", text: Text, recipe: Recipe, run: Path, progress: Callable[[str, int, int, float], None]
-) -> "Encoder":
+def _with_head(encoder: "Encoder", text: Text, recipe: Recipe, run: Path, progress: Progress) -> "Encoder":
     """The encoder with a new head, both trained on the labels: the dense model of the series."""
     import torch
     from torch import nn
@@ -293,7 +319,7 @@ def _calibrated(
     recipe: Recipe,
     text: Text,
     run: Path,
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> "tuple[Encoder, Mapping[str, Tensor]]":
     """(model, int8 scales) of a candidate, trained in int8 where the recipe says so."""
     from pruning.bert import Encoder
@@ -355,7 +381,7 @@ def _qat(
     task: "TextTask",
     recipe: Recipe,
     run: Path,
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> "Encoder":
     """The candidate after recipe.qat steps in which it computes as int8 will; its masks stay as they are."""
     from pruning.fake_quant import dequantise, quantise
@@ -389,15 +415,11 @@ def _qat(
 
 def _write_folder(encoder: "Encoder", folder: Path) -> None:
     """Replace the Hugging Face folder, whole."""
-    import shutil
-
     from pruning.folder import save
 
-    with written_whole(folder) as scratch:
+    with written_whole(folder, replace=True) as scratch:
         scratch.mkdir()
         save(encoder, scratch)
-        if folder.is_dir():
-            shutil.rmtree(folder)
 
 
 def _density(encoder: "Encoder") -> float:

@@ -5,7 +5,7 @@ the validation that the loop reports.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nmgen.files import written_whole
 from nmgen.pictures import read_pictures
 from nmgen.threads import one_thread
-from nmgen.training import Recipe, patterns_of, plot
+from nmgen.training import Progress, Recipe, noting, patterns_of, plot
 from nmgen.vits import TEST, accuracy, labelled_pictures, open_vit
 from rtl.params import InputError
 
@@ -31,7 +31,7 @@ VALIDATION = 12
 CALIBRATION = 128  # training pictures that scales, and Wanda's norms, are of
 
 
-def prune_and_train_vit(recipe: Recipe, out: Path, progress: Callable[[str, int, int, float], None]) -> dict[str, Any]:
+def prune_and_train_vit(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     """Write it all; returns the report, which only the first process has whole.
 
     recipe : its data is one folder of MNIST's kin; without text: no classify, no sts, no qat
@@ -66,8 +66,7 @@ def prune_and_train_vit(recipe: Recipe, out: Path, progress: Callable[[str, int,
     first = world()[0] == 0
     run = out / "run"
     if first:
-        with written_whole(run / "recipe.json") as file:
-            file.write_text(json.dumps(recipe.facts, indent=2) + "\n", encoding="utf-8")
+        progress = noting(recipe, run, progress)
     kept = len(training.labels) - len(training.labels) // VALIDATION
     task = ImageTask(training.part(0, kept), training.part(kept, len(training.labels)), model.pixels)
     report: dict[str, Any] = {
@@ -105,6 +104,9 @@ def prune_and_train_vit(recipe: Recipe, out: Path, progress: Callable[[str, int,
 
 
 def _check(recipe: Recipe) -> None:
+    from pruning.train import check_numbers
+
+    check_numbers(recipe.steps, recipe.batch, recipe.lr)
     flags = ("--classify", "--head-steps", "--sts", "--qat")
     for flag, given in zip(flags, (recipe.classify, recipe.head_steps, recipe.sts, recipe.qat), strict=True):
         if given:
@@ -194,12 +196,8 @@ def _score(model: "ViT | IntegerViT", test: "Images") -> Mapping[str, Any]:
 
 def _write_folder(model: "ViT", folder: Path) -> None:
     """Replace the Hugging Face folder, whole."""
-    import shutil
-
     from pruning.vit import save
 
-    with written_whole(folder) as scratch:
+    with written_whole(folder, replace=True) as scratch:
         scratch.mkdir()
         save(model, scratch)
-        if folder.is_dir():
-            shutil.rmtree(folder)

@@ -25,12 +25,17 @@ MAX_TOKENS = 128  # of a sentence in training
 UNKNOWN = -1  # label of what has none
 
 
+def check_sentences(sentences: Sequence[str]) -> None:
+    """InputError where there are too few to train on."""
+    if len(sentences) < KEPT:
+        raise InputError(f"the text has {len(sentences)} sentences, must be at least {KEPT}: a tenth validates")
+
+
 class Texts:
     """Sentences as ids, split into those that train, numbered from 0, and those that validate."""
 
     def __init__(self, encoder: Encoder, sentences: Sequence[str]) -> None:
-        if len(sentences) < KEPT:
-            raise InputError(f"the text has {len(sentences)} sentences, must be at least {KEPT}: a tenth validates")
+        check_sentences(sentences)
         self.ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
         # Drawn, since text may come in a pattern; always the same, since candidates are compared.
         drawn = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(0)).tolist()

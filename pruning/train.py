@@ -101,9 +101,11 @@ def train(
     InputError : a checkpoint of another model or recipe, or a damaged one; bounds of steps, batch, lr
     """
     rank, processes = world()
+    check_numbers(steps, batch, lr)
+    if task.size < 1:
+        raise InputError("there is no training example, must be at least 1")
     if checkpoint and rank == 0:
         checkpoints.check_place(checkpoint)
-    _check(steps, batch, lr, task.size, processes)
     device = next(model.parameters()).device
     bf16 = has_bf16(device) if bf16 is None else bf16
     first = rank == 0  # the process that writes
@@ -254,15 +256,15 @@ def _mean(loss: Tensor, processes: int) -> float:
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _check(steps: int, batch: int, lr: float, size: int, processes: int) -> None:
+def check_numbers(steps: int, batch: int, lr: float) -> None:
+    """InputError where they are none to train with."""
+    processes = world()[1]
     if steps < 1:
         raise InputError(f"steps are {steps}, must be at least 1")
     if batch < 1 or batch % processes:
         raise InputError(f"batch is {batch}, must be a multiple of the {processes} processes")
     if not (math.isfinite(lr) and lr > 0):
         raise InputError(f"learning rate is {lr}, must be above 0")
-    if size < 1:
-        raise InputError("there is no training example, must be at least 1")
 
 
 def _optimiser(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 
@@ -27,12 +26,9 @@ def main(folder: Path, command: list[str]) -> int:
         status = subprocess.run(command, check=False).returncode
         if status != 0:
             return status
-        # Under a name of its own first: several builds may be at this point at the same time.
+        # In the folder of this build first, which goes when the build is stopped; several may be at this point.
         folder.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=folder)
-        os.close(handle)
-        shutil.copyfile(target, scratch)
-        os.replace(scratch, kept)
+        os.replace(shutil.copyfile(target, target.with_suffix(".kept")), kept)
     shutil.copyfile(kept, target)
     return 0
 

@@ -6,13 +6,13 @@ or hangs is told apart from a missing or failing tool: see SimulationError and I
 
 import fcntl
 import json
+import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import Config, InputError, Product, ceil_div
-from sim import ecp5, image, object_cache
+from sim import children, ecp5, image, object_cache
+from sim.interrupts import held, scratch_folder
 
 SIMULATORS = ("verilator", "icarus")
+WAVES = {"verilator": "dump.vcd", "icarus": "dump.fst"}  # in the folder of a run
 VERILATOR_MINIMUM = (5, 36)  # the oldest that cocotb 2 supports
 
 # Warnings of Verilator that generated designs may give; every other one stops the build.
@@ -202,11 +204,13 @@ def _read_results(folder: Path, jobs: Sequence[Job]) -> list[Result]:
 @contextmanager
 def run_folder(build_dir: Path) -> Iterator[Path]:
     """A folder of this run's own, so that runs at the same time do not meet."""
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=build_dir))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch_folder("run-", build_dir) as folder:
+        try:
+            yield folder
+        except OSError as error:
+            if error.filename is None:  # of a full disk
+                raise OSError(error.errno, error.strerror, str(build_dir)) from None
+            raise
 
 
 @contextmanager
@@ -338,31 +342,43 @@ class Build:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if built.exists():
                 return
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
-            sources: list[Path] = list(self.sources)
-            if self.simulator == "verilator":
-                sources.insert(0, self._write_control_file())
-            log = self.folder / "build.log"
-            try:
-                self._runner().build(
-                    sources=sources,
-                    hdl_toplevel=self.top,
-                    build_dir=self.folder,
-                    build_args=self.options,
-                    timescale=("1ns", "1ps"),
-                    always=True,
-                    waves=self.waves,
-                    log_file=log,
-                )
-            except RuntimeError:
-                raise InputError(f"{self.simulator} cannot build {self.top}: {_first_complaint(log)}") from None
-            self._tidy()
-            built.touch()
+            with self._workplace() as place:
+                self._build_in(place)
+                with held():
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                    shutil.move(place, self.folder)
+                    built.touch()
 
-    def _tidy(self) -> None:
-        """Keep what runs, and the log: the compiler's files are ten times as large."""
-        for path in self.folder.iterdir():
+    @contextmanager
+    def _workplace(self) -> Iterator[Path]:
+        """A folder to build in, beside where the build goes unless there is a space in its path, which stops make."""
+        spaced = self.simulator == "verilator" and len(str(self.build_dir).split()) > 1
+        with scratch_folder("build-", None if spaced else self.build_dir) as scratch:
+            yield scratch / "build"
+
+    def _build_in(self, folder: Path) -> None:
+        folder.mkdir()
+        sources: list[Path] = list(self.sources)
+        if self.simulator == "verilator":
+            sources.insert(0, self._write_control_file(folder))
+        log = folder / "build.log"
+        try:
+            self._runner().build(
+                sources=sources,
+                hdl_toplevel=self.top,
+                build_dir=folder,
+                build_args=self.options,
+                timescale=("1ns", "1ps"),
+                always=True,
+                waves=self.waves,
+                log_file=log,
+            )
+        except RuntimeError:
+            children.check_room(folder)
+            kept = self.build_dir / f"{self.folder.name}.log"
+            shutil.copyfile(log, kept)
+            raise InputError(f"{self.simulator} cannot build {self.top}: {_first_complaint(log)} ({kept})") from None
+        for path in folder.iterdir():  # what runs is kept, and the log: the compiler's files are ten times as large
             if path.name not in (self.top, "sim.vvp", "build.log"):
                 path.unlink()
 
@@ -372,9 +388,13 @@ class Build:
         Raises
         ------
         SimulationError : a test failed, or the simulator did.
+        OSError : the folder takes no more bytes.
         """
         log = folder / "run.log"
-        arguments = [f"+verilator+seed+{seed % 0x7FFFFFFF + 1}", "+verilator+rand+reset+2"]
+        arguments = {
+            "verilator": [f"+verilator+seed+{seed % 0x7FFFFFFF + 1}", "+verilator+rand+reset+2"],
+            "icarus": [f"+dumpfile_path={folder / WAVES['icarus']}"],
+        }
         try:
             self._runner().test(
                 test_module=test_module,
@@ -383,7 +403,7 @@ class Build:
                 build_dir=self.folder,
                 test_dir=folder,
                 results_xml=str(folder / "results.xml"),
-                plusargs=arguments if self.simulator == "verilator" else [],
+                plusargs=arguments[self.simulator],
                 extra_env={
                     "NMGEN_RUN": str(folder),
                     "COCOTB_LOG_LEVEL": "WARNING",
@@ -395,24 +415,42 @@ class Build:
         except (RuntimeError, SystemExit) as error:
             if str(error).endswith(f"return code: {-signal.SIGALRM}"):
                 raise SimulationError(f"{self.simulator} hung within a cycle: a combinational loop?") from None
+            children.check_room(folder)
             raise SimulationError(f"{self.simulator} failed: {_last_words(log)}") from None
+        children.check_room(folder)  # which the testbench does not say
 
     def keep_waves(self, folder: Path, path: Path) -> None:
-        """Put the waveform of the run in folder to path."""
-        written = folder / "dump.vcd" if self.simulator == "verilator" else self.folder / f"{self.top}.fst"
+        """Put the waveform of the run in folder to path, whole."""
+        written = folder / WAVES[self.simulator]
         if written.exists():
-            shutil.move(written, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with scratch_folder(f".{path.name}.", path.parent) as scratch:
+                os.replace(shutil.copyfile(written, scratch / path.name), path)
 
     def _runner(self) -> Any:
         from cocotb_tools import runner
 
+        class Ended:
+            """Whatever of a simulator runs is ended with this program."""
+
+            env: dict[str, str]
+
+            def _execute_cmds(self, commands: Any, cwd: Any, stdout: Any = None) -> None:
+                for command in commands:
+                    status = children.run(command, folder=Path(cwd), output=stdout, env=self.env)
+                    if status != 0:
+                        raise RuntimeError(f"Command failed with return code: {status}")
+
+        class Icarus(Ended, runner.Icarus):
+            """cocotb's, and Ended."""
+
         if self.simulator == "icarus":
-            return runner.Icarus()
+            return Icarus()
         found = find_verilator()
         cache = shlex.join([sys.executable, "-I", "-S", object_cache.__file__, str(self.build_dir / "objects")])
 
-        class Verilator(runner.Verilator):
-            """cocotb's, with the Verilator that was found, and with what the compiler is told."""
+        class Verilator(Ended, runner.Verilator):
+            """cocotb's, and Ended, with the Verilator that was found, and with what the compiler is told."""
 
             def _simulator_in_path_build_only(self) -> None:
                 self.executable = str(found)
@@ -424,9 +462,9 @@ class Build:
 
         return Verilator()
 
-    def _write_control_file(self) -> Path:
+    def _write_control_file(self, folder: Path) -> Path:
         """Name the signals that cocotb needs. Everything else Verilator may then optimise away."""
-        path = self.folder / "ports.vlt"
+        path = folder / "ports.vlt"
         lines = [f'public_flat_rw -module "{self.top}" -var "{port}"' for port in self.ports]
         path.write_text("\n".join(["`verilator_config", *lines, ""]))
         return path
@@ -459,9 +497,9 @@ def _libraries() -> Path:
 
 
 def _first_complaint(log: Path) -> str:
-    """The first error of a failed build, or the first warning where warnings were the error."""
+    """The first error of a failed build, or warning where warnings were the error, or what make says."""
     lines = log.read_text(errors="replace").splitlines()
-    for pattern in (r"%Error(?!: Exiting)|: error:|: syntax error", r"%Warning"):
+    for pattern in (r"%Error(?!: Exiting)|: error:|: syntax error", r"%Warning", r"\*\*\* "):
         for line in lines:
             if re.search(pattern, line):
                 return line

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nmgen.build import Build, build, find_board
-from nmgen.configuration import add_configuration, bounded
+from nmgen.configuration import add_configuration, bounded, number
 from nmgen.targets import configuration_for, of_board
 from nmgen.tools import ToolError
 from rtl.params import Config
@@ -19,21 +19,12 @@ EXAMPLE = "nmgen build ulx3s-85f --n 2 --m 4 --rows 4 --cols 4 -o build/ulx3s"
 RIGHT, MISSED = 0, 1
 
 
-def megahertz(text: str) -> float:
-    """An argparse type: a clock in MHz."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= 400:
-        raise argparse.ArgumentTypeError(f"mhz is {text}, must be a number from 1 to 400")
-    return value
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="ulx3s-85f or icesugar-pro")
     parser.add_argument("-o", dest="out", metavar="DIR", type=Path, help="for selftest.bit and the logs (build/BOARD)")
-    parser.add_argument("--mhz", metavar="MHZ", type=megahertz, default=50.0, help="clock of the design (50)")
+    parser.add_argument(
+        "--mhz", metavar="MHZ", type=number("mhz", 1, 400), default=50.0, help="clock of the design (50)"
+    )
     parser.add_argument(
         "--seed", metavar="SEED", type=bounded("seed", 1, 2**31 - 1), default=1, help="of place and route (1)"
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmgen.commands.inspect_ import describe
-from nmgen.configuration import bounded
+from nmgen.configuration import bounded, number
 from nmgen.files import written_whole
 from nmgen.threads import one_thread
 from pruning.artefact import Layer, save
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--steps", type=bounded("steps", 1, 10**9), default=1000, help="steps a candidate (1000)")
     training.add_argument("--batch", type=bounded("batch", 1, 10**6), default=128, help="sentences a step (128)")
-    training.add_argument("--lr", type=float, default=3e-4, help="highest learning rate (3e-4)")
+    training.add_argument("--lr", type=number("lr", 1e-12, 1e38), default=3e-4, help="highest learning rate (3e-4)")
     training.add_argument("--seed", type=bounded("seed", 0, 2**32 - 1), default=0, help="of everything random (0)")
     training.add_argument("--nested", action="store_true", help="idp: masks within those of the candidate before")
     training.add_argument(

@@ -194,12 +194,7 @@ def test_an_interrupt_ends_the_tools(
     waited = measuring.wait
     monkeypatch.setattr(measuring, "wait", interrupted)
     command = ["report", "ulx3s-85f", *SMALL, "--seeds", "2", "--jobs", "1"]
-    if number == signal.SIGINT:
-        assert main(command) == 130
-    else:
-        with pytest.raises(SystemExit) as ended:
-            main(command)
-        assert ended.value.code == 128 + signal.SIGTERM
+    assert main(command) == 128 + number
     assert not Path(f"/proc/{(tools / 'pid').read_text().strip()}").exists()
     assert len(calls(tools)) == 2, "the second seed was begun"
     assert len(list(Path("build/report").iterdir())) == 1, "only the netlist is there"

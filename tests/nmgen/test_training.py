@@ -230,7 +230,11 @@ BAD: list[tuple[list[str], str]] = [
     ),
     (["--patterns", "2:8", "--data", "labels", "--classify"], "labels/train.txt has no row of label 1, must have each"),
     (["--patterns", "2:8", "--data", "t", "--layers", "none*"], "layers is 'none*', must match one of 12 such as "),
-    (["--patterns", "2:8", "--data", "t", "--lr", "0"], "learning rate is 0.0, must be above 0"),
+    (["--patterns", "2:8", "--data", "t", "--lr", "0"], "argument --lr: lr is 0, must be a number from 1e-12 to 1e+38"),
+    (["--patterns", "2:8", "--data", "t", "--lr", "nan"], "argument --lr: lr is nan, must be a number from 1e-12 to"),
+    (["--patterns", "2:8", "--data", "t", "--lr", "inf"], "argument --lr: lr is inf, must be a number from 1e-12 to"),
+    (["--patterns", "2:8", "--data", "few.txt"], "the text has 9 sentences, must be at least 10: a tenth validates"),
+    (["--patterns", "2:8", "--data", "few", "--classify"], "the text has 9 sentences, must be at least 10: a tenth"),
     (["--patterns", "2:8", "--data", "t", "--lr", "1e30"], "loss is "),
     (["--plan", "plan.toml", "--data", "t"], "plan.toml: plan is not TOML: "),
     (["--plan", "none.toml", "--data", "t"], "plan none.toml is missing"),
@@ -246,7 +250,11 @@ def test_bad_input(further: list[str], message: str, capsys: pytest.CaptureFixtu
     Path("labels").mkdir()
     Path("labels/train.txt").write_text("0 a\n2 b\n")
     Path("plan.toml").write_text("[layers")
+    Path("few").mkdir()
+    for file, rows in (("few.txt", "fox {}\n"), ("few/train.txt", "1 fox {}\n")):
+        Path(file).write_text("".join(rows.format("a " * i) for i in range(9)).replace("1", "0", 1))
     assert refused(capsys, prune(*further)).startswith(message)
+    assert "1e30" in further or not Path("out").exists()  # what diverges had begun
     assert not list(Path("out").glob("*.safetensors"))
 
 
@@ -332,7 +340,8 @@ def test_a_full_disk(room: int, capsys: pytest.CaptureFixture[str], monkeypatch:
     message = refused(capsys, prune("--patterns", "2:8", "--data", "plain.txt"))
     assert message == f"cannot write out/{WRITTEN[room]}: No space left on device"
     found = {str(path.relative_to("out")) for path in (*Path("out").glob("*"), *Path("out/run").glob("*"))}
-    assert found == {"run", "run/recipe.json", *WRITTEN[:room]}
+    recipe = {"run/recipe.json"} if room else set()  # which says of what the others are
+    assert found == {"run", *recipe, *WRITTEN[:room]}
 
 
 def test_a_checkpoint_of_another_model(capsys: pytest.CaptureFixture[str]) -> None:
