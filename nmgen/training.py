@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pruning.integer import IntegerEncoder
     from pruning.plan import Filter, Plan
     from pruning.series import Candidate
-    from pruning.tasks import Classification, Distillation, check_sentences
+    from pruning.tasks import Classification, Distillation
 
     TextTask = Distillation | Classification
 
