@@ -19,6 +19,7 @@ from nmgen.demo_training import PATTERN, RECIPE, SENTENCES, layer_and_operands, 
 from nmgen.ending import process
 from nmgen.files import written_whole
 from nmgen.generate import generate
+from nmgen.tables import fitted
 from nmgen.training import Reporter
 from pruning.artefact import Layer, load
 from rtl.params import Config, InputError, Product
@@ -93,7 +94,7 @@ def demo() -> int:
         run["speed_up"] = runs[-1]["cycles"] / run["cycles"]
     with written_whole(OUT / "demo.png") as file:
         draw(runs, file)
-    console.print(_table(runs))
+    console.print(_table(runs, console.width))
     console.print(
         f"the trained {PATTERN} layer: {last['outputs']:,} results, {last['mismatches']} mismatches, "
         f"{last['cycles']:,} cycles, error {last['error_to_float']:.1%} to the same layer in float"
@@ -191,19 +192,10 @@ def _report(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _table(runs: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(
-        caption="utilisation: multiplies that the pattern needs, over multiplier slots from start to last write\n"
-        "error: of the int8 layer's results against the dense float layer, root mean square; one-shot, not trained",
-        caption_justify="left",
-    )
+def _table(runs: list[dict[str, Any]], width: int) -> Any:
     headings = ("pattern", "results", "mismatches", "cycles", "utilisation", "speed-up", "bytes", "error")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "pattern" else "right")
-    for run in runs:
-        table.add_row(
+    rows = [
+        (
             run["pattern"],
             f"{run['outputs']:,}",
             str(run["mismatches"]),
@@ -213,7 +205,13 @@ def _table(runs: list[dict[str, Any]]) -> Any:
             f"{run['bytes']:,}",
             f"{run['error_to_float']:.1%}",
         )
-    return table
+        for run in runs
+    ]
+    caption = (
+        "utilisation: multiplies that the pattern needs, over multiplier slots from start to last write\n"
+        "error: of the int8 layer's results against the dense float layer, root mean square; one-shot, not trained"
+    )
+    return fitted(width, headings, rows, caption=caption)
 
 
 def draw(runs: list[dict[str, Any]], file: Path) -> None:

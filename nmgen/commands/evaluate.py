@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from nmgen import tables
 from nmgen.model_program import warn
 from nmgen.scores import open_forms, score, sts_files
 from nmgen.threads import one_thread
@@ -74,21 +74,13 @@ def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, dict[str
 
 def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
     """A row for each file and split, a column for each form."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(model), title_justify="left")
-    for heading in ("set", *found):
-        table.add_column(heading, justify="left" if heading == "set" else "right", overflow="fold")
+    rows = []
     first = next(iter(found.values()))
     for name in first.get("sts", {}):
-        table.add_row(name, *(f"{scores['sts'][name]:.2f}" for scores in found.values()))
+        rows.append((name, *(f"{scores['sts'][name]:.2f}" for scores in found.values())))
     if "mean" in first:
-        table.add_row("mean of the files", *(f"{scores['mean']:.2f}" for scores in found.values()))
+        rows.append(("mean of the files", *(f"{scores['mean']:.2f}" for scores in found.values())))
     for split in first.get("accuracy", {}):
-        table.add_row(
-            split if split == TEST else f"{split}.txt",
-            *(f"{scores['accuracy'][split]:.2f}" for scores in found.values()),
-        )
-    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
+        name = split if split == TEST else f"{split}.txt"
+        rows.append((name, *(f"{scores['accuracy'][split]:.2f}" for scores in found.values())))
+    tables.show(("set", *found), rows, title=model)

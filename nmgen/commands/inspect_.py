@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nmgen import tables
 from pruning.artefact import Layer, read
 
 NAME = "inspect"
@@ -52,15 +52,9 @@ def describe(layer: Layer) -> dict[str, Any]:
 
 def show(title: str, layers: Iterable[dict[str, Any]]) -> None:
     """Print a table of what describe gave."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left")
-    for heading in ("layer", "pattern", "K → channels", "coding", "result bits", "density", "bytes", "of dense"):
-        table.add_column(heading, justify="left" if heading in ("layer", "coding") else "right", overflow="fold")
-    for layer in layers:
-        table.add_row(
+    headings = ("layer", "pattern", "K → channels", "coding", "result bits", "density", "bytes", "of dense")
+    rows = [
+        (
             layer["name"],
             layer["pattern"],
             f"{layer['k']} → {layer['channels']}",
@@ -70,5 +64,6 @@ def show(title: str, layers: Iterable[dict[str, Any]]) -> None:
             f"{layer['bytes']:,}",
             f"{layer['bytes'] / layer['dense_bytes']:.1%}",
         )
-    # A pipe has no width of its own: wide enough for the names that models give their layers.
-    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
+        for layer in layers
+    ]
+    tables.show(headings, rows, title=title, left=("coding",))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmgen import tables
 from nmgen.commands.inspect_ import describe
 from nmgen.configuration import bounded, number
 from nmgen.files import written_whole
@@ -311,56 +312,46 @@ def _operands(inputs: "Tensor", layer: Layer) -> NDArray[np.int8]:
 
 
 def _show(out: Path, report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(
-            f"{out}: {report['model']}, {report['method']}, linear layers: {len(report['activations'])}, calibrated on "
-            f"{report['calibration_tokens']} tokens"
-        ),
-        title_justify="left",
-        caption=Text("error: of a layer's results, root mean square, mean of the layers"),
-        caption_justify="left",
-    )
-    for heading in ("pattern", "artefact", "density", "bytes", "of dense", "pruning error", "error with int8"):
-        table.add_column(heading, justify="left" if heading == "artefact" else "right")
+    headings = ("pattern", "artefact", "density", "bytes", "of dense", "pruning error", "error with int8")
+    rows = []
     for result in report["artefacts"]:
         layers = result["layers"]
         weights = sum(layer["dense_bytes"] for layer in layers)
         packed = sum(layer["bytes"] for layer in layers)
-        table.add_row(
-            result["pattern"],
-            result["file"],
-            f"{sum(layer['density'] * layer['dense_bytes'] for layer in layers) / weights:.1%}",
-            f"{packed:,}",
-            f"{packed / weights:.1%}",
-            f"{np.mean([layer['pruning_error'] for layer in layers]):.1%}",
-            f"{np.mean([layer['error'] for layer in layers]):.1%}",
+        rows.append(
+            (
+                result["pattern"],
+                result["file"],
+                f"{sum(layer['density'] * layer['dense_bytes'] for layer in layers) / weights:.1%}",
+                f"{packed:,}",
+                f"{packed / weights:.1%}",
+                f"{np.mean([layer['pruning_error'] for layer in layers]):.1%}",
+                f"{np.mean([layer['error'] for layer in layers]):.1%}",
+            )
         )
-    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
+    tables.show(
+        headings,
+        rows,
+        title=f"{out}: {report['model']}, {report['method']}, linear layers: {len(report['activations'])}, "
+        f"calibrated on {report['calibration_tokens']} tokens",
+        caption="error: of a layer's results, root mean square, mean of the layers",
+        left=("artefact",),
+    )
 
 
 def _show_series(out: Path, report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from nmgen.training import headline
 
     what, dense = headline(report["dense"]["float"])
-    table = Table(title=Text(f"{out}: {what}"), title_justify="left")
-    for heading in ("candidate", "density", "bytes", "of dense", "one-shot", "float", "int8"):
-        table.add_column(heading, justify="left" if heading == "candidate" else "right")
-    table.add_row("dense model", "", "", "", "", f"{dense:.2f}" if dense > 1 else f"{dense:.4f}", "")
+    headings = ("candidate", "density", "bytes", "of dense", "one-shot", "float", "int8")
+    rows = [("dense model", "", "", "", "", f"{dense:.2f}" if dense > 1 else f"{dense:.4f}", "")]
     for entry in report["candidates"]:
         scores = [headline(entry[form])[1] if form in entry else None for form in ("one-shot", "float", "int8")]
-        table.add_row(
-            entry["name"],
-            f"{entry['density']:.1%}",
-            f"{entry['bytes']:,}",
-            f"{entry['bytes'] / entry['dense_bytes']:.1%}",
-            *("" if one is None else f"{one:.2f}" if dense > 1 else f"{one:.4f}" for one in scores),
+        one_shot, as_float, as_int8 = (
+            "" if one is None else f"{one:.2f}" if dense > 1 else f"{one:.4f}" for one in scores
         )
-    Console(width=None if sys.stdout.isatty() else 132, markup=False, highlight=False).print(table)
+        share = f"{entry['bytes'] / entry['dense_bytes']:.1%}"
+        rows.append(
+            (entry["name"], f"{entry['density']:.1%}", f"{entry['bytes']:,}", share, one_shot, as_float, as_int8)
+        )
+    tables.show(headings, rows, title=f"{out}: {what}")
