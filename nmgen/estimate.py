@@ -22,7 +22,7 @@ from nmgen.estimate_fetch import FetchTimes
 from nmgen.estimate_norm import StatisticsTimes
 from nmgen.program import Program
 from rtl.params import BURST_BEATS, Pattern, ceil_div, units_in_beats
-from rtl.sta.isa import BYTES, Columns, Op
+from rtl.sta.isa import BYTES, FIELDS, Columns, Op
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 from rtl.sta.timing import drain_start, drain_window, row_latency, source_latency
 
@@ -78,7 +78,7 @@ class Estimate:
 
 def estimate(program: Program, constants: Constants | None = None) -> list[Estimate]:
     """Every instruction of a program, in order, END left out."""
-    instructions = [dict.fromkeys(("columns", "which", "groups"), 0) | partial for partial in program.instructions]
+    instructions = [dict.fromkeys(FIELDS, 0) | partial for partial in program.instructions]
     machine = _Machine(program.config, (constants or Constants()).memory)
     begins = [machine.execute(f) for f in instructions]
     ends = [*begins[1:], machine.end()]
@@ -107,12 +107,12 @@ def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
     """Beats and multiplies of an instruction."""
     op = f["opcode"]
     if op == Op.PRODUCT:
-        return f.get("beats", 0), f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
+        return f["beats"], f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
     if op == Op.GATHER:
         return ceil_div(4 * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
     if op == Op.STORE:
         return f["tokens"] * _row_beats(c, f), 0
-    return f.get("beats", 0), 0
+    return f["beats"], 0
 
 
 def _row_beats(c: StaConfig, f: Fields) -> int:
@@ -185,7 +185,7 @@ class _Machine:
         """Beats that are asked for before the instruction executes."""
         if op == Op.GATHER:
             return ceil_div(ID_BITS // 8 * f["tokens"], self._c.port_bytes)
-        return f.get("beats", 0)
+        return f["beats"]
 
     def _begin(self, ready: int) -> int:
         """An instruction that is ready executes: two cycles after the one before has finished, at the earliest."""
@@ -242,7 +242,7 @@ class _Machine:
         loader += 1 + WALK_CYCLES
         starts = begin + OWN_CYCLES
         statistics = StatisticsTimes(c, starts + 1)
-        written: list[range] = []
+        written: deque[range] = deque()
         kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
         slot = starts + WALK_CYCLES + 1  # the next one's earliest
         for tile in range(ceil_div(f["channels"], c.cols)):
@@ -250,14 +250,14 @@ class _Machine:
             loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             loader = loaded + TILE_CYCLES
             slot = max(slot, loaded + 3)
-            if tile or not f.get("normalise", 0):
+            if tile or not f["normalise"]:
                 slot += f["tokens"] * slots
             else:
                 for _ in range(f["tokens"]):
                     slot = max(slot, statistics.next(written)) + slots
-                    if f.get("to_residual", 0):
+                    if f["to_residual"]:
                         lands = slot + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
-                        written = [*written[-8:], range(lands - slots, lands - slots + kept)]
+                        written.append(range(lands - slots, lands - slots + kept))
             self._tiles.places.append(slot + NORMALISE_CYCLES + 1)
         self._loader_idle = loader
         self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + FINISH_CYCLES

@@ -1,5 +1,7 @@
 """When the statistics of a NORM's tokens are there: `rtl.sta.norm.Statistics` and the five stages of its finaliser."""
 
+from collections import deque
+
 from rtl.params import ceil_div, signed_bits
 from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
 
@@ -28,12 +30,15 @@ class StatisticsTimes:
         self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
         self._asked = start - REQUEST_CYCLES - 1
 
-    def next(self, written: list[range]) -> int:
+    def next(self, written: deque[range]) -> int:
         """The cycle from which on the next token may be normalised.
 
-        written : cycles in which the residual is written: no request is accepted in those behind them
+        written : cycles in which the residual is written, in their order: no request is accepted in those behind them.
+            What lies before this token's request is forgotten
         """
         asked = max(self._asked + REQUEST_CYCLES + 1, self._leaves[0] + 1)
+        while written and written[0].stop < asked:
+            written.popleft()
         for writes in written:
             if asked - 1 in writes:
                 asked = writes.stop + 1

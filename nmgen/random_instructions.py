@@ -5,6 +5,7 @@ to is none that it reads from, and VALUES comes right behind the KEYS whose scor
 """
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,12 @@ ROWS = 9  # of a table that GATHER reads
 KINDS = ("product", "product", "attention", "attention", "norm", "norm", "pool", "gather", "load", "table")
 
 
-def random_instructions(rng: random.Random, config: StaConfig, count: int = 12) -> tuple[Program, NDArray[np.uint8]]:
+def random_instructions(
+    rng: random.Random, config: StaConfig, count: int = 12, kinds: Sequence[str] = KINDS
+) -> tuple[Program, NDArray[np.uint8]]:
     """A program that fills the store, the residual and the tables, then does so many things; and its memory.
+
+    kinds : what it does, one as often as it stands there
 
     Raises
     ------
@@ -34,7 +39,7 @@ def random_instructions(rng: random.Random, config: StaConfig, count: int = 12) 
     drawn = _Drawn(rng, config)
     drawn.fill()
     for _ in range(count):
-        getattr(drawn, rng.choice(KINDS))()
+        getattr(drawn, rng.choice(kinds))()
     return drawn.program()
 
 

@@ -1,5 +1,7 @@
 """The estimate beside the RTL. tests/sim/test_nightly.py does the same on many more configurations and programs."""
 
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from nmgen import bench_estimate, estimate_columns, estimate_fetch, estimate_nor
 from nmgen import estimate as cycles
 from nmgen.bench_estimate import Deviation, deviation, drawn
 from nmgen.estimate import estimate
+from nmgen.program import Program
+from nmgen.random_instructions import random_instructions
 from nmgen.random_programs import random_configuration
 from rtl.sta import columns, dump, gather, norm, norm_source, store
 from rtl.sta.decode import Checker
@@ -17,7 +21,8 @@ from rtl.sta.fetch import SEGMENTS
 from rtl.sta.params import StaConfig
 from rtl.sta.residual import Residual
 from rtl.sta.writer import Writer
-from tests.sim.test_programs import check
+from sim.programs import ProgramResult
+from tests.sim.test_programs import CASES, check
 
 LATENCY = 30
 
@@ -36,16 +41,41 @@ def test_constants_are_the_hardwares() -> None:
     assert estimate_norm.RADICAND_BITS == norm.RADICAND_BITS
 
 
+def exact(program: Program, result: ProgramResult, latency: int) -> None:
+    """The estimate is, of a program that ran before a memory that did not stall."""
+    off = deviation(program, result.spans, result.cycles, latency)
+    print(off)
+    assert off.exact == off.instructions
+    assert off.whole == 0
+
+
 def test_random_programs(tmp_path: Path) -> None:
     """Of a small configuration: every instruction bit-exact, and as long as the estimate says."""
     config, loaded, _ = drawn("small", 0, count=2, side=2)
     print(config)
     results, _ = check(config, loaded, tmp_path, (False, True), LATENCY)
     for (program, _), result in zip(loaded, results[::2], strict=True):
-        off = deviation(program, result.spans, result.cycles, LATENCY)
-        print(off)
-        assert off.exact == off.instructions
-        assert off.whole == 0
+        exact(program, result, LATENCY)
+    (results,) = check(config, loaded, tmp_path, (False,), 150)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        exact(program, result, 150)
+
+
+@pytest.mark.parametrize(
+    ("name", "latency"),
+    [("wide", 1), ("odd", 60), ("odd", 200), *(pytest.param(name, 30, marks=pytest.mark.nightly) for name in CASES)],
+)
+def test_random_fields(name: str, latency: int, tmp_path: Path) -> None:
+    """Of NORM, POOL, GATHER, which encoders use in few ways: to the store, the residual or both, any size, any add."""
+    config, _ = CASES[name]
+    seed = f"{os.environ.get('NMGEN_SEED', '0')} {name} {latency}"
+    print(f"seed {seed!r}")
+    loaded = [random_instructions(random.Random(seed), config, 40, ("norm", "norm", "pool", "gather"))]
+    (results,) = check(config, loaded, tmp_path, (False,), latency)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        forms = {(one.get("to_store", 0), one.get("to_residual", 0)) for one in program.instructions}
+        assert forms == {(0, 0), (0, 1), (1, 0), (1, 1)}
+        exact(program, result, latency)
 
 
 def test_a_slower_memory_or_a_narrower_port_takes_longer() -> None:
@@ -57,8 +87,6 @@ def test_a_slower_memory_or_a_narrower_port_takes_longer() -> None:
 
 
 def test_configurations_are_legal_and_of_every_kind() -> None:
-    import random
-
     rng = random.Random(0)
     found = [random_configuration(rng) for _ in range(200)]
     assert {config.m for config in found} == {2, 4, 8, 16, 32}

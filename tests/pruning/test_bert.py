@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pruning.bert import Encoder, by_length, padded, pooled
-from pruning.folder import load, packaged_minilm, save
+from pruning.folder import FAMILIES, load, packaged_minilm, save, shape_of
 from pruning.sparsify import finalize, sparsify
 from rtl.params import InputError
 from tests.pruning.samples import CONFIG, write_model
@@ -86,6 +86,36 @@ def test_a_batch_is_its_sentences(minilm: Encoder) -> None:
         alone = torch.stack([pooled(minilm(one), None) for one in ids])
         together = by_length(ids, lambda *batch: pooled(minilm(*batch), batch[1]), batch=2)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
+def test_batches_hold_each_sentence_once(batch: int) -> None:
+    """Whole ones but for the last, the shortest sentences first; results in the order that came."""
+    lengths = [5, 1, 3, 3, 8, 2, 9]
+    ids = [torch.full((length,), number) for number, length in enumerate(lengths)]
+    seen: list[list[int]] = []
+
+    def compute(rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        seen.append(mask.sum(dim=1).tolist())
+        return rows[:, :1]
+
+    assert by_length(ids, compute, batch).flatten().tolist() == list(range(7))
+    assert [len(part) for part in seen] == [batch] * (7 // batch) + [7 % batch] * (7 % batch > 0)
+    assert [length for part in seen for length in part] == sorted(lengths)
+
+
+def test_the_least_model() -> None:
+    """Of every number the least: one layer, one head, one of each."""
+    keys = [theirs for ours, theirs in FAMILIES["bert"].items() if ours != "activation"]
+
+    def numbers(config: dict[str, Any]) -> set[int] | str:
+        try:
+            shape = shape_of(config, "config.json")
+        except InputError as error:
+            return str(error)
+        return {getattr(shape, ours) for ours in FAMILIES["bert"] if ours != "activation"}
+
+    assert numbers(CONFIG | dict.fromkeys(keys, 1)) == {1}
 
 
 def test_a_head_goes_along(small: Encoder, tmp_path: Path) -> None:

@@ -46,6 +46,17 @@ def test_equals_transformers(changes: dict[str, object], tmp_path: Path) -> None
     assert torch.allclose(ours(images), theirs(images).logits, atol=1e-5)
 
 
+def test_the_least_model() -> None:
+    """Of every number the least: one layer, one head, one of each."""
+    config = {"model_type": "vit", **dict.fromkeys(vit.KEYS.values(), 1)}
+    least = vit.ViTShape(image=1, patch=1, channels=1, hidden=1, layers=1, heads=1, intermediate=1, labels=0)
+    try:
+        found: vit.ViTShape | str = vit.shape_of(config, "config.json", 0)
+    except InputError as error:
+        found = str(error)
+    assert found == least
+
+
 def test_without_a_classifier(tmp_path: Path) -> None:
     theirs, images = their_folder(tmp_path, classifier=False), torch.randn(3, 3, 12, 12)
     states = theirs(images).last_hidden_state

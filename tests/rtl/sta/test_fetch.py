@@ -1,13 +1,16 @@
 """The fetch: each consumer gets its segments' beats in order and nothing else is read; bad segments; stops."""
 
+import os
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import pytest
 from amaranth.sim import SimulatorContext
 
+from nmgen.estimate_fetch import FetchTimes
 from rtl.params import BURST_BEATS, FIFO_BEATS
 from rtl.sta.fetch import IN_FLIGHT, BeatBuffer, Consumer, Fetch
 from rtl.sta.params import StaConfig
@@ -159,6 +162,59 @@ def test_cycles() -> None:
     between = 2  # segments
     waits = [got - came for got, came in zip(bench.delivered, bench.memory.arrivals, strict=True)]
     assert waits == [4] * 40 + [4 + between] * 20
+
+
+@pytest.mark.parametrize("latency", [1, 30, 43, 44, 45, 46, 60, 200])
+def test_throughput(latency: int) -> None:
+    """A beat a cycle up to a latency of 44, beyond it the whole FIFO in each round trip: no burst is late."""
+    bursts = 40
+    bench = Bench(8, latency, None)
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.ask(ctx, Asked(0, bursts * BURST_BEATS, Consumer.WEIGHTS))
+        await bench.idle(ctx, bursts * (latency + FIFO_BEATS))
+
+    bench.run(testbench, limit=bursts * (latency + FIFO_BEATS))
+    first = bench.memory.requests[0][0]
+    at_once = FIFO_BEATS // BURST_BEATS
+    # From a request to the one in its burst's place: its last beat, two cycles to leave the FIFO, three to be room.
+    trip = max(FIFO_BEATS, latency + BURST_BEATS - 1 + 2 + 3)
+    begins = [first + latency + trip * (i // at_once) for i in range(bursts)]
+    for i, (begin, came) in enumerate(zip(begins, bench.memory.arrivals[::BURST_BEATS], strict=True)):
+        assert came == begin + BURST_BEATS * (i % at_once), f"burst {i}"
+    assert bench.got == bench.wanted([Asked(0, bursts * BURST_BEATS, Consumer.WEIGHTS)])
+
+
+@pytest.mark.parametrize("port_bytes", [1, 16])
+@pytest.mark.parametrize(
+    "latency", [1, 30, 60, 200, *(pytest.param(cycles, marks=pytest.mark.nightly) for cycles in range(3, 200, 7))]
+)
+def test_the_estimate(latency: int, port_bytes: int) -> None:
+    """`nmgen.estimate_fetch` says of random segments when each is taken, and when its last beat is."""
+    seed = f"{os.environ.get('NMGEN_SEED', '0')} {latency} {port_bytes}"
+    print(f"seed {seed!r}")
+    rng = seeded("estimate", seed)
+    bench, times = Bench(port_bytes, latency, None), FetchTimes(latency)
+    most = rng.choice([1, 3, 20, 100])
+    segments = [replace(one, beats=min(one.beats, rng.randint(1, most))) for one in some(rng, 60, port_bytes)]
+    found: list[tuple[int, int]] = []
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await ctx.tick().repeat(2)  # nothing is offered in the cycle of a start
+        for one in segments:
+            for _ in range(rng.choice([0, 0, 0, 1, 5, 40])):
+                await ctx.tick()
+            found.append((bench.memory.cycle, await bench.ask(ctx, one)))
+        await bench.idle(ctx, len(segments) * (latency + 100))
+
+    bench.run(testbench, limit=len(segments) * (latency + 200))
+    ends = []
+    for number, (one, (offered, taken)) in enumerate(zip(segments, found, strict=True)):
+        assert times.open(offered, one.beats) == taken, f"segment {number}"
+        ends.append(times.take(one.consumer.name.lower(), 0, range(one.beats)))
+    counts = accumulate(one.beats for one in segments)
+    in_buffer = 2  # cycles
+    assert [bench.delivered[count - 1] + in_buffer for count in counts] == ends
 
 
 BAD = [

@@ -119,6 +119,15 @@ class Host:
         self.reads = ReadMemory(CONFIG.port_bytes, LIMIT, 9, gaps(seed, "request"), gaps(seed, "data"))
         self.reads.write(0, image.bytes.tobytes())
         self.accepts = gaps(seed, "write")
+        self.cycle = 0
+        self.pulses: list[tuple[str, int]] = []  # of the outputs of these names, and in which cycle
+
+    async def note_pulses(self, ctx: SimulatorContext) -> None:
+        outputs = {"execute": self.dut.execute, "finished": self.dut.finished}
+        while not self.over:
+            _, _, *high = await ctx.tick().sample(*outputs.values())
+            self.pulses += [(name, self.cycle) for name, value in zip(outputs, high, strict=True) if value]
+            self.cycle += 1
 
     async def read_memory(self, ctx: SimulatorContext) -> None:
         port = self.dut.memory
@@ -188,6 +197,8 @@ def test_every_instruction(
             await host.idle(ctx)
         host.written[:] = image.bytes
         assert not ctx.get(host.dut.irq)
+        host.pulses.clear()
+        started = host.cycle
         await host.write(ctx, "control", START)
         await host.idle(ctx)
         assert ctx.get(host.dut.irq)
@@ -199,9 +210,12 @@ def test_every_instruction(
                 tiles = ceil_div(i["channels"], CONFIG.cols) * ceil_div(i["tokens"], CONFIG.rows)
                 steps += tiles * i["groups"] * ceil_div(i["pattern"], CONFIG.n)
         assert await host.read(ctx, "steps") == steps
-        assert 0 < await host.read(ctx, "watch_begin") < await host.read(ctx, "watch_end")
+        # Of each instruction a pulse when it begins and one when it is done; the registers hold the second one's.
+        assert [name for name, _ in host.pulses] == ["execute", "finished"] * len(instructions)
+        for (_, cycle), name in zip(host.pulses[2:4], ("watch_begin", "watch_end"), strict=True):
+            assert cycle - started == await host.read(ctx, name) + 1, name
 
-    run(host.dut, testbench, host.read_memory, host.write_memory, limit=25000)
+    run(host.dut, host.note_pulses, testbench, host.read_memory, host.write_memory, limit=25000)
     wrong = np.flatnonzero(host.written != machine.memory)
     assert not wrong.size, f"byte {wrong[0] - RESULTS} of the results"
     assert len(np.unique(machine.memory[RESULTS:])) > 60, "there is something to compare"
