@@ -70,7 +70,7 @@ formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, 
 fuzz: $(READY) ## broken files and command lines for every command, CASES=2000 FUZZ_SEED=0 (20 minutes): docs/verification.md
 	FUZZ_SEED=$${FUZZ_SEED:-0} $(RUN) -m tests.fuzz --cases $${CASES:-2000}
 
-nightly: $(READY) ## random configurations, products and programs in simulation, the slow documented commands
+nightly: $(READY) ## random configurations, products, programs and model folders in simulation, the slow documented commands
 	NMGEN_SEED=$${NMGEN_SEED:-$$(date +%Y%m%d)} $(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
 
 clean: ## remove what runs made; .venv stays

@@ -7,6 +7,7 @@ often than large ones, which take minutes each.
 
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,17 +17,16 @@ import torch
 
 from nmgen import program as programs
 from nmgen.cli import main
+from nmgen.model_program import artefact_of
 from nmgen.program import Program
 from nmgen.random_programs import random_configuration
 from nmgen.run_program import run
+from nmgen.threads import one_thread
 from nmgen.verilog import emit
-from nmgen.vits import artefact_of
-from pruning import folder, vit
+from pruning import vit
+from pruning.artefact import Artefact
 from pruning.bert import ACTIVATIONS
-from pruning.calibrate import calibrate
-from pruning.export import to_artefact
 from pruning.integer import IntegerEncoder
-from pruning.text import gather
 from pruning.vit_calibrate import patches_of
 from pruning.vit_integer import IntegerViT
 from pruning.vit_parameters import vit_parameters
@@ -184,36 +184,55 @@ def simulated(
     return found.outputs
 
 
-def check_text(
-    tmp_path: Path, sizes: Sizes, lengths: list[int], config: StaConfig, latency: int, *, each: bool
-) -> None:
+@dataclass(frozen=True)
+class How:
+    """It is compiled and run.
+
+    pattern : N:M of every linear layer, dense where ''
+    each : every instruction is compared
+    """
+
+    config: StaConfig
+    latency: int
+    pattern: str = ""
+    each: bool = False
+
+
+def check(tmp_path: Path, seen: Path, how: How, own: list[str], image: Callable[[Program], Numbers]) -> Artefact:
+    """Compiles and runs what the folder holds; image : the memory, of a program. The artefact by another way."""
+    arguments = [str(tmp_path / "model"), "--calibrate", str(seen), *own]
+    program = compiled(tmp_path, how.config, *arguments, *(["--pattern", how.pattern] if how.pattern else []))
+    outputs = simulated(tmp_path, program, image(program), how.latency, check_each=how.each)
+    np.savez(tmp_path / "outputs.npz", **outputs)
+    with one_thread():
+        return artefact_of(str(tmp_path / "model"), how.pattern or None, seen, print)[0]
+
+
+def check_text(tmp_path: Path, sizes: Sizes, lengths: list[int], how: How) -> None:
     write_text_model(tmp_path / "model", sizes)
     text = tmp_path / "text.txt"
     text.write_text("\n".join(TEXT) + "\n")
-    arguments = [str(tmp_path / "model"), "--calibrate", str(text), "--seq", ",".join(map(str, lengths))]
-    program = compiled(tmp_path, config, *arguments)
     ids = [[5 + (3 * i + 7 * j) % (len(WORDS) - 5) for i in range(length)] for j, length in enumerate(lengths)]
-    outputs = simulated(tmp_path, program, program.image(ids), latency, check_each=each)
-    encoder = folder.load(tmp_path / "model")
-    integers = IntegerEncoder(to_artefact(encoder, {}, calibrate(encoder, gather([text]))))
+    own = ["--seq", ",".join(map(str, lengths))]
+    integers = IntegerEncoder(check(tmp_path, text, how, own, lambda program: program.image(ids)))
     means = torch.stack([integers.means(torch.tensor(row)) for row in ids])
-    assert np.array_equal(outputs["embedding"], means.numpy())
-    assert len(np.unique(outputs["embedding"])) > sizes.hidden // 4, "there is something to compare"
+    found = np.load(tmp_path / "outputs.npz")["embedding"]
+    assert np.array_equal(found, means.numpy())
+    assert len(np.unique(found)) > sizes.hidden // 4, "there is something to compare"
 
 
-def check_vit(tmp_path: Path, sizes: Sizes, pictures: Pictures, config: StaConfig, latency: int, *, each: bool) -> None:
+def check_vit(tmp_path: Path, sizes: Sizes, pictures: Pictures, how: How) -> None:
     write_vit(tmp_path / "model", sizes, pictures)
     side, images = pictures.side, pictures.images
     pixels = np.random.default_rng(sizes.hidden).integers(0, 256, (6, pictures.channels, side, side)).astype(np.uint8)
     np.save(tmp_path / "seen.npy", pixels)
-    arguments = [str(tmp_path / "model"), "--calibrate", str(tmp_path / "seen.npy"), "--batch", str(images)]
-    program = compiled(tmp_path, config, *arguments)
     shape, shown = vit.load(tmp_path / "model").shape, torch.from_numpy(pixels[:images])
-    image = program.image_of_patches(list(patches_of(shape, shown).numpy()))
-    outputs = simulated(tmp_path, program, image, latency, check_each=each)
-    integers = IntegerViT(vit_parameters(artefact_of(str(tmp_path / "model"), tmp_path / "seen.npy")))
-    assert np.array_equal(outputs["logits"], integers.results(shown).numpy())
-    assert len(np.unique(outputs["logits"])) > 1, "there is something to compare"
+    patches = list(patches_of(shape, shown).numpy())
+    own = ["--batch", str(images)]
+    artefact = check(tmp_path, tmp_path / "seen.npy", how, own, lambda program: program.image_of_patches(patches))
+    found = np.load(tmp_path / "outputs.npz")["logits"]
+    assert np.array_equal(found, IntegerViT(vit_parameters(artefact)).results(shown).numpy())
+    assert len(np.unique(found)) > 1, "there is something to compare"
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])
@@ -221,10 +240,11 @@ def test_a_small_one(family: str, tmp_path: Path) -> None:
     """Of heads that are no whole words. The build is that of tests/sim/test_programs.py."""
     torch.manual_seed(0)
     sizes = Sizes(family, hidden=36, layers=1, heads=3, intermediate=50, activation="silu")
+    how = How(SMALL, latency=7, pattern="2:8")
     if family == "vit":
-        check_vit(tmp_path, sizes, Pictures(8, 4, channels=1, images=2), SMALL, 7, each=False)
+        check_vit(tmp_path, sizes, Pictures(8, 4, channels=1, images=2), how)
     else:
-        check_text(tmp_path, sizes, [7, 3], SMALL, 7, each=False)
+        check_text(tmp_path, sizes, [7, 3], how)
 
 
 @pytest.mark.nightly
@@ -234,8 +254,6 @@ def test_random_folders(number: int, tmp_path: Path) -> None:
     rng = random.Random(f"{SEED} {number}")
     torch.manual_seed(rng.getrandbits(32))
     sizes = random_sizes(rng, ("vit",) if number % 2 else ("bert", "roberta", "distilbert"))
-    latency, each = rng.choice([1, 30, 30, rng.randint(1, 200)]), rng.random() < 0.25
-    print(sizes, f"latency {latency}")
     if number % 2:
         patch, patches = rng.randint(2, 6), rng.choice((1, 2, 3))
         pictures = Pictures(patch * patches, patch, channels=rng.choice((1, 3)), images=rng.choice((1, 2)))
@@ -243,9 +261,15 @@ def test_random_folders(number: int, tmp_path: Path) -> None:
     else:
         lengths, k = [rng.randint(1, 12) for _ in range(rng.choice((1, 1, 2)))], 1
     config = configuration(rng, sizes, sum(length + 8 for length in lengths), k)
-    print(config)
+    how = How(
+        config,
+        latency=rng.choice([1, 30, 30, rng.randint(1, 200)]),
+        pattern=rng.choice(["", f"{config.n}:{config.m}", f"{rng.randint(1, config.m)}:{config.m}"]),
+        each=rng.random() < 0.25,
+    )
+    print(sizes, lengths, how)
     if number % 2:
         print(pictures)
-        check_vit(tmp_path, sizes, pictures, config, latency, each=each)
+        check_vit(tmp_path, sizes, pictures, how)
     else:
-        check_text(tmp_path, sizes, lengths, config, latency, each=each)
+        check_text(tmp_path, sizes, lengths, how)
