@@ -194,12 +194,12 @@ def _be_the_command(case: Case, place: Path, tools: Path, tell: int) -> NoReturn
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.argv = ["nmgen", *case.argv]
-        from nmgen.cli import main
+        from nmgen.cli import command
 
         os.write(tell, b"x")
         os.close(tell)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-        status = main()
+        status = command()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
@@ -224,7 +224,7 @@ def _be_the_command(case: Case, place: Path, tools: Path, tell: int) -> NoReturn
 
 
 def _ours(interrupted: KeyboardInterrupt) -> bool:
-    """Whether the signal came before main began or after it ended."""
+    """Whether the signal came before the command began or after it ended."""
     found = traceback.extract_tb(interrupted.__traceback__)
     return all(frame.filename in (__file__, signal.__file__) for frame in found)
 

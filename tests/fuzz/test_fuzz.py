@@ -145,7 +145,7 @@ def no_number() -> int:
 def test_what_is_wrong_is_noticed(
     main: Callable[[], int], problem: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "main", main)
+    monkeypatch.setattr(cli, "command", main)
     case = Case(argv=("estimate", "--json"), files={"model/config.json": b"{}"})
     if main in (refuses,) or problem is None:
         case = Case(argv=("estimate",), files={"model/config.json": b"{}"})
