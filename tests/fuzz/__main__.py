@@ -9,13 +9,15 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NoReturn
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -39,18 +41,22 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=judge.BOUNDS.seconds, help="that a case may take (60)")
     parser.add_argument("--out", type=Path, default=OUT, help="for failures (build/fuzz)")
     args = parser.parse_args()
-    count = args.cases or (10**9 if args.minutes else 2000)
+    wanted = args.cases or (10**9 if args.minutes else 2000)
     until = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
     place = Path(mkdtemp(prefix="fuzz-"))
     try:
-        # Of a process of its own: this one must not have computed with torch before it forks.
-        subprocess.run([sys.executable, "-m", "tests.fuzz.corpus", str(place / "corpus")], check=True, cwd=ROOT)
         judge.prepare()
         judge.pretend(place / "tools")
+        if not (child := os.fork()):  # what computes with torch before it forks may hang behind that
+            _in_child(lambda: corpus.make(place / "corpus"))
+        if os.waitpid(child, 0)[1]:
+            return 1
         jobs = {}
         for job in range(args.jobs):
             if not (child := os.fork()):
-                _work(args, -(-(count - job) // args.jobs), until, place, job)
+                share = -(-(wanted - job) // args.jobs)
+                tally = place / f"tally-{job}"
+                _in_child(lambda: tally.write_text(json.dumps(hunt(args, share, until, place, job))))  # noqa: B023
             jobs[child] = job
         died = [job for child, job in jobs.items() if os.waitpid(child, 0)[1]]
         tallies = [json.loads((place / f"tally-{job}").read_text()) for job in jobs.values() if job not in died]
@@ -71,23 +77,24 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
-def _work(args: argparse.Namespace, share: int, until: float, place: Path, job: int) -> None:
-    """A process's share of the cases; never returns."""
+def _in_child(work: Callable[[], object]) -> NoReturn:
+    """All that a forked process does."""
     status = 1
     try:
-        tally = hunt(corpus.read(place / "corpus"), args, share, until, place, job)
-        (place / f"tally-{job}").write_text(json.dumps(tally))
+        work()
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
 
-def hunt(
-    found: Mapping[str, corpus.Tree], args: argparse.Namespace, share: int, until: float, place: Path, job: int
-) -> dict[str, object]:
-    """Run a share of the cases; returns what it came to."""
+def hunt(args: argparse.Namespace, share: int, until: float, place: Path, job: int) -> dict[str, object]:
+    """Run a share of the cases, no two of them alike; returns what it came to."""
+    found = corpus.read(place / "corpus")
+    seen: set[int] = set()
     statuses: Counter[str] = Counter()
     commands: Counter[str] = Counter()
     failed, seconds, memory = 0, 0.0, 0
@@ -95,8 +102,9 @@ def hunt(
 
     def one(case: Case) -> None:
         nonlocal failed, seconds, memory
-        if time.monotonic() > until:
+        if time.monotonic() > until or statuses.total() == share or hash(case) in seen:
             return
+        seen.add(hash(case))
         shutil.rmtree(here, ignore_errors=True)
         outcome = judge.run(case, here, place / "tools", judge.Bounds(args.seconds))
         statuses[f"exit {outcome.status}"] += 1
@@ -108,17 +116,18 @@ def hunt(
             keep(case, outcome, here, kept)
             print(f"{kept}: {shlex.join(case.argv)[:100]!r}: {'; '.join(outcome.problems)[:300]!r}", flush=True)
 
-    for block in range(0, share, BLOCK):
-        if time.monotonic() < until:
-            bounds = settings(
-                max_examples=min(BLOCK, share - block),
-                phases=[Phase.generate],
-                database=None,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            )
-            strategy = given(cases(found, tuple(args.commands.split(","))))
-            hypothesis.seed(f"{args.seed}/{job}/{block}")(bounds(strategy(one)))()
+    bounds = settings(
+        max_examples=BLOCK,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    for block in count():
+        if time.monotonic() > until or statuses.total() == share:
+            break
+        strategy = given(cases(found, tuple(args.commands.split(","))))
+        hypothesis.seed(f"{args.seed}/{job}/{block}")(bounds(strategy(one)))()
     return {"statuses": statuses, "commands": commands, "failed": failed, "seconds": seconds, "memory": memory}
 
 

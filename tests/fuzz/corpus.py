@@ -1,9 +1,9 @@
 """Good files of every kind that a command reads, all of them small."""
 
 import gzip
-import sys
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,11 @@ Tree = dict[str, bytes]  # path within a folder, "" of a file that is none: cont
 
 
 def make(folder: Path) -> None:
-    """Write all of them. Computes with torch: for a process of its own."""
+    """Write all of them. It computes with torch: what forks later must not."""
     import torch
     from PIL import Image
 
     from nmgen.compiler import compile_encoder
-    from nmgen.generate import generate
     from nmgen.vit_compiler import compile_vit
     from pruning.artefact import save
     from pruning.export import from_artefact
@@ -95,8 +94,13 @@ def make(folder: Path) -> None:
             (folder / "mnist" / f"{part}-{what}-ubyte.gz").write_bytes(data)
     (folder / "picture.pgm").write_bytes(b"P5\n8 8\n255\n" + bytes(range(64)))
     Image.fromarray(rng.integers(0, 256, (8, 8)).astype(np.uint8)).save(folder / "picture.png")
-    generate(CONFIG, folder / "rtl-sta")
-    generate(Config(**{name: getattr(CONFIG, name) for name in Config.__dataclass_fields__}), folder / "rtl")
+    engine = Config(**{name: getattr(CONFIG, name) for name in Config.__dataclass_fields__})
+    for name, config in (("rtl", engine), ("rtl-sta", CONFIG)):  # nothing is built of them
+        kind = name.partition("-")[2] or "engine"
+        manifest = {"kind": kind, "top": "nmgen_top", "parameters": asdict(config), "files": {"nmgen_top.v": "00"}}
+        (folder / name).mkdir()
+        (folder / name / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        (folder / name / "nmgen_top.v").write_text("module nmgen_top; endmodule\n")
 
 
 def read(folder: Path) -> dict[str, Tree]:
@@ -109,7 +113,3 @@ def read(folder: Path) -> dict[str, Tree]:
 
 def _files(top: Path) -> Iterator[Path]:
     return (path for path in sorted(top.rglob("*")) if path.is_file()) if top.is_dir() else iter([top])
-
-
-if __name__ == "__main__":
-    make(Path(sys.argv[1]))

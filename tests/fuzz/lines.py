@@ -147,6 +147,9 @@ class Case:
     after: float = 0.0
     broken: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
     @property
     def writes(self) -> bool:
         """Whether a part of the machine fails that is none of the input: then a part of the outputs may be there."""
