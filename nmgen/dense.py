@@ -4,9 +4,10 @@ One-shot pruning, compiling a folder and plans within a budget do the same with 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pruning.artefact import Artefact
     from pruning.bert import Encoder
+    from pruning.calibrate import Scales
     from pruning.plan import Plan
     from pruning.vit import ViT
 
@@ -45,10 +47,22 @@ class Dense(ABC, Generic[AnyModel]):
         """The linear layers of the blocks by name."""
 
     @abstractmethod
+    def scales(self, model: AnyModel) -> "Scales":
+        """The int8 scales of a float model of this one's shape."""
+
+    @abstractmethod
     def artefact(
-        self, model: AnyModel, patterns: Mapping[str, tuple[int, int]], about: Mapping[str, Any]
+        self,
+        model: AnyModel,
+        patterns: Mapping[str, tuple[int, int]],
+        about: Mapping[str, Any],
+        scales: "Scales | None" = None,
     ) -> "Artefact":
-        """Of a float model of this one's shape, calibrated; patterns : (n, m) by layer, all others are dense."""
+        """Of a float model of this one's shape.
+
+        patterns : (n, m) by layer, all others are dense
+        scales : None: those of that model
+        """
 
     @abstractmethod
     def outputs(self, model: "AnyModel | Artefact") -> "Tensor":
@@ -62,6 +76,13 @@ class Dense(ABC, Generic[AnyModel]):
         """The linear layers whose names match; InputError where none does."""
         return chosen(self.linears(), layers)
 
+    def uniform(self, pattern: str, layers: str = "all") -> "Plan":
+        """One pattern for the linear layers whose names match."""
+        from pruning.plan import Plan
+        from rtl.format import parse_pattern
+
+        return Plan(dict.fromkeys(self.chosen(layers), parse_pattern(pattern)))
+
     def pruned(self, plan: "Plan") -> AnyModel:
         """A copy with the largest weights of each group alone; a last group that is short counts as filled up."""
         from pruning.sparsify import finalize, sparsify
@@ -72,32 +93,45 @@ class Dense(ABC, Generic[AnyModel]):
             finalize(model)
         return model
 
+    @cached_property
+    def _own_outputs(self) -> "Tensor":
+        return self.outputs(self.model)
+
     def cosine(self, model: "AnyModel | Artefact") -> float:
         """Between a model's outputs and the dense model's, the mean."""
-        return float((self.outputs(model) * self.outputs(self.model)).sum(dim=1).mean())
+        return float((self.outputs(model) * self._own_outputs).sum(dim=1).mean())
 
 
 class DenseText(Dense["Encoder"]):
-    def __init__(self, name: str, calibrate: Path | None) -> None:
+    def __init__(self, name: str, text: Sequence[Path]) -> None:
         from nmgen.scores import open_encoder
         from pruning.fitness import unfit
         from pruning.text import SENTENCES, gather
 
         super().__init__(name)
         self.model = open_encoder(name)
-        self.sentences = gather([calibrate or SENTENCES])
-        self.unfit = unfit(self.model, self.sentences, calibrate or "of nmgen's own")
+        self.sentences = gather(text or [SENTENCES])
+        source = " ".join(map(str, text)) or "of nmgen's own"
+        self.unfit = unfit(self.model, self.sentences, source)
 
     def linears(self) -> "dict[str, nn.Linear]":
         return self.model.linears()
 
-    def artefact(
-        self, model: "Encoder", patterns: Mapping[str, tuple[int, int]], about: Mapping[str, Any]
-    ) -> "Artefact":
+    def scales(self, model: "Encoder") -> "Scales":
         from pruning.calibrate import calibrate
+
+        return calibrate(model, self.sentences)
+
+    def artefact(
+        self,
+        model: "Encoder",
+        patterns: Mapping[str, tuple[int, int]],
+        about: Mapping[str, Any],
+        scales: "Scales | None" = None,
+    ) -> "Artefact":
         from pruning.export import to_artefact
 
-        return to_artefact(model, patterns, calibrate(model, self.sentences), about)
+        return to_artefact(model, patterns, scales or self.scales(model), about)
 
     def outputs(self, model: "Encoder | Artefact") -> "Tensor":
         from pruning.bert import Encoder
@@ -114,18 +148,18 @@ class DenseText(Dense["Encoder"]):
 
 
 class DensePictures(Dense["ViT"]):
-    def __init__(self, name: str, calibrate: Path | None) -> None:
+    def __init__(self, name: str, pictures: Sequence[Path]) -> None:
         import torch
 
         from pruning.vit import load
         from pruning.vit_calibrate import IMAGES
 
-        if calibrate is None:
+        if not pictures:
             raise InputError(f"{name} is a folder of a ViT: give pictures to calibrate on, --calibrate FILE or folder")
         super().__init__(name)
         self.model = load(name).requires_grad_(False)
         shape = self.model.shape
-        self.pictures = torch.from_numpy(read_pictures(calibrate, shape.channels, shape.image, IMAGES))
+        self.pictures = torch.from_numpy(read_pictures(pictures[0], shape.channels, shape.image, IMAGES))
 
     def linears(self) -> "dict[str, nn.Linear]":
         from torch import nn
@@ -135,11 +169,21 @@ class DensePictures(Dense["ViT"]):
         found = self.model.named_modules()
         return {name: layer for name, layer in found if isinstance(layer, nn.Linear) and encoder_layers(layer, name)}
 
-    def artefact(self, model: "ViT", patterns: Mapping[str, tuple[int, int]], about: Mapping[str, Any]) -> "Artefact":
+    def scales(self, model: "ViT") -> "Scales":
         from pruning.vit_calibrate import calibrate
+
+        return calibrate(model, self.pictures)
+
+    def artefact(
+        self,
+        model: "ViT",
+        patterns: Mapping[str, tuple[int, int]],
+        about: Mapping[str, Any],
+        scales: "Scales | None" = None,
+    ) -> "Artefact":
         from pruning.vit_export import to_artefact
 
-        return to_artefact(model, patterns, calibrate(model, self.pictures), about)
+        return to_artefact(model, patterns, scales or self.scales(model), about)
 
     def outputs(self, model: "ViT | Artefact") -> "Tensor":
         import torch
@@ -162,10 +206,10 @@ class DensePictures(Dense["ViT"]):
         save(model, folder)
 
 
-def open_dense(model: str, calibrate: Path | None) -> Dense[Any]:
+def open_dense(model: str, calibrate: Sequence[Path] = ()) -> Dense[Any]:
     """The dense model of a Hugging Face folder, or minilm.
 
-    calibrate : text, or pictures that a ViT needs; None: sentences of nmgen's own
+    calibrate : text, or one place with pictures, which a ViT needs; none: sentences of nmgen's own
 
     Raises
     ------
@@ -178,13 +222,10 @@ def open_dense(model: str, calibrate: Path | None) -> Dense[Any]:
 
 def dense_artefact(dense: Dense[Any], pattern: str | None) -> "Artefact":
     """The model in int8 as it is or, with a pattern, pruned to it in one shot."""
-    from pruning.plan import Plan
-
     name = Path(dense.name).name
     if pattern is None:
         return dense.artefact(dense.model, {}, {"model": name, "pattern": "dense"})
-    names = set(dense.chosen())
-    plan = Plan.uniform(dense.model, pattern, lambda _, layer: layer in names, "pad")
+    plan = dense.uniform(pattern)
     about = {"model": name, "method": "magnitude", "pattern": str(plan)}
     return dense.artefact(dense.pruned(plan), plan.layers, about)
 

@@ -114,7 +114,7 @@ def artefact_of(model: str, pattern: str | None, calibrate: Path | None, say: Sa
     from nmgen.dense import dense_artefact, open_dense
 
     say("reading the model")
-    dense = open_dense(model, calibrate)
+    dense = open_dense(model, [calibrate] if calibrate else [])
     say("calibrating and quantising")
     return dense_artefact(dense, pattern), dense.unfit
 

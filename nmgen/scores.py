@@ -46,7 +46,7 @@ def open_forms(model: str, calibrate: Path | None = None, warn: Callable[[str], 
             raise InputError(_named(model, error)) from None
     if calibrate is None:
         return {"float": open_encoder(model)}
-    dense = DenseText(model, calibrate)
+    dense = DenseText(model, [calibrate])
     if dense.unfit:
         warn(dense.unfit)
     return {"float": dense.model, "int8": IntegerEncoder(dense.artefact(dense.model, {}, {}))}

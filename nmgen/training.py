@@ -21,7 +21,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmgen.dense import chosen
 from nmgen.files import check_writable, written_whole
+from nmgen.model_program import warn
 from nmgen.scores import open_encoder, open_forms, score, sts_files
 from nmgen.threads import one_thread
 from rtl.params import InputError
@@ -52,7 +54,8 @@ class Recipe:
     data: tuple[Path, ...]
     method: str = "idp"
     patterns: tuple[str, ...] = ()
-    plan: Path | None = None
+    plan: "Path | Plan | None" = None
+    budget: Mapping[str, Any] | None = None  # what the plan was chosen for
     layers: str = "all"
     ragged: str = "error"
     nested: bool = False
@@ -100,6 +103,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     InputError, OSError : whatever is wrong with the model, the text, the recipe or the folder. What is complete by then
         stays, checkpoints too.
     """
+    from pruning.fitness import unfit
     from pruning.methods import input_norms, method_of
     from pruning.processes import world
     from pruning.series import series
@@ -109,7 +113,9 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     patterns = patterns_of(recipe, method.inherits)
     encoder = open_encoder(recipe.model)
     text = _text(recipe, encoder)
-    names = set(_chosen(encoder, recipe.layers))
+    if world()[0] == 0:  # before the hours that it takes; what is not fit is used all the same
+        warn(unfit(encoder, text.calibration, recipe.calibrate or " ".join(map(str, recipe.data))))
+    names = set(chosen(encoder.linears(), recipe.layers))
 
     def filter_fn(_layer: "nn.Module", name: str) -> bool:
         return name in names
@@ -207,7 +213,7 @@ def patterns_of(recipe: Recipe, inherits: bool) -> "list[str | Plan]":
     if recipe.method == "dense":
         return ["8:8"]
     if recipe.plan:
-        return [Plan.read(recipe.plan)]
+        return [Plan.read(recipe.plan) if isinstance(recipe.plan, Path) else recipe.plan]
     parsed = [parse_pattern(pattern) for pattern in recipe.patterns]
     for (n, m), (fewer, of) in pairwise(parsed):
         if inherits and fewer * m > n * of:
@@ -264,16 +270,6 @@ def _about(task: "TextTask") -> dict[str, str]:
     labels = task.labels.tolist() if isinstance(task, Classification) else None
     read = [ids.tolist() for ids in task.texts.ids], labels
     return {"task": type(task).__name__, "text": sha256(repr(read).encode()).hexdigest()[:16]}
-
-
-def _chosen(encoder: "Encoder", layers: str) -> list[str]:
-    from fnmatch import fnmatchcase
-
-    names = list(encoder.linears())
-    chosen = [name for name in names if layers == "all" or fnmatchcase(name, layers)]
-    if not chosen:
-        raise InputError(f"layers is {layers!r}, must match one of {len(names)} such as {names[0]}")
-    return chosen
 
 
 def _with_head(encoder: "Encoder", text: Text, recipe: Recipe, run: Path, progress: Progress) -> "Encoder":
@@ -414,12 +410,16 @@ def _qat(
 
 
 def _write_folder(encoder: "Encoder", folder: Path) -> None:
-    """Replace the Hugging Face folder, whole."""
     from pruning.folder import save
 
+    write_folder(save, encoder, folder)
+
+
+def write_folder(save: Callable[[Any, Path], None], model: Any, folder: Path) -> None:
+    """Replace a model's Hugging Face folder, whole; save(model, folder) writes a new one."""
     with written_whole(folder, replace=True) as scratch:
         scratch.mkdir()
-        save(encoder, scratch)
+        save(model, scratch)
 
 
 def _density(encoder: "Encoder") -> float:
@@ -442,6 +442,8 @@ def _scores(encoder: "Encoder | IntegerEncoder", task: "TextTask", recipe: Recip
 
 def headline(scores: Mapping[str, Any]) -> tuple[str, float]:
     """The one score that stands for a model, and what it is."""
+    if "cosine" in scores:
+        return "cosine to what the dense model gives of the calibration data", scores["cosine"]
     if "mean" in scores:
         return "Spearman · 100, mean of the files", scores["mean"]
     if "accuracy" in scores:

@@ -7,14 +7,14 @@ the validation that the loop reports.
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmgen.dense import chosen
 from nmgen.files import written_whole
 from nmgen.pictures import read_pictures
 from nmgen.threads import one_thread
-from nmgen.training import Progress, Recipe, noting, patterns_of, plot
+from nmgen.training import Progress, Recipe, noting, patterns_of, plot, write_folder
 from nmgen.vits import TEST, accuracy, labelled_pictures, open_vit
 from rtl.params import InputError
 
@@ -124,12 +124,10 @@ def _filter(model: "ViT", layers: str) -> "Filter":
     names = [
         name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and encoder_layers(layer, name)
     ]
-    chosen = {name for name in names if layers == "all" or fnmatchcase(name, layers)}
-    if not chosen:
-        raise InputError(f"layers is {layers!r}, must match one of {len(names)} such as {names[0]}")
+    found = set(chosen(names, layers))
 
     def chosen_layers(_layer: "nn.Module", name: str) -> bool:
-        return name in chosen
+        return name in found
 
     return chosen_layers
 
@@ -152,6 +150,7 @@ def _export(
     from pruning.artefact import save
     from pruning.sparsify import finalize, sparsify
     from pruning.vit import ViT
+    from pruning.vit import save as save_folder
     from pruning.vit_calibrate import calibrate
     from pruning.vit_export import to_artefact
     from pruning.vit_integer import IntegerViT
@@ -167,7 +166,7 @@ def _export(
         integers = IntegerViT(vit_parameters(artefact))
     with written_whole(out / f"{name}.safetensors") as file:
         save(file, artefact.layers.values(), artefact.model)
-    _write_folder(model, out / name)
+    write_folder(save_folder, model, out / name)
     linears = [layer for layer in artefact.layers.values() if layer.name.startswith("encoder.")]
     weights = sum(layer.weights.size for layer in linears)
     entry: dict[str, Any] = {
@@ -192,12 +191,3 @@ def _export(
 def _score(model: "ViT | IntegerViT", test: "Images") -> Mapping[str, Any]:
     with one_thread():
         return {"accuracy": {TEST: round(accuracy(model, test), 3)}}
-
-
-def _write_folder(model: "ViT", folder: Path) -> None:
-    """Replace the Hugging Face folder, whole."""
-    from pruning.vit import save
-
-    with written_whole(folder, replace=True) as scratch:
-        scratch.mkdir()
-        save(model, scratch)

@@ -1,10 +1,11 @@
 """Layer-wise N': the pattern of each linear layer, chosen so that all of them together keep to a budget of cycles.
 
-Three steps, all our choice; the paper gives one pattern to the whole model.
+Two steps, both our choice; the paper gives one pattern to the whole model.
 
 1. `sensitivities`: how much the loss rises when one layer alone is pruned, by magnitude and without training.
-2. `layer_cycles`: what the layer costs on a configuration of the hardware, exactly (rtl.params.product_cycles).
-3. `choose`: of all plans within the budget the one whose rises add up to the least.
+2. `choose`: of all plans within the budget the one whose rises add up to the least.
+
+What a layer costs at each N' is `nmgen/budget.py`'s to say, of a configuration of the hardware.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,41 +16,10 @@ import torch
 from torch import nn
 
 from pruning.patterns import magnitude_mask
-from pruning.plan import Filter, Plan
-from rtl.params import Config, InputError, product_cycles
+from rtl.params import InputError
 
 Table = Mapping[str, Mapping[int, float]]  # layer → N' → value
 Cycles = Mapping[str, Mapping[int, int]]
-
-
-def plan_within(
-    model: nn.Module,
-    loss: Callable[[nn.Module], float],
-    *,
-    config: Config,
-    tokens: int,
-    budget: int,
-    filter_fn: Filter | None = None,
-    options: Sequence[int] | None = None,
-    mem_latency: int = 30,
-) -> Plan:
-    """The plan of least expected harm whose linear layers take at most `budget` cycles together.
-
-    Parameters
-    ----------
-    loss : of a model, the less the better: on a few batches that are not trained on
-    config, tokens, mem_latency : the hardware and the size of its products; M is config.m
-    options : the N' to choose from; None: the powers of two up to M, which is dense
-    """
-    layers = {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and (filter_fn is None or filter_fn(layer, name))
-    }
-    options = options or [1 << i for i in range(config.m.bit_length())]
-    cycles = layer_cycles(layers, options, config=config, tokens=tokens, mem_latency=mem_latency)
-    chosen = choose(sensitivities(model, list(layers), options, config.m, loss), cycles, budget)
-    return Plan({name: (n, config.m) for name, n in chosen.items()})
 
 
 @torch.no_grad()
@@ -70,26 +40,6 @@ def sensitivities(
             table[name][n] = loss(model) - base if n < m else 0.0
         weight.copy_(dense)
     return table
-
-
-def layer_cycles(
-    layers: Mapping[str, nn.Linear], options: Sequence[int], *, config: Config, tokens: int, mem_latency: int = 30
-) -> Cycles:
-    """The cycles of each layer's product at each N'."""
-    known: dict[tuple[int, int, int], int] = {}  # layers of one shape cost the same
-
-    def cycles(layer: nn.Linear, n: int) -> int:
-        key = layer.in_features, layer.out_features, n
-        if key not in known:
-            known[key] = product_cycles(config, tokens, *key, mem_latency)
-        return known[key]
-
-    return {name: {n: cycles(layer, n) for n in options} for name, layer in layers.items()}
-
-
-def plan_cycles(plan: Plan, cycles: Cycles) -> int:
-    """What the layers of a plan take together."""
-    return sum(cycles[name][n] for name, (n, _) in plan.layers.items())
 
 
 def choose(sensitivity: Table, cycles: Cycles, budget: int) -> dict[str, int]:

@@ -1,10 +1,10 @@
-"""`nmgen prune`: artefacts of a real model's linear layers, and the activations that these layers truly get."""
+"""`nmgen prune`: N:M models of a dense one, trained or in one shot; or layers alone, with the activations they get."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmgen import tables
+from nmgen.budget import Budgeted, Target, parse_budget, plan_within
 from nmgen.commands.inspect_ import describe
-from nmgen.configuration import bounded, number
+from nmgen.configuration import add_configuration, bounded, configuration_of, number
+from nmgen.dense import Dense, chosen, open_dense
 from nmgen.files import written_whole
+from nmgen.model_program import Say, lengths_of, stages, warn
 from nmgen.threads import one_thread
 from pruning.artefact import Layer, save
 from rtl.format import parse_pattern
 from rtl.params import InputError
+from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = "prune"
-HELP = "Make N:M models of a dense one: trained, quantised, measured and packed; or, without --data, its layers alone."
+HELP = "Make N:M models of a dense one: pruned, with --data trained, quantised, measured and packed; or layers alone."
 EXAMPLE = """\
-nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm
+nmgen prune minilm --patterns 2:8 -o build/minilm
+  nmgen prune minilm --budget 2.6M-cycles --seq 32 -o build/planned
+  nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm-idp
   nmgen prune build/vit --patterns 4:8,2:8 --data /usr/share/datasets/fashion-mnist --steps 150 -o build/vit-idp
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
+TOKENS, SEQ, MEM_LATENCY = 32, "32", 30
 METHODS = ("dense", "magnitude", "wanda", "asp", "sr-ste", "idp")  # as pruning.methods has them, which needs torch
 
 
@@ -44,10 +51,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--plan", metavar="FILE.toml", type=Path, help="one candidate, a pattern for each layer: [layers]"
     )
+    what.add_argument(
+        "--budget",
+        metavar="CYCLES",
+        help="one candidate, a pattern for each layer, so that its program takes at most so many: 2.6M-cycles, 2600000",
+    )
     parser.add_argument(
         "--method", choices=METHODS, help="how weights are chosen and trained (idp; magnitude without --data)"
     )
-    parser.add_argument("--layers", metavar="GLOB", default="all", help="which linear layers, by name (all)")
+    parser.add_argument(
+        "--layers",
+        metavar="GLOB",
+        help="which linear layers, by name (all). With --patterns and without --data: these layers alone",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        type=Path,
+        help="text or pictures that set the int8 scales (those of --data; without, sentences of nmgen's own)",
+    )
     parser.add_argument(
         "-o",
         dest="out",
@@ -96,72 +118,144 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a layer whose input is no multiple of M (error)",
     )
     training.add_argument(
-        "--calibrate", metavar="FILE", type=Path, help="text or pictures that set the int8 scales (those of --data)"
-    )
-    training.add_argument(
         "--sts", metavar="FILE", type=Path, nargs="+", default=[], help="scored pairs to measure each candidate on"
     )
     training.add_argument(
         "--checkpoint-every", metavar="STEPS", type=bounded("checkpoint-every", 1, 10**9), default=100, help="(100)"
     )
     training.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
-    layers = parser.add_argument_group(
-        "layers alone", "Without --data: magnitude, one artefact of integer layers a pattern."
-    )
-    layers.add_argument("--sentences", metavar="FILE", type=Path, help="text to calibrate on, a sentence a line")
+    layers = parser.add_argument_group("layers alone", "With --layers and --patterns, without --data: by magnitude.")
+    layers.add_argument("--sentences", metavar="FILE", type=Path, help="as --calibrate: a sentence a line")
     layers.add_argument(
-        "--tokens", type=bounded("tokens", 1, 4096), default=32, help="tokens of activations to write a layer (32)"
+        "--tokens", type=bounded("tokens", 1, 4096), help=f"tokens of activations to write a layer ({TOKENS})"
     )
+    budget = parser.add_argument_group("budget", "What the cycles of --budget are of, as nmgen estimate counts them.")
+    budget.add_argument(
+        "--seq", metavar="TOKENS", help=f"tokens of a sequence, or several: 32,16 ({SEQ}); not for a ViT"
+    )
+    budget.add_argument(
+        "--mem-latency",
+        metavar="CYCLES",
+        type=bounded("mem-latency", 1, 1000),
+        help="cycles from a read request to its first beat (30)",
+    )
+    add_configuration(parser, StaConfig)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.patterns is None and args.plan is None and args.method != "dense":
-        raise InputError("nothing to prune to: give --patterns or --plan")
+    if args.patterns is None and args.plan is None and args.budget is None and args.method != "dense":
+        raise InputError("nothing to prune to: give --patterns, --plan or --budget")
     patterns = [] if args.patterns is None else parse_patterns(args.patterns)
-    if args.data:
-        return _train(args)
-    if _is_vit(args.model):
-        raise InputError(f"{args.model} is a ViT, which needs pictures: give --data")
-    if args.method not in (None, "magnitude") or args.plan:
-        raise InputError(f"{'--plan' if args.plan else f'method {args.method}'} needs text: give --data")
+    alone = args.layers is not None and args.patterns is not None and not args.data
+    for flag, value in (("sentences", args.sentences), ("tokens", args.tokens)):
+        if value is not None and not alone:
+            raise InputError(f"--{flag} is for layers alone: give --layers and --patterns, and no --data")
+    if args.budget is None and (flags := _target_flags(args)):
+        raise InputError(f"{flags[0]} is for a budget of cycles: give --budget")
+    try:
+        if args.data:
+            return _train(args)
+        if args.method not in (None, "magnitude"):
+            raise InputError(f"method {args.method} needs text: give --data")
+        return _layers(args, patterns) if alone else _whole(args, patterns)
+    except ModuleNotFoundError as missing:
+        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+
+
+def _target_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of the budget's group and of the configuration that a command line has."""
+    names = ("seq", "mem_latency", "preset", "config", *(field.name for field in fields(StaConfig)))
+    return ["--" + name.replace("_", "-") for name in names if getattr(args, name) is not None]
+
+
+def _layers(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
+    from nmgen.vits import is_vit
+
+    if is_vit(args.model):
+        raise InputError(f"{args.model} is a ViT: its layers are pruned with the whole model, without --layers")
+    if args.sentences and args.calibrate:
+        raise InputError("--sentences and --calibrate say the same: give one of them")
     report = prune(
         args.model,
         patterns,
         args.out,
         layers=args.layers,
-        sentences=args.sentences,
-        tokens=args.tokens,
+        sentences=args.sentences or args.calibrate,
+        tokens=args.tokens or TOKENS,
     )
     if args.json:
         print(json.dumps(report, indent=2))
     else:
         _show(args.out, report)
+    warn(report["warning"])
     return 0
 
 
-def _is_vit(model: str) -> bool:
-    try:
-        from nmgen.vits import is_vit
+def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
+    """A whole model for each pattern, or one by a plan: in one shot."""
+    from nmgen.one_shot import prune_one_shot
+    from nmgen.vits import is_vit
+    from pruning.plan import Plan
 
-        return is_vit(model)
-    except ModuleNotFoundError as missing:
-        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    if is_vit(args.model) and args.calibrate is None:
+        raise InputError(
+            f"{args.model} is a ViT, which needs pictures: give --data to train it, or --calibrate to prune it as it is"
+        )
+    with one_thread(), stages() as say:
+        say("reading the model")
+        dense = open_dense(args.model, [args.calibrate] if args.calibrate else [])
+        found = _within(args, dense, say)
+        if found:
+            plans = {"plan": found.plan}
+        elif args.plan:
+            plans = {"plan": Plan.read(args.plan)}
+        else:
+            plans = {f"{n}of{m}": dense.uniform(f"{n}:{m}") for n, m in patterns}
+        report = prune_one_shot(dense, plans, args.out, say, {"budget": found.facts} if found else {})
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show_series(args.out, report)
+    warn(dense.unfit)
+    return 0
+
+
+def _within(args: argparse.Namespace, dense: Dense[Any], say: Say) -> Budgeted | None:
+    """The plan within the budget, where one is given."""
+    if args.budget is None:
+        return None
+    from nmgen.vits import is_vit
+
+    target = Target(
+        config=configuration_of(args, StaConfig),
+        lengths=lengths_of(args.model, args.seq if args.seq or is_vit(args.model) else SEQ),
+        mem_latency=args.mem_latency or MEM_LATENCY,
+    )
+    return plan_within(dense, args.layers or "all", parse_budget(args.budget), target, say)
 
 
 def _train(args: argparse.Namespace) -> int:
     from nmgen.training import Recipe, Reporter, prune_and_train
     from nmgen.vit_training import prune_and_train_vit
+    from nmgen.vits import is_vit
+    from pruning.processes import distributed
 
     def silent(*_: object) -> None:
         pass
 
+    found = None
+    if args.budget is not None:
+        with one_thread(), stages() as say:
+            dense = open_dense(args.model, [args.calibrate] if args.calibrate else args.data)
+            found = _within(args, dense, say)
     recipe = Recipe(
         model=args.model,
         data=tuple(args.data),
         method=args.method or "idp",
         patterns=tuple(part.strip() for part in args.patterns.split(",")) if args.patterns else (),
-        plan=args.plan,
-        layers=args.layers,
+        plan=found.plan if found else args.plan,
+        budget=found.facts if found else None,
+        layers=args.layers or "all",
         ragged=args.ragged,
         nested=args.nested,
         classify=args.classify,
@@ -176,14 +270,9 @@ def _train(args: argparse.Namespace) -> int:
         sts=tuple(args.sts),
         resume=args.resume,
     )
-    try:
-        from pruning.processes import distributed
-
-        with distributed() as first:
-            trained = prune_and_train_vit if _is_vit(args.model) else prune_and_train
-            report = trained(recipe, args.out, Reporter() if first else silent)
-    except ModuleNotFoundError as missing:
-        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    with distributed() as first:
+        trained = prune_and_train_vit if is_vit(args.model) else prune_and_train
+        report = trained(recipe, args.out, Reporter() if first else silent)
     if not first:
         return 0
     if args.json:
@@ -210,7 +299,7 @@ def prune(
     method: str = "magnitude",
     layers: str = "all",
     sentences: Path | None = None,
-    tokens: int = 32,
+    tokens: int = TOKENS,
 ) -> dict[str, Any]:
     """Write out/NofM.safetensors for each pattern, out/activations/LAYER.npy, out/report.json; returns the report.
 
@@ -219,16 +308,15 @@ def prune(
     from rich.console import Console
     from rich.progress import Progress
 
-    try:
-        from pruning.folder import load, packaged_minilm
-        from pruning.text import SENTENCES, read_sentences
-    except ModuleNotFoundError as missing:
-        raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
+    from nmgen.scores import open_encoder
+    from pruning.fitness import unfit
+    from pruning.text import SENTENCES, read_sentences
 
     quiet = not sys.stderr.isatty()
     with one_thread(), Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
-        encoder = load(packaged_minilm() if model == "minilm" else model)
-        linears = _chosen(encoder.linears(), layers)
+        encoder = open_encoder(model)
+        linears = encoder.linears()
+        linears = {name: linears[name] for name in chosen(linears, layers)}
         lines = read_sentences(sentences or SENTENCES)
         inputs = encoder.inputs(progress.track(lines, description="sentences"), linears)
         found = min(len(x) for x in inputs.values())
@@ -256,6 +344,7 @@ def prune(
         "model": model,
         "method": method,
         "sentences": len(lines),
+        "warning": unfit(encoder, lines, sentences or "of nmgen's own"),
         "calibration_tokens": found,
         "tokens": tokens,
         "activations": {name: f"activations/{name}.npy" for name in activations},
@@ -270,13 +359,6 @@ def prune(
     with written_whole(out / "report.json") as file:
         file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
-
-
-def _chosen(linears: "dict[str, nn.Linear]", layers: str) -> "dict[str, nn.Linear]":
-    chosen = {name: linear for name, linear in linears.items() if layers == "all" or fnmatchcase(name, layers)}
-    if not chosen:
-        raise InputError(f"layers is {layers!r}, must match one of {len(linears)} such as {next(iter(linears))}")
-    return chosen
 
 
 def _one(
@@ -343,6 +425,11 @@ def _show_series(out: Path, report: dict[str, Any]) -> None:
     from nmgen.training import headline
 
     what, dense = headline(report["dense"]["float"])
+    if budget := report.get("budget") or report.get("recipe", {}).get("budget"):
+        print(
+            f"{out}: a plan of {budget['cycles']:,} cycles within {budget['budget']:,} (dense takes "
+            f"{budget['dense']:,}, the sparsest patterns {budget['least']:,}): {budget['patterns']}"
+        )
     headings = ("candidate", "density", "bytes", "of dense", "one-shot", "float", "int8")
     rows = [("dense model", "", "", "", "", f"{dense:.2f}" if dense > 1 else f"{dense:.4f}", "")]
     for entry in report["candidates"]:

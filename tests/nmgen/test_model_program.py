@@ -83,7 +83,7 @@ def test_what_is_compiled_is_pruned_by_magnitude(capsys: pytest.CaptureFixture[s
     said = run(capsys, "compile", "small", *LENGTHS, "--calibrate", "fit.txt", "--pattern", "2:8", *FLAGS, "-o", "p")
     assert said["about"]["method"] == "magnitude"
     assert said["about"]["pattern"] == "12 × 2:8"
-    dense = open_dense("small", Path("fit.txt"))
+    dense = open_dense("small", [Path("fit.txt")])
     made = dense_artefact(dense, "2:8")
     for name, linear in load("small").linears().items():
         kept = magnitude_mask(linear.weight, 2, 8).numpy()

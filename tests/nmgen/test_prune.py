@@ -1,4 +1,4 @@
-"""`nmgen prune`: artefacts and activations of a model, and one line for each thing that is wrong with one."""
+"""`nmgen prune --layers`: artefacts of layers alone, their activations, and one line for each thing that is wrong."""
 
 import json
 import subprocess
@@ -41,7 +41,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prune(*further: str, name: str = "small", asked: str = "2:8") -> int:
-    return main(["prune", name, "--patterns", asked, "--sentences", "s.txt", "--tokens", "9", "-o", "out", *further])
+    """Of layers alone."""
+    flags = ["--layers", "all", "--sentences", "s.txt", "--tokens", "9"]
+    return main(["prune", name, "--patterns", asked, *flags, "-o", "out", *further])
 
 
 def test_every_layer_at_every_pattern(capsys: pytest.CaptureFixture[str]) -> None:

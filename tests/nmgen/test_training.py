@@ -198,7 +198,7 @@ def test_two_processes_write_what_one_does(capsys: pytest.CaptureFixture[str]) -
 
 
 BAD: list[tuple[list[str], str]] = [
-    (["--data", "plain.txt"], "nothing to prune to: give --patterns or --plan"),
+    (["--data", "plain.txt"], "nothing to prune to: give --patterns, --plan or --budget"),
     (["--patterns", "2:8", "--method", "idp"], "method idp needs text: give --data"),
     (
         ["--patterns", "2:8", "--method", "best", "--data", "t"],

@@ -1,15 +1,14 @@
 """Layer-wise N': the best plan within a budget of cycles, against trying them all."""
 
 import random
-import re
-from functools import partial
 from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
-from pruning.sensitivity import choose, layer_cycles, plan_cycles, plan_within, sensitivities
+from pruning.plan import Plan
+from pruning.sensitivity import choose, sensitivities
 from pruning.sparsify import finalize, sparsify, verify
 from pruning.train import train
 from rtl.params import PRESETS, InputError, product_cycles
@@ -56,14 +55,6 @@ def test_budget_to_the_cycle() -> None:
         choose(harm, cycles, 20)
 
 
-def test_cycles_are_the_hardware_s() -> None:
-    layers = {"a": nn.Linear(64, 24), "b": nn.Linear(24, 64), "c": nn.Linear(64, 24)}
-    cycles = layer_cycles(layers, OPTIONS, config=CONFIG, tokens=9, mem_latency=17)
-    assert cycles["a"] == {n: product_cycles(CONFIG, 9, 64, 24, n, 17) for n in OPTIONS}
-    assert cycles["b"] == {n: product_cycles(CONFIG, 9, 24, 64, n, 17) for n in OPTIONS}
-    assert cycles["c"] == cycles["a"]
-
-
 def test_sensitivity_is_the_rise_of_the_loss() -> None:
     """One layer pruned at a time, by hand; the model itself stays."""
     model, task = mlp().eval(), Toy()
@@ -93,29 +84,24 @@ def test_plan_of_a_model(share: float) -> None:
         with torch.no_grad():
             return task.validate(model)["error"]
 
-    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    cycles = layer_cycles({name: model[int(name)] for name in names}, OPTIONS, config=CONFIG, tokens=64)
-    harm = sensitivities(model, names, OPTIONS, 8, loss)
-    within = partial(plan_within, model, loss, config=CONFIG, tokens=64)
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    cycles = {
+        name: {n: product_cycles(CONFIG, 64, layer.in_features, layer.out_features, n) for n in OPTIONS}
+        for name, layer in layers.items()
+    }
+    harm = sensitivities(model, list(layers), OPTIONS, 8, loss)
     budget = round(share * sum(options[8] for options in cycles.values()))
-    plan = within(budget=budget)
-    assert list(plan.layers) == names
-    assert (set(plan.layers.values()) == {(8, 8)}) == (share == 1.0)
-    taken = plan_cycles(plan, cycles)
-    affordable = [chosen for chosen in all_plans(cycles) if total(cycles, chosen) <= budget]
-    assert total(harm, {name: n for name, (n, _) in plan.layers.items()}) == pytest.approx(
-        min(total(harm, chosen) for chosen in affordable)
-    )
+    chosen = choose(harm, cycles, budget)
+    assert list(chosen) == list(layers)
+    assert (set(chosen.values()) == {8}) == (share == 1.0)
+    taken = total(cycles, chosen)
+    affordable = [other for other in all_plans(cycles) if total(cycles, other) <= budget]
+    assert total(harm, chosen) == pytest.approx(min(total(harm, other) for other in affordable))
     assert taken <= budget
-    assert within(budget=taken) == plan
-    assert plan_cycles(within(budget=taken - 1), cycles) < taken
+    assert choose(harm, cycles, int(taken)) == chosen
+    assert total(cycles, choose(harm, cycles, int(taken) - 1)) < taken
+    plan = Plan({name: (n, 8) for name, n in chosen.items()})
     sparsify(model, plan, method="asp")
     verify(model, plan)
     finalize(model)
     verify(model, plan)
-
-
-def test_too_small_a_budget() -> None:
-    message = re.compile(r"^budget is 7 cycles, must be at least \d+: so many take the sparsest patterns$")
-    with pytest.raises(InputError, match=message):
-        plan_within(mlp(), lambda _: 0.0, config=CONFIG, tokens=8, budget=7)
