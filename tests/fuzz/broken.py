@@ -268,7 +268,7 @@ def broken_container(draw: Draw, data: bytes) -> bytes:
     for _ in range(one_of(draw, [1, 1, 2])):
         if found.metadata and yes(draw, 2):
             _break_metadata(draw, found.metadata)
-        elif found.metadata and found.metadata.get("names") and yes(draw, 2):
+        elif found.tensors and found.metadata and found.metadata.get("names") and yes(draw, 2):
             _break_instruction(draw, found)
         elif found.tensors:
             _break_tensors(draw, found.tensors)

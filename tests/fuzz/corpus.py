@@ -27,6 +27,7 @@ def make(folder: Path) -> None:
     """Write all of them. It computes with torch: what forks later must not."""
     import torch
     from PIL import Image
+    from safetensors.torch import load_file, save_file
 
     from nmgen.compiler import compile_encoder
     from nmgen.vit_compiler import compile_vit
@@ -59,6 +60,17 @@ def make(folder: Path) -> None:
     save_folder(from_artefact(artefact(**BERT))[0], folder / "words")
     (folder / "words" / "tokenizer.json").unlink(missing_ok=True)
     (folder / "words" / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+
+    # And in two shards.
+    save_folder(from_artefact(artefact(**BERT))[0], folder / "shards")
+    whole = folder / "shards" / "model.safetensors"
+    tensors = load_file(whole)
+    parts = {f"model-{i}-of-2.safetensors": dict(sorted(tensors.items())[i - 1 :: 2]) for i in (1, 2)}
+    for name, part in parts.items():
+        save_file(part, folder / "shards" / name, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {key: name for name, part in parts.items() for key in part}}
+    whole.with_name("model.safetensors.index.json").write_text(json.dumps(index))
+    whole.unlink()
 
     text = compile_encoder(integer_parameters(sparse), CONFIG, [7, 5], dict(sparse.model.about))
     replace(text, tokenizer=sparse.model.tokenizer).save(folder / "text.nmp")

@@ -205,7 +205,9 @@ def _be_the_command(case: Case, place: Path, tools: Path, tell: int) -> NoReturn
         status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     except KeyboardInterrupt as interrupted:
         status = 130
-        if not _ours(interrupted):
+        if _ours(interrupted):  # the interpreter's business, which would end without a word
+            print("nmgen: interrupted", file=sys.stderr)
+        else:
             traceback.print_exc()
     except BaseException:
         status = 1
