@@ -113,8 +113,6 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     patterns = patterns_of(recipe, method.inherits)
     encoder = open_encoder(recipe.model)
     text = _text(recipe, encoder)
-    if world()[0] == 0:  # before the hours that it takes; what is not fit is used all the same
-        warn(unfit(encoder, text.calibration, recipe.calibrate or " ".join(map(str, recipe.data))))
     names = set(chosen(encoder.linears(), recipe.layers))
 
     def filter_fn(_layer: "nn.Module", name: str) -> bool:
@@ -124,6 +122,8 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     check_sentences(text.sentences)
     run = out / "run"
     first = world()[0] == 0
+    if first:  # before the hours that it takes; what is not fit is used all the same
+        warn(unfit(encoder, text.calibration, recipe.calibrate or " ".join(map(str, recipe.data))))
     if first:
         progress = noting(recipe, run, progress)
 

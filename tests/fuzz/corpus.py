@@ -18,7 +18,10 @@ FLAGS = [
 ]
 ENGINE = FLAGS[:16]  # without what only STA has
 BERT = {"hidden": 16, "heads": 2, "inner": 24, "layers": 1, "positions": 16}
-SENTENCES = ["a fox crossed the .", "a river", "the line ? a fox", "river river the .", "a line crossed a fox ."]
+# Two dozen different ones: as many as training and good scales take.
+SENTENCES = [f"{one} {other}" for one in ("a fox", "the river", "a line ?", "fox") for other in (
+    "crossed the .", "a river", "the line ? a fox", "river the .", "crossed a fox .", ". the line"
+)]  # fmt: skip
 
 Tree = dict[str, bytes]  # path within a folder, "" of a file that is none: contents
 
@@ -91,11 +94,11 @@ def make(folder: Path) -> None:
     (folder / "config.toml").write_text("n = 2\nm = 8\nrows = 2\ncols = 2\nmax_tokens = 16\nmax_k = 64\n")
     dense = "encoder.layer.0.output.dense"
     (folder / "plan.toml").write_text(f'[layers]\n"{dense}" = "2:8"\n"encoder.layer.0.intermediate.dense" = "4:8"\n')
-    (folder / "text.txt").write_text("\n".join(SENTENCES * 4) + "\n")
-    (folder / "sts.tsv").write_text("".join(f"{i % 6}\t{SENTENCES[i % 5]}\t{SENTENCES[i % 3]}\n" for i in range(12)))
+    (folder / "text.txt").write_text("\n".join(SENTENCES) + "\n")
+    (folder / "sts.tsv").write_text("".join(f"{i % 6}\t{SENTENCES[i]}\t{SENTENCES[2 * i]}\n" for i in range(12)))
     (folder / "labels").mkdir()
     for part in ("train", "dev", "test"):
-        rows = [f"{i % 3} {SENTENCES[i % 5]}" for i in range(20)]
+        rows = [f"{i % 3} {SENTENCES[i]}" for i in range(20)]
         (folder / "labels" / f"{part}.txt").write_text("\n".join(rows) + "\n")
     (folder / "mnist").mkdir()
     for part in ("train", "t10k"):

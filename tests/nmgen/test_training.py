@@ -258,6 +258,13 @@ def test_bad_input(further: list[str], message: str, capsys: pytest.CaptureFixtu
     assert not list(Path("out").glob("*.safetensors"))
 
 
+def test_what_is_refused_is_not_warned_of_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nine sentences are poor to calibrate on, and too few to train on: one line."""
+    Path("few.txt").write_text("".join(f"fox {'a ' * i}\n" for i in range(9)))
+    assert prune("--patterns", "2:8", "--data", "few.txt") == 2
+    assert capsys.readouterr().err == "nmgen: the text has 9 sentences, must be at least 10: a tenth validates\n"
+
+
 @pytest.mark.parametrize(
     ("further", "message"),
     [
