@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmgen.places import Memory
-from nmgen.program import Program
-from rtl.params import InputError, Product, ceil_div
+from nmgen.program import Placed, Program, Result
+from rtl.params import InputError, Product, ceil_div, round_up
 from rtl.sta.decode import residual_row_beats, store_row_beats
 from rtl.sta.isa import Columns, Op, assemble
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
@@ -22,7 +22,7 @@ from sim.sta_image import pack_parameters, pack_table, pack_wide_rows, parameter
 Fields = dict[str, int]
 
 ROWS = 9  # of a table that GATHER reads
-KINDS = ("product", "product", "attention", "attention", "norm", "norm", "pool", "gather", "load", "table")
+KINDS = ("product", "product", "attention", "attention", "norm", "norm", "pool", "gather", "load", "store", "table")
 
 
 def random_instructions(
@@ -49,6 +49,7 @@ class _Drawn:
         self._numbers = np.random.default_rng(rng.getrandbits(64))
         self._memory = Memory()
         self._instructions: list[Fields] = []
+        self._results: list[Result] = []  # of each STORE all that it writes
         # Words of a bank that are used: as many as three LOADs of all tokens fill with whole words, in thirds.
         self._tiles = ceil_div(config.max_tokens, config.rows)
         self._row = min(config.store_words // 3 // self._tiles, config.max_groups * config.m // config.store_word_bytes)
@@ -65,8 +66,8 @@ class _Drawn:
             address=address,
             names=tuple(names),
             regions=tuple(self._memory.regions),
-            sequences=(),
-            results=(),
+            sequences=(Placed(0, 1),) if self._results else (),
+            results=tuple(self._results),
         )
         return found, np.array(np.frombuffer(found.memory, np.uint8))
 
@@ -116,6 +117,24 @@ class _Drawn:
             | {"groups": groups}
             | self._region("y", tokens["tokens"], groups * self._c.m, self._rng.randrange(3))
         )
+
+    def store(self) -> None:
+        """Rows of the store or of the residual; behind a STORE nothing is asked for before it has finished."""
+        c, tokens = self._c, self._tokens()
+        which = self._rng.randrange(2)
+        if which:
+            fields = {"channels": self._up_to(c.hidden)}
+            beats = residual_row_beats(c, fields["channels"])
+        else:
+            groups = self._up_to(self._most_groups)
+            fields = {"groups": groups}
+            fields |= self._region("x", tokens["tokens"], groups * c.m, self._rng.randrange(3))
+            beats = store_row_beats(c, groups)
+        size = round_up(tokens["tokens"] * beats * c.port_bytes, 2)
+        address = self._memory.put("stored", bytes(size))
+        self._add(Op.STORE, **tokens, **fields, which=which, address=address)
+        name = f"{len(self._instructions) - 1} STORE"
+        self._results.append(Result(name, address, pitch=size, channels=size // 2, scale=1.0))
 
     def product(self) -> None:
         c, rng = self._c, self._rng

@@ -30,7 +30,7 @@ from pruning.integer import IntegerEncoder
 from pruning.vit_calibrate import patches_of
 from pruning.vit_integer import IntegerViT
 from pruning.vit_parameters import vit_parameters
-from rtl.params import round_up
+from rtl.params import ceil_div, round_up
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 from tests.nmgen.test_estimate import exact
@@ -62,8 +62,9 @@ class Sizes:
 
 
 def random_sizes(rng: random.Random, families: tuple[str, ...]) -> Sizes:
-    hidden = round(32 * 8 ** rng.random())
-    heads = rng.choice([count for count in range(1, 17) if hidden % count == 0])
+    heads = rng.randint(1, 12)
+    head = max(ceil_div(32, heads), min(256 // heads, round(32 * 8 ** rng.random() / heads)))
+    hidden = heads * head
     return Sizes(
         family=rng.choice(families),
         hidden=hidden,

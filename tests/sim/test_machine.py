@@ -322,3 +322,48 @@ def test_programs_end_and_bad_ones_are_refused() -> None:
     ]:
         with pytest.raises(MachineError, match=message):
             Machine(config, code).execute(wrong)
+
+
+LEAST: dict[str, dict[str, int]] = {
+    "POOL": {"tokens": 1, "channels": 1, "shift": 1},
+    "GATHER": {"tokens": 1, "channels": 1, "beats": 1},
+    "LOAD": {"tokens": 1, "groups": 1, "beats": 1},
+    "STORE": {"tokens": 1, "groups": 1, "address": 1 << 12},
+    "STORE residual": {"which": 1, "tokens": 1, "channels": 1, "address": 1 << 12},
+    "NORM": {"tokens": 1, "channels": 1, "to_residual": 1},
+    "PRODUCT": {"tokens": 1, "channels": 1, "groups": 1, "pattern": 1, "to_store": 1},
+    "PRODUCT keys": {"columns": Columns.KEYS, "tokens": 1, "channels": 1, "groups": 1, "to_store": 1, "shift": 1},
+    "PRODUCT values": {"columns": Columns.VALUES, "tokens": 1, "channels": 1, "groups": 1, "to_store": 1, "keys": 1},
+}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_the_least_of_each(kind: str) -> None:
+    """One token, one channel, one group, the first word of the store: executed; none of one of them: refused."""
+    c = StaConfig(n=1, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=4, max_k=8, hidden=4, store_words=8)
+    f = {"opcode": Op[kind.split()[0]], **LEAST[kind]}
+    if kind.startswith("PRODUCT"):
+        product = Product(config=c, tokens=1, k=c.m, channels=1, pattern_n=1)
+        f |= (
+            {"tile_beats": product.w_tile_beats, "beats": product.w_tile_beats}
+            if kind == "PRODUCT"
+            else {"pattern": c.m}
+        )
+        f |= {"mult": 1 << 15, "shift": 15} if kind == "PRODUCT values" else {}
+    if kind == "NORM":
+        (beats,) = {pack_parameters(c, parameter_units(*[np.ones(1, np.int64)] * 5)).shape[1]}
+        f |= {"tile_beats": beats, "beats": beats, "normalise": 1}
+
+    def refusal(**change: int) -> str:
+        machine = Machine(c, bytes(1 << 13))
+        machine.tables[1] = twins.exponential_table(0.02)
+        try:
+            machine.execute(f | change)
+        except MachineError as error:
+            return str(error)
+        return ""
+
+    assert refusal() == ""
+    for name in ("tokens", "channels", "groups", "keys"):
+        if name in f:
+            assert refusal(**{name: 0}).startswith(f"{name}: 0, must be from 1 to "), name

@@ -96,10 +96,13 @@ def test_an_answer_that_comes_late(response: int) -> None:
             assert not ctx.get(dut.irq)
             assert not ctx.get(dut.s_axi_arready), "nobody sees a status that may still change"
             await ctx.tick()
+        waited = 0
         while not ctx.get(dut.s_axi_arready):  # the access that waited is the first to see what the answer was
             assert ctx.get(dut.busy)
             assert not ctx.get(dut.irq)
             await ctx.tick()
+            waited += 1
+        assert waited == 1, "the core knows of a fault a cycle after the answer"
         for _ in range(4):
             assert ctx.get(dut.irq) == (response == OKAY)
             assert not ctx.get(dut.busy)

@@ -82,11 +82,15 @@ class Bench:
             cycle += 1
 
     async def ask(self, ctx: SimulatorContext, one: Asked) -> int:
-        """Offers the segment until it is taken; returns the cycle."""
+        """Offers the segment until it is taken, from the second cycle on not idle; returns the cycle."""
         name = "gather_segment" if one.gather else "segment"
         payload = {"address": one.address, "beats": one.beats, "consumer": one.consumer}
         drive(ctx, self.dut, {f"{name}.payload": payload, f"{name}.valid": 1})
-        await ctx.tick().until(getattr(self.dut, name).ready)
+        idle = taken = False
+        while not taken:
+            assert not idle
+            _, _, taken = await ctx.tick().sample(getattr(self.dut, name).ready)
+            idle = not taken and bool(ctx.get(self.dut.idle))
         drive(ctx, self.dut, {f"{name}.valid": 0})
         return self.memory.cycle - 1
 
