@@ -23,20 +23,19 @@ def prune_one_shot(
 ) -> dict[str, Any]:
     """Write all of the above; returns the report. Everything is computed before anything is written.
 
-    plans : by the names that the candidates' files get
+    plans : checked for the model, by the names that the candidates' files get
     say : gets what is done now
     facts : what the report says beside
 
     Raises
     ------
-    InputError, OSError : a layer that the model lacks; a folder that cannot be written to.
+    InputError, OSError : a folder that cannot be written to.
     """
     from pruning.artefact import save
 
     made, candidates = {}, []
     for name, plan in plans.items():
         say(f"pruning, calibrating and measuring {name}")
-        plan = plan.checked(dense.model, "pad")
         model = dense.pruned(plan)
         artefact = dense.artefact(
             model, plan.layers, {"model": Path(dense.name).name, "method": "magnitude", "pattern": str(plan)}

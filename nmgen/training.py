@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen.dense import chosen
 from nmgen.files import check_writable, written_whole
-from nmgen.model_program import warn
 from nmgen.scores import open_encoder, open_forms, score, sts_files
 from nmgen.threads import one_thread
 from rtl.params import InputError
@@ -122,8 +121,6 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     check_sentences(text.sentences)
     run = out / "run"
     first = world()[0] == 0
-    if first:  # before the hours that it takes; what is not fit is used all the same
-        warn(unfit(encoder, text.calibration, recipe.calibrate or " ".join(map(str, recipe.data))))
     if first:
         progress = noting(recipe, run, progress)
 
@@ -144,6 +141,8 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
         "dense": {"float": _scores(dense, task, recipe, text)} if first else {},
         "candidates": [],
     }
+    if warning := unfit(encoder, text.calibration, recipe.calibrate or " ".join(map(str, recipe.data))):
+        report["warning"] = warning
     candidates = series(
         trainable(dense),
         patterns,

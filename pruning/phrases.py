@@ -4,7 +4,9 @@ The sentences mean nothing. For distillation that is enough: the dense model has
 pruned one that learns to give the same for many such is near it on real sentences as well.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -58,3 +60,25 @@ def phrases(count: int, seed: int, words: Sequence[str]) -> list[str]:
         sentence = pattern.format(*(words[int(place)] for place in places))
         found[sentence[0].upper() + sentence[1:]] = None
     return list(found)
+
+
+def write(folder: Path, count: int = 4000) -> None:
+    """Text to try the commands on: train.txt, phrases of words that MiniLM knows, and pairs.tsv, all pairs of
+    pruning/sentences.txt with what MiniLM says of them, 0 … 5."""
+    from pruning.folder import load, packaged_minilm
+    from pruning.text import read_sentences
+
+    minilm, sentences = load(packaged_minilm()), read_sentences()
+    folder.mkdir(parents=True, exist_ok=True)
+    text = phrases(count, 0, vocabulary(minilm.tokenizer.get_vocab()))
+    (folder / "train.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+    embeddings = minilm.embed(sentences)
+    cosines = (embeddings @ embeddings.T).clamp(0, 1).tolist()
+    rows = [
+        f"{5 * cosines[i][j]:.3f}\t{sentences[i]}\t{sentences[j]}\n" for i in range(len(sentences)) for j in range(i)
+    ]
+    (folder / "pairs.tsv").write_text("".join(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1] if sys.argv[1:] else "build/text"))

@@ -14,7 +14,7 @@ from rtl.params import InputError
 
 NAME = "evaluate"
 HELP = "Score a model or an artefact: Spearman on scored pairs, accuracy on labelled text or pictures; float and int8."
-EXAMPLE = "nmgen evaluate build/minilm/2of8.safetensors --sts ../shared/data/sts/2014"
+EXAMPLE = "nmgen evaluate build/minilm/2of8.safetensors --sts pairs.tsv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -114,8 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--ragged",
         choices=("error", "skip", "pad"),
-        default="error",
-        help="a layer whose input is no multiple of M (error)",
+        help="a layer whose input is no multiple of M (error; pad without --data)",
     )
     training.add_argument(
         "--sts", metavar="FILE", type=Path, nargs="+", default=[], help="scored pairs to measure each candidate on"
@@ -157,6 +156,9 @@ def run(args: argparse.Namespace) -> int:
             return _train(args)
         if args.method not in (None, "magnitude"):
             raise InputError(f"method {args.method} needs text: give --data")
+        for name in ("classify", "head_steps", "nested", "qat", "sts", "resume"):
+            if getattr(args, name):
+                raise InputError(f"--{name.replace('_', '-')} is for training: give --data")
         return _layers(args, patterns) if alone else _whole(args, patterns)
     except ModuleNotFoundError as missing:
         raise InputError(f"prune needs {missing.name}, which is not installed: pip install 'nmgen[prune]'") from None
@@ -187,7 +189,7 @@ def _layers(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
         print(json.dumps(report, indent=2))
     else:
         _show(args.out, report)
-    warn(report["warning"])
+    warn(report.get("warning", ""))
     return 0
 
 
@@ -211,6 +213,7 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
             plans = {"plan": Plan.read(args.plan)}
         else:
             plans = {f"{n}of{m}": dense.uniform(f"{n}:{m}") for n, m in patterns}
+        plans = {name: plan.checked(dense.model, args.ragged or "pad") for name, plan in plans.items()}
         report = prune_one_shot(dense, plans, args.out, say, {"budget": found.facts} if found else {})
     if args.json:
         print(json.dumps(report, indent=2))
@@ -256,7 +259,7 @@ def _train(args: argparse.Namespace) -> int:
         plan=found.plan if found else args.plan,
         budget=found.facts if found else None,
         layers=args.layers or "all",
-        ragged=args.ragged,
+        ragged=args.ragged or "error",
         nested=args.nested,
         classify=args.classify,
         head_steps=args.head_steps,
@@ -279,6 +282,7 @@ def _train(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
     else:
         _show_series(args.out, report)
+    warn(report.get("warning", ""))
     return 0
 
 
@@ -344,12 +348,13 @@ def prune(
         "model": model,
         "method": method,
         "sentences": len(lines),
-        "warning": unfit(encoder, lines, sentences or "of nmgen's own"),
         "calibration_tokens": found,
         "tokens": tokens,
         "activations": {name: f"activations/{name}.npy" for name in activations},
         "artefacts": results,
     }
+    if warning := unfit(encoder, lines, sentences or "of nmgen's own"):
+        report["warning"] = warning
     for result in results:
         with written_whole(out / str(result["file"])) as file:
             save(file, artefacts[str(result["pattern"])])

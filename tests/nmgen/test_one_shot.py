@@ -101,6 +101,16 @@ def test_a_vit(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "estimate", "q.nmp")["cycles"] == found["budget"]["cycles"]
 
 
+def test_inputs_that_are_no_multiple_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """24 and 40 inputs: filled up, unless they are to be left dense."""
+    (padded,) = prune(capsys, "--patterns", "1:16")["candidates"]
+    assert len(padded["plan"]) == 12
+    (skipped,) = prune(capsys, "--patterns", "1:8,1:32", "--ragged", "skip")["candidates"][1:]
+    assert skipped["plan"] == {}
+    assert skipped["density"] == 1
+    assert skipped["float"]["cosine"] == pytest.approx(1)
+
+
 def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     Path("plan.toml").write_text('[layers]\n"encoder.layer.1.output.dense" = "1:8"\n')
     (entry,) = prune(capsys, "--plan", "plan.toml")["candidates"]
@@ -203,6 +213,9 @@ def test_no_budget(text: str) -> None:
         (["--patterns", "2:8", "--rows", "4"], "--rows is for a budget of cycles: give --budget"),
         (["--patterns", "2:8", "--seq", "4"], "--seq is for a budget of cycles: give --budget"),
         (["--patterns", "2:8", "--tokens", "4"], "--tokens is for layers alone: give --layers and --patterns, and no"),
+        (["--patterns", "2:8", "--sts", "x.tsv"], "--sts is for training: give --data"),
+        (["--patterns", "2:8", "--qat", "3"], "--qat is for training: give --data"),
+        (["--patterns", "1:16", "--ragged", "error"], "layer encoder.layer.0.attention.self.query has 24 inputs, no "),
         (["--plan", "plan.toml"], "plan plan.toml is missing"),
         (["--patterns", "2:8", "--calibrate", "none.txt"], "none.txt: No such file or directory"),
         (["--patterns", "2:8", "--method", "wanda"], "method wanda needs text: give --data"),

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from pruning.folder import load, packaged_minilm
-from pruning.phrases import phrases, vocabulary
+from pruning.phrases import phrases, vocabulary, write
+from pruning.text import gather, read_sentences, sts
 from rtl.params import InputError
 
 WORDS = [f"w{'abcdefghij'[i // 10]}{'abcdefghij'[i % 10]}" for i in range(100)]
@@ -31,3 +34,12 @@ def test_words_of_minilm() -> None:
 def test_too_few_words() -> None:
     with pytest.raises(InputError, match="the vocabulary has 9 whole words, must be at least 10"):
         phrases(1, 0, WORDS[:9])
+
+
+def test_text_to_try_the_commands_on(tmp_path: Path) -> None:
+    write(tmp_path / "text", 50)
+    sentences, pairs = gather([tmp_path / "text" / "train.txt"]), sts(tmp_path / "text" / "pairs.tsv")
+    assert len(sentences) == 50
+    assert len(pairs) == 40 * 39 // 2
+    assert {pair.first for pair in pairs} | {pair.second for pair in pairs} == set(read_sentences())
+    assert 0 <= min(pair.score for pair in pairs) < 1 < max(pair.score for pair in pairs) <= 5
