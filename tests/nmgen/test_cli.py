@@ -152,7 +152,7 @@ def configuration(arguments: list[str]) -> Config:
     ("arguments", "hint"),
     [
         (["disassemble", "p.nmp", "--seq", "32"], "--seq is a flag of nmgen prune, nmgen compile, nmgen estimate"),
-        (["disassemble", "p.nmp", "--seq=32", "--seq=16"], "--seq is a flag of nmgen prune, nmgen compile, nmgen estimate"),
+        (["disassemble", "p.nmp", "--seq=32", "--seq=16"], "--seq is a flag of nmgen prune, nmgen compile, nmgen est"),
         (["disassemble", "--timeline", "x"], "--timeline is a flag of nmgen simulate"),  # beside a missing argument
         (["disassemble", "p.nmp", "-o", "x"], "-o is a flag of nmgen generate, nmgen prune, nmgen pack, nmgen "),
         (["estimate", "p.nmp", "--steps", "3", "--kind", "sta"], "--kind is a flag of nmgen generate"),
