@@ -27,7 +27,7 @@ GRACE = 1.0  # seconds in which its processes may end
 
 # What the commands say while they work.
 PROGRESS = re.compile(
-    r"generating .* \.\.\.|.* …|\S.* +\d+ s *|.*: step \d+ of \d+, loss .*"
+    r"generating .* \.\.\.|.* (…|\\u2026)|\S.* +\d+ s *|.*: step \d+ of \d+, loss .*"
     r"|(\[\d+/\d+\] |synthesis|place and route|written).*|(simulate|build|golden|cycle|product|instruction).*"
 )
 CUT = "cut: the simulator would be built"

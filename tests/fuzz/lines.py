@@ -1,7 +1,7 @@
 """Good command lines of every command, and cases: one of them with something broken."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,10 +169,28 @@ def cases(corpus: Mapping[str, Tree], commands: tuple[str, ...] = tuple(LINES)) 
     return case()
 
 
+def unbroken(corpus: Mapping[str, Tree], commands: Sequence[str] = tuple(LINES)) -> list[Case]:
+    """Every good command line on good files."""
+    found = []
+    for command in commands:
+        for line in LINES[command]:
+            argv = (command, *line.split(" "))
+            found.append(Case(argv=argv, files=_files(argv, corpus)))
+    return found
+
+
+def _files(argv: Sequence[str], corpus: Mapping[str, Tree]) -> dict[str, bytes]:
+    """The files of the corpus that a command line names."""
+    return {
+        f"{name}/{path}".rstrip("/"): data
+        for name in sorted({word.partition("=")[2] or word for word in argv} & corpus.keys())
+        for path, data in corpus[name].items()
+    }
+
+
 def _case(draw: Draw, corpus: Mapping[str, Tree], argv: list[str]) -> Case:
     said: list[str] = []
     surroundings: dict[str, Any] = {}
-    files: dict[str, bytes] = {}
     special: dict[str, str] = {}
     ways = one_of(
         draw,
@@ -190,8 +208,7 @@ def _case(draw: Draw, corpus: Mapping[str, Tree], argv: list[str]) -> Case:
     )
     if "words" in ways:
         argv = _broken_words(draw, argv, said)
-    for name in {word.partition("=")[2] or word for word in argv} & corpus.keys():
-        files |= {f"{name}/{path}".rstrip("/"): data for path, data in corpus[name].items()}
+    files = _files(argv, corpus)
     for way in ways:
         paths = sorted(path for path in files if not path.endswith((".v", ".vh", ".vlt")) or yes(draw, 4))
         if way == "file" and paths:
