@@ -57,8 +57,10 @@ LINES = {
         "vit --images mnist --calibrate pictures.npy",
     ],
     "prune": [
-        "bert --patterns 2:8,1:8 --tokens 8 --sentences text.txt -o out",
-        "words --patterns 4:8 --tokens 4 --json -o out",
+        "bert --patterns 2:8,1:8 --layers *.0.* --tokens 8 --sentences text.txt -o out",
+        "bert --patterns 2:8,1:8 --method magnitude -o out",
+        "vit --patterns 4:8 --calibrate pictures.npy -o out",
+        "words --patterns 4:8 --layers * --tokens 4 --json -o out",
         "bert --patterns 2:8 --data text.txt --steps 1 --batch 4 -o out",
         "bert --plan plan.toml --data text.txt --method magnitude --steps 1 --batch 4 --sts sts.tsv -o out",
         "bert --patterns 2:8 --data labels --classify --method asp --head-steps 1 --steps 1 --batch 4 --qat 1 -o out",
@@ -154,8 +156,8 @@ class Case:
 
     @property
     def writes(self) -> bool:
-        """Whether a part of the machine fails that is none of the input: then a part of the outputs may be there."""
-        return self.room is not None or self.signal != 0
+        """Whether a part of the machine fails that is none of the input: then what is whole of the outputs may stay."""
+        return self.room is not None or self.signal != 0 or self.stdout != "file"
 
 
 def cases(corpus: Mapping[str, Tree], commands: tuple[str, ...] = tuple(LINES)) -> st.SearchStrategy[Case]:
