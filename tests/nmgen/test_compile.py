@@ -19,7 +19,7 @@ from nmgen.program import Program
 from pruning.artefact import Artefact, save
 from pruning.integer import IntegerEncoder
 from pruning.integer_parameters import integer_parameters
-from rtl.params import InputError
+from rtl.params import SHIFT_MAX, InputError
 from rtl.sta.params import StaConfig
 from sim.machine import Machine
 from tests.nmgen.encoders import artefact, random_ids
@@ -312,3 +312,21 @@ def test_commands_refuse_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "P.nmp").exists()
     assert f"{file}: no program that nmgen compile wrote" in fails(["disassemble", str(file)], capsys)
     assert "No such file" in fails(["disassemble", str(tmp_path / "missing")], capsys)
+
+
+def test_the_largest_shift_of_a_context() -> None:
+    """With the bits of the sum of the exponentials it is what the hardware shifts by, and no more."""
+    parameters = IntegerEncoder(artefact(hidden=24, heads=3, inner=40)).parameters
+    keys = 9
+    most = SHIFT_MAX + 1 - (255 * keys).bit_length()
+
+    def refusal(shift: int) -> str:
+        blocks = tuple(replace(block, context=replace(block.context, shift=shift)) for block in parameters.blocks)
+        try:
+            compile_encoder(replace(parameters, blocks=blocks), SMALL, [keys])
+        except InputError as error:
+            return str(error)
+        return ""
+
+    assert refusal(most) == ""
+    assert f"the context's shift is {most + 1}, with 9 keys it must be at most {most}" in refusal(most + 1)

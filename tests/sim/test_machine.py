@@ -331,7 +331,10 @@ LEAST: dict[str, dict[str, int]] = {
     "STORE": {"tokens": 1, "groups": 1, "address": 1 << 12},
     "STORE residual": {"which": 1, "tokens": 1, "channels": 1, "address": 1 << 12},
     "NORM": {"tokens": 1, "channels": 1, "to_residual": 1},
+    "NORM to store": {"tokens": 1, "channels": 1, "to_store": 1, "rescale_shift": 1},
     "PRODUCT": {"tokens": 1, "channels": 1, "groups": 1, "pattern": 1, "to_store": 1},
+    "PRODUCT by table": {"tokens": 1, "channels": 1, "groups": 1, "pattern": 1, "to_store": 1, "table": 1}
+    | {"rescale_shift": 1},
     "PRODUCT keys": {"columns": Columns.KEYS, "tokens": 1, "channels": 1, "groups": 1, "to_store": 1, "shift": 1},
     "PRODUCT values": {"columns": Columns.VALUES, "tokens": 1, "channels": 1, "groups": 1, "to_store": 1, "keys": 1},
 }
@@ -339,19 +342,16 @@ LEAST: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("kind", LEAST)
 def test_the_least_of_each(kind: str) -> None:
-    """One token, one channel, one group, the first word of the store: executed; none of one of them: refused."""
+    """One token, channel, group, step of a shift, the first word of the store: executed; none of one: refused."""
     c = StaConfig(n=1, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=4, max_k=8, hidden=4, store_words=8)
     f = {"opcode": Op[kind.split()[0]], **LEAST[kind]}
     if kind.startswith("PRODUCT"):
         product = Product(config=c, tokens=1, k=c.m, channels=1, pattern_n=1)
-        f |= (
-            {"tile_beats": product.w_tile_beats, "beats": product.w_tile_beats}
-            if kind == "PRODUCT"
-            else {"pattern": c.m}
-        )
+        beats = product.w_tile_beats
+        f |= {"pattern": c.m} if "columns" in f else {"tile_beats": beats, "beats": beats}
         f |= {"mult": 1 << 15, "shift": 15} if kind == "PRODUCT values" else {}
-    if kind == "NORM":
-        (beats,) = {pack_parameters(c, parameter_units(*[np.ones(1, np.int64)] * 5)).shape[1]}
+    if kind.startswith("NORM"):
+        beats = pack_parameters(c, parameter_units(*[np.ones(1, np.int64)] * 5)).shape[1]
         f |= {"tile_beats": beats, "beats": beats, "normalise": 1}
 
     def refusal(**change: int) -> str:
@@ -364,6 +364,6 @@ def test_the_least_of_each(kind: str) -> None:
         return ""
 
     assert refusal() == ""
-    for name in ("tokens", "channels", "groups", "keys"):
+    for name in ("tokens", "channels", "groups", "keys", "rescale_shift"):
         if name in f:
             assert refusal(**{name: 0}).startswith(f"{name}: 0, must be from 1 to "), name

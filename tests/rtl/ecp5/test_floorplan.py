@@ -75,12 +75,12 @@ def test_soft_rows_take_no_slice() -> None:
 
 @pytest.mark.parametrize("soft_rows", [0, 3])
 def test_the_rest_is_free(soft_rows: int) -> None:
-    """From right to left; what no element has."""
+    """From right to left, of one block from the bottom up; what no element has."""
     one = config(8, 8, soft_rows=soft_rows)
     free = Floorplan(one).free()
     taken = {place for places in slices(one).values() for place in places}
     assert len({*free, *taken}) == len(free) + len(taken) == DEVICES["LFE5U-85F"].slices
-    assert [place.x for place in free] == sorted((place.x for place in free), reverse=True)
+    assert [(p.x, p.y, p.side) for p in free] == sorted(((p.x, p.y, p.side) for p in free), reverse=True)
 
 
 def test_names() -> None:
