@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-pruning mutants formal fuzz nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-build bench-families bench-pruning mutants formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,12 @@ bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour)
 
 bench-estimate: $(READY) ## nmgen estimate beside the RTL on random programs (ten minutes): docs/results.md
 	$(RUN) -m nmgen.bench_estimate
+
+bench-build: $(READY) ## images of many sizes for the boards, CPU seconds, clock (two hours): docs/results.md
+	$(RUN) -m nmgen.bench_build
+
+bench-families: $(READY) ## the array on other families of FPGAs, by each yosys (ten minutes): docs/results.md
+	$(RUN) -m nmgen.bench_families
 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench_pruning

@@ -18,7 +18,8 @@ from nmgen.files import written_whole
 from nmgen.labels import label
 from nmgen.measure import measure
 from nmgen.measure import seeds as seeds_of
-from nmgen.report import ARRAY_MHZ, ROUTER, UNTIMED, Report, design_of, report, speed, title
+from nmgen.report import ARRAY_MHZ, UNTIMED, Report, design_of, report, speed, title
+from nmgen.routing import ROUTER
 from nmgen.sections import replace_section
 from nmgen.targets import Target, find_target
 from nmgen.tools import ToolError, find_tool, tool_version
@@ -62,7 +63,7 @@ PEERS = (
 
 
 def rows() -> list[Row]:
-    """Of the table; those that are only synthesised come last."""
+    """Of the table."""
     portable = Config()
     slices = replace(portable, pe="ecp5", device="LFE5U-85F")
     return [
@@ -74,21 +75,17 @@ def rows() -> list[Row]:
         Row(config=replace(slices, n=4, rows=4), least_mhz=160),
         Row(config=replace(slices, rows=6, cols=13), least_mhz=180),
         Row(config=replace(slices, rows=16, soft_rows=7), least_mhz=110, most_share=0.6),
-        Row(config=replace(portable, rows=2, cols=2), target="ice40-up5k"),
-        Row(config=portable, target="gowin"),
-        Row(config=portable, target="xilinx"),
-        Row(config=portable, target="generic"),
     ]
 
 
 def table(all_rows: Sequence[Row], reports: Sequence[Report], targets: Sequence[Target]) -> list[str]:
     """Markdown."""
     columns = ("array", "on", "multipliers", "DSP", "LUT", "carry", "FF", "block RAM", "LUT-eq a multiplier", "MHz")
-    text = [_line((*columns, "GMAC/s", "asked for")), "|---|---" + "|---:" * 9 + "|---|"]
+    text = [line((*columns, "GMAC/s", "asked for")), "|---|---" + "|---:" * 9 + "|---|"]
     for row, found, target in zip(all_rows, reports, targets, strict=True):
         counted = (found.multipliers, found.slices, found.luts, found.carries, found.registers, found.memories)
         text.append(
-            _line(
+            line(
                 (
                     title(row.config),
                     target.device or target.title.removeprefix("an ").removeprefix("a "),
@@ -125,9 +122,8 @@ def section(
         "(`nmgen/array_harness.py`, counted in); all is Verilog as `nmgen generate` writes it. LUT-eq is",
         f"LUT4 + 2·CCU2C. On the LFE5U-85F (speed grade 6, CABGA381): `nextpnr-ecp5 --freq {ARRAY_MHZ} --router",
         f"{ROUTER}`, seeds 1 to {seeds}; MHz are least / **median** / most; the multipliers of portable",
-        "elements are put into the slices of `--pe ecp5` (`nmgen/floor.py`). The other families are synthesised only:",
-        "LUT-eq are their LUTs and, on the Gowin, its carry cells; yosys makes multipliers of LUTs there, and where",
-        "there is no FPGA. One array alone is `nmgen report ulx3s-85f --pe ecp5`.",
+        "elements are put into the slices of `--pe ecp5` (`nmgen/floor.py`). One array alone is",
+        "`nmgen report ulx3s-85f --pe ecp5`.",
         "",
         *table(all_rows, reports, targets),
         "",
@@ -145,7 +141,8 @@ def section(
     return "\n".join(text)
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 

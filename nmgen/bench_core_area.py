@@ -20,7 +20,8 @@ from nmgen.floor import EVERY
 from nmgen.measure import CELLS, VERILOG, Design, measure
 from nmgen.measure import seeds as seeds_of
 from nmgen.paths import SPLIT
-from nmgen.report import CORE_MHZ, CORE_PLACER, ROUTER, UNTIMED, Report, design_of, report, speed
+from nmgen.report import CORE_MHZ, CORE_PLACER, UNTIMED, Report, design_of, report, speed
+from nmgen.routing import ROUTER
 from nmgen.sections import replace_section
 from nmgen.targets import find_target
 from nmgen.tools import ToolError, find_tool, tool_version

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen import selftest
 from nmgen.files import written_whole
+from nmgen.floor import Floor, floor_of
+from nmgen.routing import ROUTER, Routing, UnroutedError
 from nmgen.tools import TOOLS, ToolError, find_tool, run_tool
 from rtl.params import Config, InputError, ceil_div
 
@@ -26,11 +28,13 @@ LOGS = {"synthesis": ".rpt", "place and route": ".tim", "bitstream": ".log"}
 SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys #4349)
 # A word read while it is written may be anything (tests/rtl/test_collisions.py): no logic is spent on what it is.
 # Only memories that have a write port, and clocked reads, can collide.
+OTHER = "router2"  # of the seeds after one that ROUTER does not get to its end
+DENSITY = 0.5  # of logic, that the placer fills a part of the chip to: as it likes it, 0.9, is more than can be wired
+LUTS = {"LFE5U-25F": 24_288, "LFE5U-45F": 43_848, "LFE5U-85F": 83_640}
 COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i"
-ROUTER = "router2"  # router1, the default of older nextpnr, took over half an hour where this took five minutes
 
-Progress = Callable[[str, float, bool], None]
-"""Told of a stage by its name, its seconds so far, and whether it is over."""
+Progress = Callable[[str, float, bool, str], None]
+"""Told of a stage by its name, its seconds so far, whether it is over, and how far it is, in words or ""."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,22 @@ def check_size(board: "Board", config: Config) -> None:
         )
 
 
+def check_cells(board: "Board", cells: Mapping[str, int]) -> None:
+    """InputError where synthesis made more multipliers or block RAM than the FPGA has, of what is small too."""
+    for kind, there, what in (
+        ("MULT18X18D", board.multipliers, "multipliers"),
+        ("DP16KD", board.block_rams, "block RAMs"),
+    ):
+        if cells.get(kind, 0) > there:
+            raise InputError(f"the design takes {cells[kind]} {what}, must be at most the {there} of {board.name}")
+
+
+def density(cells: Mapping[str, int], device: str) -> float:
+    """Of logic, that the placer may fill a part of a device to: DENSITY, but half as much again as there must be."""
+    luts = sum(number * cells.get(kind, 0) for kind, number in (("LUT4", 1), ("CCU2C", 2), ("TRELLIS_DPR16X4", 6)))
+    return min(0.9, max(DENSITY, 1.5 * luts / LUTS[device]))
+
+
 def check_clock(board: "Board", config: Config, mhz: float) -> None:
     """InputError where the PLL cannot make the clock, DSP slices not work at it, or it not make the baud rate."""
     from boards.pll import dividers
@@ -132,7 +152,7 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
     Raises
     ------
     InputError : unknown board, missing tool, a configuration or clock that the board cannot have
-    ToolError : a tool failed
+    ToolError : a tool failed, or no seed routes
     """
     board = find_board(name)
     tools = {program: find_tool(program) for program in TOOLS}
@@ -142,10 +162,10 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
         scratch = bitstream.parent
         seconds: dict[str, float] = {}
         begun = time.monotonic()
-        progress("elaboration", 0, False)
+        progress("elaboration", 0, False, "")
         synthesis, place, pack = _prepare(board, config, scratch, mhz=mhz, seed=seed)
         seconds["elaboration"] = time.monotonic() - begun
-        progress("elaboration", seconds["elaboration"], True)
+        progress("elaboration", seconds["elaboration"], True, "")
 
         def run(command: list[str], stage: str) -> None:
             program, *arguments = command
@@ -153,11 +173,23 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
             seconds[STAGES[program]] = seconds.get(STAGES[program], 0) + taken
 
         run(synthesis, "synthesis")
+        cells = json.loads((scratch / f"{NAME}.stat.json").read_text())["design"]["num_cells_by_type"]
+        check_cells(board, cells)
+        netlist = scratch / f"{NAME}.json"
+        (floor_of(config, board.device, room=False) or Floor(multipliers={})).write(netlist, netlist)
+        place += ["--placer-heap-beta", f"{density(cells, board.device):.2f}"]
         tried: dict[int, float] = {}
+        unrouted: dict[int, str] = {}
         best, most = seed, 0.0
+        router = ROUTER
         for number in range(seed, seed + seeds):
-            again = [str(number) if before == "--seed" else word for before, word in pairwise(["", *place])]
-            run(again, "place and route" if number == seed else f"seed {number}")
+            said = {"--seed": str(number), "--router": router}
+            again = [said.get(before, word) for before, word in pairwise(["", *place])]
+            try:
+                run(again, "place and route" if number == seed else f"seed {number}")
+            except UnroutedError as error:  # another may: where cells lie is drawn anew
+                tried[number], unrouted[number], router = 0.0, f"{error} ({router})", OTHER
+                continue
             tried[number], margin = _timing(json.loads((scratch / f"{NAME}.report.json").read_text()))
             if margin > most:
                 best, most = number, margin
@@ -165,11 +197,13 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
                     os.replace(scratch / f"{NAME}{suffix}", scratch / f"best{suffix}")
             if margin >= 1:
                 break
+        if len(unrouted) == len(tried):
+            reasons = "; ".join(f"seed {number}: {reason}" for number, reason in unrouted.items())
+            raise ToolError(f"place and route gave up, there are too few wires for this design on {name}: {reasons}")
         for suffix in PLACED:
             os.replace(scratch / f"best{suffix}", scratch / f"{NAME}{suffix}")
         run(pack, "bitstream")
         report = json.loads((scratch / f"{NAME}.report.json").read_text())
-        cells = json.loads((scratch / f"{NAME}.stat.json").read_text())["design"]["num_cells_by_type"]
         used, available = _resources(report, cells)
         result = Build(
             board=board.name,
@@ -217,10 +251,26 @@ def _prepare(board: "Board", config: Config, scratch: Path, *, mhz: float, seed:
 
 
 def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Progress) -> float:
-    """Run one tool to its end; returns its seconds."""
-    progress(stage, 0, False)
-    seconds = run_tool(command, scratch, stage, log=f"{NAME}{log}", tick=lambda so_far: progress(stage, so_far, False))
-    progress(stage, seconds, True)
+    """Run one tool to its end; returns its seconds.
+
+    Raises
+    ------
+    UnroutedError : a router that no longer gets nearer was ended.
+    """
+    progress(stage, 0, False, "")
+    routing = Routing(scratch / f"{NAME}{log}")
+    (scratch / f"{NAME}{log}").unlink(missing_ok=True)  # of the seed before
+
+    def tick(so_far: float) -> None:
+        try:
+            routing.tick(so_far)
+        except UnroutedError as error:
+            progress(stage, so_far, True, f"given up: {error}")
+            raise
+        progress(stage, so_far, False, routing.state)
+
+    seconds = run_tool(command, scratch, stage, log=f"{NAME}{log}", tick=tick)
+    progress(stage, seconds, True, "")
     return seconds
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import sha256
@@ -105,24 +105,27 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure(designs: Sequence[Design], folder: Path, *, jobs: int | None = None) -> list[Measured]:
+def measure(
+    designs: Sequence[Design], folder: Path, *, jobs: int | None = None, tools: Mapping[str, str] | None = None
+) -> list[Measured]:
     """Measure designs, in their order; progress goes to stderr.
 
     Parameters
     ----------
     folder : for what the tools make
     jobs : tools at a time, else one a core
+    tools : programs to run instead of those that are found
 
     Raises
     ------
     InputError : a tool is missing
     ToolError : tools failed, each with its last lines; what the others made is kept
     """
-    return _Run(designs, folder).measure(jobs or cores())
+    return _Run(designs, folder, tools or {}).measure(jobs or cores())
 
 
 class _Run:
-    def __init__(self, designs: Sequence[Design], folder: Path) -> None:
+    def __init__(self, designs: Sequence[Design], folder: Path, tools: Mapping[str, str]) -> None:
         self._designs = designs
         self._store = Store(folder)
         self._stop = Event()
@@ -131,7 +134,7 @@ class _Run:
         self._all = sum(1 + len(design.seeds) for design in designs)
         placed = any(design.place is not None for design in designs)
         programs = ["yosys", "nextpnr-ecp5"] if placed else ["yosys"]
-        self._tools = {program: find_tool(program) for program in programs}
+        self._tools = {program: tools.get(program) or find_tool(program) for program in programs}
         self._versions = {program: tool_version(tool, program) for program, tool in self._tools.items()}
 
     def measure(self, jobs: int) -> list[Measured]:

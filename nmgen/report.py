@@ -10,6 +10,7 @@ from nmgen.core_harness import CoreHarness
 from nmgen.floor import floor_of
 from nmgen.measure import DELAYS, Design, Measured, say
 from nmgen.paths import passed, read_paths, worst_by_component
+from nmgen.routing import ROUTER
 from nmgen.targets import ECP5, Target
 from nmgen.tools import ToolError
 from nmgen.verilog import emit_modules
@@ -18,7 +19,6 @@ from rtl.params import Config, InputError, ceil_div
 from rtl.sta.params import StaConfig
 from rtl.steps import column_step, row_step
 
-ROUTER = "router1"  # slower than router2, but by far the better clock: 192 MHz where that got 133, of 8x8 PEs
 ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
 # abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be. A core of

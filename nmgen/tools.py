@@ -32,15 +32,15 @@ class StoppedError(Exception):
     """A tool was ended because nobody wants its result any more."""
 
 
-def find_tool(program: str) -> str:
-    """The program of that name: what its environment variable says, else native, else YoWASP's.
+def find_tool(program: str, named: str = "") -> str:
+    """The program of that name: the one that is named, else what its environment variable says, native, YoWASP's.
 
     Raises
     ------
     InputError : there is none.
     """
     variable, package = TOOLS[program]
-    given = os.environ.get(variable)
+    given = named or os.environ.get(variable)
     # pip puts programs beside Python, which need not be on the path.
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     for name in (given,) if given else (program, f"yowasp-{program}"):

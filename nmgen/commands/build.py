@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nmgen.build import Build, build, find_board
 from nmgen.configuration import add_configuration, bounded, number
+from nmgen.ending import CLEAR
 from nmgen.targets import configuration_for, of_board
 from nmgen.tools import ToolError
 from rtl.params import Config
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     config = configuration_for(args, Config, of_board(board))
     out = args.out if args.out is not None else Path("build") / args.board
     try:
-        result = build(args.board, config, out, mhz=args.mhz, seed=args.seed, seeds=args.seeds, progress=show_progress)
+        result = build(args.board, config, out, mhz=args.mhz, seed=args.seed, seeds=args.seeds, progress=Progress())
     except ToolError as error:
         print(f"nmgen: {error}", file=sys.stderr)
         return MISSED
@@ -54,15 +55,27 @@ def run(args: argparse.Namespace) -> int:
     return RIGHT if result.timing_met else MISSED
 
 
-def show_progress(stage: str, seconds: float, over: bool) -> None:
-    """One line a stage on stderr; on a terminal it counts the seconds."""
-    live = sys.stderr.isatty()
-    if over:
-        print(f"{chr(13) if live else ''}{stage:<16}{seconds:5.0f} s  ", file=sys.stderr)
-    elif live:
-        print(f"\r{stage:<16}{seconds:5.0f} s …", end="", file=sys.stderr, flush=True)
-    elif seconds == 0:
-        print(f"{stage} …", file=sys.stderr, flush=True)
+class Progress:
+    """A line a stage on stderr; on a terminal it counts the seconds, else there is another every ten of them."""
+
+    EVERY = 10  # seconds
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._said = 0.0
+
+    def __call__(self, stage: str, seconds: float, over: bool, state: str) -> None:
+        text = f"{stage:<16}{seconds:5.0f} s"
+        if self._live:
+            print(CLEAR + text, "" if over else "…", state, end="\n" if over else "", file=sys.stderr, flush=True)
+        elif over:
+            print(text, state, file=sys.stderr)
+        elif seconds == 0:
+            self._said = 0.0
+            print(f"{stage} …", file=sys.stderr, flush=True)
+        elif state and seconds >= self._said + self.EVERY:
+            self._said = seconds
+            print(text, "…", state, file=sys.stderr, flush=True)
 
 
 def show(result: Build) -> None:

@@ -27,7 +27,7 @@ GRACE = 1.0  # seconds in which its processes may end
 
 # What the commands say while they work.
 PROGRESS = re.compile(
-    r"generating .* \.\.\.|.* (…|\\u2026)|\S.* +\d+ s *|.*: step \d+ of \d+, loss .*"
+    r"generating .* \.\.\.|.* …|\S.* +\d+ s *|.*: step \d+ of \d+, loss .*"
     r"|(\[\d+/\d+\] |synthesis|place and route|written).*|(simulate|build|golden|cycle|product|instruction).*"
 )
 CUT = "cut: the simulator would be built"
@@ -43,7 +43,7 @@ CELLS = '{"design": {"num_cells_by_type": {"$scopeinfo": 7}}}'  # of no family, 
 NETLIST = '{"modules": {"t": {"attributes": {"top": "1"}, "ports": {"clk": {"bits": [2]}}, "cells": {}}}}'
 TOOLS = {
     "yosys": f"echo '{CELLS}' > cells.json; cp cells.json selftest.stat.json; echo '{NETLIST}' > design.json; "
-    "touch selftest.rpt",
+    "cp design.json selftest.json; touch selftest.rpt",
     "nextpnr-ecp5": "while [ $# -gt 0 ]; do case $1 in --report) report=$2;; esac; shift; done\n"
     f"echo '{REPORT}' > $report; touch selftest.tim selftest.config",
     "ecppack": "echo bits > selftest.bit",

@@ -9,7 +9,9 @@ import pytest
 
 from boards.known import BOARDS
 from boards.pll import dividers
+from nmgen.build import density
 from nmgen.cli import main
+from nmgen.commands.build import Progress
 from nmgen.tools import TOOLS, find_tool
 from rtl.params import InputError
 
@@ -35,6 +37,12 @@ REPORT = """
  "utilization": {"TRELLIS_COMB": {"used": 900, "available": 83640}, "TRELLIS_FF": {"used": 700, "available": 83640},
                  "DP16KD": {"used": 9, "available": 208}, "MULT18X18D": {"used": 6, "available": 156}}}
 """
+MULTIPLIER = "test.accelerator.array.pe_0_0.product_0_MULT"
+CELL = {"type": "MULT18X18D", "attributes": {}, "parameters": {}, "port_directions": {}} | {
+    "connections": {"SIGNEDA": ["0"], "SIGNEDB": ["0"]}
+}
+TOP = {"attributes": {"top": "1"}, "ports": {"clk": {"bits": [2]}}, "cells": {MULTIPLIER: CELL}}
+NETLIST = json.dumps({"modules": {"top": TOP}})
 STATISTICS = '{"design": {"num_cells_by_type": {"LUT4": 800, "CCU2C": 50}}}'
 
 
@@ -44,7 +52,8 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tools"
     folder.mkdir()
     scripts = {
-        "yosys": f"touch selftest.rpt; echo '{STATISTICS}' > selftest.stat.json; cp selftest.ys {folder}",
+        "yosys": f"touch selftest.rpt; echo '{STATISTICS}' > selftest.stat.json; echo '{NETLIST}' > selftest.json;"
+        f" cp selftest.ys {folder}",
         "nextpnr-ecp5": f"touch selftest.tim; echo '{REPORT % 61.5}' > selftest.report.json; touch selftest.config",
         "ecppack": "echo bits > selftest.bit",
     }
@@ -146,6 +155,93 @@ def test_seeds_are_tried_until_one_meets_the_clock(
     assert json.loads(Path("out/selftest.report.json").read_text())["fmax"]["clk"]["achieved"] == mhz
     assert f"{mhz:g} MHz possible" in said
     assert (f"seed {best} is the best of {', '.join(tried)}" in said) == (len(tried) > 1)
+
+
+def test_the_netlist_is_told_places_and_the_router_is_reports(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flow for both: multipliers of elements have places, router1 is told how far it is."""
+    script = f"touch selftest.tim; echo '{REPORT % 61.5}' > selftest.report.json; touch selftest.config"
+    pretend(tools, "nextpnr-ecp5", f"cp selftest.json {tools}; {script}")
+    assert main(["build", "ulx3s-85f", *SMALL, "--pe", "portable", "-o", "out"]) == 0
+    cells = json.loads((tools / "selftest.json").read_text())["modules"]["top"]["cells"]
+    assert cells[MULTIPLIER]["attributes"]["BEL"] == "X4/Y10/MULT18_0"
+    (call,) = [call for call in (tools / "calls").read_text().splitlines() if "nextpnr" in call]
+    assert "--router router1 " in call
+    assert call.endswith("--placer-heap-beta 0.50")
+
+
+@pytest.mark.parametrize(
+    ("cells", "device", "most"),
+    [
+        ({}, "LFE5U-25F", 0.5),
+        ({"LUT4": 2_144, "CCU2C": 5_000, "TRELLIS_DPR16X4": 0}, "LFE5U-25F", 0.75),
+        ({"LUT4": 2_144, "CCU2C": 5_000, "TRELLIS_DPR16X4": 0}, "LFE5U-85F", 0.5),
+        ({"LUT4": 24_000}, "LFE5U-25F", 0.9),
+    ],
+)
+def test_how_full_the_placer_may_fill(cells: dict[str, int], device: str, most: float) -> None:
+    assert density(cells, device) == pytest.approx(most, abs=0.01)
+
+
+# Of seed 1: fewer arcs left until 15,000 are tried, then never again.
+RUNS_AWAY = """
+case "$*" in %s)
+    exec >selftest.tim
+    for n in $(seq 1 300); do echo "Info: ${n}000 | 9 9 | 9 9 | $((n < 15 ? 90 - n : 60 + n))| 1 1|"; done
+    exec sleep 60;;
+esac
+"""
+GAVE_UP = "75 arcs left at best, after 15,000 of 215,000 tries"
+
+
+def test_a_seed_that_gets_no_nearer_is_given_up(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = f"touch selftest.tim; echo '{REPORT % 61.5}' > selftest.report.json; touch selftest.config"
+    pretend(tools, "nextpnr-ecp5", RUNS_AWAY % '*"--seed 1 "*' + script)
+    assert main(["build", "ulx3s-85f", *SMALL, "-o", "out"]) == 0
+    said = capsys.readouterr()
+    assert f"s given up: {GAVE_UP}\n" in said.err
+    result = json.loads(Path("out/build.json").read_text())
+    assert (result["seed"], result["tried"]) == (2, {"1": 0, "2": 61.5})
+    placed = [call for call in (tools / "calls").read_text().splitlines() if "nextpnr" in call]
+    assert ["--router router1" in call for call in placed] == [True, False], "another router may do it"
+
+
+def test_no_seed_that_routes(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(tools, "nextpnr-ecp5", RUNS_AWAY % "*")
+    assert main(["build", "ulx3s-85f", *SMALL, "-o", "out", "--seeds", "2"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1] == (
+        "nmgen: place and route gave up, there are too few wires for this design on ulx3s-85f: "
+        f"seed 1: {GAVE_UP} (router1); seed 2: {GAVE_UP} (router2)"
+    )
+    assert not Path("out").exists()
+
+
+def test_progress_says_how_far_it_is(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line every ten seconds where no terminal is; one that is written anew on a terminal."""
+    progress = Progress()
+    for seconds, state in ((0, ""), (1, "placer in pass 2"), (10, "placer in pass 3"), (19, "9 left"), (20, "8 left")):
+        progress("place and route", seconds, False, state)
+    progress("place and route", 21, True, "")
+    assert capsys.readouterr().err.split("\n") == [
+        "place and route …",
+        "place and route    10 s … placer in pass 3",
+        "place and route    20 s … 8 left",
+        "place and route    21 s ",
+        "",
+    ]
+
+
+def test_more_than_the_fpga_has(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not of the array is known once it is synthesised."""
+    cells = STATISTICS.replace('"LUT4"', '"MULT18X18D": 32, "LUT4"')
+    pretend(
+        tools, "yosys", f"touch selftest.rpt; echo '{cells}' > selftest.stat.json; echo '{NETLIST}' > selftest.json"
+    )
+    assert main(["build", "icesugar-pro", *SMALL, "-o", "out"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "nmgen: the design takes 32 multipliers, must be at most the 28 of icesugar-pro"
+    assert "nextpnr" not in (tools / "calls").read_text()
 
 
 def test_a_second_seed_that_dies(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:

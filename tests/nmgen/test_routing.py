@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.routing import LONGEST, PATIENCE, Routing, UnroutedError
+from nmgen.routing import LONGEST, PASSES, PATIENCE, Routing, UnroutedError
 
 HEAD = """\
 Info: Routing 216891 arcs.
@@ -27,6 +27,12 @@ def test_a_router_that_gets_somewhere(tmp_path: Path) -> None:
     said: list[str] = []
     routing = Routing(tmp_path / "log", said.append)
     routing.tick(1)  # no log yet
+    assert routing.state == ""
+    write(
+        tmp_path / "log", "Info:     at iteration #7, type ALL: wirelen solved = 5, spread = 6, legal = 7; time = 1s\n"
+    )
+    routing.tick(1)
+    assert routing.state == "placer in pass 8"
     write(tmp_path / "log", HEAD)
     for number in range(STEP, 4 * PATIENCE, STEP):
         write(tmp_path / "log", line(number, 5000 if number % PATIENCE else 4000 - number // PATIENCE))
@@ -59,3 +65,15 @@ def test_one_whose_last_wires_take_for_ever(tmp_path: Path) -> None:
     write(tmp_path / "log", line(4 * STEP, 91))
     with pytest.raises(UnroutedError, match=r"^90 arcs left at best, after 2,000 of 4,000 tries$"):
         routing.tick(500 + LONGEST)
+
+
+def test_router2_counts_passes(tmp_path: Path) -> None:
+    routing = Routing(tmp_path / "log")
+    text = "Info:     iter={} wires=105462 overused={} overuse=13467 tmgfail=0 archfail=NA\n"
+    for number in range(1, 5 + PASSES):
+        write(tmp_path / "log", text.format(number, 13406 + abs(number - 5)))
+        routing.tick(number)
+    assert routing.state == f"router after pass {4 + PASSES}, 13,435 wires left that two nets want"
+    write(tmp_path / "log", text.format(5 + PASSES, 13406))
+    with pytest.raises(UnroutedError, match=r"^13,406 wires left at best that two nets want, after 5 of 35 passes$"):
+        routing.tick(5 + PASSES)
