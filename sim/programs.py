@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.sta.params import StaConfig
-from sim.runner import Build, SimulationError, run_folder, watched
+from sim.memory import content_file, image_number, write_image
+from sim.runner import Bench, Build, SimulationError, run_folder, watched
 
 Bytes = NDArray[np.uint8]
 Progress = Callable[[str], None]
-PORTS = ("clk", "rst", "busy", "execute", "finished", "irq", "fault", "fault_address", "control__*", "memory__*")
 
 
 @dataclass(frozen=True)
@@ -95,38 +95,44 @@ def run_programs(
     ProgramError : the design hung, stopped with an error, or broke a rule of the port.
     SimulationError : the simulator failed.
     """
-    build = Build(sources, top, simulator, build_dir.resolve(), strict=strict, ports=PORTS)
+    bench = Bench(config.port_bytes, sta=True)
+    build = Build(sources, top, simulator, build_dir.resolve(), strict=strict, bench=bench)
     progress(f"building {top} with {simulator}")
     build.make()
     with run_folder(build.build_dir) as folder:
         for number, job in enumerate(jobs):
-            np.savez(folder / f"image{number}.npz", memory=job.memory, writable=job.writable.astype(np.uint8))
+            write_image(folder, image_number(number), job.memory, job.writable, config.port_bytes)
         run = {
             "identification": config.identification,
             "port_bytes": config.port_bytes,
             "latency": latency,
             "seed": seed,
             "stall": stall,
-            "jobs": [{"address": job.address, "limit": job.limit, "names": list(job.names)} for job in jobs],
+            "jobs": [
+                {"address": job.address, "size": len(job.memory), "limit": job.limit, "names": list(job.names)}
+                for job in jobs
+            ],
         }
         (folder / "run.json").write_text(json.dumps(run))
         with watched(folder / "progress", len(jobs), progress, what="program"):
             build.run(folder, seed, "sim.tb_program")
-        return _results(folder, len(jobs))
+        return _results(folder, jobs)
 
 
-def _results(folder: Path, count: int) -> list[ProgramResult]:
+def _results(folder: Path, jobs: Sequence[ProgramJob]) -> list[ProgramResult]:
     if not (folder / "results.json").exists():
         raise SimulationError(f"the simulator ended early: {(folder / 'run.log').read_text()[-300:]}")
     found = json.loads((folder / "results.json").read_text())
+
+    def memory(number: int) -> Bytes:
+        return np.fromfile(content_file(folder, image_number(number)), np.uint8)[: len(jobs[number].memory)]
+
     results = []
     for number, counts in enumerate(found["results"]):
         spans = [(begin, end) for begin, end in counts.pop("spans")]
-        results.append(ProgramResult(memory=np.load(folder / f"memory{number}.npy"), spans=spans, **counts))
+        results.append(ProgramResult(memory=memory(number), spans=spans, **counts))
     if found["error"] is not None:
         number = len(results)
-        which = f"program {number + 1} of {count}: " if count > 1 else ""
-        left = folder / f"memory{number}.npy"
-        memory = np.load(left) if left.exists() else np.zeros(0, np.uint8)
-        raise ProgramError(f"{which}{found['error']}", number, results, found["finished"], memory)
+        which = f"program {number + 1} of {len(jobs)}: " if len(jobs) > 1 else ""
+        raise ProgramError(f"{which}{found['error']}", number, results, found["finished"], memory(number))
     return results

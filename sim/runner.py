@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import Config, InputError, Product, ceil_div
-from sim import children, ecp5, image, object_cache
+from sim import children, ecp5, image, memory, object_cache
 from sim.interrupts import held, scratch_folder
+from sim.memory import content_file, image_number, write_image
 
 SIMULATORS = ("verilator", "icarus")
 WAVES = {"verilator": "dump.vcd", "icarus": "dump.fst"}  # in the folder of a run
@@ -44,7 +45,8 @@ WAIVED_OF_MODELS = {
     "PINMISSING": "designs leave what they do not use of a primitive open, and models lack what nothing uses",
 }
 
-PORTS = ("clk", "rst", "busy", "control__*", "memory__*")
+BENCH = Path(__file__).with_name("bench.v")
+BENCH_PORTS = ("clk", "rst", "busy", "done", "control__*", "execute", "finished", "irq", "fault", "fault_address")
 
 Progress = Callable[[str], None]
 
@@ -91,6 +93,17 @@ class Result:
     bytes_written: int
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What bench.v has to know of the accelerator in it: bytes of a beat, and whether it runs programs."""
+
+    port_bytes: int
+    sta: bool = False
+
+    def defines(self, top: str) -> dict[str, object]:
+        return {"TOP": top, "PORT_BYTES": self.port_bytes, **({"STA": 1} if self.sta else {})}
+
+
 def run_products(
     sources: Sequence[Path],
     top: str,
@@ -127,7 +140,8 @@ def run_products(
     SimulationError : the design hung, or broke a rule of the port.
     """
     build_dir = build_dir.resolve()  # the simulator runs in a folder of its own
-    build = Build(sources, top, simulator, build_dir, waves=waves is not None, strict=strict)
+    bench = Bench(config.port_bytes)
+    build = Build(sources, top, simulator, build_dir, waves=waves is not None, strict=strict, bench=bench)
     progress(f"building {top} with {simulator}")
     build.make()
     with run_folder(build_dir) as folder:
@@ -162,11 +176,11 @@ def _write_run(folder: Path, config: Config, jobs: Sequence[Job], *, latency: in
         if product.config != config:
             raise ValueError("a product of another configuration")
         place = image.layout(product)
-        memory = image.build(product, job.x, job.w, job.bias, job.mult, job.shift)
+        content = image.build(product, job.x, job.w, job.bias, job.mult, job.shift)
         # Noise where the results go: what is never written does not pass for a result.
         noise = np.random.default_rng([seed, number]).integers(0, 256, place.y.size, np.uint8)
-        memory[place.y.address : place.y.end] = noise
-        np.savez(folder / f"image{number}.npz", memory=memory, writable=image.result_bytes(product).astype(np.uint8))
+        content[place.y.address : place.y.end] = noise
+        write_image(folder, image_number(number), content, image.result_bytes(product), config.port_bytes)
         regions = (place.x, place.w, place.r, place.y)
         described.append(
             {
@@ -195,10 +209,12 @@ def _read_results(folder: Path, jobs: Sequence[Job]) -> list[Result]:
         number = len(found["results"])
         which = f"product {number + 1} of {len(jobs)}: " if len(jobs) > 1 else ""
         raise SimulationError(f"{which}{found['error']}")
-    return [
-        Result(y=image.unpack_results(job.product, np.load(folder / f"y{number}.npy")), **counts)
-        for number, (job, counts) in enumerate(zip(jobs, found["results"], strict=True))
-    ]
+    results = []
+    for number, (job, counts) in enumerate(zip(jobs, found["results"], strict=True)):
+        region = image.layout(job.product).y
+        content = np.fromfile(content_file(folder, image_number(number)), np.uint8)
+        results.append(Result(y=image.unpack_results(job.product, content[region.address : region.end]), **counts))
+    return results
 
 
 @contextmanager
@@ -288,7 +304,8 @@ class Build:
 
     Parameters
     ----------
-    ports : the signals of the top that a testbench uses, '*' for any name
+    bench : for a top to be simulated with its memory, in bench.v; None for one that stands alone
+    ports : the signals of the top that a testbench uses, '*' for any name, unless it is in bench.v
     """
 
     def __init__(
@@ -300,14 +317,19 @@ class Build:
         *,
         waves: bool = False,
         strict: bool = True,
-        ports: Sequence[str] = PORTS,
+        bench: Bench | None = None,
+        ports: Sequence[str] = BENCH_PORTS,
     ) -> None:
         check_simulator(simulator)
         self.simulator = simulator
         self.sources = [Path(source).resolve() for source in sources]
         models = ecp5.models(self.sources)
         self.sources += models
+        if bench:
+            self.sources += [BENCH, memory.SOURCE]
         self.top = top
+        self.root = BENCH.stem if bench else top  # the module that is simulated
+        self.defines = bench.defines(top) if bench else {}
         self.waves = waves
         self.ports = list(ports)
         self.options = _verilator_options(strict, bool(models)) if simulator == "verilator" else []
@@ -318,6 +340,8 @@ class Build:
         facts: list[Any] = [
             self.simulator,
             self.top,
+            self.defines,
+            self.ports,
             self.waves,
             self.options,
             MAKE_VARIABLES,
@@ -365,7 +389,8 @@ class Build:
         try:
             self._runner().build(
                 sources=sources,
-                hdl_toplevel=self.top,
+                hdl_toplevel=self.root,
+                defines=self.defines,
                 build_dir=folder,
                 build_args=self.options,
                 timescale=("1ns", "1ps"),
@@ -379,7 +404,7 @@ class Build:
             shutil.copyfile(log, kept)
             raise InputError(f"{self.simulator} cannot build {self.top}: {_first_complaint(log)} ({kept})") from None
         for path in folder.iterdir():  # what runs is kept, and the log: the compiler's files are ten times as large
-            if path.name not in (self.top, "sim.vvp", "build.log"):
+            if path.name not in (self.root, "sim.vvp", "build.log"):
                 path.unlink()
 
     def run(self, folder: Path, seed: int, test_module: str = "sim.tb_product") -> None:
@@ -398,7 +423,7 @@ class Build:
         try:
             self._runner().test(
                 test_module=test_module,
-                hdl_toplevel=self.top,
+                hdl_toplevel=self.root,
                 hdl_toplevel_lang="verilog",
                 build_dir=self.folder,
                 test_dir=folder,
@@ -465,7 +490,8 @@ class Build:
     def _write_control_file(self, folder: Path) -> Path:
         """Name the signals that cocotb needs. Everything else Verilator may then optimise away."""
         path = folder / "ports.vlt"
-        lines = [f'public_flat_rw -module "{self.top}" -var "{port}"' for port in self.ports]
+        used = [*((self.root, port) for port in self.ports), *((memory.MODULE, name) for name in memory.SIGNALS)]
+        lines = [f'public_flat_rw -module "{module}" -var "{name}"' for module, name in used]
         path.write_text("\n".join(["`verilator_config", *lines, ""]))
         return path
 

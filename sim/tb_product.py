@@ -1,24 +1,26 @@
 """The cocotb testbench that runs products on a top. sim/runner.py starts it and says in a file what to run.
 
-It lives in the simulator's process: the folder that NMGEN_RUN names holds run.json and memory images, and results come
-back there. Whatever the design does wrong is a result too; only a fault of the testbench itself fails the test.
+It lives in the simulator's process: the folder that NMGEN_RUN names, in which the simulator runs, holds run.json and
+memory images, and results come back there. Whatever the design does wrong is a result too; only a fault of the
+testbench itself fails the test.
 """
 
 import json
 import os
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cocotb
-import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge, Timer
+from cocotb.triggers import First, RisingEdge, Timer, Trigger
+from cocotb.utils import get_sim_time
 
 from rtl.params import REGISTERS
 from sim.image import Region
-from sim.memory import Memory, ProtocolError
+from sim.memory import Memory, ProtocolError, image_number
 
 PERIOD_NS = 10
 PATIENCE_S = 300  # a simulator that does not finish a stretch of cycles in this time is stuck in one of them
@@ -41,14 +43,27 @@ class Bench:
         seed = run["seed"] if run["stall"] else None
         for name in ("address", "write", "write_data"):
             getattr(top, f"control__{name}").value = 0
-        self.memory = Memory(top, run["port_bytes"], latency=run["latency"], seed=seed)
+        self.memory = Memory(top.memory, folder, latency=run["latency"], seed=seed)
         self.random = random.Random(run["seed"])
         self.number = 0  # of the product that runs
 
     async def cycle(self) -> None:
         """One clock cycle: what was driven before counts for it, what is read after it was so at its end."""
         await self.edge
-        self.memory.step()
+        self.memory.check()
+
+    async def until(self, done: Callable[[], bool], sign: Trigger, limit: int) -> bool:
+        """Wait until done, which is looked at when there is a sign; False after limit cycles without. No cycle costs
+        Python anything."""
+        begin = now()
+        while not done():
+            self.memory.check()
+            if now() - begin > limit * PERIOD_NS:
+                return False
+            self.alive((now() - begin) // PERIOD_NS)
+            await First(sign, RisingEdge(self.memory.broken), Timer(STRETCH * PERIOD_NS, "ns"))
+        await self.cycle()
+        return True
 
     async def reset(self) -> None:
         """Start the clock with every input known, and end the reset."""
@@ -59,6 +74,7 @@ class Bench:
         for _ in range(4):
             await self.edge
         self.top.rst.value = 0
+        self.memory.watch()
         await self.edge
 
     async def write(self, register: str, value: int) -> None:
@@ -85,38 +101,25 @@ class Bench:
             )
 
     async def product(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
-        """Run one product; returns its counts, and leaves the bytes of region y in a file."""
-        images = np.load(self.folder / f"image{number}.npz")
+        """Run one product; returns its counts."""
         regions = {name: Region(name, *place) for name, place in job["regions"].items()}
         results = regions.pop("y")
-        content = bytearray(images["memory"].tobytes())
-        self.memory.load(content, regions.values(), images["writable"].tobytes(), results)
-        try:
-            return await self._run(job)
-        finally:
-            np.save(self.folder / f"y{number}.npy", np.frombuffer(content, np.uint8)[results.address : results.end])
-
-    async def _run(self, job: dict[str, Any]) -> dict[str, Any]:
         memory = self.memory
+        memory.load(image_number(number), regions.values(), results)
         for register, value in job["registers"].items():
             await self.write(register, value)
         for _ in range(self.random.randrange(8)):
             await self.cycle()
         await self.write("control", 1)
-        start = memory.cycle
+        started = now()
         self.top.control__address.value = REGISTERS["status"][0]
         for _ in range(2):  # until the status is what read_data shows
             await self.cycle()
-        # Looking at the status every cycle would take time, and is needed only once all results are there.
-        while not self._done(memory.bytes_written == job["bytes_written"] or memory.cycle % 64 == 0):
-            if memory.cycle - start > job["limit"]:
-                raise ProtocolError(
-                    f"not done after {job['limit']} cycles, "
-                    f"with {memory.bytes_written} of {job['bytes_written']} bytes written"
-                )
-            if memory.cycle % STRETCH == 0:
-                self.alive(memory.cycle - start)
-            await self.cycle()
+        if not await self.until(self._done, RisingEdge(self.top.done), job["limit"]):
+            raise ProtocolError(
+                f"not done after {job['limit']} cycles, "
+                f"with {memory.bytes_written} of {job['bytes_written']} bytes written"
+            )
         cycles = await self.read("cycles")
         for _ in range(8):
             await self.cycle()
@@ -126,18 +129,23 @@ class Bench:
             raise ProtocolError("done, but bursts are outstanding")
         return {
             "cycles": cycles,
-            "cycles_measured": memory.last_write - start + 1,
+            "cycles_measured": (memory.last_write - started) // PERIOD_NS + 1,
             "bytes_read": memory.bytes_read,
             "bytes_written": memory.bytes_written,
         }
 
-    def _done(self, worth_looking: bool) -> bool:
-        return worth_looking and bool(int(self.top.control__read_data.value) & STATUS_DONE)
+    def _done(self) -> bool:
+        return bool(int(self.top.control__read_data.value) & STATUS_DONE)
 
     def alive(self, cycles: int) -> None:
         """Give the simulator time for another stretch, and say how far it is."""
         signal.alarm(PATIENCE_S)
         (self.folder / "progress").write_text(f"{self.number} {cycles}")
+
+
+def now() -> int:
+    """Simulated time in ns."""
+    return int(get_sim_time("ns"))
 
 
 @cocotb.test()

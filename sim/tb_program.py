@@ -1,7 +1,8 @@
 """The cocotb testbench that runs programs on STA. sim/programs.py starts it and says in a file what to run.
 
-It lives in the simulator's process: the folder that NMGEN_RUN names holds run.json and memory images, and memories come
-back there. Whatever the design does wrong is a result too; only a fault of the testbench itself fails the test.
+It lives in the simulator's process: the folder that NMGEN_RUN names, in which the simulator runs, holds run.json and
+the memories, which change there. Whatever the design does wrong is a result too; only a fault of the testbench itself
+fails the test.
 """
 
 import json
@@ -11,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-import numpy as np
-from cocotb.triggers import RisingEdge
-from cocotb.utils import get_sim_time
+from cocotb.triggers import FallingEdge, RisingEdge
 
 from rtl.sta.decode import Cause
 from rtl.sta.isa import BYTES
 from rtl.sta.registers import REGISTERS
 from sim.image import Region
-from sim.memory import ProtocolError
-from sim.tb_product import PERIOD_NS, STATUS_DONE, STRETCH, Bench
+from sim.memory import ProtocolError, image_number
+from sim.tb_product import PERIOD_NS, STATUS_DONE, Bench, now
 
 STATUS_ERROR = 4
 COUNTERS = ("cycles", "steps", "waits_memory", "waits_drain")
@@ -43,37 +42,27 @@ class ProgramBench(Bench):
         rises = RisingEdge(pulse)
         while True:
             await rises
-            times.append(_now())
+            times.append(now())
 
     async def program(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
-        """Run one program; returns its counts, and leaves the memory in a file."""
-        images = np.load(self.folder / f"image{number}.npz")
-        content = bytearray(images["memory"].tobytes())
-        whole = Region("the program's memory", 0, len(content))
-        self.memory.load(content, [whole], images["writable"].tobytes(), whole)
-        try:
-            return await self._execute(job)
-        finally:
-            np.save(self.folder / f"memory{number}.npy", np.frombuffer(content, np.uint8))
-
-    async def _execute(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Run one program; returns its counts."""
         memory = self.memory
+        whole = Region("the program's memory", 0, job["size"])
+        memory.load(image_number(number), [whole], whole)
         await self.write("program", job["address"])
-        await self.write("limit", len(memory.content))
+        await self.write("limit", job["size"])
         await self.write("watch", job["address"])
         for _ in range(self.random.randrange(8)):
             await self.cycle()
         self.begun.clear()
         self.ended.clear()
         await self.write("control", 1)
-        start, started = memory.cycle, _now()
-        while self.top.busy.value or memory.cycle - start < 2:
-            if memory.cycle - start > job["limit"]:
-                place = self._place(job, await self.read("place"))
-                raise ProtocolError(f"not done after {job['limit']} cycles, at {place}")
-            if memory.cycle % STRETCH == 0:
-                self.alive(memory.cycle - start)
+        started = now()
+        for _ in range(2):  # until it is busy
             await self.cycle()
+        if not await self.until(lambda: not self.top.busy.value, FallingEdge(self.top.busy), job["limit"]):
+            place = self._place(job, await self.read("place"))
+            raise ProtocolError(f"not done after {job['limit']} cycles, at {place}")
         status = await self.read("status")
         if status & STATUS_ERROR:
             cause, address = await self.read("cause"), await self.read("cause_address")
@@ -104,10 +93,6 @@ class ProgramBench(Bench):
         number = (address - job["address"]) // BYTES
         name = f", {job['names'][number]}" if 0 <= number < len(job["names"]) else ""
         return f"{address:#010x}{name}"
-
-
-def _now() -> int:
-    return int(get_sim_time("ns"))
 
 
 @cocotb.test()

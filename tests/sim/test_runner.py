@@ -128,7 +128,7 @@ def test_another_configuration_is_noticed(tmp_path):
 
 def test_unknown_outputs_are_named(tmp_path):
     source = plain(tmp_path, **{"assign memory__read_request__valid =": "assign memory__read_request__valid = 1'bx;//"})
-    with pytest.raises(SimulationError, match="memory__read_request__valid is X, neither 0 nor 1"):
+    with pytest.raises(SimulationError, match="memory__read_request__valid is x, neither 0 nor 1"):
         run(source)
 
 
@@ -137,7 +137,7 @@ def test_a_hang_within_a_cycle_ends(tmp_path, monkeypatch):
     impatient = tmp_path / "impatient.py"
     impatient.write_text("import sim.tb_product as bench\nbench.PATIENCE_S = 3\nproducts = bench.products\n")
     monkeypatch.syspath_prepend(tmp_path)
-    build = runner.Build([source], "plain_top", "icarus", tmp_path)
+    build = runner.Build([source], "plain_top", "icarus", tmp_path, bench=runner.Bench(CONFIG.port_bytes))
     build.make()
     folder = tmp_path / "run"
     folder.mkdir()
