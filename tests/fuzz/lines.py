@@ -57,8 +57,11 @@ LINES = {
         "vit --images mnist --calibrate pictures.npy",
     ],
     "prune": [
-        "bert --patterns 2:8,1:8 --tokens 8 --sentences text.txt -o out",
-        "words --patterns 4:8 --tokens 4 --json -o out",
+        "bert --patterns 2:8,1:8 --layers encoder.* --tokens 8 --sentences text.txt -o out",
+        "words --patterns 4:8 --json -o out",
+        "bert --patterns 2:8,1:8 --calibrate text.txt -o out",
+        "bert --plan plan.toml --ragged skip -o out",
+        "vit --patterns 2:8 --calibrate pictures.npy -o out",
         "bert --patterns 2:8 --data text.txt --steps 1 --batch 4 -o out",
         "bert --plan plan.toml --data text.txt --method magnitude --steps 1 --batch 4 --sts sts.tsv -o out",
         "bert --patterns 2:8 --data labels --classify --method asp --head-steps 1 --steps 1 --batch 4 --qat 1 -o out",

@@ -1,6 +1,9 @@
 """`nmgen estimate` and `nmgen compile` of models as they are found: dense or pruned in one shot, by the same flags."""
 
+import io
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from nmgen import program as programs
 from nmgen.cli import main
+from nmgen.model_program import stages
 from pruning.artefact import save
 from pruning.folder import load
 from pruning.layer import golden
@@ -67,6 +71,28 @@ def test_the_estimate_of_a_model_is_that_of_its_program(model: list[str], capsys
     assert expected.pop("file") == "p.nmp"
     assert found == expected
     assert found["cycles"] > 1000
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_what_is_done_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no more once it is done."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with stages() as say:
+        say("reading the model")
+        time.sleep(0.3)  # a few of its pictures
+        say("counting cycles")
+        time.sleep(0.3)
+    said = terminal.getvalue()
+    assert 0 < said.index("reading the model") < said.index("counting cycles")
+    assert said.rstrip("\r").endswith("\x1b[2K"), "the line is gone at the end"
+    assert main(["estimate", "small", "--seq", "6", "--calibrate", "fit.txt", *FLAGS]) == 0
+    assert len(terminal.getvalue()) > len(said)
 
 
 def test_a_pattern_takes_fewer_cycles(capsys: pytest.CaptureFixture[str]) -> None:
