@@ -28,7 +28,6 @@ class StatisticsTimes:
         digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
         self._cycles = (digits + 4, RADICAND_CYCLES, ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
         self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
-        self._asked = start - REQUEST_CYCLES - 1
 
     def next(self, written: deque[range]) -> int:
         """The cycle from which on the next token may be normalised.
@@ -36,13 +35,12 @@ class StatisticsTimes:
         written : cycles in which the residual is written, in their order: no request is accepted in those behind them.
             What lies before this token's request is forgotten
         """
-        asked = max(self._asked + REQUEST_CYCLES + 1, self._leaves[0] + 1)
+        asked = self._leaves[0] + 1
         while written and written[0].stop < asked:
             written.popleft()
         for writes in written:
             if asked - 1 in writes:
                 asked = writes.stop + 1
-        self._asked = asked
         enters = asked + REQUEST_CYCLES
         for stage, cycles in enumerate(self._cycles):
             free = self._leaves[stage + 1] + (stage + 1 != ROOT_STAGE) if stage + 1 < len(self._cycles) else 0
