@@ -81,7 +81,9 @@ def open_streams() -> Output | None:
     outputs = []
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is not getattr(sys, f"__{name}__"):  # as tests do
+        if stream is not getattr(sys, f"__{name}__"):  # somebody's own, as in tests
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
             continue
         output = Output(number, "w", closefd=False)
         encoding = stream.encoding if stream else "utf-8"

@@ -82,7 +82,7 @@ def generate(
     if directory.exists() and not directory.is_dir():
         raise InputError(f"cannot write {directory}: it is a file, must be a directory")
     _generated_before(directory, prefix)
-    new = not directory.exists() or not any(directory.iterdir())
+    new = not directory.exists()  # an empty one may be the root of a disk, which no rename replaces
     check_writable(directory if new else directory / MANIFEST)
     progress(f"generating {config.rows} x {config.cols} processing elements")
     texts, manifest = contents(config, prefix, kind)

@@ -179,8 +179,9 @@ def test_waves_only_when_asked(simulator, suffix, tmp_path):
     source = plain(tmp_path)
     run(source, simulator=simulator)
     assert not list(BUILDS.rglob("*.vcd")) + list(BUILDS.rglob("*.fst"))
-    waves = tmp_path / f"waves{suffix}"
-    run(source, simulator=simulator, waves=waves)
+    waves = tmp_path / "of a run" / f"waves{suffix}"
+    # Whose path make would not take.
+    run(source, simulator=simulator, waves=waves, build_dir=tmp_path / "a folder")
     assert waves.stat().st_size > 1000
 
 
