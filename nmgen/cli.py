@@ -32,7 +32,7 @@ EXAMPLE = """\
   nmgen generate --n 2 --m 8 --rows 8 --cols 8 -o build/array
   nmgen COMMAND --help
 """
-STATUS = "exit status: 0 right, 1 a mismatch or missed timing, 2 bad input"
+STATUS = "exit status: 0 right, 1 a mismatch or missed timing, 2 bad input, 128 + its number after a signal"
 
 
 class Command(Protocol):

@@ -55,7 +55,8 @@ ALONE = {
     "disassemble": Command("disassemble P.nmp"),
     "estimate": Command("estimate P.nmp"),
     "evaluate": Command("evaluate A.safetensors --sts p.tsv"),
-    "prune": Command("prune m --patterns 2:8 --sentences text.txt --tokens 4 -o out"),
+    "prune": Command("prune m --patterns 2:8 --calibrate text.txt -o out"),
+    "prune layers": Command("prune m --layers all --patterns 2:8 --sentences text.txt --tokens 4 -o out"),
     "train": Command(
         "prune m --data text.txt --patterns 2:8 --steps 2 --batch 4 -o out", ("out/run/*", "out/run", "out")
     ),

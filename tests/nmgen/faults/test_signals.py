@@ -12,7 +12,7 @@ from nmgen.cli import main
 from tests.nmgen.faults.commands import ALONE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
 from tests.nmgen.faults.conftest import SIGNALS
 
-QUICK = ("pack", "inspect", "compile", "disassemble", "estimate", "evaluate", "prune")
+QUICK = ("pack", "inspect", "compile", "disassemble", "estimate", "evaluate")
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal is gone"}
 
 

@@ -85,7 +85,7 @@ def test_the_locale_c() -> None:
 
 
 @pytest.mark.usefixtures("work")
-@pytest.mark.parametrize("name", [*LIGHT, "compile", "evaluate", "prune", *HANGING])
+@pytest.mark.parametrize("name", [*LIGHT, "compile", "evaluate", "prune", "prune layers", *HANGING])
 def test_no_utf_8_in_any_place(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

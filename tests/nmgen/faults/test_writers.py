@@ -65,7 +65,7 @@ def test_folders(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.usefixtures("work")
-@pytest.mark.parametrize("name", ["pack", "compile", "prune", "train"])
+@pytest.mark.parametrize("name", ["pack", "compile", "prune", "prune layers", "train"])
 def test_others(name: str) -> None:
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     before = tree(Path.cwd())
