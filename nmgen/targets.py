@@ -82,7 +82,8 @@ GOWIN = Family(
 XILINX = Family(
     name="xilinx",
     synthesis="synth_xilinx -family xc7 -flatten -top {top}",
-    luts={"LUT*": 1, "SRL*": 1, "INV": 1, "RAM32M": 4, "RAM64M": 4, "RAM64X1D": 2, "RAM128X1D": 4},
+    luts={"LUT*": 1, "SRL*": 1, "INV": 1}
+    | {"RAM32M": 4, "RAM64M": 4, "RAM64X1D": 2, "RAM128X1D": 4, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
     carries=("CARRY4",),
     registers=("FD*",),
     memories=("RAMB18E1", "RAMB36E1"),

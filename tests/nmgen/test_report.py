@@ -258,8 +258,12 @@ def test_cells_of_families() -> None:
     assert count(cells, family.registers) == 3
     assert count(cells, family.multipliers) == 8
     assert [luts_of(kind, family.luts) for kind in cells] == [0, 0, 1, 0, 0, 0]
+    xilinx = FAMILIES["xilinx"].family
+    kinds = ("LUT6", "SRLC32E", "RAM64M", "RAM64X1D", "RAM256X1S", "INV", "MUXF7")
+    assert [luts_of(kind, xilinx.luts) for kind in kinds] == [1, 1, 4, 2, 4, 1, 0]
     gowin = FAMILIES["gowin"].family
-    assert [luts_of(kind, gowin.luts) for kind in ("LUT1", "LUT4", "ALU", "MUX2_LUT5", "DFF")] == [1, 1, 1, 0, 0]
+    assert [luts_of(kind, gowin.luts) for kind in ("LUT1", "RAM16SDP4", "ALU", "MUX2_LUT5", "DFF")] == [1, 4, 1, 0, 0]
+    assert count({"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 4, "MULTADDALU18X18": 8}, gowin.multipliers) == 15
 
 
 def test_the_core(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
