@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from nmgen.dense import Dense
-from nmgen.model_program import Say, compiled
+from nmgen.model_program import compiled
+from nmgen.progress import Say
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 

@@ -2,13 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmgen.configuration import add_configuration, bounded, configuration_of
+from nmgen.progress import Say
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from nmgen.program import Program
     from pruning.artefact import Artefact
 
-Say = Callable[[str], None]
 
 # What add_model_arguments adds beside the configuration, with the values of flags that are not given.
 MODEL_FLAGS = {"seq": None, "batch": 1, "pattern": None, "calibrate": None, "preset": None, "config": None}
@@ -144,18 +142,6 @@ def compiled(artefact: "Artefact", model: str, config: StaConfig, lengths: list[
         return compile_vit(vit, config, batch, {**artefact.model.about, "classes": classes})
     program = compile_encoder(text, config, lengths * batch, dict(artefact.model.about))
     return replace(program, tokenizer=artefact.model.tokenizer)
-
-
-@contextmanager
-def stages() -> Iterator[Say]:
-    """What shows on stderr, where that is a terminal, what is done now; it goes away at the end."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield status.update
 
 
 def warn(line: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen.dense import Dense
 from nmgen.files import written_whole
-from nmgen.model_program import Say
+from nmgen.progress import Say
 from nmgen.training import write_folder
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.estimate import Constants, estimate, total
+from nmgen.estimate import Constants, Estimate, estimate, total
 from nmgen.program import Program
 from rtl.params import ceil_div, round_up
 from rtl.sta.isa import BYTES
@@ -18,6 +18,7 @@ from sim.machine import Machine
 from sim.programs import ProgramError, ProgramJob, ProgramResult, run_programs
 
 Bytes = NDArray[np.uint8]
+DUMP_CYCLES = 100  # about what a dump takes beside its beats, for the progress
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Run:
     Attributes
     ----------
     program : as it ran
+    estimated : of its instructions
     result : of the run that gives the cycles; None where a run did not end as it must
     outputs : what each of the program's results is, integers [sequences, channels]; of the golden machine likewise
     compared : instructions whose effects were compared, values of them, and of the results
@@ -34,6 +36,7 @@ class Run:
     """
 
     program: Program
+    estimated: list[Estimate]
     result: ProgramResult | None
     outputs: dict[str, NDArray[np.int16]]
     golden: dict[str, NDArray[np.int16]]
@@ -46,7 +49,7 @@ class Run:
         """Multiplies that the patterns need, over the slots of all cycles from start to done."""
         assert self.result
         c = self.program.config
-        multiplies = total(self.program, estimate(self.program))["multiplies"]
+        multiplies = total(self.program, self.estimated)["multiplies"]
         return float(multiplies / (self.result.cycles * c.rows * c.cols * c.n))
 
 
@@ -76,12 +79,14 @@ def run(
     InputError : the simulator is missing, or cannot read the design.
     SimulationError : the simulator failed.
     """
-    cycles = total(program, estimate(program, Constants(memory=latency)))["cycles"]
+    progress("estimate of the cycles")
+    estimated = estimate(program, Constants(memory=latency))
+    cycles = total(program, estimated)["cycles"]
     plain = _Prepared(program, image, seed, cycles, latency, dumped=False)
     prepared = [_Prepared(program, image, seed, cycles, latency, dumped=True), plain] if check_each else [plain]
     for one in prepared if stall else ():
         one.patience *= 4
-    progress("executing the golden machine")
+    progress("golden machine")
     golden = prepared[0].golden()
     wrong: list[str] = []
     try:
@@ -104,6 +109,7 @@ def run(
         if error.number == 0 and check_each:
             finished = prepared[0].originals(error.finished)
             wrong += prepared[0].differences(error.memory, golden, finished)[:1]
+    progress("checks")
     compared = values = 0
     if check_each and results:
         compared, values = len(program.names), prepared[0].values
@@ -117,7 +123,7 @@ def run(
         values += got.size
         if difference := _difference(got, want, "sequence"):
             wrong.append(f"{name}: {difference}")
-    return Run(program, result, outputs, wanted, compared, values, wrong)
+    return Run(program, estimated, result, outputs, wanted, compared, values, wrong)
 
 
 class _Prepared:
@@ -139,7 +145,9 @@ class _Prepared:
             for number in range(len(program.sequences)):
                 self.writable[result.address + number * result.pitch :][: 2 * result.channels] = True
         self.writable[len(image) : end] = True
-        rows = sum(dump.tokens * (ceil_div(dump.pitch, program.config.port_bytes) + 8) for dump in self._dumps)
+        beats = sum(dump.tokens * ceil_div(dump.pitch, program.config.port_bytes) for dump in self._dumps)
+        self._cycles = cycles + beats + DUMP_CYCLES * len(self._dumps)
+        rows = beats + 8 * sum(dump.tokens for dump in self._dumps)
         self.patience = 2 * (cycles + 2 * rows + (2 * latency + 40) * len(self._dumps)) + 5000
 
     @property
@@ -150,7 +158,7 @@ class _Prepared:
         """Noise where results go: what is never written does not pass for a result."""
         memory = self.image.copy()
         memory[self.writable] = self._noise.integers(0, 256, int(self.writable.sum()), np.uint8)
-        return ProgramJob(memory, self._address, self.writable, self.patience, self._names())
+        return ProgramJob(memory, self._address, self.writable, self.patience, self._names(), self._cycles)
 
     def golden(self) -> Bytes:
         machine = Machine(self._program.config, self.image, address=self._address)

@@ -27,6 +27,7 @@ class ProgramJob:
     writable : bool [bytes], where the program may write
     limit : cycles after which it is given up
     names : of its instructions in order, for messages
+    cycles : that it takes, for the progress; 0 where nobody knows
     """
 
     memory: Bytes
@@ -34,6 +35,7 @@ class ProgramJob:
     writable: NDArray[np.bool_]
     limit: int
     names: Sequence[str] = ()
+    cycles: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def run_programs(
             ],
         }
         (folder / "run.json").write_text(json.dumps(run))
-        with watched(folder / "progress", len(jobs), progress, what="program"):
+        with watched(folder / "progress", [job.cycles for job in jobs], progress, what="program"):
             build.run(folder, seed, "sim.tb_program")
         return _results(folder, jobs)
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import Config, InputError, Product, ceil_div
+from rtl.params import Config, InputError, Product, ceil_div, product_cycles
 from sim import children, ecp5, image, memory, object_cache
 from sim.interrupts import held, scratch_folder
 from sim.memory import content_file, image_number, write_image
@@ -147,7 +148,7 @@ def run_products(
     with run_folder(build_dir) as folder:
         _write_run(folder, config, jobs, latency=latency, seed=seed, stall=stall)
         try:
-            with watched(folder / "progress", len(jobs), progress):
+            with watched(folder / "progress", [_estimated(job.product, latency) for job in jobs], progress):
                 build.run(folder, seed)
         finally:
             if waves is not None:
@@ -167,6 +168,14 @@ def cycle_limit(product: Product, latency: int, stall: bool) -> int:
     read = product.bytes_read // c.port_bytes * ceil_div(latency + 32, 32)
     written = tiles * c.rows * c.slots_a_row * ceil_div(c.drain_lanes * product.out_bits // 8, c.port_bytes)
     return 4 * (compute + read + written) * (4 if stall else 1) + 10000
+
+
+def _estimated(product: Product, latency: int) -> int:
+    """Its cycles, for the progress; under back-pressure it takes more."""
+    p = product
+    return product_cycles(
+        p.config, p.tokens, p.k, p.channels, p.pattern_n, latency, out_bits=p.out_bits, per_row=p.per_row
+    )
 
 
 def _write_run(folder: Path, config: Config, jobs: Sequence[Job], *, latency: int, seed: int, stall: bool) -> None:
@@ -230,17 +239,24 @@ def run_folder(build_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def watched(path: Path, jobs: int, progress: Progress, what: str = "product") -> Iterator[None]:
-    """Report what the simulator writes to path while the block runs."""
+def watched(path: Path, cycles: Sequence[int], progress: Progress, what: str = "product") -> Iterator[None]:
+    """Report what the simulator writes to path while the block runs.
+
+    Parameters
+    ----------
+    cycles : that each of the jobs takes, 0 where nobody knows
+    """
     done = threading.Event()
+    pace = Pace(sum(cycles) if all(cycles) else 0)
 
     def watch() -> None:
         while not done.wait(0.5):
             try:
-                number, cycles = path.read_text().split()
+                number, here = map(int, path.read_text().split())
             except (OSError, ValueError):  # not there yet, or being written
                 continue
-            progress(f"{what} {int(number) + 1} of {jobs}: cycle {cycles}")
+            which = f", {what} {number + 1} of {len(cycles)}" if len(cycles) > 1 else ""
+            progress(f"simulation{which}: {pace.said(sum(cycles[:number]) + here)}")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -249,6 +265,32 @@ def watched(path: Path, jobs: int, progress: Progress, what: str = "product") ->
     finally:
         done.set()
         thread.join()
+
+
+class Pace:
+    """How many cycles are simulated, of how many, and how long the others take.
+
+    Parameters
+    ----------
+    cycles : of all; 0 where nobody knows
+    """
+
+    def __init__(self, cycles: int) -> None:
+        self._cycles = cycles
+        self._first: tuple[float, int] | None = None  # when it was asked first, and how many there were then
+
+    def said(self, done: int, now: float | None = None) -> str:
+        """Such as '1,200,000 of 2,742,381 cycles, 1:05 left'. now : seconds of time.monotonic, unless given."""
+        if not 0 <= done <= self._cycles:  # a hang goes beyond them
+            return f"{done:,} cycles"
+        now = time.monotonic() if now is None else now
+        self._first = self._first or (now, done)
+        begin, before = self._first
+        text = f"{done:,} of {self._cycles:,} cycles"
+        if done == before:
+            return text
+        left = round((now - begin) * (self._cycles - done) / (done - before))
+        return f"{text}, {left // 60}:{left % 60:02} left"
 
 
 # --- simulators -------------------------------------------------------------------------------------------------------

@@ -55,15 +55,14 @@ class Bench:
     async def until(self, done: Callable[[], bool], sign: Trigger, limit: int) -> bool:
         """Wait until done, which is looked at when there is a sign; False after limit cycles without. No cycle costs
         Python anything."""
-        begin = now()
-        while not done():
+        begin, passed = now(), 0
+        while not (over := done()) and passed <= limit:
             self.memory.check()
-            if now() - begin > limit * PERIOD_NS:
-                return False
-            self.alive((now() - begin) // PERIOD_NS)
+            self.alive(passed)
             await First(sign, RisingEdge(self.memory.broken), Timer(STRETCH * PERIOD_NS, "ns"))
-        await self.cycle()
-        return True
+            passed = (now() - begin) // PERIOD_NS
+        await self.cycle()  # what follows is driven right after an edge
+        return over
 
     async def reset(self) -> None:
         """Start the clock with every input known, and end the reset."""

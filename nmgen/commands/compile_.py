@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.model_program import add_model_arguments, program_of, stages, warn
+from nmgen.model_program import add_model_arguments, program_of, warn
+from nmgen.progress import stages
 from rtl.params import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmgen.configuration import bounded
-from nmgen.model_program import Say, add_model_arguments, given, program_of, stages, warn
+from nmgen.model_program import add_model_arguments, given, program_of, warn
+from nmgen.progress import Say, stages
 from rtl.params import InputError
 
 if TYPE_CHECKING:

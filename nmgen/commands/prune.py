@@ -17,7 +17,8 @@ from nmgen.commands.inspect_ import describe
 from nmgen.configuration import add_configuration, bounded, configuration_of, number
 from nmgen.dense import Dense, chosen, open_dense
 from nmgen.files import written_whole
-from nmgen.model_program import Say, lengths_of, stages, warn
+from nmgen.model_program import lengths_of, warn
+from nmgen.progress import Say, stages
 from nmgen.threads import one_thread
 from pruning.artefact import Layer, save
 from rtl.format import parse_pattern

@@ -15,6 +15,7 @@ from nmgen.arrays import read_array
 from nmgen.commands import simulate_program
 from nmgen.configuration import KINDS, add_configuration, add_simulation, configuration_from
 from nmgen.files import written_whole
+from nmgen.progress import stages
 from pruning.artefact import Layer, load
 from rtl.params import Config, InputError, Product, product_cycles
 from rtl.sta.params import StaConfig
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             what = "a program" if program else "no program"
             raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
     if program:
-        return simulate_program.run(args, _manifest(args.rtl) if args.rtl else None, _Status)
+        return simulate_program.run(args, _manifest(args.rtl) if args.rtl else None)
     for name in ("layer", "input", "output"):
         if getattr(args, name) is None:
             raise InputError(f"{args.file} is no program: a layer of it needs --{name} (see nmgen simulate --help)")
@@ -113,9 +114,9 @@ def _run_layer(args: argparse.Namespace) -> int:
     job = Job(product, x, layer.weights, layer.bias, layer.mult, layer.shift)
     try:
         with TemporaryDirectory() as scratch, written_whole(args.output) as output:
-            with _Status(quiet=args.json) as say:
+            with stages() as say:
                 if sources is None:
-                    say("generating the Verilog")
+                    say("Verilog")
                     design = generate(config, Path(scratch) / "verilog")
                     sources, top = design.sources, design.top
                 (result,) = run_products(
@@ -138,7 +139,9 @@ def _run_layer(args: argparse.Namespace) -> int:
         print(f"nmgen: {layer.name}: {error}", file=sys.stderr)
         return MISMATCH
 
-    want, source = _golden(layer, x)
+    with stages() as say:
+        say("golden layer")
+        want, source = _golden(layer, x)
     comparison = compare(result.y, want)
     wrong = [str(comparison)] if comparison.mismatches else []
     if result.bytes_written != product.bytes_written:
@@ -263,23 +266,6 @@ def _golden(layer: Layer, x: "NDArray[np.int8]") -> "tuple[NDArray[np.signedinte
 
         return linear(x, layer.weights, layer.bias, layer.mult, layer.shift, layer.out_bits), "numpy"
     return golden(layer, x), "torch"
-
-
-class _Status:
-    """What is going on, on stderr, where a person looks on."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
-        self._status = self._console.status("simulate")
-
-    def __enter__(self) -> Any:
-        self._status.start()
-        return self._status.update
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
 
 
 def _show(report: dict[str, Any]) -> None:

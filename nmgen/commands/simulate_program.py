@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nmgen.configuration import configuration_of
 from nmgen.files import written_whole
+from nmgen.progress import Say, stages
 from rtl.params import TECHNOLOGY, InputError
 from rtl.sta.params import StaConfig
 
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 RIGHT, MISMATCH = 0, 1
 
 
-def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Callable[..., Any]) -> int:
+def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     """Run a program.
 
     Parameters
     ----------
     manifest : of the folder of --rtl
-    status : gives a context that tells what is going on
     """
     import numpy as np
 
@@ -42,13 +41,14 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None, status: Calla
 
     loaded = load(args.file)
     loaded = replace(loaded, config=_checked_configuration(args, loaded, manifest))
-    given = _pictures(args, loaded) if loaded.takes_pictures else _sentences(args, loaded)
+    with stages() as say:
+        given = _pictures(args, loaded, say) if loaded.takes_pictures else _sentences(args, loaded, say)
     program = given.program
     check_simulator(args.simulator)
     try:
-        with TemporaryDirectory() as scratch, status(quiet=args.json) as say:
+        with TemporaryDirectory() as scratch, stages() as say:
             if manifest is None:
-                say("generating the Verilog")
+                say("Verilog")
                 design = generate(program.config, Path(scratch) / "verilog")
                 sources, top = design.sources, design.top
             else:
@@ -168,26 +168,31 @@ class _Given:
         return np.asarray(values * scale, np.float32)
 
 
-def _sentences(args: argparse.Namespace, loaded: "Program") -> _Given:
+def _sentences(args: argparse.Namespace, loaded: "Program", say: Say) -> _Given:
     from nmgen.sentences import fitted, ids_of_texts, read_ids
 
     if args.image:
         raise InputError(f"{args.file} is a program for text: it takes no --image")
     if args.text is None and args.ids is None:
         raise InputError(f"{args.file} is a program for text: give --text or --ids (see nmgen simulate --help)")
+    say("text")
     ids = ids_of_texts(loaded, args.text) if args.text else read_ids(args.ids)
     program, padded = fitted(loaded, ids)
+    say("reference model" if args.reference else "")
     return _Given(
         program=program,
         memory=program.image(padded),
         count=len(ids),
-        facts={"tokens": [len(row) for row in ids]},
+        facts={
+            "tokens": [len(row) for row in ids],
+            "tokens_compiled": [place.tokens for place in loaded.sequences],
+        },
         result="embedding",
         reference=_checked(args, program, "embedding", _embeddings_of(args, ids)) if args.reference else None,
     )
 
 
-def _pictures(args: argparse.Namespace, program: "Program") -> _Given:
+def _pictures(args: argparse.Namespace, program: "Program", say: Say) -> _Given:
     from nmgen.pictures import fitted, pictures_for
 
     for name in ("text", "ids"):
@@ -196,6 +201,7 @@ def _pictures(args: argparse.Namespace, program: "Program") -> _Given:
     if args.image is None:
         raise InputError(f"{args.file} is a program for pictures: give --image (see nmgen simulate --help)")
     pictures, names = pictures_for(program, args.image)
+    say("reference model" if args.reference else "")
     result = program.results[0].name
     return _Given(
         program=program,
@@ -259,11 +265,10 @@ def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, An
     """Everything about a run, ready for JSON."""
     import numpy as np
 
-    from nmgen.estimate import Constants, estimate, total
+    from nmgen.estimate import total
     from rtl.sta.isa import Op
 
     program, result = done.program, done.result
-    estimated = estimate(program, Constants(memory=args.mem_latency))
     facts: dict[str, Any] = {
         "program": str(args.file),
         "configuration": asdict(program.config),
@@ -281,7 +286,7 @@ def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, An
     logits = {one.name: one.scale for one in program.results if one.name == "logits"}
     facts |= {
         "cycles": result.cycles,
-        "estimate": total(program, estimated)["cycles"],
+        "estimate": total(program, done.estimated)["cycles"],
         "utilisation": done.utilisation,
         "steps": result.steps,
         "waits_memory": result.waits_memory,
@@ -293,7 +298,7 @@ def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, An
         "instructions": [
             {"name": name, "opcode": Op(one["opcode"]).name, "begin": begin, "end": end, "estimate": guess.cycles}
             for name, one, (begin, end), guess in zip(
-                program.names, program.instructions, result.spans, estimated, strict=True
+                program.names, program.instructions, result.spans, done.estimated, strict=True
             )
         ],
         "output": str(args.output) if args.output else None,
@@ -327,11 +332,24 @@ def _show(facts: dict[str, Any], given: _Given, texts: list[str] | None) -> None
         f"  compared     {compared}{facts['values_compared']:,} values: "
         + ("not as the golden machine" if facts["wrong"] else "every bit as the golden machine")
     )
+    if shorter := _shorter(facts):
+        print(f"  tokens       {shorter}")
     for number in range(given.count):
         print(f"  {_shown(facts, number, texts)}")
     for name in ("output", "timeline"):
         if facts[name]:
             print(f"  {name:12} {facts[name]}")
+
+
+def _shorter(facts: dict[str, Any]) -> str:
+    """Why these are not the cycles that `nmgen estimate` says of the program; '' where they are."""
+    given, compiled = facts.get("tokens", []), facts.get("tokens_compiled", [])
+    if given == compiled:
+        return ""
+    return (
+        f"{sum(given)} of the {sum(compiled)} that the program is compiled for: "
+        "it takes fewer cycles than nmgen estimate says"
+    )
 
 
 def _shown(facts: dict[str, Any], number: int, texts: list[str] | None) -> str:

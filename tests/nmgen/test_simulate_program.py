@@ -50,7 +50,7 @@ def test_text_to_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     # A shorter text than the program is compiled for is as good as one of a program of its own.
     assert np.allclose(np.load("e.npy"), encoder.embed(TEXTS).numpy(), atol=1e-6)
     assert np.allclose(said["logits"], torch.stack([encoder.logits(encoder.ids(text)) for text in TEXTS]).numpy())
-    assert said["tokens"] == [7, 4]
+    assert (said["tokens"], said["tokens_compiled"]) == ([7, 4], [7, 5])
     assert min(said["cosine"]) > 0.99
     assert said["instructions_compared"] == len(program.names)
     assert said["values_compared"] > 1000
@@ -63,6 +63,20 @@ def test_text_to_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     assert end < said["cycles"]
     assert said["utilisation"] == pytest.approx(0.2, abs=0.2)
     assert Path("t.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_shorter_text_than_it_is_compiled_for_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", "A.safetensors", "--seq", "7", *FLAGS, "-o", "P.nmp"]) == 0
+    capsys.readouterr()
+    shown = []
+    for text in ("a fox crossed the .", "a river"):
+        assert simulate(texts=[text]) == 0
+        shown.append(capsys.readouterr().out)
+    assert "that the program is compiled for" not in shown[0]
+    assert (
+        "  tokens       4 of the 7 that the program is compiled for: it takes fewer cycles than nmgen estimate says\n"
+        in shown[1]
+    )
 
 
 def generated() -> Path:

@@ -3,6 +3,7 @@
 The design is plain_top.v, a top that computes products one byte at a time; each fault is a number in it.
 """
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def test_cycles_are_the_same_on_both_simulators(tmp_path):
     for stall in (False, True):
         first, second = ([r.cycles for r in run(source, simulator=s, stall=stall)] for s in SIMULATORS)
         assert first == second
+
+
+def test_how_far_it_is_and_what_is_left(tmp_path):
+    said = []
+    file = tmp_path / "progress"
+    file.write_text("1 500")
+    with runner.watched(file, [1000, 3000], said.append):
+        begin = time.monotonic()
+        while not said and time.monotonic() - begin < 60:
+            time.sleep(0.01)
+    assert said[0] == "simulation, product 2 of 2: 1,500 of 4,000 cycles"
+    pace = runner.Pace(4000)
+    assert pace.said(1000, 10.0) == "1,000 of 4,000 cycles"
+    assert pace.said(1500, 30.0) == "1,500 of 4,000 cycles, 1:40 left"
+    assert pace.said(4000, 90.0) == "4,000 of 4,000 cycles, 0:00 left"
+    assert pace.said(4001, 91.0) == "4,001 cycles"  # more than was expected
+    assert runner.Pace(0).said(7, 1.0) == "7 cycles"
 
 
 def test_the_seed_decides_the_back_pressure(tmp_path):
