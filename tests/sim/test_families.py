@@ -40,6 +40,7 @@ from tests.sim.test_programs import BUILDS, SMALL
 SEED = os.environ.get("NMGEN_SEED", "0")
 RUNS = int(os.environ.get("NMGEN_FAMILY_RUNS", "40"))
 STORE_WORDS = (1024, 4096, 16384, 65536)  # tried one after another
+CYCLES = 4_000_000  # of a model's products; the largest model takes 2 million on the largest array that is drawn
 TEXT = ["a fox crossed the river .", "the line ?", "a river crossed a line .", "fox", "the the the river ?"]
 
 Numbers = np.ndarray
@@ -75,12 +76,17 @@ def random_sizes(rng: random.Random, families: tuple[str, ...]) -> Sizes:
     )
 
 
-def configuration(rng: random.Random, sizes: Sizes, tokens: int, k: int) -> StaConfig:
-    """A random one of a small array into which the model fits, but for store_words."""
-    config = random_configuration(rng)
+def configuration(rng: random.Random, sizes: Sizes, lengths: list[int], k: int) -> StaConfig:
+    """A random one into which the model fits, but for store_words, and on which it does not take all night."""
+    weights = sizes.layers * sizes.hidden * (4 * sizes.hidden + 2 * sizes.intermediate)
+    while True:
+        config = random_configuration(rng)
+        if weights / (config.cols * config.n) * ceil_div(sum(lengths), config.rows) < CYCLES:
+            break
     heads = sizes.heads * round_up(sizes.head, config.store_word_bytes)
+    tokens = sum(round_up(length, config.rows) for length in lengths) + rng.randint(0, 8)
     most = max(sizes.hidden, sizes.intermediate, heads, k)
-    return replace(config, max_tokens=tokens + rng.randint(0, 8), max_k=most, hidden=sizes.hidden + rng.randint(0, 9))
+    return replace(config, max_tokens=tokens, max_k=most, hidden=sizes.hidden + rng.randint(0, 9))
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -261,7 +267,7 @@ def test_random_folders(number: int, tmp_path: Path) -> None:
         lengths, k = [pictures.tokens] * pictures.images, patch**2 * pictures.channels
     else:
         lengths, k = [rng.randint(1, 12) for _ in range(rng.choice((1, 1, 2)))], 1
-    config = configuration(rng, sizes, sum(length + 8 for length in lengths), k)
+    config = configuration(rng, sizes, lengths, k)
     how = How(
         config,
         latency=rng.choice([1, 30, 30, rng.randint(1, 200)]),
