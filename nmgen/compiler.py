@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nmgen.places import Memory, Rows, StorePlan, plan_store
 from nmgen.program import Placed, Program, Result
+from nmgen.program_check import check
 from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, Product, ceil_div, round_up
 from rtl.sta.isa import Columns, Instruction, Op, assemble
 from rtl.sta.params import StaConfig
@@ -160,7 +161,7 @@ class Compiler(ABC):
             "intermediate": shape.intermediate,
             "store_words_used": self._plan.words,
         }
-        return Program(
+        program = Program(
             config=self._c,
             memory=self._memory.image(),
             address=address,
@@ -171,6 +172,8 @@ class Compiler(ABC):
             notes=tuple(dict.fromkeys(self._notes)),
             about=about | self._facts() | facts,
         )
+        check(program)  # what is written can be read
+        return program
 
     @abstractmethod
     def _facts(self) -> dict[str, int]:

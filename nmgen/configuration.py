@@ -2,12 +2,12 @@
 
 import argparse
 import math
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pruning.reading import TOML_MAX, parse_toml, read_text
 from rtl.params import PRESETS, Config, InputError
 from rtl.sta.params import StaConfig
 
@@ -118,8 +118,8 @@ def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     """The parameters in a TOML file."""
     known = [field.name for field in fields(kind)]
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # neither TOML nor UTF-8
+        table = parse_toml(read_text(path, TOML_MAX))
+    except InputError as error:
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for key in table:
         if key not in known:

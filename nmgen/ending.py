@@ -106,6 +106,9 @@ def _status(error: BaseException, name: str) -> int:
     if isinstance(error, InputError | OSError):
         _say(f"{name}: {_one_line(error)}")
         return BAD_INPUT
+    if isinstance(error, MemoryError | RecursionError):  # the last resort: readers have bounds before these
+        _say(f"{name}: more memory, or a deeper nesting, is needed than there is")
+        return BAD_INPUT
     raise error
 
 

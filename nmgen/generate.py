@@ -16,6 +16,7 @@ from nmgen.hierarchy import modules
 from nmgen.kinds import Kind, kind_of
 from nmgen.rtlil import Cell, Constant, Module
 from nmgen.verilog import KEYWORDS, ascii_text, write
+from pruning.reading import read_json
 from rtl.ecp5.floorplan import DEVICES, Floorplan
 from rtl.params import TECHNOLOGY, VERSION, Config, InputError
 from sim.ecp5 import CELLS
@@ -145,9 +146,10 @@ def _generated_before(directory: Path, prefix: str) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        ours = manifest["generator"] == "nmgen"
+        manifest = read_json(path)
         files, before = dict(manifest["files"]), str(manifest["prefix"])
+        # What a stranger's manifest names outside of its folder is not ours to replace.
+        ours = manifest["generator"] == "nmgen" and all(Path(name).name == name for name in files)
     except (ValueError, KeyError, TypeError):
         ours = False
     if not ours:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nmgen.files import written_whole
-from rtl.sta.decode import ID_BYTES, TABLE_BYTES, Cause
 from rtl.sta.isa import BYTES, FIELDS, USED, WORDS, Columns, Op
+from rtl.sta.legality import ID_BYTES, TABLE_BYTES, Cause
 from rtl.sta.registers import REGISTERS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -88,7 +88,7 @@ def page() -> str:
     lines = [
         "# Instructions and control registers of STA",
         "",
-        f"Made by `{MADE_BY}` from `rtl/sta/isa.py`, `rtl/sta/decode.py` and `rtl/sta/registers.py`: change those.",
+        f"Made by `{MADE_BY}` from `rtl/sta/isa.py`, `rtl/sta/legality.py` and `rtl/sta/registers.py`: change those.",
         "[isa.h](isa.h) has the same for C. What the numbers are is in [numerics.md](numerics.md).",
         "",
         "## Programs",

@@ -1,7 +1,9 @@
 """Pictures from files: to calibrate a ViT on, or for a program of one."""
 
 import re
+import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmgen.arrays import read_array
-from pruning.idx import is_idx, read_idx
+from pruning.idx import IDX_MAX, is_idx, read_idx
 from pruning.patches import patches
+from pruning.reading import MIB, read_bytes, regular_file
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ Pictures = NDArray[np.uint8]  # [pictures, channels, side, side]
 SUFFIXES = (".png", ".pgm", ".ppm", ".jpg", ".jpeg", ".bmp", ".npy")  # of a folder's pictures
 TRAINING = "train-images-idx3-ubyte.gz"  # of a folder of MNIST or its kin: what is calibrated on
 HEADER = re.compile(rb"P[56]" + rb"(?:\s|#[^\n]*\n)+(\d{1,6})" * 3 + rb"\s")  # of PGM and PPM
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # of those that Pillow opens; some others run programs
+PICTURE_MAX = 64 * MIB  # bytes of a file
+PIXELS_MAX = 1 << 24  # of a picture
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # Pillow's, and what they are read as
 
 
@@ -85,23 +91,26 @@ def _read(path: Path) -> NDArray[Any]:
     """What is in a file: an array of any shape; of a picture [1, channels, height, width], with 1 channel or 3."""
     if path.suffix.lower() == ".npy":
         return read_array(path)
-    with path.open("rb") as file:
+    with regular_file(path, IDX_MAX) as (file, _):
         begin = file.read(3)
     if is_idx(begin):
         return read_idx(path, 3)
     if begin[:2] in (b"P5", b"P6"):
         return _netpbm(path)
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ModuleNotFoundError:
         raise InputError(f"{path}: other pictures than PGM need Pillow: pip install 'nmgen[plot]'") from None
+    data = BytesIO(read_bytes(path, PICTURE_MAX))
     try:
-        with Image.open(path) as picture:
-            mode = picture.mode
+        with warnings.catch_warnings(action="ignore"), Image.open(data, formats=FORMATS) as picture:
+            mode, size = picture.mode, picture.width * picture.height
+            if size > PIXELS_MAX:  # known before they are unpacked
+                raise InputError(f"{size:,} pixels, must have at most {PIXELS_MAX:,}")
             pixels = np.array(picture.convert(MODES.get(mode, mode)))
-    except UnidentifiedImageError:
+    except Image.UnidentifiedImageError:
         raise InputError(f"{path} is no picture") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # of damaged bytes Pillow raises almost anything
         raise InputError(f"{path} is no whole picture: {error}") from None
     if mode not in MODES:
         raise InputError(f"{path} has pixels of mode {mode}, must be grey or RGB in 8 bits")
@@ -110,7 +119,7 @@ def _read(path: Path) -> NDArray[Any]:
 
 def _netpbm(path: Path) -> Pictures:
     """A binary PGM or PPM."""
-    data = path.read_bytes()
+    data = read_bytes(path, PICTURE_MAX)
     header = HEADER.match(data)
     if header is None:
         raise InputError(f"{path} is no whole picture: its header lacks width, height or the largest value")

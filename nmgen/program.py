@@ -5,24 +5,44 @@ The file is safetensors with one tensor, `memory`; everything else is JSON in it
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmgen.files import written_whole
+from nmgen.program_check import INSTRUCTIONS_MAX, check
+from pruning.reading import (
+    MIB,
+    SCALE_MAX,
+    SCALE_MIN,
+    integer,
+    items,
+    number,
+    parse_json,
+    read_header,
+    regular_file,
+    shown,
+    string,
+)
 from rtl.params import InputError
-from rtl.sta.isa import BYTES, Op, decode, encode
+from rtl.sta.isa import BYTES, decode
 from rtl.sta.params import StaConfig
 from sim.image import Region
 
 FORMAT = "nmgen-program"
 VERSION = 1
 PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
+SIZE_MAX = 2048 * MIB  # bytes of a file
+FACTS = ("hidden", "layers", "heads", "intermediate", "store_words_used")
+TEXT_FACTS = ("vocabulary",)
+PICTURE_FACTS = ("image", "channels", "patch_side", "patch", "patch_bytes")
+FACT_MAX = 1 << 24
 BEGIN = f'{{"__metadata__":{{"format":"{FORMAT}",'.encode()
 
 Bytes = NDArray[np.uint8]
@@ -75,23 +95,10 @@ class Program:
 
     @cached_property
     def instructions(self) -> list[dict[str, int]]:
-        """Every instruction but END, by the names of its fields; those that are zero are left out.
-
-        Raises
-        ------
-        InputError : there is no END where the names end, or a bit is set that no field has.
-        """
-        found = []
-        for number in range(len(self.names) + 1):
-            at = self.address + number * BYTES
-            code = self.memory[at : at + BYTES]
-            instruction = decode(code)
-            if encode(instruction) != code:
-                raise InputError(f"instruction {number} has a bit set that no field has, or lacks bytes")
-            if (instruction["opcode"] == Op.END) != (number == len(self.names)):
-                raise InputError(f"instruction {number} is {Op(instruction['opcode']).name}, of {len(self.names)}")
-            found.append({name: value for name, value in instruction.items() if value})
-        return found[:-1]
+        """Every instruction but END, by the names of its fields; those that are zero are left out."""
+        ends = self.address + len(self.names) * BYTES
+        codes = [decode(self.memory[at : at + BYTES]) for at in range(self.address, ends, BYTES)]
+        return [{name: value for name, value in code.items() if value} for code in codes]
 
     @property
     def takes_pictures(self) -> bool:
@@ -162,7 +169,8 @@ class Program:
                 raise InputError(f"the program is compiled for {name} = {value}, the accelerator has {theirs[name]}")
 
     # --- the file ------------------------------------------------------------------------------
-    def to_bytes(self) -> bytes:
+    def header(self) -> bytes:
+        """All of the file that stands before the memory."""
         parts = {
             "configuration": asdict(self.config),
             "address": self.address,
@@ -180,7 +188,10 @@ class Program:
         header = {"__metadata__": metadata, "memory": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
         head = json.dumps(header, separators=(",", ":")).encode()
         head += b" " * (-len(head) % 8)
-        return len(head).to_bytes(8, "little") + head + self.memory
+        return len(head).to_bytes(8, "little") + head
+
+    def to_bytes(self) -> bytes:
+        return self.header() + self.memory
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all; the same program gives the same bytes."""
@@ -189,73 +200,132 @@ class Program:
 
 
 def is_program(path: Path) -> bool:
-    """Whether a file begins as programs do."""
-    with path.open("rb") as file:
+    """Whether a file begins as programs do.
+
+    Raises
+    ------
+    InputError, OSError : no regular file, or it cannot be read.
+    """
+    with regular_file(path, SIZE_MAX) as (file, _):
         return file.read(8 + len(BEGIN))[8:] == BEGIN
 
 
 def load(path: Path) -> Program:
-    """The program of a file, checked.
+    """The program of a file, all of it checked: what every command does first.
 
     Raises
     ------
-    InputError : no program, truncated, damaged, or newer than this nmgen.
+    InputError : no program, truncated, damaged, newer than this nmgen, or contents that no program has.
     OSError : the file cannot be read.
     """
-    try:
-        return from_bytes(path.read_bytes())
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    with regular_file(path, SIZE_MAX) as (file, size):
+        try:
+            return _read(file, size)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
 
 def from_bytes(data: bytes) -> Program:
-    metadata, start = _metadata(data)
+    """As load, of a file's bytes."""
+    return _read(BytesIO(data), len(data))
+
+
+def _read(file: BinaryIO, size: int) -> Program:
+    header = read_header(file, size)
+    metadata = header.metadata
+    if metadata.get("format") != FORMAT or list(header.tensors) != ["memory"] or header.tensors["memory"].kind != "U8":
+        raise InputError("no program that nmgen compile wrote")
     if metadata.get("version") != str(VERSION):
-        raise InputError(f"version is {metadata.get('version')}, this program reads version {VERSION}")
-    texts = {name: metadata.get(name) for name in PARTS}
-    memory = data[start:]
-    if _checksum(texts, memory) != metadata.get("sha256"):
+        raise InputError(f"version is {shown(metadata.get('version'))}, this program reads version {VERSION}")
+    if missing := [name for name in PARTS if name not in metadata]:
+        raise InputError(f"damaged: its metadata lacks {missing[0]!r}")
+    memory = file.read()
+    if _checksum(metadata, memory) != metadata.get("sha256"):
         raise InputError("damaged: the checksum sha256 in its metadata is not that of its contents")
-    try:
-        parts = {name: json.loads(str(text)) for name, text in texts.items()}
-        program = Program(
-            config=StaConfig(**parts["configuration"]),
-            memory=memory,
-            address=int(parts["address"]),
-            names=tuple(parts["names"]),
-            regions=tuple(Region(*region) for region in parts["regions"]),
-            sequences=tuple(Placed(*place) for place in parts["sequences"]),
-            results=tuple(Result(**result) for result in parts["results"]),
-            notes=tuple(parts["notes"]),
-            about=parts["about"],
-            tokenizer=parts["tokenizer"],
-        )
-    except (ValueError, TypeError, LookupError) as error:  # InputError of StaConfig among them
-        raise InputError(f"no program of this nmgen: {error}") from None
-    program.instructions  # noqa: B018  (checks them)
-    if program.to_bytes() != data:
+    program = _program({name: _part(name, metadata[name]) for name in PARTS}, memory)
+    file.seek(0)
+    if program.header() != file.read(header.start):
         raise InputError("damaged: its header is not one that nmgen compile writes")
+    check(program)
     return program
 
 
-def _metadata(data: bytes) -> tuple[dict[str, Any], int]:
-    """(metadata, offset of the memory) of a file that has all its bytes."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    if len(data) < 8 or start > len(data):
-        raise InputError(f"truncated, or no program: its header ends at byte {max(start, 8)}, the file at {len(data)}")
+def _part(name: str, text: str) -> Any:
     try:
-        header = json.loads(data[8:start])
-        metadata, size = header["__metadata__"], header["memory"]["data_offsets"][1]
-        if metadata["format"] != FORMAT or not isinstance(size, int):
-            raise ValueError
-    except (ValueError, TypeError, LookupError, RecursionError):
-        raise InputError("no program that nmgen compile wrote") from None
-    if start + size != len(data):
-        raise InputError(f"truncated: its memory ends at byte {start + size}, the file at {len(data)}")
-    return metadata, start
+        return parse_json(text)
+    except InputError as error:
+        raise InputError(f"{name} is not JSON: {error}") from None
 
 
-def _checksum(texts: Mapping[str, str | None], memory: bytes) -> str:
+def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
+    """The program of the values of PARTS, each of the type and within the bounds that it has."""
+    given = _table("configuration", parts["configuration"], [field.name for field in fields(StaConfig)])
+    config = StaConfig(**given)
+    end = len(memory)
+    regions = [items(f"region {i}", one, 3, 3) for i, one in enumerate(items("regions", parts["regions"], 1, end))]
+    places = items("sequences", parts["sequences"], 1, config.max_tokens)
+    names = [string("name of an instruction", name) for name in items("names", parts["names"], 1, INSTRUCTIONS_MAX)]
+    if not isinstance(parts["tokenizer"], str):
+        raise InputError(f"tokenizer is {shown(parts['tokenizer'])}, must be a text")
+    return Program(
+        config=config,
+        memory=memory,
+        address=integer("address", parts["address"], 0, end),
+        names=tuple(names),
+        regions=tuple(
+            Region(
+                string("name of a region", name),
+                integer(f"address of region {name}", address, 0, end),
+                integer(f"size of region {name}", size, 1, end),
+            )
+            for name, address, size in regions
+        ),
+        sequences=tuple(
+            Placed(
+                *(integer(f"sequence {i}", one, 0, config.max_tokens) for one in items(f"sequence {i}", place, 2, 2))
+            )
+            for i, place in enumerate(places)
+        ),
+        results=tuple(_result(one, end) for one in items("results", parts["results"], 1, 2)),
+        notes=tuple(string("note", note) for note in items("notes", parts["notes"], 0, INSTRUCTIONS_MAX)),
+        about=_about(parts["about"], pictures=any(name == "patches" for name, *_ in regions)),
+        tokenizer=parts["tokenizer"],
+    )
+
+
+def _result(value: Any, end: int) -> Result:
+    given = _table("result", value, [field.name for field in fields(Result)])
+    name = string("name of a result", given["name"])
+    return Result(
+        name=name,
+        address=integer(f"address of result {name}", given["address"], 0, end),
+        pitch=integer(f"pitch of result {name}", given["pitch"], 1, end),
+        channels=integer(f"channels of result {name}", given["channels"], 1, end),
+        scale=number(f"scale of result {name}", given["scale"], SCALE_MIN, SCALE_MAX),
+    )
+
+
+def _about(value: Any, *, pictures: bool) -> dict[str, Any]:
+    """The facts that commands count on; any others go along."""
+    keys = (*FACTS, *(PICTURE_FACTS if pictures else TEXT_FACTS))
+    if not isinstance(value, dict) or (missing := [key for key in keys if key not in value]):
+        raise InputError(
+            f"about is {shown(value)}, must have {', '.join(keys if not isinstance(value, dict) else missing)}"
+        )
+    for key in keys:
+        integer(f"{key} in about", value[key], 1, FACT_MAX)
+    for name in items("classes in about", value.get("classes", []), 0, FACT_MAX):
+        string("name of a class", name)
+    return value
+
+
+def _table(what: str, value: Any, keys: list[str]) -> dict[str, Any]:
+    if not isinstance(value, dict) or sorted(value) != sorted(keys):
+        raise InputError(f"{what} is {shown(value)}, must be a table of {', '.join(keys)}")
+    return value
+
+
+def _checksum(texts: Mapping[str, str], memory: bytes) -> str:
     digest = sha256()
     for name in PARTS:
         digest.update(f"{name} {texts[name]}\n".encode())

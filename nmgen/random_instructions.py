@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from nmgen.places import Memory
 from nmgen.program import Placed, Program, Result
 from rtl.params import InputError, Product, ceil_div, round_up
-from rtl.sta.decode import residual_row_beats, store_row_beats
 from rtl.sta.isa import Columns, Op, assemble
+from rtl.sta.legality import residual_row_beats, store_row_beats
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
 from sim.image import pack_weights
 from sim.sta_image import pack_parameters, pack_table, pack_wide_rows, parameter_units

@@ -1,11 +1,11 @@
 """Sentences for a program: texts or files of ids to as many ids as each of its sequences takes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from nmgen.program import Program
+from pruning.reading import read_json
 from rtl.params import InputError, ceil_div
 from rtl.sta.isa import BYTES, Columns, Op, encode
 
@@ -22,24 +22,16 @@ def ids_of_texts(program: Program, texts: Sequence[str]) -> Ids:
     if not program.tokenizer:
         raise InputError("the program has no tokenizer: give --ids")
     try:
-        from tokenizers import Tokenizer
+        from pruning.tokenizer import ids_of, open_tokenizer
     except ModuleNotFoundError:
         raise InputError("--text needs tokenizers, which is not installed: pip install 'nmgen[prune]'") from None
-    try:
-        tokenizer = Tokenizer.from_str(program.tokenizer)
-    except Exception as error:  # the package raises plain Exception
-        raise InputError(f"the program's tokenizer is none: {error}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return [list(tokenizer.encode(text).ids) for text in texts]
+    tokenizer = open_tokenizer(program.tokenizer, "the program's tokenizer is none")
+    return [ids_of(tokenizer, text) for text in texts]
 
 
 def read_ids(path: Path) -> Ids:
     """The lists of ids, one a sequence, in a JSON file; one list alone is one sequence."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is no JSON") from None
+    found = read_json(path)
     if isinstance(found, list) and found and not any(isinstance(row, list) for row in found):
         found = [found]
     whole = isinstance(found, list) and all(isinstance(row, list) for row in found)

@@ -10,18 +10,31 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors
 
+from pruning.reading import (
+    MIB,
+    SCALE_MAX,
+    SCALE_MIN,
+    parse_json,
+    read_arrays,
+    read_header,
+    regular_file,
+    shown,
+)
 from rtl.format import bits_per_group, check_pattern, index_bits
 from rtl.params import BIAS_BITS, CHANNELS_MAX, MULT_BITS, SHIFT_MAX, InputError, ceil_div, selection_coding
 
 FORMAT = "nmgen"
 VERSIONS = (1, 2)  # 1: layers alone; 2: with a model
 K_MAX = 1 << 16
+LAYER_MAX = 1 << 28  # weights of a layer
+WEIGHTS_MAX = 1 << 31  # of all layers of a file
+SIZE_MAX = 2048 * MIB  # bytes of a file
 
 # The tensors of a layer, without the selection that a dense layer lacks, and their safetensors types.
 TENSOR_TYPES = {"values": "I8", "selection": "U8", "bias": "I32", "mult": "U16", "shift": "U8"}
@@ -93,11 +106,11 @@ class Layer:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
-            raise InputError(f"layer name is {self.name!r}, must be letters, digits, '_', '-' and '.'")
+            raise InputError(f"layer name is {shown(self.name)}, must be letters, digits, '_', '-' and '.'")
         where = f"layer {self.name}"
         check_pattern(self.n, self.m)
         if type(self.out_bits) is not int or self.out_bits not in (8, 16):
-            raise InputError(f"{where}: out_bits is {self.out_bits!r}, must be 8 or 16")
+            raise InputError(f"{where}: out_bits is {shown(self.out_bits)}, must be 8 or 16")
         for key in LAYER_KEYS:
             if key in self.extras:
                 raise InputError(f"{where}: extras has {key!r}, a name that the format keeps for itself")
@@ -108,6 +121,7 @@ class Layer:
             raise InputError(f"{where}: {self.channels} channels, must be 1 to {CHANNELS_MAX}")
         if not 1 <= self.k <= K_MAX:
             raise InputError(f"{where}: k is {self.k}, must be 1 to {K_MAX}")
+        check_size(where, self.channels, self.k)
         for part, kind in (("bias", np.int32), ("mult", np.uint16), ("shift", np.uint8)):
             array = getattr(self, part)
             if array.dtype != kind or array.shape != (self.channels,):
@@ -186,6 +200,12 @@ class Artefact:
     def is_vit(self) -> bool:
         """Whether its model reads pictures; the others read text."""
         return self.model is not None and self.model.config.get("model_type") == "vit"
+
+
+def check_size(where: str, channels: int, k: int) -> None:
+    """InputError where a layer has more weights than nmgen packs."""
+    if channels * k > LAYER_MAX:
+        raise InputError(f"{where}: {channels} x {k} weights, must be at most {LAYER_MAX:,}")
 
 
 def _kind(array: np.ndarray) -> str:
@@ -339,6 +359,8 @@ def to_bytes(layers: Iterable[Layer], model: Model | None = None) -> bytes:
         own = dict(model.tensors) | {TOKENIZER: np.frombuffer(model.tokenizer.encode(), np.uint8)}
         if clash := own.keys() & tensors.keys():
             raise InputError(f"tensor {min(clash)} of the model has the name of a layer's, must be unique")
+        for name, array in own.items():
+            check_numbers(name, array)  # what is written can be read
         tensors |= own
         texts["model"] = _json({"config": model.config, "about": model.about, "tensors": sorted(own)})
     digest = checksum("\n".join(texts.values()), tensors)
@@ -390,10 +412,11 @@ def load(path: Path | str) -> dict[str, Layer]:
 def read(path: Path | str) -> Artefact:
     """All of an artefact, as load."""
     path = Path(path)
-    try:
-        return whole_from_bytes(path.read_bytes())
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    with regular_file(path, SIZE_MAX) as (file, size):
+        try:
+            return _read(file, size)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
 
 def from_bytes(data: bytes) -> dict[str, Layer]:
@@ -403,26 +426,34 @@ def from_bytes(data: bytes) -> dict[str, Layer]:
 
 def whole_from_bytes(data: bytes) -> Artefact:
     """All of an artefact's bytes, as read."""
-    header, start = _header(data)
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+    return _read(BytesIO(data), len(data))
+
+
+def _read(file: BinaryIO, size: int) -> Artefact:
+    header = read_header(file, size)
+    metadata = header.metadata
+    if metadata.get("format") != FORMAT:
         raise InputError(f"a safetensors file but no artefact: its metadata lacks format = {FORMAT!r}")
     version = str(metadata.get("version"))
-    if not re.fullmatch("[0-9]+", version):
-        raise InputError(f"version is {version!r}, must be a number")
+    if not re.fullmatch("[0-9]{1,9}", version):
+        raise InputError(f"version is {shown(version)}, must be a number")
     if int(version) not in VERSIONS:
         raise InputError(f"version is {version}, this program reads versions 1 and 2: use the nmgen that wrote it")
     keys = ["layers", "model"] if int(version) > 1 else ["layers"]
-    missing = [key for key in (*keys, "sha256") if metadata.get(key) is None]
+    missing = [key for key in (*keys, "sha256") if key not in metadata]
     if missing:
         raise InputError(f"damaged: its metadata lacks {missing[0]!r}")
-    tensors = _read_tensors(data, header, start)
+    tensors = read_arrays(file, header, NUMPY_TYPES)
     if checksum("\n".join(metadata[key] for key in keys), tensors) != metadata["sha256"]:
         raise InputError("damaged: the checksum sha256 in its metadata is not that of its contents")
     described = _object(metadata["layers"])
     if not described:
         raise InputError("metadata layers is not a JSON object of at least one layer")
-    layers = {name: _layer(name, about, tensors) for name, about in described.items()}
+    layers: dict[str, Layer] = {}
+    for name, about in described.items():
+        layers[name] = _layer(name, about, tensors)
+        if sum(layer.weights.size for layer in layers.values()) > WEIGHTS_MAX:
+            raise InputError(f"its layers have more than {WEIGHTS_MAX:,} weights")
     model = _model(metadata["model"], tensors) if "model" in keys else None
     if tensors:
         raise InputError(f"tensor {min(tensors)} belongs to no layer")
@@ -432,8 +463,8 @@ def whole_from_bytes(data: bytes) -> Artefact:
 def _object(text: str) -> dict[str, Any]:
     """The JSON object that a text is, {} where it is none."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except InputError:
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -444,10 +475,14 @@ def _model(text: str, tensors: dict[str, np.ndarray]) -> Model:
     config, about, names = said.get("config"), said.get("about"), said.get("tensors")
     if not isinstance(config, dict) or not isinstance(about, dict) or not isinstance(names, list):
         raise InputError("metadata model is not a JSON object of config, about and tensors")
-    for name in (*names, TOKENIZER):
+    own: dict[str, np.ndarray] = {}
+    for name in names:
         if not isinstance(name, str) or name not in tensors:
-            raise InputError(f"tensor {name} of the model is missing")
-    own = {name: tensors.pop(name) for name in set(names)}
+            raise InputError(f"tensor {shown(name)} of the model is missing, or is named twice")
+        own[name] = tensors.pop(name)
+        check_numbers(name, own[name])
+    if TOKENIZER not in own:
+        raise InputError(f"tensor {TOKENIZER} of the model is missing")
     try:
         tokenizer = own.pop(TOKENIZER).tobytes().decode()
     except UnicodeDecodeError as error:
@@ -455,38 +490,20 @@ def _model(text: str, tensors: dict[str, np.ndarray]) -> Model:
     return Model(config=config, tokenizer=tokenizer, tensors=own, about=about)
 
 
-def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """(header, offset of the first tensor's bytes) of a safetensors file that has all its bytes."""
-    length = int.from_bytes(data[:8], "little")
-    start = 8 + length
-    if len(data) < 8 or start > len(data):
-        end = start if len(data) >= 8 else 8
-        raise InputError(f"truncated, or no safetensors file: its header ends at byte {end}, the file at {len(data)}")
-    try:
-        header = json.loads(data[8:start])
-        ends = {name: start + about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"}
-        last = max(ends, key=lambda name: ends[name], default="")
-        missing = bool(ends) and ends[last] > len(data)
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        raise InputError(f"no safetensors file: bytes 8 to {start} are not its header") from None
-    if missing:
-        raise InputError(f"truncated: tensor {last} ends at byte {ends[last]}, the file at {len(data)}")
-    return header, start
-
-
-def _read_tensors(data: bytes, header: dict[str, Any], start: int) -> dict[str, np.ndarray]:
-    try:
-        found = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"damaged: {error}") from None
-    tensors = {}
-    for name, tensor in found:
-        kind = NUMPY_TYPES.get(tensor["dtype"])
-        if kind is None:
-            offset = start + header[name]["data_offsets"][0]
-            raise InputError(f"tensor {name} at byte {offset} is {tensor['dtype']}, a type that no artefact has")
-        tensors[name] = np.frombuffer(tensor["data"], kind).reshape(tensor["shape"])
-    return tensors
+def check_numbers(name: str, array: np.ndarray) -> None:
+    """InputError unless a model's tensor has the type that its name asks for, and numbers that one can compute with."""
+    if not name.startswith(("scales.", "pixels.")):
+        return
+    if array.dtype != np.float64 or array.ndim > 1 or not array.size:
+        raise InputError(f"tensor {name} is {_kind(array)}, must be float64 with one number or one a channel")
+    low, high = float(array.min()), float(array.max())
+    if name == "pixels.mean":
+        low, high = 1.0, max(-low, high, 1.0)
+    if low <= 0:
+        raise InputError(f"tensor {name} has {low}, must be above 0")
+    if not SCALE_MIN <= low <= high <= SCALE_MAX:
+        found = low if low < SCALE_MIN else high
+        raise InputError(f"tensor {name} has {found}, must be from {SCALE_MIN} to {SCALE_MAX}")
 
 
 def _layer(name: str, about: Any, tensors: dict[str, np.ndarray]) -> Layer:
@@ -497,14 +514,15 @@ def _layer(name: str, about: Any, tensors: dict[str, np.ndarray]) -> Layer:
         raise InputError(f"{where}: metadata lacks {missing[0]!r}")
     pattern, channels, k = about["pattern"], about["channels"], about["k"]
     if not isinstance(pattern, list) or len(pattern) != 2 or any(type(number) is not int for number in pattern):
-        raise InputError(f"{where}: pattern is {pattern!r}, must be two integers [n, m]")
+        raise InputError(f"{where}: pattern is {shown(pattern)}, must be two integers [n, m]")
     n, m = pattern
     check_pattern(n, m)
     for key, value, high in (("channels", channels, CHANNELS_MAX), ("k", k, K_MAX)):
         if type(value) is not int or not 1 <= value <= high:
-            raise InputError(f"{where}: {key} is {value!r}, must be an integer from 1 to {high}")
+            raise InputError(f"{where}: {key} is {shown(value)}, must be an integer from 1 to {high}")
+    check_size(where, channels, k)
     if about["coding"] != selection_coding(n, m):
-        raise InputError(f"{where}: coding is {about['coding']!r}, must be {selection_coding(n, m)!r} for {n}:{m}")
+        raise InputError(f"{where}: coding is {shown(about['coding'])}, must be {selection_coding(n, m)!r} for {n}:{m}")
     groups = ceil_div(k, m)
     shapes = {"values": (channels, groups, n), "bias": (channels,), "mult": (channels,), "shift": (channels,)}
     if n < m:

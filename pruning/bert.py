@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, relu, silu
 from torch.nn.utils.rnn import pad_sequence
 
+from pruning.tokenizer import ids_of
 from rtl.params import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -233,7 +234,7 @@ class Encoder(nn.Module):
 
     def ids(self, sentence: str) -> Tensor:
         """int64 [tokens], special tokens included."""
-        ids = torch.tensor(self.tokenizer.encode(sentence).ids, dtype=torch.int64)
+        ids = torch.tensor(ids_of(self.tokenizer, sentence), dtype=torch.int64)
         if len(ids) and int(ids.max()) >= self.shape.vocabulary:
             raise InputError(f"the tokenizer gives token {int(ids.max())}, must be below {self.shape.vocabulary}")
         return ids

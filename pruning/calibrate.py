@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.bert import Encoder, bits_of
+from pruning.quantise import check_seen
 from pruning.rescale import representable
 from rtl.params import InputError
 
@@ -125,7 +126,9 @@ def observe(encoder: Encoder, sentences: Sequence[str]) -> dict[str, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: torch.cat(parts) for name, parts in seen.items()}
+    whole = {name: torch.cat(parts) for name, parts in seen.items()}
+    check_seen(whole)
+    return whole
 
 
 def spread(sentences: Sequence[str]) -> list[str]:

@@ -82,8 +82,9 @@ def load(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"checkpoint {path} is damaged: torch cannot read it") from None
     if not isinstance(state, dict) or state.get("nmgen") != VERSION:
         raise InputError(f"{path} is no checkpoint of this program's version {VERSION}")
+    theirs = state.get("run")
     for name, value in run.items():
-        found = state["run"].get(name)
+        found = theirs.get(name) if isinstance(theirs, dict) else None
         if found != value:
             raise InputError(f"checkpoint {path} is of another run: its {name} is {found}, this run's is {value}")
     return state

@@ -7,6 +7,7 @@ table would notice.
 from collections.abc import Mapping
 from typing import Any
 
+from pruning.reading import shown
 from rtl.params import InputError
 
 # Key → the values that nmgen computes, the usual one first, and what another would mean. A key may be absent.
@@ -26,6 +27,37 @@ def check_computed(config: Mapping[str, Any], where: str) -> None:
     """InputError, which begins with where, for a key whose value means what nmgen does not compute."""
     for key, (values, meaning) in COMPUTED.items():
         if key in config and config[key] not in values:
-            short = repr(config[key])
-            short = short if len(short) <= 60 else short[:57] + "..."
+            short = shown(config[key])
             raise InputError(f"{where}: {key} is {short}, must be {values[0]!r}: nmgen does not compute {meaning}")
+
+
+EPSILON_MAX = 1e12  # what a step of the residual is worth bounds it more, but later
+
+# Our name of a count → the largest that nmgen reads, so that no config can ask for more than a model of its kind has.
+MOST = {
+    "hidden": 1 << 16,
+    "layers": 1 << 10,
+    "heads": 1 << 16,
+    "intermediate": 1 << 16,
+    "positions": 1 << 20,
+    "vocabulary": 1 << 24,
+    "image": 1 << 12,
+    "patch": 1 << 12,
+    "channels": 1 << 8,
+}
+
+
+def count(where: str, ours: str, key: str, value: Any) -> int:
+    """A key's value, one of MOST by our name; InputError, which begins with where, unless it is 1 … the most."""
+    if type(value) is not int or value < 1:
+        raise InputError(f"{where}: {key} is {shown(value)}, must be an integer of at least 1")
+    if value > MOST[ours]:
+        raise InputError(f"{where}: {key} is {shown(value)}, must be at most {MOST[ours]}")
+    return value
+
+
+def epsilon(where: str, key: str, value: Any) -> float:
+    """A key's value, a number from 0 to EPSILON_MAX; InputError, which begins with where, if it is anything else."""
+    if type(value) not in (int, float) or not 0 <= value <= EPSILON_MAX:
+        raise InputError(f"{where}: {key} is {shown(value)}, must be a number such as 1e-12, 0 to {EPSILON_MAX:g}")
+    return float(value)

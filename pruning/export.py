@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tokenizers
 import torch
 from torch import Tensor
 
@@ -19,7 +18,8 @@ from pruning.bert import ACTIVATIONS, Encoder, Origin
 from pruning.calibrate import Scales
 from pruning.fake_quant import operand_of
 from pruning.folder import shape_of, tensors_of
-from pruning.quantise import integer_layer
+from pruning.quantise import check_finite, integer_layer
+from pruning.tokenizer import open_tokenizer
 from rtl.params import InputError
 
 DENSE = (8, 8)  # the pattern of a layer that no plan names
@@ -92,14 +92,11 @@ def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
     if model is None:
         raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
     shape = shape_of(dict(model.config), "the artefact's config")
-    try:
-        tokenizer = tokenizers.Tokenizer.from_str(model.tokenizer)
-    except Exception as error:  # the package raises plain Exception
-        raise InputError(f"the artefact's tokenizer is none: {error}") from None
+    tokenizer = open_tokenizer(model.tokenizer, "the artefact's tokenizer is none", shape.max_tokens)
     origin = Origin(config=dict(model.config), files={"tokenizer.json": model.tokenizer.encode()})
     head = model.tensors.get("head.bias")
     with torch.device("meta"):
-        encoder = Encoder(shape, tokenizer, origin, classes=0 if head is None else len(head))
+        encoder = Encoder(shape, tokenizer, origin, classes=0 if head is None else head.size)
     scales = {
         name.removeprefix("scales."): torch.from_numpy(array.copy())
         for name, array in model.tensors.items()
@@ -114,6 +111,7 @@ def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
         if tuple(tensor.shape) != tuple(wanted.shape):
             raise InputError(f"tensor {name} is {list(tensor.shape)}, must be {list(wanted.shape)} by the config")
         state[name] = tensor.to(torch.float32)
+        check_finite(name, state[name])
     encoder.load_state_dict(state, assign=True)
     return encoder.eval().requires_grad_(False), scales
 
@@ -129,12 +127,20 @@ def _tensor(name: str, artefact: Artefact, scales: Scales) -> Tensor:
     if name not in artefact.model.tensors:
         raise InputError(f"tensor {name} of the model is missing")
     tensor = torch.from_numpy(artefact.model.tensors[name].copy())
-    return tensor if tensor.is_floating_point() else tensor.double() * scales["embeddings.total"]
+    if tensor.is_floating_point():
+        return tensor
+    total = scales["embeddings.total"]
+    if total.shape:
+        raise InputError(f"tensor scales.embeddings.total is {list(total.shape)}, must be [] by the config")
+    return tensor.double() * total
 
 
 def dequantised(layer: Layer, part: str, x_scale: Tensor, y_scale: Tensor) -> Tensor:
     """weight [channels, k] or bias [channels] of an integer layer: what one step of an accumulator is worth, times the
     integers, over the scale of the input."""
+    for what, scale, wanted in (("inputs", x_scale, layer.k), ("results", y_scale, layer.channels)):
+        if scale.shape not in ((), (wanted,)):
+            raise InputError(f"layer {layer.name} has {len(scale)} scales of its {what}, must have 1 or {wanted}")
     unit = torch.from_numpy(np.ldexp(layer.mult.astype(np.float64), -layer.shift.astype(np.int64))) * y_scale
     if part == "bias":
         return torch.from_numpy(layer.bias.astype(np.float64)) * unit

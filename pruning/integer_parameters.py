@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pruning.artefact import Artefact, Layer, Model
+from pruning.artefact import Artefact, Layer, Model, check_numbers
 from pruning.bert import Shape
 from pruning.folder import shape_of
 from pruning.quantise import BIAS_ROOM, integer_layer, requantisation
@@ -161,8 +161,7 @@ class Source:
 
     def scales(self, point: str, *channels: int) -> np.ndarray:
         found = self._tensor(f"scales.{point}", np.dtype(np.float64), channels)
-        if not (found > 0).all():
-            raise InputError(f"tensor scales.{point} has {found.min()}, must be above 0")
+        check_numbers(f"scales.{point}", found)
         return found
 
     def layer(self, name: str, channels: int, k: int, out_bits: int = 8) -> Layer:

@@ -5,7 +5,6 @@
 """
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from pruning.masked import live_weight, masked_layers
+from pruning.reading import TOML_MAX, parse_toml, read_text, shown
 from rtl.format import check_pattern, parse_pattern
 from rtl.params import InputError
 
@@ -82,15 +82,16 @@ class Plan:
     def from_toml(cls, text: str) -> "Plan":
         """InputError where it is no such table."""
         try:
-            table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            table = parse_toml(text)
+        except InputError as error:
             raise InputError(f"plan is not TOML: {error}") from None
         layers = table.get("layers")
         if not isinstance(layers, dict) or len(table) != 1 or not layers:
             raise InputError("plan has no table [layers], or something beside it")
         for name, pattern in layers.items():
             if not isinstance(pattern, str):
-                raise InputError(f"plan: layer {name} is {pattern!r}, must be a pattern such as '2:8'; quote its name")
+                is_ = shown(pattern)
+                raise InputError(f"plan: layer {name} is {is_}, must be a pattern such as '2:8'; quote its name")
         return cls({name: parse_pattern(pattern) for name, pattern in layers.items()})
 
     @classmethod
@@ -98,8 +99,8 @@ class Plan:
         if not path.is_file():
             raise InputError(f"plan {path} is missing")
         try:
-            return cls.from_toml(path.read_text(encoding="utf-8"))
-        except (InputError, UnicodeDecodeError) as error:
+            return cls.from_toml(read_text(path, TOML_MAX))
+        except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
 

@@ -24,6 +24,15 @@ def check_finite(name: str, tensor: Tensor) -> None:
         raise InputError(f"tensor {name} is {tensor[tuple(place)].item()} at {place}, must be finite")
 
 
+def check_seen(seen: Mapping[str, Tensor]) -> None:
+    """InputError where a model, of finite weights, computes a NaN or an infinity at a point, which it names."""
+    for point, values in seen.items():
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"the model gives a NaN or an infinity at {point}: its weights are too large to compute with"
+            )
+
+
 def activation_scale(activations: Tensor, bits: int = 8) -> float:
     """The scale at which the largest magnitude seen is 2^(bits − 1) − 1; 1 where all are zero.
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pruning.reading import read_text
 from rtl.params import InputError
 
 SENTENCES = Path(__file__).with_name("sentences.txt")  # written for this repository
@@ -127,11 +128,7 @@ def _score(path: Path, number: int, text: str) -> float:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number, line) of each row that is more than white space; a file has at least one. OSError: it cannot be read."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: byte {error.start}") from None
-    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     if not rows:
         raise InputError(f"{path} has no sentence")
     yield from rows

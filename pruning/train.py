@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pruning import checkpoint as checkpoints
 from pruning.plan import plan_of
 from pruning.processes import world
+from pruning.reading import parse_json, read_text
 from rtl.params import InputError
 
 Metrics = dict[str, float]
@@ -330,8 +331,11 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a file; a kill may have cut the last."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:
+            found = parse_json(line)
+        except InputError:
             return
+        if not isinstance(found, dict) or type(found.get("step")) is not int:
+            return
+        yield found

@@ -16,8 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from pruning.bert import ACTIVATIONS
 from pruning.checkpoint_files import opened
-from pruning.config_keys import check_computed
-from pruning.quantise import check_finite
+from pruning.config_keys import check_computed, count, epsilon
+from pruning.reading import read_json, shown
 from rtl.params import InputError
 
 
@@ -203,8 +203,8 @@ def is_folder(path: Path | str) -> bool:
     """Whether a folder's config.json calls it a ViT."""
     file = Path(path) / "config.json"
     try:
-        return bool(json.loads(file.read_text(encoding="utf-8"))["model_type"] == "vit")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return bool(read_json(file)["model_type"] == "vit")
+    except (OSError, ValueError, LookupError, TypeError):
         return False  # whoever reads it as another model says what is wrong
 
 
@@ -221,40 +221,29 @@ def load(folder: Path | str) -> ViT:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{path} is missing")
-    config = _json(path)
+    config = read_json(path)
     with opened(folder) as weights:
         names = {name.removeprefix(PREFIX): name for name in weights.names}
-        labels = weights.shape("classifier.weight")[0] if "classifier.weight" in names else 0
-        model = ViT(shape_of(config, str(path), labels)).eval()
+        classifier = weights.shape(names["classifier.weight"]) if "classifier.weight" in names else ()
+        shape = shape_of(config, str(path), classifier[0] if classifier else 0)
+        weights.check_layers(names, shape.layers)
+        with torch.device("meta"):  # only names and shapes; the checkpoint brings the numbers
+            model = ViT(shape).eval()
         tensors = {}
         for name, wanted in model.state_dict().items():
             if name not in names:
                 raise InputError(f"{weights.path}: tensor {name} is missing")
-            tensor = weights.get(names[name])
-            if tensor.shape != wanted.shape or not tensor.is_floating_point():
-                kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-                raise InputError(
-                    f"{weights.path}: tensor {name} is {kind}, must be float {list(wanted.shape)} by config.json"
-                )
-            check_finite(name, tensor)
-            tensors[name] = tensor.to(torch.float32)
-    model.load_state_dict(tensors)
+            tensors[name] = weights.floats(names[name], tuple(wanted.shape), called=name)
+    model.load_state_dict(tensors, assign=True)
     model.config, model.pixels = config, _pixels(folder / PROCESSOR, model.shape.channels)
     return model
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
 
 
 def _pixels(path: Path, channels: int) -> Pixels:
     """What a Hugging Face processor does to a byte: times rescale_factor, less image_mean, over image_std."""
     if not path.is_file():
         return Pixels()
-    said = _json(path)
+    said = read_json(path)
     if not isinstance(said, dict):
         raise InputError(f"{path} is no JSON object")
     step = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
@@ -265,11 +254,12 @@ def _pixels(path: Path, channels: int) -> Pixels:
     mean, deviation = (values if isinstance(values, list) else [values] for values in (mean, deviation))
     for key, values in (("rescale_factor", [step]), ("image_mean", mean), ("image_std", deviation)):
         numbers = all(
-            type(value) in (int, float) and abs(value) < 1e6 and (key == "image_mean" or value > 0) for value in values
+            type(value) in (int, float) and abs(value) < 1e6 and (key == "image_mean" or value > 1e-9)
+            for value in values
         )
         if not numbers or len(values) not in (1, channels):
             wanted = "a positive number" if key == "rescale_factor" else f"a number for each of {channels} channels"
-            raise InputError(f"{path}: {key} is {said.get(key)!r}, must be {wanted}")
+            raise InputError(f"{path}: {key} is {shown(said.get(key))}, must be {wanted}")
     return Pixels(tuple(value / step for value in mean), tuple(value / step for value in deviation))
 
 
@@ -340,19 +330,19 @@ def shape_of(config: Any, where: str, labels: int) -> ViTShape:
     check_computed(config, where)
     values: dict[str, Any] = {}
     for ours, theirs in KEYS.items():
-        value = values[ours] = config.get(theirs)
-        if type(value) is not int or value < 1:
-            raise InputError(f"{where}: {theirs} is {value!r}, must be an integer of at least 1")
+        values[ours] = count(where, ours, theirs, config.get(theirs))
     for whole, part in (("image", "patch"), ("hidden", "heads")):
         if values[whole] % values[part]:
             raise InputError(f"{where}: {KEYS[whole]} {values[whole]} is no multiple of {KEYS[part]} {values[part]}")
     activation = config.get("hidden_act", "gelu")
     if activation not in tuple(ACTIVATIONS):
         raise InputError(f"{where}: hidden_act is {activation!r}, must be one of {', '.join(ACTIVATIONS)}")
-    bias, epsilon = config.get("qkv_bias", True), config.get("layer_norm_eps", 1e-12)
-    if type(bias) is not bool or type(epsilon) not in (int, float):
-        raise InputError(f"{where}: qkv_bias is {bias!r} and layer_norm_eps {epsilon!r}, must be a truth and a number")
-    return ViTShape(**values, activation=activation, qkv_bias=bias, epsilon=epsilon, labels=labels)
+    bias, number = config.get("qkv_bias", True), config.get("layer_norm_eps", 1e-12)
+    if type(bias) is not bool:
+        raise InputError(f"{where}: qkv_bias is {shown(bias)} and layer_norm_eps {shown(number)}, must be a truth")
+    return ViTShape(
+        **values, activation=activation, qkv_bias=bias, epsilon=epsilon(where, "layer_norm_eps", number), labels=labels
+    )
 
 
 def labels_of(config: Any, labels: int) -> list[str]:

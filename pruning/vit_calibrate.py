@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pruning.calibrate import ALPHA, HEADROOM, PERCENTILE, narrow_scale, smoothing, upper_scale, wide_scale
 from pruning.patches import GREY, patches
+from pruning.quantise import check_seen
 from pruning.rescale import representable
 from pruning.vit import Block, ViT, ViTShape
 from rtl.params import InputError
@@ -117,7 +118,9 @@ def observe(model: ViT, images: Tensor) -> dict[str, Tensor]:
             h = note(f"{name}.intermediate.result", block.activation(h))
             x = note("residual", x + block.output(note(f"{name}.output.operand", h)))
         note("classifier.operand", note("layernorm", model.layernorm(x))[:, 0])
-    return {point: torch.cat(parts) for point, parts in seen.items()}
+    whole = {point: torch.cat(parts) for point, parts in seen.items()}
+    check_seen(whole)
+    return whole
 
 
 @torch.inference_mode()

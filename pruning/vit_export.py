@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning.artefact import Artefact, Model
+from pruning.artefact import Artefact, Model, check_numbers
 from pruning.bert import ACTIVATIONS
 from pruning.export import DENSE, dequantised
 from pruning.patches import GREY
-from pruning.quantise import integer_layer
+from pruning.quantise import check_finite, integer_layer
 from pruning.vit import Pixels, ViT, ViTShape, shape_of
 from pruning.vit_calibrate import Scales, wide_points
 from rtl.params import InputError
@@ -125,7 +125,8 @@ def from_artefact(artefact: Artefact) -> ViT:
     shape = checked_shape(artefact)
     assert artefact.model  # checked_shape says so otherwise
     tensors = {name: torch.from_numpy(array.copy()) for name, array in artefact.model.tensors.items()}
-    model = ViT(shape)
+    with torch.device("meta"):  # only names and shapes
+        model = ViT(shape)
     model.config, model.pixels = dict(artefact.model.config), _pixels(artefact.model, shape.channels)
     state = {name: tensors[name] for name in plain_tensors(shape)}
     for name, (x, y) in points_of(shape).items():
@@ -141,7 +142,10 @@ def from_artefact(artefact: Artefact) -> ViT:
     for name, wanted in model.state_dict().items():
         if state[name].shape != wanted.shape:
             raise InputError(f"tensor {name} is {list(state[name].shape)}, must be {list(wanted.shape)} by the config")
-    model.load_state_dict({name: state[name].to(torch.float32) for name in model.state_dict()})
+    singles = {name: state[name].to(torch.float32) for name in model.state_dict()}
+    for name, tensor in singles.items():
+        check_finite(name, tensor)
+    model.load_state_dict(singles, assign=True)
     return model.eval().requires_grad_(False)
 
 
@@ -181,9 +185,8 @@ def _pixels(model: Model, channels: int) -> Pixels:
         if values.dtype != np.float64 or values.shape not in ((1,), (channels,)):
             kind = f"{values.dtype} {list(values.shape)}"
             raise InputError(f"tensor pixels.{part} is {kind}, must be float64 [{channels}] by the config")
+        check_numbers(f"pixels.{part}", values)
         found.append(tuple(values.tolist()))
-    if min(found[1]) <= 0:
-        raise InputError(f"tensor pixels.deviation has {min(found[1])}, must be above 0")
     return Pixels(*found)
 
 

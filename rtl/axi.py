@@ -8,7 +8,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .port import ADDRESS_BITS, LENGTH_BITS, ControlPort, MemoryPort, Request
+from .params import ADDRESS_BITS
+from .port import LENGTH_BITS, ControlPort, MemoryPort, Request
 
 PAGE_BYTES = 4096  # no burst crosses a multiple of it (A3.4.1)
 OUTSTANDING = 16  # bursts of either direction

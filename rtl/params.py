@@ -3,6 +3,7 @@
 Standard library only: the pruner and the estimate import this without Amaranth or torch.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
@@ -14,6 +15,7 @@ FIFO_BEATS = 64  # beats requested and not yet used: covers a memory latency of 
 RESULT_TILES = 4  # tiles the result buffer holds: one draining, one leaving, two in flight
 PARAMETER_BYTES = 8  # bias int32, mult uint16, shift uint8, one spare byte
 
+ADDRESS_BITS = 32
 BIAS_BITS = 32
 MULT_BITS = 16
 SHIFT_MAX = 47
@@ -100,6 +102,8 @@ class Config:
             raise InputError(f"port_bytes is {self.port_bytes}, must be 1, 2, 4, 8, 16, 32 or 64")
         _check("max_tokens", self.max_tokens, 1, 4096)
         _check("max_k", self.max_k, self.m, 1 << 16)
+        if not isinstance(self.device, str) or not re.fullmatch(r"[\w.-]{0,40}", self.device):
+            raise InputError(f"device is {self.device!r}, must be a name such as LFE5U-85F")
         if self.pe not in BACK_ENDS:
             raise InputError(f"pe is {self.pe!r}, must be {' or '.join(BACK_ENDS)}")
         if self.pe == "portable" and self.device:

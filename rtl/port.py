@@ -3,7 +3,8 @@
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-ADDRESS_BITS = 32
+from .params import ADDRESS_BITS
+
 LENGTH_BITS = 8
 
 

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .params import CHANNELS_MAX, REGISTERS, Config, Pattern, ceil_div
-from .port import ADDRESS_BITS, ControlPort
+from .params import ADDRESS_BITS, CHANNELS_MAX, REGISTERS, Config, Pattern, ceil_div
+from .port import ControlPort
 
 BEATS_BITS = 32
 

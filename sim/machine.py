@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import Product, ceil_div, round_up
-from rtl.sta.decode import violation
 from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode
+from rtl.sta.legality import fault
 from rtl.sta.params import TABLE_ENTRIES, StaConfig
 
 from .twins import Int, emit, normalise, reciprocal, requantise, rescale, root_of, saturate
@@ -82,7 +82,7 @@ class Machine:
         number = 0
         while True:
             code = self._read(at, BYTES).tobytes()
-            if cause := violation(self.config, code, len(self.memory)):
+            if cause := fault(self.config, code, len(self.memory)):
                 raise MachineError(f"instruction {number} at {at} is illegal: {cause.name}")
             instruction = decode(code)
             if instruction["opcode"] == Op.END:
@@ -145,7 +145,7 @@ class Machine:
         top = self.maxima[i["first_token"] : i["first_token"] + i["tokens"]]
         weights = emit(x, top, self.tables[1], keys)
         mult, shift = reciprocal(c, weights.sum(axis=1), i["mult"], i["shift"])
-        self._check("shift of a row", int(shift.max()), 1, 47)
+        self._check("shift of a row", int(shift.max()), 0, 47)  # 0 where nothing is divided by: all results are 0
         accumulated = _matmul(weights[:, :keys], values.T)
         y = requantise(accumulated, 0, mult[:, np.newaxis], shift[:, np.newaxis], 8)
         return self._to_store(i, y)

@@ -14,8 +14,8 @@ from typing import Any
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from rtl.sta.decode import Cause
 from rtl.sta.isa import BYTES
+from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS
 from sim.image import Region
 from sim.memory import ProtocolError, image_number

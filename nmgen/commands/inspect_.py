@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(layer: Layer) -> dict[str, Any]:
     """A layer's facts, ready for JSON. bytes are those of values and selection, dense_bytes those of int8 weights."""
-    return {
+    own = {
         "name": layer.name,
         "pattern": f"{layer.n}:{layer.m}",
         "channels": layer.channels,
@@ -46,8 +46,8 @@ def describe(layer: Layer) -> dict[str, Any]:
         "density": int(np.count_nonzero(layer.weights)) / layer.weights.size,
         "bytes": layer.packed_bytes,
         "dense_bytes": layer.weights.size,
-        **layer.extras,
     }
+    return own | {name: fact for name, fact in layer.extras.items() if name not in own}
 
 
 def show(title: str, layers: Iterable[dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from nmgen.configuration import KINDS, add_configuration, add_simulation, config
 from nmgen.files import written_whole
 from nmgen.progress import stages
 from pruning.artefact import Layer, load
+from pruning.reading import read_json, string
 from rtl.params import Config, InputError, Product, product_cycles
 from rtl.sta.params import StaConfig
 
@@ -244,10 +245,10 @@ def _manifest(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{directory} holds no manifest.json: it must be a folder that nmgen generate wrote")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(path)
         kind = manifest.get("kind", "engine")
         KINDS[kind](**manifest["parameters"])
-        found = {"kind": kind, **{key: manifest[key] for key in ("parameters", "top")}}
+        found = {"kind": kind, "parameters": manifest["parameters"], "top": string("top", manifest["top"])}
         sources = [directory / name for name in manifest["files"] if name.endswith(".v") and "/" not in name]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} is not a manifest that nmgen generate wrote") from None

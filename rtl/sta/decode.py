@@ -1,41 +1,23 @@
-"""Instructions as the engines see them, and what makes one illegal."""
-
-from dataclasses import dataclass
-from enum import IntEnum
+"""Instructions as the engines see them, and the hardware that finds an illegal one: `legality` says which are."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..compare import Beyond
-from ..params import PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
+from ..params import ADDRESS_BITS, SHIFT_MAX, Config, ceil_div
 from ..pipeline import delayed
-from ..port import ADDRESS_BITS
-from .isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
-from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
-
-ID_BYTES = 4  # of a row number that GATHER reads
-TABLE_BYTES = 2 * TABLE_ENTRIES  # of a table in memory
-CAUSE_BITS = 4
-
-
-class Cause(IntEnum):
-    """Why the machine stopped. Of several the lowest is reported."""
-
-    NONE = 0
-    OPCODE = 1  # no such opcode
-    RESERVED = 2  # a bit is set that the opcode does not use
-    FLAGS = 3  # column source or destinations that do not go together
-    TOKENS = 4  # too few, too many, or not from the first row of a tile
-    CHANNELS = 5
-    GROUPS = 6
-    PATTERN = 7
-    KEYS = 8  # none, too many, or not as many groups of them as the instruction says
-    SHIFT = 9
-    STORE = 10  # a region leaves the activation store
-    BEATS = 11  # not what the engine will take
-    ADDRESS = 12  # outside of the program's memory, or not at the beginning of a beat
-    BUS = 13  # the memory reported an error
+from .isa import BYTES, FIELDS, USED, Columns, Op
+from .legality import (
+    CAUSE_BITS,
+    TABLE_BYTES,
+    Cause,
+    TileBeats,
+    parameter_beats,
+    residual_row_beats,
+    store_row_beats,
+)
+from .params import StaConfig
 
 
 def instruction_layout(config: Config) -> data.StructLayout:
@@ -63,148 +45,6 @@ def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, nam
     with m.If(begun):
         m.d.sync += own.eq(instruction)
     return started, own
-
-
-# --- beats of a tile of packed weights ---------------------------------------------------------
-@dataclass(frozen=True)
-class TileBeats:
-    """Beats of a column tile of a pattern, as `params.Product.tile_plan` has them, without its parameters.
-
-    steps : steps a group
-    values : (units a beat, beats a unit) of the values, a unit a step
-    selection : of the selection; no beats where it is counted
-    selection_per_step : a unit of it a step; else a unit a group
-    """
-
-    steps: int
-    values: tuple[int, int]
-    selection: tuple[int, int]
-    selection_per_step: bool
-
-    @classmethod
-    def of(cls, config: Config, pattern: int) -> "TileBeats":
-        product = Product(config=config, tokens=1, k=config.m, channels=1, pattern_n=pattern)
-        port_bits = 8 * config.port_bytes
-        bits = product.selection_unit_bits
-        return cls(
-            steps=product.pattern.steps,
-            values=units_in_beats(product.value_unit_bits, port_bits),
-            selection=units_in_beats(bits, port_bits) if bits else (1, 0),
-            selection_per_step=product.pattern.coding == "index",
-        )
-
-    def beats(self, groups: int) -> int:
-        steps = groups * self.steps
-        (v_units, v_beats), (s_units, s_beats) = self.values, self.selection
-        selections = steps if self.selection_per_step else groups
-        return ceil_div(steps, v_units) * v_beats + ceil_div(selections, s_units) * s_beats
-
-
-def parameter_beats(config: Config) -> int:
-    """Beats of the channel parameters of a column tile."""
-    units, beats = units_in_beats(8 * PARAMETER_BYTES * config.drain_lanes, 8 * config.port_bytes)
-    return ceil_div(config.slots_a_row, units) * beats
-
-
-# --- what the memory is asked for --------------------------------------------------------------
-def instruction_beats(config: Config) -> int:
-    return BYTES // config.port_bytes
-
-
-def ids_beats(config: Config, tokens: int) -> int:
-    return ceil_div(ID_BYTES * tokens, config.port_bytes)
-
-
-def store_row_beats(config: Config, groups: int) -> int:
-    """Beats of a token's row that goes to the store, or comes from it."""
-    return ceil_div(groups * config.m, config.port_bytes)
-
-
-def residual_row_beats(config: Config, channels: int) -> int:
-    """Beats of a token's row that goes to the residual, or comes from it."""
-    return ceil_div(channels * RESIDUAL_BITS // 8, config.port_bytes)
-
-
-# --- the twin of Checker -----------------------------------------------------------------------
-def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) -> Cause:
-    """What `Checker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
-    f = decode(code)
-    c = config
-    if f["opcode"] not in list(Op):
-        return Cause.OPCODE
-    op, columns = Op(f["opcode"]), f["columns"]
-    if encode(f) != code or any(f[name] for name in FIELDS if name not in ("opcode", *USED[op])):
-        return Cause.RESERVED
-    if op == Op.END:
-        return Cause.NONE
-    product, norm, pool, gather, load, store = (
-        op == one for one in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD, Op.STORE)
-    )
-    memory, keys, values = (product and columns == one for one in Columns)
-    stores_store, stores_residual = store and not f["which"], store and bool(f["which"])
-    to_store, to_residual = bool(f["to_store"]), bool(f["to_residual"])
-    groups, channels, tokens = f["groups"], f["channels"], f["tokens"]
-
-    flags = (
-        product and columns not in list(Columns),
-        (product or norm) and not (to_store or to_residual),
-        product and f["add"] and not to_residual,
-        product and f["table"] and (to_residual or not to_store),
-        product and f["maximum"] and not keys,
-        (keys or values) and (to_residual or f["table"]),
-    )
-    if any(flags):
-        return Cause.FLAGS
-    if op != Op.TABLE:
-        first = f["first_token"]
-        if not 1 <= tokens <= c.max_tokens - first or first % c.rows:
-            return Cause.TOKENS
-    in_residual = to_residual or norm or pool or gather or stores_residual
-    if (product and channels == 0) or (in_residual and not 1 <= channels <= c.hidden):
-        return Cause.CHANNELS
-    if keys and channels > c.max_tokens:
-        return Cause.CHANNELS
-    if (product or load or stores_store) and not 1 <= groups <= c.max_groups:
-        return Cause.GROUPS
-    if product and not (1 <= f["pattern"] <= c.m if memory else f["pattern"] == c.m):
-        return Cause.PATTERN
-    if values and not (1 <= f["keys"] <= c.max_tokens and ceil_div(f["keys"], c.m) == groups):
-        return Cause.KEYS
-    rescaled = (product and to_store and (f["table"] or to_residual)) or (norm and to_store)
-    if ((keys or values or pool) and not 1 <= f["shift"] <= SHIFT_MAX) or (rescaled and f["rescale_shift"] == 0):
-        return Cause.SHIFT
-
-    def leaves(region: str, region_tokens: int, words: int) -> bool:
-        last_tile = (region_tokens - 1) // c.rows
-        return f[f"{region}_base"] + last_tile * f[f"{region}_pitch"] + words > c.store_words
-
-    group_words = ceil_div(groups * c.m, c.store_word_bytes)
-    channel_words = ceil_div(channels, c.store_word_bytes)
-    regions = (
-        (product or stores_store) and leaves("x", tokens, group_words),
-        keys and leaves("c", channels, group_words),
-        values and leaves("c", f["keys"], channel_words),
-        to_store and leaves("y", tokens, channel_words),
-        load and leaves("y", tokens, group_words),
-    )
-    if any(regions):
-        return Cause.STORE
-
-    row_beats = residual_row_beats(c, channels) if stores_residual else store_row_beats(c, groups)
-    if memory or norm:
-        tile_beats = parameter_beats(c) + (TileBeats.of(c, f["pattern"]).beats(groups) if memory else 0)
-        beats = ceil_div(channels, c.cols) * tile_beats
-        if f["tile_beats"] != tile_beats or f["beats"] != beats:
-            return Cause.BEATS
-    if load and f["beats"] != tokens * row_beats:
-        return Cause.BEATS
-    if gather and f["beats"] != residual_row_beats(c, channels):
-        return Cause.BEATS
-    if op == Op.TABLE and f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes):
-        return Cause.BEATS
-    if store and (f["address"] % c.port_bytes or f["address"] + tokens * row_beats * c.port_bytes > limit):
-        return Cause.ADDRESS
-    return Cause.NONE
 
 
 class Quotient(wiring.Component):

@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..compare import Beyond
 from ..lut_ram import LUT_RAM, LutMemory
-from ..params import BURST_BEATS, FIFO_BEATS, Config
+from ..params import ADDRESS_BITS, BURST_BEATS, FIFO_BEATS, Config
 from ..pipeline import delayed, tally
-from ..port import ADDRESS_BITS, Request
+from ..port import Request
 
 BEATS_BITS = 32
 SEGMENTS = 8  # that may be asked for and not yet delivered

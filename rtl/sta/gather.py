@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
 from ..lut_ram import LutMemory
+from ..params import ADDRESS_BITS
 from ..pipeline import delayed
-from ..port import ADDRESS_BITS
-from .decode import instruction_layout, residual_row_beats
+from .decode import instruction_layout
 from .isa import FIELDS
+from .legality import residual_row_beats
 from .params import StaConfig
 from .place import PieceWalk, Slots
 from .residual import residual_word

@@ -5,11 +5,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..compare import Beyond
-from ..port import ADDRESS_BITS
+from ..params import ADDRESS_BITS
 from ..states import States
-from .decode import CAUSE_BITS, ID_BYTES, Cause, Checker, ceil_shift, instruction_beats, instruction_layout
+from .decode import Checker, ceil_shift, instruction_layout
 from .fetch import Consumer, Segment
 from .isa import BYTES, FIELDS, Columns, Op
+from .legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats
 from .params import StaConfig
 
 

@@ -5,10 +5,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..cases import cases
-from ..params import VERSION
+from ..params import ADDRESS_BITS, VERSION
 from ..pipeline import delayed
-from ..port import ADDRESS_BITS, ControlPort
-from .decode import CAUSE_BITS
+from ..port import ControlPort
+from .legality import CAUSE_BITS
 from .params import StaConfig
 
 # Byte offset of each control register, and what it holds.

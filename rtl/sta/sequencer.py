@@ -4,13 +4,14 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..params import ADDRESS_BITS
 from ..pipeline import delayed
-from ..port import ADDRESS_BITS
 from ..states import States
-from .decode import CAUSE_BITS, Cause, instruction_layout
+from .decode import instruction_layout
 from .fetch import Segment
 from .intake import Intake
 from .isa import BYTES
+from .legality import CAUSE_BITS, Cause
 from .params import StaConfig
 from .timing import reset_cycles
 

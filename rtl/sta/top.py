@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..array import Array
+from ..params import ADDRESS_BITS
 from ..pipeline import delayed
-from ..port import ADDRESS_BITS, ControlPort, MemoryPort
+from ..port import ControlPort, MemoryPort
 from .columns import ColumnBuffer
 from .decode import own_instruction
 from .drain import Drain

@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 import rtl.sta.fetch
-from rtl.port import ADDRESS_BITS
+from rtl.params import ADDRESS_BITS
 from rtl.sta.fetch import BEATS_BITS, Consumer, Segment
 from rtl.sta.params import StaConfig
 

@@ -15,10 +15,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 import rtl.sta.decode
 import rtl.sta.intake
 import rtl.sta.sequencer
-from rtl.port import ADDRESS_BITS
-from rtl.sta.decode import CAUSE_BITS, Cause, Checker
+from rtl.params import ADDRESS_BITS
+from rtl.sta.decode import Checker
 from rtl.sta.fetch import Consumer
 from rtl.sta.isa import BYTES, FIELDS, Op
+from rtl.sta.legality import CAUSE_BITS, Cause
 from rtl.sta.params import StaConfig
 from rtl.sta.timing import reset_cycles
 

@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 from nmgen.isa_page import CAUSES, HEADER, MADE_BY, OPS, PAGE, header, page, write
-from rtl.sta.decode import Cause
 from rtl.sta.isa import FIELDS, Op, encode
+from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS
 
 

@@ -159,7 +159,7 @@ def test_texts_and_ids_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> No
         ("[1, 2]", "1 sequence, the program is compiled for 2"),
         ('[["a"]]', "ids.json holds no lists of token ids"),
         ("{}", "ids.json holds no lists of token ids"),
-        ("[", "ids.json is no JSON"),
+        ("[", "ids.json is not JSON"),
     ):
         Path("ids.json").write_text(content)
         bad(capsys, message, "--ids", "ids.json", texts=None)

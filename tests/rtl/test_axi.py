@@ -12,7 +12,8 @@ from amaranth.sim import SimulatorContext
 
 from nmgen.verilog import emit
 from rtl.axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
-from rtl.port import ADDRESS_BITS, MemoryPort
+from rtl.params import ADDRESS_BITS
+from rtl.port import MemoryPort
 from sim.runner import Build, SimulationError
 from tests.rtl.cocotb_results import raise_failure
 from tests.rtl.simulate import run

@@ -14,7 +14,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
-from rtl.sta.decode import Cause
+from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS
 
 FOLDER = Path(os.environ["NMGEN_RUN"])

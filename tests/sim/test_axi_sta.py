@@ -16,8 +16,8 @@ from nmgen.program import Program
 from nmgen.verilog import emit
 from pruning.integer import IntegerEncoder
 from rtl.sta.axi_top import AxiSta
-from rtl.sta.decode import Cause
 from rtl.sta.isa import BYTES, FIELDS, Op, decode, encode
+from rtl.sta.legality import Cause
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 from sim.checked import with_dumps

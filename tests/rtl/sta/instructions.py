@@ -3,8 +3,8 @@
 import random
 
 from rtl.params import SHIFT_MAX, ceil_div
-from rtl.sta.decode import TABLE_BYTES, TileBeats, parameter_beats, residual_row_beats, store_row_beats
 from rtl.sta.isa import BYTES, FIELDS, USED, WORDS, Columns, Op, decode, encode
+from rtl.sta.legality import TABLE_BYTES, TileBeats, parameter_beats, residual_row_beats, store_row_beats
 from rtl.sta.params import StaConfig
 
 KINDS = (

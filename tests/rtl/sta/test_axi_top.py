@@ -6,8 +6,8 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.sta.axi_top import AxiSta
-from rtl.sta.decode import Cause
 from rtl.sta.isa import BYTES, Op, assemble
+from rtl.sta.legality import Cause
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS
 from tests.rtl.simulate import drive, run

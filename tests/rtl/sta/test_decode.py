@@ -7,8 +7,9 @@ from amaranth.hdl import Shape
 from amaranth.sim import SimulatorContext
 
 from rtl.params import Product
-from rtl.sta.decode import Cause, Checker, TileBeats, instruction_layout, parameter_beats, violation
+from rtl.sta.decode import Checker, instruction_layout
 from rtl.sta.isa import BYTES, FIELDS, Op, encode
+from rtl.sta.legality import Cause, TileBeats, parameter_beats, violation
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import run, seeded
 from tests.rtl.sta.instructions import CONFIGURATIONS, KINDS, Random

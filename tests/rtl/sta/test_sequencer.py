@@ -11,12 +11,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
-from rtl.params import ceil_div
+from rtl.params import ADDRESS_BITS, ceil_div
 from rtl.pipeline import delayed
-from rtl.port import ADDRESS_BITS, Request
-from rtl.sta.decode import CAUSE_BITS, Cause, TileBeats, ids_beats, instruction_layout, parameter_beats, violation
+from rtl.port import Request
+from rtl.sta.decode import instruction_layout
 from rtl.sta.fetch import BeatBuffer, Fetch, Segment
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op, decode, encode
+from rtl.sta.legality import CAUSE_BITS, Cause, TileBeats, ids_beats, parameter_beats, violation
 from rtl.sta.params import StaConfig
 from rtl.sta.sequencer import Sequencer
 from tests.rtl.simulate import drive, gaps, run, seeded
