@@ -12,7 +12,7 @@ import pytest
 
 from nmgen import program as programs
 from nmgen.cli import main
-from nmgen.model_program import stages
+from nmgen.progress import stages
 from pruning.artefact import save
 from pruning.folder import load
 from pruning.layer import golden
