@@ -1,7 +1,11 @@
 """INT, TERM and HUP to every command, at every step: its status, one line, nothing half-written, no process left."""
 
+import contextlib
 import fnmatch
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nmgen.cli import main
-from tests.nmgen.faults.commands import ALONE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
+from tests.nmgen.faults.commands import ALONE, ENGINE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
 from tests.nmgen.faults.conftest import SIGNALS
 
 QUICK = ("pack", "inspect", "compile", "disassemble", "estimate", "evaluate")
@@ -105,3 +109,52 @@ def gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+# --- in processes of their own: what an exit says, and the compilers of a real build --------------------------------
+
+
+def started(line: str, tmp: Path) -> "subprocess.Popen[str]":
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp)}
+    command = [sys.executable, "-m", "nmgen", *line.split()]
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_design_that_is_given_up_says_nothing(number: signal.Signals, work: Path) -> None:
+    """Of its hundreds of parts, none of which is used."""
+    before = tree(work)
+    run = started("generate -o out", work.parent / "tmp")
+    assert run.stderr
+    assert run.stderr.readline().startswith("generating ")
+    time.sleep(0.3)
+    for _ in range(2):
+        run.send_signal(number)
+    assert run.communicate() == ("", f"nmgen: {SAID[number]}\n")
+    assert run.returncode == 128 + number
+    assert tree(work) == before
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_compilers_end_too(number: signal.Signals, work: Path) -> None:
+    tmp = work.parent / "tmp"
+
+    def compilers() -> list[str]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"TMPDIR={tmp}/".encode() in (process / "environ").read_bytes():
+                    found.append((process / "comm").read_text().strip())
+        return found
+
+    run = started(f"simulate L.safetensors --layer fc --input x.npy --output y.npy {ENGINE} --build b", tmp)
+    while "cc1plus" not in compilers():
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(number)
+    assert run.communicate()[1].splitlines()[-1] == f"nmgen: {SAID[number]}"
+    assert run.returncode == 128 + number
+    assert compilers() == []
+    assert list(tmp.iterdir()) == []
+    assert not [path for path in Path("b").iterdir() if path.name != "objects" and path.suffix != ".lock"]
