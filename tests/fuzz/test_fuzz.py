@@ -17,7 +17,7 @@ from tests.fuzz.containers import Container
 from tests.fuzz.judge import Bounds
 from tests.fuzz.lines import Case
 
-MINUTES = float(os.environ.get("FUZZ_MINUTES", "5"))
+MINUTES = float(os.environ.get("FUZZ_MINUTES", "120"))
 
 
 def hunt(*arguments: str) -> None:
@@ -26,8 +26,19 @@ def hunt(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_few_cases() -> None:
+    """The same at every run: other seeds are the night's."""
+    hunt("--cases", "30", "--seed", "1", "--jobs", "1")
+
+
 @pytest.mark.nightly
-def test_a_night_of_cases(tmp_path: Path) -> None:
+def test_what_is_broken_was_good() -> None:
+    """The command lines that cases are made of end with 0 as they are."""
+    hunt("--good", "--jobs", "1")
+
+
+@pytest.mark.nightly
+def test_a_night_of_cases() -> None:
     seed = os.environ.get("FUZZ_SEED", os.environ.get("NMGEN_SEED", "0"))
     hunt("--minutes", str(MINUTES), "--seed", seed, "--jobs", "1")
 
