@@ -8,7 +8,7 @@ from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any
 
 from rtl.params import InputError
-from sim.interrupts import came, ignore_from_now_on, interruptible
+from sim.interrupts import Interrupted, came, ignore_from_now_on, interruptible
 
 BAD_INPUT = 2
 SIGNALLED = 128  # and the number of the signal, as shells report it
@@ -28,18 +28,26 @@ def ended(work: Callable[[], int], name: str = "nmgen") -> int:
     ------
     SystemExit : as work did. What else work raises is a fault of ours.
     """
-    with interruptible():
-        output = open_streams()
-        try:
+    try:
+        with interruptible():
             try:
-                return work()
-            finally:
-                sys.stdout.flush()
-                if output and output.refused:
-                    raise output.refused
-        except BaseException as error:
-            _silence_amaranth()
-            return _status(error, name)
+                return _worked(work)
+            except BaseException as error:
+                _silence_amaranth()
+                return _status(error, name)
+    except Interrupted as error:  # between the two
+        return _status(error, name)
+
+
+def _worked(work: Callable[[], int]) -> int:
+    """The exit status of work, whose output has gone where it belongs."""
+    output = open_streams()
+    try:
+        return work()
+    finally:
+        sys.stdout.flush()
+        if output and output.refused:
+            raise output.refused
 
 
 def process(work: Callable[[], int], name: str = "nmgen") -> int:

@@ -23,7 +23,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz import corpus, judge
-from tests.fuzz.lines import LINES, Case, cases
+from tests.fuzz.lines import LINES, Case, cases, unbroken
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "fuzz"
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(given("FUZZ_SEED", "0")), help="(0)")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at a time (one a core)")
     parser.add_argument("--commands", default=",".join(LINES), help="of these commands alone")
+    parser.add_argument("--good", action="store_true", help="nothing is broken: every command line ends with 0")
     parser.add_argument("--seconds", type=float, default=judge.BOUNDS.seconds, help="that a case may take (60)")
     parser.add_argument("--out", type=Path, default=OUT, help="for failures (build/fuzz)")
     args = parser.parse_args()
@@ -108,6 +109,8 @@ def hunt(args: argparse.Namespace, share: int, until: float, place: Path, job: i
         shutil.rmtree(here, ignore_errors=True)
         outcome = judge.run(case, here, place / "tools", judge.Bounds(args.seconds))
         statuses[f"exit {outcome.status}"] += 1
+        if args.good and outcome.status and judge.CUT not in outcome.err.decode():
+            outcome.problems.append(f"good, but refused: {outcome.err.decode()[-200:]}")
         commands[case.argv[0] if case.argv[0] in LINES else "none"] += 1
         seconds, memory = max(seconds, outcome.seconds), max(memory, outcome.memory)
         if outcome.problems:
@@ -116,6 +119,10 @@ def hunt(args: argparse.Namespace, share: int, until: float, place: Path, job: i
             keep(case, outcome, here, kept)
             print(f"{kept}: {shlex.join(case.argv)[:100]!r}: {'; '.join(outcome.problems)[:300]!r}", flush=True)
 
+    chosen = tuple(args.commands.split(","))
+    if args.good:
+        for case in unbroken(found, chosen)[job :: args.jobs]:
+            one(case)
     bounds = settings(
         max_examples=BLOCK,
         phases=[Phase.generate],
@@ -124,9 +131,9 @@ def hunt(args: argparse.Namespace, share: int, until: float, place: Path, job: i
         suppress_health_check=list(HealthCheck),
     )
     for block in count():
-        if time.monotonic() > until or statuses.total() == share:
+        if time.monotonic() > until or statuses.total() == share or args.good:
             break
-        strategy = given(cases(found, tuple(args.commands.split(","))))
+        strategy = given(cases(found, chosen))
         hypothesis.seed(f"{args.seed}/{job}/{block}")(bounds(strategy(one)))()
     return {"statuses": statuses, "commands": commands, "failed": failed, "seconds": seconds, "memory": memory}
 

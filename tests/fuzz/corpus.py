@@ -78,7 +78,7 @@ def make(folder: Path) -> None:
     text = compile_encoder(integer_parameters(sparse), CONFIG, [7, 5], dict(sparse.model.about))
     replace(text, tokenizer=sparse.model.tokenizer).save(folder / "text.nmp")
     about = {**picture.model.about, "classes": ["one", "two", "three"]}
-    compile_vit(vit_parameters(picture), CONFIG, 1, about).save(folder / "vit.nmp")
+    compile_vit(vit_parameters(picture), CONFIG, 2, about).save(folder / "vit.nmp")
 
     rng = np.random.default_rng(1)
     for name, array in {
@@ -87,7 +87,7 @@ def make(folder: Path) -> None:
         "mult": rng.integers(0, 1 << 16, 6).astype(np.uint16),
         "shift": rng.integers(1, 48, 6).astype(np.uint8),
         "x": rng.integers(-128, 128, (5, 20)).astype(np.int8),
-        "pictures": rng.integers(0, 256, (3, 1, 8, 8)).astype(np.uint8),
+        "pictures": rng.integers(0, 256, (2, 1, 8, 8)).astype(np.uint8),
     }.items():
         np.save(folder / f"{name}.npy", array)
     (folder / "ids.json").write_text("[[1, 5, 6, 2], [1, 7, 2]]")

@@ -1,7 +1,7 @@
 """Good command lines of every command, and cases: one of them with something broken."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,11 +57,12 @@ LINES = {
         "vit --images mnist --calibrate pictures.npy",
     ],
     "prune": [
-        "bert --patterns 2:8,1:8 --layers encoder.* --tokens 8 --sentences text.txt -o out",
-        "words --patterns 4:8 --json -o out",
-        "bert --patterns 2:8,1:8 --calibrate text.txt -o out",
+        "bert --patterns 2:8,1:8 --layers *.0.* --tokens 8 --sentences text.txt -o out",
+        "bert --patterns 2:8,1:8 --method magnitude -o out",
+        "vit --patterns 4:8 --calibrate pictures.npy -o out",
         "bert --plan plan.toml --ragged skip -o out",
-        "vit --patterns 2:8 --calibrate pictures.npy -o out",
+        "words --patterns 4:8 --json -o out",
+        "words --patterns 4:8 --layers * --tokens 4 --json -o out",
         "bert --patterns 2:8 --data text.txt --steps 1 --batch 4 -o out",
         "bert --plan plan.toml --data text.txt --method magnitude --steps 1 --batch 4 --sts sts.tsv -o out",
         "bert --patterns 2:8 --data labels --classify --method asp --head-steps 1 --steps 1 --batch 4 --qat 1 -o out",
@@ -157,8 +158,8 @@ class Case:
 
     @property
     def writes(self) -> bool:
-        """Whether a part of the machine fails that is none of the input: then a part of the outputs may be there."""
-        return self.room is not None or self.signal != 0
+        """Whether a part of the machine fails that is none of the input: then what is whole of the outputs may stay."""
+        return self.room is not None or self.signal != 0 or self.stdout != "file"
 
 
 def cases(corpus: Mapping[str, Tree], commands: tuple[str, ...] = tuple(LINES)) -> st.SearchStrategy[Case]:
@@ -172,10 +173,28 @@ def cases(corpus: Mapping[str, Tree], commands: tuple[str, ...] = tuple(LINES)) 
     return case()
 
 
+def unbroken(corpus: Mapping[str, Tree], commands: Sequence[str] = tuple(LINES)) -> list[Case]:
+    """Every good command line on good files."""
+    found = []
+    for command in commands:
+        for line in LINES[command]:
+            argv = (command, *line.split(" "))
+            found.append(Case(argv=argv, files=_files(argv, corpus)))
+    return found
+
+
+def _files(argv: Sequence[str], corpus: Mapping[str, Tree]) -> dict[str, bytes]:
+    """The files of the corpus that a command line names."""
+    return {
+        f"{name}/{path}".rstrip("/"): data
+        for name in sorted({word.partition("=")[2] or word for word in argv} & corpus.keys())
+        for path, data in corpus[name].items()
+    }
+
+
 def _case(draw: Draw, corpus: Mapping[str, Tree], argv: list[str]) -> Case:
     said: list[str] = []
     surroundings: dict[str, Any] = {}
-    files: dict[str, bytes] = {}
     special: dict[str, str] = {}
     ways = one_of(
         draw,
@@ -193,8 +212,7 @@ def _case(draw: Draw, corpus: Mapping[str, Tree], argv: list[str]) -> Case:
     )
     if "words" in ways:
         argv = _broken_words(draw, argv, said)
-    for name in {word.partition("=")[2] or word for word in argv} & corpus.keys():
-        files |= {f"{name}/{path}".rstrip("/"): data for path, data in corpus[name].items()}
+    files = _files(argv, corpus)
     for way in ways:
         paths = sorted(path for path in files if not path.endswith((".v", ".vh", ".vlt")) or yes(draw, 4))
         if way == "file" and paths:

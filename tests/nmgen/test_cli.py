@@ -3,13 +3,14 @@
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nmgen import cli
+from nmgen import cli, ending
 from nmgen.cli import COMMANDS, main
 from nmgen.configuration import add_configuration, add_simulation, configuration_from
 from rtl.params import PRESETS, VERSION, Config, InputError
@@ -232,6 +233,16 @@ def test_a_closed_pipe_is_no_fault() -> None:
     script += "grep -v ^generating $d/err; rm -r $d"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_work_is_one_line(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the streams are made ready, for instance."""
+    monkeypatch.setattr(ending, "open_streams", lambda: os.kill(os.getpid(), number))
+    assert main(["--version"]) == 128 + number
+    assert re.fullmatch("nmgen: (interrupted|terminated)\n", capsys.readouterr().err)
 
 
 def test_the_module_and_the_command_are_the_same() -> None:
