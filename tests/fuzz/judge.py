@@ -44,7 +44,7 @@ TOP = {"attributes": {"top": "1"}, "ports": {"clk": {"bits": [2]}}, "cells": {}}
 NETLIST = json.dumps({"modules": {"t": TOP}})
 TOOLS = {
     "yosys": f"echo '{CELLS}' > cells.json; cp cells.json selftest.stat.json; echo '{NETLIST}' > design.json; "
-    "touch selftest.rpt",
+    "cp design.json selftest.json; touch selftest.rpt",
     "nextpnr-ecp5": "while [ $# -gt 0 ]; do case $1 in --report) report=$2;; esac; shift; done\n"
     f"echo '{REPORT}' > $report; touch selftest.tim selftest.config",
     "ecppack": "echo bits > selftest.bit",
