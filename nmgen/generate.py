@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nmgen import testbench
+from nmgen import isa_page
 from nmgen.files import check_writable, locked, written_whole
 from nmgen.hierarchy import modules
 from nmgen.kinds import Kind, kind_of
@@ -19,6 +19,7 @@ from nmgen.verilog import KEYWORDS, ascii_text, write
 from pruning.reading import read_json
 from rtl.ecp5.floorplan import DEVICES, Floorplan
 from rtl.params import TECHNOLOGY, VERSION, Config, InputError
+from rtl.sta.params import StaConfig
 from sim.ecp5 import CELLS
 from sim.interrupts import held
 
@@ -26,14 +27,8 @@ MANIFEST = "manifest.json"
 TESTBENCH = "testbench"
 MODELS = f"{TESTBENCH}/ecp5_cells.v"  # of the chip's cells, for simulation and lint
 
-# Warnings of Verilator that the Verilog gives, and why it does.
-WAIVERS = {
-    "WIDTHEXPAND": "operands extend to the width of the result; written out, that would hide how narrow they are",
-    "UNUSEDSIGNAL": "a counter's carry is dropped, and no module uses every field of the product that it is told",
-    "PINCONNECTEMPTY": "an output that the parent does not use is left open on purpose",
-    "CMPCONST": "a small configuration makes some comparisons true for every value",
-}
-CHIP_WAIVERS = {  # the same, of designs with a chip's own cells
+# Warnings that Verilator gives of designs with a chip's own cells, and why. Of portable ones it gives none.
+CHIP_WAIVERS = {
     "PINMISSING": "pins of the chip's cells that nothing is said of are at rest",
     "UNUSEDPARAM": "places of the chip's cells stand in attributes, which Verilator does not read",
 }
@@ -173,22 +168,31 @@ def contents(config: Config, prefix: str, name: str | None = None) -> tuple[dict
     """Every file of a generated directory under its name, and the manifest."""
     kind = kind_of(config, name)
     design = modules(kind.component(config), name="top", prefix=prefix)
+    if not has_lut_ram(config):
+        for module, _ in design:
+            for memory in module.memories.values():
+                memory.attributes.pop("ram_style", None)
     header = _header(config, prefix)
     texts = {f"{module.name}.v": ascii_text(header + write(module, about)) for module, about in design}
     top = design[0][0]
     counted = resources([module for module, _ in design])
     models = bool(counted["primitives"])
     sources = list(texts)
-    bench = f"{TESTBENCH}/{prefix}_tb.v" if kind.testbench else None
-    if bench:
-        texts[bench] = ascii_text(header + testbench.text(config, prefix, simulation_command(prefix, models)))
+    bench = {
+        f"{TESTBENCH}/{name}": ascii_text(header + text) if name.endswith(".v") else text
+        for name, text in kind.testbench(config, prefix, simulation_command(prefix, models)).items()
+    }
+    texts |= bench
     if models:
         texts[MODELS] = CELLS.read_text(encoding="ascii")
     texts[f"{prefix}.f"] = "".join(f"{name}\n" for name in sources)
-    texts[f"{prefix}.vlt"] = _waivers(prefix, models)
-    texts[f"{prefix}.core"] = _core(config, kind, prefix, sources, bench, models)
+    if models:
+        texts[f"{prefix}.vlt"] = _waivers(prefix)
+    texts[f"{prefix}.core"] = _core(config, kind, prefix, sources, list(bench), models)
     texts[f"{prefix}_instance.vh"] = ascii_text(header + _instance(top))
     texts[f"{prefix}_registers.h"] = ascii_text(_registers(config, kind, prefix))
+    if isinstance(config, StaConfig):
+        texts["isa.h"] = ascii_text(isa_page.header())
     manifest = {
         "generator": "nmgen",
         "version": VERSION,
@@ -211,6 +215,11 @@ def contents(config: Config, prefix: str, name: str | None = None) -> tuple[dict
     return texts, manifest
 
 
+def has_lut_ram(config: Config) -> bool:
+    """Whether the chip is known to have LUT RAM, so that memories may ask for it. Of any other the tool knows best."""
+    return config.pe == "ecp5"
+
+
 def simulation_command(prefix: str, models: bool = False) -> str:
     """Runs the testbench, in the generated directory, with models of the chip's cells where there are any."""
     name = f"{prefix}_tb"
@@ -219,8 +228,9 @@ def simulation_command(prefix: str, models: bool = False) -> str:
 
 
 def lint_command(prefix: str, models: bool = False) -> str:
-    """Checks the Verilog, in the generated directory; the first file says which warnings are meant, and why."""
-    return f"verilator --lint-only -Wall {prefix}.vlt -f {prefix}.f{f' -v {MODELS}' if models else ''}"
+    """Checks the Verilog, in the generated directory; a first file says of a chip's cells which warnings are meant."""
+    before, behind = (f"{prefix}.vlt ", f" -v {MODELS}") if models else ("", "")
+    return f"verilator --lint-only -Wall {before}-f {prefix}.f{behind}"
 
 
 def resources(design: list[Module]) -> dict[str, Any]:
@@ -289,71 +299,47 @@ def _header(config: Config, prefix: str) -> str:
     )
 
 
-def _waivers(prefix: str, models: bool) -> str:
-    lines = ["`verilator_config", f"// For {lint_command(prefix, models)}"]
-    for rule, reason in (WAIVERS | (CHIP_WAIVERS if models else {})).items():
+def _waivers(prefix: str) -> str:
+    lines = ["`verilator_config", f"// For {lint_command(prefix, models=True)}"]
+    for rule, reason in CHIP_WAIVERS.items():
         lines += [f"// {reason}", f'lint_off -rule {rule} -file "*{prefix}_*.v"']
-    if models:
-        lines += ["// models are for simulation alone", f'lint_off -file "*{MODELS}"']
+    lines += ["// models are for simulation alone", f'lint_off -file "*{MODELS}"']
     return "\n".join(lines) + "\n"
 
 
-def _core(config: Config, kind: Kind, prefix: str, sources: list[str], bench: str | None, models: bool) -> str:
-    """A FuseSoC core file, CAPI 2."""
-    files = "\n".join(f"      - {name}" for name in sources)
-    testbench_files, simulation = "", ""
-    more = ", models" if models else ""
-    if models:
-        testbench_files = f"""\
-  models:
-    files:
-      - {MODELS}
-    file_type: verilogSource
-"""
-    if bench:
-        testbench_files += f"""\
-  testbench:
-    files:
-      - {bench}
-    file_type: verilogSource
-"""
-        simulation = f"""\
-  sim:
-    default_tool: icarus
-    filesets: [rtl, testbench{more}]
-    toplevel: {prefix}_tb
-    tools:
-      icarus:
-        iverilog_options: [-g2005-sv]
-"""
-    return f"""\
-CAPI=2:
-name: nmgen:accelerators:{prefix}:{VERSION}
-description: "{kind.about}, {_parameters(config)}"
+def _core(config: Config, kind: Kind, prefix: str, sources: list[str], bench: list[str], models: bool) -> str:
+    """A FuseSoC core file, CAPI 2. Its name says of what kind it is: a library may hold one of each.
 
-filesets:
-  rtl:
-    files:
-{files}
-    file_type: verilogSource
-  waivers:
-    files:
-      - {prefix}.vlt
-    file_type: vlt
-{testbench_files}
-targets:
-  default:
-    filesets: [rtl]
-    toplevel: {prefix}_top
-  lint:
-    default_tool: verilator
-    filesets: [waivers, rtl{more}]
-    toplevel: {prefix}_top
-    tools:
-      verilator:
-        mode: lint-only
-        verilator_options: [-Wall]
-{simulation}"""
+    Parameters
+    ----------
+    bench : the testbench, and the files that it reads, which go where the simulator runs
+    """
+    name = "-".join((prefix, kind.name, *([config.pe] if config.pe != Config().pe else [])))
+    chip = {"waivers": ("vlt", [f"{prefix}.vlt"]), "models": ("verilogSource", [MODELS])} if models else {}
+    filesets = {"rtl": ("verilogSource", sources), **chip}
+    targets = {
+        "default": _target(prefix, "top", ["rtl"]),
+        "lint": _target(prefix, "top", [*chip, "rtl"], "lint", "verilator", "verilator_options: [-Wall]"),
+    }
+    if bench:
+        read = [f"{path}: {{file_type: user, copyto: {path}}}" for path in bench[1:]]
+        filesets["testbench"] = ("verilogSource", [bench[0], *read])
+        sets = ["rtl", "testbench", *(["models"] if models else [])]
+        targets["sim"] = _target(prefix, "tb", sets, "sim", "icarus", "iverilog_options: [-g2005-sv]")
+    lines = ["CAPI=2:", f"name: nmgen:accelerators:{name}:{VERSION}"]
+    lines += [f'description: "{kind.about}, {_parameters(config)}"', "", "filesets:"]
+    for fileset, (file_type, files) in filesets.items():
+        lines += [f"  {fileset}:", "    files:", *(f"      - {file}" for file in files), f"    file_type: {file_type}"]
+    lines += ["", "targets:"]
+    for target, settings in targets.items():
+        lines += [f"  {target}:", *(f"    {line}" for line in settings)]
+    return "\n".join(lines) + "\n"
+
+
+def _target(prefix: str, top: str, filesets: list[str], flow: str = "", tool: str = "", options: str = "") -> list[str]:
+    """Lines of a target; of one with a flow, the tool that runs it, and what it is told."""
+    lines = [f"flow: {flow}", "flow_options:", f"  tool: {tool}", f"  {options}"] if flow else []
+    return [*lines, f"filesets: [{', '.join(filesets)}]", f"toplevel: {prefix}_{top}"]
 
 
 def _instance(top: Module) -> str:

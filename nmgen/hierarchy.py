@@ -18,9 +18,11 @@ from amaranth.hdl._mem import MemoryInstance
 from amaranth.hdl._xfrm import TransformedElaboratable
 from amaranth.lib.wiring import Component, In
 
+from nmgen.constants import fold
 from nmgen.fingerprint import fingerprint
 from nmgen.instances import bits_of_signals
 from nmgen.rtlil import Cell, Module, parse
+from nmgen.widths import fit
 
 Ports = dict[str, tuple[Signal, PortDirection]]
 
@@ -65,6 +67,8 @@ def modules(component: Component, *, name: str, prefix: str) -> list[tuple[Modul
                 else:
                     cell.foreign = cell.kind.startswith("\\")
             bits_of_signals(module)
+            fold(module)
+            fit(module)
             result.append((module, unit.about))
     return result
 

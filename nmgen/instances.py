@@ -1,9 +1,7 @@
 """Instances of a chip's own cells, as a person would connect them: by the bits of a signal, not by a wire for each."""
 
-from collections.abc import Callable
-
-from nmgen.rtlil import Assign, Body, Module, Sig, Slice, Switch
-from nmgen.statements import joined
+from nmgen.rtlil import Module, Sig, Slice
+from nmgen.statements import joined, replace
 
 
 def bits_of_signals(module: Module) -> None:
@@ -43,19 +41,5 @@ def bits_of_signals(module: Module) -> None:
         ]
         return joined(tuple(parts))
 
-    for cell in module.cells:
-        cell.ports = {port: named(sig) for port, sig in cell.ports.items()}
-    module.processes = [_renamed(body, named) for body in module.processes]
-    module.connections = [(signal, named(sig)) for signal, sig in module.connections if signal not in made_up]
-
-
-def _renamed(body: Body, named: Callable[[Sig], Sig]) -> Body:
-    """The statements with other names for what they read."""
-    result: Body = []
-    for statement in body:
-        if isinstance(statement, Assign):
-            result.append(Assign(statement.left, named(statement.right)))
-        else:
-            cases = [(patterns, _renamed(inner, named)) for patterns, inner in statement.cases]
-            result.append(Switch(named(statement.value), cases))
-    return result
+    module.connections = [(signal, sig) for signal, sig in module.connections if signal not in made_up]
+    replace(module, named)

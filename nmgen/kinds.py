@@ -6,6 +6,7 @@ from typing import Any
 
 from amaranth.lib.wiring import Component
 
+from nmgen import testbench
 from rtl.params import REGISTERS, Config
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.params import StaConfig
@@ -35,7 +36,7 @@ class Kind:
     Parameters
     ----------
     derived : what the manifest says of the configuration
-    testbench : whether there is one in plain Verilog
+    testbench : in plain Verilog, with the files that it reads, of a configuration, a prefix and how it is run
     """
 
     name: str
@@ -44,7 +45,7 @@ class Kind:
     registers: Mapping[str, tuple[int, str]]
     fields: Fields
     derived: tuple[str, ...]
-    testbench: bool
+    testbench: Callable[[Any, str, str], dict[str, str]]
 
 
 ENGINE = Kind(
@@ -58,7 +59,7 @@ ENGINE = Kind(
         "mode": {"pattern_n": (0, 6), "wide": (8, 1), "per_row": (9, 1)},
     },
     derived=(*SIZES[:4], "row_words", *SIZES[4:]),
-    testbench=True,
+    testbench=testbench.engine,
 )
 STA = Kind(
     name="sta",
@@ -71,9 +72,15 @@ STA = Kind(
         "interrupt": {"done": (0, 1), "error": (1, 1)},
     },
     derived=(*SIZES, "residual_words", "sum_bits"),
-    testbench=False,
+    testbench=testbench.sta,
 )
-AXI_STA = replace(STA, name="axi-sta", about=f"{STA.about} behind AXI4 and AXI4-Lite", component=AxiSta)
+AXI_STA = replace(
+    STA,
+    name="axi-sta",
+    about=f"{STA.about} behind AXI4 and AXI4-Lite",
+    component=AxiSta,
+    testbench=testbench.axi_sta,
+)
 
 
 def kind_of(config: Config, name: str | None = None) -> Kind:

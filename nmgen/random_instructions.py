@@ -26,11 +26,12 @@ KINDS = ("product", "product", "attention", "attention", "norm", "norm", "pool",
 
 
 def random_instructions(
-    rng: random.Random, config: StaConfig, count: int = 12, kinds: Sequence[str] = KINDS
+    rng: random.Random, config: StaConfig, count: int = 12, kinds: Sequence[str] = KINDS, each: Sequence[str] = ()
 ) -> tuple[Program, NDArray[np.uint8]]:
     """A program that fills the store, the residual and the tables, then does so many things; and its memory.
 
     kinds : what it does, one as often as it stands there
+    each : what it does, in this order, in the place of things that are drawn
 
     Raises
     ------
@@ -38,8 +39,8 @@ def random_instructions(
     """
     drawn = _Drawn(rng, config)
     drawn.fill()
-    for _ in range(count):
-        getattr(drawn, rng.choice(kinds))()
+    for number in range(len(each) or count):
+        getattr(drawn, each[number] if each else rng.choice(kinds))()
     return drawn.program()
 
 

@@ -88,6 +88,11 @@ class Cell:
     outputs: set[str] = field(default_factory=set)  # of an instance: those of its ports that drive a wire
     foreign: bool = False  # an instance of no module of the design: a cell of the chip
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether it computes a value, of some bits."""
+        return self.kind.startswith("$") and bool(self.ports.get("Y"))
+
     def number(self, parameter: str) -> int:
         return int(self.parameters[parameter])
 

@@ -4,9 +4,9 @@ Every function keeps the meaning: which wire gets which value under which condit
 earlier one, in RTLIL as in an always block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from nmgen.rtlil import Assign, Body, Constant, Sig, Slice, Switch, width
+from nmgen.rtlil import Assign, Body, Cases, Constant, Module, Sig, Slice, Switch, width
 
 
 def whole(sig: Sig) -> str:
@@ -26,6 +26,30 @@ def cut(sig: Sig, low: int, bits: int) -> Sig:
             parts.append(part.cut(start, end - start))
         low -= part.width
     return tuple(parts)
+
+
+def is_constant(sig: Sig) -> bool:
+    return all(isinstance(part, Constant) for part in sig)
+
+
+def replace(module: Module, put: Callable[[Sig], Sig]) -> None:
+    """Put other values in the place of those in a module."""
+
+    def replaced(body: Body) -> Body:
+        result: Body = []
+        for statement in body:
+            if isinstance(statement, Assign):
+                result.append(Assign(statement.left, put(statement.right)))
+            else:
+                result.append(
+                    Switch(put(statement.value), [(bits, replaced(inner)) for bits, inner in statement.cases])
+                )
+        return result
+
+    for cell in module.cells:
+        cell.ports = {port: put(sig) for port, sig in cell.ports.items()}
+    module.processes = [replaced(body) for body in module.processes]
+    module.connections = [(name, put(sig)) for name, sig in module.connections]
 
 
 def read(body: Body) -> Iterator[Sig]:
@@ -109,11 +133,26 @@ def pruned(body: Body) -> Body:
             result.append(statement)
         else:
             cases = [(patterns, pruned(inner)) for patterns, inner in statement.cases]
-            if not width(statement.value):
-                result += cases[0][1]  # a value without bits has one case only
+            if decided := _decided(statement.value, cases):
+                result += decided[0]
             elif any(inner for _, inner in cases):
                 result.append(Switch(statement.value, cases))
     return result
+
+
+def _decided(value: Sig, cases: Cases) -> list[Body]:
+    """What happens where all values come to one case, as where there are no bits, or known ones; else nothing."""
+    if not width(value) or not cases[0][0]:
+        return [cases[0][1]]
+    if is_constant(value):
+        bits = "".join(part.bits for part in reversed(value) if isinstance(part, Constant))
+        fitting = (body for patterns, body in cases if not patterns or any(_matches(bits, one) for one in patterns))
+        return [next(fitting, [])]
+    return []
+
+
+def _matches(bits: str, pattern: str) -> bool:
+    return all(wanted in ("-", bit) for bit, wanted in zip(bits, pattern, strict=True))
 
 
 def gathered(body: Body, bits: int) -> Body:

@@ -1,18 +1,42 @@
-"""A Verilog testbench that stands alone: an external memory, a few products with their results, and the verdict.
+"""Testbenches in plain Verilog: an external memory, products or a program with their results, and the verdict.
+
+The texts are in nmgen/testbenches: memory.v with port.v or axi.v is what engine.v and program.v stand on.
 
 Operands come from Python's own generator with a fixed seed, so that the same configuration gives the same bytes.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import BIAS_BITS, MULT_BITS, REGISTERS, SHIFT_MAX, Config, Product, product_cycles, selection_coding
+from nmgen.estimate import Constants, estimate, total
+from nmgen.random_instructions import random_instructions
+from rtl.params import (
+    BIAS_BITS,
+    MULT_BITS,
+    REGISTERS,
+    SHIFT_MAX,
+    Config,
+    Product,
+    product_cycles,
+    round_up,
+    selection_coding,
+)
+from rtl.sta.isa import BYTES
+from rtl.sta.params import StaConfig
+from rtl.sta.registers import REGISTERS as STA_REGISTERS
 from sim import golden, image
+from sim.checked import with_dumps
+from sim.machine import Machine
 
 LATENCY = 30
+TEXTS = Path(__file__).resolve().parent / "testbenches"
+KINDS = ("product", "attention", "load", "norm", "product", "pool", "gather", "table", "attention", "product", "norm")
 UNTOUCHED = 0x5A  # every byte that nothing was put into
 
 
@@ -78,8 +102,8 @@ def operands(case: Case, random: Random) -> tuple[NDArray[np.int8], NDArray[np.i
     return x, w, [np.array(values, np.int64) for values in (bias, mult, shift)]
 
 
-def text(config: Config, prefix: str, command: str) -> str:
-    """The testbench; command is how to run it."""
+def engine(config: Config, prefix: str, command: str) -> dict[str, str]:
+    """The engine's testbench, under its name; command is how to run it."""
     random = Random(1)
     everything = cases(config)
     places = [image.layout(case.product) for case in everything]
@@ -100,8 +124,91 @@ def text(config: Config, prefix: str, command: str) -> str:
         loads += [*_words("expected", config, place.y.address, results), "    end", "  endtask", ""]
         runs += _run(i, case, place)
     count = sum(case.product.tokens * case.product.channels for case in everything)
-    body = "\n".join([*loads, "  initial begin", "    reset;", *runs, f'    $display("PASS {count} results");'])
-    return f"{_head(config, prefix, command, words)}{body}\n    $finish;\n  end\nendmodule\n"
+    verdict = f'    $display("PASS {count} results");'
+    values = {
+        "command": command,
+        "words": words,
+        "cols": config.cols,
+        "untouched": f"{UNTOUCHED:02x}",
+        "others": "",
+        "products": "\n".join([*loads, "  initial begin", "    reset;", *runs, verdict]),
+    }
+    return {f"{prefix}_tb.v": _filled("engine", config, prefix, REGISTERS, "port", values)}
+
+
+def sta(config: StaConfig, prefix: str, command: str, bus: str = "port") -> dict[str, str]:
+    """STA's testbench and the memory that it reads; bus is what is around it: port or axi.
+
+    The program is of the sizes of a small configuration, so that it is short on a large one. Where the store has not
+    even three words a token there is none.
+    """
+    tokens = min(config.max_tokens, config.rows + (1 if config.store_words >= 6 else 0))
+    small = replace(
+        config,
+        max_tokens=tokens,
+        max_k=min(config.max_k, 2 * config.m + 1),
+        hidden=min(config.hidden, config.cols + 1),
+        store_words=min(config.store_words, 12),
+    )
+    if small.store_words < 3:
+        return {}
+    program, memory = random_instructions(Random(1), small, each=KINDS)
+    end = len(memory)
+    code, dumps, after = with_dumps(small, program.instructions, end)
+    address = round_up(after, max(BYTES, config.port_bytes))
+    before = np.full(round_up(address + len(code), config.port_bytes), UNTOUCHED, np.uint8)
+    before[:end] = memory
+    before[address : address + len(code)] = np.frombuffer(code, np.uint8)
+    machine = Machine(config, before, address=address)
+    machine.finish()
+    cycles = total(program, estimate(program, Constants(memory=LATENCY)))["cycles"]
+    first = end // config.port_bytes
+    images = {f"{prefix}_memory.hex": _hex(config, before)}
+    images[f"{prefix}_results.hex"] = f"@{first:x}\n{_hex(config, machine.memory[first * config.port_bytes : address])}"
+    ports = "    .fault(1'b0),\n    .fault_address(32'd0),\n    .execute(),\n    .finished(),\n    .irq(),\n"
+    values = {
+        "command": command,
+        "words": len(before) // config.port_bytes,
+        "limit": 4 * cycles + 1000 * len(dumps) + 10000,
+        "program": address,
+        "image": f"testbench/{prefix}_memory.hex",
+        "results": f"testbench/{prefix}_results.hex",
+        "others": ports,
+        "places": "\n".join(f"  //   {dump.address}: {program.names[dump.number]}, {dump.where}" for dump in dumps),
+        "count": sum(dump.tokens * dump.size // (2 if dump.where == "residual" else 1) for dump in dumps),
+    }
+    return {f"{prefix}_tb.v": _filled("program", config, prefix, STA_REGISTERS, bus, values), **images}
+
+
+def axi_sta(config: StaConfig, prefix: str, command: str) -> dict[str, str]:
+    return sta(config, prefix, command, "axi")
+
+
+def _filled(
+    name: str,
+    config: Config,
+    prefix: str,
+    registers: Mapping[str, tuple[int, str]],
+    bus: str,
+    values: Mapping[str, object],
+) -> str:
+    """A text of nmgen/testbenches with its <<names>> filled in."""
+    known: dict[str, object] = {f"at_{name}": f"8'h{at:02x}" for name, (at, _) in registers.items()}
+    known |= {"prefix": prefix, "latency": LATENCY, "bytes": config.port_bytes}
+    known |= {"identification": f"{config.identification:08x}", **values}
+
+    def fill(which: str) -> str:
+        text = (TEXTS / f"{which}.v").read_text(encoding="ascii")
+        return re.sub(r"<<(\w+)>>\n?", lambda match: str(known[match[1]]) + match[0][len(match[1]) + 4 :], text)
+
+    known |= {"memory": fill("memory"), "bus": fill(bus)}
+    return fill(name)
+
+
+def _hex(config: Config, content: NDArray[np.uint8]) -> str:
+    """For $readmemh: a beat on each line, its last byte first."""
+    beat = config.port_bytes
+    return "".join(f"{content[i : i + beat].tobytes()[::-1].hex()}\n" for i in range(0, len(content), beat))
 
 
 def _words(array: str, config: Config, address: int, content: NDArray[np.uint8]) -> list[str]:
@@ -146,221 +253,3 @@ def _run(number: int, case: Case, place: image.Layout) -> list[str]:
         f"    run({limit}, {cycles});",
         f"    compare({place.y.address}, {product.y_stride}, {c.pitch(out_bytes)}, {out_bytes});",
     ]
-
-
-def _head(config: Config, prefix: str, command: str, words: int) -> str:
-    offset = {name: f"8'h{at:02x}" for name, (at, _) in REGISTERS.items()}
-    return f"""\
-// Runs products on {prefix}_top and compares every byte of the memory afterwards. In the directory of {prefix}_top.v:
-//   {command}
-// prints PASS and ends with status 0, or the first mismatch and ends with another status.
-module {prefix}_tb;
-  localparam LATENCY = {LATENCY};  // cycles from a read request to its first beat
-  localparam BYTES = {config.port_bytes};  // of a beat
-  localparam WORDS = {words};  // beats that the memory holds
-
-  reg clk = 1'b0;
-  reg rst = 1'b1;
-  reg [7:0] address = 8'd0;
-  reg write = 1'b0;
-  reg [31:0] write_data = 32'd0;
-  wire [31:0] read_data;
-  wire busy;
-  wire [39:0] read_request;  // length[39:32], address[31:0]
-  wire read_request_valid;
-  wire read_request_ready;
-  reg [8*BYTES-1:0] beat;
-  reg beat_valid = 1'b0;
-  wire beat_ready;
-  wire [39:0] write_request;  // length[39:32], address[31:0]
-  wire write_request_valid;
-  wire write_request_ready;
-  wire [9*BYTES-1:0] write_beat;  // strobe, data
-  wire write_beat_valid;
-  wire write_beat_ready;
-
-  {prefix}_top dut (
-    .clk(clk),
-    .rst(rst),
-    .control__address(address),
-    .control__write(write),
-    .control__write_data(write_data),
-    .control__read_data(read_data),
-    .memory__read_request__payload(read_request),
-    .memory__read_request__valid(read_request_valid),
-    .memory__read_request__ready(read_request_ready),
-    .memory__read_data__payload(beat),
-    .memory__read_data__valid(beat_valid),
-    .memory__read_data__ready(beat_ready),
-    .memory__write_request__payload(write_request),
-    .memory__write_request__valid(write_request_valid),
-    .memory__write_request__ready(write_request_ready),
-    .memory__write_data__payload(write_beat),
-    .memory__write_data__valid(write_beat_valid),
-    .memory__write_data__ready(write_beat_ready),
-    .busy(busy)
-  );
-
-  always #5 clk = !clk;
-
-  // --- external memory ---------------------------------------------------------------------------
-  reg [8*BYTES-1:0] memory [0:WORDS-1];
-  reg [8*BYTES-1:0] expected [0:WORDS-1];
-  reg stalls = 1'b0;  // at random, on every stream
-  reg [31:0] random = 32'd1;
-  integer cycle = 0;
-
-  // Bursts that were asked for: word of the next beat, beats left, first cycle in which a beat may come.
-  integer read_word [0:255];
-  integer read_left [0:255];
-  integer read_due [0:255];
-  reg [7:0] read_first = 8'd0;
-  reg [7:0] read_last = 8'd0;
-  integer write_word [0:255];
-  integer write_left [0:255];
-  reg [7:0] write_first = 8'd0;
-  reg [7:0] write_last = 8'd0;
-  integer lane;
-
-  assign read_request_ready = !stalls || random[3];
-  assign write_request_ready = !stalls || random[9];
-  assign write_beat_ready = (!stalls || random[14])
-      && (write_first != write_last || (write_request_valid && write_request_ready));
-
-  always @(posedge clk) begin
-    cycle = cycle + 1;
-    random <= {{random[30:0], random[31] ^ random[21] ^ random[1] ^ random[0]}};
-    if (!rst) begin
-      if (^{{busy, read_request_valid, beat_ready, write_request_valid, write_beat_valid}} === 1'bx) begin
-        $display("FAIL: an output is unknown in cycle %0d", cycle);
-        $fatal(1);
-      end
-      if (read_request_valid && read_request_ready) begin
-        read_word[read_last] = read_request[31:0] / BYTES;
-        read_left[read_last] = read_request[39:32] + 1;
-        read_due[read_last] = cycle + LATENCY;
-        read_last = read_last + 8'd1;
-      end
-      if (!beat_valid || beat_ready) begin
-        beat_valid <= 1'b0;
-        beat <= {{BYTES{{8'hxx}}}};
-        if (read_first != read_last && read_due[read_first] <= cycle + 1 && !(stalls && random[20])) begin
-          beat_valid <= 1'b1;
-          beat <= memory[read_word[read_first]];
-          read_word[read_first] = read_word[read_first] + 1;
-          read_left[read_first] = read_left[read_first] - 1;
-          if (read_left[read_first] == 0)
-            read_first = read_first + 8'd1;
-        end
-      end
-      if (write_request_valid && write_request_ready) begin
-        write_word[write_last] = write_request[31:0] / BYTES;
-        write_left[write_last] = write_request[39:32] + 1;
-        write_last <= write_last + 8'd1;
-      end
-      if (write_beat_valid && write_beat_ready) begin
-        for (lane = 0; lane < BYTES; lane = lane + 1)
-          if (write_beat[8*BYTES+lane])
-            memory[write_word[write_first]][8*lane +: 8] = write_beat[8*lane +: 8];
-        write_word[write_first] = write_word[write_first] + 1;
-        write_left[write_first] = write_left[write_first] - 1;
-        if (write_left[write_first] == 0)
-          write_first <= write_first + 8'd1;
-      end
-    end
-  end
-
-  // --- what a host does --------------------------------------------------------------------------
-  integer number;  // of the product
-  integer word;
-  integer waited;
-  integer at;
-
-  task reset;
-    begin
-      repeat (4) @(posedge clk);
-      rst <= 1'b0;
-      read_register({offset["id"]});
-      if (read_data !== 32'h{config.identification:08x}) begin
-        $display("FAIL: the ID register is %h, expected {config.identification:08x}", read_data);
-        $fatal(1);
-      end
-    end
-  endtask
-
-  task write_register(input [7:0] where, input [31:0] value);
-    begin
-      @(posedge clk);
-      address <= where;
-      write_data <= value;
-      write <= 1'b1;
-      @(posedge clk);
-      write <= 1'b0;
-    end
-  endtask
-
-  task read_register(input [7:0] where);
-    begin
-      @(posedge clk);
-      address <= where;
-      @(posedge clk);
-      @(posedge clk);
-    end
-  endtask
-
-  task clear(input integer which, input stall);
-    begin
-      number = which;
-      stalls = stall;
-      for (word = 0; word < WORDS; word = word + 1)
-        memory[word] = {{BYTES{{8'h{UNTOUCHED:02x}}}}};
-    end
-  endtask
-
-  task remember;
-    for (word = 0; word < WORDS; word = word + 1)
-      expected[word] = memory[word];
-  endtask
-
-  // Start, wait until it is done, and check the cycle counter; 0 cycles are not checked.
-  task run(input integer limit, input integer cycles);
-    begin
-      write_register({offset["control"]}, 32'd1);
-      waited = 0;
-      @(posedge clk);
-      while (busy !== 1'b0 && waited < limit) begin
-        @(posedge clk);
-        waited = waited + 1;
-      end
-      read_register({offset["status"]});
-      if (read_data !== 32'd2) begin
-        $display("FAIL: product %0d is not done after %0d cycles, status %h", number, waited, read_data);
-        $fatal(1);
-      end
-      read_register({offset["cycles"]});
-      if (cycles != 0 && read_data !== cycles) begin
-        $display("FAIL: product %0d took %0d cycles, expected %0d", number, read_data, cycles);
-        $fatal(1);
-      end
-    end
-  endtask
-
-  // Compare the whole memory: y lies at a byte address, a token every stride bytes, a column tile every pitch bytes.
-  task compare(input integer y, input integer stride, input integer pitch, input integer size);
-    for (word = 0; word < WORDS; word = word + 1)
-      if (memory[word] !== expected[word])
-        for (lane = 0; lane < BYTES; lane = lane + 1)
-          if (memory[word][8*lane +: 8] !== expected[word][8*lane +: 8]) begin
-            at = word * BYTES + lane - y;
-            if (at < 0)
-              $display("FAIL: product %0d wrote outside of its results", number);
-            else
-              $display("FAIL: product %0d, token %0d, channel %0d", number, at / stride,
-                       at % stride / pitch * {config.cols} + at % stride % pitch / size);
-            $display("byte %h is %h, expected %h", word * BYTES + lane, memory[word][8*lane +: 8],
-                     expected[word][8*lane +: 8]);
-            $fatal(1);
-          end
-  endtask
-
-"""

@@ -7,7 +7,7 @@ gathered, and the temporaries of expressions disappear where Verilog's rules on 
 
 import re
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -15,11 +15,12 @@ from amaranth.lib.wiring import Component
 
 from nmgen.hierarchy import modules
 from nmgen.rtlil import Assign, Body, Cell, Constant, Module, Sig, Slice, Switch, width
-from nmgen.statements import cut, gathered, merge, pruned, read, redirected, reset_first, taken, whole
+from nmgen.statements import cut, gathered, is_constant, merge, read, redirected, reset_first, taken, whole
 
 LINE = 110  # longest line, where it can be broken
 WIDE = 120  # longest instance that is a line of its own
 INSTANCE = re.compile(r" *(\(\*.*\*\) )?\w+ (#\(.*\) )?\w+ \(\..*\);")  # which that is
+UNUSED = "No use for these here: named, so that lint knows that it is meant."
 INLINE = 60  # longest expression that is written in the place of a wire
 
 BINARY = {
@@ -33,7 +34,6 @@ BITWISE = {"$and", "$or", "$xor"}
 # Of block RAM, FPGAs differ in what is read while it is written, and logic that makes them agree is large. Nothing here
 # depends on it (tests/rtl/test_collisions.py): yosys is told so, other tools do not look.
 NO_CHECK = {"no_rw_check": "1"}
-RING = {"$add", "$sub", "$mul", "$neg", "$not"} | BITWISE  # low bits of the result need only low bits of the operands
 NAMES = {  # of wires that have none
     "$add": "sum", "$sub": "difference", "$mul": "product", "$mux": "choice", "$not": "inverted", "$neg": "negated",
     "$shl": "shifted", "$shr": "shifted", "$sshr": "shifted", "$shift": "selected",
@@ -107,7 +107,7 @@ class _Writer:
         self._sort_cells()
         self._sort_processes()
         self._sort_connections()
-        self._drop_unused()
+        self._count_reads()
         # Verilog names given so far. Those of ports are what instances of this module rely on.
         self.names = {wire: identifier(wire[1:]) for wire, of in module.wires.items() if of.direction}
         self.taken = {*self.names.values(), *module.parameters}
@@ -117,8 +117,6 @@ class _Writer:
     def _sort_cells(self) -> None:
         self.flip_flops = []
         for cell in self.module.cells:
-            if cell.ports.get("Y") == ():  # of no bits, as is the step in a group where N = M
-                continue
             if cell.kind in BINARY or cell.kind in UNARY or cell.kind == "$mux":
                 self.operators[whole(cell.ports["Y"])] = cell
             elif cell.kind == "$dff" and cell.parameters["CLK_POLARITY"] == "1":
@@ -158,9 +156,8 @@ class _Writer:
             else:
                 body = [Assign(q, d)]
             merge(self.registers.setdefault(whole(cell.ports["CLK"]), []), body)
-        self.registers = {clock: pruned(body) for clock, body in self.registers.items()}
         for wire, body in processes.items():
-            body = gathered(pruned(body), self.module.wires[wire].width)
+            body = gathered(body, self.module.wires[wire].width)
             if all(isinstance(statement, Assign) for statement in body):
                 (assignment,) = body
                 assert isinstance(assignment, Assign)
@@ -192,40 +189,40 @@ class _Writer:
             if self.module.wires[port].direction == "output":
                 yield sig
 
-    # --- which wires are needed ----------------------------------------------------------------------
-    def _drop_unused(self) -> None:
-        """Count how often each wire is read, and drop the values that nothing needs."""
-        wires = self.module.wires
-        driven = {
-            *self.operators,
-            *self.plain,
-            *self.choices,
-            *self.held,
-            *(w for w in wires if wires[w].direction == "input"),
-        }
-        driven |= {whole(cell.ports["DATA"]) for cell in self.reads}
-        driven |= {
-            part.wire
-            for cell in self.instances
-            for port in cell.outputs
-            for part in cell.ports[port]
-            if isinstance(part, Slice)
-        }
-        unused = [""]
-        while unused:
-            parts = [part for sig in self._read() for part in sig if isinstance(part, Slice)]
-            self.uses = Counter(part.wire for part in parts)
-            self.partly = {part.wire for part in parts if not self._entire(part)}
-            unused = [wire for wire in (*self.operators, *self.plain, *self.choices) if not self._needed(wire)]
-            for wire in unused:
-                self.operators.pop(wire, None)
-                self.plain.pop(wire, None)
-                self.choices.pop(wire, None)
+    # --- what is read ----------------------------------------------------------------------------------
+    def _count_reads(self) -> None:
+        """How often each wire is read, and which of its bits are."""
+        self.uses: Counter[str] = Counter()
+        self.bits_read: dict[str, int] = defaultdict(int)
+        self.partly: set[str] = set()
+        self.bits_read.update(dict.fromkeys(self.registers, 1))  # clocks
+        for part in (part for sig in self._read() for part in sig if isinstance(part, Slice)):
+            self.uses[part.wire] += 1
+            self.bits_read[part.wire] |= ((1 << part.width) - 1) << part.low
+            if not self._entire(part):
+                self.partly.add(part.wire)
+        inputs = {name for name, wire in self.module.wires.items() if wire.direction == "input"}
+        read = {whole(cell.ports["DATA"]) for cell in self.reads}
+        driven = {*self.operators, *self.plain, *self.choices, *self.held, *inputs, *read, *self._of_instances()}
         if undriven := self.uses.keys() - driven:
             raise NotImplementedError(f"nothing drives {sorted(undriven)} in {self.module.name}")
 
-    def _needed(self, wire: str) -> bool:
-        return self.uses[wire] > 0 or wire in self.adopted or self.module.wires[wire].direction != ""
+    def _of_instances(self) -> Iterator[str]:
+        """The wires that instances drive."""
+        for cell in self.instances:
+            for port in sorted(cell.outputs):
+                yield from (part.wire for part in cell.ports[port] if isinstance(part, Slice))
+
+    def _unused(self) -> Iterator[Slice]:
+        """Bits that nothing reads: of inputs, of what instances and memories give, and below others that are read."""
+        for name, wire in self.module.wires.items():
+            if wire.direction != "output" and name not in self.adopted and name in self.names:
+                unread = ~self.bits_read[name] & ((1 << wire.width) - 1)
+                while unread:
+                    high = unread.bit_length()
+                    low = (unread ^ ((1 << high) - 1)).bit_length()
+                    yield Slice(name, low, high - low)
+                    unread &= (1 << low) - 1
 
     def _read(self) -> Iterator[Sig]:
         """Every value that is read, once for each time it is written down."""
@@ -236,8 +233,10 @@ class _Writer:
             yield from read(body)
         for cell in self.reads:
             yield from (cell.ports["ADDR"], cell.ports["EN"])
+            if cell.number("CLK_ENABLE"):
+                yield cell.ports["CLK"]
         for cell in self.writes:
-            yield from (cell.ports["ADDR"], cell.ports["DATA"])
+            yield from (cell.ports["ADDR"], cell.ports["DATA"], cell.ports["CLK"])
             yield from (enable for _, _, enable in _lanes(cell))
         for cell in self.instances:
             yield from (sig for port, sig in cell.ports.items() if port not in cell.outputs)
@@ -259,7 +258,7 @@ class _Writer:
         return self.names[thing]
 
     def _aliases(self) -> dict[str, str]:
-        """Names for wires without one: a signal that is the wire cut short, or extended by zeros or its sign."""
+        """Names for wires without one: a signal that is the wire, cut short or extended; an instance and its output."""
         aliases: dict[str, str] = {}
         for signal, sig in self.module.connections:
             first, *rest = sig or (None,)
@@ -268,6 +267,11 @@ class _Writer:
                 zeros = all(isinstance(part, Constant) and "1" not in part.bits for part in rest)
                 if zeros or all(part == sign for part in rest):
                     aliases.setdefault(first.wire, signal[1:])
+        for cell in self.instances:
+            for port in sorted(cell.outputs):
+                (only,) = cell.ports[port]
+                if isinstance(only, Slice) and not cell.foreign:
+                    aliases.setdefault(only.wire, f"{cell.name[1:]}__{port}")
         return aliases
 
     # --- expressions -----------------------------------------------------------------------------------
@@ -326,17 +330,13 @@ class _Writer:
     def _operator(self, cell: Cell) -> str:
         """An operator's expression; in parentheses where it has two operands."""
         a = cell.ports["A"]
-        if cell.kind == "$mux" and cell.ports["B"] == a:
-            return self._sig(a)
         if cell.kind == "$mux":
             return f"({self._sig(cell.ports['S'])} ? {self._sig(cell.ports['B'])} : {self._sig(a)})"
         signed = cell.parameters["A_SIGNED"] == "1"
         if cell.kind in UNARY:
             return self._unary(cell.kind, self._operand(a, signed, 0), width(a))
         b = cell.ports["B"]
-        if cell.kind in ("$eq", "$ne") and _constant(a) and _constant(b):
-            return _number(str(int((_value(a) == _value(b)) == (cell.kind == "$eq"))))
-        if cell.kind in ("$eq", "$ne") and width(a) == 1 and width(b) <= 1 and _constant(b):
+        if cell.kind in ("$eq", "$ne") and width(a) == 1 and width(b) <= 1 and is_constant(b):
             text = self._sig(a)
             return text if bool(_value(b)) == (cell.kind == "$eq") else _negated(text)
         # Bits selected beyond a signed value are its sign, as in Amaranth's simulator; yosys takes zeros.
@@ -358,7 +358,7 @@ class _Writer:
 
     def _operand(self, sig: Sig, signed: bool, other: int) -> str:
         """An operand; a constant as wide as the other operand, so that it is clear what it is compared to."""
-        if _constant(sig):
+        if is_constant(sig):
             bits = "".join(part.bits for part in reversed(sig) if isinstance(part, Constant)) or "0"
             return _number(bits.rjust(other, bits[0] if signed else "0"), signed)
         return f"$signed({_bare(self._sig(sig))})" if signed else self._sig(sig)
@@ -368,8 +368,7 @@ class _Writer:
         part = sig[0] if len(sig) == 1 else None
         if isinstance(part, Slice) and part.low == 0 and self._temporary(part.wire) and self.uses[part.wire] == 1:
             cell = self.operators[part.wire]
-            widest = max(width(operand) for port, operand in cell.ports.items() if port != "Y")
-            if self._entire(part) or (cell.kind in RING and widest <= part.width):
+            if self._entire(part):
                 return _bare(self._operator(cell))
         return _bare(self._sig(sig))
 
@@ -484,10 +483,7 @@ class _Writer:
         name = "" if cell.foreign else self._name(cell.name)
         attributes = ", ".join(_attribute(key, value) for key, value in cell.attributes.items())
         parameters = [f".{key}({_literal(value)})" for key, value in cell.parameters.items()]
-        ports = []
-        for port, sig in cell.ports.items():
-            unread = port in cell.outputs and not any(self._needed(p.wire) for p in sig if isinstance(p, Slice))
-            ports.append(f".{identifier(port)}({'' if unread else _bare(self._sig(sig))})")
+        ports = [f".{identifier(port)}({_bare(self._sig(sig))})" for port, sig in cell.ports.items()]
         if cell.foreign:  # what it drives may bear the same name, which is read more often
             name = self._name(cell.name, re.sub(r"\$\d+$", "", cell.name[1:]))
         lines = [f"(* {attributes} *)"] if attributes else []
@@ -533,6 +529,9 @@ class _Writer:
                 values[wire] = f"assign {self._name(wire)} = {_bare(self._operator(self.operators[wire]))};"
         order = {wire: i for i, wire in enumerate(self.module.wires)}
         blocks.insert(0, [values[wire] for wire in sorted(values, key=order.__getitem__)])
+        if unused := tuple(self._unused()):
+            text = self._sig((*reversed(unused), Constant("0")))
+            blocks.append([f"// {UNUSED}", f"wire {self._name('unused', 'unused')} = &{text};"])
         lines = [f"// {about}"] if about else []
         lines.append(f"module {self.module.name} (")
         if self.module.parameters:
@@ -648,10 +647,6 @@ def _one_hot(switch: Switch) -> list[tuple[int, Body]]:
         else:
             return []
     return result
-
-
-def _constant(sig: Sig) -> bool:
-    return all(isinstance(part, Constant) for part in sig)
 
 
 def _value(sig: Sig) -> int:

@@ -54,12 +54,14 @@ class Axi4(wiring.Signature):
 
 
 class AxiLite(wiring.Signature):
-    """AXI4-Lite seen from the slave: 8-bit addresses, 32 bits of data."""
+    """AXI4-Lite seen from the slave: 8-bit addresses, 32 bits of data. Its protection bits are there, and make no
+    difference: who may reach the registers is for the interconnect to say."""
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "awaddr": In(8),
+                "awprot": In(3),
                 "awvalid": In(1),
                 "awready": Out(1),
                 "wdata": In(32),
@@ -70,6 +72,7 @@ class AxiLite(wiring.Signature):
                 "bvalid": Out(1),
                 "bready": In(1),
                 "araddr": In(8),
+                "arprot": In(3),
                 "arvalid": In(1),
                 "arready": Out(1),
                 "rdata": Out(32),

@@ -10,7 +10,7 @@ from nmgen.configuration import KINDS, add_configuration, configuration_of_kind
 from rtl.sta.params import StaConfig
 
 NAME = "generate"
-HELP = "Write Verilog of an accelerator, with a manifest, file lists, a C header and, of an engine, a testbench."
+HELP = "Write Verilog of an accelerator, with a manifest, file lists, a C header and a testbench."
 EXAMPLE = "nmgen generate --n 3 --m 16 --rows 3 --cols 5 -o build/odd"
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.generate import generate, lint_command, simulation_command, unknown_device
+    from nmgen.generate import MODELS, TESTBENCH, generate, lint_command, simulation_command, unknown_device
     from nmgen.kinds import STA, kind_of
 
     config = configuration_of_kind(args)
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{manifest['memory_bits']} bits of memory in {len(manifest['memories'])} kinds of memories")
     folder = shlex.quote(str(generated.directory))
     kind = kind_of(config, args.kind)
-    if kind.testbench:
+    if TESTBENCH in {Path(name).parts[0] for name in manifest["files"] if name != MODELS}:
         print(f"to test it with Icarus:\n  cd {folder} && {simulation_command(args.prefix, models)}")
-    elif kind is STA:
+    if kind is STA:
         print(f"to run a program on it:\n  nmgen simulate P.nmp --text ... --rtl {folder}")
     print(f"to check it with Verilator:\n  cd {folder} && {lint_command(args.prefix, models)}")
     return 0

