@@ -58,7 +58,8 @@ ALONE = {
     "prune": Command("prune m --patterns 2:8 --calibrate text.txt -o out"),
     "prune layers": Command("prune m --layers all --patterns 2:8 --sentences text.txt --tokens 4 -o out"),
     "train": Command(
-        "prune m --data text.txt --patterns 2:8 --steps 2 --batch 4 -o out", ("out/run/*", "out/run", "out")
+        "prune m --data text.txt --patterns 2:8 --steps 2 --batch 4 -o out",
+        ("out/run/*", "out/run", "out", "out/accuracy.png"),
     ),
 }
 
