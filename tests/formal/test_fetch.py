@@ -21,7 +21,7 @@ pytestmark = pytest.mark.formal
 # As the machine's, but with a shorter FIFO, shorter bursts and fewer segments on their way.
 BURST_BEATS, FIFO_BEATS, SEGMENTS = 4, 8, 2
 SMALL = (
-    ("import BURST_BEATS, FIFO_BEATS, Config", f"import Config\nBURST_BEATS, FIFO_BEATS = {BURST_BEATS}, {FIFO_BEATS}"),
+    (", BURST_BEATS, FIFO_BEATS, Config", f", Config\nBURST_BEATS, FIFO_BEATS = {BURST_BEATS}, {FIFO_BEATS}"),
     ("SEGMENTS = 8", f"SEGMENTS = {SEGMENTS}"),
 )
 TAKE = 3  # the state in which it is known whether a segment may be read
