@@ -144,7 +144,9 @@ def _generated_before(directory: Path, prefix: str) -> dict[str, str]:
         manifest = read_json(path)
         files, before = dict(manifest["files"]), str(manifest["prefix"])
         # What a stranger's manifest names outside of its folder is not ours to replace.
-        ours = manifest["generator"] == "nmgen" and all(Path(name).name == name for name in files)
+        whole = directory.resolve()
+        within = all((directory / name).parent.resolve().is_relative_to(whole) for name in files)
+        ours = manifest["generator"] == "nmgen" and within
     except (ValueError, KeyError, TypeError):
         ours = False
     if not ours:
