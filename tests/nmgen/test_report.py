@@ -177,13 +177,8 @@ def test_a_report_without_a_clock(tools: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_the_tools(
-    number: int, tools: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_an_interrupt_ends_the_tools(number: int, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves what was done."""
-    if number == signal.SIGINT:  # ignored where the tests themselves run in the background
-        before = signal.signal(number, signal.default_int_handler)
-        request.addfinalizer(lambda: signal.signal(number, before))
     pretend(tools, "nextpnr-ecp5", f"echo $$ > {tools}/pid; exec sleep 60")
 
     def interrupted(*arguments: object, **options: object) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nmgen.cli import main
+from tests.nmgen.conftest import SIGNALS
 from tests.nmgen.faults.commands import ALONE, ENGINE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
-from tests.nmgen.faults.conftest import SIGNALS
 
 QUICK = ("pack", "inspect", "compile", "disassemble", "estimate", "evaluate")
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal is gone"}
