@@ -11,7 +11,7 @@ PLACER = re.compile(rb"Info:\s+at iteration #(\d+), type ALL:")
 LINE = re.compile(rb"Info:\s+(\d+) \|[^|]*\|[^|]*\|\s*(\d+)\|")  # of router1: arcs tried and left
 PASS = re.compile(rb"Info:\s+iter=(\d+) .*\boverused=(\d+)")  # of router2: a pass, and wires that two nets want
 PATIENCE = 200_000  # arcs, within which a router that still gets somewhere has fewer left than ever before
-PASSES = 30  # the same, of router2
+PASSES = 300  # the same, of router2: its last passes take a fifth of a second each, and one wire may take 30 of them
 LONGEST = 900  # seconds, the same: the last wires may take a minute a thousand arcs, for hours
 EVERY = 50_000  # arcs, after which something is said
 
