@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .cases import cases
+from .deep_memory import DeepMemory
 from .params import READ_LATENCY, Config
 from .pipeline import delayed
 from .registers import descriptor
@@ -62,15 +62,13 @@ class ActivationBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.memory = memory = Memory(shape=8 * c.store_word_bytes, depth=c.store_depth, init=[])
+        m.submodules.memory = memory = DeepMemory(8 * c.store_word_bytes, c.store_depth, 8 * c.port_bytes)
         parts = c.store_word_bytes // c.port_bytes
-        write = memory.write_port(granularity=8 * c.port_bytes)
-        read = memory.read_port()
         m.d.comb += [
-            write.addr.eq(self.write.word),
-            write.data.eq(self.write.beat.replicate(parts)),
-            write.en.eq(self.write.parts & self.write_enable.replicate(parts)),
-            read.addr.eq(self.step_in.word),
+            memory.write_address.eq(self.write.word),
+            memory.write_data.eq(self.write.beat.replicate(parts)),
+            memory.write_enable.eq(self.write.parts & self.write_enable.replicate(parts)),
+            memory.read_address.eq(self.step_in.word),
         ]
         m.d.sync += self.step_out.eq(self.step_in)
 
@@ -79,7 +77,7 @@ class ActivationBank(wiring.Component):
         activations = Signal.like(self.row.group, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             for j in range(c.m):
-                m.d.sync += activations[j].eq(read.data.word_select(i * c.m + j, 8).as_signed())
+                m.d.sync += activations[j].eq(memory.read_data.word_select(i * c.m + j, 8).as_signed())
         m.d.comb += self.row.group.eq(activations)
         for mark in ("valid", "first", "last"):
             m.d.comb += self.row[mark].eq(
