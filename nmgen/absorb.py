@@ -141,10 +141,15 @@ def _absorb(nets: _Nets, name: str) -> None:
             clocks.update(of)
         return fits
 
-    for side in "AB":
-        ports = [port for i in range(WIDTH) if connections.get(port := f"{side}{i}", ["0"]) != ["0"]]
-        registers = nets.before(name, [connections[port][0] for port in ports])
-        if registers and clock(registers):
+    operands = {
+        side: [port for i in range(WIDTH) if connections.get(port := f"{side}{i}", ["0"]) != ["0"]] for side in "AB"
+    }
+    before = {side: nets.before(name, [connections[port][0] for port in ports]) for side, ports in operands.items()}
+    if all(before.values()) and clock(
+        [*(before["A"] or ()), *(before["B"] or ())]
+    ):  # or nextpnr times it as of neither
+        for side, ports in operands.items():
+            registers = before[side] or []
             for port, register in zip(ports, registers, strict=True):
                 nets.move(name, port, nets.cells[register]["connections"]["DI"][0])
             for register in set(registers):

@@ -85,4 +85,4 @@ def _part(address: Value, sizes: list[int]) -> Value:
     """Of each part, whether the address is its. Each begins at a multiple of its size, rounded up to a power of two."""
     starts = accumulate(sizes, initial=0)
     bits = [(size - 1).bit_length() for size in sizes]
-    return Cat(address[b:] == start >> b for start, b in zip(starts, bits))
+    return Cat(address[b:] == start >> b for start, b in zip(starts, bits, strict=False))

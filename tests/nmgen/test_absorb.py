@@ -9,7 +9,8 @@ import pytest
 from nmgen.absorb import absorb
 from nmgen.tools import find_tool, run_tool
 
-ALL = {"REG_INPUTA_CLK", "REG_INPUTB_CLK", "REG_PIPELINE_CLK", "REG_OUTPUT_CLK"}
+OUTPUTS = {"REG_PIPELINE_CLK", "REG_OUTPUT_CLK"}
+ALL = OUTPUTS | {"REG_INPUTA_CLK", "REG_INPUTB_CLK"}
 TOY = """
 module toy(input clk, clk2, rst, enable, input signed [8:0] a, input signed [7:0] b,
            output reg signed [16:0] q, output [16:0] seen);
@@ -29,12 +30,13 @@ CASES = {
         ALL - {"REG_PIPELINE_CLK"},
         9 + 8 + 17,
     ),
-    "an operand is read": (PLAIN, "x", ALL - {"REG_INPUTA_CLK"}, 8 + 17 + 17),
+    # nextpnr times a multiplier with a register at one operand as if it had none: there are two, or none.
+    "an operand is read": (PLAIN, "x", OUTPUTS, 17 + 17),
     "an enable": (
         "always @(posedge clk) begin if (enable) x <= a; y <= b; p <= x * y; q <= p; end",
         "0",
-        ALL - {"REG_INPUTA_CLK"},
-        8 + 17 + 17,
+        OUTPUTS,
+        17 + 17,
     ),
     "a reset": (
         "always @(posedge clk) begin x <= a; y <= b; p <= rst ? 0 : x * y; q <= p; end",
@@ -45,8 +47,8 @@ CASES = {
     "an operand without a register": (
         "always @(posedge clk) begin y <= b; p <= a * y; q <= p; end",
         "0",
-        ALL - {"REG_INPUTA_CLK"},
-        8 + 17 + 17,
+        OUTPUTS,
+        17 + 17,
     ),
     "another clock": (
         "always @(posedge clk) begin x <= a; y <= b; end always @(posedge clk2) begin p <= x * y; q <= p; end",

@@ -37,9 +37,7 @@ def test_every_word_is_kept(depth: int) -> None:
         read = rng.randrange(depth) if write is not None else len(inputs) % depth
         enable = 0 if write in (None, read) else rng.choice([3, 3, 2, 1])
         data = rng.getrandbits(16)
-        inputs.append(
-            {"write_address": write or 0, "write_data": data, "write_enable": enable, "read_address": read}
-        )
+        inputs.append({"write_address": write or 0, "write_data": data, "write_enable": enable, "read_address": read})
         want.append(kept[read])
         mask = (0xFF if enable & 1 else 0) | (0xFF00 if enable & 2 else 0)
         kept[write or 0] = (kept[write or 0] & ~mask) | (data & mask)
