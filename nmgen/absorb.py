@@ -149,10 +149,10 @@ def _absorb(nets: _Nets, name: str) -> None:
         [*(before["A"] or ()), *(before["B"] or ())]
     ):  # or nextpnr times it as of neither
         for side, ports in operands.items():
-            registers = before[side] or []
-            for port, register in zip(ports, registers, strict=True):
+            own = before[side] or []
+            for port, register in zip(ports, own, strict=True):
                 nets.move(name, port, nets.cells[register]["connections"]["DI"][0])
-            for register in set(registers):
+            for register in set(own):
                 if not nets.readers[nets.cells[register]["connections"]["Q"][0]]:
                     nets.remove(register)
             cell["parameters"][f"REG_INPUT{side}_CLK"] = "CLK0"

@@ -65,9 +65,7 @@ class FetchTimes:
             if not self._here:
                 self._ask()
             here = self._arrival - self._here + 1 + FIFO_CYCLES
-            leaves = max(here, leaves + 1)
-            while not self._room(buffer, leaves):
-                leaves += 1
+            leaves = _with_room(buffer, max(here, leaves + 1))
             base = max(base, leaves + PUSH_CYCLES - offset)
             last = base + offset
             buffer.append((leaves, last))
@@ -75,15 +73,6 @@ class FetchTimes:
             self._left_fetch += 1
             self._leaves.append(leaves)
         return last
-
-    def _room(self, buffer: deque[tuple[int, int]], cycle: int) -> bool:
-        """Whether the fetch knows in that cycle that there is room for a beat: what was so in the cycle before."""
-        known, held = cycle - 1, 0
-        pushed = known - PUSH_CYCLES
-        for left, taken in buffer:  # a plain loop: it runs a dozen times a beat, and is most of an estimate
-            if left <= pushed and taken >= known:
-                held += 1
-        return held <= BUFFER_ROOM
 
     def _ask(self) -> None:
         """Request the next burst as soon as there is room for it."""
@@ -95,3 +84,17 @@ class FetchTimes:
         self._asked += burst
         self._arrival = max(self._request + self._latency, self._arrival + 1) + burst - 1
         self._here = burst
+
+
+def _with_room(buffer: deque[tuple[int, int]], cycle: int) -> int:
+    """The first cycle, from that one on, in which the fetch knows that there is room for a beat.
+
+    It knows in a cycle what was so in the cycle before.
+    """
+    while len(buffer) > BUFFER_ROOM:
+        known = cycle - 1
+        held = [taken for left, taken in buffer if left <= known - PUSH_CYCLES and taken >= known]
+        if len(held) <= BUFFER_ROOM:
+            break
+        cycle = sorted(held)[-BUFFER_ROOM - 1] + 2  # so many have to be taken first, and that to be known
+    return cycle

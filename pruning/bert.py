@@ -76,12 +76,20 @@ class Softmax(nn.Module):
         return scores.softmax(dim=-1)
 
 
+class Table(nn.Embedding):
+    """One that spends no second on drawing weights for the device "meta", where there are none."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class Embeddings(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(shape.vocabulary, shape.hidden)
-        self.position_embeddings = nn.Embedding(shape.positions, shape.hidden)
-        self.token_type_embeddings = nn.Embedding(shape.types, shape.hidden) if shape.types else None
+        self.word_embeddings = Table(shape.vocabulary, shape.hidden)
+        self.position_embeddings = Table(shape.positions, shape.hidden)
+        self.token_type_embeddings = Table(shape.types, shape.hidden) if shape.types else None
         self.LayerNorm = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
         self.total, self.residual = Point(), Point()
         self.first_position = shape.first_position

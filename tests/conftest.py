@@ -1,0 +1,7 @@
+"""Of all tests."""
+
+import gc
+
+from nmgen.ending import COLLECT_AFTER
+
+gc.set_threshold(COLLECT_AFTER)  # as a program does
