@@ -171,6 +171,8 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
             program, *arguments = command
             taken = _run([tools[program], *arguments], scratch, stage, LOGS[STAGES[program]], progress)
             seconds[STAGES[program]] = seconds.get(STAGES[program], 0) + taken
+            clock = f"{_timing(scratch)[0]:g} MHz" if STAGES[program] == "place and route" else ""
+            progress(stage, taken, True, clock)
 
         run(synthesis, "synthesis")
         cells = json.loads((scratch / f"{NAME}.stat.json").read_text())["design"]["num_cells_by_type"]
@@ -190,7 +192,7 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
             except UnroutedError as error:  # another may: where cells lie is drawn anew
                 tried[number], unrouted[number], router = 0.0, f"{error} ({router})", OTHER
                 continue
-            tried[number], margin = _timing(json.loads((scratch / f"{NAME}.report.json").read_text()))
+            tried[number], margin = _timing(scratch)
             if margin > most:
                 best, most = number, margin
                 for suffix in PLACED:
@@ -269,13 +271,12 @@ def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Prog
             raise
         progress(stage, so_far, False, routing.state)
 
-    seconds = run_tool(command, scratch, stage, log=f"{NAME}{log}", tick=tick)
-    progress(stage, seconds, True, "")
-    return seconds
+    return run_tool(command, scratch, stage, log=f"{NAME}{log}", tick=tick)
 
 
-def _timing(report: dict[str, Any]) -> tuple[float, float]:
+def _timing(scratch: Path) -> tuple[float, float]:
     """MHz of the slowest clock against what it has to reach, and how many times it reaches that."""
+    report = json.loads((scratch / f"{NAME}.report.json").read_text())
     clocks = report["fmax"].values()
     if not clocks:
         raise ToolError("place and route reports no clock")

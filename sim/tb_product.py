@@ -24,7 +24,7 @@ from sim.memory import Memory, ProtocolError, image_number
 
 PERIOD_NS = 10
 PATIENCE_S = 300  # a simulator that does not finish a stretch of cycles in this time is stuck in one of them
-STRETCH = 1000  # cycles between two signs of life
+STRETCH = 10_000  # cycles between two signs of life
 STATUS_DONE = 2
 
 signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even where Python does not get to run
