@@ -9,7 +9,7 @@ from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any
 
 from rtl.params import InputError
-from sim.interrupts import Interrupted, came, ignore_from_now_on, interruptible
+from sim.interrupts import came, ignore_from_now_on, interruptible
 
 BAD_INPUT = 2
 SIGNALLED = 128  # and the number of the signal, as shells report it
@@ -37,7 +37,7 @@ def ended(work: Callable[[], int], name: str = "nmgen") -> int:
             except BaseException as error:
                 _silence_amaranth()
                 return _status(error, name)
-    except Interrupted as error:  # between the two
+    except KeyboardInterrupt as error:  # before the block, between the two, or behind it
         return _status(error, name)
 
 

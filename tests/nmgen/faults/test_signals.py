@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nmgen.cli import main
+from nmgen.ending import ended
 from tests.nmgen.conftest import SIGNALS
 from tests.nmgen.faults.commands import ALONE, ENGINE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
 
@@ -158,3 +159,16 @@ def test_compilers_end_too(number: signal.Signals, work: Path) -> None:
     assert compilers() == []
     assert list(tmp.iterdir()) == []
     assert not [path for path in Path("b").iterdir() if path.name != "objects" and path.suffix != ".lock"]
+
+
+def test_before_signals_are_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The interpreter's own exception, of Ctrl-C in the first moment."""
+
+    def interrupted(number: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nmgen.ending.came", lambda: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", interrupted)
+        assert ended(lambda: 0) == 130
+    check_said(capsys, signal.SIGINT)
