@@ -263,6 +263,8 @@ def _broken_words(draw: Draw, argv: list[str], said: list[str]) -> list[str]:
             case "command":
                 words[0] = one_of(draw, ["", "x", "--help", "--version", "Generate", "é", "\udcff", *LINES])
     words = [word for number, word in enumerate(words) if not _long(words[number - 1] if number else "", word)]
+    if words[0] == "prune" and not any(word.startswith("--steps") for word in words):
+        words += ["--steps", "1"]  # a thousand, unless one says otherwise, rightly take minutes
     said.append("command line")
     return words
 
