@@ -148,4 +148,5 @@ def warn(line: str) -> None:
     """A line on stderr that is no error; nothing for ''. Commands call it at their end, when all else went well, so
     that an error stays the only line."""
     if line:
+        sys.stdout.flush()  # which is an error where nobody takes what was printed
         print(f"warning: {line}", file=sys.stderr)

@@ -131,3 +131,14 @@ def test_an_error_takes_the_place_of_progress(tmp_path: Path, monkeypatch: pytes
     assert main(HANGING["build"].words) == 2
     last = terminal.getvalue().rpartition("\n")[0].rpartition(CLEAR)[2]
     assert last == "nmgen: cannot write out/selftest.bit: No space left on device"
+
+
+def test_no_warning_beside_an_error() -> None:
+    """What was printed is refused at the end only: a warning waits until it is known to be taken."""
+    code = (
+        "import sys; from nmgen.ending import process; from nmgen.model_program import warn\n"
+        "sys.exit(process(lambda: (print('a table'), warn('w'), 0)[2]))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "nmgen: stdout: No space left on device\n")
