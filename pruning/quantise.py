@@ -109,6 +109,7 @@ def quantise_linear(
     for part, tensor in (("weight", weight), ("bias", bias), ("input", activations)):
         check_finite(f"{name}.{part}", tensor)
     outputs = activations.to(torch.float32) @ weight.to(torch.float32).T + bias.to(torch.float32)
+    check_finite(f"{name}.output", outputs)
     x_scale, y_scale = activation_scale(activations), activation_scale(outputs, out_bits)
     return integer_layer(
         name,

@@ -380,15 +380,14 @@ def _one(
 
     pruned = linear.weight * METHODS[method](linear.weight, n, m)
     layer = quantise_linear(name, pruned, linear.bias, inputs, n, m, extras={"method": method})
-    x = inputs[:tokens]
-    exact = linear(x).numpy()
+    x, bias = inputs[:tokens].double(), linear.bias.double()
+    exact = (x @ linear.weight.double().T + bias).numpy()
     results = {
-        "pruning_error": (x @ pruned.T + linear.bias).numpy(),
-        "error": golden(layer, _operands(x, layer)) * layer.extras["y_scale"],
+        "pruning_error": (x @ pruned.double().T + bias).numpy(),
+        "error": golden(layer, _operands(inputs[:tokens], layer)) * layer.extras["y_scale"],
     }
-    return layer, {
-        what: float(np.linalg.norm(result - exact) / np.linalg.norm(exact)) for what, result in results.items()
-    }
+    size = np.linalg.norm(exact) or 1.0  # of weights that are all zero
+    return layer, {what: float(np.linalg.norm(result - exact) / size) for what, result in results.items()}
 
 
 def _operands(inputs: "Tensor", layer: Layer) -> NDArray[np.int8]:

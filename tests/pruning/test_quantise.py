@@ -161,6 +161,13 @@ def test_not_finite(part: str, place: list[int], value: float) -> None:
         quantise_linear("fc", tensors["weight"], tensors["bias"], tensors["input"], 8, 8)
 
 
+def test_results_too_large_for_float32() -> None:
+    weight, bias, inputs = random_linear(0, 3, 16, 5)
+    weight[1] = 1e38
+    with pytest.raises(InputError, match=r"^tensor fc\.output is (nan|-?inf) at \[\d, 1\], must be finite$"):
+        quantise_linear("fc", weight, bias, 1e3 * inputs, 8, 8)
+
+
 def test_a_scalar_that_is_not_finite() -> None:
     with pytest.raises(InputError, match=re.escape("tensor t is nan at [], must be finite")):
         check_finite("t", torch.tensor(float("nan")))
