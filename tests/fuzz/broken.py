@@ -186,6 +186,11 @@ def broken_value(draw: Draw, value: Any) -> Any:
     return value
 
 
+def _value(draw: Draw) -> Any:
+    """One of VALUES, of its own: it may be broken further."""
+    return deepcopy(one_of(draw, VALUES))
+
+
 def _broken_once(draw: Draw, value: Any) -> Any:
     inner = isinstance(value, dict | list) and len(value) > 0
     if not inner or yes(draw, 12):
@@ -200,7 +205,7 @@ def _broken_once(draw: Draw, value: Any) -> Any:
             case "renamed":
                 value[one_of(draw, [*TEXTS, f"{key}x", key.upper()])] = value.pop(key)
             case "added":
-                value[one_of(draw, [*TEXTS, "new"])] = one_of(draw, VALUES)
+                value[one_of(draw, [*TEXTS, "new"])] = _value(draw)
             case "exchanged":
                 other = one_of(draw, list(value))
                 value[key], value[other] = value[other], value[key]
@@ -216,7 +221,7 @@ def _broken_once(draw: Draw, value: Any) -> Any:
         case "many":
             value *= one_of(draw, [2, 17, 1000]) if len(value) < 100 else 2
         case "added":
-            value.insert(at, one_of(draw, VALUES))
+            value.insert(at, _value(draw))
     return value
 
 
@@ -232,7 +237,7 @@ def _other(draw: Draw, value: Any) -> Any:
     return (
         one_of(draw, RAW)
         if yes(draw, 20)
-        else one_of(draw, VALUES)
+        else _value(draw)
         if yes(draw, 2)
         else one_of(draw, [[value], {"x": value}, None, "", 0])
     )
