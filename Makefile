@@ -33,7 +33,7 @@ $(READY): pyproject.toml Makefile scripts/system_packages.sh
 	touch $@
 
 demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (10 minutes): build/demo/
-	$(RUN) -m nmgen.demo
+	$(RUN) -m nmgen.bench.demo
 
 test: lint ## lint, then every test
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal
@@ -44,28 +44,28 @@ lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/mypy
 
 bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, build/bench/
-	$(RUN) -m nmgen.bench
+	$(RUN) -m nmgen.bench.layers
 
 bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour): docs/results.md
-	$(RUN) -m nmgen.bench_core
+	$(RUN) -m nmgen.bench.core
 
 bench-estimate: $(READY) ## nmgen estimate beside the RTL on random programs (ten minutes): docs/results.md
-	$(RUN) -m nmgen.bench_estimate
+	$(RUN) -m nmgen.bench.estimate
 
 bench-build: $(READY) ## images of many sizes for the boards, CPU seconds, clock (two hours): docs/results.md
-	$(RUN) -m nmgen.bench_build
+	$(RUN) -m nmgen.bench.boards
 
 bench-families: $(READY) ## the array on other families of FPGAs, by each yosys (ten minutes): docs/results.md
-	$(RUN) -m nmgen.bench_families
+	$(RUN) -m nmgen.bench.families
 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
-	$(RUN) -m nmgen.bench_pruning
+	$(RUN) -m nmgen.bench.pruning
 
 bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, MiniLM beside the CPU (an hour): docs/results.md
-	$(RUN) -m nmgen.bench_core_area
+	$(RUN) -m nmgen.bench.core_area
 
 bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png
-	$(RUN) -m nmgen.bench_array
+	$(RUN) -m nmgen.bench.array
 
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
 	$(RUN) -m scripts.mutants

@@ -8,8 +8,8 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 
-from .pll import Pll
-from .selftest import SelfTest
+from boards.parts.pll import Pll
+from boards.selftest import SelfTest
 
 BAUD = 115200
 PACKAGES = {"BG": "CABGA", "MG": "CSFBGA"}  # Lattice's short names → nextpnr's

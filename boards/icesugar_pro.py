@@ -4,7 +4,7 @@ from amaranth.build import Attrs
 from amaranth_boards.icesugar_pro import ICESugarProPlatform
 from amaranth_boards.resources import RGBLEDResource
 
-from .board import Board, Pin
+from boards.board import Board, Pin
 
 
 class Platform(ICESugarProPlatform):

@@ -11,12 +11,11 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from boards.parts.printer import VALUE_BITS, Printer
+from boards.parts.uart import Transmitter, baud_divisor
+from rtl.engine.accelerator import Accelerator
+from rtl.lib.ram import OnChipRam
 from rtl.params import REGISTERS, VERSION, Config, Product, ceil_div, power_of_two_at_least
-from rtl.ram import OnChipRam
-from rtl.top import Accelerator
-
-from .printer import VALUE_BITS, Printer
-from .uart import Transmitter, baud_divisor
 
 OUT_BYTES = 2  # of a result: 16 bits, so that a change of a weight is not rounded away
 PAUSE_SECONDS = 2

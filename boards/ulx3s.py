@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from .board import Board, Pin
+from boards.board import Board, Pin
 
 ULX3S_85F = Board(
     name="ulx3s-85f",

@@ -1,4 +1,4 @@
-/* Instructions and control registers of STA. Made by python -m nmgen.isa_page; docs/isa.md explains them. */
+/* Instructions and control registers of STA. Made by python -m nmgen.compiler.isa_page; docs/isa.md explains them. */
 #ifndef NMGEN_ISA_H
 #define NMGEN_ISA_H
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
 from nmgen import __version__
-from nmgen.ending import ended, process
+from nmgen.console.ending import ended, process
 from rtl.params import InputError
 
 # Each command's module in nmgen.commands.

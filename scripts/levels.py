@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nmgen.paths import Delays, Pin, TimedPath, worst_paths
+from nmgen.fpga.timing_paths import Delays, Pin, TimedPath, worst_paths
 
 WIRE_NS = 1.1
 START_NS = 0.52  # from the clock edge

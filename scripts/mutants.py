@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nmgen.sections import replace_section
+from nmgen.bench.sections import replace_section
 from rtl.params import InputError
 from scripts import pytest_outcomes
 

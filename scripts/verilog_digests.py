@@ -13,12 +13,12 @@ from hashlib import sha256
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
+from rtl.engine.accelerator import Accelerator
+from rtl.lib.ram import OnChipRam
 from rtl.params import Config
-from rtl.ram import OnChipRam
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.params import StaConfig
-from rtl.sta.residual import Residual
-from rtl.top import Accelerator
+from rtl.sta.results.residual import Residual
 
 CONFIGURATIONS = (
     Config(n=2, m=4, rows=2, cols=3, drain=2, port_bytes=4, max_tokens=8, max_k=32),
@@ -41,8 +41,9 @@ CONFIGURATIONS = (
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
 
 RESIDUAL = StaConfig(max_tokens=32, hidden=640)  # of several memories
-STA_ALONE = ("rtl/axi.py", "rtl/compare.py", "rtl/lut_ram.py", "rtl/states.py")  # that no other design has parts of
-STA_TOO = ("rtl/pipeline.py",)  # that it has more of than the others
+# That no other design has parts of.
+STA_ALONE = ("rtl/lib/axi.py", "rtl/lib/compare.py", "rtl/lib/lut_ram.py", "rtl/lib/states.py")
+STA_TOO = ("rtl/lib/pipeline.py",)  # that it has more of than the others
 
 
 def show(name: object, design: wiring.Component) -> None:

@@ -2,6 +2,6 @@
 
 import gc
 
-from nmgen.ending import COLLECT_AFTER
+from nmgen.console.ending import COLLECT_AFTER
 
 gc.set_threshold(COLLECT_AFTER)  # as a program does

@@ -96,7 +96,7 @@ def python(code: str, folder: Path) -> str:
 
 
 def test_artefact_needs_no_torch(tmp_path: Path) -> None:
-    assert python("import sys, pruning.artefact; print('torch' in sys.modules)", tmp_path) == "False"
+    assert python("import sys, pruning.files.artefact; print('torch' in sys.modules)", tmp_path) == "False"
 
 
 def test_importing_nmgen_needs_no_extra(tmp_path: Path) -> None:

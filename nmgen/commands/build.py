@@ -6,11 +6,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nmgen.build import Build, build, find_board
-from nmgen.configuration import add_configuration, bounded, number
-from nmgen.ending import CLEAR
-from nmgen.targets import configuration_for, of_board
-from nmgen.tools import ToolError
+from nmgen.console.ending import CLEAR
+from nmgen.console.options import add_configuration, bounded, number
+from nmgen.fpga.bitstream import Build, build, find_board
+from nmgen.fpga.targets import configuration_for, of_board
+from nmgen.fpga.tools import ToolError
 from rtl.params import Config
 
 NAME = "build"

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.model_program import add_model_arguments, program_of, warn
-from nmgen.progress import stages
+from nmgen.console.progress import stages
+from nmgen.models.model_program import add_model_arguments, program_of, warn
 from rtl.params import InputError
 
 if TYPE_CHECKING:
-    from nmgen.program import Program
+    from nmgen.compiler.program import Program
 
 NAME = "compile"
 HELP = "Compile a model to a program that STA runs: instructions, weights and tables in one memory image."

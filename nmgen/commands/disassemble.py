@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.program import load
+    from nmgen.compiler.program import load
 
     program = load(args.program)
     if args.json:

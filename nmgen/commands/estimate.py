@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.configuration import bounded
-from nmgen.model_program import add_model_arguments, given, program_of, warn
-from nmgen.progress import Say, stages
+from nmgen.console.options import bounded
+from nmgen.console.progress import Say, stages
+from nmgen.models.model_program import add_model_arguments, given, program_of, warn
 from rtl.params import InputError
 
 if TYPE_CHECKING:
-    from nmgen.program import Program
+    from nmgen.compiler.program import Program
 
 NAME = "estimate"
 HELP = "Estimate a program's or a model's cycles without a simulator: of each instruction, and in all."
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.estimate import Constants, estimate, total
+    from nmgen.estimate.cycles import Constants, estimate, total
 
     with stages() as say:
         program, warning = _program(args, say)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _program(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
     """(program, warning): of the file, or of the model that is compiled for it."""
-    from nmgen.program import is_program, load
+    from nmgen.compiler.program import is_program, load
 
     path = Path(args.model)
     if path.suffix == ".nmp" or (path.is_file() and is_program(path)):

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nmgen import tables
-from nmgen.model_program import warn
-from nmgen.scores import open_forms, score, sts_files
-from nmgen.threads import one_thread
-from nmgen.vits import TEST, is_vit, scores
+from nmgen.console import tables
+from nmgen.console.threads import one_thread
+from nmgen.models.model_program import warn
+from nmgen.models.scores import open_forms, score, sts_files
+from nmgen.models.vits import TEST, is_vit, scores
 from rtl.params import InputError
 
 NAME = "evaluate"

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from nmgen.configuration import KINDS, add_configuration, configuration_of_kind
+from nmgen.console.options import KINDS, add_configuration, configuration_of_kind
 from rtl.sta.params import StaConfig
 
 NAME = "generate"
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.generate import MODELS, TESTBENCH, generate, lint_command, simulation_command, unknown_device
-    from nmgen.kinds import STA, kind_of
+    from nmgen.verilog.bundle import MODELS, TESTBENCH, generate, lint_command, simulation_command, unknown_device
+    from nmgen.verilog.kinds import STA, kind_of
 
     config = configuration_of_kind(args)
     generated = generate(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nmgen import tables
-from pruning.artefact import Layer, read
+from nmgen.console import tables
+from pruning.files.artefact import Layer, read
 
 NAME = "inspect"
 HELP = "List the layers of an artefact, checked: pattern, shape, coding, density, bytes."

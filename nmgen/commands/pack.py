@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.arrays import read_array
 from nmgen.commands.inspect_ import describe, show
-from nmgen.files import written_whole
-from pruning.artefact import Layer, save
+from nmgen.console.arrays import read_array
+from nmgen.console.files import written_whole
+from pruning.files.artefact import Layer, save
 from rtl.format import parse_pattern
 from rtl.params import InputError
 

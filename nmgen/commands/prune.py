@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen import tables
-from nmgen.budget import Budgeted, Target, parse_budget, plan_within
 from nmgen.commands.inspect_ import describe
-from nmgen.configuration import add_configuration, bounded, configuration_of, number
-from nmgen.dense import Dense, chosen, open_dense
-from nmgen.files import written_whole
-from nmgen.model_program import lengths_of, warn
-from nmgen.progress import Say, stages
-from nmgen.threads import one_thread
-from pruning.artefact import Layer, save
+from nmgen.console import tables
+from nmgen.console.files import written_whole
+from nmgen.console.options import add_configuration, bounded, configuration_of, number
+from nmgen.console.progress import Say, stages
+from nmgen.console.threads import one_thread
+from nmgen.models.dense import Dense, chosen, open_dense
+from nmgen.models.model_program import lengths_of, warn
+from nmgen.training.budget import Budgeted, Target, parse_budget, plan_within
+from pruning.files.artefact import Layer, save
 from rtl.format import parse_pattern
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
@@ -38,7 +38,8 @@ nmgen prune minilm --patterns 2:8 -o build/minilm
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
 TOKENS, SEQ, MEM_LATENCY = 32, "32", 30
-METHODS = ("dense", "magnitude", "wanda", "asp", "sr-ste", "idp")  # as pruning.methods has them, which needs torch
+# As pruning.masks.methods has them, which needs torch.
+METHODS = ("dense", "magnitude", "wanda", "asp", "sr-ste", "idp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +173,7 @@ def _target_flags(args: argparse.Namespace) -> list[str]:
 
 
 def _layers(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
-    from nmgen.vits import is_vit
+    from nmgen.models.vits import is_vit
 
     if is_vit(args.model):
         raise InputError(f"{args.model} is a ViT: its layers are pruned with the whole model, without --layers")
@@ -196,9 +197,9 @@ def _layers(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
 
 def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
     """A whole model for each pattern, or one by a plan: in one shot."""
-    from nmgen.one_shot import prune_one_shot
-    from nmgen.vits import is_vit
-    from pruning.plan import Plan
+    from nmgen.models.vits import is_vit
+    from nmgen.training.one_shot import prune_one_shot
+    from pruning.masks.plan import Plan
 
     if is_vit(args.model) and args.calibrate is None:
         raise InputError(
@@ -228,7 +229,7 @@ def _within(args: argparse.Namespace, dense: Dense[Any], say: Say) -> Budgeted |
     """The plan within the budget, where one is given."""
     if args.budget is None:
         return None
-    from nmgen.vits import is_vit
+    from nmgen.models.vits import is_vit
 
     target = Target(
         config=configuration_of(args, StaConfig),
@@ -239,10 +240,10 @@ def _within(args: argparse.Namespace, dense: Dense[Any], say: Say) -> Budgeted |
 
 
 def _train(args: argparse.Namespace) -> int:
-    from nmgen.training import Recipe, Reporter, prune_and_train
-    from nmgen.vit_training import prune_and_train_vit
-    from nmgen.vits import is_vit
-    from pruning.processes import distributed
+    from nmgen.models.vits import is_vit
+    from nmgen.training.text import Recipe, Reporter, prune_and_train
+    from nmgen.training.vit import prune_and_train_vit
+    from pruning.training.processes import distributed
 
     def silent(*_: object) -> None:
         pass
@@ -313,9 +314,9 @@ def prune(
     from rich.console import Console
     from rich.progress import Progress
 
-    from nmgen.scores import open_encoder
-    from pruning.fitness import unfit
-    from pruning.text import SENTENCES, read_sentences
+    from nmgen.models.scores import open_encoder
+    from pruning.data.fitness import unfit
+    from pruning.data.text import SENTENCES, read_sentences
 
     quiet = not sys.stderr.isatty()
     with one_thread(), Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
@@ -374,9 +375,9 @@ def _one(
 
     Errors are root mean squares, as a share of the float results': of pruning alone, and of the integer layer.
     """
-    from pruning.layer import golden
-    from pruning.patterns import METHODS
-    from pruning.quantise import quantise_linear
+    from pruning.integers.layer import golden
+    from pruning.integers.quantise import quantise_linear
+    from pruning.masks.patterns import METHODS
 
     pruned = linear.weight * METHODS[method](linear.weight, n, m)
     layer = quantise_linear(name, pruned, linear.bias, inputs, n, m, extras={"method": method})
@@ -392,7 +393,7 @@ def _one(
 
 def _operands(inputs: "Tensor", layer: Layer) -> NDArray[np.int8]:
     """int8 [tokens, k], what the integer layer gets for these float inputs."""
-    from pruning.quantise import quantise_activations
+    from pruning.integers.quantise import quantise_activations
 
     operands: NDArray[np.int8] = quantise_activations(inputs, layer.extras["x_scale"]).numpy()
     return operands
@@ -427,7 +428,7 @@ def _show(out: Path, report: dict[str, Any]) -> None:
 
 
 def _show_series(out: Path, report: dict[str, Any]) -> None:
-    from nmgen.training import headline
+    from nmgen.training.text import headline
 
     what, dense = headline(report["dense"]["float"])
     if budget := report.get("budget") or report.get("recipe", {}).get("budget"):

@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.configuration import add_configuration, bounded
-from nmgen.tools import ToolError
+from nmgen.console.options import add_configuration, bounded
+from nmgen.fpga.tools import ToolError
 from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
-    from nmgen.report import Report
-    from nmgen.targets import Target
+    from nmgen.fpga.report import Report
+    from nmgen.fpga.targets import Target
 
 NAME = "report"
 HELP = "Report what an array, or the whole core, takes of an FPGA, and how fast it is, over seeds."
@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.measure import measure
-    from nmgen.report import design_of, report
-    from nmgen.targets import configuration_for, find_target
+    from nmgen.fpga.place_and_route import measure
+    from nmgen.fpga.report import design_of, report
+    from nmgen.fpga.targets import configuration_for, find_target
 
     target = find_target(args.board)
     kind: type[Config] = StaConfig if args.core else Config
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def show(found: "Report", config: Config, target: "Target") -> None:
     """Print the table of one design."""
-    from nmgen.report import UNTIMED, title
-    from nmgen.targets import ECP5
+    from nmgen.fpga.report import UNTIMED, title
+    from nmgen.fpga.targets import ECP5
 
     ecp5 = target.family is ECP5
     print(f"{found.design} of {title(config)}: {target.title}")

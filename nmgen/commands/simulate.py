@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from nmgen.arrays import read_array
 from nmgen.commands import simulate_program
-from nmgen.configuration import KINDS, add_configuration, add_simulation, configuration_from
-from nmgen.files import written_whole
-from nmgen.progress import stages
-from pruning.artefact import Layer, load
-from pruning.reading import read_json, string
+from nmgen.console.arrays import read_array
+from nmgen.console.files import written_whole
+from nmgen.console.options import KINDS, add_configuration, add_simulation, configuration_from
+from nmgen.console.progress import stages
+from pruning.files.artefact import Layer, load
+from pruning.files.reading import read_json, string
 from rtl.params import Config, InputError, Product, product_cycles
 from rtl.sta.params import StaConfig
 
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nmgen.program import is_program
+    from nmgen.compiler.program import is_program
 
     program = is_program(args.file)
     for name in OF_LAYERS if program else OF_PROGRAMS:
@@ -102,9 +102,9 @@ def run(args: argparse.Namespace) -> int:
 def _run_layer(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from nmgen.generate import generate
-    from sim.golden import compare
-    from sim.runner import Job, SimulationError, check_simulator, run_products
+    from nmgen.verilog.bundle import generate
+    from sim.bench.runner import Job, SimulationError, check_simulator, run_products
+    from sim.golden.layer import compare
 
     layer = _layer(args.file, args.layer)
     x = read_array(args.input, "int8 with 2 dimensions")
@@ -261,9 +261,9 @@ def _manifest(directory: Path) -> dict[str, Any]:
 def _golden(layer: Layer, x: "NDArray[np.int8]") -> "tuple[NDArray[np.signedinteger], str]":
     """What the layer has to give, and who says so: the integer torch layer, or numpy where torch is not installed."""
     try:
-        from pruning.layer import golden
+        from pruning.integers.layer import golden
     except ModuleNotFoundError:
-        from sim.golden import linear
+        from sim.golden.layer import linear
 
         return linear(x, layer.weights, layer.bias, layer.mult, layer.shift, layer.out_bits), "numpy"
     return golden(layer, x), "torch"

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
-from nmgen.configuration import configuration_of
-from nmgen.files import written_whole
-from nmgen.progress import Say, stages
+from nmgen.console.files import written_whole
+from nmgen.console.options import configuration_of
+from nmgen.console.progress import Say, stages
 from rtl.params import TECHNOLOGY, InputError
 from rtl.sta.params import StaConfig
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nmgen.program import Program
-    from nmgen.run_program import Run
-    from pruning.bert import Encoder
+    from nmgen.compiler.program import Program
+    from nmgen.simulate.run_program import Run
+    from pruning.families.bert.model import Encoder
 
 RIGHT, MISMATCH = 0, 1
 
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     """
     import numpy as np
 
-    from nmgen.generate import generate
-    from nmgen.program import load
-    from nmgen.run_program import run as run_program
-    from sim.runner import SimulationError, check_simulator
+    from nmgen.compiler.program import load
+    from nmgen.simulate.run_program import run as run_program
+    from nmgen.verilog.bundle import generate
+    from sim.bench.runner import SimulationError, check_simulator
 
     loaded = load(args.file)
     loaded = replace(loaded, config=_checked_configuration(args, loaded, manifest))
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
             with written_whole(args.output) as output, output.open("wb") as stream:
                 np.save(stream, given.found(done))
         if args.timeline:
-            from nmgen.timeline import draw
+            from nmgen.simulate.timeline import draw
 
             title = f"{args.file.name}: {done.result.cycles:,} cycles, {done.utilisation:.1%} of the multipliers in use"
             with written_whole(args.timeline) as picture:
@@ -169,7 +169,7 @@ class _Given:
 
 
 def _sentences(args: argparse.Namespace, loaded: "Program", say: Say) -> _Given:
-    from nmgen.sentences import fitted, ids_of_texts, read_ids
+    from nmgen.models.sentences import fitted, ids_of_texts, read_ids
 
     if args.image:
         raise InputError(f"{args.file} is a program for text: it takes no --image")
@@ -193,7 +193,7 @@ def _sentences(args: argparse.Namespace, loaded: "Program", say: Say) -> _Given:
 
 
 def _pictures(args: argparse.Namespace, program: "Program", say: Say) -> _Given:
-    from nmgen.pictures import fitted, pictures_for
+    from nmgen.models.pictures import fitted, pictures_for
 
     for name in ("text", "ids"):
         if getattr(args, name) is not None:
@@ -218,8 +218,8 @@ def _embeddings_of(args: argparse.Namespace, ids: list[list[int]]) -> "NDArray[n
     try:
         import torch
 
-        from nmgen.scores import open_forms
-        from nmgen.threads import one_thread
+        from nmgen.console.threads import one_thread
+        from nmgen.models.scores import open_forms
     except ModuleNotFoundError as missing:
         raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
     with one_thread(), torch.inference_mode():
@@ -238,8 +238,8 @@ def _logits_of(args: argparse.Namespace, program: "Program", pictures: "NDArray[
     try:
         import torch
 
-        from nmgen.threads import one_thread
-        from nmgen.vits import open_vit
+        from nmgen.console.threads import one_thread
+        from nmgen.models.vits import open_vit
     except ModuleNotFoundError as missing:
         raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
     with one_thread(), torch.inference_mode():
@@ -265,7 +265,7 @@ def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, An
     """Everything about a run, ready for JSON."""
     import numpy as np
 
-    from nmgen.estimate import total
+    from nmgen.estimate.cycles import total
     from rtl.sta.isa import Op
 
     program, result = done.program, done.result

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
-from ..axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
-from ..pipeline import delayed
-from .params import StaConfig
-from .top import Sta
+from rtl.lib.axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
+from rtl.lib.pipeline import delayed
+from rtl.sta.params import StaConfig
+from rtl.sta.top import Sta
 
 MASTER, SLAVE = "m_axi_", "s_axi_"
 # What the specification asks of a master beside `Axi4` (A4.4, A4.7): data that may be packed into wider beats, and

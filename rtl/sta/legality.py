@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from ..params import ADDRESS_BITS, PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
-from .isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
-from .params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
+from rtl.params import ADDRESS_BITS, PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
+from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
+from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ID_BYTES = 4  # of a row number that GATHER reads
 TABLE_BYTES = 2 * TABLE_ENTRIES  # of a table in memory

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import gcd
 
-from ..params import Config, InputError, ceil_div, signed_bits
+from rtl.params import Config, InputError, ceil_div, signed_bits
 
 EXP_BITS = 16  # of an entry of the exponential's table: 8 bits that are emitted, 8 bits that are carried
 EXP_ONE = 255 << 8  # the entry of the row's maximum

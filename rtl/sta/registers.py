@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..cases import cases
-from ..params import ADDRESS_BITS, VERSION
-from ..pipeline import delayed
-from ..port import ControlPort
-from .legality import CAUSE_BITS
-from .params import StaConfig
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed
+from rtl.lib.port import ControlPort
+from rtl.params import ADDRESS_BITS, VERSION
+from rtl.sta.legality import CAUSE_BITS
+from rtl.sta.params import StaConfig
 
 # Byte offset of each control register, and what it holds.
 REGISTERS: dict[str, tuple[int, str]] = {

@@ -4,24 +4,24 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..array import Array
-from ..params import ADDRESS_BITS
-from ..pipeline import delayed
-from ..port import ControlPort, MemoryPort
-from .columns import ColumnBuffer
-from .decode import own_instruction
-from .drain import Drain
-from .dump import Dump
-from .feeder import Feeder
-from .fetch import CONSUMERS, BeatBuffer, Consumer, Fetch
-from .isa import Op
-from .load import Loader
-from .params import StaConfig
-from .registers import Registers
-from .sequencer import Sequencer
-from .softmax import RowSoftmax
-from .store import Store
-from .timing import reset_cycles
+from rtl.array.grid import Array
+from rtl.lib.pipeline import delayed
+from rtl.lib.port import ControlPort, MemoryPort
+from rtl.params import ADDRESS_BITS
+from rtl.sta.control.fetch import CONSUMERS, BeatBuffer, Consumer, Fetch
+from rtl.sta.control.legality_checker import own_instruction
+from rtl.sta.control.sequencer import Sequencer
+from rtl.sta.isa import Op
+from rtl.sta.latencies import reset_cycles
+from rtl.sta.operands.columns import ColumnBuffer
+from rtl.sta.operands.feeder import Feeder
+from rtl.sta.operands.load_unit import Loader
+from rtl.sta.operands.softmax import RowSoftmax
+from rtl.sta.operands.store import Store
+from rtl.sta.params import StaConfig
+from rtl.sta.registers import Registers
+from rtl.sta.results.post_processor import Drain
+from rtl.sta.results.store_unit import Dump
 
 
 class Sta(wiring.Component):

@@ -15,13 +15,14 @@ from amaranth.lib.wiring import Out
 
 from boards.known import BOARDS
 from boards.selftest import SelfTest
-from nmgen import selftest, verilog
+from nmgen.fpga import selftest
+from nmgen.verilog import writer as verilog
+from rtl.lib.port import ControlPort, MemoryPort
+from rtl.lib.ram import OnChipRam
 from rtl.params import VERSION, Config, product_cycles
-from rtl.port import ControlPort, MemoryPort
-from rtl.ram import OnChipRam
-from sim import golden
 from sim.ecp5 import CELLS
-from sim.image import pack_weights, parameter_bytes
+from sim.golden import layer as golden
+from sim.image.product import pack_weights, parameter_bytes
 from tests.sim.ecp5.netlist import synthesised
 
 BAUD = 115200

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from amaranth.hdl import Assert, Module, Mux, Signal, Value, ValueLike
 
-from .proof import Inside, implies
+from tests.formal.proof import Inside, implies
 
 
 class Fifo:

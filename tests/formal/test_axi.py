@@ -9,12 +9,11 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-import rtl.axi
-from rtl.axi import INCREMENT, OUTSTANDING, PAGE_BYTES, Axi4
-from rtl.port import MemoryPort
-
-from .fifo import Fifo
-from .proof import Inside, changed, held, implies, prove
+import rtl.lib.axi
+from rtl.lib.axi import INCREMENT, OUTSTANDING, PAGE_BYTES, Axi4
+from rtl.lib.port import MemoryPort
+from tests.formal.fifo import Fifo
+from tests.formal.proof import Inside, changed, held, implies, prove
 
 formal = pytest.mark.formal  # all but one quick proof, so that `make test` keeps the flow from rotting
 
@@ -32,7 +31,7 @@ class Pages(wiring.Component):
 
     PORT_BYTES = 64
 
-    def __init__(self, module: ModuleType = rtl.axi) -> None:
+    def __init__(self, module: ModuleType = rtl.lib.axi) -> None:
         self._module = module
         super().__init__({"port": In(MemoryPort(self.PORT_BYTES)), "taken": In(1)})
 
@@ -82,7 +81,7 @@ class Master(wiring.Component):
 
     PORT_BYTES = 4
 
-    def __init__(self, module: ModuleType = rtl.axi) -> None:
+    def __init__(self, module: ModuleType = rtl.lib.axi) -> None:
         self._module = module
         super().__init__({"port": In(MemoryPort(self.PORT_BYTES)), "axi": Out(Axi4(self.PORT_BYTES)), "mark": In(1)})
 
@@ -284,4 +283,4 @@ def test_master_keeps_the_rules(half: type, tmp_path: Path) -> None:
 @formal
 @pytest.mark.parametrize(("harness", "old", "new"), BREAKS)
 def test_notices(harness: type, old: str, new: str, tmp_path: Path) -> None:
-    assert not prove(harness(changed(rtl.axi, (old, new))), tmp_path, mode="bmc", depth=12)
+    assert not prove(harness(changed(rtl.lib.axi, (old, new))), tmp_path, mode="bmc", depth=12)

@@ -11,15 +11,14 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-import rtl.sta.columns
-import rtl.sta.tile_loader
-from rtl.sta.column_job import column_job
-from rtl.sta.columns import PARAMETER_TILES, column_write
-from rtl.sta.decode import instruction_layout
+import rtl.sta.operands.columns
+import rtl.sta.operands.tile_loader
+from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns, Op
+from rtl.sta.operands.column_job import column_job
+from rtl.sta.operands.columns import PARAMETER_TILES, column_write
 from rtl.sta.params import StaConfig
-
-from .proof import Z3_STEPS, Change, Inside, changed, implies, past, prove
+from tests.formal.proof import Z3_STEPS, Change, Inside, changed, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -31,8 +30,8 @@ class Halves(wiring.Component):
     """Any instructions with packed tiles, keys and values or parameters alone, and a reader that takes its time."""
 
     def __init__(self, *, columns: Sequence[Change] = (), tile_loader: Sequence[Change] = ()) -> None:
-        self._module = changed(rtl.sta.columns, *columns)
-        self._module.__dict__["TileLoader"] = changed(rtl.sta.tile_loader, *tile_loader).__dict__["TileLoader"]
+        self._module = changed(rtl.sta.operands.columns, *columns)
+        self._module.__dict__["TileLoader"] = changed(rtl.sta.operands.tile_loader, *tile_loader).__dict__["TileLoader"]
         super().__init__(
             {
                 "start": In(1),

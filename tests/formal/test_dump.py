@@ -7,13 +7,12 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-import rtl.sta.dump
+import rtl.sta.results.store_unit
 from rtl.params import BURST_BEATS
-from rtl.sta.decode import instruction_layout
-from rtl.sta.dump import piece_bytes
+from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
-
-from .proof import Z3_STEPS, Change, Inside, changed, held, implies, past, prove
+from rtl.sta.results.store_unit import piece_bytes
+from tests.formal.proof import Z3_STEPS, Change, Inside, changed, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -24,7 +23,7 @@ class Written(wiring.Component):
     """Any instruction, any pieces, any pattern of ready."""
 
     def __init__(self, *slips: Change) -> None:
-        self._module = changed(rtl.sta.dump, *slips)
+        self._module = changed(rtl.sta.results.store_unit, *slips)
         super().__init__(
             {
                 "start": In(1),

@@ -8,13 +8,12 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-import rtl.sta.fetch
+import rtl.sta.control.fetch
 from rtl.params import ADDRESS_BITS
-from rtl.sta.fetch import BEATS_BITS, Consumer, Segment
+from rtl.sta.control.fetch import BEATS_BITS, Consumer, Segment
 from rtl.sta.params import StaConfig
-
-from .fifo import Fifo
-from .proof import Z3_STEPS, Inside, changed, constant, held, implies, past, prove
+from tests.formal.fifo import Fifo
+from tests.formal.proof import Z3_STEPS, Inside, changed, constant, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -270,7 +269,7 @@ BREAKS = [
 
 
 def small(*slips: tuple[str, str]) -> ModuleType:
-    return changed(rtl.sta.fetch, *SMALL, *slips)
+    return changed(rtl.sta.control.fetch, *SMALL, *slips)
 
 
 def test_every_beat_goes_to_its_consumer(tmp_path: Path) -> None:

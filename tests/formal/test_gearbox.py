@@ -8,10 +8,9 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-import rtl.gearbox
+import rtl.lib.gearbox
 from rtl.params import units_in_beats
-
-from .proof import Z3_STEPS, Inside, changed, held, implies, past, prove
+from tests.formal.proof import Z3_STEPS, Inside, changed, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -22,7 +21,7 @@ class Units(wiring.Component):
     PORT_BITS = 8
     KINDS = (4, 8, 3, 16, 20)
 
-    def __init__(self, module: ModuleType = rtl.gearbox) -> None:
+    def __init__(self, module: ModuleType = rtl.lib.gearbox) -> None:
         self._module = module
         super().__init__(
             {
@@ -114,4 +113,4 @@ def test_units_are_the_beats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("old", "new"), BREAKS)
 def test_notices(old: str, new: str, tmp_path: Path) -> None:
-    assert not prove(Units(changed(rtl.gearbox, (old, new))), tmp_path, mode="bmc", depth=8, engine=Z3_STEPS)
+    assert not prove(Units(changed(rtl.lib.gearbox, (old, new))), tmp_path, mode="bmc", depth=8, engine=Z3_STEPS)

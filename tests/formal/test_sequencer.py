@@ -12,18 +12,17 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal,
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-import rtl.sta.decode
-import rtl.sta.intake
-import rtl.sta.sequencer
+import rtl.sta.control.intake
+import rtl.sta.control.legality_checker
+import rtl.sta.control.sequencer
 from rtl.params import ADDRESS_BITS
-from rtl.sta.decode import Checker
-from rtl.sta.fetch import Consumer
+from rtl.sta.control.fetch import Consumer
+from rtl.sta.control.legality_checker import Checker
 from rtl.sta.isa import BYTES, FIELDS, Op
+from rtl.sta.latencies import reset_cycles
 from rtl.sta.legality import CAUSE_BITS, Cause
 from rtl.sta.params import StaConfig
-from rtl.sta.timing import reset_cycles
-
-from .proof import Z3_STEPS, Change, Inside, changed, constant, held, implies, past, prove
+from tests.formal.proof import Z3_STEPS, Change, Inside, changed, constant, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
 
@@ -120,9 +119,9 @@ class Runs(wiring.Component):
     ) -> None:
         self._answer, self._latency = answer, latency
         self._verdict = Verdict()
-        with_verdict = changed(rtl.sta.intake, *intake)
+        with_verdict = changed(rtl.sta.control.intake, *intake)
         with_verdict.__dict__["Checker"] = lambda config: self._verdict
-        self._module = changed(rtl.sta.sequencer, *sequencer)
+        self._module = changed(rtl.sta.control.sequencer, *sequencer)
         self._module.__dict__["Intake"] = with_verdict.__dict__["Intake"]
         free = ("start", "clear", "fault", "finished", "segment_taken", "bad", "fetch_idle", "loaded", "checked")
         super().__init__(

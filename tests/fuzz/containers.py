@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from nmgen.program import PARTS
+from nmgen.compiler.program import PARTS
 
 
 @dataclass

@@ -32,15 +32,15 @@ def make(folder: Path) -> None:
     from PIL import Image
     from safetensors.torch import load_file, save_file
 
-    from nmgen.compiler import compile_encoder
-    from nmgen.vit_compiler import compile_vit
-    from pruning.artefact import save
-    from pruning.export import from_artefact
-    from pruning.folder import save as save_folder
-    from pruning.integer_parameters import integer_parameters
-    from pruning.vit import ViTShape
-    from pruning.vit import save as save_vit
-    from pruning.vit_parameters import vit_parameters
+    from nmgen.compiler.encoder import compile_encoder
+    from nmgen.compiler.vit import compile_vit
+    from pruning.families.bert.export import from_artefact
+    from pruning.families.bert.folder import save as save_folder
+    from pruning.families.bert.parameters import integer_parameters
+    from pruning.families.vit.model import ViTShape
+    from pruning.families.vit.model import save as save_vit
+    from pruning.families.vit.parameters import vit_parameters
+    from pruning.files.artefact import save
     from rtl.params import Config
     from tests.nmgen.encoders import artefact
     from tests.pruning.samples import WORDS, random_layer, random_weights

@@ -87,13 +87,16 @@ def prepare() -> None:
     for name in COMMANDS.values():
         import_module(f"nmgen.commands.{name}")
     for name in (
-        "torch", "tokenizers", "safetensors.torch", "PIL.Image", "matplotlib.pyplot", "rich.table", "rich.progress",
-        "nmgen.training", "nmgen.vit_training",
-        "nmgen.program", "nmgen.estimate", "nmgen.compiler", "nmgen.vit_compiler",
-        "nmgen.generate", "nmgen.pictures", "nmgen.run_program", "nmgen.timeline", "nmgen.report", "nmgen.measure",
-        "pruning.vit", "pruning.folder", "pruning.export", "pruning.vit_export", "pruning.calibrate", "pruning.series",
-        "pruning.vit_calibrate", "pruning.tasks", "pruning.image_task", "pruning.layer", "pruning.sensitivity",
-        "sim.runner", "sim.machine", "boards.known", "boards.selftest", "fractions", "cocotb_tools.runner",
+        "torch", "tokenizers", "safetensors.torch", "PIL.Image", "matplotlib.pyplot", "rich.table",
+        "rich.progress", "nmgen.training.text", "nmgen.training.vit", "nmgen.compiler.program",
+        "nmgen.estimate.cycles", "nmgen.compiler.encoder", "nmgen.compiler.vit", "nmgen.verilog.bundle",
+        "nmgen.models.pictures", "nmgen.simulate.run_program", "nmgen.simulate.timeline", "nmgen.fpga.report",
+        "nmgen.fpga.place_and_route", "pruning.families.vit.model", "pruning.families.bert.folder",
+        "pruning.families.bert.export", "pruning.families.vit.export", "pruning.families.bert.calibrate",
+        "pruning.masks.series", "pruning.families.vit.calibrate", "pruning.training.tasks",
+        "pruning.training.image_task", "pruning.integers.layer", "pruning.masks.sensitivity",
+        "sim.bench.runner", "sim.golden.machine", "boards.known", "boards.selftest", "fractions",
+        "cocotb_tools.runner",
     ):  # fmt: skip
         import_module(name)
     _become_subreaper()
@@ -268,7 +271,7 @@ def _bound_files(most: int) -> None:
 def _cut_simulators() -> None:
     """No simulator is built for a case: the compiler alone takes a minute. What is before and behind it happens."""
     from rtl.params import InputError
-    from sim import runner
+    from sim.bench import runner
 
     def make(self: Any) -> None:
         raise InputError(CUT)
@@ -422,8 +425,8 @@ def _incomplete(path: Path) -> str:
     """Why an output is not whole, "" where it is."""
     import numpy as np
 
-    from nmgen.program import load
-    from pruning.artefact import read
+    from nmgen.compiler.program import load
+    from pruning.files.artefact import read
     from rtl.params import InputError
 
     if path.is_dir() or path.is_symlink():

@@ -187,7 +187,7 @@ def test_a_failure_repeats(tmp_path: Path) -> None:
 
 def test_what_is_signed_is_taken(tmp_path: Path) -> None:
     """A file taken apart and signed again is what it was: what is broken before that gets past the checksum."""
-    from pruning.artefact import from_bytes, to_bytes
+    from pruning.files.artefact import from_bytes, to_bytes
     from tests.pruning.samples import random_layer
 
     data = to_bytes([random_layer(1, 6, 20, 2, 8)])

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from pruning.artefact import Artefact
-from pruning.calibrate import calibrate
-from pruning.export import to_artefact
-from pruning.folder import load
-from pruning.integer import IntegerEncoder
-from pruning.sparsify import finalize, sparsify
+from pruning.families.bert.calibrate import calibrate
+from pruning.families.bert.export import to_artefact
+from pruning.families.bert.folder import load
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.files.artefact import Artefact
+from pruning.masks.sparsify import finalize, sparsify
 from tests.pruning.samples import WORDS, write_model
 
 TEXT = ["a fox crossed the river .", "the line ?", "a river crossed a line .", "fox"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
-from nmgen.verilog import emit, identifier
+from nmgen.verilog.writer import emit, identifier
 
 # Equal names say which registers correspond, memories become registers. All that bears the same name in both is proven
 # equal, the outputs among it, for every state and every input. Initial values go: two names of a register leave one of

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nmgen.program import Program
-from pruning.integer import Step
+from nmgen.compiler.program import Program
+from pruning.families.bert.integer import Step
 from rtl.params import round_up
 from rtl.sta.isa import Op
-from sim.machine import Machine
+from sim.golden.machine import Machine
 
 
 def compare_steps(program: Program, machine: Machine, wanted: Sequence[Mapping[str, Step]]) -> None:

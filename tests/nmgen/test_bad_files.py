@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nmgen.cli import main
-from nmgen.generate import generate
-from nmgen.pictures import read_pictures
-from pruning.artefact import save
-from pruning.plan import Plan
+from nmgen.models.pictures import read_pictures
+from nmgen.verilog.bundle import generate
+from pruning.files.artefact import save
+from pruning.masks.plan import Plan
 from rtl.params import Config, InputError
 from tests.fuzz.containers import Container
 from tests.nmgen.encoders import artefact

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nmgen import cli, ending
+from nmgen import cli
 from nmgen.cli import COMMANDS, main
-from nmgen.configuration import add_configuration, add_simulation, configuration_from
+from nmgen.console import ending
+from nmgen.console.options import add_configuration, add_simulation, configuration_from
 from rtl.params import PRESETS, VERSION, Config, InputError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.tools import TOOLS, tool_version
+from nmgen.fpga.tools import TOOLS, tool_version
 
 VERSION = "pretended 1"
 NETLIST = '{"modules": {"t": {"attributes": {"top": "1"}, "ports": {"clk": {"bits": [2]}}, "cells": {}}}}'

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from pruning.artefact import Layer
+from pruning.files.artefact import Layer
 from rtl.format import GROUP_SIZES
 
 

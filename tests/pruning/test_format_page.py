@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruning.artefact import NUMPY_TYPES, Layer, pack, save
-from pruning.vit import ViTShape
+from pruning.families.vit.model import ViTShape
+from pruning.files.artefact import NUMPY_TYPES, Layer, pack, save
 from rtl.format import encode, pack_group
 from tests.pruning.vits import vit_artefact
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pruning.train import Metrics
+from pruning.training.train import Metrics
 
 K, OUTPUTS = 64, 12  # inputs: whole groups of every size up to 32
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 
-from pruning.methods import METHODS
-from pruning.processes import distributed
-from pruning.sparsify import sparsify
-from pruning.train import train
-
-from .toy import RECIPE, Toy, mlp
+from pruning.masks.methods import METHODS
+from pruning.masks.sparsify import sparsify
+from pruning.training.processes import distributed
+from pruning.training.train import train
+from tests.pruning.toy import RECIPE, Toy, mlp
 
 STEPS = 23
 

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from pruning.folder import load
-from pruning.methods import METHODS
-from pruning.processes import distributed
-from pruning.sparsify import sparsify
-from pruning.tasks import Classification, Distillation
-from pruning.text import Labelled
-from pruning.train import Task, train
-
-from .samples import WORDS, write_model
-from .toy import RECIPE, Toy, convolutions
+from pruning.data.text import Labelled
+from pruning.families.bert.folder import load
+from pruning.masks.methods import METHODS
+from pruning.masks.sparsify import sparsify
+from pruning.training.processes import distributed
+from pruning.training.tasks import Classification, Distillation
+from pruning.training.train import Task, train
+from tests.pruning.samples import WORDS, write_model
+from tests.pruning.toy import RECIPE, Toy, convolutions
 
 METHOD = METHODS["sr-ste"]
 

@@ -5,12 +5,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from pruning.artefact import Artefact
-from pruning.sparsify import finalize, sparsify
-from pruning.vit import Pixels, ViT, ViTShape, encoder_layers
-from pruning.vit_calibrate import calibrate
-from pruning.vit_export import to_artefact
-from pruning.vit_parameters import VitParameters, vit_parameters
+from pruning.families.vit.calibrate import calibrate
+from pruning.families.vit.export import to_artefact
+from pruning.families.vit.model import Pixels, ViT, ViTShape, encoder_layers
+from pruning.families.vit.parameters import VitParameters, vit_parameters
+from pruning.files.artefact import Artefact
+from pruning.masks.sparsify import finalize, sparsify
 
 PIXELS = Pixels((90.0,), (80.0,))
 

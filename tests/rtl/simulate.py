@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.params import Product, ceil_div
-from sim.gaps import NO_GAPS, Gaps
+from sim.bench.gaps import NO_GAPS, Gaps
 
 Testbench = Callable[[SimulatorContext], Awaitable[None]]
 

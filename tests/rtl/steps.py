@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rtl.array.pe import ProcessingElement
 from rtl.params import Config
-from rtl.pe import ProcessingElement
 
 ACTIVATIONS = (-256, 255)
 WEIGHTS = (-128, 127)

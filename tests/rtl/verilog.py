@@ -12,7 +12,7 @@ from typing import Any
 from amaranth.hdl import Const, Shape
 from amaranth.lib import wiring
 
-from nmgen.verilog import emit
+from nmgen.verilog.writer import emit
 from rtl.params import ceil_div
 from sim.ecp5 import CELLS
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Product
-from sim.runner import Job
+from sim.bench.runner import Job
 
 
 def pruned(rng: np.random.Generator, w: NDArray[np.int8], n: int, m: int) -> NDArray[np.int8]:

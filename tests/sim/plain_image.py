@@ -1,6 +1,6 @@
 """The memory image of a product built the slow way, a number at a time, straight from the format's description.
 
-Shares nothing with sim/image.py but the configuration and the regions' addresses.
+Shares nothing with sim/image/product.py but the configuration and the regions' addresses.
 """
 
 from math import ceil, log2

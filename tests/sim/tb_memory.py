@@ -15,10 +15,10 @@ from cocotb.triggers import ClockCycles, RisingEdge, Timer
 from cocotb.types import Logic, LogicArray
 from cocotb.utils import get_sim_time
 
-from sim.gaps import Gaps
-from sim.image import Region
-from sim.memory import Memory, ProtocolError, content_file, request, write_image
-from sim.stream import Stream
+from sim.bench.gaps import Gaps
+from sim.bench.memory import Memory, ProtocolError, content_file, request, write_image
+from sim.bench.stream import Stream
+from sim.image.product import Region
 
 BEAT = 4  # bytes
 LATENCY = 7

@@ -11,19 +11,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from nmgen.compiler import compile_encoder
-from nmgen.program import Program
-from nmgen.verilog import emit
-from pruning.integer import IntegerEncoder
+from nmgen.compiler.encoder import compile_encoder
+from nmgen.compiler.program import Program
+from nmgen.verilog.writer import emit
+from pruning.families.bert.integer import IntegerEncoder
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.isa import BYTES, FIELDS, Op, decode, encode
 from rtl.sta.legality import Cause
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
-from sim.checked import with_dumps
-from sim.machine import Machine
-from sim.programs import ProgramJob, run_programs
-from sim.runner import Build, SimulationError
+from sim.bench.programs import ProgramJob, run_programs
+from sim.bench.runner import Build, SimulationError
+from sim.golden.checked import with_dumps
+from sim.golden.machine import Machine
 from tests.nmgen.encoders import artefact, random_ids
 from tests.rtl.cocotb_results import raise_failure
 

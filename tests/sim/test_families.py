@@ -15,27 +15,27 @@ import numpy as np
 import pytest
 import torch
 
-from nmgen import program as programs
+from nmgen.bench.random_programs import random_configuration
 from nmgen.cli import main
-from nmgen.model_program import artefact_of
-from nmgen.program import Program
-from nmgen.random_programs import random_configuration
-from nmgen.run_program import run
-from nmgen.threads import one_thread
-from nmgen.verilog import emit
-from pruning import vit
-from pruning.artefact import Artefact
-from pruning.bert import ACTIVATIONS
-from pruning.integer import IntegerEncoder
-from pruning.vit_calibrate import patches_of
-from pruning.vit_integer import IntegerViT
-from pruning.vit_parameters import vit_parameters
+from nmgen.compiler import program as programs
+from nmgen.compiler.program import Program
+from nmgen.console.threads import one_thread
+from nmgen.models.model_program import artefact_of
+from nmgen.simulate.run_program import run
+from nmgen.verilog.writer import emit
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.bert.model import ACTIVATIONS
+from pruning.families.vit import model as vit
+from pruning.families.vit.calibrate import patches_of
+from pruning.families.vit.integer import IntegerViT
+from pruning.families.vit.parameters import vit_parameters
+from pruning.files.artefact import Artefact
 from rtl.params import ceil_div, round_up
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
-from tests.nmgen.test_estimate import exact
+from tests.nmgen.estimate.test_cycles import exact
 from tests.pruning.samples import WORDS
-from tests.sim.test_programs import BUILDS, SMALL
+from tests.sim.bench.test_programs import BUILDS, SMALL
 
 SEED = os.environ.get("NMGEN_SEED", "0")
 RUNS = int(os.environ.get("NMGEN_FAMILY_RUNS", "40"))
@@ -244,7 +244,7 @@ def check_vit(tmp_path: Path, sizes: Sizes, pictures: Pictures, how: How) -> Non
 
 @pytest.mark.parametrize("family", ["bert", "vit"])
 def test_a_small_one(family: str, tmp_path: Path) -> None:
-    """Of heads that are no whole words. The build is that of tests/sim/test_programs.py."""
+    """Of heads that are no whole words. The build is that of tests/sim/bench/test_programs.py."""
     torch.manual_seed(0)
     sizes = Sizes(family, hidden=36, layers=1, heads=3, intermediate=50, activation="silu")
     how = How(SMALL, latency=7, pattern="2:8")

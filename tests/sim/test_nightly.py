@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmgen.bench_estimate import drawn
-from nmgen.verilog import emit
+from nmgen.bench.estimate import drawn
+from nmgen.verilog.writer import emit
+from rtl.engine.accelerator import Accelerator
 from rtl.params import Config, Product, product_cycles
-from rtl.top import Accelerator
-from sim.golden import linear
-from sim.runner import SIMULATORS, Job, run_products
-from tests.nmgen.test_estimate import exact
+from sim.bench.runner import SIMULATORS, Job, run_products
+from sim.golden.layer import linear
+from tests.nmgen.estimate.test_cycles import exact
+from tests.sim.bench.test_programs import check
 from tests.sim.operands import extreme_job, random_job
-from tests.sim.test_programs import check
 
 SEED = os.environ.get("NMGEN_SEED", "0")
 RUNS = int(os.environ.get("NMGEN_RUNS", "12"))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.verilog import emit
+from nmgen.verilog.writer import emit
+from rtl.engine.accelerator import Accelerator
 from rtl.params import Config, Product, product_cycles
-from rtl.top import Accelerator
-from sim.golden import compare, linear
-from sim.runner import SIMULATORS, run_products
+from sim.bench.runner import SIMULATORS, run_products
+from sim.golden.layer import compare, linear
 from tests.sim.operands import extreme_job, random_job
 
 BUILDS = Path(__file__).parents[2] / "build" / "test-sim"

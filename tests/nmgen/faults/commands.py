@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from nmgen.cli import main
-from nmgen.tools import TOOLS
-from pruning.artefact import save
+from nmgen.fpga.tools import TOOLS
+from pruning.files.artefact import save
 from rtl.sta.params import StaConfig
 from tests.nmgen.encoders import artefact
 from tests.nmgen.tools import pretend

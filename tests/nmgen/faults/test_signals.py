@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nmgen.cli import main
-from nmgen.ending import ended
+from nmgen.console.ending import ended
 from tests.nmgen.conftest import SIGNALS
 from tests.nmgen.faults.commands import ALONE, ENGINE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
 
@@ -167,7 +167,7 @@ def test_before_signals_are_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: 
     def interrupted(number: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmgen.ending.came", lambda: None)
+    monkeypatch.setattr("nmgen.console.ending.came", lambda: None)
     with monkeypatch.context() as patched:
         patched.setattr(signal, "getsignal", interrupted)
         assert ended(lambda: 0) == 130

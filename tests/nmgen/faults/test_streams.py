@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nmgen.cli import main
-from nmgen.ending import CLEAR
+from nmgen.console.ending import CLEAR
 from tests.nmgen.faults.commands import ALONE, HANGING, tree
 from tests.nmgen.tools import pretend_all
 
@@ -127,7 +127,7 @@ def test_an_error_takes_the_place_of_progress(tmp_path: Path, monkeypatch: pytes
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     Path("full").symlink_to("/dev/full")
-    monkeypatch.setattr("nmgen.tools.check_room", lambda folder: Path("full").write_bytes(bytes(1)))
+    monkeypatch.setattr("nmgen.fpga.tools.check_room", lambda folder: Path("full").write_bytes(bytes(1)))
     assert main(HANGING["build"].words) == 2
     last = terminal.getvalue().rpartition("\n")[0].rpartition(CLEAR)[2]
     assert last == "nmgen: cannot write out/selftest.bit: No space left on device"

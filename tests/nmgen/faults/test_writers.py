@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.files import written_whole
+from nmgen.console.files import written_whole
 from tests.nmgen.faults.commands import ALONE, ENGINE, tree
 
 

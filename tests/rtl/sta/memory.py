@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.sim import SimulatorContext
 
 from rtl.params import BURST_BEATS
-from sim.gaps import NO_GAPS, Gaps
+from sim.bench.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import seeded
 
 

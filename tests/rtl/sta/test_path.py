@@ -12,16 +12,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
-from rtl.array import Array
+from rtl.array.grid import Array
 from rtl.params import READER_SAMPLE, ceil_div
-from rtl.sta.columns import ColumnBuffer
-from rtl.sta.decode import instruction_layout
-from rtl.sta.feeder import Feeder
+from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns, Op
+from rtl.sta.latencies import drain_start, row_latency
+from rtl.sta.operands.columns import ColumnBuffer
+from rtl.sta.operands.feeder import Feeder
+from rtl.sta.operands.softmax import RowSoftmax, emit, exponential_table, maximum_write, reciprocal, table_write
+from rtl.sta.operands.store import Store, store_write
 from rtl.sta.params import StaConfig
-from rtl.sta.softmax import RowSoftmax, emit, exponential_table, maximum_write, reciprocal, table_write
-from rtl.sta.store import Store, store_write
-from rtl.sta.timing import drain_start, row_latency
 from tests.rtl.simulate import drive, run, seeded
 
 CONFIGURATIONS = {

@@ -8,20 +8,20 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
+from rtl.lib.port import Request
 from rtl.params import Product, ceil_div
-from rtl.port import Request
 from rtl.sta.isa import BYTES, Columns, Op, assemble
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS
 from rtl.sta.top import Sta
-from sim.image import pack_weights
-from sim.machine import Machine
-from sim.sta_image import pack_parameters, pack_table, pack_wide_rows, parameter_units
-from sim.twins import exponential_table
+from sim.golden.machine import Machine
+from sim.golden.twins import exponential_table
+from sim.image.product import pack_weights
+from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
 from tests.rtl import simulate
+from tests.rtl.lib.test_collisions import Inverting
 from tests.rtl.simulate import drive, gaps, run
 from tests.rtl.sta.memory import ReadMemory
-from tests.rtl.test_collisions import Inverting
 
 CONFIG = StaConfig(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=8, max_tokens=6, max_k=16, hidden=6, store_words=40)
 TOKENS, WIDTH = 5, 6  # of a sentence; channels of everything

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from nmgen.absorb import absorb
-from nmgen.tools import find_tool, run_tool
+from nmgen.fpga.register_packing import absorb
+from nmgen.fpga.tools import find_tool, run_tool
 
 TOP = "nmgen_top"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.tools import find_tool, run_tool
+from nmgen.fpga.tools import find_tool, run_tool
+from sim.bench.runner import SIMULATORS, SimulationError
 from sim.ecp5 import CELLS, models, primitives
-from sim.runner import SIMULATORS, SimulationError
 from tests.rtl.simulate import seeded
-from tests.sim.test_runner import plain, run
+from tests.sim.bench.test_runner import plain, run
 
 # Read and written at random, never the same word at once: what is read then is not said.
 MEMORY = """\

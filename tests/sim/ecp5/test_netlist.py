@@ -7,25 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmgen.bench_estimate import deviation
-from nmgen.verilog import emit
-from rtl.array import Array
+from nmgen.bench.estimate import deviation
+from nmgen.verilog.writer import emit
+from rtl.array.grid import Array
+from rtl.engine.accelerator import Accelerator
 from rtl.params import Config, Product, product_cycles
+from rtl.sta.operands.store import Store
 from rtl.sta.params import StaConfig
-from rtl.sta.requantise import Requantiser
-from rtl.sta.store import Store
+from rtl.sta.results.requantise import Requantiser
 from rtl.sta.top import Sta
-from rtl.top import Accelerator
+from sim.bench.programs import run_programs
+from sim.bench.runner import run_products
 from sim.ecp5 import primitives
-from sim.golden import compare, linear
-from sim.programs import run_programs
-from sim.runner import run_products
+from sim.golden.layer import compare, linear
 from tests.rtl.simulate import seeded, trace
 from tests.rtl.steps import Step, idle, make_sum, results_of
 from tests.rtl.verilog import trace_text
+from tests.sim.bench.test_programs import checked_jobs, sentences, wanted
 from tests.sim.ecp5.netlist import TOP, synthesised
 from tests.sim.operands import extreme_job, random_job
-from tests.sim.test_programs import checked_jobs, sentences, wanted
 
 BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nmgen.bench_estimate import deviation
+from nmgen.bench.estimate import deviation
 from rtl.sta.params import StaConfig
-from tests.sim.test_programs import check, sentences
+from tests.sim.bench.test_programs import check, sentences
 
 LATENCY = 7
 SIZES = {"hidden": 16, "heads": 2, "inner": 20, "layers": 1, "pattern": "2:8", "classes": 3}

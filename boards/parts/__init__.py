@@ -1,0 +1,1 @@
+"""What a board's image has beside the accelerator: clock, UART, text."""

@@ -1,0 +1,1 @@
+"""What writes the tables and figures of docs/, the demo, and random programs."""

@@ -1,0 +1,44 @@
+"""What this machine's CPU takes for MiniLM, to stand beside the accelerator's latency."""
+
+import time
+from pathlib import Path
+from statistics import median
+
+RUNS, FIRST = 30, 5  # timed, and before those
+THREADS = 2
+
+
+def milliseconds(tokens: int, kind: str) -> float:
+    """Of one sentence of MiniLM, from ids to embedding, by torch: the median of some runs.
+
+    Parameters
+    ----------
+    kind : of the numbers, float32 or bfloat16
+    """
+    import torch
+
+    from pruning.families.bert.folder import load, packaged_minilm
+
+    encoder = load(packaged_minilm()).eval().to(getattr(torch, kind))
+    ids = torch.randint(0, encoder.shape.vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        taken = []
+        with torch.inference_mode():
+            for _ in range(FIRST + RUNS):
+                begin = time.perf_counter()
+                encoder.means(ids)
+                taken.append(1000 * (time.perf_counter() - begin))
+    finally:
+        torch.set_num_threads(threads)
+    return median(taken[FIRST:])
+
+
+def processor() -> str:
+    """Its name, as Linux says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,512 @@
+"""From the integers of an encoder to a program of STA, for sequences of given lengths.
+
+What lies where is `nmgen.compiler.memory_map`; how weights are dealt out to beats is `sim.image.product`. Here are the
+order of the instructions and the order of the channels: every head begins with a whole word of the store, so the
+channels of queries, keys and values are spread, and with them the inputs of the attention's output layer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmgen.compiler.memory_map import Memory, Rows, StorePlan, plan_store
+from nmgen.compiler.program import Placed, Program, Result
+from nmgen.compiler.program_check import check
+from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, Product, ceil_div, round_up
+from rtl.sta.isa import Columns, Instruction, Op, assemble
+from rtl.sta.params import StaConfig
+from sim.image.product import pack_weights
+from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
+
+if TYPE_CHECKING:  # it imports torch
+    from pruning.families.bert.model import Shape
+    from pruning.families.bert.parameters import BlockParameters, IntegerParameters, Norm, Rescale
+    from pruning.families.vit.model import ViTShape
+    from pruning.files.artefact import Layer
+
+Fields = dict[str, int]
+
+
+def compile_encoder(
+    parameters: "IntegerParameters",
+    config: StaConfig,
+    lengths: Sequence[int],
+    about: dict[str, Any] | None = None,
+) -> Program:
+    """The program that embeds sequences of these numbers of tokens, all in one run.
+
+    Raises
+    ------
+    InputError : something does not fit the configuration; it says what, and by how much.
+    """
+    return _BertCompiler(parameters, config, lengths).program(about or {})
+
+
+def place_sequences(config: StaConfig, lengths: Sequence[int]) -> tuple[Placed, ...]:
+    """Each sequence begins at a multiple of rows."""
+    placed, first = [], 0
+    for tokens in lengths:
+        placed.append(Placed(first, tokens))
+        first = round_up(first + tokens, config.rows)
+    return tuple(placed)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Heads in whole words of the store.
+
+    Parameters
+    ----------
+    heads, size : channels of a head
+    pitch : channels from one head to the next
+    """
+
+    heads: int
+    size: int
+    pitch: int
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where each channel goes, [hidden]."""
+        return (np.arange(self.heads)[:, np.newaxis] * self.pitch + np.arange(self.size)).reshape(-1)
+
+    @property
+    def width(self) -> int:
+        return self.heads * self.pitch
+
+
+class Compiler(ABC):
+    """What all encoders have in common: the blocks, and every single instruction.
+
+    A family says what comes before the blocks (`_embeddings`), behind them (`_finish`, of each sequence), and what of
+    it the host meets (`_places_for_host`, `_facts`).
+    """
+
+    _norms_replace = True  # a NORM with an operand sets the residual as well
+
+    def __init__(
+        self,
+        shape: "Shape | ViTShape",
+        blocks: "Sequence[BlockParameters]",
+        config: StaConfig,
+        lengths: Sequence[int],
+    ) -> None:
+        self._shape, self._blocks, self._c = shape, blocks, config
+        self._hidden = shape.hidden
+        size = shape.hidden // shape.heads
+        self._spread = _Spread(shape.heads, size, round_up(size, config.store_word_bytes))
+        self._check_sizes(lengths)
+        self._sequences = place_sequences(config, lengths)
+        self._tokens = self._sequences[-1].first_token + self._sequences[-1].tokens
+        self._tiles = ceil_div(self._tokens, config.rows)
+        self._fits("tokens of all sequences", self._tokens, config.max_tokens, "max_tokens")
+        self._plan: StorePlan = plan_store(
+            config,
+            tiles=self._tiles,
+            sequence_tiles=ceil_div(max(lengths), config.rows),
+            hidden=shape.hidden,
+            heads_width=self._spread.width,
+            keys=max(lengths),
+            inner=shape.intermediate,
+        )
+        self._memory = Memory()
+        self._instructions: list[Instruction] = []
+        self._names: list[str] = []
+        self._notes: list[str] = []
+        self._loaded: dict[int, int] = {}  # address of the table that each of the two memories holds
+
+    def _fits(self, what: str, value: int, limit: int, parameter: str) -> None:
+        if value > limit:
+            raise InputError(f"{what}: {value}, the configuration has {limit}: {value - limit} too many ({parameter})")
+
+    def _check_sizes(self, lengths: Sequence[int]) -> None:
+        shape, c = self._shape, self._c
+        if not lengths:
+            raise InputError("there are no sequences to compile for, must be at least 1")
+        longest_k = c.max_groups * c.m
+        self._fits("hidden channels", shape.hidden, c.hidden, "hidden")
+        self._fits("inputs of a layer (hidden)", shape.hidden, longest_k, "max_k")
+        self._fits("inputs of the attention's output, heads in whole words", self._spread.width, longest_k, "max_k")
+        self._fits("inputs of a layer (intermediate)", shape.intermediate, longest_k, "max_k")
+        self._fits("keys of a sequence", max(lengths), longest_k, "max_k")
+        self._fits("channels of a layer", max(shape.intermediate, self._spread.width), CHANNELS_MAX, "channels")
+        bits = (255 * max(lengths)).bit_length()
+        for block in self._blocks:
+            if block.context.shift + bits - 1 > SHIFT_MAX:
+                raise InputError(
+                    f"{block.name}: the context's shift is {block.context.shift}, with {max(lengths)} keys it must be "
+                    f"at most {SHIFT_MAX + 1 - bits}"
+                )
+
+    # --- the whole -----------------------------------------------------------------------------
+    def program(self, about: dict[str, Any]) -> Program:
+        results = self._places_for_host()
+        self._embeddings()
+        for block in self._blocks:
+            self._attention(block)
+            self._feed_forward(block)
+        for number, place in enumerate(self._sequences):
+            self._finish(number, place, results)
+        code = assemble([*self._instructions, {"opcode": Op.END}])
+        address = self._memory.put("program", code)
+        shape = self._shape
+        facts = {
+            "hidden": shape.hidden,
+            "layers": shape.layers,
+            "heads": shape.heads,
+            "intermediate": shape.intermediate,
+            "store_words_used": self._plan.words,
+        }
+        program = Program(
+            config=self._c,
+            memory=self._memory.image(),
+            address=address,
+            names=tuple(self._names),
+            regions=tuple(self._memory.regions),
+            sequences=self._sequences,
+            results=results,
+            notes=tuple(dict.fromkeys(self._notes)),
+            about=about | self._facts() | facts,
+        )
+        check(program)  # what is written can be read
+        return program
+
+    @abstractmethod
+    def _facts(self) -> dict[str, int]:
+        """Of the model, beside what every program says."""
+
+    @abstractmethod
+    def _places_for_host(self) -> tuple[Result, ...]:
+        """Puts what the host writes, zeros until then, and the results into memory."""
+
+    @abstractmethod
+    def _embeddings(self) -> None:
+        """From what the host wrote to the residual and to the operand of the first block."""
+
+    @abstractmethod
+    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+        """From a sequence's residual behind the last block to its results."""
+
+    def _result_places(self, wanted: Sequence[tuple[str, int, float]]) -> tuple[Result, ...]:
+        """wanted : name, channels and scale of each"""
+        results = []
+        for name, channels, scale in wanted:
+            pitch = round_up(2 * channels, self._c.port_bytes)
+            address = self._memory.put(name, bytes(pitch * len(self._sequences)))
+            results.append(Result(name, address, pitch, channels, scale))
+        return tuple(results)
+
+    def _positions(self) -> NDArray[np.uint32]:
+        """Of each token in its sequence, 0 between sequences: [tokens]."""
+        positions = np.zeros(self._tokens, "<u4")
+        for place in self._sequences:
+            positions[place.first_token : place.first_token + place.tokens] = np.arange(place.tokens)
+        return positions
+
+    # --- a block -------------------------------------------------------------------------------
+    def _attention(self, block: "BlockParameters") -> None:
+        plan, spread = self._plan, self._spread
+        width = (spread.heads - 1) * spread.pitch + round_up(spread.size, self._c.m)
+        for layer, rows in ((block.query, plan.queries), (block.key, plan.keys), (block.value, plan.values)):
+            # Zero channels between the heads; behind the last one up to the end of a group, which KEYS reads whole.
+            self._linear(layer, plan.operand, rows, outputs=spread.places, channels=width)
+        self._table(f"{block.name}.attention.self.exponential", 1, block.exponential)
+        self._table(f"{block.name}.intermediate.table", 0, block.table)
+        for number, place in enumerate(self._sequences):
+            for head in range(spread.heads):
+                self._head_attention(block, number, place, head)
+        # The context lies where the queries were.
+        self._linear(block.attention_output, plan.queries, None, inputs=spread.places, k=spread.width)
+        self._norm(block.attention_norm, 0, self._tokens)
+
+    def _head_attention(self, block: "BlockParameters", number: int, place: Placed, head: int) -> None:
+        plan, c = self._plan, self._c
+        tile = place.first_token // c.rows
+        word = head * self._spread.pitch // c.store_word_bytes
+        queries, keys, values = (rows.at(tile, word) for rows in (plan.queries, plan.keys, plan.values))
+        scores = plan.scores
+        common = {
+            "opcode": Op.PRODUCT,
+            "to_store": 1,
+            "pattern": c.m,
+            "tokens": place.tokens,
+            "first_token": place.first_token,
+        }
+        self._add(
+            self._of(f"{block.name}.attention.self.scores.{head}", number),
+            common
+            | {
+                "columns": Columns.KEYS,
+                "maximum": 1,
+                "channels": place.tokens,
+                "groups": ceil_div(self._spread.size, c.m),
+                "x_base": queries,
+                "x_pitch": plan.queries.pitch,
+                "c_base": keys,
+                "c_pitch": plan.keys.pitch,
+                "y_base": scores.at(),
+                "y_pitch": scores.pitch,
+                "mult": block.scores.mult,
+                "shift": block.scores.shift,
+            },
+        )
+        self._add(
+            self._of(f"{block.name}.attention.self.context.{head}", number),
+            common
+            | {
+                "columns": Columns.VALUES,
+                "channels": self._spread.size,
+                "groups": ceil_div(place.tokens, c.m),
+                "x_base": scores.at(),
+                "x_pitch": scores.pitch,
+                "c_base": values,
+                "c_pitch": plan.values.pitch,
+                "y_base": queries,
+                "y_pitch": plan.queries.pitch,
+                "mult": block.context.mult,
+                "shift": block.context.shift,
+                "keys": place.tokens,
+            },
+        )
+
+    def _feed_forward(self, block: "BlockParameters") -> None:
+        plan, rows = self._plan, self._c.rows
+        if plan.inner_tiles < self._tiles:
+            self._notes.append(
+                f"the store holds what is between the feed-forward layers for {plan.inner_tiles} of {self._tiles} "
+                f"token tiles: their weights are read {ceil_div(self._tiles, plan.inner_tiles)} times"
+            )
+        for tile in range(0, self._tiles, plan.inner_tiles):
+            first = tile * rows
+            tokens = min(plan.inner_tiles * rows, self._tokens - first)
+            part = "" if plan.inner_tiles == self._tiles else f" tokens {first}-{first + tokens - 1}"
+            self._linear(
+                block.intermediate,
+                plan.operand,
+                plan.inner,
+                first=first,
+                tokens=tokens,
+                x_tile=tile,
+                rescale=block.table_rescale,
+                part=part,
+            )
+            self._linear(block.output, plan.inner, None, first=first, tokens=tokens, part=part)
+        self._norm(block.output_norm, 0, self._tokens)
+
+    # --- single instructions -------------------------------------------------------------------
+    def _add(self, name: str, fields: Instruction) -> None:
+        self._names.append(name)
+        self._instructions.append({key: value for key, value in fields.items() if value})
+
+    def _of(self, name: str, number: int | None) -> str:
+        """An instruction's name, with the number of its sequence where there are several."""
+        return name if number is None or len(self._sequences) == 1 else f"{name} [{number}]"
+
+    def _gather(self, name: str, table: NDArray[np.integer], ids: int, *, add: bool = False) -> None:
+        """The rows of a table by the numbers at `ids`, for all tokens."""
+        rows = pack_wide_rows(self._c, table)
+        self._add(
+            name,
+            {
+                "opcode": Op.GATHER,
+                "add": int(add),
+                "tokens": self._tokens,
+                "channels": self._hidden,
+                "address": self._memory.put(name, rows),
+                "beats": rows.shape[1] // self._c.port_bytes,
+                "ids_address": ids,
+            },
+        )
+
+    def _norm(self, norm: "Norm", first: int, tokens: int, of: int | None = None) -> None:
+        """To the operand of linear layers where that is read, and to the residual where it normalises it."""
+        units = parameter_units(
+            norm.bias, norm.mult, norm.shift, norm.negate, norm.operand.factors if norm.operand else 0
+        )
+        packed = pack_parameters(self._c, units)
+        fields: Fields = {
+            "opcode": Op.NORM,
+            "to_residual": int(norm.normalise and (self._norms_replace or norm.operand is None)),
+            "normalise": int(norm.normalise),
+            "tokens": tokens,
+            "channels": self._hidden,
+            "first_token": first,
+            "address": self._memory.share(norm.name, packed),
+            "beats": packed.shape[0] * packed.shape[1],
+            "tile_beats": packed.shape[1],
+            "epsilon": norm.epsilon,
+        }
+        if norm.operand:
+            operand = self._plan.operand
+            fields |= {
+                "to_store": 1,
+                "y_base": operand.at(first // self._c.rows),
+                "y_pitch": operand.pitch,
+                "rescale_shift": norm.operand.shift,
+            }
+        self._add(self._of(norm.name, of), fields)
+
+    def _linear(
+        self,
+        layer: "Layer",
+        x: Rows,
+        y: Rows | None,
+        *,
+        first: int = 0,
+        tokens: int | None = None,
+        x_tile: int = 0,
+        inputs: NDArray[np.int64] | None = None,
+        outputs: NDArray[np.int64] | None = None,
+        k: int | None = None,
+        channels: int | None = None,
+        rescale: "Rescale | None" = None,
+        add: bool = True,
+        part: str = "",
+        of: int | None = None,
+    ) -> None:
+        """A product with weights from memory.
+
+        Parameters
+        ----------
+        y : None for results that are added to the residual, or set it
+        inputs, outputs : where the layer's inputs and outputs lie among `k` inputs and `channels` outputs
+        rescale : behind the activation table
+        """
+        tokens = self._tokens if tokens is None else tokens
+        bits = 8 if y else 16
+        if layer.out_bits != bits:
+            raise InputError(f"layer {layer.name} gives {layer.out_bits} bits, must be {bits}")
+        k, channels = k or layer.k, channels or layer.channels
+        weights = np.zeros((channels, k), np.int8)
+        rows = np.arange(layer.channels) if outputs is None else outputs
+        columns = np.arange(layer.k) if inputs is None else inputs
+        weights[np.ix_(rows, columns)] = layer.weights
+        units = np.zeros((channels, 8), np.uint8)
+        units[rows] = parameter_units(layer.bias, layer.mult, layer.shift, rescale=rescale.factors if rescale else 0)
+        product = Product(
+            config=self._c, tokens=tokens, k=k, channels=channels, pattern_n=self._pattern(layer, weights)
+        )
+        address = self._memory.share(layer.name, pack_weights(product, weights, units))
+        fields: Fields = {
+            "opcode": Op.PRODUCT,
+            "columns": Columns.MEMORY,
+            "pattern": product.pattern_n,
+            "tokens": tokens,
+            "channels": channels,
+            "first_token": first,
+            "groups": product.groups,
+            "x_base": x.at(x_tile),
+            "x_pitch": x.pitch,
+            "address": address,
+            "beats": product.column_tiles * product.w_tile_beats,
+            "tile_beats": product.w_tile_beats,
+        }
+        if y:
+            fields |= {"to_store": 1, "y_base": y.at(), "y_pitch": y.pitch}
+        else:
+            fields |= {"to_residual": 1, "add": int(add)}
+        if rescale:
+            fields |= {"table": 1, "rescale_shift": rescale.shift}
+        self._add(self._of(layer.name, of) + part, fields)
+
+    def _pattern(self, layer: "Layer", weights: NDArray[np.int8]) -> int:
+        """N of N:M as the weights are packed: the layer's own, unless another M or spread inputs break it."""
+        m = self._c.m
+        if layer.n == layer.m:
+            return m
+        groups = np.pad(weights, ((0, 0), (0, -weights.shape[1] % m))).reshape(len(weights), -1, m)
+        needed = max(1, int(np.count_nonzero(groups, axis=2).max()))
+        if layer.m == m and needed <= layer.n:
+            return layer.n
+        self._notes.append(f"layer {layer.name} is {layer.n}:{layer.m}, it is packed as {needed}:{m}")
+        return needed
+
+    def _table(self, name: str, which: int, entries: NDArray[np.integer]) -> None:
+        """Load a table (0 activation, 1 exponential) unless it is there."""
+        table = pack_table(self._c, entries)
+        address = self._memory.share(name, table)
+        if self._loaded.get(which) == address:
+            return
+        self._loaded[which] = address
+        beats = len(table) // self._c.port_bytes
+        self._add(name, {"opcode": Op.TABLE, "which": which, "address": address, "beats": beats})
+
+    def _store(self, number: int, place: Placed, result: Result) -> None:
+        self._add(
+            self._of(f"store {result.name}", number),
+            {
+                "opcode": Op.STORE,
+                "which": 1,
+                "tokens": 1,
+                "channels": result.channels,
+                "first_token": place.first_token,
+                "address": result.address + number * result.pitch,
+            },
+        )
+
+    def _classify(self, layer: "Layer", number: int, place: Placed) -> None:
+        """Of a sequence's first token: its operand becomes its logits."""
+        self._linear(
+            layer,
+            self._plan.operand,
+            None,
+            first=place.first_token,
+            tokens=1,
+            x_tile=place.first_token // self._c.rows,
+            add=False,
+            of=number,
+        )
+
+
+class _BertCompiler(Compiler):
+    def __init__(self, parameters: "IntegerParameters", config: StaConfig, lengths: Sequence[int]) -> None:
+        self._p = parameters
+        for tokens in lengths:
+            if not 1 <= tokens <= len(parameters.positions):
+                raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(parameters.positions)}")
+        super().__init__(parameters.shape, parameters.blocks, config, lengths)
+        if parameters.head:
+            self._fits("classes of the head", parameters.head.layer.channels, config.hidden, "hidden")
+
+    def _facts(self) -> dict[str, int]:
+        return {"vocabulary": len(self._p.words)}
+
+    def _places_for_host(self) -> tuple[Result, ...]:
+        self._ids = self._memory.put("ids", bytes(4 * self._tokens))
+        wanted = [("embedding", self._hidden, self._p.scale)]
+        if self._p.head:
+            wanted.append(("logits", self._p.head.layer.channels, self._p.head.scale))
+        return self._result_places(wanted)
+
+    def _embeddings(self) -> None:
+        p = self._p
+        used = max(place.tokens for place in self._sequences)
+        self._gather("embeddings.word_embeddings", p.words, self._ids)
+        positions = self._memory.put("positions", self._positions().view(np.uint8))
+        self._gather("embeddings.position_embeddings", p.positions[:used], positions, add=True)
+        self._norm(p.norm, 0, self._tokens)
+
+    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+        from pruning.families.bert.parameters import pool_factor
+
+        factor = pool_factor(place.tokens)
+        self._add(
+            self._of("pool", number),
+            {
+                "opcode": Op.POOL,
+                "tokens": place.tokens,
+                "channels": self._hidden,
+                "first_token": place.first_token,
+                "mult": factor.mult,
+                "shift": factor.shift,
+            },
+        )
+        self._store(number, place, results[0])
+        if self._p.head:
+            self._norm(self._p.head.norm, place.first_token, 1, of=number)
+            self._classify(self._p.head.layer, number, place)
+            self._store(number, place, results[1])

@@ -1,0 +1,88 @@
+"""From the integers of a ViT to a program of STA, for a number of pictures.
+
+The blocks are those of `nmgen.compiler.encoder`; a LayerNorm stands before each part and leaves the residual alone.
+Patches come in 8 bits, a row of pixels a token; their projection is a product that is added to what GATHER made of the
+residual: the positions and the class token.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nmgen.compiler.encoder import Compiler
+from nmgen.compiler.memory_map import Rows, words
+from nmgen.compiler.program import Placed, Program, Result
+from rtl.params import ceil_div, round_up
+from rtl.sta.isa import Op
+from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:  # it imports torch
+    from pruning.families.vit.parameters import VitParameters
+
+
+def compile_vit(
+    parameters: "VitParameters", config: StaConfig, images: int, about: dict[str, Any] | None = None
+) -> Program:
+    """The program that classifies so many pictures, all in one run; `Program.image_of_patches` takes them.
+
+    Raises
+    ------
+    InputError : something does not fit the configuration; it says what, and by how much.
+    """
+    return _VitCompiler(parameters, config, images).program(about or {})
+
+
+class _VitCompiler(Compiler):
+    _norms_replace = False
+
+    def __init__(self, parameters: "VitParameters", config: StaConfig, images: int) -> None:
+        self._p = parameters
+        super().__init__(parameters.shape, parameters.blocks, config, [parameters.shape.tokens] * images)
+        k = parameters.projection.k
+        self._fits("pixels of a patch", k, config.max_groups * config.m, "max_k")
+        # Nothing else is in the store while they are.
+        self._patches = Rows(0, words(config, k))
+        self._fits("words of the patches", self._patches.pitch * self._tiles, config.store_words, "store_words")
+        if parameters.classifier:
+            self._fits("classes", parameters.classifier.channels, config.hidden, "hidden")
+        self._patch_bytes = round_up(round_up(k, config.m), config.port_bytes)
+
+    def _facts(self) -> dict[str, int]:
+        shape = self._p.shape
+        return {
+            "image": shape.image,
+            "channels": shape.channels,
+            "patch_side": shape.patch,
+            "patch": self._p.projection.k,
+            "patch_bytes": self._patch_bytes,
+        }
+
+    def _places_for_host(self) -> tuple[Result, ...]:
+        self._pixels = self._memory.put("patches", bytes(self._patch_bytes * self._tokens))
+        if self._p.classifier:
+            return self._result_places([("logits", self._p.classifier.channels, self._p.scale)])
+        return self._result_places([("embedding", self._hidden, self._p.scale)])
+
+    def _embeddings(self) -> None:
+        p, patches = self._p, self._patches
+        positions = self._memory.put("positions", self._positions().view(np.uint8))
+        self._gather("embeddings.position_embeddings", p.initial, positions)
+        self._add(
+            "patches",
+            {
+                "opcode": Op.LOAD,
+                "tokens": self._tokens,
+                "groups": ceil_div(p.projection.k, self._c.m),
+                "y_base": patches.at(),
+                "y_pitch": patches.pitch,
+                "address": self._pixels,
+                "beats": self._tokens * self._patch_bytes // self._c.port_bytes,
+            },
+        )
+        self._linear(p.projection, patches, None)
+        self._norm(p.norm, 0, self._tokens)
+
+    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+        if self._p.classifier:
+            self._classify(self._p.classifier, number, place)
+        self._store(number, place, results[0])

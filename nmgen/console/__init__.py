@@ -1,0 +1,1 @@
+"""How every command speaks and ends: options, progress, tables, exit status, whole files."""

@@ -1,0 +1,399 @@
+"""Cycles of a program without simulating it, tile by tile: what the hardware does, and when.
+
+Instructions go through the sequencer in their order, column tiles through the column buffer, token tiles through the
+array and the drain, bursts through the fetch; every one of these begins as soon as all that it waits for is there. The
+constants below are latencies of the hardware. All of it is exact before a memory that never stalls
+(`sim.bench.memory`).
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from nmgen.compiler.program import Program
+from nmgen.estimate.columns import (
+    COPY_CYCLES,
+    RELEASE_CYCLES,
+    copied_keys,
+    copied_values,
+    copy_end,
+    packed_parameters,
+    packed_weights,
+)
+from nmgen.estimate.fetch import FetchTimes
+from nmgen.estimate.norm import StatisticsTimes
+from rtl.params import BURST_BEATS, Pattern, ceil_div, units_in_beats
+from rtl.sta.isa import BYTES, FIELDS, Columns, Op
+from rtl.sta.latencies import drain_start, drain_window, row_latency, source_latency
+from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
+
+Fields = dict[str, int]
+
+ID_BITS = 32
+PARAMETER_TILES = 4  # column tiles whose parameters are kept
+CHECK_CYCLES = 27  # of an instruction that is received: the checker's 26, and its verdict
+LOADED_CYCLES = 6  # from the end of a column tile's loading to the decision for its first step
+TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
+OWN_CYCLES = 1  # from an instruction's execute until its engine has it
+WALK_CYCLES = 2  # from there until the first tile of a product may begin
+COPY_BEGIN_CYCLES = 1  # from the begin of a column tile until its copy begins
+START_CYCLES = 1  # from the write that starts to the start
+END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
+ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
+RESULT_CYCLES = 23  # parameters (four), requantise (ten), table (three), rescale (six): from a slot to its results
+WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
+FINISH_CYCLES = 9  # until all of them are written: the maxima of scores take the longest
+RESIDUAL_CYCLES = 4  # of a word of the residual
+LOAD_CYCLES = 2  # its begin, and until it takes a beat
+POOL_CYCLES = 3  # its begin, and from there until it is summed
+NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 11  # from the decision for a slot of a NORM until it is normalised
+AHEAD = 10  # pieces of a STORE that are read and not written
+ADDRESS_CYCLES = 1  # from the decision for a word of a STORE until it is asked for
+DUMP_CYCLES = 1  # from a word of the residual until the dump has it
+ASKED_CYCLES = 2  # from a STORE's start, or a request, to the next request
+PIECE_CYCLES = 3  # of a STORE's piece, from the word that was read until it may be written: a register, the FIFO's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """What is not the hardware's: cycles from a request of memory to its first beat."""
+
+    memory: int = 30
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one instruction: beats that it reads or writes, multiplies that its pattern needs, and when it is executed.
+
+    begin : cycle of its execute, counted from the start
+    cycles : from then to the next one's execute, of the last one to the end
+    """
+
+    name: str
+    op: Op
+    begin: int
+    cycles: int
+    beats: int
+    multiplies: int
+
+
+def estimate(program: Program, constants: Constants | None = None) -> list[Estimate]:
+    """Every instruction of a program, in order, END left out."""
+    instructions = [dict.fromkeys(FIELDS, 0) | partial for partial in program.instructions]
+    machine = _Machine(program.config, (constants or Constants()).memory)
+    begins = [machine.execute(f) for f in instructions]
+    ends = [*begins[1:], machine.end()]
+    return [
+        Estimate(name, Op(f["opcode"]), begin, end - begin, *_work(program.config, f))
+        for name, f, begin, end in zip(program.names, instructions, begins, ends, strict=True)
+    ]
+
+
+def total(program: Program, estimates: list[Estimate]) -> dict[str, Any]:
+    """Cycles from start to done, and what share of the multipliers' slots the model's patterns need."""
+    c = program.config
+    cycles = estimates[0].begin + sum(one.cycles for one in estimates)
+    multiplies = sum(one.multiplies for one in estimates)
+    by_op = {op.name: sum(one.cycles for one in estimates if one.op == op) for op in Op}
+    return {
+        "cycles": cycles,
+        "multiplies": multiplies,
+        "utilisation": multiplies / (cycles * c.rows * c.cols * c.n),
+        "beats": sum(one.beats for one in estimates),
+        "cycles_by_opcode": {name: count for name, count in by_op.items() if count},
+    }
+
+
+def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
+    """Beats and multiplies of an instruction."""
+    op = f["opcode"]
+    if op == Op.PRODUCT:
+        return f["beats"], f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
+    if op == Op.GATHER:
+        return ceil_div(4 * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
+    if op == Op.STORE:
+        return f["tokens"] * _row_beats(c, f), 0
+    return f["beats"], 0
+
+
+def _row_beats(c: StaConfig, f: Fields) -> int:
+    """Of a STORE."""
+    return ceil_div(2 * f["channels"] if f["which"] else f["groups"] * c.m, c.port_bytes)
+
+
+@dataclass
+class _Tiles:
+    """What the column buffer has room for: of all tiles so far, when their places become free."""
+
+    halves: list[int] = field(default_factory=list)  # of products
+    places: list[int] = field(default_factory=list)  # of parameters, products' and NORMs'
+
+    def free(self, *, half: bool) -> int:
+        """The first cycle in which another tile may begin."""
+        place = self.places[-PARAMETER_TILES] if len(self.places) >= PARAMETER_TILES else 0
+        return max(place, self.halves[-2] if half and len(self.halves) >= 2 else 0)
+
+
+class _Machine:
+    """Executes instruction after instruction. What is no count is a cycle.
+
+    While an instruction waits to be executed, the one behind it is asked for, then its own data, then the one behind
+    is checked; that is passed on when the instruction executes, but when it has finished where it is a GATHER.
+    """
+
+    def __init__(self, config: StaConfig, latency: int) -> None:
+        self._c = config
+        self._fetch = FetchTimes(latency)
+        self._code = range(BYTES // config.port_bytes)
+        self._tiles = _Tiles()
+        self._loader_idle = 0  # all tiles of the instruction before are loaded
+        self._finished = -1  # the instruction before
+        self._storing = False  # that is a STORE
+        asked = self._fetch.open(START_CYCLES + ASK_CYCLES, len(self._code))
+        self._passed = max(asked + 2, self._fetch.take("instruction", 0, self._code) + 1) + CHECK_CYCLES
+
+    def execute(self, f: Fields) -> int:
+        """The cycle of its execute."""
+        op = Op(f["opcode"])
+        asked = self._fetch.open(self._passed + ASK_CYCLES, len(self._code))
+        code = self._fetch.take("instruction", 0, self._code)  # no data of this instruction lies before it
+        ready = asked + 2
+        if beats := self._data_beats(op, f):
+            offered = asked + 2
+            if self._storing and op in (Op.LOAD, Op.GATHER):
+                offered = max(offered, self._finished + END_CYCLES + 2)
+            ready = self._fetch.open(offered, beats) + 1
+        checked = max(ready, code + 1) + CHECK_CYCLES
+        engine = {
+            Op.PRODUCT: self._product,
+            Op.NORM: self._norm,
+            Op.POOL: self._pool,
+            Op.GATHER: self._gather,
+            Op.LOAD: self._load,
+            Op.STORE: self._store,
+            Op.TABLE: self._table,
+        }[op]
+        begin = engine(f, ready)
+        self._storing = op == Op.STORE
+        self._passed = max(checked, self._finished + END_CYCLES + 1 if op == Op.GATHER else begin)
+        return begin
+
+    def end(self) -> int:
+        """What the counter of cycles is when the program is done."""
+        return max(self._passed, self._finished + END_CYCLES + 1) + 2
+
+    def _data_beats(self, op: Op, f: Fields) -> int:
+        """Beats that are asked for before the instruction executes."""
+        if op == Op.GATHER:
+            return ceil_div(ID_BITS // 8 * f["tokens"], self._c.port_bytes)
+        return f["beats"]
+
+    def _begin(self, ready: int) -> int:
+        """An instruction that is ready executes: two cycles after the one before has finished, at the earliest."""
+        return max(ready, self._finished + END_CYCLES) + 1
+
+    # --- products ------------------------------------------------------------------------------
+    def _product(self, f: Fields, ready: int) -> int:
+        """Column tile after column tile is loaded and fed."""
+        c, source = self._c, Columns(f["columns"])
+        column_tiles = ceil_div(f["channels"], c.cols)
+        feed = _Feed(c, f)
+        packed = None
+        if source == Columns.MEMORY:
+            packed = packed_weights(c, f["pattern"], f["groups"])
+            begin, prepared = self._prepare(ready)
+        else:
+            begin = prepared = max(self._begin(ready), self._loader_idle + 1)
+        feed.begin(begin + OWN_CYCLES + WALK_CYCLES)
+        loader = prepared + 1 + WALK_CYCLES
+        for tile in range(column_tiles):
+            loads = max(loader, self._tiles.free(half=True))
+            if packed:
+                loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
+            else:
+                columns = min(c.cols, f["channels"] - tile * c.cols)
+                loaded = self._copied(f, tile, columns, loads, feed)
+            loader = loaded + TILE_CYCLES
+            feed.column_tile(loaded)
+            self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
+            self._tiles.places.append(feed.last_slot + row_latency(c) + 1)
+        self._loader_idle = loader
+        self._finished = feed.last_slot + source_latency(c) + RESULT_CYCLES + FINISH_CYCLES
+        return begin
+
+    def _prepare(self, ready: int) -> tuple[int, int]:
+        """Of an instruction with packed tiles: its execute, and the column loader's start, which needs none."""
+        prepares = max(ready, self._loader_idle)
+        return self._begin(prepares + 1), prepares + 1
+
+    def _copied(self, f: Fields, tile: int, columns: int, starts: int, feed: "_Feed") -> int:
+        c = self._c
+        if f["columns"] == Columns.KEYS:
+            copied = copied_keys(c, f["groups"], tile, columns)
+        else:
+            copied = copied_values(c, f["keys"], tile, columns)
+        starts += COPY_BEGIN_CYCLES
+        return copy_end(starts, copied, feed.reads(starts))
+
+    # --- the others ----------------------------------------------------------------------------
+    def _norm(self, f: Fields, ready: int) -> int:
+        c, slots = self._c, self._c.slots_a_row
+        packed = packed_parameters(c)
+        begin, loader = self._prepare(ready)
+        loader += 1 + WALK_CYCLES
+        starts = begin + OWN_CYCLES
+        statistics = StatisticsTimes(c, starts + 1)
+        written: deque[range] = deque()
+        kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
+        slot = starts + WALK_CYCLES + 1  # the next one's earliest
+        for tile in range(ceil_div(f["channels"], c.cols)):
+            loads = max(loader, self._tiles.free(half=False))
+            loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
+            loader = loaded + TILE_CYCLES
+            slot = max(slot, loaded + 3)
+            if tile or not f["normalise"]:
+                slot += f["tokens"] * slots
+            else:
+                for _ in range(f["tokens"]):
+                    slot = max(slot, statistics.next(written)) + slots
+                    if f["to_residual"]:
+                        lands = slot + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
+                        written.append(range(lands - slots, lands - slots + kept))
+            self._tiles.places.append(slot + NORMALISE_CYCLES + 1)
+        self._loader_idle = loader
+        self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + FINISH_CYCLES
+        return begin
+
+    def _pool(self, f: Fields, ready: int) -> int:
+        begin = self._begin(ready)
+        words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
+        summed = begin + OWN_CYCLES + words + RESIDUAL_CYCLES + POOL_CYCLES
+        self._finished = summed + RESULT_CYCLES + FINISH_CYCLES
+        return begin
+
+    def _gather(self, f: Fields, ready: int) -> int:
+        """The numbers are taken, then the rows are asked for one by one, and cut into words as they come."""
+        c, tokens = self._c, f["tokens"]
+        begin = self._begin(ready)
+        starts = begin + OWN_CYCLES
+        asks = self._units("ids", starts + 1, ID_BITS, tokens) + 1
+        word_bits = c.drain_lanes * RESIDUAL_BITS
+        units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
+        words = ceil_div(f["channels"], c.drain_lanes)
+        offsets = range(0, f["beats"] * units, units)
+        # Behind a row's last beat: what is left of its words, or of the beats of its last word.
+        rest = words - (f["beats"] - 1) * units if beats == 1 else words * beats - f["beats"] + 1
+        row = starts + 1
+        for _ in range(tokens):
+            # Read the number, multiply it a bit a cycle, offer.
+            asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
+            last = self._fetch.take("gathered", row, offsets) + rest
+            row = last + 2
+        self._finished = last + RESULT_CYCLES + FINISH_CYCLES
+        return begin
+
+    def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:
+        """Units of so many bits are taken one a cycle; the first one's beats wait for nobody. The last one's cycle."""
+        port_bytes = self._c.port_bytes
+        units, beats = units_in_beats(bits, 8 * port_bytes)
+        all_beats = ceil_div(count, units) * beats
+        unit = max(ready, self._fetch.take(consumer, 0, range(beats)) + 1)
+        if all_beats == beats:
+            return unit + count - 1
+        offsets = range(0, (all_beats - beats) * units, units)
+        last = self._fetch.take(consumer, unit + units - 1, offsets)
+        return last + (count - 1) % units + 1
+
+    def _table(self, f: Fields, ready: int) -> int:
+        begin = self._begin(ready)
+        self._finished = self._units("table", begin + OWN_CYCLES + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
+        return begin
+
+    def _load(self, f: Fields, ready: int) -> int:
+        begin = self._begin(ready)
+        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + LOAD_CYCLES, range(f["beats"])) + 2
+        return begin
+
+    def _store(self, f: Fields, ready: int) -> int:
+        """Words are read into pieces, up to AHEAD of them, and leave as beats, each row beginning with a new piece."""
+        c = self._c
+        begin = self._begin(ready)
+        word_bytes = c.store_word_bytes
+        words = ceil_div(f["groups"] * c.m, word_bytes)
+        words_a_piece, piece_bytes, latency = 1, word_bytes, ADDRESS_CYCLES + COPY_CYCLES + PIECE_CYCLES
+        if f["which"]:
+            word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
+            piece_bytes = max(word_bytes, c.port_bytes)
+            latency = ADDRESS_CYCLES + RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
+            words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
+        read = asked = begin + OWN_CYCLES + 1  # rows are measured
+        gone = deque([read] * AHEAD, maxlen=AHEAD)  # cycles in which the latest pieces' last beats left
+        sent = deque([read] * (BURST_BEATS + 1), maxlen=BURST_BEATS + 1)  # those in which the latest beats did
+        beats = 0
+        row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
+        for _ in range(f["tokens"]):
+            for beat in range(row_beats):
+                piece, part = divmod(beat, piece_beats)
+                if beat % BURST_BEATS == 0:  # with at most as many beats as a burst has asked for and not sent
+                    asked = max(asked + ASKED_CYCLES, sent[0] + 1 if beats > BURST_BEATS else 0)
+                if part == 0:
+                    read = max(read + 1, gone[0] + 1)
+                    read += min(words_a_piece, words - piece * words_a_piece) - 1
+                sent.append(max(sent[-1] + 1, asked + 1, read + latency))
+                beats += 1
+                if part == piece_beats - 1 or beat == row_beats - 1:
+                    gone.append(sent[-1])
+        self._finished = sent[-1] + 1
+        return begin
+
+
+class _Feed:
+    """The array's steps of a product, and the drain of its results."""
+
+    def __init__(self, config: StaConfig, f: Fields) -> None:
+        self._c = config
+        softmax = f["columns"] == Columns.VALUES
+        self._group_steps = Pattern(config=config, n=f["pattern"]).steps
+        self._groups = f["groups"]
+        self._steps = f["groups"] * self._group_steps
+        self._start, self._window = drain_start(config, softmax), drain_window(config, softmax)
+        slots = config.slots_a_row
+        self._slots = config.rows * slots
+        tiles, rest = divmod(f["tokens"], config.rows)
+        self._used = [self._slots] * tiles + [rest * slots] * (rest > 0)  # slots of each token tile that are drained
+        self._tiles: list[tuple[int, int]] = []  # of the latest column tile: first and last step of each token tile
+        self._hold = self._free = 0
+        self.last_step = self.last_slot = 0  # so far: the decision for a step, the read of a slot
+
+    def begin(self, cycle: int) -> None:
+        """The instruction's execute."""
+        self.last_step = cycle
+
+    def column_tile(self, loaded: int) -> None:
+        """All token tiles with a column tile that is in the column buffer, its last unit taken in that cycle."""
+        step = max(self.last_step + 1, loaded + LOADED_CYCLES)
+        self._tiles = []
+        for used in self._used:
+            first = step
+            last = max(first + self._steps - 1, self._hold)
+            drains = max(last + self._start, self._free)
+            self._free = drains + self._slots
+            self._hold = drains + self._window
+            self.last_slot = max(last + self._start, self.last_slot + 1) + used - 1
+            step = last + 1
+            self._tiles.append((first, last))
+        self.last_step = last
+
+    def reads(self, after: int) -> set[int]:
+        """Cycles, those from `after` on and some before, of the decisions for steps that read a word of the store."""
+        groups_a_word = self._c.store_word_bytes // self._c.m
+        word_steps = groups_a_word * self._group_steps
+        found = set()
+        for first, last in self._tiles:
+            if last + self._c.rows >= after:
+                found |= {min(cycle, last) for cycle in range(first, first + self._steps, word_steps)}
+                # Only a tile's last step waits.
+                if (self._steps - 1) % word_steps == 0:
+                    found.discard(first + self._steps - 1)
+                    found.add(last)
+        return found

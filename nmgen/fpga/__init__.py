@@ -1,0 +1,1 @@
+"""From Verilog to a placed and routed design: netlist, floorplan, router, reports, bitstreams."""

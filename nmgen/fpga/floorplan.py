@@ -1,0 +1,178 @@
+"""A netlist made ready for nextpnr: registers in multipliers, multipliers and block RAM in places, empty rows.
+
+* Registers beside a multiplier become its own (`nmgen.fpga.register_packing`).
+* Of portable elements the placer spreads the multipliers badly where most of the chip's are taken: some end up forty
+  rows from their registers. Each element gets those of the DSP slices that it would have with --pe ecp5.
+* Of STA's other multipliers, the two of a wide product ended up far from one another with one seed of three: 9.3 ns.
+  They get what the elements leave, a kind beside the other.
+* STA takes all the block RAM that there is, and the placer strews it over the chip: a softmax's table ended up a
+  hundred tiles from its softmax. The column banks get the left edge, where columns enter the array; each row's bank and
+  softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane.
+* Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
+  nothing that it takes as an option spreads it: docs/results.md, "The whole core on an FPGA". LUTs that do nothing, in
+  every third row, do: there are then half as many wires more for each LUT that does something.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+from nmgen.fpga.register_packing import absorb
+from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Place
+from rtl.params import Config, InputError, ceil_div
+
+EVERY = 3  # rows
+LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
+ELEMENT = re.compile(r"\bpe_(\d+)_(\d+)\.")
+COLUMN_BANK = re.compile(r"\bcolumn_buffer\.bank_(\d+)\.")
+ROW = re.compile(r"\b(?:store\.bank|softmax)_(\d+)\.")
+NUMBER = re.compile(r"\d+")
+# Multipliers of the core's lanes, from the right edge to the left, where the columns' parameters are.
+LANES = tuple(
+    re.compile(rf"\bdrain\.{kind}_(\d+)")
+    for kind in (r"norm_source\.normaliser\.lane", r"statistics\.square", r"finish\.rescaler", r"finish\.requantiser")
+)
+RESIDUAL = re.compile(r"\bdrain\.residual\.memory_(\d+)_(\d+)\.")
+
+# device → x and y of its tiles of logic
+TILES = {"LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82}))}
+# device → y of its rows of block RAM, of which there are four beside each block of DSP slices
+MEMORIES = {"LFE5U-85F": (22, 46, 70, 82)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """What the placer is told.
+
+    Attributes
+    ----------
+    multipliers : those of the array's elements (row, column) → places, as nextpnr names them
+    others : places for those of the core's lanes
+    memories : columns of places for block RAM, from left to right, of as many rows each, from top to bottom
+    rows_empty : of tiles of logic, by their y; columns : x of all of them
+    """
+
+    multipliers: dict[tuple[int, int], tuple[str, ...]]
+    others: tuple[str, ...] = ()
+    memories: tuple[tuple[str, ...], ...] = ()
+    rows_empty: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Says all of it."""
+        return json.dumps(
+            [
+                "absorb, 36 bits too",
+                sorted(self.multipliers.items()),
+                self.others,
+                self.memories,
+                self.rows_empty,
+                self.columns,
+            ]
+        )
+
+    def write(self, netlist: Path, written: Path) -> None:
+        """Write a netlist with this in it."""
+        design = json.loads(netlist.read_text())
+        top = next(m for m in design["modules"].values() if int(m["attributes"].get("top", "0"), 2))
+        absorb(top)
+        elements: dict[tuple[int, int], list[str]] = defaultdict(list)
+        lanes: list[tuple[int, int, str]] = []  # kind, number, name
+        for name, cell in top["cells"].items():
+            if cell["type"] == "MULT18X18D":
+                if found := ELEMENT.search(name):
+                    elements[int(found[1]), int(found[2])].append(name)
+                lanes += [(kind, int(one[1]), name) for kind, part in enumerate(LANES) if (one := part.search(name))]
+        placed: list[tuple[Sequence[str], Sequence[str]]] = [
+            (sorted(names), self.multipliers.get(element, ())) for element, names in elements.items()
+        ]
+        placed.append(([name for _, _, name in sorted(lanes)], self.others))
+        if self.memories:
+            placed += _deal([name for name, cell in top["cells"].items() if cell["type"] == "DP16KD"], self.memories)
+        for names, bels in placed:
+            for name, bel in zip(names, bels, strict=False):
+                top["cells"][name]["attributes"]["BEL"] = bel
+        for y in self.rows_empty:
+            top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
+        written.write_text(json.dumps(design))
+
+
+def _idle(bel: str) -> dict[str, Any]:
+    return {
+        "hide_name": 0,
+        "type": "LUT4",
+        "parameters": {"INIT": "0" * 16},
+        "attributes": {"BEL": bel},
+        "port_directions": {},
+        "connections": {},
+    }
+
+
+def floor_of(config: Config, device: str, *, room: bool) -> Floor | None:
+    """What the placer of a device is told of a configuration; None where there is nothing to tell.
+
+    Parameters
+    ----------
+    room : whether rows are left empty, and banks of STA's store get places, on a device of which the tiles are known
+    """
+    places: dict[tuple[int, int], tuple[str, ...]] = {}
+    others: tuple[str, ...] = ()
+    with suppress(InputError):  # more elements than slices: the placer chooses
+        plan = Floorplan(replace(config, pe="ecp5", device=device))
+        for element in product(range(config.rows), range(config.cols)):
+            places[element] = _multipliers(plan.places(*element) or ())
+        others = _multipliers(plan.free()) if room else ()
+    if config.pe != "portable":  # the Verilog says where the elements' are
+        places = {}
+    memories = _memories(device) if room else ()
+    columns, rows = TILES.get(device, ((), ())) if room else ((), ())
+    if not any(places.values()) and not rows:
+        return None
+    return Floor(
+        multipliers=places, others=others, memories=memories, rows_empty=tuple(rows[::EVERY]), columns=tuple(columns)
+    )
+
+
+def _multipliers(slices: Iterable[Place]) -> tuple[str, ...]:
+    return tuple(bel for place in slices for bel in place.bels[:2])
+
+
+def _memories(device: str) -> tuple[tuple[str, ...], ...]:
+    """Columns of a device's places for block RAM."""
+    blocks = DEVICES[device].blocks if device in MEMORIES else ()
+    return tuple(tuple(f"X{x + 2 * i}/Y{y}/EBR{i}" for y in MEMORIES[device]) for x in blocks for i in range(4))
+
+
+def _deal(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """Of STA's block RAM: names, and as many places or fewer. What is left over is left to the placer."""
+
+    def those(part: re.Pattern[str]) -> list[tuple[list[int], str]]:
+        """With the numbers in their names, by which they are sorted."""
+        return sorted(([int(number) for number in NUMBER.findall(name)], name) for name in names if part.search(name))
+
+    column_banks = [name for _, name in those(COLUMN_BANK)]
+    left = ceil_div(len(column_banks), len(columns[0]))
+    edge = [place for places in zip(*columns[:left], strict=True) for place in places]
+
+    # Rows of the array, one beside the other; the softmax is at the top of its part.
+    upper = [place for column in columns[left:] for place in column[:-1]]
+    bottom = [column[-1] for column in columns[left:]]
+    tops = {column[0] for column in columns}
+    dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
+    for _, row in groupby(those(ROW), key=lambda one: one[0][0]):
+        members = sorted((name for _, name in row), key=lambda name: "softmax" not in name)
+        here, upper = upper[: len(members)], upper[len(members) :]
+        dealt.append((members, sorted(here, key=lambda place: place not in tops)))
+
+    # The residual: of each half of a word, a byte's memories are beside one another.
+    halves = groupby(those(RESIDUAL), key=lambda one: one[0][0])
+    residual = [name for _, half in halves for _, name in sorted((numbers[::-1], name) for numbers, name in half)]
+    rest = {*bottom, *upper}
+    return [*dealt, (residual, [place for column in columns for place in column if place in rest])]

@@ -1,0 +1,1 @@
+"""A program on the emitted Verilog against the golden machine, and its timeline."""

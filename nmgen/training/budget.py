@@ -1,0 +1,151 @@
+"""A plan within a budget of cycles: those that `nmgen estimate` says of the whole program, to the cycle.
+
+What a layer costs at each N' is counted in programs of one pattern for all layers. An instruction's cycles hang on its
+neighbours' a little, since weights are fetched ahead, so the plan's own program is counted too, and what it is over the
+budget is taken off before another plan is chosen.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from nmgen.console.progress import Say
+from nmgen.models.dense import Dense
+from nmgen.models.model_program import compiled
+from rtl.params import InputError
+from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:
+    from pruning.masks.plan import Plan
+    from pruning.masks.sensitivity import Table
+
+FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_budget(text: str) -> int:
+    """Cycles of a text such as 2.6M-cycles, 2.6M, 2600k or 2600000; InputError where it is none."""
+    form = r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmg]?)(?:[- ]?cycles?)?"
+    found = re.fullmatch(form, text.strip(), re.IGNORECASE)
+    cycles = int(Decimal(found[1]) * FACTORS[found[2].lower()]) if found else 0
+    if cycles < 1:
+        raise InputError(f"budget is {text!r}, must be a number of cycles such as 2.6M-cycles, 2.6M or 2600000")
+    return cycles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the cycles are of: a configuration, the tokens of each sequence (none for a ViT: one picture), a memory."""
+
+    config: StaConfig
+    lengths: list[int]
+    mem_latency: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgeted:
+    """A plan, and what it and its bounds take."""
+
+    plan: "Plan"
+    budget: int
+    cycles: int
+    least: int
+    dense: int
+    target: Target
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        numbers = {key: getattr(self, key) for key in ("budget", "cycles", "least", "dense")}
+        patterns = {"patterns": str(self.plan)}
+        target = {"sequences": self.target.lengths, "mem_latency": self.target.mem_latency}
+        return numbers | patterns | target | {"configuration": asdict(self.target.config)}
+
+
+def plan_within(dense: Dense[Any], layers: str, budget: int, target: Target, say: Say) -> Budgeted:
+    """The plan of least expected harm whose program takes at most so many cycles.
+
+    layers : which linear layers are pruned, by name
+    say : gets what is done now
+
+    Raises
+    ------
+    InputError : a budget below the least; what does not fit the configuration.
+    """
+    from pruning.masks.plan import Plan
+    from pruning.masks.sensitivity import choose, sensitivities
+
+    m = target.config.m
+    names, options = dense.chosen(layers), [1 << i for i in range(m.bit_length())]
+    say("calibrating")
+    counter = _Counter(dense, target, m)
+    table: dict[str, dict[int, int]] = {name: {} for name in names}
+    rest, totals = 0, {}
+    for n in options:
+        say(f"counting cycles at {n}:{m}")
+        totals[n], by_layer = counter.count(dict.fromkeys(names, n))
+        for name in names:
+            table[name][n] = by_layer[name]
+        rest = max(rest, totals[n] - sum(by_layer.values()))
+    # Of the patterns that take the fewest cycles the densest: an array of N multipliers gains nothing below N'.
+    fewest = {name: max(n for n in options if table[name][n] == min(table[name].values())) for name in names}
+    least = counter.count(fewest)[0]
+    if budget < least:
+        raise InputError(
+            f"budget is {budget:,} cycles, must be at least {least:,}, which the sparsest patterns take; dense takes "
+            f"{totals[m]:,}"
+        )
+    harm = _harm(dense, names, options, m, say, sensitivities)
+    room = budget - rest
+    while True:
+        say("choosing patterns")
+        try:
+            chosen: Mapping[str, int] = choose(harm, table, room)
+        except InputError:  # no room is left beside what the neighbours cost
+            chosen = fewest
+        cycles = counter.count(chosen)[0]
+        if cycles <= budget:
+            break
+        room -= cycles - budget
+    plan = Plan({name: (n, m) for name, n in chosen.items()})
+    return Budgeted(plan=plan, budget=budget, cycles=cycles, least=least, dense=totals[m], target=target)
+
+
+class _Counter:
+    """Counts the cycles of plans' programs. The values of weights have no part in them, so the scales are the dense
+    model's."""
+
+    def __init__(self, dense: Dense[Any], target: Target, m: int) -> None:
+        self._dense, self._target, self._m = dense, target, m
+        self._scales = dense.scales(dense.model)
+
+    def count(self, chosen: Mapping[str, int]) -> tuple[int, dict[str, int]]:
+        """(cycles of the program, those of each layer's instructions); chosen : N' by layer."""
+        from nmgen.estimate.cycles import Constants, estimate, total
+        from pruning.masks.plan import Plan
+
+        plan = Plan({name: (n, self._m) for name, n in chosen.items()})
+        artefact = self._dense.artefact(self._dense.pruned(plan), plan.layers, {}, self._scales)
+        program = compiled(artefact, self._dense.name, self._target.config, self._target.lengths, 1)
+        found = estimate(program, Constants(memory=self._target.mem_latency))
+        by_layer = dict.fromkeys(chosen, 0)
+        for one in found:
+            layer = one.name.partition(" ")[0]  # behind it stand the tokens, where a layer is computed in parts
+            if layer in by_layer:
+                by_layer[layer] += one.cycles
+        return int(total(program, found)["cycles"]), by_layer
+
+
+def _harm(dense: Dense[Any], names: list[str], options: list[int], m: int, say: Say, sensitivities: Any) -> "Table":
+    """How much further from the dense model's the outputs are with each layer alone at n:m."""
+    asked, count = 0, 1 + len(names) * len(options)
+
+    def loss(model: Any) -> float:
+        nonlocal asked
+        asked += 1
+        say(f"pruning each layer alone: {asked} of {count}")
+        return 1 - dense.cosine(model)
+
+    found: Table = sensitivities(dense.model, names, options, m, loss)
+    return found

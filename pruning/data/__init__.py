@@ -1,0 +1,1 @@
+"""Text and pictures: from files, or written by this repository."""

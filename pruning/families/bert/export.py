@@ -1,0 +1,158 @@
+"""From a trained encoder to an artefact, and back.
+
+Of version 2 (docs/format.md): the linear layers of the blocks are packed integer layers; beside them stand, as plain
+tensors, the embedding tables in 16 bits, norms and head in float32, the scale of each Point in float64, and the tables
+of the activation functions. Read back, a weight is its integer times its scales, so the float encoder of an artefact is
+what its int8 one rounds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pruning.data.tokenizer import open_tokenizer
+from pruning.families.bert.calibrate import Scales
+from pruning.families.bert.folder import shape_of, tensors_of
+from pruning.families.bert.model import ACTIVATIONS, Encoder, Origin
+from pruning.files.artefact import Artefact, Layer, Model
+from pruning.integers.fake_quant import operand_of
+from pruning.integers.quantise import check_finite, integer_layer
+from rtl.params import InputError
+
+DENSE = (8, 8)  # the pattern of a layer that no plan names
+
+# Where the results of a linear layer are rounded: the Point, beside or above the layer.
+RESULTS = {
+    "attention.self.query": "attention.self.q",
+    "attention.self.key": "attention.self.k",
+    "attention.self.value": "attention.self.v",
+    "attention.output.dense": "attention.output.total",
+    "intermediate.dense": "intermediate.table",
+    "output.dense": "output.total",
+}
+
+
+def to_artefact(
+    encoder: Encoder,
+    patterns: Mapping[str, tuple[int, int]],
+    scales: Scales,
+    about: Mapping[str, Any] | None = None,
+) -> Artefact:
+    """The artefact of a float encoder, masked or with its masks baked in.
+
+    patterns : (n, m) by layer; a layer that is not named is dense. Each group of each layer is checked.
+    """
+    layers = {}
+    for name, linear in encoder.linears().items():
+        block, own = _block(name)
+        result = f"{block}.{RESULTS[own]}"
+        n, m = patterns.get(name, DENSE)
+        layers[name] = integer_layer(
+            name,
+            linear.weight.detach(),
+            linear.bias.detach(),
+            n,
+            m,
+            x_scale=scales[operand_of(name)],
+            y_scale=scales[result],
+            out_bits=16 if own.endswith("output.dense") else 8,
+        )
+    tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
+    for name, tensor in tensors_of(encoder).items():
+        if name.startswith("embeddings.") and name.endswith("embeddings.weight"):
+            tensors[name] = (tensor.double() / scales["embeddings.total"]).round().to(torch.int16).numpy()
+        elif "LayerNorm" in name or name.startswith("head."):
+            tensors[name] = tensor.to(torch.float32).numpy()
+    for i in range(encoder.shape.layers):
+        name = f"encoder.layer.{i}.intermediate"
+        tensors[f"tables.{name}"] = table(encoder, scales[f"{name}.table"], scales[f"{name}.result"]).numpy()
+    model = Model(
+        config=encoder.origin.config, tokenizer=encoder.tokenizer.to_str(), tensors=tensors, about=dict(about or {})
+    )
+    return Artefact(layers=layers, model=model)
+
+
+def table(encoder: Encoder, x_scale: Tensor, y_scale: Tensor) -> Tensor:
+    """int16 [256]: the activation function of the inputs −128 … 127."""
+    inputs = torch.arange(-128, 128, dtype=torch.float64) * x_scale
+    return (ACTIVATIONS[encoder.shape.activation](inputs) / y_scale).round().clamp(-32768, 32767).to(torch.int16)
+
+
+def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
+    """The float encoder of an artefact, and the scales of its points.
+
+    Raises
+    ------
+    InputError : the artefact has no model; a layer or tensor is missing, unknown or of another shape.
+    """
+    model = artefact.model
+    if model is None:
+        raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
+    shape = shape_of(dict(model.config), "the artefact's config")
+    tokenizer = open_tokenizer(model.tokenizer, "the artefact's tokenizer is none", shape.max_tokens)
+    origin = Origin(config=dict(model.config), files={"tokenizer.json": model.tokenizer.encode()})
+    head = model.tensors.get("head.bias")
+    with torch.device("meta"):
+        encoder = Encoder(shape, tokenizer, origin, classes=0 if head is None else head.size)
+    scales = {
+        name.removeprefix("scales."): torch.from_numpy(array.copy())
+        for name, array in model.tensors.items()
+        if name.startswith("scales.")
+    }
+    missing = encoder.points().keys() - scales.keys()
+    if missing:
+        raise InputError(f"tensor scales.{min(missing)} is missing")
+    state: dict[str, Tensor] = {}
+    for name, wanted in encoder.state_dict().items():
+        tensor = _tensor(name, artefact, scales)
+        if tuple(tensor.shape) != tuple(wanted.shape):
+            raise InputError(f"tensor {name} is {list(tensor.shape)}, must be {list(wanted.shape)} by the config")
+        state[name] = tensor.to(torch.float32)
+        check_finite(name, state[name])
+    encoder.load_state_dict(state, assign=True)
+    return encoder.eval().requires_grad_(False), scales
+
+
+def _tensor(name: str, artefact: Artefact, scales: Scales) -> Tensor:
+    """A tensor of the float encoder, in float64 where it is computed."""
+    assert artefact.model
+    layer_name, _, part = name.rpartition(".")
+    if layer_name in artefact.layers:
+        block, own = _block(layer_name)
+        layer = artefact.layers[layer_name]
+        return dequantised(layer, part, scales[operand_of(layer_name)], scales[f"{block}.{RESULTS[own]}"])
+    if name not in artefact.model.tensors:
+        raise InputError(f"tensor {name} of the model is missing")
+    tensor = torch.from_numpy(artefact.model.tensors[name].copy())
+    if tensor.is_floating_point():
+        return tensor
+    total = scales["embeddings.total"]
+    if total.shape:
+        raise InputError(f"tensor scales.embeddings.total is {list(total.shape)}, must be [] by the config")
+    return tensor.double() * total
+
+
+def dequantised(layer: Layer, part: str, x_scale: Tensor, y_scale: Tensor) -> Tensor:
+    """weight [channels, k] or bias [channels] of an integer layer: what one step of an accumulator is worth, times the
+    integers, over the scale of the input."""
+    for what, scale, wanted in (("inputs", x_scale, layer.k), ("results", y_scale, layer.channels)):
+        if scale.shape not in ((), (wanted,)):
+            raise InputError(f"layer {layer.name} has {len(scale)} scales of its {what}, must have 1 or {wanted}")
+    unit = torch.from_numpy(np.ldexp(layer.mult.astype(np.float64), -layer.shift.astype(np.int64))) * y_scale
+    if part == "bias":
+        return torch.from_numpy(layer.bias.astype(np.float64)) * unit
+    return torch.from_numpy(layer.weights.astype(np.float64)) * unit[:, None] / x_scale
+
+
+def _block(linear: str) -> tuple[str, str]:
+    """('encoder.layer.3', 'output.dense') of a linear layer's name."""
+    parts = linear.split(".")
+    return ".".join(parts[:3]), ".".join(parts[3:])
+
+
+def patterns_of(artefact: Artefact) -> dict[str, tuple[int, int]]:
+    """(n, m) by layer."""
+    return {name: (layer.n, layer.m) for name, layer in artefact.layers.items()}

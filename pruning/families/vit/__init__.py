@@ -1,0 +1,1 @@
+"""Vision transformers, from the Hugging Face folder to every integer of the accelerator."""

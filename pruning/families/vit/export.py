@@ -1,0 +1,197 @@
+"""From a float ViT to an artefact, and back.
+
+Of version 2 (docs/format.md), by the rules of pruning/families/bert/export.py. Every product is a packed integer layer,
+the patches' projection and the classifier too; what is added to the patches and the norms stay in float32.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pruning.data.patches import GREY
+from pruning.families.bert.export import DENSE, dequantised
+from pruning.families.bert.model import ACTIVATIONS
+from pruning.families.vit.calibrate import Scales, wide_points
+from pruning.families.vit.model import Pixels, ViT, ViTShape, shape_of
+from pruning.files.artefact import Artefact, Model, check_numbers
+from pruning.integers.quantise import check_finite, integer_layer
+from rtl.params import InputError
+
+PROJECTION = "embeddings.patch_embeddings.projection"
+CLASSIFIER = "classifier"
+PARTS = ("weight", "bias")
+
+# The linear layers of a block, with the points of their inputs and results; "residual" is the one of all blocks.
+LINEARS = {
+    "attention.attention.query": ("attention.attention.operand", "attention.attention.q"),
+    "attention.attention.key": ("attention.attention.operand", "attention.attention.k"),
+    "attention.attention.value": ("attention.attention.operand", "attention.attention.v"),
+    "attention.output.dense": ("attention.output.operand", "residual"),
+    "intermediate.dense": ("intermediate.operand", "intermediate.table"),
+    "output.dense": ("output.operand", "residual"),
+}
+
+
+def to_artefact(
+    model: ViT,
+    patterns: Mapping[str, tuple[int, int]],
+    scales: Scales,
+    about: Mapping[str, Any] | None = None,
+) -> Artefact:
+    """The artefact of a float ViT, masked or with its masks baked in.
+
+    patterns : (n, m) by layer; a layer that is not named is dense. Each group of each layer is checked.
+    """
+    layers = {}
+    for name, (x_scale, y_scale) in points_of(model.shape).items():
+        weight, bias, inputs = _float_layer(model, name, scales[x_scale] if x_scale else None)
+        n, m = patterns.get(name, DENSE)
+        out_bits = 16 if y_scale in ("residual", CLASSIFIER) else 8
+        layers[name] = integer_layer(
+            name, weight, bias, n, m, x_scale=inputs, y_scale=scales[y_scale], out_bits=out_bits
+        )
+    tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
+    for part in ("mean", "deviation"):
+        tensors[f"pixels.{part}"] = np.array(getattr(model.pixels, part), np.float64)
+    state = model.state_dict()
+    for name in plain_tensors(model.shape):
+        tensors[name] = state[name].to(torch.float32).numpy()
+    for i in range(model.shape.layers):
+        name = f"encoder.layer.{i}.intermediate"
+        tensors[f"tables.{name}"] = _table(model.shape, scales[f"{name}.table"], scales[f"{name}.result"])
+    return Artefact(
+        layers=layers, model=Model(config=model.config, tokenizer="", tensors=tensors, about=dict(about or {}))
+    )
+
+
+def points_of(shape: ViTShape) -> dict[str, tuple[str, str]]:
+    """The points of the input and of the results of every layer; the input of the projection, pixels, has none."""
+    found = {PROJECTION: ("", "residual")}
+    for i in range(shape.layers):
+        block = f"encoder.layer.{i}"
+        for name, points in LINEARS.items():
+            x, y = (point if point == "residual" else f"{block}.{point}" for point in points)
+            found[f"{block}.{name}"] = x, y
+    return found | ({CLASSIFIER: (f"{CLASSIFIER}.operand", CLASSIFIER)} if shape.labels else {})
+
+
+def plain_tensors(shape: ViTShape) -> list[str]:
+    """The tensors in float32, by the names of Hugging Face's checkpoints."""
+    norms = [f"encoder.layer.{i}.layernorm_{part}" for i in range(shape.layers) for part in ("before", "after")]
+    return [
+        "embeddings.cls_token",
+        "embeddings.position_embeddings",
+        *(f"{norm}.{part}" for norm in (*norms, "layernorm") for part in PARTS),
+    ]
+
+
+def checked_shape(artefact: Artefact) -> ViTShape:
+    """The shape of the ViT in an artefact.
+
+    Raises
+    ------
+    InputError : no model, or one of another kind; a layer or a tensor that is missing or that no ViT has.
+    """
+    model = artefact.model
+    if model is None:
+        raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
+    classifier = artefact.layers.get(CLASSIFIER)
+    shape = shape_of(dict(model.config), "the artefact's config", classifier.channels if classifier else 0)
+    points = points_of(shape)
+    scales = {point for pair in points.values() for point in pair if point}
+    for i in range(shape.layers):
+        scales |= {f"encoder.layer.{i}.attention.attention.scores"}
+    wanted = {f"scales.{point}" for point in scales | set(wide_points(shape))}
+    wanted |= {"pixels.mean", "pixels.deviation", *plain_tensors(shape)}
+    wanted |= {f"tables.encoder.layer.{i}.intermediate" for i in range(shape.layers)}
+    for what, needed, there in (("layer", points.keys(), artefact.layers), ("tensor", wanted, model.tensors)):
+        if missing := needed - there.keys():
+            raise InputError(f"{what} {min(missing)} is missing")
+        if unknown := there.keys() - needed:
+            raise InputError(f"{what} {min(unknown)} belongs to no ViT of this config")
+    return shape
+
+
+def from_artefact(artefact: Artefact) -> ViT:
+    """The float ViT of an artefact.
+
+    Raises
+    ------
+    InputError : the artefact holds no ViT; a layer or tensor is missing, unknown or of another shape.
+    """
+    shape = checked_shape(artefact)
+    assert artefact.model  # checked_shape says so otherwise
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in artefact.model.tensors.items()}
+    with torch.device("meta"):  # only names and shapes
+        model = ViT(shape)
+    model.config, model.pixels = dict(artefact.model.config), _pixels(artefact.model, shape.channels)
+    state = {name: tensors[name] for name in plain_tensors(shape)}
+    for name, (x, y) in points_of(shape).items():
+        layer = artefact.layers[name]
+        x_scale = tensors[f"scales.{x}"] if x else _pixel_scales(model.pixels, shape)
+        if x_scale.shape not in ((), (layer.k,)):
+            raise InputError(f"tensor scales.{x} is {list(x_scale.shape)}, must be {[layer.k]} by the config")
+        weight, bias = (dequantised(layer, part, x_scale, tensors[f"scales.{y}"]) for part in PARTS)
+        if name == PROJECTION:
+            bias = bias - _grey(weight, model.pixels, shape)
+            weight = weight.reshape(-1, shape.channels, shape.patch, shape.patch)
+        state |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    for name, wanted in model.state_dict().items():
+        if state[name].shape != wanted.shape:
+            raise InputError(f"tensor {name} is {list(state[name].shape)}, must be {list(wanted.shape)} by the config")
+    singles = {name: state[name].to(torch.float32) for name in model.state_dict()}
+    for name, tensor in singles.items():
+        check_finite(name, tensor)
+    model.load_state_dict(singles, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _float_layer(model: ViT, name: str, x_scale: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight [channels, k], bias [channels] and the scales of the input of a layer. Of pixels, which have no point, the
+    mean goes into the bias and the deviation into the scales."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    weight = layer.weight.detach().flatten(1)
+    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+    if x_scale is not None:
+        return weight, bias, x_scale
+    weight = weight.double()
+    return weight, bias + _grey(weight, model.pixels, model.shape), _pixel_scales(model.pixels, model.shape)
+
+
+def _pixel_scales(pixels: Pixels, shape: ViTShape) -> Tensor:
+    """float64 [inputs of the projection]: what a step of a byte is worth."""
+    return _of_pixels(1 / torch.tensor(pixels.deviation, dtype=torch.float64), shape)
+
+
+def _grey(weight: Tensor, pixels: Pixels, shape: ViTShape) -> Tensor:
+    """float64 [channels]: what the projection, of weights float64 [channels, inputs], gives for GREY alone."""
+    mean, deviation = (torch.tensor(part, dtype=torch.float64) for part in (pixels.mean, pixels.deviation))
+    return (weight * _of_pixels((GREY - mean) / deviation, shape)).sum(dim=1)
+
+
+def _of_pixels(values: Tensor, shape: ViTShape) -> Tensor:
+    """[1] or [image channels] → [inputs of the projection]."""
+    return values.expand(shape.channels).repeat_interleave(shape.patch**2)
+
+
+def _pixels(model: Model, channels: int) -> Pixels:
+    found = []
+    for part in ("mean", "deviation"):
+        values = model.tensors[f"pixels.{part}"]
+        if values.dtype != np.float64 or values.shape not in ((1,), (channels,)):
+            kind = f"{values.dtype} {list(values.shape)}"
+            raise InputError(f"tensor pixels.{part} is {kind}, must be float64 [{channels}] by the config")
+        check_numbers(f"pixels.{part}", values)
+        found.append(tuple(values.tolist()))
+    return Pixels(*found)
+
+
+def _table(shape: ViTShape, x_scale: Tensor, y_scale: Tensor) -> np.ndarray:
+    """int16 [256]: the activation function of the inputs −128 … 127."""
+    inputs = torch.arange(-128, 128, dtype=torch.float64) * x_scale
+    found = (ACTIVATIONS[shape.activation](inputs) / y_scale).round().clamp(-32768, 32767)
+    return np.asarray(found.to(torch.int16))

@@ -1,0 +1,1 @@
+"""Files from anybody, read within bounds: artefacts, checkpoints, configurations."""

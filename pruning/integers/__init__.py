@@ -1,0 +1,1 @@
+"""From floats to the integers that the hardware computes with, and the golden layer."""

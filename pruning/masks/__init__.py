@@ -1,0 +1,1 @@
+"""Which weights stay: patterns, methods, the series, plans by layer."""

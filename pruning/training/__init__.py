@@ -1,0 +1,1 @@
+"""The training loop, what a model is trained for, and how good it is."""

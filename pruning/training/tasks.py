@@ -1,0 +1,208 @@
+"""What a text model is trained for: to be like the dense model, or to tell classes apart.
+
+Both follow the interface `pruning.training.train.Task`. A tenth of the text is kept for validation. A batch is computed
+in parts of sentences of similar length, so that little of it is padding. What the dense model says is computed once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss, normalize
+from torch.nn.utils import parametrize
+
+from pruning.data.text import Labelled
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.bert.model import Encoder, by_length, padded, pooled
+from pruning.training.processes import gathered, world
+from pruning.training.train import has_bf16
+from rtl.params import InputError
+
+KEPT = 10  # one sentence in ten validates
+PART = 48  # sentences of a batch that are computed at once
+MAX_TOKENS = 128  # of a sentence in training
+UNKNOWN = -1  # label of what has none
+
+
+def check_sentences(sentences: Sequence[str]) -> None:
+    """InputError where there are too few to train on."""
+    if len(sentences) < KEPT:
+        raise InputError(f"the text has {len(sentences)} sentences, must be at least {KEPT}: a tenth validates")
+
+
+class Texts:
+    """Sentences as ids, split into those that train, numbered from 0, and those that validate."""
+
+    def __init__(self, encoder: Encoder, sentences: Sequence[str]) -> None:
+        check_sentences(sentences)
+        self.ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
+        # Drawn, since text may come in a pattern; always the same, since candidates are compared.
+        drawn = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(0)).tolist()
+        self.validation = sorted(drawn[: len(drawn) // KEPT])  # places in the list of sentences
+        self.training = sorted(drawn[len(drawn) // KEPT :])
+
+    def parts(self, batch: Tensor) -> Iterator[tuple[list[int], list[int]]]:
+        """The places of a batch's sentences, in parts of similar length: of each those of this process, and all."""
+        rank, _ = world()
+        mine = range(rank * len(batch), (rank + 1) * len(batch))
+        places = [self.training[int(i)] for i in gathered(batch)]
+        order = sorted(range(len(places)), key=lambda i: len(self.ids[places[i]]))
+        count = -(-len(order) // PART)
+        for i in range(count):
+            part = order[i * len(order) // count : (i + 1) * len(order) // count]
+            own = [places[i] for i in part if i in mine]
+            if own:
+                yield own, [places[i] for i in part]
+
+    def pieces(self) -> None:
+        """As many sentences again, and once more, that nobody wrote, to train on: of each that trains a piece, and
+        a piece before a piece of another. Always the same."""
+        generator = torch.Generator().manual_seed(1)
+
+        def drawn(bound: int) -> int:
+            return int(torch.randint(bound, (), generator=generator))
+
+        def piece(ids: Tensor) -> Tensor:  # without the marks of beginning and end
+            size = drawn(len(ids) - 2) + 1 if len(ids) > 2 else 0
+            at = 1 + drawn(len(ids) - 1 - size)
+            return ids[at : at + size]
+
+        found, own = [], [self.ids[place] for place in self.training]
+        longest = max(len(ids) for ids in own)  # a model may have no more positions
+        for ids in own:
+            other = own[drawn(len(own))]
+            found.append(torch.cat([ids[:1], piece(ids), ids[-1:]]))
+            found.append(torch.cat([ids[:1], torch.cat([piece(ids), piece(other)])[: longest - 2], ids[-1:]]))
+        self.training += range(len(self.ids), len(self.ids) + len(found))
+        self.ids += found
+
+    def tokens(self, places: Sequence[int]) -> int:
+        """Of these sentences together."""
+        return sum(len(self.ids[place]) for place in places)
+
+    def batch(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(ids, mask), both [sentences, longest]."""
+        return padded([self.ids[place] for place in places])
+
+
+class Teacher:
+    """What the dense model says of each sentence, computed once, products in bfloat16 where the hardware has it.
+
+    means : float32 [sentences, hidden], of the tokens of each
+    states : of each sentence, what the blocks give: bfloat16 [tokens, blocks · hidden]
+    """
+
+    def __init__(self, encoder: Encoder, texts: Texts) -> None:
+        self.blocks = encoder.shape.layers
+        self.states: list[Tensor] = [torch.empty(0)] * len(texts.ids)
+        self.means = torch.empty(len(texts.ids), encoder.shape.hidden)
+        squares = torch.zeros(self.blocks)
+        order = sorted(range(len(texts.ids)), key=lambda i: len(texts.ids[i]))
+        device = next(encoder.parameters()).device
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+            for at in range(0, len(order), PART):
+                places = order[at : at + PART]
+                ids, mask = texts.batch(places)
+                blocks = encoder.states(ids, mask)
+                self.means[places] = pooled(blocks[-1].float(), mask)
+                squares += torch.stack([states[mask].float().square().sum() for states in blocks])
+                joined = torch.cat(blocks, dim=2).to(torch.bfloat16)
+                for place, states in zip(places, joined, strict=True):
+                    self.states[place] = states[: len(texts.ids[place])].clone()
+        self.squares = squares / sum(len(ids) for ids in texts.ids)  # [blocks], of a token's states, mean of the tokens
+
+    def distance(self, blocks: Sequence[Tensor], mask: Tensor, places: Sequence[int]) -> Tensor:
+        """How far what a model's blocks give, each [sentences, tokens, hidden], is from what the dense model's do.
+
+        Squared error over mean square, mean of the blocks, sum of the tokens.
+        """
+        wanted = torch.cat([self.states[place] for place in places]).float().chunk(self.blocks, dim=1)
+        errors = [(states[mask].float() - right).square().sum() for states, right in zip(blocks, wanted, strict=True)]
+        return (torch.stack(errors) / self.squares).mean()
+
+
+class Distillation:
+    """Embeddings, similarities and layer outputs as the dense model's.
+
+    loss = COSINE · mean(1 − cos(e, e'))             embeddings e, the dense model's e'
+         + SIMILARITY · mean((e·f − e'·f')²)         over all pairs e, f of a batch
+         + STATES · distance of what the blocks give, a token
+    """
+
+    COSINE, SIMILARITY, STATES = 1.0, 10.0, 1.0
+
+    def __init__(self, dense: Encoder, sentences: Sequence[str]) -> None:
+        self.texts = Texts(dense, sentences)
+        self.size = len(self.texts.training)
+        self.teacher = Teacher(dense, self.texts)
+        self.embeddings = normalize(self.teacher.means, dim=1)
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        encoder, embeddings, places = cast(Encoder, model), [], []
+        distance = torch.zeros(())
+        with parametrize.cached():  # the masks act once a step, not once a part
+            for part, _ in self.texts.parts(batch):
+                ids, mask = self.texts.batch(part)
+                blocks = encoder.states(ids, mask)
+                distance = distance + self.teacher.distance(blocks, mask, part)
+                embeddings.append(normalize(pooled(blocks[-1].float(), mask), dim=1))
+                places += part
+        found, right = torch.cat(embeddings), self.embeddings[places]
+        tokens = gathered(torch.tensor([float(self.texts.tokens(places))])).mean()  # of a process
+        with torch.autocast(found.device.type, enabled=False):  # cosines near 1 need more than bfloat16
+            cosine = 1 - (found * right).sum(dim=1).mean()
+            found, right = gathered(found), gathered(right)  # pairs are of the whole batch
+            similarity = mse_loss(found @ found.T, right @ right.T)
+        return self.COSINE * cosine + self.SIMILARITY * similarity + self.STATES * distance / tokens
+
+    def validate(self, model: nn.Module | IntegerEncoder) -> dict[str, float]:
+        """cosine: between the embeddings and the dense model's, mean of the sentences that validate."""
+        encoder, places = cast(Encoder | IntegerEncoder, model), self.texts.validation
+        means = by_length([self.texts.ids[place] for place in places], encoder.means).float()
+        return {"cosine": float((normalize(means, dim=1) * self.embeddings[places]).sum(dim=1).mean())}
+
+
+class Classification:
+    """Labels by a head; with a dense model that has learnt them, its logits and layer outputs as well.
+
+    loss = mean cross entropy + LOGITS · mean((z − z')²) + STATES · distance of what the blocks give, a token
+
+    Labelled sentences are few, and a model soon knows them by heart. So a dense model also speaks of pieces of them,
+    which have no label and no part in the cross entropy.
+    """
+
+    LOGITS, STATES = 1.0, 1.0
+
+    def __init__(self, encoder: Encoder, rows: Sequence[Labelled], dense: Encoder | None = None) -> None:
+        """encoder gives the ids; dense, which has a head, what is to be distilled from, None: labels alone."""
+        self.texts = Texts(encoder, [row.sentence for row in rows])
+        if dense:
+            self.texts.pieces()
+        self.size = len(self.texts.training)
+        self.labels = torch.tensor([row.label for row in rows] + [UNKNOWN] * (len(self.texts.ids) - len(rows)))
+        self.teacher = Teacher(dense, self.texts) if dense else None
+        if self.teacher and dense and dense.head:
+            with torch.inference_mode():
+                self.logits: Tensor = dense.head(self.teacher.means).clone()
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        encoder, total = cast(Encoder, model), torch.zeros(())
+        with parametrize.cached():
+            for part, whole in self.texts.parts(batch):
+                ids, mask = self.texts.batch(part)
+                blocks = encoder.states(ids, mask)
+                logits = encoder.classify(pooled(blocks[-1], mask)).float()
+                loss = cross_entropy(logits, self.labels[part], ignore_index=UNKNOWN, reduction="sum") / len(part)
+                if self.teacher:
+                    tokens = self.texts.tokens(whole) * len(part) / len(whole)  # its share of the whole part's
+                    distance = self.teacher.distance(blocks, mask, part) / tokens
+                    loss = loss + self.LOGITS * mse_loss(logits, self.logits[part]) + self.STATES * distance
+                total = total + loss * len(part) / len(batch)
+        return total
+
+    def validate(self, model: nn.Module | IntegerEncoder) -> dict[str, float]:
+        """accuracy: 100 · share of the sentences that validate whose label has the largest output."""
+        places = self.texts.validation
+        logits = by_length([self.texts.ids[place] for place in places], cast(Encoder | IntegerEncoder, model).logits)
+        return {"accuracy": 100 * float((logits.argmax(dim=1) == self.labels[places]).double().mean())}

@@ -1,0 +1,74 @@
+"""The processing element in DSP slices: selectors of the fabric before multipliers and adders of the slices."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+
+from rtl.array.ecp5.floorplan import Place
+from rtl.array.ecp5.selector import Selector
+from rtl.array.ecp5.slice import DspSlice
+from rtl.array.pe import ProcessingElement
+from rtl.array.steps import ROW_BITS, WEIGHT_BITS
+from rtl.lib.pipeline import delayed
+from rtl.params import Config, ceil_div
+
+
+class SliceProcessingElement(ProcessingElement):
+    """A processing element of which two lanes at a time lie in one DSP slice.
+
+    ::
+
+        row_in ──┬─────────────────[register]──► row_out
+                 ├─►[select]─►┌──────────────┐
+                 ├─►[select]─►│ × + × + sum  ├─►[partial]─►[+]─► result
+        column_in┴────────────└─[register]───┘──► column_out
+
+    A step that is not valid adds zeros: bubbles travel with the data, and the slice needs no enable. Where selectors
+    have a register, all else that belongs to the step comes a cycle later too.
+    """
+
+    def __init__(self, config: Config, places: list[Place] | None = None) -> None:
+        super().__init__(config)
+        self._places = places
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        self._pass_on(m)
+        marks = {mark: delayed(m, self.row_in[mark], 1, name=mark, reset=True) for mark in ("valid", "first", "last")}
+        m.d.comb += [self.row_out[mark].eq(register) for mark, register in marks.items()]
+        keep = delayed(m, marks["last"], c.selector_cycles + DspSlice.LATENCY, name="keep", reset=True)
+        row, column = (self.row_out, self.column_out) if c.selector_cycles else (self.row_in, self.column_in)
+        load = delayed(m, marks["first"], 1, name="load") if c.selector_cycles else marks["first"]
+
+        sums = []
+        for number in range(ceil_div(c.n, 2)):
+            m.submodules[f"slice_{number}"] = dsp = DspSlice(
+                c.accumulator_bits, self._places[number] if self._places else None
+            )
+            m.d.comb += dsp.load.eq(load)
+            for i, lane in enumerate(range(2 * number, min(2 * number + 2, c.n))):
+                m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ROW_BITS)
+                selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
+                weight = Signal(signed(WEIGHT_BITS), name=f"weight_{lane}", reset_less=True)
+                m.d.comb += [
+                    *(selector.inputs[p].eq(self.row_in.group[p]) for p in range(c.m)),
+                    selector.select.eq(self.column_in.indices[lane]),
+                    dsp.a[i].eq(selected),
+                    dsp.b[i].eq(weight),
+                ]
+                m.d.sync += [
+                    selected.eq(Mux(row.valid, selector.output.as_signed(), 0)),
+                    weight.eq(column.weights[lane]),
+                ]
+            partial = Signal(signed(c.accumulator_bits), name=f"partial_{number}", reset_less=True)
+            with m.If(keep):
+                m.d.sync += partial.eq(dsp.total)
+            sums.append(partial)
+        while len(sums) > 1:
+            pairs = []
+            for i in range(0, len(sums), 2):
+                pair = Signal(signed(c.accumulator_bits), name=f"sum_{len(sums)}_{i}", reset_less=True)
+                m.d.sync += pair.eq(sum(sums[i + 1 : i + 2], start=sums[i]))
+                pairs.append(pair)
+            sums = pairs
+        m.d.comb += self.result.eq(sums[0])
+        return m

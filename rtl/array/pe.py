@@ -1,0 +1,124 @@
+"""The processing element: N multipliers, each behind a selector, and one accumulator."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.steps import ROW_BITS, WEIGHT_BITS, column_step, row_step
+from rtl.lib.pipeline import delayed
+from rtl.params import Config
+
+
+class ProcessingElement(wiring.Component):
+    """Sums selected activations times weights, output-stationary (DMME, Fang et al. 2022).
+
+    ::
+
+        row_in ───┬►[register]─┬─────────────────────────────────► row_out
+                  │            ├►[one of each pair]─►[or]─►[×]─┐
+                  │            └►[one of each pair]─►[or]─►[×]─┴─►[+]─►[accumulator]─►[result]
+        column_in ┴►[register]─┴─────────────────────────────────► column_out
+
+    A register follows each of these. This one infers its multipliers and runs on any technology. A back end for one
+    FPGA has the same ports and the same behaviour; only the latency may differ.
+
+    Members
+    -------
+    row_in, row_out : `row_step`; out one cycle after in, for the neighbour to the right
+    column_in, column_out : `column_step`; out one cycle after in, for the neighbour below
+    result : the last complete sum, accumulator_bits signed; it changes `Config.pe_latency` cycles after the
+        step marked `last` came in, and stays until the next one does
+
+    Sums may follow each other without a gap; cycles that are not valid may come anywhere.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "row_in": In(row_step(config)),
+                "row_out": Out(row_step(config)),
+                "column_in": In(column_step(config)),
+                "column_out": Out(column_step(config)),
+                "result": Out(signed(config.accumulator_bits)),
+            }
+        )
+
+    @staticmethod
+    def compute(
+        groups: Sequence[Sequence[int]], weights: Sequence[Sequence[int]], indices: Sequence[Sequence[int]]
+    ) -> int:
+        """The sum over the steps of each lane's weight times the activation that its index selects."""
+        return sum(
+            weight * group[index]
+            for group, step_weights, step_indices in zip(groups, weights, indices, strict=True)
+            for weight, index in zip(step_weights, step_indices, strict=True)
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        self._pass_on(m)
+
+        # Two registers on each side of a multiplier, for it alone and with no reset: an FPGA's multiplier absorbs them,
+        # or they are the way to it and back.
+        products = []
+        for lane in range(c.n):
+            operand = delayed(m, self._selected(m, lane), 2, name=f"operand_{lane}")
+            weight = delayed(m, self.column_in.weights[lane], 4, name=f"weight_{lane}")
+            products.append(delayed(m, operand * weight, 2, name=f"product_{lane}"))
+
+        lane_sum = Signal(signed(ROW_BITS + WEIGHT_BITS + (c.n - 1).bit_length()), reset_less=True)
+        m.d.sync += lane_sum.eq(sum(products[1:], start=products[0]))
+
+        valid = self._marks(m, "valid", 7)
+        first_next = self._marks(m, "first", 6)
+        last = self._marks(m, "last", 7)
+        # It is cleared just before a sum begins: what a register can do by itself needs no logic after it.
+        accumulator = Signal(signed(c.accumulator_bits), reset_less=True)
+        total = Signal(signed(c.accumulator_bits))
+        result = Signal(signed(c.accumulator_bits), reset_less=True)
+        m.d.comb += [total.eq(accumulator + lane_sum), self.result.eq(result)]
+        with m.If(valid):
+            m.d.sync += accumulator.eq(total)
+        with m.If(first_next):
+            m.d.sync += accumulator.eq(0)
+        with m.If(last):
+            m.d.sync += result.eq(total)
+        return m
+
+    def _selected(self, m: Module, lane: int) -> Value:
+        """The activation that a lane takes, two cycles after the step: of each pair of them one, of which all but one
+        are nothing.
+
+        Of eight positions that is five LUTs of four inputs a bit, where synthesis makes eight of a plain choice; the
+        registers keep it from merging them again.
+        """
+        c = self._config
+        group = self.row_out.group
+        index = self.column_in.indices[lane]
+        odd = delayed(m, index[0], 1, name=f"odd_{lane}")
+        chosen = []
+        for number in range(c.m // 2):
+            here = delayed(m, index[1:] == number, 1, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
+            low, high = group[2 * number][:ROW_BITS], group[2 * number + 1][:ROW_BITS]
+            one = delayed(m, Mux(odd, high, low) & here.replicate(ROW_BITS), 1, name=f"chosen_{lane}_{number}")
+            chosen.append(one)
+        return reduce(or_, chosen).as_signed()
+
+    def _pass_on(self, m: Module) -> None:
+        m.d.comb += [
+            self.row_out.group.eq(delayed(m, self.row_in.group, 1, name="group")),
+            self.column_out.eq(delayed(m, self.column_in, 1, name="column")),
+        ]
+
+    def _marks(self, m: Module, mark: str, cycles: int) -> Signal:
+        """The mark so many cycles on, seven for one in step with lane_sum; its first register also feeds the
+        neighbour."""
+        passed = delayed(m, self.row_in[mark], 1, name=mark, reset=True)
+        m.d.comb += self.row_out[mark].eq(passed)
+        return delayed(m, passed, cycles - 1, name=f"{mark}_late", reset=True)

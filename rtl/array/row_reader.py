@@ -1,0 +1,76 @@
+"""Takes the results of one row after the other out of the array."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.pipeline import delayed
+from rtl.params import Config, ceil_div, reader_latency
+
+
+class RowReader(wiring.Component):
+    """Reads a row of results a cycle, the way in which the array fills: each column a cycle after the one before.
+
+    ::
+
+        row ─►[register]─┬────────────────►[register]─┬── …
+                         ▼                            ▼
+        results ──►[one of each pair]─►[or]         [one of each pair]─►[or]
+                                         │                                │
+                                         ▼ cols − 1 registers             ▼ cols − 2
+                                       outputs[0]                       outputs[1]
+
+    A pair that the row is not of gives nothing, so that an OR joins the pairs: two LUTs in a row, none with more than
+    four inputs. The number of the row goes no further in a cycle than from one column to the next, and a tile's first
+    results can leave before its last ones are there. Column c is looked at `params.READER_SAMPLE` + c cycles after
+    `row`.
+
+    Members
+    -------
+    row : to be read, in
+    results : of the array [row][column], in
+    outputs : of each column, `params.reader_latency` cycles after `row`, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        shape = signed(config.accumulator_bits)
+        super().__init__(
+            {
+                "row": In(range(config.rows)),
+                "results": In(shape).array(config.rows, config.cols),
+                "outputs": Out(shape).array(config.cols),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        return reader_latency(config)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        shape = signed(c.accumulator_bits)
+        pairs = ceil_div(c.rows, 2)
+        row = Signal(range(2 * pairs))
+        which = row[0]
+        of_pair = Signal(pairs)
+        m.d.comb += [row.eq(self.row), of_pair.eq(Cat(row[1:] == number for number in range(pairs)))]
+        for column in range(c.cols):
+            which = delayed(m, which, 1, name=f"which_{column}")
+            of_pair = delayed(m, of_pair, 1, name=f"of_pair_{column}")
+            chosen = []
+            for number in range(pairs):
+                rows = [results[column] for results in self.results[2 * number : 2 * number + 2]]
+                value = Signal(shape, name=f"chosen_{column}_{number}", reset_less=True)
+                here = of_pair[number].replicate(len(value))
+                m.d.sync += value.eq(Mux(which, rows[-1], rows[0]) & here)
+                chosen.append(value)
+            output = Signal(shape, name=f"output_{column}", reset_less=True)
+            m.d.sync += output.eq(reduce(or_, chosen))
+            behind = c.cols - 1 - column
+            m.d.comb += self.outputs[column].eq(delayed(m, output, behind, name=f"late_{column}") if behind else output)
+        return m

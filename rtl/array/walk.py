@@ -1,0 +1,158 @@
+"""The walk over the tiles of a product, which every engine makes for itself."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.params import CHANNELS_MAX, Config
+
+
+def _within(value: Value, most: int) -> Value:
+    """value <= most, most being small: without a carry chain of all bits."""
+    bits = most.bit_length()
+    low = value[:bits] <= most
+    return low & ~value[bits:].any() if len(value) > bits else low
+
+
+def _at_most(value: Value, most: int) -> Value:
+    """The lesser one. By gates, lest synthesis make a reset of the choice, which comes late."""
+    within = _within(value, most)
+    return (value & within.replicate(len(value))) | (most & (~within).replicate(most.bit_length()))
+
+
+class TileWalk(wiring.Component):
+    """Counts through the tiles: all token tiles of a column tile, then the next column tile.
+
+    An engine that works on column tiles alone gives `tokens` as 1. The walk is a tile ahead of what it gives out:
+    `advance` comes late, much hangs on it, and so it enables registers and chooses nothing.
+
+    Members
+    -------
+    start : begin at the first tile, which is there LATENCY cycles later; only while idle, in
+    tokens : of the product, steady from the start on, in
+    channels : the same, need not stay, in
+    advance : go on to the next tile; only while running, in
+    running : there is a tile, out
+    idle : there is none, and none to come; of no channels from the second cycle after the start on, out
+    rows, columns : how many of the tile's rows and columns are in use, out
+    next_one_row : of the next tile, rows == 1; of the first one, too, in the cycle before it is there, out
+    last_tokens : the column tile's last token tile, out
+    last_channels : a tile of the last column tile, out
+    """
+
+    LATENCY = 3  # what a first tile is; a tile ahead; the tile
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "tokens": In(range(config.max_tokens + 1)),
+                "channels": In(range(CHANNELS_MAX + 1)),
+                "advance": In(1),
+                "running": Out(1),
+                "idle": Out(1),
+                "rows": Out(range(config.rows + 1)),
+                "next_one_row": Out(1),
+                "columns": Out(range(config.cols + 1)),
+                "last_tokens": Out(1),
+                "last_channels": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows, cols = self._config.rows, self._config.cols
+        begun = Signal()
+        some = Signal(reset_less=True)  # channels, a cycle after the start
+        primes = Signal()  # the first tile is ahead
+        running = Signal()
+        idle = Signal(init=1)
+        goes_on = Signal()
+        ends = Signal()
+        here_final = Signal(init=1)  # the last tile of all
+        ahead_one = Signal(reset_less=True)
+        m.d.comb += [
+            self.running.eq(running),
+            self.idle.eq(idle),
+            goes_on.eq(self.advance | ~running),
+            ends.eq(self.advance & here_final),
+            self.next_one_row.eq(ahead_one),
+        ]
+        m.d.sync += [
+            begun.eq(self.start),
+            some.eq(self.channels != 0),
+            primes.eq(begun & some),
+            running.eq((running | primes) & ~ends),
+        ]
+        with m.If(self.start):
+            m.d.sync += idle.eq(0)
+        with m.Elif(ends | (begun & ~some)):
+            m.d.sync += idle.eq(1)
+
+        # A column tile's first token tile.
+        first_last = Signal(init=1)
+        first_rows = Signal.like(self.rows, reset_less=True)
+        first_one = Signal(reset_less=True)
+        m.d.sync += [
+            first_last.eq(_within(self.tokens, rows)),
+            first_rows.eq(_at_most(self.tokens, rows)),
+            first_one.eq((self.tokens == 1) | (rows == 1)),
+        ]
+        # The token tile ahead, and this one.
+        tokens_left = Signal.like(self.tokens, reset_less=True)
+        ahead_last = Signal(init=1)
+        ahead_rows = Signal.like(self.rows, reset_less=True)
+        here_last = Signal(init=1)
+        here_rows = Signal.like(self.rows, reset_less=True)
+        m.d.comb += [self.last_tokens.eq(here_last), self.rows.eq(here_rows)]
+        loads = Signal()
+        m.d.comb += loads.eq(~running & ~primes)
+        with m.If(goes_on):
+            m.d.sync += [here_last.eq(ahead_last), here_rows.eq(ahead_rows)]
+            with m.If(loads | ahead_last):
+                m.d.sync += [
+                    tokens_left.eq(self.tokens),
+                    ahead_last.eq(first_last),
+                    ahead_rows.eq(first_rows),
+                    ahead_one.eq(first_one),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    tokens_left.eq(tokens_left - rows),
+                    ahead_last.eq(tokens_left <= 2 * rows),
+                    ahead_rows.eq(Mux(tokens_left <= 2 * rows, tokens_left - rows, rows)),
+                    ahead_one.eq((tokens_left == rows + 1) | (rows == 1)),
+                ]
+
+        # The same of columns.
+        channels = Signal.like(self.channels, reset_less=True)
+        first_channels = Signal(init=1)
+        first_columns = Signal.like(self.columns, reset_less=True)
+        channels_left = Signal.like(self.channels, reset_less=True)
+        ahead_channels = Signal(init=1)
+        ahead_columns = Signal.like(self.columns, reset_less=True)
+        here_channels = Signal(init=1)
+        here_columns = Signal.like(self.columns, reset_less=True)
+        m.d.comb += [self.last_channels.eq(here_channels), self.columns.eq(here_columns)]
+        m.d.sync += [
+            channels.eq(self.channels),
+            first_channels.eq(_within(self.channels, cols)),
+            first_columns.eq(_at_most(self.channels, cols)),
+        ]
+        with m.If(goes_on):
+            m.d.sync += [here_channels.eq(ahead_channels), here_columns.eq(ahead_columns)]
+            m.d.sync += here_final.eq(ahead_last & ahead_channels)
+            with m.If(loads):
+                m.d.sync += [
+                    channels_left.eq(channels),
+                    ahead_channels.eq(first_channels),
+                    ahead_columns.eq(first_columns),
+                ]
+            with m.Elif(ahead_last):
+                m.d.sync += [
+                    channels_left.eq(channels_left - cols),
+                    ahead_channels.eq(channels_left <= 2 * cols),
+                    ahead_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
+                ]
+        return m

@@ -1,0 +1,291 @@
+"""The column buffer: packed weights come in from memory, unpacked, while the array works on the tile before."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.requantise import Parameters
+from rtl.array.selection import BitmapDecoder, BitmapRanks
+from rtl.array.steps import WEIGHT_BITS, column_step
+from rtl.array.walk import TileWalk
+from rtl.engine.product_registers import descriptor
+from rtl.lib.cases import cases
+from rtl.lib.gearbox import Gearbox
+from rtl.lib.pipeline import delayed
+from rtl.params import PARAMETER_BYTES, READ_LATENCY, Config, ceil_div
+
+PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
+
+
+class ColumnBank(wiring.Component):
+    """Operands of one column of the array: two halves of max_steps entries each.
+
+    Members
+    -------
+    write_address, write_data, write_enable : in
+    address_in : of the step, in
+    address_out : address_in a cycle later, for the bank of the next column, out
+    column : `column_step`, READ_LATENCY cycles after address_in, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._depth = 2 * config.max_steps
+        super().__init__(
+            {
+                "write_address": In(range(self._depth)),
+                "write_data": In(column_step(config)),
+                "write_enable": In(1),
+                "address_in": In(range(self._depth)),
+                "address_out": Out(range(self._depth)),
+                "column": Out(column_step(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self.column.shape().size, depth=self._depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write_enable),
+            read.addr.eq(self.address_in),
+        ]
+        m.d.sync += self.address_out.eq(self.address_in)
+        m.d.comb += self.column.as_value().eq(delayed(m, read.data, READ_LATENCY - 1, name="operands"))
+        return m
+
+
+class ColumnLoader(wiring.Component):
+    """Unpacks column tiles: parameters to their memory, then a step a cycle into the column buffer.
+
+    Beats come in the order of `params.Product.tile_plan`: each when the first step that uses it is next.
+
+    Members
+    -------
+    start, product : in
+    beats : packed weights, stream in
+    room : the column buffer has a half, and the parameters a place, for another tile, in
+    begins : a tile begins to load, out
+    loaded : a tile is complete, in this cycle its last entry is written, out
+    parameters, parameters_enable : requantisation parameters of a slot of the drain, out
+    entry, entry_enable : operands of a step for every column, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "product": In(descriptor(config)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "room": In(1),
+                "begins": Out(1),
+                "loaded": Out(1),
+                "parameters": Out(data.ArrayLayout(Parameters, config.drain_lanes)),
+                "parameters_enable": Out(1),
+                "entry": Out(data.ArrayLayout(column_step(config), config.cols)),
+                "entry_enable": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, product = self._config, self.product
+        port_bits = 8 * c.port_bytes
+
+        m.submodules.walk = walk = TileWalk(c)
+        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(1), walk.channels.eq(product.channels)]
+
+        # Kinds of units. Values and parameters share a gearbox: they never come together.
+        lanes = range(1, c.n + 1)
+        parameter_bits = 8 * PARAMETER_BYTES * c.drain_lanes
+        value_bits = [parameter_bits, *(8 * c.cols * n for n in lanes)]
+        index_bits = [c.cols * c.index_bits * n for n in lanes]
+        m.submodules.values = values = Gearbox(port_bits, value_bits)
+        m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
+
+        slot = Signal(range(c.slots_a_row))
+        groups_left = Signal.like(product.groups, reset_less=True)
+        step = Signal.like(product.steps)
+        unit = values.units.payload
+        both = Signal()  # of a step, values and selection are here
+        m.d.sync += [self.entry_enable.eq(both), self.loaded.eq(walk.advance)]
+        with m.FSM():
+            with m.State("wait"):
+                with m.If(walk.running & self.room):
+                    m.d.comb += self.begins.eq(1)
+                    m.next = "parameters"
+            with m.State("parameters"):
+                m.d.comb += [
+                    values.beats.valid.eq(self.beats.valid),
+                    self.beats.ready.eq(values.beats.ready),
+                    values.units.ready.eq(1),
+                    self.parameters_enable.eq(values.units.valid),
+                ]
+                with m.If(values.units.valid):
+                    m.d.sync += slot.eq(slot + 1)
+                    with m.If(slot == c.slots_a_row - 1):
+                        m.d.comb += values.last.eq(1)
+                        m.d.sync += [slot.eq(0), groups_left.eq(product.groups)]
+                        m.next = "steps"
+            with m.State("steps"):
+                m.d.comb += values.kind.eq(product.lanes)
+                m.d.comb += [
+                    both.eq(values.units.valid & (selections.units.valid | product.counted)),
+                    values.units.ready.eq(both),
+                    selections.units.ready.eq(both & (~product.bitmap | (step == product.steps))),
+                ]
+                with m.If(selections.beats.ready & ~product.counted):
+                    m.d.comb += [selections.beats.valid.eq(self.beats.valid), self.beats.ready.eq(1)]
+                with m.Else():
+                    m.d.comb += [values.beats.valid.eq(self.beats.valid), self.beats.ready.eq(values.beats.ready)]
+                with m.If(both):
+                    m.d.sync += step.eq(step + 1)
+                    with m.If(step == product.steps):
+                        m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1)]
+                        with m.If(groups_left == 1):
+                            m.d.comb += [values.last.eq(1), selections.last.eq(1), walk.advance.eq(1)]
+                            m.next = "wait"
+        m.d.comb += [
+            values.beats.payload.eq(self.beats.payload),
+            selections.beats.payload.eq(self.beats.payload),
+            selections.kind.eq(Mux(product.bitmap, 0, product.lanes)),
+        ]
+
+        for d in range(c.drain_lanes):
+            fields = unit[64 * d : 64 * (d + 1)]
+            m.d.comb += [
+                self.parameters[d].bias.eq(fields[:32]),
+                self.parameters[d].mult.eq(fields[32:48]),
+                self.parameters[d].shift.eq(fields[48:]),
+            ]
+
+        # Decode the selection; a register before the memories.
+        entry = Signal.like(self.entry, reset_less=True)
+        m.d.comb += self.entry.eq(entry)
+        code = selections.units.payload
+        for column in range(c.cols):
+            m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
+            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
+            m.d.comb += [
+                ranks.bitmap.eq(code[c.m * column :]),
+                decoder.bitmap.eq(ranks.bitmap),
+                *(decoder.ranks[position].eq(ranks.ranks[position]) for position in range(c.m)),
+                decoder.step.eq(step),
+            ]
+            for lane in range(c.n):
+                byte = lane * c.cols + column
+                weight = unit.word_select(byte, WEIGHT_BITS).as_signed()
+                target = entry[column]
+                m.d.sync += target.weights[lane].eq(weight)
+                with m.If(lane >= product.lanes):
+                    m.d.sync += target.weights[lane].eq(0)
+                with m.If(product.bitmap):
+                    m.d.sync += target.indices[lane].eq(decoder.indices[lane])
+                with m.Elif(product.counted):
+                    for i in cases(m, step, ceil_div(c.m, c.n)):
+                        m.d.sync += target.indices[lane].eq(i * c.n + lane)
+                with m.Else():
+                    m.d.sync += target.indices[lane].eq(code.word_select(byte, c.index_bits))
+        return m
+
+
+class ColumnBuffer(wiring.Component):
+    """Double buffer of the columns' operands, with the loader that fills it and the channels' parameters.
+
+    Members
+    -------
+    start, product : in
+    beats : packed weights, stream in
+    loaded : another tile is complete; its first step may be read in the next cycle, out
+    address : of the step for column 0, in; the first half begins at 0, the second at max_steps
+    column_done : the array has taken its last step from the older half (address of column 0), in
+    columns : `column_step` for each column, READ_LATENCY cycles after address and c more, out
+    parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, in
+    parameters : a cycle after parameter_address, out
+    drained : the parameters of the oldest tile are no longer needed, in
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "product": In(descriptor(config)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "loaded": Out(1),
+                "address": In(range(2 * config.max_steps)),
+                "column_done": In(1),
+                "columns": Out(column_step(config)).array(config.cols),
+                "parameter_address": In(range(PARAMETER_TILES * config.slots_a_row)),
+                "parameters": Out(data.ArrayLayout(Parameters, config.drain_lanes)),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.loader = loader = ColumnLoader(c)
+        wiring.connect(m, wiring.flipped(self.beats), loader.beats)
+        m.d.comb += [
+            loader.start.eq(self.start),
+            loader.product.eq(self.product),
+            self.loaded.eq(loader.loaded),
+        ]
+
+        # The last column reads a tile's last step cols − 1 cycles after the first column does.
+        released = delayed(m, self.column_done, c.cols, name="released", reset=True)
+        halves = Signal(range(3))
+        places = Signal(range(PARAMETER_TILES + 1))
+        m.d.comb += loader.room.eq((halves != 2) & (places != PARAMETER_TILES))
+        m.d.sync += [
+            halves.eq(halves + loader.begins - released),
+            places.eq(places + loader.begins - self.drained),
+        ]
+
+        half = Signal()
+        entry_address = Signal(range(2 * c.max_steps))
+        with m.If(loader.entry_enable):
+            m.d.sync += entry_address.eq(entry_address + 1)
+        with m.If(loader.loaded):
+            m.d.sync += half.eq(~half)
+            with m.If(half):
+                m.d.sync += entry_address.eq(0)
+            with m.Else():
+                m.d.sync += entry_address.eq(c.max_steps)
+
+        address = self.address
+        for column in range(c.cols):
+            m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
+            m.d.comb += [
+                bank.write_address.eq(entry_address),
+                bank.write_data.eq(loader.entry[column]),
+                bank.write_enable.eq(loader.entry_enable),
+                bank.address_in.eq(address),
+                self.columns[column].eq(bank.column),
+            ]
+            address = bank.address_out
+
+        depth = PARAMETER_TILES * c.slots_a_row
+        m.submodules.parameter_memory = memory = Memory(shape=self.parameters.shape().size, depth=depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.data.eq(loader.parameters),
+            write.en.eq(loader.parameters_enable),
+            read.addr.eq(self.parameter_address),
+            self.parameters.as_value().eq(read.data),
+        ]
+        slot = Signal(range(depth))
+        m.d.comb += write.addr.eq(slot)
+        with m.If(loader.parameters_enable):
+            m.d.sync += slot.eq(slot + 1)
+            with m.If(slot == depth - 1):
+                m.d.sync += slot.eq(0)
+
+        # Every product begins in the first half and the first place.
+        with m.If(self.start):
+            m.d.sync += [half.eq(0), entry_address.eq(0), slot.eq(0)]
+        return m

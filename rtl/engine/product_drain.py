@@ -1,0 +1,138 @@
+"""The drain: takes results out of the array while the next tile computes, and requantises them."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.requantise import Parameters, Requantiser
+from rtl.array.row_reader import RowReader
+from rtl.array.walk import TileWalk
+from rtl.engine.column_buffer import PARAMETER_TILES
+from rtl.engine.product_registers import descriptor
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed
+from rtl.params import RESULT_TILES, Config, drain_latency, drain_start, reader_latency
+
+
+def result_place(config: Config) -> data.StructLayout:
+    """Where results belong: row of the tile, slot of the row; `last` marks the tile's last slot."""
+    return data.StructLayout({"row": range(config.rows), "slot": range(config.slots_a_row), "last": 1})
+
+
+class Drain(wiring.Component):
+    """Reads drain_lanes results of one row a cycle, row after row, and requantises them.
+
+    A tile's first slot is read `params.drain_start` cycles after the decision to issue its last step,
+    or right after the tile before. Rows that are not in use are left out.
+
+    Members
+    -------
+    start, product : in
+    tile_end : a tile's last step was issued, in (registered once)
+    results : of the array, in
+    parameter_address, drained : to the column buffer, out
+    parameters : from it, a cycle later, in
+    row_parameter_address : token, out
+    row_parameters : of that token, a cycle later, in
+    outputs : requantised results, 16 bits signed each, out
+    place : `result_place` of the outputs, out
+    valid : outputs are there, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        lanes = config.drain_lanes
+        super().__init__(
+            {
+                "start": In(1),
+                "product": In(descriptor(config)),
+                "tile_end": In(1),
+                "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
+                "parameter_address": Out(range(PARAMETER_TILES * config.slots_a_row)),
+                "parameters": In(data.ArrayLayout(Parameters, lanes)),
+                "drained": Out(1),
+                "row_parameter_address": Out(range(config.max_tokens)),
+                "row_parameters": In(Parameters),
+                "outputs": Out(signed(16)).array(lanes),
+                "place": Out(result_place(config)),
+                "valid": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.walk = walk = TileWalk(c)
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.tokens.eq(self.product.tokens),
+            walk.channels.eq(self.product.channels),
+        ]
+
+        # Two registers are in this path already: tile_end itself, and the count of complete tiles.
+        complete = delayed(m, self.tile_end, drain_start(c) - 2, name="complete", reset=True)
+        tiles = Signal(range(RESULT_TILES + 1))
+        row = Signal(range(c.rows))
+        slot = Signal(range(c.slots_a_row))
+        token = Signal(range(c.max_tokens))
+        place_base = Signal.like(self.parameter_address)
+        place = Signal.like(self.parameter_address)
+        column_read = Signal()  # the last slot of a column tile is
+        active = Signal()
+        last_slot = Signal()
+        last_row = Signal()
+        m.d.comb += [
+            active.eq(tiles != 0),
+            last_slot.eq(slot == c.slots_a_row - 1),
+            last_row.eq(row == walk.rows - 1),
+            walk.advance.eq(active & last_slot & last_row),
+            column_read.eq(walk.advance & walk.last_tokens),
+            place.eq(place_base + slot),
+            # Parameters are for what has left the array.
+            self.parameter_address.eq(delayed(m, place, reader_latency(c), name="parameters_of")),
+            self.row_parameter_address.eq(delayed(m, token, reader_latency(c), name="token")),
+            self.drained.eq(delayed(m, column_read, reader_latency(c), name="drained", reset=True)),
+        ]
+        m.d.sync += tiles.eq(tiles + complete - walk.advance)
+        with m.If(active):
+            m.d.sync += slot.eq(slot + 1)
+            with m.If(last_slot):
+                m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
+                with m.If(last_row):
+                    m.d.sync += row.eq(0)
+        with m.If(column_read):
+            m.d.sync += [token.eq(0), place_base.eq(place_base + c.slots_a_row)]
+            with m.If(place_base == (PARAMETER_TILES - 1) * c.slots_a_row):
+                m.d.sync += place_base.eq(0)
+        with m.If(self.start):
+            m.d.sync += [place_base.eq(0), token.eq(0)]
+
+        # The row, then the slot of it; a register before the requantisers.
+        m.submodules.reader = reader = RowReader(c)
+        m.d.comb += [
+            reader.row.eq(row),
+            *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+        ]
+        slot_of_row = delayed(m, slot, reader_latency(c), name="slot_of_row")
+        for lane in range(c.drain_lanes):
+            m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
+            acc = Signal(signed(c.accumulator_bits), name=f"acc_{lane}", reset_less=True)
+            lane_results = reader.outputs[lane :: c.drain_lanes]
+            for j in cases(m, slot_of_row, len(lane_results)):
+                m.d.sync += acc.eq(lane_results[j])
+            m.d.comb += [
+                requantiser.acc.eq(acc),
+                requantiser.parameters.eq(
+                    Mux(self.product.per_row, self.row_parameters.as_value(), self.parameters[lane].as_value())
+                ),
+                requantiser.wide.eq(self.product.wide),
+                self.outputs[lane].eq(requantiser.result),
+            ]
+
+        here = Signal(result_place(c))
+        m.d.comb += [here.row.eq(row), here.slot.eq(slot), here.last.eq(last_slot & last_row)]
+        m.d.comb += [
+            self.place.eq(delayed(m, here, drain_latency(c), name="place")),
+            self.valid.eq(delayed(m, active, drain_latency(c), name="valid", reset=True)),
+        ]
+        return m

@@ -1,0 +1,140 @@
+"""The feeder: walks the array through the tiles, a step a cycle, and sees that no result is overwritten."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.walk import TileWalk
+from rtl.engine.activation_store import row_address
+from rtl.engine.product_registers import descriptor
+from rtl.params import RESULT_TILES, Config, drain_start, drain_window
+
+
+class Feeder(wiring.Component):
+    """Issues the steps of every tile as soon as its operands are there, without a gap inside a tile but one.
+
+    The last step of a tile waits until the results of the tile before are out of its way
+    (`params.drain_window`) and until the result buffer has room for the tile. So the drain never
+    has to stop, whatever the memory does.
+
+    Members
+    -------
+    start, product : in
+    column_loaded : the column buffer has another tile, in
+    tiles_loaded : token tiles that the activation store has, in
+    step : `row_address` for row 0; registered, a cycle after the decision, out
+    column_address : for column 0, out
+    column_done : with a column tile's last step, out
+    tile_end : with a tile's last step, out
+    written : the result buffer has given a tile to memory, in
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "product": In(descriptor(config)),
+                "column_loaded": In(1),
+                "tiles_loaded": In(range(config.max_token_tiles + 1)),
+                "step": Out(row_address(config)),
+                "column_address": Out(range(2 * config.max_steps)),
+                "column_done": Out(1),
+                "tile_end": Out(1),
+                "written": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, product = self._config, self.product
+        m.submodules.walk = walk = TileWalk(c)
+        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(product.tokens), walk.channels.eq(product.channels)]
+
+        # Where in the tile: step of the group, group of the word, word of the token.
+        step = Signal.like(product.steps)
+        groups_left = Signal.like(product.groups, reset_less=True)
+        group = Signal.like(self.step.group, reset_less=True)
+        word = Signal.like(self.step.word, reset_less=True)
+        first = Signal(init=1)
+        last = Signal()
+        m.d.comb += last.eq((groups_left == 1) & (step == product.steps))
+        half = Signal()
+        column_address = Signal.like(self.column_address, reset_less=True)
+        column_base = Signal.like(self.column_address)
+        m.d.comb += column_base.eq(Mux(half, c.max_steps, 0))
+
+        # What a tile waits for.
+        token_tile = Signal.like(self.tiles_loaded)
+        columns_ready = Signal(range(3))
+        in_flight = Signal(range(RESULT_TILES + 1))
+        start_in, window = drain_start(c), drain_window(c)
+        slots = c.rows * c.slots_a_row
+        hold = Signal(range(start_in + slots + window + 1))
+        drain_free = Signal(range(start_in + 2 * slots + 1))
+        go = Signal()
+        tile_goes = Signal()
+        m.d.comb += [
+            go.eq(
+                walk.running
+                & (~first | ((columns_ready != 0) & (token_tile < self.tiles_loaded)))
+                & (~last | ((hold == 0) & (in_flight != RESULT_TILES)))
+            ),
+            tile_goes.eq(go & last),
+            walk.advance.eq(tile_goes),
+        ]
+
+        groups_a_word = c.store_word_bytes // c.m
+        next_base = Signal.like(word)
+        m.d.comb += next_base.eq(Mux(walk.last_tokens, 0, word + 1))
+        with m.If(go):
+            m.d.sync += [first.eq(0), column_address.eq(column_address + 1), step.eq(step + 1)]
+            with m.If(step == product.steps):
+                m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1), group.eq(group + 1)]
+                with m.If(group == groups_a_word - 1):
+                    m.d.sync += [group.eq(0), word.eq(word + 1)]
+        with m.If(tile_goes):
+            m.d.sync += [
+                first.eq(1),
+                groups_left.eq(product.groups),
+                group.eq(0),
+                word.eq(next_base),
+                column_address.eq(column_base),
+                token_tile.eq(token_tile + 1),
+            ]
+            with m.If(walk.last_tokens):
+                m.d.sync += [half.eq(~half), token_tile.eq(0), column_address.eq(Mux(half, 0, c.max_steps))]
+        with m.If(self.start):
+            m.d.sync += [
+                groups_left.eq(product.groups),
+                group.eq(0),
+                word.eq(0),
+                half.eq(0),
+                column_address.eq(0),
+                token_tile.eq(0),
+            ]
+
+        m.d.sync += [
+            columns_ready.eq(columns_ready + self.column_loaded - (tile_goes & walk.last_tokens)),
+            in_flight.eq(in_flight + tile_goes - self.written),
+            hold.eq(Mux(hold == 0, 0, hold - 1)),
+            drain_free.eq(Mux(drain_free == 0, 0, drain_free - 1)),
+        ]
+        drain_begins = Signal.like(drain_free)  # cycles from now until this tile's results begin to drain
+        m.d.comb += drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in))
+        with m.If(self.start):
+            m.d.sync += [hold.eq(0), drain_free.eq(0)]
+        with m.If(tile_goes):
+            m.d.sync += [hold.eq(drain_begins + (window - 1)), drain_free.eq(drain_begins + (slots - 1))]
+
+        m.d.sync += [
+            self.step.valid.eq(go),
+            self.step.first.eq(first & go),
+            self.step.last.eq(tile_goes),
+            self.step.word.eq(word),
+            self.step.group.eq(group),
+            self.column_address.eq(column_address),
+            self.tile_end.eq(tile_goes),
+            self.column_done.eq(tile_goes & walk.last_tokens),
+        ]
+        return m

@@ -1,0 +1,120 @@
+"""The control registers, the cycle counter, and what the engines read from them."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.port import ControlPort
+from rtl.params import ADDRESS_BITS, CHANNELS_MAX, REGISTERS, Config, Pattern, ceil_div
+
+BEATS_BITS = 32
+
+
+def descriptor(config: Config) -> data.StructLayout:
+    """A product as the engines see it: registers of the same names, and what the pattern implies.
+
+    steps : steps a group takes, less one
+    lanes : lanes that a step fills
+    bitmap, counted : the selection's coding; index where neither
+    wide : 16-bit results
+    per_row : requantise per row, else per channel
+    """
+    return data.StructLayout(
+        {
+            "tokens": range(config.max_tokens + 1),
+            "groups": range(config.max_groups + 1),
+            "channels": range(CHANNELS_MAX + 1),
+            "steps": range(ceil_div(config.m, config.n)),
+            "lanes": range(config.n + 1),
+            "bitmap": 1,
+            "counted": 1,
+            "wide": 1,
+            "per_row": 1,
+            "x_address": ADDRESS_BITS,
+            "x_beats": BEATS_BITS,
+            "w_address": ADDRESS_BITS,
+            "w_tile_beats": BEATS_BITS,
+            "w_beats": BEATS_BITS,
+            "r_address": ADDRESS_BITS,
+            "r_beats": BEATS_BITS,
+            "y_address": ADDRESS_BITS,
+            "y_stride": ADDRESS_BITS,
+        }
+    )
+
+
+class Registers(wiring.Component):
+    """`params.REGISTERS` in hardware. Writes while a product runs change nothing.
+
+    Members
+    -------
+    control : the control port
+    start : a product starts, in the cycle of the start write, out
+    finished : its last write beat is accepted in this cycle, in
+    busy : from the cycle after the start to the last write beat, out
+    product : `descriptor`, steady while busy, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "control": Out(ControlPort()),
+                "start": Out(1),
+                "finished": In(1),
+                "busy": Out(1),
+                "product": Out(descriptor(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        control, product = self.control, self.product
+
+        busy = Signal()
+        done = Signal()
+        cycles = Signal(32)
+        mode = Signal(10)
+        m.d.comb += self.busy.eq(busy)
+        offset = {name: at for name, (at, _) in REGISTERS.items()}
+        stored = {name: Signal.like(product[name], name=name) for name in REGISTERS if name in product.shape().members}
+        m.d.comb += [product[name].eq(register) for name, register in stored.items()]
+        stored["mode"] = mode
+
+        write = Signal()
+        m.d.comb += [
+            write.eq(control.write & ~busy),
+            self.start.eq(write & (control.address == offset["control"]) & control.write_data[0]),
+        ]
+        with m.If(write):
+            with m.Switch(control.address):
+                for name, register in stored.items():
+                    with m.Case(offset[name]):
+                        m.d.sync += register.eq(control.write_data)
+
+        readable = {**stored, "id": self._config.identification, "status": busy | done << 1, "cycles": cycles}
+        m.d.sync += control.read_data.eq(0)
+        with m.Switch(control.address):
+            for name, value in readable.items():
+                with m.Case(offset[name]):
+                    m.d.sync += control.read_data.eq(value)
+
+        with m.If(self.start):
+            m.d.sync += [busy.eq(1), done.eq(0), cycles.eq(1)]
+        with m.Elif(busy):
+            m.d.sync += cycles.eq(cycles + 1)
+            with m.If(self.finished):
+                m.d.sync += [busy.eq(0), done.eq(1)]
+
+        m.d.comb += [product.wide.eq(mode[8]), product.per_row.eq(mode[9])]
+        with m.Switch(mode[:6]):
+            for n in range(1, self._config.m + 1):
+                pattern = Pattern(config=self._config, n=n)
+                with m.Case(n):
+                    m.d.comb += [
+                        product.steps.eq(pattern.steps - 1),
+                        product.lanes.eq(pattern.lanes),
+                        product.bitmap.eq(pattern.coding == "bitmap"),
+                        product.counted.eq(pattern.coding == "counted"),
+                    ]
+        return m

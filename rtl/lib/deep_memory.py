@@ -1,0 +1,88 @@
+"""A memory of many words, of block RAMs side by side."""
+
+from functools import reduce
+from itertools import accumulate
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.pipeline import delayed
+
+SMALL = 8  # a rest of less than the first part's eighth is not cut further
+
+
+def parts(depth: int) -> list[int]:
+    """Words of each part: powers of two, and a rest that is small against the first. 8,256 are 8,192 and 64."""
+    found: list[int] = []
+    while depth and (not found or depth * SMALL >= found[0]):
+        found.append(1 << (depth.bit_length() - 1))
+        depth -= found[-1]
+    return [*found, depth] if depth else found
+
+
+class DeepMemory(wiring.Component):
+    """A memory in parts of a power of two, each of few bits of many words, side by side.
+
+    One memory of another depth yosys makes of block RAMs of all bits of few words, one behind the other, to save the
+    last few: 17 × 2 of 512 × 36 for 8,256 words of 64 bits, with a choice of 17 for each bit. Those have three times
+    the wires of 32 of 8,192 × 2, and no router finds a place for them.
+
+    Parameters
+    ----------
+    width : bits of a word
+    depth : words
+    granularity : bits that a bit of write_enable stands for; divides width
+
+    Members
+    -------
+    write_address, write_data, write_enable : the word may be read from the next cycle on, in
+    read_address : in
+    read_data : the word, `LATENCY` cycles later, out
+    """
+
+    LATENCY = 1
+
+    def __init__(self, width: int, depth: int, granularity: int) -> None:
+        self._width, self._depth, self._granularity = width, depth, granularity
+        super().__init__(
+            {
+                "write_address": In(range(depth)),
+                "write_data": In(width),
+                "write_enable": In(width // granularity),
+                "read_address": In(range(depth)),
+                "read_data": Out(width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        sizes = parts(self._depth)
+        if len(sizes) == 1:
+            here = there = Const(1)
+        else:
+            here, there = _part(self.write_address, sizes), _part(self.read_address, sizes)
+            there = delayed(m, there, self.LATENCY, name="part")
+        words = []
+        for i, size in enumerate(sizes):
+            m.submodules[f"part_{i}"] = memory = Memory(shape=self._width, depth=size, init=[])
+            write = memory.write_port(granularity=self._granularity)
+            read = memory.read_port()
+            m.d.comb += [
+                write.addr.eq(self.write_address[: len(write.addr)]),
+                write.data.eq(self.write_data),
+                write.en.eq(self.write_enable & here[i].replicate(len(self.write_enable))),
+                read.addr.eq(self.read_address[: len(read.addr)]),
+            ]
+            words.append(read.data & there[i].replicate(self._width))
+        m.d.comb += self.read_data.eq(reduce(or_, words))
+        return m
+
+
+def _part(address: Value, sizes: list[int]) -> Value:
+    """Of each part, whether the address is its. Each begins at a multiple of its size, rounded up to a power of two."""
+    starts = accumulate(sizes, initial=0)
+    bits = [(size - 1).bit_length() for size in sizes]
+    return Cat(address[b:] == start >> b for start, b in zip(starts, bits, strict=False))

@@ -1,0 +1,1 @@
+"""Which instruction is executed: fetched, checked, begun and ended."""

@@ -1,0 +1,311 @@
+"""The fetch: reads segments of memory in the order in which they are asked for, and hands each to its consumer."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.compare import Beyond
+from rtl.lib.lut_ram import LUT_RAM, LutMemory
+from rtl.lib.pipeline import delayed, tally
+from rtl.lib.port import Request
+from rtl.params import ADDRESS_BITS, BURST_BEATS, FIFO_BEATS, Config
+
+BEATS_BITS = 32
+SEGMENTS = 8  # that may be asked for and not yet delivered
+IN_FLIGHT = 4  # beats that leave the FIFO before it knows that there is no room for more
+
+
+class Consumer(enum.Enum):
+    INSTRUCTION = 0
+    WEIGHTS = 1
+    TABLE = 2
+    ROWS = 3
+    IDS = 4
+    GATHERED = 5
+
+
+CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")  # streams to each
+
+
+class Segment(data.Struct):
+    """Consecutive beats from a byte address."""
+
+    address: ADDRESS_BITS
+    beats: BEATS_BITS
+    consumer: Consumer
+
+
+def pushed(bits: int) -> wiring.Signature:
+    """Beats that are not held back one by one, seen from their source: IN_FLIGHT more come after room has fallen.
+
+    Members
+    -------
+    valid, payload : a beat, out
+    room : in
+    """
+    return wiring.Signature({"valid": Out(1), "payload": Out(bits), "room": In(1)})
+
+
+class BeatBuffer(wiring.Component):
+    """Beats beside their consumer, in LUT RAM. Whether there is one hangs on nothing far away.
+
+    Members
+    -------
+    words_in : `pushed`, in
+    words_out : stream of beats, each two cycles after it came at the earliest, out
+    """
+
+    ROOM = IN_FLIGHT + 1  # words with which there is room: for as many more, one of them in the register
+    DEPTH = 2 * ROOM  # so a word may go every cycle
+
+    def __init__(self, config: Config) -> None:
+        bits = 8 * config.port_bytes
+        super().__init__({"words_in": In(pushed(bits)), "words_out": Out(stream.Signature(bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words_in, words_out = self.words_in, self.words_out
+        # A register of the buffer's own, by an enable of its own: the fetch may be far away.
+        came = delayed(m, words_in.valid, 1, name="came", reset=True)
+        word = Signal.like(words_in.payload, reset_less=True)
+        with m.If(words_in.valid):
+            m.d.sync += word.eq(words_in.payload)
+        # More words than it takes, so that whatever is offered may be written; LUT RAM is that deep anyway.
+        storage = Memory(shape=len(words_in.payload), depth=16, init=[], attrs=LUT_RAM)
+        m.submodules.storage = storage
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        produce = Signal.like(write.addr)
+        consume = Signal.like(read.addr)
+        more = Signal(self.DEPTH)  # than i words are here, of each bit i: whether one goes comes late, and only chooses
+        goes = Signal()
+        fills, falls = Cat(1, more[:-1]), Cat(more[1:], 0)
+        m.d.comb += [
+            goes.eq(words_out.valid & words_out.ready),
+            words_in.room.eq(~more[self.ROOM]),
+            words_out.valid.eq(more[0]),
+            words_out.payload.eq(read.data),
+            write.addr.eq(produce),
+            write.data.eq(word),
+            write.en.eq(1),
+            read.addr.eq(consume),
+        ]
+        m.d.sync += [
+            produce.eq(produce + came),
+            consume.eq(consume + goes),
+            more.eq(Mux(goes, Mux(came, more, falls), Mux(came, fills, more))),
+        ]
+        return m
+
+
+class Fetch(wiring.Component):
+    """Requests bursts ahead as long as the beat FIFO has room for them; delivers in the order of the segments.
+
+    ::
+
+        data ─► register ─► FIFO ─► which part of it ─┬─► BeatBuffer ─► consumer
+                                                      └─► …
+
+    A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
+    taken four cycles after it is offered at the earliest, two of them while the one before is being requested; two
+    cycles later its first burst is asked for, and then one every other cycle. A beat goes to its consumer's buffer four
+    cycles after it came from memory, and two cycles lie between two segments. All consumers get their beats one after
+    another: one whose buffer is full stops the others, too. Whether there is room is looked at in the cycle before a
+    beat leaves the FIFO.
+
+    `stop` ends everything: a request that is offered stays until it is taken, beats that come are dropped.
+
+    Members
+    -------
+    limit : bytes of memory that may be read, in
+    segment, gather_segment : streams of Segment, in; the second goes first
+    request, data : the read half of the memory port
+    instruction, weights, table, rows, ids, gathered : `pushed`, out
+    stop : level, in; until idle at least
+    bad : the offered segment must not be read, in `bad_address`, level, out; until stop
+    idle : nothing is asked for that has not been delivered or dropped, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        beats = stream.Signature(8 * config.port_bytes)
+        super().__init__(
+            {
+                "limit": In(ADDRESS_BITS),
+                "segment": In(stream.Signature(Segment)),
+                "gather_segment": In(stream.Signature(Segment)),
+                "request": Out(stream.Signature(Request)),
+                "data": In(beats),
+                **{name: Out(pushed(8 * config.port_bytes)) for name in CONSUMERS},
+                "stop": In(1),
+                "bad": Out(1),
+                "bad_address": Out(ADDRESS_BITS),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        size = self._config.port_bytes
+        beat_shift = size.bit_length() - 1  # beats to bytes
+        burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
+        # The beat FIFO, with room for all that comes. It is of LUTs: so many block RAMs would be nearly empty.
+        m.submodules.storage = storage = LutMemory(width=8 * size, depth=FIFO_BEATS, part=16)
+        produce = Signal(range(FIFO_BEATS))
+        consume = Signal(range(FIFO_BEATS))
+        came = delayed(m, self.data.valid, 1, name="came", reset=True)
+        used = Signal()
+        m.d.comb += [
+            self.data.ready.eq(1),
+            storage.write.enable.eq(came),
+            storage.write.address.eq(produce),
+            storage.write.data.eq(delayed(m, self.data.payload, 1, name="beat")),
+            storage.read_address.eq(consume),
+        ]
+        with m.If(came):
+            m.d.sync += produce.eq(produce + 1)
+        with m.If(used):  # late: no carry waits for it
+            m.d.sync += consume.eq(consume + 1)
+        no_beat = tally(m, FIFO_BEATS, came, used, name="beats").none
+
+        # The next segment is checked while the one before is being requested.
+        left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
+        next_segment = Signal(Segment, reset_less=True)
+        next_end = Signal(ADDRESS_BITS + BEATS_BITS + 1, reset_less=True)
+        gathers = Signal()
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        bursts = Signal(left_bits - burst_shift)  # whole ones, and the beats of the last one, still to be requested
+        rest = Signal(burst_shift)
+        whole = Signal()  # bursts != 0
+        left = Signal()  # one or the other
+        gone = Signal()  # a beat was used in the cycle before
+        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # beats of the request: known a cycle before it
+        one_burst = Signal(reset_less=True)  # bursts == 1, the same
+        fits = Signal()  # there is room for the burst
+        asked = Signal()
+        taken = Signal()
+        some = Signal()  # the next segment has beats; one of them
+        one_beat = Signal()
+        # What is known of them a cycle before: which four bits are not 0, and that the lowest are 1.
+        fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
+        fours = delayed(m, fours, 1, name="fours")
+        low_one = delayed(m, next_segment.beats[:4] == 1, 1, name="low_one")
+        outside = Signal()  # the next segment must not be read
+        unaligned = Signal(reset_less=True)
+        m.submodules.next_beyond = next_beyond = Beyond(len(next_end), ADDRESS_BITS)
+        m.d.sync += unaligned.eq((next_segment.address & (size - 1)).any())
+        m.d.comb += [
+            next_beyond.place.eq(next_end),
+            next_beyond.limit.eq(self.limit),
+            outside.eq(next_beyond.beyond | unaligned),
+        ]
+        checking = Signal()
+        m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
+        m.d.comb += self.bad_address.eq(next_segment.address)
+        no_place = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="places").full
+        m.d.sync += taken.eq(0)
+        with m.FSM():
+            with m.State("wait"):
+                with m.If(self.gather_segment.valid):
+                    m.d.sync += [next_segment.eq(self.gather_segment.payload), gathers.eq(1)]
+                with m.Else():
+                    m.d.sync += [next_segment.eq(self.segment.payload), gathers.eq(0)]
+                with m.If((self.segment.valid | self.gather_segment.valid) & ~self.stop):
+                    m.next = "add"
+            with m.State("add"):
+                m.d.comb += checking.eq(1)
+                m.d.sync += next_end.eq(next_segment.address + (next_segment.beats << beat_shift))
+                m.next = "compare"
+            with m.State("compare"):
+                m.d.comb += checking.eq(1)
+                m.d.sync += [some.eq(fours.any()), one_beat.eq(low_one & ~fours[1:].any())]
+                m.next = "take"
+            with m.State("take"):
+                m.d.comb += checking.eq(1)
+                takes = ~left & ~no_place & ~outside & ~taken  # a cycle before, since those who offer are far away
+                m.d.sync += taken.eq(takes & ~self.stop)
+                with m.If(taken | self.stop):
+                    m.next = "wait"
+                with m.Elif(outside):
+                    m.next = "bad"
+            with m.State("bad"):
+                m.d.comb += self.bad.eq(1)
+                with m.If(self.stop):
+                    m.next = "wait"
+        m.d.comb += [
+            self.segment.ready.eq(taken & ~gathers),
+            self.gather_segment.ready.eq(taken & gathers),
+            segments.w_en.eq(taken & some),
+            segments.w_data.eq(Cat(one_beat, next_segment.as_value()[ADDRESS_BITS:])),
+        ]
+
+        # Requests: a burst every other cycle while there is room, which is compared in the cycle before. Under a stop
+        # what is offered stays, and nothing else.
+        m.d.sync += [burst.eq(Mux(whole, BURST_BEATS, rest)), one_burst.eq(bursts == 1)]
+        m.d.sync += fits.eq(left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
+        m.d.comb += [
+            self.request.valid.eq(fits),
+            self.request.payload.address.eq(address),
+            self.request.payload.length.eq(burst - 1),
+            asked.eq(self.request.valid & self.request.ready),
+        ]
+        with m.If(taken):
+            m.d.sync += [
+                address.eq(next_segment.address),
+                bursts.eq(next_segment.beats >> burst_shift),
+                whole.eq((next_segment.beats >> burst_shift).any()),
+                rest.eq(next_segment.beats),
+                left.eq(some),
+            ]
+        with m.Elif(asked):
+            m.d.sync += address.eq(address + (burst << beat_shift))
+            with m.If(whole):
+                m.d.sync += [bursts.eq(bursts - 1), whole.eq(~one_burst), left.eq(~one_burst | rest.any())]
+            with m.Else():
+                m.d.sync += [rest.eq(0), left.eq(0)]
+        with m.If(self.stop):  # what is offered stays offered
+            with m.If(asked | ~self.request.valid):
+                m.d.sync += [whole.eq(0), rest.eq(0), left.eq(0)]
+            with m.Elif(whole):
+                m.d.sync += [bursts.eq(1), rest.eq(0)]
+        m.d.sync += [gone.eq(used), room.eq(room - Mux(asked, burst, 0) + gone)]
+
+        # Delivery: the same segments, beat by beat.
+        layout = data.StructLayout({"one_beat": 1, "beats": BEATS_BITS, "consumer": Consumer})
+        entry = data.View(layout, segments.r_data)
+        serves = Signal(len(CONSUMERS))  # one bit, while there are beats to come
+        expected = Signal(left_bits)
+        last = Signal()  # expected == 1
+        # A beat leaves the FIFO when there was room for it: the buffers are far away. Then it is pushed.
+        consumers = [getattr(self, name) for name in CONSUMERS]
+        serving = Signal()  # serves != 0
+        may = Signal()
+        leaves = Signal(len(CONSUMERS))
+        pushes = Signal(len(CONSUMERS))
+        m.d.sync += may.eq((serves & Cat(one.room for one in consumers)).any() & ~(used & last))
+        m.d.comb += used.eq(~no_beat & (may | self.stop))
+        with m.If(used & ~self.stop):
+            m.d.sync += leaves.eq(serves)
+        with m.Else():
+            m.d.sync += leaves.eq(0)
+        m.d.sync += pushes.eq(Mux(self.stop, 0, leaves))
+        for i, one in enumerate(consumers):
+            m.d.comb += [one.payload.eq(storage.read_data), one.valid.eq(pushes[i])]
+        with m.If(self.stop):
+            m.d.comb += segments.r_en.eq(1)
+            m.d.sync += [expected.eq(0), serves.eq(0), serving.eq(0)]
+        with m.Elif(~serving):
+            m.d.comb += segments.r_en.eq(1)
+            with m.If(segments.r_rdy):
+                m.d.sync += [expected.eq(entry.beats), last.eq(entry.one_beat), serving.eq(1)]
+                m.d.sync += serves.eq(Cat(entry.consumer == i for i in range(len(CONSUMERS))))
+        with m.Elif(used):
+            m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
+            with m.If(last):
+                m.d.sync += [serves.eq(0), serving.eq(0)]
+
+        delivers = serving | segments.r_rdy | leaves.any() | pushes.any()
+        m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~delivers & ~checking & ~self.bad)
+        return m

@@ -1,0 +1,210 @@
+"""The intake: instructions come from memory, are checked, and their data is asked for."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.compare import Beyond
+from rtl.lib.states import States
+from rtl.params import ADDRESS_BITS
+from rtl.sta.control.fetch import Consumer, Segment
+from rtl.sta.control.legality_checker import Checker, ceil_shift, instruction_layout
+from rtl.sta.isa import BYTES, FIELDS, Columns, Op
+from rtl.sta.legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats
+from rtl.sta.params import StaConfig
+
+
+class Intake(wiring.Component):
+    """Holds the upcoming instruction, which is legal, and checks the one behind it.
+
+    The order of the segments is: instruction i + 1, data of instruction i, instruction i + 2, … From the arrival of an
+    instruction's last beat to its being upcoming pass Checker.LATENCY + 3 cycles, if nothing holds it. A reset ends
+    everything.
+
+    Members
+    -------
+    begin, program : the first instruction is at this byte address, known for a cycle at least; may last, in
+    limit : bytes of memory, in
+    segment : to the fetch, out; beats : of instructions, in
+    storing : a STORE executes: no rows are asked for, in
+    gathering : a GATHER executes: nothing is asked for, in
+    upcoming, waiting : an instruction, and that it is there, out
+    ready : its data, if any, is asked for, out
+    packed : it takes packed weights or parameters, out
+    copies : it is a PRODUCT of KEYS or VALUES, out; gathers, stores : a GATHER, a STORE, out
+    taken : it goes on to be executed in this cycle, in
+    ended : the instruction behind, which is the next, is an END, out
+    wrong : the same, it is illegal, out; cause : `Cause`, out
+    wrong_address : the instruction's, or with Cause.ADDRESS that of the memory, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "program": In(ADDRESS_BITS),
+                "limit": In(ADDRESS_BITS),
+                "segment": Out(stream.Signature(Segment)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "storing": In(1),
+                "gathering": In(1),
+                "upcoming": Out(instruction_layout(config)),
+                "waiting": Out(1),
+                "ready": Out(1),
+                "packed": Out(1),
+                "copies": Out(1),
+                "gathers": Out(1),
+                "stores": Out(1),
+                "taken": In(1),
+                "ended": Out(1),
+                "wrong": Out(1),
+                "cause": Out(CAUSE_BITS),
+                "wrong_address": Out(ADDRESS_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+
+        # From memory into a register.
+        m.submodules.checker = checker = Checker(c)
+        code = Signal(8 * BYTES, reset_less=True)
+        part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one bit; the last one: none
+        received = Signal()
+        passed = Signal()
+        m.d.comb += [
+            received.eq(part[-1]),
+            self.beats.ready.eq(~received),
+            checker.code.eq(code),
+            checker.limit.eq(self.limit),
+        ]
+        # A part of the code takes all that comes until its own beat has come: whether one does is known far away.
+        for i in range(instruction_beats(c)):
+            with m.If(part[i]):
+                m.d.sync += code.word_select(i, 8 * c.port_bytes).eq(self.beats.payload)
+        with m.If(self.beats.valid & ~received):
+            m.d.sync += part.eq(part << 1)
+        with m.If(passed):
+            m.d.sync += part.eq(1)
+        fields = {name: code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
+
+        # What the upcoming instruction reads.
+        upcoming = Signal(instruction_layout(c), reset_less=True)
+        loads = Signal()
+        gathers = Signal()
+        tables = Signal()
+        reads = Signal()
+        opcode, columns = fields["opcode"], fields["columns"]
+        product = opcode == Op.PRODUCT
+        m.d.comb += [
+            self.upcoming.eq(upcoming),
+            self.gathers.eq(gathers),
+            reads.eq(self.packed | loads | tables | gathers),
+        ]
+        with m.If(~self.waiting):  # in good time: what is passed on has been here for long
+            m.d.sync += [upcoming[name].eq(value) for name, value in fields.items()]
+        with m.If(passed):
+            m.d.sync += [
+                loads.eq(opcode == Op.LOAD),
+                gathers.eq(opcode == Op.GATHER),
+                tables.eq(opcode == Op.TABLE),
+                self.stores.eq(opcode == Op.STORE),
+                self.packed.eq((product & (columns == Columns.MEMORY)) | (opcode == Op.NORM)),
+                self.copies.eq(product & (columns != Columns.MEMORY)),
+            ]
+
+        # Where it is, what it looks at.
+        states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        behind = Signal(ADDRESS_BITS + 1, reset_less=True)
+        outside = Signal()  # the instruction is not in memory: it is not asked for
+        m.submodules.instruction_end = instruction_end = Beyond(len(behind), ADDRESS_BITS)
+        m.d.comb += [
+            instruction_end.place.eq(behind),
+            instruction_end.limit.eq(self.limit),
+            outside.eq(instruction_end.beyond),
+        ]
+
+        # What is asked for, in registers: the fetch is far away. The instruction, or the upcoming one's data.
+        offers = Signal()
+        offered = Signal(Segment)
+        asks = Signal()
+        asked = Signal(Segment, reset_less=True)
+        accepted = Signal()
+        held = Signal()
+        m.d.sync += [asks.eq(offers & ~accepted), asked.eq(offered)]
+        m.d.comb += [
+            offers.eq((states["ask"] & ~outside) | (states["data"] & self.waiting & reads & ~held)),
+            held.eq(self.storing & (loads | gathers)),
+            self.segment.valid.eq(asks),
+            self.segment.payload.eq(asked),
+            accepted.eq(asks & self.segment.ready),
+            offered.address.eq(address),
+            offered.beats.eq(instruction_beats(c)),
+            offered.consumer.eq(Consumer.INSTRUCTION),
+        ]
+        with m.If(states["data"]):
+            m.d.comb += [
+                offered.address.eq(upcoming.address),
+                offered.beats.eq(upcoming.beats),
+                offered.consumer.eq(Consumer.WEIGHTS),
+            ]
+            with m.If(loads):
+                m.d.comb += offered.consumer.eq(Consumer.ROWS)
+            with m.If(tables):
+                m.d.comb += offered.consumer.eq(Consumer.TABLE)
+            with m.If(gathers):
+                m.d.comb += [
+                    offered.address.eq(upcoming.ids_address),
+                    offered.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
+                    offered.consumer.eq(Consumer.IDS),
+                ]
+
+        # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
+        cause = Signal(CAUSE_BITS)
+        faulty = Signal()  # cause != Cause.NONE
+        is_end = Signal(reset_less=True)  # the code stays while it is checked
+        m.d.sync += is_end.eq(fields["opcode"] == Op.END)
+        m.d.sync += behind.eq(address + BYTES)
+        m.d.comb += [self.cause.eq(cause), self.wrong_address.eq(address)]
+        with m.If((cause == Cause.ADDRESS) & ~outside):  # a STORE's
+            m.d.comb += self.wrong_address.eq(fields["address"])
+        with m.If(self.taken):
+            m.d.sync += [self.waiting.eq(0), self.ready.eq(0)]
+        with m.If(states["off"]):
+            m.d.sync += address.eq(self.program)  # so what is behind is known when it begins
+            with m.If(self.begin):
+                states.move("off", "address")
+        with m.If(states["add"]):
+            states.move("add", "address")
+        with m.If(states["address"]):
+            states.move("address", "ask")
+        with m.If(states["ask"]):
+            m.d.sync += [cause.eq(Mux(outside, Cause.ADDRESS, Cause.NONE)), faulty.eq(outside)]
+            with m.If(outside | accepted):
+                states.move("ask", "data")
+        with m.If(states["data"] & (~self.waiting | ~reads | accepted)):
+            m.d.sync += self.ready.eq(self.waiting)
+            with m.If(outside):
+                states.move("data", "checked")
+            with m.Else():
+                states.move("data", "receive")
+        with m.If(states["receive"] & received):
+            m.d.comb += checker.start.eq(1)
+            states.move("receive", "check")
+        with m.If(states["check"]):
+            m.d.sync += [cause.eq(checker.cause), faulty.eq(checker.cause != Cause.NONE)]
+            with m.If(checker.done):
+                states.move("check", "checked")
+        with m.If(states["checked"] & ~self.waiting):
+            with m.If(faulty):
+                m.d.comb += self.wrong.eq(1)
+            with m.Elif(is_end):
+                m.d.comb += self.ended.eq(1)
+            with m.Elif(~self.gathering):
+                m.d.comb += passed.eq(1)
+                m.d.sync += [self.waiting.eq(1), address.eq(behind)]
+                states.move("checked", "add")
+        return m

@@ -1,0 +1,1 @@
+"""What goes into the array: activations by rows, weights, keys and values by columns."""

@@ -1,0 +1,77 @@
+"""What an instruction asks of the column buffer, kept from the start on."""
+
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.params import Pattern
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.isa import Columns, Op
+from rtl.sta.params import StaConfig
+
+
+def column_job(config: StaConfig) -> data.StructLayout:
+    """Fields of the instruction of the same names, and what its opcode, columns and pattern imply.
+
+    copy : keys or values from the store, else packed tiles from memory
+    values : of the two, values
+    parameters_only : NORM, a tile has no steps
+    steps : steps a group takes in memory, less one
+    lanes : lanes that such a step fills
+    bitmap, counted : the selection's coding; index where neither
+    """
+    return data.StructLayout(
+        {
+            "copy": 1,
+            "values": 1,
+            "parameters_only": 1,
+            "steps": range(config.steps_a_group),
+            "lanes": range(config.n + 1),
+            "bitmap": 1,
+            "counted": 1,
+            "groups": range(config.max_groups + 1),
+            "keys": range(config.max_tokens + 1),
+            "c_base": range(config.store_words),
+            "c_pitch": range(config.store_words),
+        }
+    )
+
+
+class ColumnJob(wiring.Component):
+    """Decodes an instruction for the column buffer and keeps it, so that the sequencer may go on.
+
+    Members
+    -------
+    start : take the instruction of this cycle, in
+    instruction : `instruction_layout`, in
+    job : `column_job`, from the cycle after the start to the next start, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {"start": In(1), "instruction": In(instruction_layout(config)), "job": Out(column_job(config))}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction, job = self._config, self.instruction, self.job
+        product = instruction.opcode == Op.PRODUCT
+        with m.If(self.start):
+            m.d.sync += [
+                job.copy.eq(product & (instruction.columns != Columns.MEMORY)),
+                job.values.eq(instruction.columns == Columns.VALUES),
+                job.parameters_only.eq(~product),
+                *(job[name].eq(instruction[name]) for name in ("groups", "keys", "c_base", "c_pitch")),
+            ]
+            with m.Switch(instruction.pattern):
+                for n in range(1, c.m + 1):
+                    pattern = Pattern(config=c, n=n)
+                    with m.Case(n):
+                        m.d.sync += [
+                            job.steps.eq(pattern.steps - 1),
+                            job.lanes.eq(pattern.lanes),
+                            job.bitmap.eq(pattern.coding == "bitmap"),
+                            job.counted.eq(pattern.coding == "counted"),
+                        ]
+        return m

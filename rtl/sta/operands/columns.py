@@ -1,0 +1,352 @@
+"""The column buffer of STA: weights from memory, keys or values from the store, while the array works on a tile."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.requantise import SHIFT_BITS
+from rtl.array.steps import WEIGHT_BITS, column_step
+from rtl.array.walk import TileWalk
+from rtl.lib.cases import cases
+from rtl.lib.lut_ram import LUT_RAM
+from rtl.lib.pipeline import delayed, tally
+from rtl.params import BIAS_BITS, MULT_BITS
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.latencies import COLUMN_LATENCY
+from rtl.sta.operands.column_job import ColumnJob
+from rtl.sta.operands.key_value_loader import Copier
+from rtl.sta.operands.store import store_copy
+from rtl.sta.operands.tile_loader import TileLoader
+from rtl.sta.params import RESCALE_BITS, StaConfig
+
+PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
+
+
+def column_address(config: StaConfig) -> data.StructLayout:
+    """A step of a column tile, as the banks take it.
+
+    A tile's steps count 0 … groups · ⌈pattern/n⌉ − 1, whatever the pattern and the source. Step i is sub = i mod S
+    of word = i div S, S = steps_a_group: a word holds S steps, which is one group where the pattern is dense. The
+    halves alternate from tile to tile of all products, the first tile after reset lies in half 0; no start resets it.
+    """
+    return data.StructLayout({"half": 1, "sub": range(config.steps_a_group), "word": range(config.max_groups)})
+
+
+class ChannelParameters(data.Struct):
+    """The 64 bits that an output channel has in memory."""
+
+    bias: signed(BIAS_BITS)
+    mult: unsigned(MULT_BITS)
+    shift: unsigned(SHIFT_BITS)
+    negate: unsigned(1)
+    rescale: unsigned(RESCALE_BITS)
+
+
+def column_write(config: StaConfig) -> data.StructLayout:
+    """A write into the banks, as far as it is the same in all of them.
+
+    address : the step
+    strobe : bytes of the word that are written
+    whole : write `group`, else the column's own bytes, lane after lane in every step
+    group : M bytes
+    selection : the indices of the step are written, too
+    """
+    return data.StructLayout(
+        {
+            "address": column_address(config),
+            "strobe": config.steps_a_group * config.n,
+            "whole": 1,
+            "group": WEIGHT_BITS * config.m,
+            "selection": 1,
+        }
+    )
+
+
+class ColumnBank(wiring.Component):
+    """Operands of one column of the array, two halves.
+
+    The weights' plane has a word of S steps, written byte by byte; the other plane has the indices of each step and
+    is not needed where the pattern is dense: there they are counted on the way out.
+
+    Members
+    -------
+    write, write_enable : in; the memory has it two cycles later
+    own : this column's operands to write, in
+    counted : of each half, the pattern is dense, in
+    address_in : of the step, in
+    address_out : address_in a cycle later, for the bank of the next column, out
+    column : `column_step`, COLUMN_LATENCY cycles after address_in, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "write": In(column_write(config)),
+                "write_enable": In(1),
+                "own": In(column_step(config)),
+                "counted": In(2),
+                "address_in": In(column_address(config)),
+                "address_out": Out(column_address(config)),
+                "column": Out(column_step(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, write = self._config, self.write
+        word_lanes = c.steps_a_group * c.n  # at least M
+        index_shape = self.own.indices.shape()
+
+        # Registers of the bank's own, behind what chooses the bytes.
+        address = Signal.like(write.address, reset_less=True)
+        written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
+        strobe = Signal.like(write.strobe, reset_less=True)
+        own_indices = Signal(index_shape.size, reset_less=True)
+        selects = Signal(reset_less=True)
+        m.d.sync += [
+            strobe.eq(Mux(self.write_enable, write.strobe, 0)),
+            selects.eq(self.write_enable & write.selection),
+            own_indices.eq(self.own.indices),
+        ]
+        with m.If(self.write_enable):  # lest synthesis make one register of all banks'
+            m.d.sync += address.eq(write.address)
+        for i in range(word_lanes):
+            byte = self.own.weights[i % c.n]
+            if i < c.m:
+                byte = Mux(write.whole, write.group.word_select(i, WEIGHT_BITS), byte.as_unsigned())
+            m.d.sync += written.word_select(i, WEIGHT_BITS).eq(byte)
+
+        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
+        weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
+        m.d.comb += [
+            weights_in.addr.eq(Cat(address.half, address.word)),
+            weights_in.data.eq(written),
+            weights_in.en.eq(strobe),
+            weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
+        ]
+
+        steps = 1 << len(self.address_in.sub)
+        m.submodules.selection = selection = Memory(shape=index_shape.size, depth=2 * steps * c.max_groups, init=[])
+        selection_in, selection_out = selection.write_port(), selection.read_port()
+        m.d.comb += [
+            selection_in.addr.eq(address),
+            selection_in.data.eq(own_indices),
+            selection_in.en.eq(selects),
+            selection_out.addr.eq(self.address_in),
+        ]
+
+        # What leaves a block RAM goes into a register: it comes late.
+        address_out = delayed(m, self.address_in, 1, name="address_out")
+        m.d.comb += self.address_out.eq(address_out)
+        assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
+        word = Signal.like(weights_out.data, reset_less=True)
+        indices = Signal.like(selection_out.data, reset_less=True)
+        counted = Signal(reset_less=True)
+        m.d.sync += [
+            word.eq(weights_out.data),
+            indices.eq(selection_out.data),
+            counted.eq(Mux(address_out.half, self.counted[1], self.counted[0])),
+        ]
+        column = Signal.like(self.column, reset_less=True)
+        m.d.sync += column.indices.as_value().eq(indices)
+        for sub in cases(m, delayed(m, address_out.sub, 1, name="sub"), c.steps_a_group):
+            for lane in range(c.n):
+                position = sub * c.n + lane
+                m.d.sync += column.weights[lane].eq(word.word_select(position, WEIGHT_BITS).as_signed())
+                with m.If(counted):
+                    m.d.sync += column.indices[lane].eq(position % c.m)
+                    if position >= c.m:
+                        m.d.sync += column.weights[lane].eq(0)
+        m.d.comb += self.column.eq(column)
+        return m
+
+
+class ColumnBuffer(wiring.Component):
+    """Double buffer of the columns' operands, with what fills it, and the parameters of the channels.
+
+    It takes the column tiles of one instruction after another: a PRODUCT's, or a NORM's, of which it takes parameters
+    alone. A tile begins as soon as it has a place: a half of the banks (a PRODUCT's), and one of PARAMETER_TILES
+    places for its parameters (every tile takes one, whatever its source; of keys and values there is nothing
+    defined in it). Halves and places go round for ever, from the first after reset; no start resets them.
+
+    Members
+    -------
+    start : take the instruction of this cycle; only from the second idle cycle on, in
+    instruction : `instruction_layout`, need not stay, in
+    idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
+    beats : packed weights and parameters, stream in
+    copy_request : `store_copy`, reads of keys and values from the store, of banks whose rows do not read, out
+    soon : the rows that read from their banks in the next cycle, in
+    copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
+    loaded : another half is complete; its first step may be read in the next cycle, out
+    parameters_loaded : another place is complete: four cycles before loaded, or for each tile of a NORM, out
+    address : `column_address` of the step for column 0, in
+    column_done : with the address of the last step that is taken from the older half, in
+    columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
+    parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
+    parameters : `ChannelParameters` of the slot's lanes, two cycles after parameter_address, out
+    drained : the oldest place is no longer needed: once for each column tile, in
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "idle": Out(1),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "copy_request": Out(store_copy(config)),
+                "soon": In(config.rows),
+                "copy_valid": In(1),
+                "copy_data": In(8 * config.store_word_bytes),
+                "loaded": Out(1),
+                "parameters_loaded": Out(1),
+                "address": In(column_address(config)),
+                "column_done": In(1),
+                "columns": Out(column_step(config)).array(config.cols),
+                "parameter_address": In(range(PARAMETER_TILES * config.slots_a_row)),
+                "parameters": Out(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.column_job = job = ColumnJob(c)
+        m.submodules.walk = walk = TileWalk(c)
+        m.submodules.loader = loader = TileLoader(c)
+        m.submodules.copier = copier = Copier(c)
+        what = job.job
+
+        # One tile after another.
+        begins = Signal()
+        done = Signal()
+        filling = Signal()
+        filled_half = Signal()  # of a product's tile, a cycle later: of copies it comes late
+        # The last column reads a tile's last step cols − 1 cycles after the first column does.
+        released = delayed(m, self.column_done, c.cols, name="released", reset=True)
+        m.d.comb += [
+            job.start.eq(self.start),
+            job.instruction.eq(self.instruction),
+            walk.start.eq(self.start),
+            walk.tokens.eq(1),
+            walk.channels.eq(self.instruction.channels),
+            walk.advance.eq(self.parameters_loaded),  # a cycle after the tile is done
+            self.idle.eq(walk.idle),
+            done.eq(loader.done | copier.done),
+        ]
+        no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves").full
+        no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places").full
+        m.d.comb += begins.eq(
+            (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | what.parameters_only) & ~no_place
+        )
+        m.d.sync += [
+            filling.eq((filling | begins) & ~done),
+            filled_half.eq(done & ~what.parameters_only),
+            self.loaded.eq(delayed(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
+            self.parameters_loaded.eq(done),
+        ]
+
+        wiring.connect(m, wiring.flipped(self.beats), loader.beats)
+        m.d.sync += copier.restart.eq(self.start)
+        m.d.comb += [
+            loader.begin.eq(begins & ~what.copy),
+            loader.job.eq(what),
+            copier.begin.eq(begins & what.copy),
+            copier.job.eq(what),
+            copier.columns.eq(walk.columns),
+            self.copy_request.eq(copier.request),
+            copier.soon.eq(self.soon),
+            copier.answer_valid.eq(self.copy_valid),
+            copier.answer.eq(self.copy_data),
+        ]
+
+        self._banks(m, loader, copier, what, begins=begins, filled_half=filled_half)
+        self._parameters(m, loader, copied=delayed(m, copier.done, 1, name="copied", reset=True))
+        return m
+
+    def _banks(
+        self,
+        m: Module,
+        loader: TileLoader,
+        copier: Copier,
+        job: data.View,
+        *,
+        begins: Signal,
+        filled_half: Signal,
+    ) -> None:
+        c = self._config
+        half = Signal()  # what is copied in this cycle is written into; changes before the next tile begins
+        counted = Signal(2, reset_less=True)
+        with m.If(filled_half):
+            m.d.sync += half.eq(~half)
+        with m.If(begins & ~job.parameters_only):
+            m.d.sync += counted.bit_select(half, 1).eq(job.counted)
+
+        # What is written comes three cycles after it was unpacked, or one after it was read. The job is still the same.
+        # Registers lie between the choice, beside those two, and the banks, which are far apart.
+        write = Signal(column_write(c), reset_less=True)
+        m.d.sync += [
+            write.address.half.eq(Mux(job.copy, half, delayed(m, half, 2, name="half_before"))),
+            write.address.sub.eq(loader.sub),
+            write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
+            write.whole.eq(job.copy & ~copier.transposed),
+            write.group.eq(copier.group),
+            write.selection.eq(~job.copy),
+        ]
+        with m.If(job.copy):
+            m.d.sync += write.strobe.eq(copier.strobe)
+        with m.Else():
+            for sub in cases(m, loader.sub, c.steps_a_group):
+                m.d.sync += write.strobe.eq(((1 << c.n) - 1) << (sub * c.n))
+
+        address = self.address
+        for column in range(c.cols):
+            m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
+            enable = Signal(name=f"enable_{column}", reset_less=True)
+            own = Signal(column_step(c), name=f"own_{column}", reset_less=True)
+            m.d.sync += [
+                enable.eq(Mux(job.copy, copier.enable[column], loader.step_enable)),
+                own.indices.eq(loader.step[column].indices),
+            ]
+            m.d.comb += [
+                bank.write.eq(write),
+                bank.write_enable.eq(enable),
+                bank.own.eq(own),
+                bank.counted.eq(counted),
+                bank.address_in.eq(address),
+                self.columns[column].eq(bank.column),
+            ]
+            for lane in range(c.n):
+                weight = loader.step[column].weights[lane]
+                m.d.sync += own.weights[lane].eq(Mux(job.copy, copier.bytes[column].as_signed(), weight))
+            address = bank.address_out
+
+    def _parameters(self, m: Module, loader: TileLoader, *, copied: Signal) -> None:
+        slots = self._config.slots_a_row
+        depth = PARAMETER_TILES * slots
+        m.submodules.parameter_memory = memory = Memory(
+            shape=self.parameters.shape().size, depth=depth, init=[], attrs=LUT_RAM
+        )
+        write, read = memory.write_port(), memory.read_port()
+        slot = Signal(range(depth))
+        # Registers, since the loader chooses late; who is told a cycle after the last of a tile reads later still.
+        m.d.comb += [
+            write.addr.eq(delayed(m, slot, 1, name="written_slot")),
+            write.data.eq(delayed(m, loader.parameters, 1, name="written_parameters")),
+            write.en.eq(delayed(m, loader.parameters_enable, 1, name="writes_parameters", reset=True)),
+            read.addr.eq(self.parameter_address),
+            self.parameters.as_value().eq(delayed(m, read.data, 1, name="read_parameters")),
+        ]
+        with m.If(loader.parameters_enable):
+            m.d.sync += slot.eq(slot + 1)
+            with m.If(slot == depth - 1):
+                m.d.sync += slot.eq(0)
+        with m.If(copied):
+            m.d.sync += slot.eq(slot + slots)
+            with m.If(slot == depth - slots):
+                m.d.sync += slot.eq(0)

@@ -1,0 +1,316 @@
+"""Keys and values from the activation store into the column buffer; values are transposed on the way."""
+
+from math import gcd
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.steps import WEIGHT_BITS
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed
+from rtl.params import Config
+from rtl.sta.operands.column_job import column_job
+from rtl.sta.operands.store import store_copy
+from rtl.sta.params import StaConfig
+
+
+def pieces(config: Config) -> int:
+    """Words of a token, at most, that hold the bytes of one column tile of values.
+
+    A tile begins at a multiple of cols, so at a multiple of the common divisor within a word.
+    """
+    word = config.store_word_bytes
+    return (word - gcd(config.cols, word) + config.cols - 1) // word + 1
+
+
+class CopyWalk(wiring.Component):
+    """Walks through the reads of one column tile after another.
+
+    Keys: column after column, each a token, group after group; a read for each group. A column beyond the last
+    channel is walked through as well, but `skip` says that there is nothing to read: it is filled with zeros.
+    Values: key after key; a read for each word that holds bytes of the tile.
+
+    Members
+    -------
+    restart : go to the first tile of a job, at least two cycles before the begin of that tile, in
+    begin : a tile begins, in
+    job : `column_job`, steady from restart on, in
+    columns : columns of the tile that are in use, steady from the cycle before begin to the tile's end, in
+    advance : go on to the next read, in
+    running : there is a read, or one to skip, out
+    skip : out
+    last : of the tile, out
+    bank, address : of the read, out
+    next_bank, goes_on : the bank behind this one, and that it is the next one's, out
+    part : keys: the group within the word, out
+    column : keys: the column that it is for, out
+    group : keys and values: the group that it is for, out
+    position : values: where in that group, out
+    offset : values: the byte within its word that column 0 takes, out
+    piece : values: which of the words that hold the tile's bytes, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "restart": In(1),
+                "begin": In(1),
+                "job": In(column_job(config)),
+                "columns": In(range(config.cols + 1)),
+                "advance": In(1),
+                "running": Out(1),
+                "skip": Out(1),
+                "last": Out(1),
+                "bank": Out(range(config.rows)),
+                "address": Out(range(config.store_words)),
+                "next_bank": Out(range(config.rows)),
+                "goes_on": Out(1),
+                "part": Out(range(config.store_word_bytes // config.m)),
+                "column": Out(range(config.cols)),
+                "group": Out(range(config.max_groups)),
+                "position": Out(range(config.m)),
+                "offset": Out(range(config.store_word_bytes)),
+                "piece": Out(range(pieces(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, job = self._config, self.job
+        word_bytes = c.store_word_bytes
+        word_bits = word_bytes.bit_length() - 1
+
+        # Where it may go on, there before it does: the token's first read, that of the tokens behind the last bank, and
+        # that of the next tile's first token (values).
+        base = Signal.like(self.address, reset_less=True)
+        base_behind = Signal.like(self.address, reset_less=True)
+        origin = Signal.like(self.address, reset_less=True)  # values: of the first token's first read
+        next_origin = Signal.like(self.address, reset_less=True)
+        origin_behind = Signal.like(self.address, reset_less=True)
+        next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
+        last_bank = Signal(init=c.rows == 1)  # compared when the walk steps to it, as all that ends with a read
+        next_base = Signal.like(self.address)
+        last_token = Signal()  # values: the last key; keys: the last column
+        m.d.comb += [
+            next_tile.eq(self.offset + c.cols),
+            self.next_bank.eq(Mux(last_bank, 0, self.bank + 1)),
+            next_base.eq(Mux(job.values & last_token, next_origin, Mux(last_bank, base_behind, base))),
+        ]
+        m.d.sync += [
+            next_origin.eq(origin + (next_tile >> word_bits)),
+            origin_behind.eq(next_origin + job.c_pitch),
+        ]
+
+        keys_left = Signal.like(job.keys, reset_less=True)
+        last_piece = Signal(range(pieces(c)), reset_less=True)
+        last_column = Signal.like(self.columns, reset_less=True)  # that is in use
+        one_group = Signal(reset_less=True)
+        before_last_group = Signal(len(job.groups) + 1, reset_less=True)
+        one_key = Signal(reset_less=True)
+        last_of_token = Signal()
+        m.d.sync += [
+            last_piece.eq((self.offset + self.columns - 1) >> word_bits),
+            last_column.eq(self.columns - 1),
+            one_group.eq(job.groups == 1),
+            before_last_group.eq(job.groups - 2),
+            one_key.eq(job.keys == 1),
+        ]
+        one_read = Signal()
+        m.d.comb += [
+            one_read.eq(Mux(job.values, last_piece == 0, one_group)),
+            self.last.eq(last_of_token & last_token),
+            self.goes_on.eq(self.advance & last_of_token),
+        ]
+
+        # By whether it steps, and to where: the one does not wait for the other.
+        last_position = Signal()  # position == c.m - 1
+        last_part = Signal()
+        m.d.comb += last_part.eq(self.part == word_bytes // c.m - 1)
+        with m.If(self.advance & (job.values | last_part | last_of_token)):
+            m.d.sync += self.address.eq(self.address + 1)
+            with m.If(last_of_token):
+                m.d.sync += self.address.eq(next_base)
+        with m.If(self.advance):
+            with m.If(job.values):
+                m.d.sync += self.piece.eq(self.piece + 1)
+                m.d.sync += last_of_token.eq(self.piece + 1 == last_piece)
+            with m.Else():
+                m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
+                m.d.sync += last_of_token.eq(self.group == before_last_group)
+                with m.If(last_part):
+                    m.d.sync += self.part.eq(0)
+            with m.If(last_of_token):
+                m.d.sync += [
+                    last_of_token.eq(one_read),
+                    self.bank.eq(self.next_bank),
+                    last_bank.eq(self.next_bank == c.rows - 1),
+                    base.eq(next_base),
+                ]
+                with m.If(last_bank):
+                    m.d.sync += base_behind.eq(base_behind + job.c_pitch)
+                with m.If(job.values):
+                    m.d.sync += [self.piece.eq(0), self.position.eq(self.position + 1)]
+                    m.d.sync += last_position.eq(self.position == c.m - 2)
+                    m.d.sync += [keys_left.eq(keys_left - 1), last_token.eq(keys_left == 2)]
+                    with m.If(last_position):
+                        m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
+                with m.Else():
+                    m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
+                    m.d.sync += self.skip.eq(self.skip | (self.column == last_column))
+                    m.d.sync += last_token.eq(self.column == c.cols - 2)
+            with m.If(self.last):
+                m.d.sync += self.running.eq(0)
+                with m.If(job.values):
+                    m.d.sync += [
+                        self.position.eq(0),
+                        last_position.eq(0),
+                        self.group.eq(0),
+                        self.offset.eq(next_tile[:word_bits]),
+                        origin.eq(next_origin),
+                        self.bank.eq(0),
+                        last_bank.eq(c.rows == 1),
+                        base_behind.eq(origin_behind),
+                    ]
+                with m.Else():
+                    m.d.sync += [self.column.eq(0), self.skip.eq(0)]
+        with m.If(~self.running):  # the next tile's
+            m.d.sync += [
+                self.running.eq(self.begin),
+                keys_left.eq(job.keys),
+                last_of_token.eq(one_read),
+                last_token.eq(Mux(job.values, one_key, c.cols == 1)),
+            ]
+        with m.If(self.restart):
+            m.d.sync += [
+                self.bank.eq(0),
+                last_bank.eq(c.rows == 1),
+                base.eq(job.c_base),
+                base_behind.eq(job.c_base + job.c_pitch),
+                origin.eq(job.c_base),
+                self.address.eq(job.c_base),
+                self.offset.eq(0),
+            ]
+        return m
+
+
+class Copier(wiring.Component):
+    """Copies one column tile of keys or values at a time.
+
+    Keys: a group of one column a cycle. Values: a key a cycle, one byte for each column, where the key's bytes of
+    the tile lie in one word; else as many cycles as there are words. Answers come in the order of the requests,
+    after any latency, and cannot be held back.
+
+    Members
+    -------
+    restart, begin, job, columns : as of `CopyWalk`, begin a cycle earlier, in
+    request : `store_copy`, of a bank whose row does not read, out
+    soon : the rows that read from their banks in the next cycle, in
+    answer_valid, answer : a word of the store, in
+    done : the tile's last answer is here, out
+    enable : columns that are written, a cycle after an answer, out
+    word : that is written, out
+    strobe : bytes that are written, the same in every column, out
+    transposed : write a column's byte of `bytes`, else `group`, out
+    bytes : one for each column, out
+    group : one for all columns, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "restart": In(1),
+                "begin": In(1),
+                "job": In(column_job(config)),
+                "columns": In(range(config.cols + 1)),
+                "request": Out(store_copy(config)),
+                "soon": In(config.rows),
+                "answer_valid": In(1),
+                "answer": In(8 * config.store_word_bytes),
+                "done": Out(1),
+                "enable": Out(config.cols),
+                "word": Out(range(config.max_groups)),
+                "strobe": Out(config.m),
+                "transposed": Out(1),
+                "bytes": Out(WEIGHT_BITS).array(config.cols),
+                "group": Out(WEIGHT_BITS * config.m),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, job = self._config, self.job
+        word_bytes = c.store_word_bytes
+
+        # Two walks, so that nothing has to travel along with a read: one asks, the other takes what comes.
+        m.submodules.asks = asks = CopyWalk(c)
+        m.submodules.takes = takes = CopyWalk(c)
+        begins = delayed(m, self.begin, 1, name="begins", reset=True)  # when it is known how many words a key has
+        for walk in (asks, takes):
+            m.d.comb += [
+                walk.restart.eq(self.restart),
+                walk.begin.eq(begins),
+                walk.job.eq(job),
+                walk.columns.eq(self.columns),
+            ]
+        # Whether the bank is free is looked at in the cycle before, for all that may be next.
+        ready = Signal()
+        here = Signal()
+        further = Signal()
+        for r in cases(m, asks.bank, c.rows):
+            m.d.comb += here.eq(~self.soon[r])
+        for r in cases(m, asks.next_bank, c.rows):
+            m.d.comb += further.eq(~self.soon[r])
+        m.d.sync += ready.eq(Mux(asks.goes_on, further, here))
+        m.d.comb += [
+            self.request.valid.eq(asks.running & ~asks.skip & ready),
+            self.request.bank.eq(asks.bank),
+            self.request.address.eq(asks.address),
+            asks.advance.eq(asks.running & (asks.skip | ready)),
+            takes.advance.eq(takes.running & (takes.skip | self.answer_valid)),
+            self.done.eq(takes.advance & takes.last),
+        ]
+
+        word = Signal.like(self.word, reset_less=True)
+        strobe = Signal.like(self.strobe, reset_less=True)
+        transposed = Signal.like(self.transposed, reset_less=True)
+        group = Signal.like(self.group, reset_less=True)
+        m.d.sync += [
+            word.eq(takes.group),
+            strobe.eq(Mux(job.values, 1 << takes.position, -1)),
+            transposed.eq(job.values),
+        ]
+        for part in cases(m, takes.part, word_bytes // c.m):
+            m.d.sync += group.eq(self.answer.word_select(part, WEIGHT_BITS * c.m))
+        with m.If(takes.skip):
+            m.d.sync += group.eq(0)
+        m.d.comb += [
+            self.word.eq(word),
+            self.strobe.eq(strobe),
+            self.transposed.eq(transposed),
+            self.group.eq(group),
+        ]
+
+        # Column 0's byte to the front. Tiles begin at multiples of the common divisor: the lowest bits turn nothing.
+        turned = self.answer
+        for bit in range(gcd(c.cols, word_bytes).bit_length() - 1, word_bytes.bit_length() - 1):
+            turned = Mux(takes.offset[bit], turned.rotate_right(WEIGHT_BITS << bit), turned)
+        in_word = Signal(WEIGHT_BITS * word_bytes)
+        m.d.comb += in_word.eq(turned)
+        for column in range(c.cols):
+            # A column that is not in use gets a zero with every word.
+            unused = Signal(name=f"unused_{column}", reset_less=True)
+            here = Signal(name=f"here_{column}")
+            byte = Signal(WEIGHT_BITS, name=f"byte_{column}", reset_less=True)
+            m.d.sync += unused.eq(column >= self.columns)
+            m.d.comb += [
+                here.eq(((takes.offset + column) >> (word_bytes.bit_length() - 1)) == takes.piece),
+                self.bytes[column].eq(byte),
+            ]
+            m.d.sync += [
+                byte.eq(Mux(unused, 0, in_word.word_select(column % word_bytes, WEIGHT_BITS))),
+                self.enable[column].eq(takes.advance & Mux(job.values, unused | here, takes.column == column)),
+            ]
+        return m

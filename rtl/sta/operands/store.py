@@ -1,0 +1,219 @@
+"""The activation store of STA: one bank a row of the array, read by the row, copied from, and written into."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed
+from rtl.sta.latencies import BANK_LATENCY
+from rtl.sta.operands.store_row import store_row
+from rtl.sta.params import StaConfig
+
+# From a copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
+COPY_LATENCY = 6
+
+ALWAYS = ("valid", "first", "last")  # what goes from bank to bank where there is no step, too
+
+
+def store_step(config: StaConfig) -> data.StructLayout:
+    """A step as a bank takes it.
+
+    valid : this is a step; where it is not, first and last are 0, so is read as it comes in (between banks it means
+        nothing), and what else there is means nothing
+    first, last : it begins, ends a tile
+    read : it is a step, the first one of a word; the others use the word that was read last
+    word, group : of the store, and of the word
+    sub, softmax, tile, position : go along, see `store_row`
+    """
+    along = store_row(config).members
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "read": 1,
+            "word": range(config.store_words),
+            "group": range(config.store_word_bytes // config.m),
+            **{mark: along[mark] for mark in ("sub", "softmax", "tile", "position")},
+        }
+    )
+
+
+def store_write(config: StaConfig) -> data.StructLayout:
+    """Bytes on their way into a bank; bit i of the strobe lets byte i through."""
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "bank": range(config.rows),
+            "address": range(config.store_words),
+            "data": 8 * config.store_word_bytes,
+            "strobe": config.store_word_bytes,
+        }
+    )
+
+
+def store_copy(config: StaConfig) -> data.StructLayout:
+    """A request for a word."""
+    return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
+
+
+class StoreBank(wiring.Component):
+    """Operands of the tokens that one row of the array works on.
+
+    Members
+    -------
+    write, write_enable : in; `enable` and `bank` of the write are not looked at, its data comes a cycle later
+    step_in : `store_step`, in
+    step_out : step_in a cycle later, for the bank of the next row, out
+    row : `store_row`, BANK_LATENCY cycles after step_in, out
+    copy_address : read in this cycle unless step_in reads, in
+    copy_data : the word that was to be read three cycles before, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "write": In(store_write(config)),
+                "write_enable": In(1),
+                "step_in": In(store_step(config)),
+                "step_out": Out(store_step(config)),
+                "row": Out(store_row(config)),
+                "copy_address": In(range(config.store_words)),
+                "copy_data": Out(8 * config.store_word_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, step = self._config, self.step_in
+        m.submodules.memory = memory = Memory(shape=8 * c.store_word_bytes, depth=c.store_words, init=[])
+        write = memory.write_port(granularity=8)
+        read = memory.read_port()
+        reads = Signal()
+        # Addresses are registers of the bank's own, since each goes to many block RAMs. The written one has an enable,
+        # lest synthesis make one register of all banks' again.
+        read_address = Signal.like(read.addr, reset_less=True)
+        write_address = Signal.like(write.addr, reset_less=True)
+        strobe = Signal.like(self.write.strobe, reset_less=True)
+        step_out = Signal.like(step, reset_less=True)
+        m.d.comb += [
+            write.addr.eq(write_address),
+            write.data.eq(self.write.data),
+            write.en.eq(strobe),
+            reads.eq(step.valid & step.read),
+            read.addr.eq(read_address),
+            self.copy_data.eq(delayed(m, read.data, 1, name="copied")),
+            self.step_out.eq(step_out),
+        ]
+        m.d.sync += [
+            read_address.eq(Mux(reads, step.word, self.copy_address)),
+            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
+        ]
+        with m.If(self.write_enable):
+            m.d.sync += write_address.eq(self.write.address)
+        m.d.sync += [step_out[mark].eq(step[mark]) for mark in ALWAYS]
+        with m.If(step.valid):  # lest synthesis make one register of this and of what goes along with the row
+            m.d.sync += [step_out[mark].eq(step[mark]) for mark in step.shape().members if mark not in ALWAYS]
+
+        # The word of the steps, then the group of it that is this step's. What leaves a block RAM goes into a register
+        # that has no enable: an FPGA's block RAM has it.
+        assert BANK_LATENCY == 5  # the address, the memory, its register, the word, the group of it
+        word = Signal(8 * c.store_word_bytes, reset_less=True)
+        with m.If(delayed(m, reads, 3, name="reads")):
+            m.d.sync += word.eq(self.copy_data)
+        group = delayed(m, step.group, 4, name="group")
+        operands = Signal.like(self.row.group, reset_less=True)
+        for i in cases(m, group, c.store_word_bytes // c.m):
+            m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
+        m.d.comb += self.row.group.eq(operands)
+        for mark in ("valid", "first", "last", "sub", "softmax", "tile", "position"):
+            m.d.comb += self.row[mark].eq(delayed(m, step[mark], BANK_LATENCY, name=mark, reset=mark == "valid"))
+        return m
+
+
+class Store(wiring.Component):
+    """Feeds the array's rows a group a step, and gives words to whoever copies in the cycles between.
+
+    Word j of token t of a region lies in bank t mod rows; `isa` says where. A write is there two cycles later.
+    A word that is read while it is written is undefined.
+
+    Members
+    -------
+    step : `store_step` of row 0, in
+    rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
+    soon : the rows that read from their banks in the next cycle, out
+    copy_request : `store_copy`, of a bank whose row does not read, in
+    copy_valid, copy_data : the word, COPY_LATENCY cycles after the request, out
+    write : `store_write`, in
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "step": In(store_step(config)),
+                "rows": Out(store_row(config)).array(config.rows),
+                "soon": Out(config.rows),
+                "copy_request": In(store_copy(config)),
+                "copy_valid": Out(1),
+                "copy_data": Out(8 * config.store_word_bytes),
+                "write": In(store_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        # A register between those who write and the many banks; the data waits for the banks' addresses.
+        write = Signal(store_write(c), reset_less=True)
+        write_enable = Signal()
+        m.d.sync += [write.eq(self.write), write_enable.eq(self.write.enable)]
+        written = Signal.like(write)
+        m.d.comb += [written.eq(write), written.data.eq(delayed(m, write.data, 1, name="written"))]
+
+        step = Signal(store_step(c), name="step_1", reset_less=True)
+        valid = Signal(name="step_1_valid")
+        m.d.sync += [step.eq(self.step), valid.eq(self.step.valid)]
+        entering = Signal.like(step)
+        m.d.comb += [entering.eq(step), entering.valid.eq(valid)]
+        step = entering
+        # Which rows read, for those who copy: by registers that can be near them.
+        reads = [delayed(m, self.step.read, 1, name="reads_0", reset=True)]
+        for r in range(1, c.rows):
+            reads.append(delayed(m, reads[-1], 1, name=f"reads_{r}", reset=True))
+        words = []
+        for r in range(c.rows):
+            m.submodules[f"bank_{r}"] = bank = StoreBank(c)
+            m.d.comb += [
+                bank.write.eq(written),
+                bank.write_enable.eq(write_enable & (write.bank == r)),
+                bank.step_in.eq(step),
+                bank.copy_address.eq(self.copy_request.address),
+                self.rows[r].eq(bank.row),
+            ]
+            words.append(bank.copy_data)
+            step = bank.step_out
+
+        m.d.comb += [
+            self.soon.eq(Cat(self.step.read, *reads[:-1])),
+            self.copy_valid.eq(delayed(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
+        ]
+        # Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
+        for level in (1, 2):
+            pairs = [words[r : r + 2] for r in range(0, len(words), 2)]
+            words = [Signal.like(self.copy_data, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
+            for i, (word, pair) in enumerate(zip(words, pairs, strict=True)):
+                m.d.sync += word.eq(pair[0])
+                if len(pair) == 2:  # a choice of each pair's own, lest one goes to all of them
+                    is_second = self.copy_request.bank >> (level - 1) == 2 * i + 1
+                    second = delayed(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
+                    m.d.sync += word.eq(Mux(second, pair[1], pair[0]))
+        copied = Signal.like(self.copy_data, reset_less=True)
+        rest = delayed(m, self.copy_request.bank[2:], COPY_LATENCY - 1, name="which")
+        for i in cases(m, rest, len(words)):
+            m.d.sync += copied.eq(words[i])
+        m.d.comb += self.copy_data.eq(copied)
+        return m

@@ -1,0 +1,31 @@
+"""A step of a row as it leaves the activation store."""
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from rtl.params import ceil_div
+from rtl.sta.params import StaConfig
+
+
+def store_row(config: StaConfig) -> data.StructLayout:
+    """One row's operands of a step, before `RowSoftmax` makes a `row_step` of them.
+
+    group : M elements, int8
+    valid, first, last : as in `row_step`; where it is not valid, what else there is is not defined
+    sub : which step of the group, of a dense pattern
+    softmax : the group is scores; else activations, which are passed on as they are
+    tile : token tile of the row, counted from token 0 of the store (first_token div rows on)
+    position : which group of the row, for the mask of the keys; of no meaning in other rows
+    """
+    return data.StructLayout(
+        {
+            "group": data.ArrayLayout(signed(8), config.m),
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "sub": range(config.steps_a_group),
+            "softmax": 1,
+            "tile": range(config.max_tiles),
+            "position": range(ceil_div(config.max_tokens, config.m)),
+        }
+    )

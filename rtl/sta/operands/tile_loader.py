@@ -1,0 +1,163 @@
+"""Column tiles from memory: packed weights and the channels' parameters, unpacked."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.selection import BitmapDecoder, BitmapRanks
+from rtl.array.steps import WEIGHT_BITS, column_step
+from rtl.lib.gearbox import Gearbox
+from rtl.lib.pipeline import delayed
+from rtl.params import PARAMETER_BYTES
+from rtl.sta.operands.column_job import column_job
+from rtl.sta.params import StaConfig
+
+
+class TileLoader(wiring.Component):
+    """Unpacks one column tile at a time: the parameters of its channels, then a step a cycle.
+
+    Beats come in the order of `params.Product.tile_plan`: each when the first step that uses it is next. They are
+    taken from the cycle after `begin` on, and none but the tile's.
+
+    Members
+    -------
+    begin : a tile begins, in
+    job : `column_job`, steady from begin to done, in
+    beats : the packed tile, stream in
+    done : the tile's last unit is taken in this cycle, out
+    parameters, parameters_enable : 64 bits for each channel of a slot of the drain, in this cycle, out
+    step, word, sub, step_enable : operands of a step for every column and its place, three cycles after it was
+        unpacked: the last three cycles after done, out. Where the selection is counted the indices are not defined
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "job": In(column_job(config)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "done": Out(1),
+                "parameters": Out(8 * PARAMETER_BYTES * config.drain_lanes),
+                "parameters_enable": Out(1),
+                "step": Out(data.ArrayLayout(column_step(config), config.cols)),
+                "word": Out(range(config.max_groups)),
+                "sub": Out(range(config.steps_a_group)),
+                "step_enable": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, job = self._config, self.job
+
+        # Kinds of units. Values and parameters share a gearbox: they never come together.
+        port_bits = 8 * c.port_bytes
+        parameter_bits = 8 * PARAMETER_BYTES * c.drain_lanes
+        value_bits = [parameter_bits, *(WEIGHT_BITS * c.cols * lanes for lanes in range(1, c.n + 1))]
+        index_bits = [c.cols * c.index_bits * lanes for lanes in range(1, c.n + 1)]
+        m.submodules.values = values = Gearbox(port_bits, value_bits)
+        m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
+        # Registers beside the gearboxes: all that is in these hangs on them, and the job is kept far away.
+        kind = Signal.like(values.kind, reset_less=True)
+        bitmap, counted, lanes = (delayed(m, job[name], 1, name=name) for name in ("bitmap", "counted", "lanes"))
+        selection_kind = delayed(m, Mux(job.bitmap, 0, job.lanes), 1, name="selection_kind")
+        m.d.comb += [
+            values.beats.payload.eq(self.beats.payload),
+            selections.beats.payload.eq(self.beats.payload),
+            values.kind.eq(kind),
+            selections.kind.eq(selection_kind),
+            self.parameters.eq(values.units.payload),
+        ]
+
+        slot = Signal(range(c.slots_a_row))
+        groups_left = Signal.like(job.groups, reset_less=True)
+        step = Signal.like(job.steps)  # of the group
+        last_step = Signal()  # compared when they change: beats wait for what hangs on them
+        next_last_step = Signal()
+        selected = Signal()  # the step is the last one that the selection's unit is of
+        last_group = Signal()
+        last = Signal()  # what comes is the last slot of the parameters, or the last step of the tile
+        word = Signal.like(self.word, reset_less=True)
+        sub = Signal.like(self.sub, reset_less=True)
+        both = Signal()  # of a step, values and selection are here
+        parameters = Signal()  # are what comes
+        loads = Signal()  # steps are what comes
+        runs = Signal()  # the one or the other
+        takes_selections = Signal()  # and not counted
+        m.d.sync += [
+            self.step_enable.eq(delayed(m, both, 2, name="unpacked", reset=True)),
+            both.eq(loads & values.next_valid & (selections.next_valid | counted)),
+        ]
+        selects = Signal()  # the next beat is of the selection
+        m.d.comb += [
+            selects.eq(takes_selections & selections.beats.ready),
+            selections.beats.valid.eq(self.beats.valid & selects),
+            values.beats.valid.eq(self.beats.valid & runs & ~selects),
+            self.beats.ready.eq(selects | (runs & values.beats.ready)),
+            values.units.ready.eq(parameters | both),
+            selections.units.ready.eq(both & selected),
+            values.last.eq(last),
+            selections.last.eq(last),
+            next_last_step.eq(last_step),
+        ]
+        m.d.sync += [last_step.eq(next_last_step), selected.eq(~bitmap | next_last_step)]
+        with m.If(~runs):  # not only at the begin: it comes from far away, to all of these
+            m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
+            m.d.comb += next_last_step.eq(job.steps == 0)
+            m.d.sync += [word.eq(0), sub.eq(0)]
+            m.d.sync += [last.eq(c.slots_a_row == 1), kind.eq(0), parameters.eq(self.begin), runs.eq(self.begin)]
+        m.d.comb += self.parameters_enable.eq(parameters & values.units.valid)
+        with m.If(self.parameters_enable):
+            m.d.sync += [slot.eq(slot + 1), last.eq(slot == c.slots_a_row - 2)]
+            with m.If(last):
+                m.d.comb += self.done.eq(job.parameters_only)
+                m.d.sync += last.eq((job.steps == 0) & last_group)
+                m.d.sync += [slot.eq(0), kind.eq(job.lanes)]
+                m.d.sync += [parameters.eq(0), loads.eq(~job.parameters_only), runs.eq(~job.parameters_only)]
+                m.d.sync += takes_selections.eq(~job.parameters_only & ~counted)
+        with m.If(both):
+            m.d.comb += next_last_step.eq(step + 1 == job.steps)
+            m.d.sync += [step.eq(step + 1), sub.eq(sub + 1)]
+            m.d.sync += last.eq((step + 1 == job.steps) & last_group)
+            with m.If(sub == c.steps_a_group - 1):
+                m.d.sync += [sub.eq(0), word.eq(word + 1)]
+            with m.If(last_step):
+                m.d.comb += next_last_step.eq(job.steps == 0)
+                m.d.sync += step.eq(0)
+                m.d.sync += [groups_left.eq(groups_left - 1), last_group.eq(groups_left == 2)]
+                m.d.sync += last.eq((job.steps == 0) & (groups_left == 2))
+            with m.If(last):
+                m.d.comb += self.done.eq(1)
+                m.d.sync += [loads.eq(0), takes_selections.eq(0), runs.eq(0)]
+
+        # What was unpacked, and the ranks of bitmaps; then decode these; then all of a step, in a register before the
+        # memories.
+        code = delayed(m, selections.units.payload, 1, name="code")
+        index_code = delayed(m, code, 1, name="index_code")
+        unpacked = delayed(m, values.units.payload, 2, name="values_unpacked")
+        step = delayed(m, step, 1, name="step_unpacked")
+        word, sub = (delayed(m, value, 2, name=f"{value.name}_unpacked") for value in (word, sub))
+        entry = Signal.like(self.step, reset_less=True)
+        entry_word = Signal.like(self.word, reset_less=True)
+        entry_sub = Signal.like(self.sub, reset_less=True)
+        m.d.sync += [entry_word.eq(word), entry_sub.eq(sub)]
+        m.d.comb += [self.step.eq(entry), self.word.eq(entry_word), self.sub.eq(entry_sub)]
+        for column in range(c.cols):
+            m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
+            m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
+            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
+            m.d.comb += ranks.bitmap.eq(selections.units.payload[c.m * column :])
+            for position, rank in enumerate(ranks.ranks):
+                m.d.comb += decoder.ranks[position].eq(delayed(m, rank, 1, name=f"rank_{column}_{position}"))
+            decoded = delayed(m, Cat(decoder.indices), 1, name=f"decoded_{column}")
+            target = entry[column]
+            for lane in range(c.n):
+                byte = lane * c.cols + column
+                position = decoded.word_select(lane, c.index_bits)
+                index = Mux(bitmap, position, index_code.word_select(byte, c.index_bits))
+                weight = unpacked.word_select(byte, WEIGHT_BITS).as_signed()
+                m.d.sync += [target.indices[lane].eq(index), target.weights[lane].eq(weight)]
+                with m.If(lane >= lanes):
+                    m.d.sync += target.weights[lane].eq(0)
+        return m

@@ -1,0 +1,131 @@
+"""The activation function: a table of 256 entries, exact for any function of an 8-bit result."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.gearbox import Gearbox
+from rtl.lib.lut_ram import LutMemory
+from rtl.lib.pipeline import delayed
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
+
+ENTRY_BITS = 16
+PART = 32  # entries of the table that are one memory
+
+
+def activate(table: Sequence[int], y: int) -> int:
+    """The table's entry for an 8-bit result."""
+    return table[y & 0xFF]
+
+
+class TableEntry(data.Struct):
+    """An entry that is written into a table."""
+
+    enable: 1
+    address: range(TABLE_ENTRIES)
+    data: ENTRY_BITS
+
+
+class TableLoader(wiring.Component):
+    """Cuts the beats of a TABLE instruction into 256 entries, 16 bits each, little-endian.
+
+    Members
+    -------
+    start : of a TABLE instruction, in
+    instruction : in
+    beats : stream in; of the TABLE instructions alone
+    activation, exponential : `TableEntry` for the one table and the other, out
+    finished : the last entry was written in the cycle before, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "beats": In(stream.Signature(8 * config.port_bytes)),
+                "activation": Out(TableEntry),
+                "exponential": Out(TableEntry),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # 512 bytes are whole beats, and a beat whole entries or an entry whole beats: nothing is ever left over.
+        m.submodules.gearbox = gearbox = Gearbox(8 * self._config.port_bytes, [ENTRY_BITS])
+        wiring.connect(m, wiring.flipped(self.beats), gearbox.beats)
+        loading = Signal()
+        address = Signal(range(TABLE_ENTRIES))
+        entry = Signal()
+        m.d.comb += [
+            gearbox.units.ready.eq(loading),
+            entry.eq(gearbox.units.valid & loading),
+        ]
+        last = Signal()
+        m.d.comb += last.eq(entry & (address == TABLE_ENTRIES - 1))
+        m.d.sync += self.finished.eq(last)
+        for which, table in enumerate((self.activation, self.exponential)):
+            m.d.comb += [
+                table.enable.eq(entry & (self.instruction.which == which)),
+                table.address.eq(address),
+                table.data.eq(gearbox.units.payload),
+            ]
+        with m.If(entry):
+            m.d.sync += address.eq(address + 1)
+        with m.If(self.start):
+            m.d.sync += loading.eq(1)
+        with m.Elif(last):
+            m.d.sync += loading.eq(0)
+        return m
+
+
+class Activation(wiring.Component):
+    """Replaces 8-bit results by their entries in the table, or passes results of any width.
+
+    Members
+    -------
+    write : `TableEntry`, in; lane i has it i + 1 cycles later, and its memory a cycle after that
+    table : take the entry, else pass the input, in; may change with every input
+    inputs : 16 bits signed each, in
+    outputs : `LATENCY` cycles later, out
+    """
+
+    LATENCY = 3  # memories, the one that has it, register
+
+    compute = staticmethod(activate)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._lanes = config.drain_lanes
+        super().__init__(
+            {
+                "write": In(TableEntry),
+                "table": In(1),
+                "inputs": In(signed(RESIDUAL_BITS)).array(self._lanes),
+                "outputs": Out(signed(RESIDUAL_BITS)).array(self._lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, which are far
+        # apart.
+        entry = self.write
+        table = delayed(m, self.table, LutMemory.LATENCY, name="table")
+        for lane, value in enumerate(self.inputs):
+            own = Signal(TableEntry, name=f"entry_{lane}", reset_less=True)
+            m.d.sync += own.enable.eq(entry.enable)
+            with m.If(entry.enable):  # lest synthesis make one chain of this and of the softmax tables'
+                m.d.sync += [own.address.eq(entry.address), own.data.eq(entry.data)]
+            entry = own
+            m.submodules[f"memory_{lane}"] = memory = LutMemory(width=ENTRY_BITS, depth=TABLE_ENTRIES, part=PART)
+            m.d.comb += [memory.write.eq(entry), memory.read_address.eq(value[:8])]
+            passed = delayed(m, value, LutMemory.LATENCY, name=f"passed_{lane}")
+            output = Signal(signed(RESIDUAL_BITS), name=f"output_{lane}", reset_less=True)
+            m.d.sync += output.eq(Mux(table, memory.read_data, passed))
+            m.d.comb += self.outputs[lane].eq(output)
+        return m

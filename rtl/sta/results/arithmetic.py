@@ -1,0 +1,51 @@
+"""Wide products and shifts, cut where a clock of the ECP5's block RAM and multipliers would be too short for them."""
+
+from amaranth.hdl import Module, Signal, Value, signed
+
+from rtl.lib.pipeline import delayed
+
+LOW_BITS = 17  # of an operand that is cut: with a sign a multiplier has 18
+FINE_BITS = 3  # of a distance: what is left of it once multiples of 8 are done
+
+
+def multiplied(m: Module, value: Signal, factor: Value) -> Signal:
+    """value · factor, signed · unsigned of at most LOW_BITS bits, three cycles later: lower and upper half, their sum.
+
+    A half has two registers, which an FPGA's multiplier has inside: without the second one its products come late.
+    """
+    bits = len(value) + len(factor)
+    product = Signal(signed(bits), name="product", reset_less=True)
+    if len(value) <= LOW_BITS + 1:
+        only = Signal(signed(bits), name="only", reset_less=True)
+        m.d.sync += [only.eq(value * factor), product.eq(delayed(m, only, 1, name="only"))]
+        return product
+    low = Signal(LOW_BITS + len(factor), name="low", reset_less=True)
+    high = Signal(signed(bits - LOW_BITS), name="high", reset_less=True)
+    m.d.sync += [
+        low.eq(value[:LOW_BITS] * factor),
+        high.eq(value[LOW_BITS:].as_signed() * factor),
+    ]
+    low, high = delayed(m, low, 1, name="low"), delayed(m, high, 1, name="high")
+    m.d.sync += [
+        product[:LOW_BITS].eq(low),
+        product[LOW_BITS:].eq(high + low[LOW_BITS:]),
+    ]
+    return product
+
+
+def shifted(m: Module, value: Signal, distance: Signal) -> Signal:
+    """value >> distance, two cycles later: by multiples of 2^FINE_BITS, by the rest."""
+    coarse = Signal.like(value, name="coarse", reset_less=True)
+    fine = Signal.like(value, name="fine", reset_less=True)
+    rest = Signal(FINE_BITS, name="rest", reset_less=True)
+    m.d.sync += [
+        coarse.eq(value >> (distance[FINE_BITS:] << FINE_BITS)),
+        rest.eq(distance[:FINE_BITS]),
+        fine.eq(coarse >> rest),
+    ]
+    return fine
+
+
+def differs(bits: Value, sign: Value) -> Value:
+    """Whether any of the bits is not the sign."""
+    return (bits.any() & ~sign) | (~bits.all() & sign)

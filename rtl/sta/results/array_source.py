@@ -1,0 +1,76 @@
+"""The results of the array, row after row of each tile, while it works on the next one."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.row_reader import RowReader
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed, tally
+from rtl.params import RESULT_TILES, reader_latency
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.isa import Columns
+from rtl.sta.latencies import drain_start, source_latency
+from rtl.sta.params import StaConfig
+from rtl.sta.results.destination import Slots, SlotWalk, place_after
+
+
+class ArraySource(wiring.Component):
+    """Reads a slot a cycle: a tile's first one `timing.drain_start` cycles after the decision to issue its last step,
+    or right after the tile before. Rows that are not in use are left out.
+
+    Members
+    -------
+    start, instruction : of a PRODUCT, in
+    tile_end : a tile's last step was issued, in (registered once)
+    results : of the array, in
+    slots : results, `timing.source_latency` cycles after they are read, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "tile_end": In(1),
+                "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.walk = walk = SlotWalk(c)
+        place = walk.place
+
+        # Two registers are in this path already: tile_end itself, and the count of complete tiles.
+        softmax = Signal()
+        early, late = drain_start(c, False) - 2, drain_start(c, True) - 2
+        m.d.comb += softmax.eq(self.instruction.columns == Columns.VALUES)
+        complete = delayed(m, self.tile_end, early, name="complete", reset=True)
+        if late > early:
+            with_sums = delayed(m, complete & softmax, late - early, name="with_sums", reset=True)
+            complete = Mux(softmax, with_sums, complete)
+        no_tile = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles").none
+        m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(~no_tile)]
+
+        # The row, then the slot of it.
+        m.submodules.reader = reader = RowReader(c)
+        m.d.comb += [
+            reader.row.eq(place.row),
+            *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+        ]
+        slot = delayed(m, place.slot, reader_latency(c), name="slot")
+        for lane in range(c.drain_lanes):
+            value = Signal(signed(c.accumulator_bits), name=f"value_{lane}", reset_less=True)
+            lane_results = reader.outputs[lane :: c.drain_lanes]
+            for j in cases(m, slot, len(lane_results)):
+                m.d.sync += value.eq(lane_results[j])
+            m.d.comb += self.slots.values[lane].eq(value)
+        m.d.comb += [
+            self.slots.valid.eq(delayed(m, walk.go, source_latency(c), name="valid", reset=True)),
+            self.slots.place.eq(place_after(m, walk, source_latency(c))),
+        ]
+        return m

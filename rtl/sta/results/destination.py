@@ -1,0 +1,231 @@
+"""Where results belong, and the walks that say so."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.array.walk import TileWalk
+from rtl.lib.pipeline import delayed
+from rtl.params import CHANNELS_MAX, ceil_div
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.isa import FIELDS
+from rtl.sta.operands.tiles import token_tile
+from rtl.sta.params import StaConfig
+
+STORE_ADDRESS_BITS = FIELDS["y_base"].bits
+
+
+def place(config: StaConfig) -> data.StructLayout:
+    """Where the results of a cycle belong: drain_lanes channels of one token.
+
+    row, slot : of the tile; a tile's rows have slots_a_row slots
+    tile : token tile, token div rows
+    token : absolute
+    piece : channels drain_lanes · piece …; the word of the residual
+    base : the token tile's first word in the store
+    keep : which of the channels there are; the slot is written where the first is
+    column_last : the last slot of a column tile
+    last : the last slot of the instruction
+    """
+    pieces = ceil_div(CHANNELS_MAX, config.cols) * config.slots_a_row
+    return data.StructLayout(
+        {
+            "row": range(config.rows),
+            "slot": range(config.slots_a_row),
+            "tile": range(config.max_tiles),
+            "token": range(config.max_tokens),
+            "piece": range(pieces),
+            "base": STORE_ADDRESS_BITS,
+            "keep": config.drain_lanes,
+            "column_last": 1,
+            "last": 1,
+        }
+    )
+
+
+class Slots(wiring.Signature):
+    """Results on their way, seen from their source: never stalled.
+
+    Members
+    -------
+    valid : there are some, out
+    place : theirs, out
+    values : accumulator_bits signed each, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "place": Out(place(config)),
+                "values": Out(signed(config.accumulator_bits)).array(config.drain_lanes),
+            }
+        )
+
+
+def residual_address(config: StaConfig, token: Value, piece: Value) -> Value:
+    """token · residual_words + piece. By shifts and adders: a constant is not worth a multiplier."""
+    words = config.residual_words
+    return sum(((token << i) for i in range(words.bit_length()) if words >> i & 1), start=piece)
+
+
+class SlotWalk(wiring.Component):
+    """Walks in the order of a product: column tile, token tile, row, slot.
+
+    Members
+    -------
+    start : begin at the first slot; only while there is none, in
+    instruction : in
+    go : on to the next slot, in
+    running : there is a slot, out
+    place : of the slot, without tile and base, out
+    tile, base : of the slot of the cycle before, out
+    row_last : the last slot of a row, out
+    tile_last : the last slot of a tile, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "go": In(1),
+                "running": Out(1),
+                "place": Out(place(config)),
+                "tile": Out(range(config.max_tiles)),
+                "base": Out(STORE_ADDRESS_BITS),
+                "row_last": Out(1),
+                "tile_last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction, here = self._config, self.instruction, self.place
+        m.submodules.tiles = tiles = TileWalk(c)
+        row = Signal.like(here.row)
+        slot = Signal.like(here.slot)
+        one_slot = c.slots_a_row == 1
+        last_slot = Signal(init=one_slot)  # of the row: compared when the walk steps to it
+        token = Signal.like(here.token, reset_less=True)
+        tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
+        tile_goes = Signal()
+        last_row = Signal(reset_less=True)  # of the tile
+        last = Signal(reset_less=True)  # both
+        m.d.comb += [
+            tiles.start.eq(self.start),
+            tiles.tokens.eq(instruction.tokens),
+            tiles.channels.eq(instruction.channels),
+            tiles.advance.eq(tile_goes),
+            self.running.eq(tiles.running),
+            self.row_last.eq(last_slot),
+            self.tile_last.eq(last),
+            tile_goes.eq(self.go & self.tile_last),
+            here.row.eq(row),
+            here.slot.eq(slot),
+            here.token.eq(token),
+            here.piece.eq(tile_piece + slot),
+            here.keep.eq(Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))),
+            here.column_last.eq(self.tile_last & tiles.last_tokens),
+            here.last.eq(here.column_last & tiles.last_channels),
+        ]
+        with m.If(self.go):
+            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
+            with m.If(last_slot):
+                m.d.sync += [slot.eq(0), last_slot.eq(one_slot), row.eq(Mux(last, 0, row + 1))]
+        with m.If(tile_goes & tiles.last_tokens):
+            m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
+        # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
+        with m.If(~tiles.running):
+            m.d.sync += tile_piece.eq(0)
+        # By whether it steps, and to where: the one does not wait for the other.
+        first_again = Signal()  # if it steps
+        m.d.comb += first_again.eq(~tiles.running | (last & tiles.last_tokens))
+        with m.If(~tiles.running | (self.go & last_slot)):
+            m.d.sync += token.eq(Mux(first_again, instruction.first_token, token + 1))
+        # Where it stays, and where it goes: that comes late, and chooses.
+        next_row_last = Mux(last, tiles.next_one_row, row + 2 == tiles.rows)  # of the row behind this one
+        next_last = Mux(last_slot, next_row_last & one_slot, (slot == c.slots_a_row - 2) & last_row)
+        first_row_last = ~tiles.running & tiles.next_one_row
+        m.d.sync += [
+            last_row.eq(
+                Mux(self.go, Mux(last_slot, next_row_last, last_row), (tiles.running & last_row) | first_row_last)
+            ),
+            last.eq(Mux(self.go, next_last, (tiles.running & last) | (first_row_last & one_slot))),
+        ]
+
+        # Of no hurry, and many: a cycle behind the others.
+        tile = Signal.like(self.tile, reset_less=True)
+        base = Signal.like(self.base, reset_less=True)
+        m.d.comb += [self.tile.eq(tile), self.base.eq(base)]
+        went_again = delayed(m, first_again, 1, name="went_again")
+        went = delayed(m, tile_goes | ~tiles.running, 1, name="went")
+        with m.If(went):
+            m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
+            with m.If(went_again):
+                m.d.sync += [tile.eq(token_tile(c, instruction.first_token)), base.eq(instruction.y_base)]
+        return m
+
+
+def place_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
+    """The whole place of the slot, so many cycles later, at least 2."""
+    later = Signal(walk.place.shape(), name="place_after")
+    m.d.comb += [
+        later.eq(delayed(m, walk.place, cycles, name="place")),
+        later.tile.eq(delayed(m, walk.tile, cycles - 1, name="tile")),
+        later.base.eq(delayed(m, walk.base, cycles - 1, name="base")),
+    ]
+    return later
+
+
+class PieceWalk(wiring.Component):
+    """Walks through the pieces of a token's row, again and again.
+
+    Members
+    -------
+    start : be at the first piece in the next cycle, may last, in
+    channels : steady from the cycle before the last one of start on, in
+    go : on to the next piece, from the last to the first, in
+    piece, keep : as in `place`, out
+    last : the last piece of a row, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._lanes = config.drain_lanes
+        where = place(config)
+        super().__init__(
+            {
+                "start": In(1),
+                "channels": In(FIELDS["channels"].bits),
+                "go": In(1),
+                "piece": Out(where["piece"].shape),
+                "keep": Out(where["keep"].shape),
+                "last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self._lanes
+        left = Signal.like(self.channels, reset_less=True)
+        piece = Signal.like(self.piece, reset_less=True)
+        keep = Signal.like(self.keep, reset_less=True)  # these two are compared when the walk steps
+        last = Signal(reset_less=True)
+        first_keep = Signal.like(self.keep, reset_less=True)  # and those of the first piece need not wait for anything
+        first_last = Signal(reset_less=True)
+        m.d.comb += [self.piece.eq(piece), self.keep.eq(keep), self.last.eq(last)]
+        m.d.sync += [
+            first_keep.eq(Cat(self.channels > lane for lane in range(lanes))),
+            first_last.eq(self.channels <= lanes),
+        ]
+        with m.If(self.start | self.go):
+            again = Signal()
+            m.d.comb += again.eq(self.start | last)
+            m.d.sync += [
+                left.eq(Mux(again, self.channels, left - lanes)),
+                piece.eq(Mux(again, 0, piece + 1)),
+                keep.eq(Mux(again, first_keep, Cat(left > lanes + lane for lane in range(lanes)))),
+                last.eq(Mux(again, first_last, left <= 2 * lanes)),
+            ]
+        return m

@@ -1,0 +1,252 @@
+"""GATHER: rows of a table in memory, named by numbers in memory, into the residual."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.gearbox import Gearbox
+from rtl.lib.lut_ram import LutMemory
+from rtl.lib.pipeline import delayed
+from rtl.params import ADDRESS_BITS
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.isa import FIELDS
+from rtl.sta.legality import residual_row_beats
+from rtl.sta.params import StaConfig
+from rtl.sta.results.destination import PieceWalk, Slots
+from rtl.sta.results.residual import residual_word
+
+ID_BITS = 32
+BEATS_BITS = FIELDS["beats"].bits
+
+
+class RowSegment(data.Struct):
+    """Consecutive beats of memory."""
+
+    address: ADDRESS_BITS
+    beats: BEATS_BITS
+
+
+class RowAddresses(wiring.Component):
+    """Takes all numbers, then asks for row after row: address + number · beats · port_bytes.
+
+    The numbers are kept, because the fetch brings beats in their order: those of the rows lie behind all of the
+    numbers'. A segment takes 5 cycles and one for every bit that `beats` has.
+
+    Members
+    -------
+    start, instruction : of a GATHER, in
+    ids : beats of 32-bit numbers, stream in
+    segment : of each token's row, stream out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "ids": In(stream.Signature(8 * config.port_bytes)),
+                "segment": Out(stream.Signature(RowSegment)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [ID_BITS])
+        m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
+        wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
+        token = Signal(range(c.max_tokens))
+        left = Signal(range(c.max_tokens + 1), reset_less=True)  # tokens, this one among them
+        last = Signal(reset_less=True)  # left == 1
+        one_token = delayed(m, instruction.tokens == 1, 1, name="one_token")  # there long before the first number is
+        m.d.comb += [
+            memory.write.address.eq(token),
+            memory.write.data.eq(gearbox.units.payload),
+            memory.read_address.eq(token),
+        ]
+
+        shifted = Signal(ADDRESS_BITS, reset_less=True)  # number · 2^i
+        bits_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)  # beats >> i
+        none_left = Signal(reset_less=True)
+        row = Signal(ADDRESS_BITS, reset_less=True)  # in beats from the table's first
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        m.d.sync += address.eq(instruction.address + row * c.port_bytes)
+        m.d.comb += [
+            self.segment.payload.address.eq(address),
+            self.segment.payload.beats.eq(instruction.beats),
+        ]
+        offers = Signal()  # a segment: a register, since the fetch is far away
+        m.d.comb += self.segment.valid.eq(offers)
+        takes = Signal()  # numbers: a register, since beats wait for what hangs on it
+        m.d.comb += [gearbox.units.ready.eq(takes), gearbox.last.eq(last)]
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += [left.eq(instruction.tokens), last.eq(instruction.tokens == 1)]
+                with m.If(self.start):
+                    m.d.sync += takes.eq(1)
+                    m.next = "numbers"
+            with m.State("numbers"):
+                with m.If(gearbox.units.valid):
+                    m.d.comb += memory.write.enable.eq(1)
+                    m.d.sync += [token.eq(token + 1), left.eq(left - 1), last.eq(left == 2)]
+                    with m.If(last):
+                        m.d.sync += [token.eq(0), left.eq(instruction.tokens), last.eq(one_token), takes.eq(0)]
+                        m.next = "read"
+            with m.State("read"):
+                m.next = "part"
+            with m.State("part"):
+                m.next = "number"
+            with m.State("number"):
+                m.d.sync += [shifted.eq(memory.read_data), bits_left.eq(instruction.beats), row.eq(0)]
+                m.d.sync += none_left.eq(instruction.beats[: len(bits_left)] == 0)
+                m.next = "multiply"
+            with m.State("multiply"):
+                m.d.sync += [
+                    row.eq(row + Mux(bits_left[0], shifted, 0)),
+                    shifted.eq(shifted << 1),
+                    bits_left.eq(bits_left >> 1),
+                    none_left.eq(bits_left[1:] == 0),
+                ]
+                with m.If(none_left):
+                    m.d.sync += offers.eq(1)
+                    m.next = "ask"
+            with m.State("ask"):
+                with m.If(self.segment.ready):
+                    m.d.sync += offers.eq(0)
+                    m.d.sync += [token.eq(token + 1), left.eq(left - 1), last.eq(left == 2)]
+                    m.next = "read"
+                    with m.If(last):
+                        m.d.sync += token.eq(0)
+                        m.next = "idle"
+        return m
+
+
+class RowCutter(wiring.Component):
+    """Cuts each row's beats into words of the residual; what is left of the last beat is dropped.
+
+    A row takes a cycle a word, or a beat where that is less, and about three.
+
+    Members
+    -------
+    start, instruction : of a GATHER, in
+    rows : beats of one row after the other, stream in
+    slots : elements, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "rows": In(stream.Signature(8 * config.port_bytes)),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        word = residual_word(c)
+        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
+        m.submodules.pieces = pieces = PieceWalk(c)
+        units, slots = gearbox.units, self.slots
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
+        tokens_left = Signal.like(instruction.tokens)
+        token = Signal.like(slots.place.token, reset_less=True)
+        beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
+        # A bit for each state but idle: much hangs on them.
+        cuts = Signal()
+        rests = Signal()  # what is left of a row is dropped
+        takes = Signal()  # beats of the row are to come
+        last_row = Signal()  # tokens_left == 1
+        row_last = Signal()
+        m.d.comb += [
+            gearbox.beats.payload.eq(self.rows.payload),
+            units.ready.eq(1),
+            gearbox.last.eq(pieces.last),
+            pieces.channels.eq(instruction.channels),
+            row_last.eq(units.valid & pieces.last),
+            self.rows.ready.eq(takes & (rests | gearbox.beats.ready)),
+            slots.place.token.eq(token),
+            slots.place.piece.eq(pieces.piece),
+            slots.place.keep.eq(pieces.keep),
+            slots.place.last.eq(pieces.last & last_row),
+            *(value.eq(element) for value, element in zip(slots.values, word(units.payload), strict=True)),
+        ]
+        with m.If(self.rows.valid & self.rows.ready):
+            m.d.sync += [beats_left.eq(beats_left - 1), takes.eq(beats_left != 1)]
+        with m.If(cuts):
+            m.d.comb += [slots.valid.eq(units.valid), pieces.go.eq(units.valid)]
+            # A word of several beats may have fewer at the row's end: anything stands for the others.
+            with m.If(takes):
+                m.d.comb += gearbox.beats.valid.eq(self.rows.valid)
+            with m.Else():
+                m.d.comb += gearbox.beats.valid.eq(~units.valid)
+            with m.If(row_last):
+                m.d.sync += [cuts.eq(0), rests.eq(1)]
+        with m.Elif(rests):
+            with m.If(~takes):
+                m.d.sync += [
+                    tokens_left.eq(tokens_left - 1),
+                    last_row.eq(tokens_left == 2),
+                    token.eq(token + 1),
+                    beats_left.eq(instruction.beats),
+                    rests.eq(0),
+                    cuts.eq(~last_row),
+                    takes.eq(~last_row),
+                ]
+        with m.Else():
+            # Not only at the start: it comes from far away, to all of these.
+            m.d.comb += pieces.start.eq(1)
+            m.d.sync += [
+                tokens_left.eq(instruction.tokens),
+                last_row.eq(instruction.tokens == 1),
+                token.eq(instruction.first_token),
+                beats_left.eq(instruction.beats),
+                cuts.eq(begins),
+                takes.eq(begins),
+            ]
+        return m
+
+
+class Gather(wiring.Component):
+    """Both.
+
+    ::
+
+        ids ─► addresses ─► segments ─► (fetch) ─► rows ─► cutter ─► slots
+
+    Members
+    -------
+    start, instruction : of a GATHER, in
+    ids, rows : beats of the memory port, streams in
+    segment : of each token's row, stream out
+    slots : elements, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "ids": In(stream.Signature(8 * config.port_bytes)),
+                "rows": In(stream.Signature(8 * config.port_bytes)),
+                "segment": Out(stream.Signature(RowSegment)),
+                "slots": Out(Slots(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.addresses = addresses = RowAddresses(self._config)
+        m.submodules.cutter = cutter = RowCutter(self._config)
+        for part in (addresses, cutter):
+            m.d.comb += [part.start.eq(self.start), part.instruction.eq(self.instruction)]
+        wiring.connect(m, wiring.flipped(self.ids), addresses.ids)
+        wiring.connect(m, addresses.segment, wiring.flipped(self.segment))
+        wiring.connect(m, wiring.flipped(self.rows), cutter.rows)
+        wiring.connect(m, cutter.slots, wiring.flipped(self.slots))
+        return m

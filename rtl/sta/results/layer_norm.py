@@ -1,0 +1,310 @@
+"""Layer normalisation in integers: sums of a token as it is written, one reciprocal root, one product an element.
+
+With S = Σ r and Q = Σ r² over H elements, H²·variance is V = H·Q − S² + epsilon, and an element becomes
+(H·r − S) / √V with Z_FRACTION bits behind the point. R · 2^−(36+e) is 1 / √V.
+"""
+
+from collections.abc import Iterable
+from math import isqrt
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.lut_ram import LutMemory
+from rtl.lib.pipeline import delayed
+from rtl.params import signed_bits
+from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
+from rtl.sta.results.arithmetic import LOW_BITS, differs, shifted
+from rtl.sta.results.layer_norm_factors import Finaliser, finalised, scaling, sums
+
+RADICAND_BITS = 40  # of V once it is shifted: the root has 20 bits, more than its reciprocal
+Z_TOP = (1 << (signed_bits(64 << Z_FRACTION) - 1)) - 1
+
+
+def statistics(row: Iterable[int]) -> tuple[int, int]:
+    """Sum and sum of squares of a token's elements."""
+    elements = list(row)
+    return sum(elements), sum(r * r for r in elements)
+
+
+def finalise(S: int, Q: int, hidden: int, epsilon: int) -> tuple[int, int, int]:
+    """(S, R, e) by which the token is normalised. R is 0 where the variance is not positive."""
+    variance = hidden * Q - S * S + epsilon
+    if variance <= 0:  # below 0 only where sums and `hidden` are of different rows
+        return S, 0, 0
+    e = (variance.bit_length() - RADICAND_BITS + 1) // 2  # rounded towards +∞: 39 or 40 bits are left
+    root = isqrt(variance >> 2 * e if e > 0 else variance << -2 * e)
+    return S, min((1 << ROOT_BITS) - 1, ((1 << 36) + (root >> 1)) // root), e
+
+
+def normalise(r: int, S: int, R: int, e: int, hidden: int) -> int:
+    """(H·r − S) / √V with Z_FRACTION bits behind the point, rounded to the nearest, half upwards."""
+    z = ((hidden * r - S) * R + (1 << (19 + e))) >> (20 + e)
+    return max(-Z_TOP - 1, min(Z_TOP, z))
+
+
+def elements_write(config: StaConfig) -> data.StructLayout:
+    """A word of the residual as it is written; `first` marks the first one of a token."""
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "token": range(config.max_tokens),
+            "first": 1,
+            "values": data.ArrayLayout(signed(RESIDUAL_BITS), config.drain_lanes),
+        }
+    )
+
+
+class Statistics(wiring.Component):
+    """Sums S and Q of every token, kept up as the residual is written, and `finalise` of them when asked.
+
+    Words of any tokens may come in any order, one a cycle, of one token in consecutive cycles too. A request counts
+    all words before it, and is accepted only behind cycles without a word. Answers come in the order of the requests,
+    each within LATENCY cycles; they are no more than INTERVAL cycles apart as long as words let the requests in.
+
+    Members
+    -------
+    write : `elements_write`, in
+    request : tokens to finalise, stream in
+    channels : H of `finalise`, steady while a request is worked on, in
+    epsilon : the same, in
+    answer : `finalised`, for one cycle each, out
+    """
+
+    INTERVAL = 26
+    LATENCY = 5 * INTERVAL  # 81 to 100 where no token is ahead of it
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "write": In(elements_write(config)),
+                "request": In(stream.Signature(range(config.max_tokens))),
+                "channels": In(range(config.hidden + 1)),
+                "epsilon": In(32),
+                "answer": Out(finalised(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.finaliser = finaliser = Finaliser(c)
+        m.d.comb += [
+            finaliser.channels.eq(self.channels),
+            finaliser.epsilon.eq(self.epsilon),
+            self.answer.eq(finaliser.answer),
+        ]
+
+        # A request passes the same pipeline as the words, and so sees those before it. One at a time is on its way.
+        asked = Signal()
+        accepted = Signal()
+        # Words come a cycle later, since their squares are on the way from the multipliers for so long.
+        enable = [delayed(m, self.write.enable, 1, name="enable_0", reset=True)]
+        m.d.comb += [
+            self.request.ready.eq(~enable[0] & ~asked & finaliser.ready),
+            accepted.eq(self.request.valid & self.request.ready),
+        ]
+        with m.If(accepted):
+            m.d.sync += asked.eq(1)
+        token_in = Signal(range(c.max_tokens))
+        m.d.comb += token_in.eq(
+            Mux(enable[0], delayed(m, self.write.token, 1, name="word_token"), self.request.payload)
+        )
+        token = [token_in]
+        asks = [accepted]
+        first = [delayed(m, self.write.first, 1, name="first_0")]
+        for i in range(1, 8):
+            token.append(delayed(m, token[-1], 1, name=f"token_{i}"))
+            enable.append(delayed(m, enable[-1], 1, name=f"enable_{i}", reset=True))
+            asks.append(delayed(m, asks[-1], 1, name=f"asks_{i}", reset=True))
+            first.append(delayed(m, first[-1], 1, name=f"first_{i}"))
+        part = self._part(m)
+
+        # Token and word in step: stage 2 asks the memories, 4 has what they held, 5 adds, 6 writes.
+        # A memory for each sum, with an address of its own, one with an enable, lest synthesis make one of both.
+        read = Signal(sums(c))
+        total = Signal(sums(c), reset_less=True)
+        squares_token = Signal.like(token_in, reset_less=True)
+        with m.If(enable[1] | asks[1]):
+            m.d.sync += squares_token.eq(token[1])
+        for name, address in (("sum", token[2]), ("squares", squares_token)):
+            width = read.shape()[name].width
+            m.submodules[name] = memory = LutMemory(width=width, depth=c.max_tokens)
+            m.d.comb += [
+                memory.write.address.eq(token[6]),
+                memory.write.data.eq(total[name]),
+                memory.write.enable.eq(enable[6]),
+                memory.read_address.eq(address),
+                read[name].eq(memory.read_data),
+            ]
+        held = Signal(sums(c), reset_less=True)
+        base = Signal(sums(c))
+        zero = Const(0, total.shape().size)
+        # Of words of the same token the latest one's sums count. Those of stages 5 to 8 were not in the memory in time.
+        # Whether it is the same is compared a cycle before.
+        # Each sum has its own. They begin with different values, which nobody looks at, lest synthesis make them one.
+        same_5 = {"sum": Signal(name="same_5_sum"), "squares": Signal(name="same_5_squares", init=1)}
+        for same in same_5.values():
+            m.d.sync += same.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4]))
+        m.d.sync += held.eq(read)
+        total_7 = delayed(m, total, 1, name="total_7")
+        total_8 = delayed(m, total_7, 1, name="total_8")
+        for stage, later in ((8, total_8), (7, total_7), (6, total)):
+            same = Signal(name=f"same_{stage}")
+            m.d.sync += same.eq(enable[stage - 1] & (token[stage - 1] == token[3]))
+            with m.If(same):
+                m.d.sync += held.eq(later)
+        with m.If(first[4] & enable[4]):
+            m.d.sync += held.as_value().eq(zero)
+        absolute = Signal(len(base.sum))  # here, since the finaliser is far away
+        m.d.comb += [base.eq(held), absolute.eq(Mux(base.sum < 0, -base.sum, base.sum))]
+        for name, same in same_5.items():
+            with m.If(same):
+                m.d.comb += base[name].eq(total[name])
+        m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
+
+        m.d.comb += [
+            finaliser.request.valid.eq(asks[6]),
+            finaliser.request.token.eq(token[6]),
+            finaliser.request.sums.eq(delayed(m, base, 1, name="asked_sums")),
+            finaliser.request.magnitude.eq(delayed(m, absolute, 1, name="asked_magnitude")),
+        ]
+        with m.If(asks[6]):
+            m.d.sync += asked.eq(0)
+        return m
+
+    def _part(self, m: Module) -> data.View:
+        """Sums of the lanes alone, six cycles after them."""
+        c = self._config
+        values = delayed(m, self.write.values, 1, name="values")
+        part = Signal(sums(c), reset_less=True)
+        square_bits = 2 * RESIDUAL_BITS
+        squares = []
+        for lane in range(c.drain_lanes):
+            square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
+            m.d.sync += square.eq(values[lane] * values[lane])
+            # One for the multiplier, which an FPGA's has, and one for the way from it.
+            squares.append(delayed(m, square, 2, name=f"square_{lane}_later"))
+        later = list(delayed(m, values, 3, name="values_later"))
+        # Half of them at a time.
+        for name, bits, lanes in (("sum", RESIDUAL_BITS, later), ("squares", square_bits, squares)):
+            halves = []
+            for i, half in enumerate((lanes[: len(lanes) // 2], lanes[len(lanes) // 2 :])):
+                register = Signal(signed(bits + len(lanes).bit_length()), name=f"{name}_half_{i}", reset_less=True)
+                m.d.sync += register.eq(sum(half))
+                halves.append(register)
+            m.d.sync += part[name].eq(halves[0] + halves[1])
+        return part
+
+
+class NormaliserLane(wiring.Component):
+    """Of one element, the two halves of factor by which it is multiplied: all inputs are registers of the Normaliser's.
+
+    Members
+    -------
+    r : of the cycle in which the scaling is looked at, in
+    factor, offset, less : two, five, six cycles later, in
+    z : z_bits signed, Normaliser.LATENCY cycles after r, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        shape = scaling(config)
+        super().__init__(
+            {
+                "r": In(signed(RESIDUAL_BITS)),
+                "factor": In(shape["factor"].shape),
+                "offset": In(shape["offset"].shape),
+                "less": In(shape["shift"].shape),
+                "z": Out(signed(config.z_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self._config.z_bits
+        product_bits = RESIDUAL_BITS + len(self.factor)
+        wide_bits = max(product_bits, len(self.offset)) + 1
+        top = Const(Z_TOP, signed(bits))
+        assert (1 << (bits - 1)) - 1 == Z_TOP
+        r = delayed(m, self.r, 2, name="r")
+        low = Signal(signed(RESIDUAL_BITS + LOW_BITS), reset_less=True)
+        high = Signal(signed(product_bits + 1 - LOW_BITS), reset_less=True)
+        product = Signal(signed(product_bits + 1), reset_less=True)
+        difference = Signal(signed(wide_bits), reset_less=True)
+        rounded = Signal(signed(wide_bits), reset_less=True)
+        over = Signal(reset_less=True)
+        kept = Signal(signed(bits), reset_less=True)
+        negative = Signal(reset_less=True)
+        z = Signal(signed(bits), reset_less=True)
+        m.d.sync += [
+            low.eq(r * self.factor[:LOW_BITS]),
+            high.eq(r * self.factor[LOW_BITS:]),
+            # Halves of two registers: an FPGA's multiplier has them, and without the second one is late.
+            product.eq(delayed(m, low, 1, name="low") + (delayed(m, high, 1, name="high") << LOW_BITS)),
+            difference.eq(product - self.offset),
+            rounded.eq((shifted(m, difference, self.less) + 1) >> 1),
+            over.eq(differs(rounded[bits - 1 :], rounded[-1])),
+            kept.eq(rounded),
+            negative.eq(rounded[-1]),
+            z.eq(Mux(over, top ^ negative.replicate(bits).as_signed(), kept)),
+        ]
+        m.d.comb += self.z.eq(z)
+        return m
+
+
+class Normaliser(wiring.Component):
+    """`normalise` of drain_lanes elements of one token a cycle, LATENCY cycles later.
+
+    Members
+    -------
+    r : elements of the residual, in
+    scaling : of their token, from `Statistics`, in
+    normalise : without it elements pass as they are, in; may change with every word
+    z : z_bits signed, out
+    """
+
+    # What is done; operands; multiply (two), halves, and add them; subtract; shift (two); round; what saturates;
+    # saturate.
+    LATENCY = 11
+
+    compute = staticmethod(normalise)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        lanes = config.drain_lanes
+        super().__init__(
+            {
+                "r": In(signed(RESIDUAL_BITS)).array(lanes),
+                "scaling": In(scaling(config)),
+                "normalise": In(1),
+                "z": Out(signed(config.z_bits)).array(lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        operands = Signal(scaling(c), reset_less=True)
+        # Without, (2·r + 1) >> 1 is r. By gates: registers with a reset would not go into an FPGA's multipliers.
+        normalised = self.scaling.as_value() & self.normalise.replicate(len(self.scaling.as_value()))
+        plain = Const({"factor": 2, "offset": 0, "shift": 1}, scaling(c)).as_value()
+        m.d.sync += operands.as_value().eq(normalised | (plain & ~self.normalise.replicate(len(plain))))
+        factor = delayed(m, operands.factor, 1, name="factor")  # for the multipliers alone: an FPGA's have it
+        offset = delayed(m, operands.offset, 4, name="offset")
+        shift = delayed(m, operands.shift, 4, name="shift")
+        less = Signal.like(shift, reset_less=True)  # by one: the last bit goes with the rounding
+        m.d.sync += less.eq(shift - 1)
+
+        for i, (r, z) in enumerate(zip(self.r, self.z, strict=True)):
+            m.submodules[f"lane_{i}"] = lane = NormaliserLane(c)
+            m.d.comb += [
+                lane.r.eq(r),
+                lane.factor.eq(factor),
+                lane.offset.eq(offset),
+                lane.less.eq(less),
+                z.eq(lane.z),
+            ]
+        return m

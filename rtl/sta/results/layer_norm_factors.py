@@ -1,0 +1,407 @@
+"""From the sums of a token to the factor and the offset that normalise it, in five serial stages.
+
+`norm.finalise` defines the root; the last stage multiplies it by H and by S, so that an element costs one product:
+(H·r − S)·R = r·(H·R) − S·R.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.params import ceil_div, signed_bits
+from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
+
+RADICAND_BITS = 40
+RADICAND_STEPS = RADICAND_BITS // 2 - 1  # from a variance of 1; the largest ones take fewer
+SQRT_BITS = RADICAND_BITS // 2
+SHIFT_MIDDLE = 20  # what an element is shifted by where e is 0
+EPSILON_BITS = 32
+
+
+def _elements(config: StaConfig) -> int:
+    """The residual holds whole words."""
+    return config.residual_words * config.drain_lanes
+
+
+def sums(config: StaConfig) -> data.StructLayout:
+    """Sum and sum of squares of a token's elements."""
+    elements = _elements(config)
+    return data.StructLayout(
+        {
+            "sum": signed(signed_bits(elements << (RESIDUAL_BITS - 1))),
+            "squares": unsigned((elements << (2 * RESIDUAL_BITS - 2)).bit_length()),
+        }
+    )
+
+
+def sum_magnitude(config: StaConfig) -> Shape:
+    """A token's sum without its sign."""
+    return unsigned((_elements(config) << (RESIDUAL_BITS - 1)).bit_length())
+
+
+def _variance_bits(config: StaConfig) -> int:
+    """Of H²·variance with its sign."""
+    return signed_bits((_elements(config) ** 2 << (2 * RESIDUAL_BITS - 2)) + (1 << EPSILON_BITS))
+
+
+def scaling(config: StaConfig) -> data.StructLayout:
+    """How a token's elements are normalised: z = (r · factor − offset + half) >> shift.
+
+    factor : H·R
+    offset : S·R
+    shift : 20 + e, at least 1
+    """
+    elements = _elements(config)
+    return data.StructLayout(
+        {
+            "factor": unsigned((elements << ROOT_BITS).bit_length()),
+            "offset": signed(signed_bits(elements << (RESIDUAL_BITS - 1 + ROOT_BITS))),
+            "shift": range(32),
+        }
+    )
+
+
+def finalised(config: StaConfig) -> data.StructLayout:
+    """An answer."""
+    return data.StructLayout({"valid": 1, "token": range(config.max_tokens), "scaling": scaling(config)})
+
+
+def _between(config: StaConfig, **fields: object) -> stream.Signature:
+    """What a stage hands to the next one, with what every stage passes on."""
+    passed = {"token": range(config.max_tokens), "sum": sums(config)["sum"].shape}
+    return stream.Signature(data.StructLayout({**passed, **fields}))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """When a stage does what."""
+
+    load: Signal  # its next operands are there
+    step: Signal  # it works on what it has
+    last: Signal  # in the last cycle of that
+
+
+def _serial(
+    m: Module, inputs: stream.Interface, outputs: stream.Interface, cycles: int, *, at_once: bool = False
+) -> _Work:
+    """A stage that holds one token: it works on it for some cycles, at least 2, until the next stage takes it.
+
+    at_once : the next token comes in the cycle in which this one goes, else in the one after it. That is for the
+        stages that take longest: where all did it, whether the first is ready would hang on all others in one cycle.
+    """
+    full = Signal()
+    work = _Work(load=Signal(name="load"), step=Signal(name="step"), last=Signal(name="last"))
+    left = Signal(range(cycles + 1))
+    working = Signal()  # left != 0
+    m.d.comb += [
+        outputs.valid.eq(full & ~working),
+        inputs.ready.eq(~full | (outputs.valid & outputs.ready) if at_once else ~full),
+        work.load.eq(inputs.valid & inputs.ready),
+        work.step.eq(full & working),
+    ]
+    with m.If(work.load):
+        m.d.sync += [full.eq(1), left.eq(cycles), working.eq(1), work.last.eq(0)]
+    with m.Elif(work.step):
+        m.d.sync += [left.eq(left - 1), working.eq(~work.last), work.last.eq(left == 2)]
+    with m.Elif(outputs.valid & outputs.ready):
+        m.d.sync += full.eq(0)
+    return work
+
+
+def _pass(m: Module, work: _Work, inputs: stream.Interface, outputs: stream.Interface, *names: str) -> None:
+    """Fields that a stage only keeps."""
+    for name in ("token", "sum", *names):
+        kept = Signal.like(inputs.payload[name], name=name, reset_less=True)
+        with m.If(work.load):
+            m.d.sync += kept.eq(inputs.payload[name])
+        m.d.comb += outputs.payload[name].eq(kept)
+
+
+class Variance(wiring.Component):
+    """H·Q − S² + epsilon, two bits of H and of |S| a cycle, highest first."""
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "inputs": In(_between(config, magnitude=sum_magnitude(config), squares=sums(config)["squares"].shape)),
+                "channels": In(range(config.hidden + 1)),
+                "epsilon": In(EPSILON_BITS),
+                "outputs": Out(_between(config, variance=_variance_bits(config) - 1, none=1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        given = self.inputs.payload
+        digits = ceil_div(len(given.sum), 2)
+        # A cycle each for the first digits' products, for their difference, and for epsilon.
+        work = _serial(m, self.inputs, self.outputs, digits + 3)
+        _pass(m, work, self.inputs, self.outputs)
+
+        magnitude = Signal(2 * digits, reset_less=True)
+        squares = Signal.like(given.squares, reset_less=True)
+        sum_digits = Signal(2 * digits, reset_less=True)
+        channel_digits = Signal(2 * digits, reset_less=True)
+        plus = Signal(signed(_variance_bits(c)), reset_less=True)
+        minus = Signal(signed(_variance_bits(c)), reset_less=True)
+        term = Signal(signed(_variance_bits(c)), reset_less=True)
+        variance = Signal(signed(_variance_bits(c)), reset_less=True)
+        with m.If(work.load):
+            m.d.sync += [
+                magnitude.eq(given.magnitude),
+                squares.eq(given.squares),
+                sum_digits.eq(given.magnitude),
+                channel_digits.eq(self.channels),
+                plus.eq(0),
+                minus.eq(0),
+                term.eq(0),
+                variance.eq(0),
+            ]
+        with m.If(work.step):
+            m.d.sync += [
+                sum_digits.eq(sum_digits << 2),
+                channel_digits.eq(channel_digits << 2),
+                plus.eq(_times(squares, channel_digits[-2:])),
+                minus.eq(_times(magnitude, sum_digits[-2:])),
+                term.eq(plus - minus),
+                variance.eq((variance << 2) + term),
+            ]
+            with m.If(work.last):
+                m.d.sync += variance.eq(variance + self.epsilon)
+        m.d.comb += [self.outputs.payload.variance.eq(variance), self.outputs.payload.none.eq(variance <= 0)]
+        return m
+
+
+def _times(value: Signal, digit: Signal) -> Signal:
+    """A product by 0, 1, 2 or 3."""
+    return Mux(digit[0], value, 0) + Mux(digit[1], value << 1, 0)
+
+
+class Radicand(wiring.Component):
+    """The variance times an even power of two that leaves RADICAND_BITS − 1 or RADICAND_BITS bits, two bits a cycle.
+
+    It takes as many cycles whatever the variance is, so that those of a program are known without its data.
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "inputs": In(_between(config, variance=_variance_bits(config) - 1, none=1)),
+                "outputs": Out(_between(config, radicand=RADICAND_BITS, shift=5, none=1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value = Signal(max(RADICAND_BITS + 1, _variance_bits(self._config) - 1), reset_less=True)
+        shift = Signal(5, reset_less=True)
+        # Too small, or too large: compared when the value changes, of which two bits are new each time.
+        low = Signal()
+        high = Signal()
+        given = self.inputs.payload.variance
+        work = _serial(m, self.inputs, self.outputs, RADICAND_STEPS)
+        _pass(m, work, self.inputs, self.outputs, "none")
+        with m.If(work.load):
+            m.d.sync += [
+                value.eq(given),
+                low.eq(given[RADICAND_BITS - 2 :] == 0),
+                high.eq(given[RADICAND_BITS:] != 0),
+                shift.eq(SHIFT_MIDDLE),
+            ]
+        with m.If(work.step):
+            with m.If(low & ~self.outputs.payload.none):
+                m.d.sync += [value.eq(value << 2), shift.eq(shift - 1)]
+                m.d.sync += low.eq(value[RADICAND_BITS - 4 : RADICAND_BITS - 2] == 0)
+            with m.Elif(high):
+                m.d.sync += [value.eq(value >> 2), shift.eq(shift + 1)]
+                m.d.sync += high.eq(value[RADICAND_BITS + 2 :] != 0)
+        m.d.comb += [self.outputs.payload.radicand.eq(value), self.outputs.payload.shift.eq(shift)]
+        return m
+
+
+class Root(wiring.Component):
+    """The square root, rounded down, a bit a cycle."""
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__(
+            {
+                "inputs": In(_between(config, radicand=RADICAND_BITS, shift=5, none=1)),
+                "outputs": Out(_between(config, root=SQRT_BITS, shift=5, none=1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        work = _serial(m, self.inputs, self.outputs, SQRT_BITS, at_once=True)
+        _pass(m, work, self.inputs, self.outputs, "shift", "none")
+
+        rest = Signal(RADICAND_BITS, reset_less=True)
+        remainder = Signal(SQRT_BITS + 1, reset_less=True)  # at most twice the root
+        root = Signal(SQRT_BITS, reset_less=True)
+        wider = Signal(SQRT_BITS + 3)
+        difference = Signal(signed(SQRT_BITS + 4))
+        fits = Signal()
+        m.d.comb += [
+            wider.eq(Cat(rest[-2:], remainder)),
+            difference.eq(wider - Cat(1, 0, root)),
+            fits.eq(difference >= 0),
+        ]
+        with m.If(work.load):
+            m.d.sync += [rest.eq(self.inputs.payload.radicand), remainder.eq(0), root.eq(0)]
+        with m.If(work.step):
+            m.d.sync += [
+                rest.eq(rest << 2),
+                remainder.eq(Mux(fits, difference, wider)),
+                root.eq(Cat(fits, root)),
+            ]
+        m.d.comb += self.outputs.payload.root.eq(root)
+        return m
+
+
+class ReciprocalRoot(wiring.Component):
+    """2^36 / root, rounded, at most 2^ROOT_BITS − 1, a bit a cycle; 0 where there is no variance."""
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__(
+            {
+                "inputs": In(_between(config, root=SQRT_BITS, shift=5, none=1)),
+                "outputs": Out(_between(config, inverse=ROOT_BITS, shift=5)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = ROOT_BITS + 1  # of the quotient, which is 2^ROOT_BITS where the root is smallest
+        work = _serial(m, self.inputs, self.outputs, bits)
+        _pass(m, work, self.inputs, self.outputs, "shift")
+
+        # The dividend is 2^36 + root / 2: its upper 19 bits are 2^18 and the highest bit of root, which is 1.
+        root = Signal(SQRT_BITS, reset_less=True)
+        none = Signal(reset_less=True)
+        rest = Signal(bits, reset_less=True)
+        remainder = Signal(SQRT_BITS, reset_less=True)
+        wider = Signal(SQRT_BITS + 1)
+        difference = Signal(signed(SQRT_BITS + 2))
+        fits = Signal()
+        m.d.comb += [
+            wider.eq(Cat(rest[-1], remainder)),
+            difference.eq(wider - root),
+            fits.eq(difference >= 0),
+        ]
+        with m.If(work.load):
+            m.d.sync += [
+                root.eq(self.inputs.payload.root),
+                none.eq(self.inputs.payload.none),
+                rest.eq(self.inputs.payload.root[1:]),
+                remainder.eq((1 << 18) + 1),
+            ]
+        with m.If(work.step):
+            m.d.sync += [remainder.eq(Mux(fits, difference, wider)), rest.eq(Cat(fits, rest))]
+        largest = rest[-1].replicate(ROOT_BITS)
+        m.d.comb += self.outputs.payload.inverse.eq(Mux(none, 0, rest[:ROOT_BITS] | largest))
+        return m
+
+
+class Scale(wiring.Component):
+    """H·R and S·R, a bit of R a cycle, highest first."""
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "inputs": In(_between(config, inverse=ROOT_BITS, shift=5)),
+                "channels": In(range(config.hidden + 1)),
+                "answer": Out(finalised(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        outputs = _between(c, shift=5).create()
+        work = _serial(m, self.inputs, outputs, ROOT_BITS)
+        _pass(m, work, self.inputs, outputs, "shift")
+
+        inverse = Signal(ROOT_BITS, reset_less=True)
+        factor = Signal(scaling(c)["factor"].shape, reset_less=True)
+        offset = Signal(scaling(c)["offset"].shape, reset_less=True)
+        with m.If(work.load):
+            m.d.sync += [inverse.eq(self.inputs.payload.inverse), factor.eq(0), offset.eq(0)]
+        with m.If(work.step):
+            m.d.sync += [
+                inverse.eq(inverse << 1),
+                factor.eq((factor << 1) + Mux(inverse[-1], self.channels, 0)),
+                offset.eq((offset << 1) + Mux(inverse[-1], outputs.payload.sum, 0)),
+            ]
+        m.d.comb += [
+            outputs.ready.eq(1),
+            self.answer.valid.eq(outputs.valid),
+            self.answer.token.eq(outputs.payload.token),
+            self.answer.scaling.factor.eq(factor),
+            self.answer.scaling.offset.eq(offset),
+            self.answer.scaling.shift.eq(outputs.payload.shift),
+        ]
+        return m
+
+
+class Finaliser(wiring.Component):
+    """The five stages, a token in each.
+
+    Members
+    -------
+    request : a token, its sums, and the magnitude of the first of them; `valid` for a cycle, only where `ready` was
+        high and nothing was sent since, in
+    ready : out
+    channels, epsilon : steady while it works, in
+    answer : `finalised`, for one cycle each, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        request = {
+            "valid": 1,
+            "token": range(config.max_tokens),
+            "sums": sums(config),
+            "magnitude": sum_magnitude(config),
+        }
+        super().__init__(
+            {
+                "request": In(data.StructLayout(request)),
+                "ready": Out(1),
+                "channels": In(range(config.hidden + 1)),
+                "epsilon": In(EPSILON_BITS),
+                "answer": Out(finalised(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.variances = variance = Variance(c)
+        m.submodules.radicand = radicand = Radicand(c)
+        m.submodules.square_root = root = Root(c)
+        m.submodules.reciprocal = reciprocal = ReciprocalRoot(c)
+        m.submodules.scale = scale = Scale(c)
+        stages: list[Any] = [variance, radicand, root, reciprocal, scale]
+        for before, after in pairwise(stages):
+            wiring.connect(m, before.outputs, after.inputs)
+        m.d.comb += [
+            variance.inputs.valid.eq(self.request.valid),
+            variance.inputs.payload.token.eq(self.request.token),
+            variance.inputs.payload.sum.eq(self.request.sums.sum),
+            variance.inputs.payload.magnitude.eq(self.request.magnitude),
+            variance.inputs.payload.squares.eq(self.request.sums.squares),
+            self.ready.eq(variance.inputs.ready),
+            variance.channels.eq(self.channels),
+            variance.epsilon.eq(self.epsilon),
+            scale.channels.eq(self.channels),
+            self.answer.eq(scale.answer),
+        ]
+        return m

@@ -1,0 +1,102 @@
+"""The residual: 16 bits of every channel of every token, read and written by whole words."""
+
+from amaranth.hdl import Const, Module, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed
+from rtl.params import ceil_div
+from rtl.sta.params import RESIDUAL_BITS, StaConfig
+
+WORDS, BITS = 2048, 9  # of an ECP5's block RAM
+QUARTERS = 4  # of a word: parts with a choice of their own
+
+
+def residual_word(config: StaConfig) -> data.ArrayLayout:
+    """The elements of a word: channels drain_lanes · piece … of one token."""
+    return data.ArrayLayout(signed(RESIDUAL_BITS), config.drain_lanes)
+
+
+def residual_depth(config: StaConfig) -> int:
+    return config.max_tokens * config.residual_words
+
+
+class Residual(wiring.Component):
+    """Word `piece` of a token has the address token · residual_words + piece.
+
+    A word that is written may be read in the next cycle; one whose address came in the same cycle is not defined.
+
+    Members
+    -------
+    read_address : in
+    read_data : `LATENCY` cycles later, out
+    write_enable, write_address, write_data : in
+    """
+
+    LATENCY = 4  # address, memories, their words, the one memory's
+
+    def __init__(self, config: StaConfig) -> None:
+        self._depth = residual_depth(config)
+        super().__init__(
+            {
+                "read_address": In(range(self._depth)),
+                "read_data": Out(residual_word(config)),
+                "write_enable": In(1),
+                "write_address": In(range(self._depth)),
+                "write_data": In(residual_word(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Memories of no more words than a block RAM has: which of them comes behind their own output registers, not
+        # in front of them.
+        memories = ceil_div(self._depth, WORDS)
+        inner = (WORDS - 1).bit_length()
+        write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
+        chosen = Signal.like(self.read_data, reset_less=True)
+        # For each quarter of a word its own, every other one inverted, lest synthesis make one register of them.
+        which: list[Value] = [Const(0)] * QUARTERS
+        if memories > 1:
+            early = delayed(m, self.read_address[inner:], 2, name="which_early")
+            not_early = delayed(m, ~self.read_address[inner:], 2, name="not_which_early")
+            which = [
+                delayed(m, early, 1, name="which_0"),
+                ~delayed(m, ~early, 1, name="not_which_1"),
+                delayed(m, ~not_early, 1, name="which_2"),
+                ~delayed(m, not_early, 1, name="not_which_3"),
+            ]
+        writes = [
+            delayed(m, self.write_enable & (self.write_address[inner:] == i), 1, name=f"writes_{i}", reset=True)
+            for i in range(memories)
+        ]
+        words = [Signal.like(write_data, name=f"word_{i}", reset_less=True) for i in range(memories)]
+        # Each half of a word, of whole block RAMs, has addresses of its own: they lie all over the chip. Synthesis does
+        # not make one register of both, since the one begins with zeros and the other with ones.
+        address_bits = min(inner, len(self.read_address))
+        middle = BITS * ceil_div(len(write_data), 2 * BITS)
+        for half, own in enumerate((slice(middle), slice(middle, None))):
+            init = half * ((1 << address_bits) - 1)
+            read_address = Signal(address_bits, name=f"read_address_{half}", init=init, reset_less=True)
+            write_address = Signal(address_bits, name=f"write_address_{half}", init=init, reset_less=True)
+            m.d.sync += [read_address.eq(self.read_address), write_address.eq(self.write_address)]
+            for i in range(memories):
+                depth = min(WORDS, self._depth - i * WORDS)
+                memory = Memory(shape=len(write_data[own]), depth=depth, init=[])
+                m.submodules[f"memory_{half}_{i}"] = memory
+                read, write = memory.read_port(), memory.write_port()
+                m.d.sync += words[i][own].eq(read.data)
+                m.d.comb += [
+                    read.addr.eq(read_address),
+                    write.en.eq(writes[i]),
+                    write.addr.eq(write_address),
+                    write.data.eq(write_data[own]),
+                ]
+        bits = len(write_data) // QUARTERS
+        for part in range(QUARTERS):
+            for i in cases(m, which[part], memories):
+                m.d.sync += chosen.as_value().word_select(part, bits).eq(words[i].word_select(part, bits))
+        m.d.comb += self.read_data.eq(chosen)
+        return m

@@ -1,0 +1,368 @@
+"""STORE: rows of the activation store or of the residual into memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.cases import cases
+from rtl.lib.pipeline import delayed, tally
+from rtl.lib.port import Request, write_beat
+from rtl.params import BURST_BEATS, ceil_div
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.isa import Op
+from rtl.sta.operands.store import store_copy
+from rtl.sta.params import RESIDUAL_BITS, StaConfig
+from rtl.sta.results.destination import residual_address
+from rtl.sta.results.residual import Residual, residual_depth, residual_word
+
+AHEAD = 10  # pieces that are read and not yet written: one a cycle takes as long to come
+
+
+def piece_bytes(config: StaConfig) -> tuple[int, int]:
+    """Bytes of a piece of a row, whole beats and whole words: of the store, of the residual."""
+    return config.store_word_bytes, max(config.drain_lanes * RESIDUAL_BITS // 8, config.port_bytes)
+
+
+def piece_stream(config: StaConfig) -> stream.Signature:
+    """Pieces, row after row; each row begins with a piece of its own. What lies behind its end is not defined."""
+    return stream.Signature(8 * max(piece_bytes(config)))
+
+
+class RowReader(wiring.Component):
+    """Reads the rows.
+
+    Members
+    -------
+    start, instruction : of a STORE, in
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads while the dump works
+    residual_address, residual_data : see `residual.Residual`; out, in
+    pieces : `piece_stream`, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "copy_request": Out(store_copy(config)),
+                "copy_valid": In(1),
+                "copy_data": In(8 * config.store_word_bytes),
+                "residual_address": Out(range(residual_depth(config))),
+                "residual_data": In(residual_word(config)),
+                "pieces": Out(piece_stream(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        which = Signal()  # a cycle after the start, when it begins to read
+        m.d.sync += which.eq(instruction.which)
+        groups_a_word = c.store_word_bytes // c.m
+        words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
+
+        most = max(c.residual_words, ceil_div(c.max_groups, groups_a_word))
+        words = Signal(range(most + 1), reset_less=True)  # of a row
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
+        tokens_left = Signal.like(instruction.tokens, reset_less=True)
+        words_left = Signal.like(words, reset_less=True)
+        runs = Signal()
+        last_token = Signal()  # compared when they change
+        last_word = Signal()
+        one_word = Signal()
+        place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
+        starts = Signal()  # the word is the first of a piece
+        ends = Signal()
+        goes = Signal()
+        m.d.sync += words.eq(
+            Mux(
+                instruction.which,
+                (instruction.channels + (c.drain_lanes - 1)) >> (c.drain_lanes.bit_length() - 1),
+                (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
+            )
+        )
+        m.d.comb += [
+            starts.eq(~which | (place == 0)),
+            ends.eq(~which | (place == words_a_piece - 1) | last_word),
+        ]
+
+        no_room = tally(m, AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead").full
+        m.d.comb += goes.eq(runs & (~no_room | ~starts))
+        m.d.sync += one_word.eq(words == 1)
+
+        # Where the next word is. Registers between this and the memories, which lie all over the chip.
+        bank = Signal.like(self.copy_request.bank, reset_less=True)
+        base = Signal.like(self.copy_request.address, reset_less=True)  # of the token tile
+        address = Signal.like(base, reset_less=True)
+        next_base = Signal.like(base)
+        residual_base = Signal.like(self.residual_address, reset_less=True)  # of the token
+        residual_at = Signal.like(self.residual_address, reset_less=True)
+        next_residual = Signal.like(self.residual_address)
+        m.d.comb += [
+            self.copy_request.valid.eq(delayed(m, goes & ~which, 1, name="asks", reset=True)),
+            self.copy_request.bank.eq(delayed(m, bank, 1, name="asked_bank")),
+            self.copy_request.address.eq(delayed(m, address, 1, name="asked_address")),
+            self.residual_address.eq(delayed(m, residual_at, 1, name="residual_address")),
+            next_base.eq(base + instruction.x_pitch),
+            next_residual.eq(residual_base + c.residual_words),
+        ]
+        with m.If(goes):
+            m.d.sync += [
+                words_left.eq(words_left - 1),
+                last_word.eq(words_left == 2),
+                place.eq(Mux(ends, 0, place + 1)),
+                address.eq(address + 1),
+                residual_at.eq(residual_at + 1),
+            ]
+            with m.If(last_word):
+                m.d.sync += [
+                    words_left.eq(words),
+                    last_word.eq(one_word),
+                    tokens_left.eq(tokens_left - 1),
+                    last_token.eq(tokens_left == 2),
+                    runs.eq(~last_token),
+                    bank.eq(bank + 1),
+                    address.eq(base),
+                    residual_base.eq(next_residual),
+                    residual_at.eq(next_residual),
+                ]
+                with m.If(bank == c.rows - 1):
+                    m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
+        first = Signal.like(self.residual_address, reset_less=True)
+        m.d.sync += first.eq(residual_address(c, instruction.first_token, Value.cast(0)))
+        with m.If(~runs):  # not only when it begins: that comes from far away, to all of these
+            m.d.sync += [
+                tokens_left.eq(instruction.tokens),
+                last_token.eq(instruction.tokens == 1),
+                runs.eq(begins),
+                words_left.eq(words),
+                last_word.eq(words == 1),
+                place.eq(0),
+                bank.eq(0),
+                base.eq(instruction.x_base),
+                address.eq(instruction.x_base),
+                residual_base.eq(first),
+                residual_at.eq(first),
+            ]
+
+        # What comes: a word of the store is a piece, words of the residual are gathered.
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.pieces.payload), depth=AHEAD)
+        copying = Signal(range(AHEAD + 1))  # words asked for: not all that are copied are for this reader
+        copied = Signal()
+        m.d.comb += copied.eq(self.copy_valid & (copying != 0))
+        m.d.sync += copying.eq(copying + (goes & ~which) - copied)
+        arrives_in = 1 + Residual.LATENCY + 1  # registers: the residual lies far away
+        arrives = delayed(m, goes & which, arrives_in, name="arrives", reset=True)
+        arrives_at = delayed(m, place, arrives_in, name="arrives_at")
+        completes = delayed(m, ends, arrives_in, name="completes")
+        word = Signal.like(self.residual_data.as_value(), name="word", reset_less=True)
+        with m.If(which):  # lest synthesis make one register of this and of others that read the residual
+            m.d.sync += word.eq(self.residual_data)
+        word_bits = c.drain_lanes * RESIDUAL_BITS
+        gathered = Signal(words_a_piece * word_bits, reset_less=True)
+        piece = Signal.like(gathered)
+        m.d.comb += piece.eq(gathered)
+        for i in cases(m, arrives_at, words_a_piece):
+            m.d.comb += piece.word_select(i, word_bits).eq(word)
+        with m.If(arrives):
+            m.d.sync += gathered.eq(piece)
+        m.d.comb += [
+            fifo.w_stream.valid.eq(delayed(m, Mux(which, arrives & completes, copied), 1, name="comes", reset=True)),
+            fifo.w_stream.payload.eq(delayed(m, Mux(which, piece, self.copy_data), 1, name="came")),
+        ]
+        wiring.connect(m, fifo.r_stream, wiring.flipped(self.pieces))
+        return m
+
+
+def _burst(beats: Value) -> Value:
+    """Of so many beats, the first one's."""
+    return Mux(beats < BURST_BEATS, beats, BURST_BEATS)
+
+
+class RowWriter(wiring.Component):
+    """Writes the rows: each begins with a beat of its own, right behind the one before.
+
+    Members
+    -------
+    start, instruction : of a STORE, in
+    pieces : `piece_stream`, in
+    request, data : the write half of the memory port; a burst's beats come after its request
+    finished : the last beat was accepted, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "pieces": In(piece_stream(config)),
+                "request": Out(stream.Signature(Request)),
+                "data": Out(stream.Signature(write_beat(config.port_bytes))),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        beat_shift = c.port_bytes.bit_length() - 1
+        row_bytes = Signal(range(max(c.hidden * (RESIDUAL_BITS // 8), c.max_groups * c.m) + 1))
+        row_beats = Signal.like(row_bytes, reset_less=True)
+        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
+        m.d.comb += row_bytes.eq(
+            Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
+        )
+        m.d.sync += row_beats.eq((row_bytes + (c.port_bytes - 1)) >> beat_shift)
+
+        # Requests, a row after the other, at most two bursts ahead of the beats.
+        address = Signal.like(self.request.payload.address, reset_less=True)
+        rows_to_ask = Signal.like(instruction.tokens)
+        beats_to_ask = Signal.like(row_beats, reset_less=True)
+        asks = Signal()  # rows_to_ask != 0
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # as much of beats_to_ask as there may be in one
+        last_burst = Signal(reset_less=True)  # it is all of them: these two a cycle after beats_to_ask
+        rest = Signal.like(beats_to_ask)
+        asked = Signal()
+        due = Signal(range(2 * BURST_BEATS + 1))  # beats that are asked for and not yet sent
+        may_ask = Signal(init=1)
+        may_send = Signal()
+        m.d.sync += [burst.eq(_burst(beats_to_ask)), last_burst.eq(beats_to_ask <= BURST_BEATS)]
+        m.d.comb += [
+            self.request.valid.eq(asks & may_ask),
+            self.request.payload.address.eq(address),
+            self.request.payload.length.eq(burst - 1),
+            asked.eq(self.request.valid & self.request.ready),
+            rest.eq(beats_to_ask - burst),
+        ]
+        with m.If(asked):
+            m.d.sync += [
+                address.eq(address + (burst << beat_shift)),
+                beats_to_ask.eq(rest),
+            ]
+            with m.If(last_burst):
+                m.d.sync += [
+                    beats_to_ask.eq(row_beats),
+                    rows_to_ask.eq(rows_to_ask - 1),
+                    asks.eq(rows_to_ask != 1),
+                ]
+
+        # Beats.
+        rows_left = Signal.like(instruction.tokens, reset_less=True)
+        beats_left = Signal.like(row_beats, reset_less=True)
+        last_beat, one_beat, last_row = (Signal(name=name) for name in ("last_beat", "one_beat", "last_row"))
+        sent = Signal()
+        m.d.comb += [
+            self.data.valid.eq(self.pieces.valid & may_send),
+            sent.eq(self.data.valid & self.data.ready),
+        ]
+        m.d.sync += [
+            due.eq(due + Mux(asked, burst, 0) - sent),
+            # Whether something is asked for, or sent, is known late: it chooses.
+            may_ask.eq(Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~asked & ~begins),
+            may_send.eq(asked | Mux(sent, due > 1, due != 0)),
+            self.finished.eq(sent & last_beat & last_row),
+            one_beat.eq(row_beats == 1),
+        ]
+        with m.If(sent):
+            m.d.sync += [beats_left.eq(beats_left - 1), last_beat.eq(beats_left == 2)]
+            with m.If(last_beat):
+                m.d.sync += [beats_left.eq(row_beats), last_beat.eq(one_beat)]
+                m.d.sync += [rows_left.eq(rows_left - 1), last_row.eq(rows_left == 2)]
+        self._cut(m, sent, last_beat)
+        m.d.comb += self.data.payload.strobe.eq(-1)
+        if beat_shift:
+            left_over = row_bytes[:beat_shift]  # bytes of a row's last beat, 0 for all of them
+            last_strobe = Signal.like(self.data.payload.strobe, reset_less=True)
+            whole = left_over == 0
+            m.d.sync += last_strobe.eq(Cat(*((left_over > i) | whole for i in range(c.port_bytes - 1)), whole))
+            with m.If(last_beat):
+                m.d.comb += self.data.payload.strobe.eq(last_strobe)
+
+        with m.If(~asks & ~may_send):  # not only when it begins: that comes from far away, to all of these
+            m.d.sync += [
+                address.eq(instruction.address),
+                rows_to_ask.eq(instruction.tokens),
+                asks.eq(begins),
+                beats_to_ask.eq(row_beats),
+                rows_left.eq(instruction.tokens),
+                last_row.eq(instruction.tokens == 1),
+                beats_left.eq(row_beats),
+                last_beat.eq(row_beats == 1),
+            ]
+        return m
+
+    def _cut(self, m: Module, sent: Signal, last_beat: Signal) -> None:
+        """Pieces into beats."""
+        port_bytes = self._config.port_bytes
+        parts = [size // port_bytes for size in piece_bytes(self._config)]
+        part = Signal(range(max(parts)))
+        last_part = Signal()
+        m.d.comb += [
+            last_part.eq(last_beat | (part == Mux(self.instruction.which, parts[1], parts[0]) - 1)),
+            self.pieces.ready.eq(sent & last_part),
+        ]
+        with m.If(sent):
+            m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+        for i in cases(m, part, max(parts)):
+            m.d.comb += self.data.payload.data.eq(self.pieces.payload.word_select(i, 8 * port_bytes))
+
+
+class Dump(wiring.Component):
+    """Both.
+
+    ::
+
+        store, residual ─► reader ─► pieces ─► writer ─► memory
+
+    Members
+    -------
+    start : of an instruction, anything but STORE is none of the dump's, in
+    instruction : steady from start to finished, in
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads meanwhile; out, in, in
+    residual_address : out
+    residual_data : its word, Residual.LATENCY cycles later, in
+    request, data : the write half of the memory port
+    finished : the last beat was accepted, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "copy_request": Out(store_copy(config)),
+                "copy_valid": In(1),
+                "copy_data": In(8 * config.store_word_bytes),
+                "residual_address": Out(range(residual_depth(config))),
+                "residual_data": In(residual_word(config)),
+                "request": Out(stream.Signature(Request)),
+                "data": Out(stream.Signature(write_beat(config.port_bytes))),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.reader = reader = RowReader(self._config)
+        m.submodules.writer = writer = RowWriter(self._config)
+        for part in (reader, writer):
+            m.d.comb += [
+                part.start.eq(self.start & (self.instruction.opcode == Op.STORE)),
+                part.instruction.eq(self.instruction),
+            ]
+        m.d.comb += [
+            self.copy_request.eq(reader.copy_request),
+            reader.copy_valid.eq(self.copy_valid),
+            reader.copy_data.eq(self.copy_data),
+            self.residual_address.eq(reader.residual_address),
+            reader.residual_data.eq(self.residual_data),
+            self.finished.eq(writer.finished),
+        ]
+        wiring.connect(m, reader.pieces, writer.pieces)
+        wiring.connect(m, writer.request, wiring.flipped(self.request))
+        wiring.connect(m, writer.data, wiring.flipped(self.data))
+        return m

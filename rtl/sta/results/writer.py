@@ -1,0 +1,307 @@
+"""The writer: where results land. In the store, in the residual and its sums, in the rows' maxima."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.lib.cases import cases
+from rtl.lib.compare import Greater
+from rtl.lib.pipeline import delayed
+from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.isa import Op
+from rtl.sta.operands.store import store_write
+from rtl.sta.params import RESIDUAL_BITS, StaConfig
+from rtl.sta.results.destination import place, residual_address
+from rtl.sta.results.layer_norm import elements_write
+from rtl.sta.results.residual import Residual, residual_depth, residual_word
+
+SCORE_BITS = 8
+
+
+def row_maximum(config: StaConfig) -> data.StructLayout:
+    """The maximum of a token's scores so far, for the row's `softmax.maximum_write`."""
+    return data.StructLayout(
+        {"enable": 1, "row": range(config.rows), "tile": range(config.max_tiles), "value": signed(SCORE_BITS)}
+    )
+
+
+class StoreWriter(wiring.Component):
+    """8-bit results, a byte lane each of one word.
+
+    Members
+    -------
+    valid, place, values : in
+    write : `store_write`, a cycle later, out
+    """
+
+    LATENCY = 1
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "place": In(place(config)),
+                "values": In(signed(8)).array(config.drain_lanes),
+                "write": Out(store_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        pieces_a_word = c.store_word_bytes // c.drain_lanes
+        piece_bits = pieces_a_word.bit_length() - 1
+        write = Signal(store_write(c), reset_less=True)
+        enable = Signal()
+        m.d.sync += [
+            enable.eq(self.valid),
+            write.bank.eq(self.place.row),
+            write.address.eq(self.place.base + (self.place.piece >> piece_bits)),
+            write.data.eq(Cat(*self.values).replicate(pieces_a_word)),
+        ]
+        for i in cases(m, self.place.piece[:piece_bits], pieces_a_word):
+            m.d.sync += write.strobe.eq(((1 << c.drain_lanes) - 1) << (i * c.drain_lanes))
+        m.d.comb += [self.write.eq(write), self.write.enable.eq(enable)]
+        return m
+
+
+class ResidualWriter(wiring.Component):
+    """16-bit results, set or added with saturation.
+
+    Members
+    -------
+    valid, place, values : in
+    add : to what is there, else set, in; steady
+    read_address, read_data : of the residual, out and in
+    write_enable, write_address, write_data : of the residual, `LATENCY` cycles after the results, out
+    statistics : `elements_write`, in the same cycle, out
+    """
+
+    LATENCY = 1 + Residual.LATENCY + 2  # address, residual, sum, saturate
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "place": In(place(config)),
+                "values": In(signed(RESIDUAL_BITS)).array(config.drain_lanes),
+                "add": In(1),
+                "read_address": Out(range(residual_depth(config))),
+                "read_data": In(residual_word(config)),
+                "write_enable": Out(1),
+                "write_address": Out(range(residual_depth(config))),
+                "write_data": Out(residual_word(config)),
+                "statistics": Out(elements_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        address = Signal.like(self.read_address, reset_less=True)
+        m.d.sync += address.eq(residual_address(c, self.place.token, self.place.piece))
+
+        total = Signal(residual_word(c), reset_less=True)
+        top = Const((1 << (RESIDUAL_BITS - 1)) - 1, signed(RESIDUAL_BITS))
+        for lane, value in enumerate(self.values):
+            summand = delayed(m, value, self.LATENCY - 2, name=f"value_{lane}")
+            exact = Signal(signed(RESIDUAL_BITS + 1), name=f"exact_{lane}", reset_less=True)
+            bound = top ^ exact[-1].replicate(RESIDUAL_BITS).as_signed()
+            m.d.sync += [
+                exact.eq(Mux(self.add, self.read_data[lane], 0) + summand),
+                total[lane].eq(Mux(exact[-1] == exact[-2], exact, bound)),
+            ]
+
+        enable = delayed(m, self.valid, self.LATENCY, name="valid", reset=True)
+        m.d.comb += [
+            self.read_address.eq(address),
+            self.write_enable.eq(enable),
+            self.write_address.eq(delayed(m, address, self.LATENCY - 1, name="address")),
+            self.write_data.eq(total),
+            self.statistics.enable.eq(enable),
+            self.statistics.token.eq(delayed(m, self.place.token, self.LATENCY, name="token")),
+            self.statistics.first.eq(delayed(m, self.place.piece == 0, self.LATENCY, name="first")),
+            self.statistics.values.eq(total),
+        ]
+        return m
+
+
+class Maxima(wiring.Component):
+    """The maximum of each token's scores, over the column tiles as they come.
+
+    Members
+    -------
+    valid, place, values : in; only what `place` keeps counts
+    maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
+    """
+
+    STAGES = 4  # for the maximum of a slot
+    LATENCY = STAGES + 5  # what counts; maximum of the slot; the token's before; with that, in two; register
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "place": In(place(config)),
+                "values": In(signed(SCORE_BITS)).array(config.drain_lanes),
+                "maximum": Out(row_maximum(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+
+        def greater(one: Value, other: Value, name: str) -> Value:
+            m.submodules[f"greater_{name}"] = unit = Greater(SCORE_BITS)
+            m.d.comb += [unit.one.eq(one), unit.other.eq(other)]
+            return unit.more
+
+        values: list[Value] = []
+        for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
+            # -128 where there is no channel. By gates, lest synthesis make a reset of it; inverted, lest it make one
+            # register of this and of what the store is to have.
+            counts_not = Signal(SCORE_BITS, name=f"counts_not_{lane}", reset_less=True)
+            m.d.sync += counts_not.eq(Cat(~(value[:-1] & keep.replicate(SCORE_BITS - 1)), ~(value[-1] | ~keep)))
+            values.append((~counts_not).as_signed())
+        # Of pairs of them, pairs of those, and so on: each is compared, then chosen; with few lanes a cycle for each.
+        steps = 2 * (len(values).bit_length() - 1)
+        chooses: list[Value] = []
+        for stage in range(self.STAGES):
+            for step in range(steps * stage // self.STAGES, steps * (stage + 1) // self.STAGES):
+                pairs = list(zip(values[::2], values[1::2], strict=True))
+                if step % 2 == 0:
+                    chooses = [greater(a, b, f"pair_{step // 2}_{i}") for i, (a, b) in enumerate(pairs)]
+                else:
+                    values = [Mux(a_larger, a, b) for a_larger, (a, b) in zip(chooses, pairs, strict=True)]
+                    chooses = []
+            chooses = [delayed(m, one, 1, name=f"a_larger_{stage}_{i}") for i, one in enumerate(chooses)]
+            values = [delayed(m, one, 1, name=f"maximum_{stage}_{i}") for i, one in enumerate(values)]
+        (slot,) = values
+
+        # The token's maximum before is read, then compared, then those of the slots before, if of the same token; then
+        # it is written: of a token that comes again within four cycles it is not in the memory yet.
+        m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        reads = delayed(m, self.place, self.STAGES, name="reads")
+        places = [reads]
+        valid = [delayed(m, self.valid, self.STAGES, name="valid", reset=True)]
+        for i in range(1, 5):
+            places.append(delayed(m, places[-1], 1, name=f"place_{i}"))
+            valid.append(delayed(m, valid[-1], 1, name=f"valid_{i}", reset=True))
+        writes = places[-1]
+        # The token is the one so many slots before.
+        behind = [delayed(m, valid[i] & (places[i].token == reads.token), 1, name=f"behind_{i}") for i in range(1, 5)]
+        behind_one = delayed(m, behind[0], 1, name="behind_one")
+        behind_two = delayed(m, behind[1], 1, name="behind_two")
+        first = delayed(m, reads.piece == 0, 2, name="first")
+        again = delayed(m, behind_one & ~first, 1, name="again")
+        slot_now = delayed(m, slot, 1, name="slot")
+        here = Signal(signed(SCORE_BITS), name="here", reset_less=True)
+        top = Signal(signed(SCORE_BITS), name="top", reset_less=True)
+        written = delayed(m, top, 1, name="written")
+        kept = Signal(signed(SCORE_BITS), name="kept", reset_less=True)
+        m.d.sync += kept.eq(Mux(behind[2], top, Mux(behind[3], written, read.data)))
+        # Of two slots before: compared in one cycle, chosen in the next. The slot before knows of all before it.
+        two_larger = delayed(
+            m, behind_two & ~behind_one & ~first & greater(top, slot_now, "two_before"), 1, name="two_larger"
+        )
+        here_alone = first | behind_one | behind_two  # what is kept is older
+        m.d.sync += here.eq(Mux(here_alone | greater(slot_now, kept, "kept"), slot_now, kept))
+        m.d.sync += top.eq(Mux(again & greater(top, here, "before"), top, Mux(two_larger, written, here)))
+        m.d.comb += [
+            read.addr.eq(reads.token),
+            write.en.eq(valid[-1]),
+            write.addr.eq(writes.token),
+            write.data.eq(top),
+        ]
+        maximum = Signal(row_maximum(c), reset_less=True)
+        enable = Signal()
+        m.d.sync += [enable.eq(write.en), maximum.row.eq(writes.row), maximum.tile.eq(writes.tile)]
+        m.d.comb += [self.maximum.eq(maximum), self.maximum.enable.eq(enable), self.maximum.value.eq(written)]
+        return m
+
+
+class Writer(wiring.Component):
+    """Everything that a cycle's results may be written to. Channels that there are not are zero.
+
+    Members
+    -------
+    instruction : steady, in
+    valid, place : in
+    wide : 16-bit results, in
+    narrow : the same in 8 bits, for the store, in
+    store : `store_write`, out
+    read_address, read_data, write_enable, write_address, write_data : of the residual, out, in, out
+    statistics : `elements_write`, out
+    maximum : `row_maximum`, out
+    finished : everything has landed: may be read from the next cycle on, out
+    """
+
+    LATENCY = max(StoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY)
+
+    def __init__(self, config: StaConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "instruction": In(instruction_layout(config)),
+                "valid": In(1),
+                "place": In(place(config)),
+                "wide": In(signed(RESIDUAL_BITS)).array(config.drain_lanes),
+                "narrow": In(signed(8)).array(config.drain_lanes),
+                "store": Out(store_write(config)),
+                "read_address": Out(range(residual_depth(config))),
+                "read_data": In(residual_word(config)),
+                "write_enable": Out(1),
+                "write_address": Out(range(residual_depth(config))),
+                "write_data": Out(residual_word(config)),
+                "statistics": Out(elements_write(config)),
+                "maximum": Out(row_maximum(config)),
+                "finished": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, instruction = self._config, self.instruction
+        m.submodules.store_writer = store = StoreWriter(c)
+        m.submodules.residual_writer = residual = ResidualWriter(c)
+        m.submodules.maxima = maxima = Maxima(c)
+
+        kept = Signal()
+        to_residual = Signal()  # known long before the first results
+        m.d.sync += to_residual.eq(
+            instruction.to_residual | (instruction.opcode == Op.POOL) | (instruction.opcode == Op.GATHER)
+        )
+        m.d.comb += [
+            kept.eq(self.valid & self.place.keep[0]),
+            store.valid.eq(kept & instruction.to_store),
+            residual.valid.eq(kept & to_residual),
+            residual.add.eq(instruction.add),
+            maxima.valid.eq(kept & instruction.maximum),
+        ]
+        for part in (store, residual, maxima):
+            m.d.comb += part.place.eq(self.place)
+        for lane, keep in enumerate(self.place.keep):
+            m.d.comb += [
+                residual.values[lane].eq(Mux(keep, self.wide[lane], 0)),
+                store.values[lane].eq(Mux(keep, self.narrow[lane], 0)),
+                maxima.values[lane].eq(self.narrow[lane]),
+            ]
+
+        m.d.comb += [
+            self.store.eq(store.write),
+            self.read_address.eq(residual.read_address),
+            residual.read_data.eq(self.read_data),
+            self.write_enable.eq(residual.write_enable),
+            self.write_address.eq(residual.write_address),
+            self.write_data.eq(residual.write_data),
+            self.statistics.eq(residual.statistics),
+            self.maximum.eq(maxima.maximum),
+            self.finished.eq(delayed(m, self.valid & self.place.last, self.LATENCY, name="finished", reset=True)),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Programs that are started, and signals that end them."""

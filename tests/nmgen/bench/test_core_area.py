@@ -1,0 +1,163 @@
+"""The table of the whole core's resources: what yosys and nextpnr report, added up and told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.lib.wiring import Component
+
+from nmgen.bench import core_area as bench_core_area
+from nmgen.bench.core_area import LEAST_MHZ, PORTABLE, SLICES, Latency, by_component, main, resources, section
+from nmgen.fpga.array_harness import OperandMemory
+from nmgen.fpga.report import Report, Worst
+from rtl.sta.params import StaConfig
+from tests.nmgen.bench.test_array import PLACE
+from tests.nmgen.tools import NETLIST, VERSION, calls, pretend_all
+
+
+def stat(**modules: dict[str, int]) -> dict[str, Any]:
+    return {"modules": {f"\\sta_{name}": {"num_cells_by_type": cells} for name, cells in modules.items()}}
+
+
+STAT = stat(
+    core={"LUT4": 10, "TRELLIS_FF": 5, "sta_array": 1, "sta_softmax": 8, "sta_drain": 1},
+    array={"sta_pe": 64, "PFUMX": 3},
+    pe={"LUT4": 100, "CCU2C": 20, "MULT18X18D": 2, "TRELLIS_FF": 50},
+    softmax={"LUT4": 40, "DP16KD": 1, "TRELLIS_DPR16X4": 2},
+    drain={"LUT4": 1, "sta_finish": 1},
+    finish={"LUT4": 60000},
+)
+
+
+def test_a_module_counts_all_that_is_in_it() -> None:
+    assert resources(STAT, "sta_pe") == {"LUTs": 140, "block RAM": 0, "multipliers": 2, "FF": 50}
+    assert resources(STAT, "sta_core") == {
+        "LUTs": 10 + 64 * 140 + 8 * (40 + 2 * 4) + 60001,
+        "block RAM": 8,
+        "multipliers": 128,
+        "FF": 5 + 64 * 50,
+    }
+
+
+def test_components_come_largest_first_and_the_drain_in_parts() -> None:
+    rows = by_component(STAT, "sta_core")
+    assert [name for name, _ in rows] == ["drain", "– finish", "array", "softmax ×8"]
+    assert dict(rows)["softmax ×8"] == {"LUTs": 384, "block RAM": 8, "multipliers": 0, "FF": 0}
+
+
+def core(config: StaConfig, mhz: tuple[float, ...] = (40, 60, 50), luts: int = 41000, memories: int = 208) -> Report:
+    path = Worst(ns=20, logic_ns=2, through=("drain finish", "store"))
+    return Report(
+        design="core",
+        target="ulx3s-85f",
+        config={},
+        multipliers=128,
+        slices=152,
+        luts=luts - 40,
+        carries=20,
+        registers=30000,
+        memories=memories,
+        lut_equivalents=luts,
+        mhz=mhz,
+        paths=(path,) if mhz else (),
+    )
+
+
+def tables(stat: dict[str, Any] = STAT, **options: Any) -> str:
+    found = {config: core(config, **options) for config in LEAST_MHZ}
+    time = Latency(
+        pattern="2:8", tokens=32, cycles={SLICES: 1_000_000, PORTABLE: 2_000_000}, cpu={"float32": 9, "bfloat16": 8}
+    )
+    return section(stat, found, [time], versions=["yosys 1", "nextpnr 2"], cpu="a CPU", seeds=3)
+
+
+def test_bounds_are_missed_only_where_a_number_is_over() -> None:
+    missed = tables()  # 69,355 LUTs of 66,912
+    assert "The bounds are **missed**." in missed
+    assert "| **all Components** | 69,355 (83%) |" in missed
+    assert "| **flattened**, ecp5, with pins | 41,000 (49%) | 208 (100%) | 152 (97%) | 30,000 (36%) |" in missed
+    smaller = {"modules": STAT["modules"] | {"\\sta_finish": {"num_cells_by_type": {"LUT4": 50000}}}}
+    assert "The bounds are met." in tables(smaller)
+    assert "The bounds are **missed**." in tables(smaller, memories=209)
+    assert "The bounds are **missed**." in tables(smaller, luts=66913)
+
+
+def test_clock_paths_and_latency() -> None:
+    text = tables(mhz=(84, 85, 131))
+    assert "| ecp5 | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
+    assert "| portable | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 85 MHz met |" in text
+    assert "| ecp5 | 20.0 | 2.0 | drain finish → store |" in text
+    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 | 9.0 | 8.0 |" in text
+    assert "MHz" not in tables(mhz=())
+    unrouted = tables(mhz=(0, 0, 57))
+    assert "| ecp5 | 41,000 | 30,000 | – / **–** / 57.0 | – | ≥ 130 MHz **missed** |" in unrouted
+    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | – | – | 9.0 | 8.0 |" in unrouted
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which tools lie that only pretend; something small stands for the core."""
+    folder = tmp_path / "tools"
+    counted = {"design": {"num_cells_by_type": {"LUT4": 41000, "DP16KD": 208}}, **STAT}
+    script = f"cat synth.ys >> {folder}/scripts; cp {tmp_path}/counted cells.json; echo '{NETLIST}' > design.json"
+    (tmp_path / "counted").write_text(json.dumps(counted))
+    pretend_all(folder, {"yosys": script, "nextpnr-ecp5": PLACE}, monkeypatch)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text("before\n<!-- area: begin -->\n<!-- area: end -->\nafter\n")
+
+    def small(config: StaConfig) -> Component:
+        return OperandMemory(3 if config.pe == "ecp5" else 4, "other")
+
+    def latencies() -> list[Latency]:
+        return [Latency(pattern="2:8", tokens=32, cycles=dict.fromkeys(LEAST_MHZ, 1_000_000), cpu=CPU)]
+
+    monkeypatch.setattr("nmgen.fpga.report.CoreHarness", small)
+    monkeypatch.setattr(bench_core_area, "latencies", latencies)
+    monkeypatch.setattr(bench_core_area, "ROOT", tmp_path)
+    monkeypatch.setattr(bench_core_area, "FOLDER", tmp_path / "build" / "report")
+    return folder
+
+
+CPU = {"float32": 9.0, "bfloat16": 8.0}
+
+
+def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "docs/results.md, build/report/" in capsys.readouterr().out
+    page = (tmp_path / "docs" / "results.md").read_text()
+    for part in (
+        f"with\n{VERSION} and {VERSION}.",
+        "| **all Components** | 69,355 (83%) |",
+        "--freq 130 --router router1 --lpf-allow-unconstrained --placer-heap-timingweight 200`, seeds 1 to 3;",
+        "| ecp5 | 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
+        "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.0 | 5.0 | 9.0 | 8.0 |",
+        "FPGA-DS-02012",
+    ):
+        assert part in page, page
+    assert (tools / "scripts").read_text().count("synth_ecp5 -noflatten -top sta_pins\n") == 1
+    assert len(calls(tools)) == 3 + 2 * 3
+
+
+def test_one_core_or_none_is_placed(tools: Path, tmp_path: Path) -> None:
+    assert main(["--place", "ecp5", "--seeds", "1"]) == 0
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "| ecp5 | 41,000 | 0 | 195.0 / **195.0** / 195.0 | 25.0 | ≥ 130 MHz met |" in page
+    assert "| portable | 41,000 | 0 | – | – | ≥ 85 MHz not shown |" in page
+    assert "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.1 | – | 9.0 | 8.0 |" in page
+    assert main(["--place", "none"]) == 0
+    assert "MHz" not in (tmp_path / "docs" / "results.md").read_text()
+    assert len(calls(tools)) == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "seeds is 0, must be at least 1"),
+        (["--jobs", "0"], "jobs is 0, must be at least 1"),
+    ],
+)
+def test_bad_input(arguments: list[str], message: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"bench-core-area: {message}\n"
+    assert not calls(tools)

@@ -1,0 +1,332 @@
+"""Compiled programs: the machine computes what the integer encoder does, instruction after instruction."""
+
+import json
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nmgen.cli import main
+from nmgen.compiler import program as programs
+from nmgen.compiler.encoder import compile_encoder
+from nmgen.compiler.memory_map import plan_store
+from nmgen.compiler.program import Program
+from nmgen.estimate.cycles import Constants, estimate, total
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.bert.parameters import integer_parameters
+from pruning.files.artefact import Artefact, save
+from rtl.params import SHIFT_MAX, InputError
+from rtl.sta.params import StaConfig
+from sim.golden.machine import Machine
+from tests.nmgen.encoders import artefact, random_ids
+from tests.nmgen.steps import compare_steps
+from tests.nmgen.test_cli import fails
+from tests.pruning.samples import write_model
+
+SMALL = StaConfig(n=2, m=8, rows=4, cols=4, drain=4, port_bytes=4, max_tokens=32, max_k=64, hidden=48, store_words=512)
+WIDE = StaConfig(n=2, m=4, rows=2, cols=8, drain=8, port_bytes=16, max_tokens=40, max_k=64, hidden=48, store_words=512)
+ODD = StaConfig(n=3, m=16, rows=3, cols=6, drain=4, port_bytes=2, max_tokens=32, max_k=80, hidden=41, store_words=512)
+TINY = StaConfig(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=20, max_k=48, hidden=24, store_words=1500)
+
+
+def check_every_step(config: StaConfig, whole: Artefact, lengths: list[int], seed: int = 0) -> Program:
+    """Runs the compiled program in a machine full of rubbish, and compares all that its instructions leave behind."""
+    encoder = IntegerEncoder(whole)
+    program = compile_encoder(encoder.parameters, config, lengths)
+    ids = random_ids(seed, lengths)
+    wanted = [{step.name: step for step in encoder.steps(torch.tensor(row))} for row in ids]
+    machine = Machine(config, program.image(ids), fill=np.random.default_rng(seed), address=program.address)
+    compare_steps(program, machine, wanted)
+    means = torch.stack([encoder.means(torch.tensor(row)) for row in ids])
+    assert np.array_equal(program.result("embedding", machine.memory), means.numpy())
+    if encoder.classes:
+        logits = torch.stack([encoder.logits(torch.tensor(row)) for row in ids]).numpy()
+        scale = next(result.scale for result in program.results if result.name == "logits")
+        assert np.allclose(program.result("logits", machine.memory) * scale, logits)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "lengths"),
+    [
+        (SMALL, {"hidden": 24, "heads": 3, "inner": 40}, [9]),  # heads of one group each
+        (SMALL, {"hidden": 24, "heads": 3, "inner": 40, "pattern": "2:8", "classes": 3}, [9, 1, 6]),
+        (SMALL, {"hidden": 24, "heads": 2, "inner": 40, "pattern": "2:8"}, [5, 4]),  # groups across heads
+        (SMALL, {"hidden": 18, "heads": 2, "inner": 23, "pattern": "1:4"}, [7]),
+        (WIDE, {"hidden": 48, "heads": 4, "inner": 64, "pattern": "2:4"}, [16, 15]),
+        (WIDE, {"hidden": 16, "heads": 2, "inner": 33, "pattern": "3:8", "classes": 5}, [1]),
+        (ODD, {"hidden": 40, "heads": 4, "inner": 56, "pattern": "3:16"}, [10, 2]),
+        (ODD, {"hidden": 41, "heads": 1, "inner": 17}, [11]),
+        (TINY, {"hidden": 18, "heads": 3, "inner": 20, "pattern": "1:2", "layers": 1}, [5, 3]),
+        (StaConfig(), {"hidden": 24, "heads": 3, "inner": 40, "pattern": "2:8"}, [32, 16, 8]),
+    ],
+)
+def test_machine_equals_the_integer_encoder(config: StaConfig, sizes: dict, lengths: list[int]) -> None:
+    check_every_step(config, artefact(**sizes), lengths)
+
+
+LONG = replace(SMALL, max_tokens=240, max_k=160, store_words=2048)
+LENGTHS = [1, 2, 7, 33, 127, 128]
+
+
+@pytest.mark.parametrize("tokens", LENGTHS)
+def test_lengths(tokens: int) -> None:
+    check_every_step(LONG, artefact(24, 3, 40, pattern="2:8", positions=128), [tokens])
+
+
+def test_unequal_lengths_together_equal_each_alone() -> None:
+    p, lengths = integer_parameters(artefact(24, 3, 40, classes=3, positions=128)), [33, 1, 128, 2, 7]
+    ids = random_ids(5, lengths)
+
+    def results(rows: list[list[int]]) -> list[np.ndarray]:
+        program = compile_encoder(p, LONG, [len(row) for row in rows])
+        machine = Machine(LONG, program.image(rows), address=program.address)
+        machine.finish()
+        return [program.result(name, machine.memory) for name in ("embedding", "logits")]
+
+    together, alone = results(ids), [results([row]) for row in ids]
+    for number, found in enumerate(together):
+        assert np.array_equal(found, np.concatenate([one[number] for one in alone]))
+
+
+def test_results_are_not_all_alike() -> None:
+    encoder = IntegerEncoder(artefact(24, 3, 40))
+    means = torch.stack([encoder.means(torch.tensor(row)) for row in random_ids(0, [9, 9])]).float()
+    assert (means.abs() < 32767).all()
+    assert means.std(dim=1).min() > 100
+    assert (means[0] - means[1]).abs().max() > 100
+
+
+def test_feed_forward_in_blocks_of_tokens() -> None:
+    sizes = {"hidden": 16, "heads": 2, "inner": 64}
+    whole = check_every_step(SMALL, artefact(**sizes), [17, 5])
+    assert not whole.notes
+    small = replace(SMALL, store_words=60)
+    program = check_every_step(small, artefact(**sizes), [17, 5])
+    assert program.notes == (
+        "the store holds what is between the feed-forward layers for 4 of 7 token tiles: "
+        "their weights are read 2 times",
+    )
+    assert sum("intermediate.dense" in name for name in program.names) == 4
+    assert program.region("encoder.layer.1.output.dense").size == whole.region("encoder.layer.1.output.dense").size
+
+
+def test_the_plan_fits_the_store() -> None:
+    """Of any size; and what is between the feed-forward layers has as many token tiles as need as few blocks."""
+    for store_words in range(84, 260):
+        c = replace(SMALL, store_words=store_words)
+        plan = plan_store(c, tiles=7, sequence_tiles=5, hidden=24, heads_width=24, keys=20, inner=200)
+        assert plan.words <= store_words
+        room = (store_words - plan.inner.base) // plan.inner.pitch  # token tiles
+        assert -(-7 // plan.inner_tiles) == -(-7 // min(room, 7)), store_words
+
+
+@pytest.mark.parametrize(
+    ("sizes", "note"),
+    [
+        ({"hidden": 24, "heads": 3, "inner": 40, "pattern": "2:8"}, ""),
+        ({"hidden": 24, "heads": 3, "inner": 40, "pattern": "1:4"}, "query is 1:4, it is packed as 2:8"),
+        (
+            {"hidden": 24, "heads": 2, "inner": 40, "pattern": "2:8"},
+            "attention.output.dense is 2:8, it is packed as 4:8",
+        ),
+    ],
+)
+def test_other_patterns_are_told(sizes: dict, note: str) -> None:
+    notes = compile_encoder(integer_parameters(artefact(**sizes)), SMALL, [8]).notes
+    assert any(note in one for one in notes) if note else not notes
+
+
+@pytest.mark.parametrize(
+    ("change", "lengths", "message"),
+    [
+        ({"max_tokens": 16}, [9, 6], "tokens of all sequences: 18, the configuration has 16: 2 too many (max_tokens)"),
+        ({"hidden": 20}, [9], "hidden channels: 24, the configuration has 20: 4 too many (hidden)"),
+        ({"max_k": 32}, [9], "(intermediate): 40, the configuration has 32: 8 too many (max_k)"),
+        ({"max_k": 32, "max_tokens": 64}, [31, 33], "33 tokens, the model takes 1 to 32"),
+        ({"store_words": 30}, [9], "attention over 3 token tiles of 4 takes 36: 6 too many (store_words)"),
+        ({"store_words": 5}, [1], "attention over 1 token tiles of 4 takes 12: 7 too many (store_words)"),
+        ({}, [], "must be at least 1"),
+        ({}, [0], "0 tokens"),
+    ],
+)
+def test_what_does_not_fit_is_told(change: dict[str, int], lengths: list[int], message: str) -> None:
+    parameters = integer_parameters(artefact(24, 3, 40))
+    config = replace(SMALL, **{"store_words": 48, **change})
+    compile_encoder(parameters, SMALL, [9])
+    with pytest.raises(InputError, match=re.escape(message)):
+        compile_encoder(parameters, config, lengths)
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Program:
+    return compile_encoder(integer_parameters(artefact(24, 3, 40, classes=3)), SMALL, [5, 9], {"model": "small"})
+
+
+def test_the_same_bytes_and_back(compiled: Program, tmp_path: Path) -> None:
+    again = compile_encoder(integer_parameters(artefact(24, 3, 40, classes=3)), SMALL, [5, 9], {"model": "small"})
+    assert again.to_bytes() == compiled.to_bytes()
+    compiled.save(tmp_path / "P.nmp")
+    read = programs.load(tmp_path / "P.nmp")
+    assert read.instructions == compiled.instructions
+    for part in ("config", "memory", "address", "names", "regions", "sequences", "results", "notes", "about"):
+        assert getattr(read, part) == getattr(compiled, part), part
+
+
+def test_regions_are_aligned_and_apart(compiled: Program) -> None:
+    end = 0
+    for region in compiled.regions:
+        assert region.address % 64 == 0
+        assert region.address >= end
+        end = region.end
+    assert end <= len(compiled.memory)
+
+
+def test_damage_is_refused(compiled: Program) -> None:
+    data = compiled.to_bytes()
+    rng = np.random.default_rng(0)
+    places = [*range(16), *rng.integers(0, len(data), 60).tolist(), len(data) - 1]
+    for place in places:
+        for bit in (0, 6):
+            bad = bytearray(data)
+            bad[place] ^= 1 << bit
+            with pytest.raises(InputError):
+                programs.from_bytes(bytes(bad))
+    for size in (0, 7, 8, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(InputError, match=r"truncated|no program"):
+            programs.from_bytes(data[:size])
+    with pytest.raises(InputError, match="truncated"):
+        programs.from_bytes(data + b"x")
+
+
+def said_of(data: bytes) -> str:
+    """Of a file's bytes; nothing of a good one's."""
+    try:
+        programs.from_bytes(data)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def test_a_changed_bit_of_the_memory_is_told(compiled: Program) -> None:
+    data = bytearray(compiled.to_bytes())
+    assert said_of(bytes(data)) == ""
+    data[-64] ^= 1
+    assert said_of(bytes(data)).startswith("damaged: the checksum")
+
+
+def test_for_another_configuration(compiled: Program) -> None:
+    compiled.check(SMALL)
+    with pytest.raises(InputError, match="the program is compiled for hidden = 48, the accelerator has 64"):
+        compiled.check(replace(SMALL, hidden=64))
+
+
+def test_ids_that_do_not_fit(compiled: Program) -> None:
+    with pytest.raises(InputError, match="1 sequences, the program is compiled for 2"):
+        compiled.image([[1] * 5])
+    with pytest.raises(InputError, match="a sequence of 4 tokens, the program is compiled for 9"):
+        compiled.image([[1] * 5, [1] * 4])
+    with pytest.raises(InputError, match="token id is 13, must be below 13"):
+        compiled.image([[1] * 5, [13] * 9])
+
+
+# --- estimate --------------------------------------------------------------------------------------------------------
+
+
+def test_estimate_counts_every_instruction(compiled: Program) -> None:
+    found = estimate(compiled)
+    assert [one.name for one in found] == list(compiled.names)
+    assert all(one.cycles > 0 for one in found)
+    sums = total(compiled, found)
+    assert sums["cycles"] == found[0].begin + sum(sums["cycles_by_opcode"].values())
+    assert all(early.begin + early.cycles == late.begin for early, late in pairwise(found))
+    assert 0 < sums["utilisation"] < 1
+    slow = total(compiled, estimate(compiled, Constants(memory=300)))
+    assert slow["cycles"] > sums["cycles"]
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+FLAGS = ["--preset", "small", "--m", "8", "--max-tokens", "32", "--hidden", "24"]
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = artefact(24, 3, 40, pattern="2:8")
+    save(tmp_path / "A.safetensors", whole.layers.values(), whole.model)
+    file = tmp_path / "P.nmp"
+    assert (
+        main(["compile", str(tmp_path / "A.safetensors"), "--seq", "7,4", "--batch", "2", *FLAGS, "-o", str(file)]) == 0
+    )
+    assert "4 instructions" not in capsys.readouterr().out
+    program = programs.load(file)
+    assert [place.tokens for place in program.sequences] == [7, 4, 7, 4]
+    encoder = IntegerEncoder(whole)
+    ids = random_ids(3, [7, 4, 7, 4])
+    machine = Machine(program.config, program.image(ids), address=program.address)
+    machine.finish()
+    means = torch.stack([encoder.means(torch.tensor(row)) for row in ids])
+    assert np.array_equal(program.result("embedding", machine.memory), means.numpy())
+
+    assert main(["disassemble", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(program.regions) + 1 + len(program.names)
+    assert any(re.search(r"layer\.1\.output\.dense +PRODUCT +memory to_residual add pattern=2", line) for line in lines)
+    assert main(["disassemble", str(file), "--json"]) == 0
+    listing = json.loads(capsys.readouterr().out)["listing"]
+    assert [one["name"] for one in listing] == list(program.names)
+    assert main(["estimate", str(file), "--all"]) == 0
+    assert "utilisation" in capsys.readouterr().out
+    assert main(["estimate", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cycles"] > 1000
+
+
+def test_a_folder_is_compiled_dense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_model(tmp_path / "small")
+    text = tmp_path / "text.txt"
+    text.write_text("a fox crossed the river .\nthe line ?\n")
+    arguments = ["compile", str(folder), "--seq", "6", "--calibrate", str(text), *FLAGS, "--json"]
+    assert main([*arguments, "-o", str(tmp_path / "P.nmp")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["about"]["pattern"] == "dense"
+    assert said["regions"]["ids"] == [0, 24]
+
+
+def test_commands_refuse_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = artefact(24, 3, 40)
+    file = tmp_path / "A.safetensors"
+    save(file, whole.layers.values(), whole.model)
+    out = ["-o", str(tmp_path / "P.nmp")]
+    assert "seq is '7,x', must be" in fails(["compile", str(file), "--seq", "7,x", *FLAGS, *out], capsys)
+    said = fails(["compile", str(file), "--seq", "9", *FLAGS, "--hidden", "8", *out], capsys)
+    assert "hidden channels: 24, the configuration has 8: 16 too many (hidden)" in said
+    assert "33 tokens, the model takes 1 to 32" in fails(["compile", str(file), "--seq", "33", *out], capsys)
+    save(file, whole.layers.values())
+    assert "layers alone" in fails(["compile", str(file), "--seq", "9", *out], capsys)
+    assert not (tmp_path / "P.nmp").exists()
+    assert f"{file}: no program that nmgen compile wrote" in fails(["disassemble", str(file)], capsys)
+    assert "No such file" in fails(["disassemble", str(tmp_path / "missing")], capsys)
+
+
+def test_the_largest_shift_of_a_context() -> None:
+    """With the bits of the sum of the exponentials it is what the hardware shifts by, and no more."""
+    parameters = IntegerEncoder(artefact(hidden=24, heads=3, inner=40)).parameters
+    keys = 9
+    most = SHIFT_MAX + 1 - (255 * keys).bit_length()
+
+    def refusal(shift: int) -> str:
+        blocks = tuple(replace(block, context=replace(block.context, shift=shift)) for block in parameters.blocks)
+        try:
+            compile_encoder(replace(parameters, blocks=blocks), SMALL, [keys])
+        except InputError as error:
+            return str(error)
+        return ""
+
+    assert refusal(most) == ""
+    assert f"the context's shift is {most + 1}, with 9 keys it must be at most {most}" in refusal(most + 1)

@@ -1,0 +1,132 @@
+"""The estimate beside the RTL. tests/sim/test_nightly.py does the same on many more configurations and programs."""
+
+import os
+import random
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from nmgen.bench import estimate as bench_estimate
+from nmgen.bench.estimate import Deviation, deviation, drawn
+from nmgen.bench.random_instructions import random_instructions
+from nmgen.bench.random_programs import random_configuration
+from nmgen.compiler.program import Program
+from nmgen.estimate import columns as estimate_columns
+from nmgen.estimate import cycles
+from nmgen.estimate import fetch as estimate_fetch
+from nmgen.estimate import norm as estimate_norm
+from nmgen.estimate.cycles import estimate
+from rtl.sta.control.fetch import SEGMENTS
+from rtl.sta.control.legality_checker import Checker
+from rtl.sta.isa import Op
+from rtl.sta.operands import columns, store
+from rtl.sta.params import StaConfig
+from rtl.sta.results import gather, norm_source
+from rtl.sta.results import layer_norm as norm
+from rtl.sta.results import store_unit as dump
+from rtl.sta.results.post_processor import Finish
+from rtl.sta.results.residual import Residual
+from rtl.sta.results.writer import Writer
+from sim.bench.programs import ProgramResult
+from tests.sim.bench.test_programs import CASES, check
+
+LATENCY = 30
+
+
+def test_constants_are_the_hardwares() -> None:
+    assert cycles.CHECK_CYCLES == Checker.LATENCY + 1
+    assert cycles.RESULT_CYCLES == Finish.LATENCY
+    assert cycles.FINISH_CYCLES == Writer.LATENCY
+    assert cycles.RESIDUAL_CYCLES == Residual.LATENCY
+    assert cycles.NORMALISE_CYCLES == norm_source.NormSource.LATENCY
+    assert cycles.PARAMETER_TILES == columns.PARAMETER_TILES
+    assert cycles.AHEAD == dump.AHEAD
+    assert cycles.ID_BITS == gather.ID_BITS
+    assert estimate_columns.COPY_CYCLES == store.COPY_LATENCY
+    assert estimate_fetch.SEGMENTS == SEGMENTS
+    assert estimate_norm.RADICAND_BITS == norm.RADICAND_BITS
+
+
+def exact(program: Program, result: ProgramResult, latency: int) -> None:
+    """The estimate is, of a program that ran before a memory that did not stall."""
+    off = deviation(program, result.spans, result.cycles, latency)
+    print(off)
+    assert off.exact == off.instructions
+    assert off.whole == 0
+
+
+def test_random_programs(tmp_path: Path) -> None:
+    """Of a small configuration: every instruction bit-exact, and as long as the estimate says."""
+    config, loaded, _ = drawn("small", 0, count=2, side=2)
+    print(config)
+    results, _ = check(config, loaded, tmp_path, (False, True), LATENCY)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        exact(program, result, LATENCY)
+    (results,) = check(config, loaded, tmp_path, (False,), 150)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        exact(program, result, 150)
+
+
+@pytest.mark.parametrize(
+    ("name", "latency"),
+    [("wide", 1), ("odd", 60), ("odd", 200), *(pytest.param(name, 30, marks=pytest.mark.nightly) for name in CASES)],
+)
+def test_random_fields(name: str, latency: int, tmp_path: Path) -> None:
+    """Of all but products, which encoders use in few ways: results to the store, the residual or both, of any size."""
+    config, _ = CASES[name]
+    seed = f"{os.environ.get('NMGEN_SEED', '0')} {name} {latency}"
+    print(f"seed {seed!r}")
+    kinds = ("norm", "norm", "norm", "pool", "gather", "load", "store", "store", "table")
+    loaded = [random_instructions(random.Random(seed), config, 60, kinds)]
+    (results,) = check(config, loaded, tmp_path, (False,), latency)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        forms = {(one.get("to_store", 0), one.get("to_residual", 0)) for one in program.instructions}
+        assert forms == {(0, 0), (0, 1), (1, 0), (1, 1)}
+        behind = {(Op(one["opcode"]).name, Op(two["opcode"]).name) for one, two in pairwise(program.instructions)}
+        assert "NMGEN_SEED" in os.environ or ("STORE", "GATHER") in behind
+        exact(program, result, latency)
+
+
+def test_a_slower_memory_or_a_narrower_port_takes_longer() -> None:
+    _, loaded, _ = drawn("small", 0, count=2, side=2)
+    for program, _ in loaded:
+        near, far = (estimate(program, cycles.Constants(memory=latency)) for latency in (1, 200))
+        assert all(one.cycles <= other.cycles for one, other in zip(near, far, strict=True) if one.op.name != "NORM")
+        assert cycles.total(program, near)["cycles"] < cycles.total(program, far)["cycles"]
+
+
+def test_configurations_are_legal_and_of_every_kind() -> None:
+    rng = random.Random(0)
+    found = [random_configuration(rng) for _ in range(200)]
+    assert {config.m for config in found} == {2, 4, 8, 16, 32}
+    assert {config.n for config in found} == {1, 2, 3, 4}
+    assert {config.rows for config in found} == set(range(1, 9)) == {config.cols for config in found}
+    assert len({replace(config, store_words=1) for config in found}) > 190
+
+
+def test_programs_repeat_and_differ() -> None:
+    (config, loaded, _), (again, repeated, _) = (drawn("seed", 1, count=2) for _ in range(2))
+    assert config == again
+    assert [program.memory for program, _ in loaded] == [program.memory for program, _ in repeated]
+    assert loaded[0][0].memory != loaded[1][0].memory
+    patterns = {one.get("pattern", 0) for program, _ in loaded for one in program.instructions}
+    assert len(patterns) > 2, "patterns are mixed"
+
+
+def test_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    off = Deviation(cycles=1000, whole=-0.001, worst=0.02, name="norm", taken=200, exact=9, instructions=10)
+    monkeypatch.setattr(bench_estimate, "drawn", lambda seed, number, count: (StaConfig(rows=3), [], None))
+    monkeypatch.setattr(bench_estimate, "measure", lambda config, loaded: [off, replace(off, worst=-0.01, whole=0.0)])
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text("<!-- bench-estimate: begin -->\nold\n<!-- bench-estimate: end -->\n")
+    monkeypatch.setattr(bench_estimate, "ROOT", tmp_path)
+    assert bench_estimate.main(["--configurations", "2", "--seed", "7"]) == 0
+    assert "old" not in page.read_text()
+    assert page.read_text().count("| 3×8 | 2:8 | 4 | 16 | 2 | 2,000 | -0.10% | +2.0% of 200 | 18 of 20 |") == 2
+    assert "seed 7" in page.read_text()
+    page.write_text("nothing\n")
+    assert bench_estimate.main(["--configurations", "1"]) == 2
+    assert "bench-estimate: begin" in capsys.readouterr().err

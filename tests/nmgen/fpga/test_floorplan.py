@@ -1,0 +1,201 @@
+"""What the placer is told, and paths of what the real tools make of a small design on an LFE5U-85F."""
+
+import json
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nmgen.fpga.floorplan import EVERY, TILES, Floor, floor_of
+from nmgen.fpga.place_and_route import DELAYS, Design, measure
+from nmgen.fpga.targets import find_target
+from nmgen.fpga.timing_paths import read_paths
+from rtl.array.ecp5.floorplan import Floorplan
+from rtl.params import Config
+from rtl.sta.params import StaConfig
+
+DEVICE = "LFE5U-85F"
+VERILOG = """
+module small(input clk, input [15:0] a, output reg [15:0] q);
+  reg [15:0] r [0:511];
+  reg [15:0] x, y, z;
+  always @(posedge clk) begin
+    x <= a;
+    y <= r[x[8:0]];
+    r[q[8:0]] <= z;
+    z <= x * y;
+    q <= (z ^ y) + (x & q);
+  end
+endmodule
+"""
+
+
+def cell(kind: str) -> dict[str, Any]:
+    """One that is connected to nothing that matters here."""
+    ports = {"MULT18X18D": ["SIGNEDA", "SIGNEDB"], "DP16KD": [f"DO{side}{i}" for side in "AB" for i in range(18)]}
+    return {"type": kind, "attributes": {}, "parameters": {}, "port_directions": {}} | {
+        "connections": {port: ["0"] for port in ports.get(kind, ())}
+    }
+
+
+def written(floor: Floor | None, folder: Path, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The top module of a netlist with those cells, once it has been told."""
+    assert floor is not None
+    ports = {"clk": {"direction": "input", "bits": [2]}}
+    design = {"modules": {"other": {"attributes": {}}}}
+    design["modules"]["t"] = {"attributes": {"top": "01"}, "ports": ports, "cells": cells}
+    (folder / "in.json").write_text(json.dumps(design))
+    floor.write(folder / "in.json", folder / "out.json")
+    top: dict[str, Any] = json.loads((folder / "out.json").read_text())["modules"]["t"]
+    return top
+
+
+def test_rows_that_stay_empty(tmp_path: Path) -> None:
+    floor = floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True)
+    top = written(floor, tmp_path, {"x": cell("LUT4")})
+    columns, rows = TILES[DEVICE]
+    assert top["cells"].pop("x") == cell("LUT4")
+    taken = [one["attributes"]["BEL"] for one in top["cells"].values()]
+    assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::EVERY])
+    assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::EVERY])
+
+
+def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
+    """Each element has those of one slice; others are left to the placer."""
+    names = [f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT" for row in (0, 7) for col in (0, 7) for lane in (1, 0)]
+    cells = {name: cell("MULT18X18D") for name in [*names, "core.drain.factor_0_MULT"]}
+    cells["core.array.pe_0_0.x"] = cell("LUT4")
+    top = written(floor_of(Config(), DEVICE, room=False), tmp_path, cells)
+    places = {name: one["attributes"].get("BEL") for name, one in top["cells"].items()}
+    assert {name for name, bel in places.items() if bel} == set(names)
+    assert places["core.array.pe_0_0.operand_0_2_MULT"] == "X4/Y10/MULT18_0"
+    assert places["core.array.pe_0_0.operand_1_2_MULT"] == "X5/Y10/MULT18_1"
+    plan = Floorplan(Config(pe="ecp5", device=DEVICE))
+    for row, col in ((0, 7), (7, 0), (7, 7)):
+        (place,) = plan.places(row, col) or ()
+        assert tuple(places[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == place.bels[:2]
+
+
+@pytest.mark.parametrize("pe", ["portable", "ecp5"])
+def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
+    """Lanes of the core have what the elements leave, the two multipliers of a product in one slice."""
+    kinds = {"finish.requantiser": 2, "finish.rescaler": 1, "norm_source.normaliser.lane": 2, "statistics.square": 1}
+    names = [
+        f"core.drain.{kind}_{lane}{'_' if 'square' in kind else '.'}MULT18X18D_{i}"
+        for kind, count in kinds.items()
+        for lane in range(4)
+        for i in range(count)
+    ]
+    config = StaConfig(pe=pe, device=DEVICE if pe == "ecp5" else "")
+    top = written(floor_of(config, DEVICE, room=True), tmp_path, {name: cell("MULT18X18D") for name in reversed(names)})
+    places = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
+    assert len(set(places.values())) == len(names) == 24
+    plan = Floorplan(StaConfig(pe="ecp5", device=DEVICE))
+    elements = {bel for r in range(8) for c in range(8) for place in plan.places(r, c) or () for bel in place.bels}
+    assert not elements & set(places.values())
+    slices = [set(place.bels[:2]) for place in plan.free()]
+    for lane in range(4):
+        for kind in ("finish.requantiser", "norm_source.normaliser.lane"):
+            assert {places[name] for name in names if f"{kind}_{lane}." in name} in slices
+
+
+def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
+    """Names as STA's netlist has them: three of each column bank, `bank` of each row, 8 of the residual's memories."""
+    names = [f"core.column_buffer.bank_{i}.{of}" for i in range(columns) for of in ("selection.0.0", "weights.0.0")]
+    names += [f"core.column_buffer.bank_{i}.weights.0.1" for i in range(columns)]
+    names += [f"core.store.bank_{r}.memory.0.{i}" for r in range(rows) for i in range(bank)]
+    names += [f"core.softmax_{r}.table_0.0.0" for r in range(rows)]
+    bytes_of = [(half, i, byte) for half in range(2) for i in range(residual) for byte in range(4)]
+    return names + [f"core.drain.residual.memory_{half}_{i}.0.{byte}" for half, i, byte in bytes_of]
+
+
+def place_of(bel: str) -> tuple[int, int]:
+    x, y = re.findall("[0-9]+", bel)[:2]
+    return int(x), int(y)
+
+
+def test_block_ram(tmp_path: Path) -> None:
+    """The core's: column banks at the left edge, rows side by side near the array's, the residual at the bottom."""
+    names = block_ram(columns=8, rows=8, bank=16, residual=6)
+    floor = floor_of(StaConfig(), DEVICE, room=True)
+    top = written(floor, tmp_path, {name: cell("DP16KD") for name in names})
+    bels = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
+    assert len(set(bels.values())) == len(names) == 208
+    places = {name: place_of(bel) for name, bel in bels.items()}
+
+    left = [at for name, at in places.items() if "column_buffer" in name]
+    assert max(x for x, _ in left) < min(x for name, (x, _) in places.items() if "column_buffer" not in name)
+    for bank in (0, 7):  # as the array's columns are, from top to bottom
+        (y,) = {y for name, (_, y) in places.items() if f"column_buffer.bank_{bank}." in name}
+        assert y == (22 if bank == 0 else 82)
+    rows = [[at for name, at in places.items() if re.search(f"(store.bank|softmax)_{r}[.]", name)] for r in range(8)]
+    for here, right in pairwise(rows):
+        assert max(x for x, _ in here) <= min(x for x, _ in right)
+    assert floor is not None
+    for r, row in enumerate(rows):
+        assert len(row) == 17
+        element = place_of(floor.multipliers[r, 0][0])[0]
+        assert min(x for x, _ in row) - 15 <= element <= max(x for x, _ in row)
+        assert places[f"core.softmax_{r}.table_0.0.0"][1] == 22
+    residual = [
+        [x for name, (x, _) in places.items() if re.search(f"residual.memory_{half}_.*[.]0[.]{byte}", name)]
+        for half in range(2)
+        for byte in range(4)
+    ]
+    assert sum(y == 82 for name, (_, y) in places.items() if "residual" in name) == 46, "and two that are left over"
+    for byte, right_byte in pairwise(residual):
+        assert max(byte) <= min(right_byte)
+
+
+def test_more_block_ram_than_there_is(tmp_path: Path) -> None:
+    """What has no place, and what is of none of these, is left to the placer; no two have the same."""
+    names = block_ram(columns=4, rows=4, bank=60, residual=1)
+    others = ["core.other.memory.0.0"]
+    floor = floor_of(StaConfig(rows=4), DEVICE, room=True)
+    top = written(floor, tmp_path, {name: cell("DP16KD") for name in [*names, *others]})
+    places = {name: top["cells"][name]["attributes"].get("BEL") for name in [*names, *others]}
+    assert places[others[0]] is None
+    bels = [bel for bel in places.values() if bel]
+    assert len(set(bels)) == len(bels) < len(names)
+
+
+def test_nothing_to_tell() -> None:
+    assert floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=False) is None
+    assert floor_of(Config(), "", room=True) is None
+    assert floor_of(Config(n=1, rows=10, cols=8), DEVICE, room=False) is None, "more elements than slices"
+    bare, roomy = (floor_of(Config(), DEVICE, room=room) for room in (False, True))
+    assert bare is not None
+    assert roomy is not None
+    assert bare.key != roomy.key
+
+
+def test_the_real_tools(tmp_path: Path) -> None:
+    """The worst path of the delays is the one that nextpnr's own timing gives the clock by."""
+    target = find_target("ulx3s-85f")
+    design = Design(
+        title="small",
+        verilog=VERILOG,
+        script=target.script("small"),
+        place=target.place("router1", 100),
+        delays=True,
+        seeds=(1,),
+    )
+    bare, roomy = measure(
+        [design, replace(design, floor=floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True))],
+        tmp_path / "made",
+        jobs=1,
+    )
+    assert bare.cells == roomy.cells
+    for one in (bare, roomy):
+        (folder,) = one.placed
+        assert sorted(path.name for path in folder.iterdir()) == [DELAYS, "nextpnr-ecp5.log", "placed.json"]
+        assert 1000 / read_paths(folder / DELAYS)[0].ns == pytest.approx(one.mhz[0], rel=0.001)
+    used = [json.loads((one.placed[0] / "placed.json").read_text())["utilization"] for one in (bare, roomy)]
+    columns, rows = TILES[target.device]
+    empty = 8 * len(columns) * len(rows[::EVERY])
+    constants = 2  # the LUTs of the multiplier's: it has registers, with an enable
+    assert used[1]["TRELLIS_COMB"]["used"] - used[0]["TRELLIS_COMB"]["used"] == empty + constants
+    assert used[0]["TRELLIS_COMB"]["available"] == 8 * len(columns) * len(rows)

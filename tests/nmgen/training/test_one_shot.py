@@ -1,0 +1,254 @@
+"""`nmgen prune` without --data: whole models in one shot, by pattern, by plan and within a budget of cycles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nmgen.cli import main
+from nmgen.training.budget import parse_budget
+from pruning.families.bert.folder import load
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.vit.model import ViTShape
+from pruning.families.vit.model import load as load_vit
+from pruning.families.vit.model import save as save_vit
+from pruning.files.artefact import read
+from pruning.masks.patterns import magnitude_mask
+from rtl.params import InputError
+from tests.nmgen.test_cli import fails
+from tests.pruning.samples import WORDS, write_model
+from tests.pruning.vits import random_images, random_vit
+
+FLAGS = ["--preset", "small", "--m", "8", "--max-tokens", "32", "--hidden", "24"]
+FIT = "".join(f"a {one} crossed the {other} .\n" for one in WORDS[5:9] for other in WORDS[5:])
+TINY = ViTShape(image=8, patch=4, channels=1, hidden=16, layers=1, heads=2, intermediate=24, labels=3)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs in a folder that holds the models small/ and vit/, text and pictures for them."""
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("small"))
+    save_vit(random_vit(TINY), Path("vit"))
+    np.save("pictures.npy", random_images(TINY, 20)[:, 0].numpy())
+    Path("fit.txt").write_text(FIT)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main([*arguments, "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    found: dict[str, Any] = json.loads(said.out)
+    return found
+
+
+def prune(capsys: pytest.CaptureFixture[str], *further: str, model: str = "small") -> dict[str, Any]:
+    calibrate = "pictures.npy" if model == "vit" else "fit.txt"
+    return run(capsys, "prune", model, "--calibrate", calibrate, "-o", "out", *further)
+
+
+def test_a_whole_model_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
+    """prune, compile and estimate one after another, as somebody new to it would type them."""
+    report = prune(capsys, "--patterns", "2:8,4:4", "--method", "magnitude")
+    assert report == json.loads(Path("out/report.json").read_text())
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "2of8",
+        "2of8.safetensors",
+        "4of4",
+        "4of4.safetensors",
+        "report.json",
+    ]
+    run(capsys, "compile", "out/2of8.safetensors", "--seq", "6", *FLAGS, "-o", "p.nmp")
+    assert run(capsys, "estimate", "p.nmp")["cycles"] > 1000
+    dense, sparse, artefact = load("small"), load("out/2of8"), read("out/2of8.safetensors")
+    assert artefact.model
+    assert artefact.model.about == {"model": "small", "method": "magnitude", "pattern": "12 × 2:8"}
+    for name, linear in dense.linears().items():
+        kept = magnitude_mask(linear.weight, 2, 8)
+        assert torch.equal(sparse.linears()[name].weight, torch.where(kept, linear.weight, 0.0)), name
+        assert not artefact.layers[name].weights[~kept.numpy()].any(), name
+    first, second = report["candidates"]
+    assert first["plan"] == dict.fromkeys(dense.linears(), "2:8")
+    assert first["density"] == pytest.approx(0.25, abs=0.01)
+    assert second["float"]["cosine"] == pytest.approx(1)
+    lines = FIT.splitlines()
+    for form, model in (("float", sparse), ("int8", IntegerEncoder(artefact))):
+        cosine = (model.embed(lines) * dense.embed(lines)).sum(dim=1).mean()
+        assert first[form]["cosine"] == pytest.approx(float(cosine), abs=1e-6)
+
+
+def test_the_same_bytes_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    prune(capsys, "--patterns", "2:8")
+    first = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    prune(capsys, "--patterns", "2:8")  # into the folder that is there
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == first
+
+
+def test_a_vit(capsys: pytest.CaptureFixture[str]) -> None:
+    prune(capsys, "--patterns", "2:8", model="vit")
+    name = "encoder.layer.0.output.dense"
+    weight = load_vit("vit").get_parameter(f"{name}.weight")
+    kept = magnitude_mask(weight, 2, 8)
+    assert torch.equal(load_vit("out/2of8").get_parameter(f"{name}.weight"), torch.where(kept, weight, 0.0))
+    flags = ["--preset", "small", "--m", "8", "--max-tokens", "32", "--hidden", "16"]
+    run(capsys, "compile", "out/2of8.safetensors", "--batch", "2", *flags, "-o", "p.nmp")
+    found = prune(capsys, "--budget", "1G", *flags, model="vit")
+    assert found["budget"]["cycles"] == found["budget"]["dense"]
+    run(capsys, "compile", "out/plan.safetensors", *flags, "-o", "q.nmp")
+    assert run(capsys, "estimate", "q.nmp")["cycles"] == found["budget"]["cycles"]
+
+
+def test_inputs_that_are_no_multiple_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """24 and 40 inputs: filled up, unless they are to be left dense."""
+    (padded,) = prune(capsys, "--patterns", "1:16")["candidates"]
+    assert len(padded["plan"]) == 12
+    (skipped,) = prune(capsys, "--patterns", "1:8,1:32", "--ragged", "skip")["candidates"][1:]
+    assert skipped["plan"] == {}
+    assert skipped["density"] == 1
+    assert skipped["float"]["cosine"] == pytest.approx(1)
+
+
+def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("plan.toml").write_text('[layers]\n"encoder.layer.1.output.dense" = "1:8"\n')
+    (entry,) = prune(capsys, "--plan", "plan.toml")["candidates"]
+    assert (entry["name"], entry["plan"]) == ("plan", {"encoder.layer.1.output.dense": "1:8"})
+    layers = read("out/plan.safetensors").layers
+    assert [name for name, layer in layers.items() if (layer.n, layer.m) != (8, 8)] == list(entry["plan"])
+
+
+# --- within a budget -------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_within_a_budget_of_cycles(capsys: pytest.CaptureFixture[str]) -> None:
+    """To the cycle what the estimate of the artefact's program says; with less to spend other patterns."""
+    target = ["--seq", "6,4", *FLAGS, "--mem-latency", "17"]
+    bounds = prune(capsys, "--budget", "1G", *target)["budget"]
+    least, dense = bounds["least"], bounds["dense"]
+    assert bounds["cycles"] == dense
+    assert bounds["patterns"] == "12 × 8:8"
+    taken = []
+    for budget in (least, least + 1, (least + dense) // 2, dense - 1, dense):
+        report = prune(capsys, "--budget", f"{budget}-cycles", *target)
+        found, (entry,) = report["budget"], report["candidates"]
+        assert found["budget"] == budget
+        assert least <= found["cycles"] <= budget
+        run(capsys, "compile", "out/plan.safetensors", "--seq", "6,4", *FLAGS, "-o", "p.nmp")
+        assert run(capsys, "estimate", "p.nmp", "--mem-latency", "17")["cycles"] == found["cycles"]
+        layers = read("out/plan.safetensors").layers
+        assert entry["plan"] == {name: f"{layer.n}:{layer.m}" for name, layer in layers.items()}
+        taken.append((found["cycles"], entry["float"]["cosine"]))
+    cycles, cosines = zip(*taken, strict=True)
+    assert cycles == tuple(sorted(cycles))
+    assert cycles[-1] == dense
+    assert cycles[2] > 0.9 * (least + dense) / 2, "the budget is spent"
+    assert cosines[-1] > max(cosines[:3])
+    message = f"budget is {least - 1:,} cycles, must be at least {least:,}, which the sparsest patterns take; "
+    said = fails(["prune", "small", "--budget", str(least - 1), *target, "--calibrate", "fit.txt", "-o", "no"], capsys)
+    assert f"{message}dense takes {dense:,}" in said
+    assert not Path("no").exists()
+
+
+def test_a_budget_for_some_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    every = prune(capsys, "--budget", "1G", "--seq", "6", *FLAGS)["budget"]
+    some = prune(capsys, "--budget", "1G", "--seq", "6", *FLAGS, "--layers", "*.1.output.dense")
+    assert some["budget"]["dense"] == every["dense"]
+    assert some["budget"]["least"] > every["least"]
+    assert list(some["candidates"][0]["plan"]) == ["encoder.layer.1.output.dense"]
+
+
+def test_a_budget_with_training(capsys: pytest.CaptureFixture[str]) -> None:
+    bounds = prune(capsys, "--budget", "1G", "--seq", "6", *FLAGS)["budget"]
+    budget = (bounds["least"] + bounds["dense"]) // 2
+    command = ["--budget", str(budget), "--seq", "6", *FLAGS, "--data", "fit.txt", "--steps", "2", "--batch", "8"]
+    assert main(["prune", "small", *command, "-o", "trained", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (entry,) = report["candidates"]
+    layers = read("trained/plan.safetensors").layers
+    assert entry["plan"] == {name: f"{layer.n}:{layer.m}" for name, layer in layers.items()}
+    assert report["recipe"]["budget"]["cycles"] <= budget
+    run(capsys, "compile", "trained/plan.safetensors", "--seq", "6", *FLAGS, "-o", "p.nmp")
+    assert run(capsys, "estimate", "p.nmp")["cycles"] == report["recipe"]["budget"]["cycles"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cycles"),
+    [
+        ("2600000", 2600000),
+        ("2.6M-cycles", 2600000),
+        ("2.6m", 2600000),
+        ("2600k", 2600000),
+        ("1 cycle", 1),
+        ("0.0026G cycles", 2600000),
+        ("1.2345678M", 1234567),
+    ],
+)
+def test_spellings_of_a_budget(text: str, cycles: int) -> None:
+    assert parse_budget(text) == cycles
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.4", "-3", "M", "1e6", "many", "2.6MM", "9" * 400, "٣M", "2.6M-"])
+def test_no_budget(text: str) -> None:
+    with pytest.raises(InputError, match=r"must be a number of cycles such as 2\.6M-cycles, 2\.6M or 2600000"):
+        parse_budget(text)
+
+
+# --- what is wrong, and what is poor ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "nothing to prune to: give --patterns, --plan or --budget"),
+        (["--budget", "x"], "budget is 'x', must be a number of cycles such as "),
+        (["--budget", "1M", "--patterns", "2:8"], "argument --patterns: not allowed with argument --budget"),
+        (
+            ["--budget", "1M", "--seq", "6", "--hidden", "8"],
+            "hidden channels: 24, the configuration has 8: 16 too many (hidden)",
+        ),
+        (["--budget", "1M", "--seq", "0"], "seq is '0', must be numbers of tokens of at least 1"),
+        (["--budget", "1M", "--layers", "x"], "layers is 'x', must match one of 12 such as "),
+        (["--patterns", "2:8", "--rows", "4"], "--rows is for a budget of cycles: give --budget"),
+        (["--patterns", "2:8", "--seq", "4"], "--seq is for a budget of cycles: give --budget"),
+        (["--patterns", "2:8", "--tokens", "4"], "--tokens is for layers alone: give --layers and --patterns, and no"),
+        (["--patterns", "2:8", "--sts", "x.tsv"], "--sts is for training: give --data"),
+        (["--patterns", "2:8", "--qat", "3"], "--qat is for training: give --data"),
+        (["--patterns", "1:16", "--ragged", "error"], "layer encoder.layer.0.attention.self.query has 24 inputs, no "),
+        (["--plan", "plan.toml"], "plan plan.toml is missing"),
+        (["--patterns", "2:8", "--calibrate", "none.txt"], "none.txt: No such file or directory"),
+        (["--patterns", "2:8", "--method", "wanda"], "method wanda needs text: give --data"),
+        (["--patterns", "2:8", "-o", "fit.txt"], "cannot write fit.txt/2of8.safetensors: "),
+    ],
+)
+def test_refusals(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in fails(["prune", "small", "-o", "out", *flags], capsys)
+    assert not Path("out").exists()
+
+
+def test_refusals_of_a_vit(capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(["prune", "vit", "--patterns", "2:8", "-o", "out"], capsys)
+    assert "vit is a ViT, which needs pictures: give --data to train it, or --calibrate" in said
+    said = fails(["prune", "vit", "--budget", "1M", "--seq", "3", "--calibrate", "pictures.npy", "-o", "out"], capsys)
+    assert "vit is a ViT, whose tokens are its patches: it takes no --seq" in said
+    said = fails(["prune", "vit", "--patterns", "2:8", "--layers", "*", "-o", "out"], capsys)
+    assert "vit is a ViT: its layers are pruned with the whole model, without --layers" in said
+
+
+POOR = {
+    "whole": ["--patterns", "2:8", "--calibrate", "poor.txt"],
+    "layers": ["--patterns", "2:8", "--layers", "*", "--sentences", "poor.txt", "--tokens", "5"],
+    "trained": ["--patterns", "2:8", "--data", "fit.txt", "--calibrate", "poor.txt", "--steps", "1", "--batch", "8"],
+}
+
+
+@pytest.mark.parametrize("how", POOR)
+def test_poor_text_is_told_and_used(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("poor.txt").write_text("Methane burns in oxygen .\nThe volcano slept .\na fox\n")
+    assert main(["prune", "small", *POOR[how], "-o", "out"]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "step" not in line]
+    assert warnings == [
+        "warning: calibration text poor.txt: 3 sentences (good scales take 16 or more), 55% of the tokens are unknown "
+        "to the model (at most 10%): int8 may be poor"
+    ]

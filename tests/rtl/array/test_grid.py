@@ -1,0 +1,49 @@
+"""The array: each element sums its own row and column, r + c cycles after the first."""
+
+import pytest
+
+from rtl.array.grid import Array
+from rtl.params import Config, ceil_div
+from tests.rtl import simulate, verilog
+from tests.rtl.simulate import seeded
+from tests.rtl.steps import Step, idle, make_sum, results_of
+
+SIZES = [(1, 1, 1, 2), (3, 5, 3, 16), (1, 4, 2, 4), (4, 1, 1, 32), (2, 3, 4, 4)]
+
+
+@pytest.mark.parametrize(("rows", "cols", "n", "m"), SIZES)
+@pytest.mark.parametrize(
+    ("pe", "soft", "share"),
+    [("portable", False, 0.0), ("portable", False, 0.3), ("ecp5", False, 0.3), ("ecp5", True, 0.3)],
+)
+def test_elements(rows: int, cols: int, n: int, m: int, pe: str, soft: bool, share: float) -> None:
+    """Short sums follow one another, so several are on their way through the array at once."""
+    soft_rows = ceil_div(rows, 2) if soft else 0
+    config = Config(n=n, m=m, rows=rows, cols=cols, max_tokens=rows, max_k=64, pe=pe, soft_rows=soft_rows)
+    rng = seeded(rows, cols, n, m, share)
+    steps: list[Step] = []
+    for _ in range(12):
+        steps += make_sum(config, rng, rng.choice(["random", "ends"]), config.n * rng.choice([1, 1, 2, 5]), share)
+    latency = config.pe_latency
+    before = idle(config, rng, rows + cols)
+    steps += idle(config, rng, latency + rows + cols)
+
+    def late(cycles: int, behind: int) -> Step:
+        return steps[cycles - behind] if cycles >= behind else before[cycles]
+
+    array = Array(config)
+    inputs = [
+        {
+            "rows": [late(cycle, r).row(r) for r in range(rows)],
+            "columns": [late(cycle, c).columns[c] for c in range(cols)],
+        }
+        for cycle in range(len(steps))
+    ]
+    trace = verilog.trace if pe == "ecp5" else simulate.trace
+    record = trace(array, inputs, *(array.results[r][c] for r in range(rows) for c in range(cols)))
+    for r in range(rows):
+        for c in range(cols):
+            want = results_of(steps, r, c, latency + r + c, len(steps))
+            for cycle, results in enumerate(record):
+                if want[cycle] is not None:
+                    assert results[r * cols + c] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"
