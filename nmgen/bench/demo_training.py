@@ -71,7 +71,7 @@ def layer_and_operands(artefact: Path, name: str, tokens: int) -> tuple[Layer, N
     """
     from pruning.data.text import read_sentences
     from pruning.families.bert.export import from_artefact
-    from pruning.integers.fake_quant import operand_of
+    from pruning.families.bert.fake_quant import operand_of
     from pruning.integers.layer import golden
 
     contents = read(artefact)

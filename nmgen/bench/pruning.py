@@ -162,7 +162,7 @@ def accuracies(run: Run, seed: int, folder: Path, task: Any) -> dict[str, float]
     from pruning.families.vit.model import encoder_layers
     from pruning.masks.methods import input_norms, method_of
     from pruning.masks.plan import Plan
-    from pruning.masks.series import series
+    from pruning.training.series import series
 
     model = dense_model(seed, folder, task)
     norms: Mapping[str, Tensor] = {}

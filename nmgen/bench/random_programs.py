@@ -1,6 +1,6 @@
 """Random configurations of STA and random programs for them: encoders of every shape, their integers drawn at random.
 
-No float model stands behind them, and behind some programs no encoder either (`nmgen.bench.random_instructions`).
+No float model stands behind them, and behind some programs no encoder either (`nmgen.compiler.random_instructions`).
 Factors are such that results of every kind use most of their bits, some saturate, and patterns are drawn for every
 layer anew.
 """
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.bench.random_instructions import random_instructions
 from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import Program
+from nmgen.compiler.random_instructions import random_instructions
 from nmgen.compiler.vit import compile_vit
 from pruning.files.artefact import Layer
 from rtl.params import InputError, ceil_div, round_up

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nmgen.console.arrays import read_array
 from pruning.data.idx import IDX_MAX, is_idx, read_idx
-from pruning.data.patches import patches
+from pruning.families.vit.patches import patches
 from pruning.files.reading import MIB, read_bytes, regular_file
 from rtl.params import InputError
 

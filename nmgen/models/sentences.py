@@ -22,7 +22,7 @@ def ids_of_texts(program: Program, texts: Sequence[str]) -> Ids:
     if not program.tokenizer:
         raise InputError("the program has no tokenizer: give --ids")
     try:
-        from pruning.data.tokenizer import ids_of, open_tokenizer
+        from pruning.files.tokenizer import ids_of, open_tokenizer
     except ModuleNotFoundError:
         raise InputError("--text needs tokenizers, which is not installed: pip install 'nmgen[prune]'") from None
     tokenizer = open_tokenizer(program.tokenizer, "the program's tokenizer is none")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pruning.families.bert.integer import IntegerEncoder
     from pruning.families.bert.model import Encoder
     from pruning.masks.plan import Filter, Plan
-    from pruning.masks.series import Candidate
+    from pruning.training.series import Candidate
     from pruning.training.tasks import Classification, Distillation
 
     TextTask = Distillation | Classification
@@ -104,8 +104,8 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     """
     from pruning.data.fitness import unfit
     from pruning.masks.methods import input_norms, method_of
-    from pruning.masks.series import series
     from pruning.training.processes import world
+    from pruning.training.series import series
     from pruning.training.tasks import Classification, Distillation, check_sentences
 
     method = method_of(recipe.method, nested=recipe.nested)
@@ -379,7 +379,7 @@ def _qat(
     progress: Progress,
 ) -> "Encoder":
     """The candidate after recipe.qat steps in which it computes as int8 will; its masks stay as they are."""
-    from pruning.integers.fake_quant import dequantise, quantise
+    from pruning.families.bert.fake_quant import dequantise, quantise
     from pruning.masks.masked import masked_layers
     from pruning.masks.sparsify import finalize, sparsify
     from pruning.training.train import mixed, train

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pruning.families.vit.integer import IntegerViT
     from pruning.families.vit.model import ViT
     from pruning.masks.plan import Filter
-    from pruning.masks.series import Candidate
+    from pruning.training.series import Candidate
 
 VALIDATION = 12
 CALIBRATION = 128  # training pictures that scales, and Wanda's norms, are of
@@ -43,9 +43,9 @@ def prune_and_train_vit(recipe: Recipe, out: Path, progress: Progress) -> dict[s
     """
     from pruning.masks.methods import input_norms, method_of
     from pruning.masks.plan import Plan
-    from pruning.masks.series import series
     from pruning.training.image_task import ImageTask
     from pruning.training.processes import world
+    from pruning.training.series import series
 
     _check(recipe)
     method = method_of(recipe.method, nested=recipe.nested)

@@ -14,7 +14,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.bench.random_instructions import random_instructions
+from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate.cycles import Constants, estimate, total
 from rtl.params import (
     BIAS_BITS,

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pruning.files.reading import MIB, Stored, read_header, read_json, regular_file
-from pruning.integers.quantise import check_finite
 from rtl.params import InputError
 
 ONE = "model.safetensors"
@@ -26,6 +25,14 @@ TYPES = {
     **{f"{sign}{bits}": f"{kind}{bits}" for sign, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)},
 }  # torch's names; of the floats those that nmgen computes with
 FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """InputError that names the tensor, and the place of its first NaN or infinity."""
+    wrong = (~torch.isfinite(tensor)).nonzero()
+    if len(wrong):
+        place = wrong[0].tolist()
+        raise InputError(f"tensor {name} is {tensor[tuple(place)].item()} at {place}, must be finite")
 
 
 class Weights:

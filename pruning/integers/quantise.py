@@ -11,17 +11,10 @@ import torch
 from torch import Tensor
 
 from pruning.files.artefact import Layer
+from pruning.files.checkpoint_files import check_finite
 from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, InputError
 
 BIAS_ROOM = 1 << (BIAS_BITS - 2)  # a bias stays within half of int32, so that rounding cannot leave it
-
-
-def check_finite(name: str, tensor: Tensor) -> None:
-    """InputError that names the tensor, and the place of its first NaN or infinity."""
-    wrong = (~torch.isfinite(tensor)).nonzero()
-    if len(wrong):
-        place = wrong[0].tolist()
-        raise InputError(f"tensor {name} is {tensor[tuple(place)].item()} at {place}, must be finite")
 
 
 def check_seen(seen: Mapping[str, Tensor]) -> None:

@@ -93,7 +93,7 @@ def prepare() -> None:
         "nmgen.models.pictures", "nmgen.simulate.run_program", "nmgen.simulate.timeline", "nmgen.fpga.report",
         "nmgen.fpga.place_and_route", "pruning.families.vit.model", "pruning.families.bert.folder",
         "pruning.families.bert.export", "pruning.families.vit.export", "pruning.families.bert.calibrate",
-        "pruning.masks.series", "pruning.families.vit.calibrate", "pruning.training.tasks",
+        "pruning.training.series", "pruning.families.vit.calibrate", "pruning.training.tasks",
         "pruning.training.image_task", "pruning.integers.layer", "pruning.masks.sensitivity",
         "sim.bench.runner", "sim.golden.machine", "boards.known", "boards.selftest", "fractions",
         "cocotb_tools.runner",

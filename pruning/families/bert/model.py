@@ -2,8 +2,8 @@
 
 Modules bear the names of BERT's own checkpoints whatever the family, for instance encoder.layer.0.intermediate.dense.
 A place where the accelerator rounds is a `Point`, in float the identity, so that quantisation
-(pruning/integers/fake_quant.py) exchanges modules and this file stays the only forward there is. Shapes are those of
-one sentence, [tokens, …], or of a padded batch, [sentences, tokens, …]; a batch needs the mask of its true tokens.
+(`pruning.families.bert.fake_quant`) exchanges modules and this file stays the only forward there is. Shapes are those
+of one sentence, [tokens, …], or of a padded batch, [sentences, tokens, …]; a batch needs the mask of its true tokens.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, relu, silu
 from torch.nn.utils.rnn import pad_sequence
 
-from pruning.data.tokenizer import ids_of
+from pruning.files.tokenizer import ids_of
 from rtl.params import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -11,7 +11,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pruning.data.patches import GREY, patches
 from pruning.families.bert.calibrate import (
     ALPHA,
     HEADROOM,
@@ -22,6 +21,7 @@ from pruning.families.bert.calibrate import (
     wide_scale,
 )
 from pruning.families.vit.model import Block, ViT, ViTShape
+from pruning.families.vit.patches import GREY, patches
 from pruning.integers.quantise import check_seen
 from pruning.integers.rescale import representable
 from rtl.params import InputError
@@ -151,5 +151,5 @@ def blocks_of(model: ViT) -> list[Block]:
 
 
 def patches_of(shape: ViTShape, images: Tensor) -> Tensor:
-    """uint8 [images, channels, side, side] → int8 [images, tokens, inputs], `pruning.data.patches`."""
+    """uint8 [images, channels, side, side] → int8 [images, tokens, inputs], `pruning.families.vit.patches`."""
     return torch.from_numpy(patches(images.numpy(), shape.patch))

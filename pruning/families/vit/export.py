@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning.data.patches import GREY
 from pruning.families.bert.export import DENSE, dequantised
 from pruning.families.bert.model import ACTIVATIONS
 from pruning.families.vit.calibrate import Scales, wide_points
 from pruning.families.vit.model import Pixels, ViT, ViTShape, shape_of
+from pruning.families.vit.patches import GREY
 from pruning.files.artefact import Artefact, Model, check_numbers
-from pruning.integers.quantise import check_finite, integer_layer
+from pruning.files.checkpoint_files import check_finite
+from pruning.integers.quantise import integer_layer
 from rtl.params import InputError
 
 PROJECTION = "embeddings.patch_embeddings.projection"

@@ -10,9 +10,9 @@ import pytest
 
 from nmgen.bench import estimate as bench_estimate
 from nmgen.bench.estimate import Deviation, deviation, drawn
-from nmgen.bench.random_instructions import random_instructions
 from nmgen.bench.random_programs import random_configuration
 from nmgen.compiler.program import Program
+from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate import columns as estimate_columns
 from nmgen.estimate import cycles
 from nmgen.estimate import fetch as estimate_fetch

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import unfold
 
 from nmgen.models.pictures import read_pictures
-from pruning.data.patches import patches
+from pruning.families.vit.patches import patches
 from rtl.params import InputError
 
 rng = np.random.default_rng(0)

@@ -10,8 +10,8 @@ from torch import nn
 from pruning.masks.masked import Masked, live_weight, masked_layers
 from pruning.masks.methods import METHODS, input_norms, method_of
 from pruning.masks.plan import prunable
-from pruning.masks.series import series
 from pruning.masks.sparsify import finalize, nested, sparsify
+from pruning.training.series import series
 from pruning.training.train import train
 from rtl.params import InputError
 from tests.pruning.toy import PATTERNS, RECIPE, Toy, convolutions, mlp

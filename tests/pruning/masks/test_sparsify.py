@@ -16,8 +16,8 @@ from pruning.masks.masked import live_weight, masked_layers
 from pruning.masks.methods import METHODS, Method, input_norms, method_of
 from pruning.masks.patterns import from_rows, rows
 from pruning.masks.plan import Plan, plan_of, prunable
-from pruning.masks.series import series
 from pruning.masks.sparsify import check_counts, finalize, sparsify, verify
+from pruning.training.series import series
 from pruning.training.train import train
 from rtl.format import parse_pattern
 from rtl.params import InputError

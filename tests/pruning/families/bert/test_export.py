@@ -14,10 +14,10 @@ from torch import nn
 
 from pruning.families.bert.calibrate import calibrate
 from pruning.families.bert.export import from_artefact, to_artefact
+from pruning.families.bert.fake_quant import dequantise, quantise
 from pruning.families.bert.folder import load as load_folder
 from pruning.families.bert.model import Encoder
 from pruning.files.artefact import Artefact, Model, load, read, save, to_bytes, whole_from_bytes
-from pruning.integers.fake_quant import dequantise, quantise
 from pruning.masks.masked import masked_layers
 from pruning.masks.methods import METHODS, input_norms, method_of
 from pruning.masks.sparsify import finalize, sparsify

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pruning.data.text import read_sentences
 from pruning.families.bert.calibrate import calibrate, observe, sharing, smoothing
+from pruning.families.bert.fake_quant import Rounded, RoundedSoftmax, RoundedWeight, dequantise, operand_of, quantise
 from pruning.families.bert.folder import load, packaged_minilm
 from pruning.families.bert.model import Encoder, Point, bits_of
-from pruning.integers.fake_quant import Rounded, RoundedSoftmax, RoundedWeight, dequantise, operand_of, quantise
 from pruning.masks.masked import masked_layers
 from pruning.masks.sparsify import finalize, sparsify, verify
 from rtl.params import InputError
