@@ -158,6 +158,12 @@ static void shorten(uint8_t *code, uint32_t group, uint32_t tokens)
 
 /* --- the accelerator --------------------------------------------------------------------------------------------- */
 
+/* Whether so many bytes lie in the image. */
+static int within(const struct nmgen_host *h, uint64_t address, uint64_t bytes)
+{
+    return address + bytes <= h->image_size;
+}
+
 int nmgen_load(struct nmgen_host *h, const uint8_t *file, size_t size)
 {
     static const char begins[] = "{\"__metadata__\":{\"format\":\"nmgen-program\",\"version\":\"1\",";
@@ -185,24 +191,33 @@ int nmgen_load(struct nmgen_host *h, const uint8_t *file, size_t size)
     h->embedding.address = number(results, "\\\"address\\\":");
     h->embedding.pitch = number(results, "\\\"pitch\\\":");
     h->embedding.channels = number(results, "\\\"channels\\\":");
-    if (!h->vocabulary || !h->embedding.channels)
+    const char *scale = behind(results, "\\\"scale\\\":");
+    if (!h->vocabulary || !scale)
         return NMGEN_BAD_FILE; /* a ViT's: it takes patches, and gives logits */
-    h->embedding.scale = strtod(behind(results, "\\\"scale\\\":"), NULL);
+    h->embedding.scale = strtod(scale, NULL);
     h->sequences = 0;
     for (char *at = (char *)sequences.begin + 1; *at == '['; at += at[1] == ',' ? 2 : 1) { /* [[0,3],[4,2]] */
         if (h->sequences == NMGEN_SEQUENCES_MAX)
             return NMGEN_NO_ROOM;
-        h->sequence[h->sequences].first_token = (uint32_t)strtoul(at + 1, &at, 10);
-        h->sequence[h->sequences++].tokens = (uint32_t)strtoul(at + 1, &at, 10);
+        uint32_t first = (uint32_t)strtoul(at + 1, &at, 10), tokens = (uint32_t)strtoul(at + 1, &at, 10);
+        if (!within(h, h->ids + 4 * ((uint64_t)first + tokens), 0))
+            return NMGEN_BAD_FILE;
+        h->sequence[h->sequences].first_token = first;
+        h->sequence[h->sequences++].tokens = tokens;
     }
+    if (!within(h, h->embedding.address, (uint64_t)h->embedding.pitch * h->sequences) ||
+        2 * (uint64_t)h->embedding.channels > h->embedding.pitch)
+        return NMGEN_BAD_FILE;
 
     memcpy(h->memory, memory, image_size);
     h->instructions = 0;
-    for (uint8_t *code = h->memory + h->program; GET(code, OPCODE) != NMGEN_OP_END; code += INSTRUCTION) {
-        relocate(code, h->base);
+    for (uint64_t at = h->program; within(h, at, INSTRUCTION); at += INSTRUCTION) {
+        if (GET(h->memory + at, OPCODE) == NMGEN_OP_END)
+            return NMGEN_OK;
+        relocate(h->memory + at, h->base);
         h->instructions++;
     }
-    return NMGEN_OK;
+    return NMGEN_BAD_FILE;
 }
 
 static int place(struct nmgen_host *h, uint32_t texts, const uint32_t *const *ids, const uint32_t *lengths)

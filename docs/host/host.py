@@ -80,12 +80,12 @@ class Program:
 def parse(file: bytes) -> Program:
     """The program in the bytes of a file; ValueError where it is none, or damaged."""
     begin = 8 + int.from_bytes(file[:8], "little")
-    metadata = json.loads(file[8:begin])["__metadata__"]
+    metadata = json.loads(file[8:begin]).get("__metadata__", {})
     memory = file[begin:]
-    if (metadata["format"], metadata["version"]) != ("nmgen-program", "1"):
+    if (metadata.get("format"), metadata.get("version")) != ("nmgen-program", "1"):
         raise ValueError("no program of version 1")
-    texts = "".join(f"{name} {metadata[name]}\n" for name in PARTS)
-    if sha256(texts.encode() + memory).hexdigest() != metadata["sha256"]:
+    texts = "".join(f"{name} {metadata.get(name)}\n" for name in PARTS)
+    if sha256(texts.encode() + memory).hexdigest() != metadata.get("sha256"):
         raise ValueError("the file is damaged")
     return Program(memory=memory, **{name: json.loads(metadata[name]) for name in PARTS})
 
@@ -120,6 +120,8 @@ class Host:
         version = self._read32(VERSION)
         if self._read32(ID) != program.identification(version):
             raise ValueError("the program is compiled for another accelerator")
+        if "vocabulary" not in program.about:
+            raise ValueError("the program takes patches of pictures, not token ids")
         self._memory[: len(program.memory)] = program.memory
         for at in self._instructions():
             opcode = self._get(at, "opcode")

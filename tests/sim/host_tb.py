@@ -17,7 +17,7 @@ from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
 from rtl.sta.legality import Cause
-from tests.sim.hosts import Answer, CHost, Ports, python_host
+from tests.sim.hosts import Answer, CHost, Ports, PythonHost
 
 FOLDER = Path(os.environ["NMGEN_RUN"])
 RUN = json.loads((FOLDER / "run.json").read_text())
@@ -59,7 +59,7 @@ class Bench:
             await First(RisingEdge(self.top.irq), ClockCycles(self.top.clk, PATIENCE))
 
     def ports(self, base):
-        return Ports(resume(self.read32), resume(self.write32), resume(self.wait), self.memory, base)
+        return Ports(resume(self.read32), resume(self.write32), resume(self.wait), self.memory, base, base)
 
 
 def right(host, case):
@@ -98,7 +98,7 @@ async def run(top, make):
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
 async def python(top):
-    await run(top, python_host)
+    await run(top, PythonHost)
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")

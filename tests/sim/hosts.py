@@ -32,13 +32,14 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True)
 class Ports:
-    """What a host reaches. memory : the accelerator's, from its address 0 on; the image is to lie at base."""
+    """What a host reaches. The image goes to `offset` of the memory, which is the accelerator's address `base`."""
 
     read32: Callable[[int], int]
     write32: Callable[[int, int], None]
     wait: Callable[[], None]
     memory: mmap
-    base: int
+    base: int = 0
+    offset: int = 0
 
 
 def module() -> ModuleType:
@@ -56,14 +57,16 @@ def library(folder: Path) -> Path:
     """host.c, compiled without a warning."""
     path = folder / "host.so"
     sources = [FOLDER / "host.c", FOLDER / "sha256.c"]
-    subprocess.run(["gcc", *STRICT, "-O1", "-shared", "-fPIC", f"-I{DOCS}", *sources, "-o", path], check=True, timeout=60)
+    subprocess.run(
+        ["gcc", *STRICT, "-O1", "-shared", "-fPIC", f"-I{DOCS}", *sources, "-o", path], check=True, timeout=60
+    )
     return path
 
 
 class PythonHost:
     def __init__(self, file: bytes, ports: Ports) -> None:
         self._module = module()
-        memory = memoryview(ports.memory)[ports.base :]
+        memory = memoryview(ports.memory)[ports.offset :]
         self._host = self._module.Host(
             self._module.parse(file), ports.read32, ports.write32, memory, ports.base, ports.wait
         )
@@ -78,8 +81,6 @@ class PythonHost:
         except self._module.StoppedError as stopped:
             return stopped.cause, stopped.address
 
-
-python_host = PythonHost
 
 READ, WRITE, WAIT = (
     ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32),
@@ -122,13 +123,13 @@ class CHost:
 
     def __init__(self, loaded: ctypes.CDLL, file: bytes, ports: Ports) -> None:
         self._library, self._file = loaded, file
-        self._memory = ctypes.c_char.from_buffer(ports.memory, ports.base)
+        self._memory = ctypes.c_char.from_buffer(ports.memory, ports.offset)
         self.struct = Struct(
             READ(ports.read32),
             WRITE(ports.write32),
             WAIT(ports.wait),
             ctypes.addressof(self._memory),
-            len(ports.memory) - ports.base,
+            len(ports.memory) - ports.offset,
             ports.base,
         )
         self._at = ctypes.byref(self.struct)
