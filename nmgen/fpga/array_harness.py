@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.grid import Array
 from rtl.array.row_reader import RowReader
 from rtl.array.steps import column_step, row_step
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, hard_register, relay
 from rtl.params import Config, ceil_div
 
 ADDRESS_BITS = 9  # of an operand memory: 512 steps
@@ -70,8 +70,8 @@ class OperandMemory(wiring.Component):
             writer, reader = words.write_port(), words.read_port()
             m.d.comb += [writer.addr.eq(address), writer.data.eq(word), writer.en.eq(write_here)]
             m.d.comb += reader.addr.eq(address)
-            read = delayed(m, reader.data, 1, name="read")
-        m.d.comb += self.data.eq(delayed(m, read, 2, name="step"))
+            read = hard_register(m, reader.data, name="read")
+        m.d.comb += self.data.eq(relay(m, read, cycles=2, name="step"))
         return m
 
     def _blocks(self, m: Module, word: Signal, write: Signal, address: Signal) -> Signal:
@@ -159,7 +159,7 @@ class ArrayHarness(wiring.Component):
                     operands.as_value().eq(held.data),
                 ]
                 serial, write, address = held.serial_out, held.write_out, held.address_out
-            write = delayed(m, write, 2, name=f"write_after_{side}s")
+            write = align(m, write, 2, name=f"write_after_{side}s")
 
         row = Signal(range(c.rows))
         m.d.sync += row.eq(row + 1)

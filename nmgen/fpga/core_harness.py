@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import relay
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 
@@ -32,7 +32,7 @@ class CoreHarness(wiring.Component):
             if member.flow == In:
                 register = Signal(len(value.as_value() if hasattr(value, "as_value") else value), name="_".join(path))
                 m.d.sync += register.eq((register << 1) | bit)
-                m.d.comb += value.eq(delayed(m, register, 1, name=register.name))
+                m.d.comb += value.eq(relay(m, register, name=register.name))
                 bit = register[-1]
             else:
                 outputs.append(value)

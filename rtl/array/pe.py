@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.steps import ROW_BITS, WEIGHT_BITS, column_step, row_step
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, gated, hard_register, registered, relay
 from rtl.params import Config
 
 
@@ -64,13 +64,12 @@ class ProcessingElement(wiring.Component):
         c = self._config
         self._pass_on(m)
 
-        # Two registers on each side of a multiplier, for it alone and with no reset: an FPGA's multiplier absorbs them,
-        # or they are the way to it and back.
+        # Of the two on each side the outer one may be the way to the multiplier and back.
         products = []
         for lane in range(c.n):
-            operand = delayed(m, self._selected(m, lane), 2, name=f"operand_{lane}")
-            weight = delayed(m, self.column_in.weights[lane], 4, name=f"weight_{lane}")
-            products.append(delayed(m, operand * weight, 2, name=f"product_{lane}"))
+            operand = hard_register(m, self._selected(m, lane), cycles=2, name=f"operand_{lane}")
+            weight = align(m, self.column_in.weights[lane], 4, name=f"weight_{lane}")
+            products.append(hard_register(m, operand * weight, cycles=2, name=f"product_{lane}"))
 
         lane_sum = Signal(signed(ROW_BITS + WEIGHT_BITS + (c.n - 1).bit_length()), reset_less=True)
         m.d.sync += lane_sum.eq(sum(products[1:], start=products[0]))
@@ -101,24 +100,23 @@ class ProcessingElement(wiring.Component):
         c = self._config
         group = self.row_out.group
         index = self.column_in.indices[lane]
-        odd = delayed(m, index[0], 1, name=f"odd_{lane}")
+        odd = align(m, index[0], 1, name=f"odd_{lane}")
         chosen = []
         for number in range(c.m // 2):
-            here = delayed(m, index[1:] == number, 1, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
+            here = registered(m, index[1:] == number, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
             low, high = group[2 * number][:ROW_BITS], group[2 * number + 1][:ROW_BITS]
-            one = delayed(m, Mux(odd, high, low) & here.replicate(ROW_BITS), 1, name=f"chosen_{lane}_{number}")
-            chosen.append(one)
+            chosen.append(registered(m, gated(Mux(odd, high, low), here), name=f"chosen_{lane}_{number}"))
         return reduce(or_, chosen).as_signed()
 
     def _pass_on(self, m: Module) -> None:
         m.d.comb += [
-            self.row_out.group.eq(delayed(m, self.row_in.group, 1, name="group")),
-            self.column_out.eq(delayed(m, self.column_in, 1, name="column")),
+            self.row_out.group.eq(relay(m, self.row_in.group, name="group")),
+            self.column_out.eq(relay(m, self.column_in, name="column")),
         ]
 
     def _marks(self, m: Module, mark: str, cycles: int) -> Signal:
         """The mark so many cycles on, seven for one in step with lane_sum; its first register also feeds the
         neighbour."""
-        passed = delayed(m, self.row_in[mark], 1, name=mark, reset=True)
+        passed = relay(m, self.row_in[mark], name=mark, reset=True)
         m.d.comb += self.row_out[mark].eq(passed)
-        return delayed(m, passed, cycles - 1, name=f"{mark}_late", reset=True)
+        return align(m, passed, cycles - 1, name=f"{mark}_late", reset=True)

@@ -7,7 +7,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align
 from rtl.params import BIAS_BITS, MULT_BITS, REQUANTISER_LATENCY, SHIFT_MAX, Config
 
 SHIFT_BITS = SHIFT_MAX.bit_length()
@@ -58,7 +58,7 @@ class Requantiser(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         biased = Signal(signed(self._config.biased_bits), reset_less=True)
-        mult = delayed(m, self.parameters.mult, 1, name="mult")
+        mult = align(m, self.parameters.mult, 1, name="mult")
         m.d.sync += biased.eq(self.acc + self.parameters.bias)
         self._scale(m, biased, mult)
         return m
@@ -71,13 +71,13 @@ class Requantiser(wiring.Component):
         m.d.sync += [product.eq(biased * mult), product_2.eq(product)]
 
         # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
-        shift = delayed(m, self.parameters.shift, 3, name="shift")
+        shift = align(m, self.parameters.shift, 3, name="shift")
         halves = Signal(signed(product_bits))
         rounded = Signal(signed(product_bits), reset_less=True)
         m.d.comb += halves.eq(product_2 >> (shift - 1)[:SHIFT_BITS])
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
-        wide = delayed(m, self.wide, 4, name="wide")
+        wide = align(m, self.wide, 4, name="wide")
         top = Signal(signed(17))
         m.d.comb += top.eq(Mux(wide, Const(0x7FFF, signed(17)), Const(0x7F, signed(17))))
         result = Signal(signed(16), reset_less=True)

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, gated, relay
 from rtl.params import Config, ceil_div, reader_latency
 
 
@@ -60,17 +60,16 @@ class RowReader(wiring.Component):
         of_pair = Signal(pairs)
         m.d.comb += [row.eq(self.row), of_pair.eq(Cat(row[1:] == number for number in range(pairs)))]
         for column in range(c.cols):
-            which = delayed(m, which, 1, name=f"which_{column}")
-            of_pair = delayed(m, of_pair, 1, name=f"of_pair_{column}")
+            which = relay(m, which, name=f"which_{column}")
+            of_pair = relay(m, of_pair, name=f"of_pair_{column}")
             chosen = []
             for number in range(pairs):
                 rows = [results[column] for results in self.results[2 * number : 2 * number + 2]]
                 value = Signal(shape, name=f"chosen_{column}_{number}", reset_less=True)
-                here = of_pair[number].replicate(len(value))
-                m.d.sync += value.eq(Mux(which, rows[-1], rows[0]) & here)
+                m.d.sync += value.eq(gated(Mux(which, rows[-1], rows[0]), of_pair[number]))
                 chosen.append(value)
             output = Signal(shape, name=f"output_{column}", reset_less=True)
             m.d.sync += output.eq(reduce(or_, chosen))
             behind = c.cols - 1 - column
-            m.d.comb += self.outputs[column].eq(delayed(m, output, behind, name=f"late_{column}") if behind else output)
+            m.d.comb += self.outputs[column].eq(align(m, output, behind, name=f"late_{column}") if behind else output)
         return m

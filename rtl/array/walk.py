@@ -1,9 +1,10 @@
 """The walk over the tiles of a product, which every engine makes for itself."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.lib.timing import gated
 from rtl.params import CHANNELS_MAX, Config
 
 
@@ -15,9 +16,9 @@ def _within(value: Value, most: int) -> Value:
 
 
 def _at_most(value: Value, most: int) -> Value:
-    """The lesser one. By gates, lest synthesis make a reset of the choice, which comes late."""
+    """The lesser one."""
     within = _within(value, most)
-    return (value & within.replicate(len(value))) | (most & (~within).replicate(most.bit_length()))
+    return gated(value, within) | gated(Const(most), ~within)
 
 
 class TileWalk(wiring.Component):

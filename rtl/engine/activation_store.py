@@ -8,7 +8,7 @@ from rtl.array.steps import row_step
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import DeepMemory
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align
 from rtl.params import READ_LATENCY, Config
 
 
@@ -73,16 +73,14 @@ class ActivationBank(wiring.Component):
         m.d.sync += self.step_out.eq(self.step_in)
 
         # The memory's data, M activations of which are this step's.
-        group = delayed(m, self.step_in.group, 1, name="group")
+        group = align(m, self.step_in.group, 1, name="group")
         activations = Signal.like(self.row.group, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             for j in range(c.m):
                 m.d.sync += activations[j].eq(memory.read_data.word_select(i * c.m + j, 8).as_signed())
         m.d.comb += self.row.group.eq(activations)
         for mark in ("valid", "first", "last"):
-            m.d.comb += self.row[mark].eq(
-                delayed(m, self.step_in[mark], READ_LATENCY, name=mark, reset=mark == "valid")
-            )
+            m.d.comb += self.row[mark].eq(align(m, self.step_in[mark], READ_LATENCY, name=mark, reset=mark == "valid"))
         return m
 
 

@@ -12,7 +12,7 @@ from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.gearbox import Gearbox
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, hard_register
 from rtl.params import PARAMETER_BYTES, READ_LATENCY, Config, ceil_div
 
 PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
@@ -53,7 +53,7 @@ class ColumnBank(wiring.Component):
             read.addr.eq(self.address_in),
         ]
         m.d.sync += self.address_out.eq(self.address_in)
-        m.d.comb += self.column.as_value().eq(delayed(m, read.data, READ_LATENCY - 1, name="operands"))
+        m.d.comb += self.column.as_value().eq(hard_register(m, read.data, cycles=READ_LATENCY - 1, name="operands"))
         return m
 
 
@@ -237,7 +237,7 @@ class ColumnBuffer(wiring.Component):
         ]
 
         # The last column reads a tile's last step cols − 1 cycles after the first column does.
-        released = delayed(m, self.column_done, c.cols, name="released", reset=True)
+        released = align(m, self.column_done, c.cols, name="released", reset=True)
         halves = Signal(range(3))
         places = Signal(range(PARAMETER_TILES + 1))
         m.d.comb += loader.room.eq((halves != 2) & (places != PARAMETER_TILES))

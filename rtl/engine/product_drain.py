@@ -10,7 +10,7 @@ from rtl.array.walk import TileWalk
 from rtl.engine.column_buffer import PARAMETER_TILES
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align
 from rtl.params import RESULT_TILES, Config, drain_latency, drain_start, reader_latency
 
 
@@ -70,7 +70,7 @@ class Drain(wiring.Component):
         ]
 
         # Two registers are in this path already: tile_end itself, and the count of complete tiles.
-        complete = delayed(m, self.tile_end, drain_start(c) - 2, name="complete", reset=True)
+        complete = align(m, self.tile_end, drain_start(c) - 2, name="complete", reset=True)
         tiles = Signal(range(RESULT_TILES + 1))
         row = Signal(range(c.rows))
         slot = Signal(range(c.slots_a_row))
@@ -89,9 +89,9 @@ class Drain(wiring.Component):
             column_read.eq(walk.advance & walk.last_tokens),
             place.eq(place_base + slot),
             # Parameters are for what has left the array.
-            self.parameter_address.eq(delayed(m, place, reader_latency(c), name="parameters_of")),
-            self.row_parameter_address.eq(delayed(m, token, reader_latency(c), name="token")),
-            self.drained.eq(delayed(m, column_read, reader_latency(c), name="drained", reset=True)),
+            self.parameter_address.eq(align(m, place, reader_latency(c), name="parameters_of")),
+            self.row_parameter_address.eq(align(m, token, reader_latency(c), name="token")),
+            self.drained.eq(align(m, column_read, reader_latency(c), name="drained", reset=True)),
         ]
         m.d.sync += tiles.eq(tiles + complete - walk.advance)
         with m.If(active):
@@ -113,7 +113,7 @@ class Drain(wiring.Component):
             reader.row.eq(row),
             *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
         ]
-        slot_of_row = delayed(m, slot, reader_latency(c), name="slot_of_row")
+        slot_of_row = align(m, slot, reader_latency(c), name="slot_of_row")
         for lane in range(c.drain_lanes):
             m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
             acc = Signal(signed(c.accumulator_bits), name=f"acc_{lane}", reset_less=True)
@@ -132,7 +132,7 @@ class Drain(wiring.Component):
         here = Signal(result_place(c))
         m.d.comb += [here.row.eq(row), here.slot.eq(slot), here.last.eq(last_slot & last_row)]
         m.d.comb += [
-            self.place.eq(delayed(m, here, drain_latency(c), name="place")),
-            self.valid.eq(delayed(m, active, drain_latency(c), name="valid", reset=True)),
+            self.place.eq(align(m, here, drain_latency(c), name="place")),
+            self.valid.eq(align(m, active, drain_latency(c), name="valid", reset=True)),
         ]
         return m

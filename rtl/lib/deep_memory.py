@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, gated
 
 SMALL = 8  # a rest of less than the first part's eighth is not cut further
 
@@ -64,7 +64,7 @@ class DeepMemory(wiring.Component):
             here = there = Const(1)
         else:
             here, there = _part(self.write_address, sizes), _part(self.read_address, sizes)
-            there = delayed(m, there, self.LATENCY, name="part")
+            there = align(m, there, self.LATENCY, name="part")
         words = []
         for i, size in enumerate(sizes):
             m.submodules[f"part_{i}"] = memory = Memory(shape=self._width, depth=size, init=[])
@@ -76,7 +76,7 @@ class DeepMemory(wiring.Component):
                 write.en.eq(self.write_enable & here[i].replicate(len(self.write_enable))),
                 read.addr.eq(self.read_address[: len(read.addr)]),
             ]
-            words.append(read.data & there[i].replicate(self._width))
+            words.append(gated(read.data, there[i]))
         m.d.comb += self.read_data.eq(reduce(or_, words))
         return m
 

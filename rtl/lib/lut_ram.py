@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align
 from rtl.params import ceil_div
 
 LUT_RAM = {"ram_style": "distributed"}
@@ -61,7 +61,7 @@ class LutMemory(wiring.Component):
             ]
             words.append(read.data)
         read_data = Signal.like(self.read_data, reset_less=True)
-        which = delayed(m, self.read_address[inner:], 1, name="which") if parts > 1 else Const(0)
+        which = align(m, self.read_address[inner:], 1, name="which") if parts > 1 else Const(0)
         for i in cases(m, which, parts):
             m.d.sync += read_data.eq(words[i])
         m.d.comb += self.read_data.eq(read_data)

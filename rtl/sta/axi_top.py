@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
 from rtl.lib.axi import Axi4, AxiLite, AxiLiteSlave, AxiMaster
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 
@@ -60,7 +60,7 @@ class AxiSta(wiring.Component):
         # The core knows of a fault a cycle late.
         pending = Signal()
         unanswered = Signal()
-        pending_before = delayed(m, master.pending, 1, name="pending_before", reset=True)
+        pending_before = align(m, master.pending, 1, name="pending_before", reset=True)
         m.d.comb += [
             pending.eq(master.pending | pending_before),
             unanswered.eq(~sta.busy & pending),

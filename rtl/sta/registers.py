@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
 from rtl.lib.port import ControlPort
+from rtl.lib.timing import registered
 from rtl.params import ADDRESS_BITS, VERSION
 from rtl.sta.legality import CAUSE_BITS
 from rtl.sta.params import StaConfig
@@ -105,7 +105,7 @@ class Registers(wiring.Component):
         names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
         counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
         events = {
-            name: delayed(m, event & self.busy, 1, name=name, reset=True)
+            name: registered(m, event & self.busy, name=name, reset=True)
             for name, event in (
                 ("steps", self.stepping),
                 ("waits_memory", self.waits_memory),
@@ -155,7 +155,7 @@ class Registers(wiring.Component):
                 if offset[name] % 16 == 4 * word:
                     m.d.sync += fours[offset[name] // 16].eq(value)
         none = control.address[:2].any().replicate(4)  # no register begins there
-        which = delayed(m, control.address[4:] | none, 1, name="which")
+        which = registered(m, control.address[4:] | none, name="which")
         with m.Switch(which):
             for i, four in enumerate(fours):
                 with m.Case(i):

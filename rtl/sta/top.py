@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.array.grid import Array
-from rtl.lib.pipeline import delayed
 from rtl.lib.port import ControlPort, MemoryPort
+from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import CONSUMERS, BeatBuffer, Consumer, Fetch
 from rtl.sta.control.legality_checker import own_instruction
@@ -78,14 +78,14 @@ class Sta(wiring.Component):
             "dump": dump,
             **{f"softmax_{r}": row for r, row in enumerate(softmax)},
         }
-        # What an error, or a clear, leaves half done is forgotten, engine after engine: each has a register of its own.
+        # What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
         # So synthesis does not take a valid of one row, some cycles later, for the next row's, either.
         assert 1 + len(engines) <= reset_cycles(c)
-        reset = delayed(m, sequencer.abort, 1, name="reset", reset=True)
+        reset = relay(m, sequencer.abort, name="reset", reset=True)
         m.submodules.drain = drain
         m.d.comb += drain.reset.eq(reset)
         for name, engine in engines.items():
-            reset = delayed(m, reset, 1, name="reset", reset=True)  # one name: a module for all rows
+            reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
             m.submodules[name] = ResetInserter(reset)(engine)
         m.submodules.array = array  # what is in it leaves it before anything new comes
 
@@ -95,9 +95,9 @@ class Sta(wiring.Component):
         with m.If(sequencer.execute):
             m.d.sync += dumps.eq(upcoming.opcode == Op.STORE)
 
-        # Memory. Registers on the way: whoever looks at these is far away.
-        limit = delayed(m, registers.limit, 1, name="limit")
-        stop = delayed(m, sequencer.stop, 1, name="stop", reset=True)
+        # Memory.
+        limit = relay(m, registers.limit, name="limit")
+        stop = relay(m, sequencer.stop, name="stop", reset=True)
         connect(m, flipped(self.control), registers.control)
         connect(m, fetch.request, flipped(self.memory.read_request))
         connect(m, flipped(self.memory.read_data), fetch.data)
@@ -106,7 +106,7 @@ class Sta(wiring.Component):
         connect(m, sequencer.segment, fetch.segment)
         beats = {}
         # When nothing comes from the fetch any more.
-        dropped = delayed(m, stop, 1, name="dropped", reset=True)
+        dropped = align(m, stop, 1, name="dropped", reset=True)
         for name in CONSUMERS:
             buffer = BeatBuffer(c)
             m.submodules[f"{name}_buffer"] = ResetInserter(dropped)(buffer)
@@ -128,17 +128,23 @@ class Sta(wiring.Component):
             drain.row_segment.ready.eq(fetch.gather_segment.ready),
         ]
 
+        # Relays to the sequencer.
+        limit_later = relay(m, limit, name="limit_later")
+        bad = relay(m, fetch.bad, name="bad", reset=True)
+        fault = relay(m, self.fault, name="fault", reset=True)
+        fault_address = relay(m, self.fault_address, name="fault_address")
+
         # Control.
         m.d.comb += [
             sequencer.start.eq(registers.start),
             sequencer.clear.eq(registers.clear),
             sequencer.program.eq(registers.program),
-            sequencer.limit.eq(delayed(m, limit, 1, name="limit_later")),
+            sequencer.limit.eq(limit_later),
             sequencer.fetch_idle.eq(fetch.idle),
-            sequencer.bad.eq(delayed(m, fetch.bad, 1, name="bad", reset=True)),
+            sequencer.bad.eq(bad),
             sequencer.bad_address.eq(fetch.bad_address),
-            sequencer.fault.eq(delayed(m, self.fault, 1, name="fault", reset=True)),
-            sequencer.fault_address.eq(delayed(m, self.fault_address, 1, name="fault_address")),
+            sequencer.fault.eq(fault),
+            sequencer.fault_address.eq(fault_address),
             sequencer.loader_idle.eq(columns.idle),
             registers.busy.eq(sequencer.busy),
             registers.done.eq(sequencer.done),
@@ -159,7 +165,7 @@ class Sta(wiring.Component):
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
         m.d.comb += [drain.begins.eq(sequencer.begins), drain.instruction.eq(upcoming)]
-        # Each takes its own alone, lest synthesis make one register of all.
+        # Each takes its own alone: so synthesis does not merge their registers.
         for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (dump, Op.STORE)):
             begins = sequencer.begins & (upcoming.opcode == op)
             start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
@@ -178,9 +184,9 @@ class Sta(wiring.Component):
         given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
         for r, row in enumerate(softmax):
             # From row to row, as steps go.
-            exponential = delayed(m, exponential, 1, name=f"exponential_{r}")
-            maximum = delayed(m, maximum, 1, name=f"maximum_{r}")
-            given = {name: delayed(m, value, 1, name=f"{name}_{r}") for name, value in given.items()}
+            exponential = relay(m, exponential, name=f"exponential_{r}")
+            maximum = relay(m, maximum, name=f"maximum_{r}")
+            given = {name: relay(m, value, name=f"{name}_{r}") for name, value in given.items()}
             m.d.comb += [
                 row.row.eq(store.rows[r]),
                 *(getattr(row, name).eq(value) for name, value in given.items()),

@@ -7,7 +7,7 @@ from rtl.array.ecp5.selector import Selector
 from rtl.array.ecp5.slice import DspSlice
 from rtl.array.pe import ProcessingElement
 from rtl.array.steps import ROW_BITS, WEIGHT_BITS
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, relay
 from rtl.params import Config, ceil_div
 
 
@@ -33,11 +33,11 @@ class SliceProcessingElement(ProcessingElement):
         m = Module()
         c = self._config
         self._pass_on(m)
-        marks = {mark: delayed(m, self.row_in[mark], 1, name=mark, reset=True) for mark in ("valid", "first", "last")}
+        marks = {mark: relay(m, self.row_in[mark], name=mark, reset=True) for mark in ("valid", "first", "last")}
         m.d.comb += [self.row_out[mark].eq(register) for mark, register in marks.items()]
-        keep = delayed(m, marks["last"], c.selector_cycles + DspSlice.LATENCY, name="keep", reset=True)
+        keep = align(m, marks["last"], c.selector_cycles + DspSlice.LATENCY, name="keep", reset=True)
         row, column = (self.row_out, self.column_out) if c.selector_cycles else (self.row_in, self.column_in)
-        load = delayed(m, marks["first"], 1, name="load") if c.selector_cycles else marks["first"]
+        load = align(m, marks["first"], 1, name="load") if c.selector_cycles else marks["first"]
 
         sums = []
         for number in range(ceil_div(c.n, 2)):

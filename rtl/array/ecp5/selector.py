@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, registered
 
 TWO_TO_ONE = Const(0xCACA, 16)  # of a LUT: input B where C, else A
 STAGE = 3  # bits of the index that choose in a cycle: LUT4, PFUMX, L6MUX21
@@ -31,12 +31,12 @@ class Selector(wiring.Component):
         m = Module()
         selects = list(self.select[:STAGE])
         if len(self.select) > STAGE:
-            selects.extend(delayed(m, self.select[STAGE:], 1, name="select_late"))
+            selects.extend(align(m, self.select[STAGE:], 1, name="select_late"))
         for bit in range(len(self.output)):
             level = [value[bit] for value in self.inputs]
             for depth, select in enumerate(selects):
                 if depth == STAGE:
-                    level = list(delayed(m, Cat(level), 1, name=f"of_eight_{bit}"))
+                    level = list(registered(m, Cat(level), name=f"of_eight_{bit}"))
                 level = [
                     self._pair(m, depth, low, high, select, f"{bit}_{depth}_{i}")
                     for i, (low, high) in enumerate(zip(level[::2], level[1::2], strict=True))

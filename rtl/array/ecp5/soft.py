@@ -14,7 +14,7 @@ from rtl.array.ecp5.adder import GatedAdder
 from rtl.array.ecp5.selector import Selector
 from rtl.array.pe import ProcessingElement
 from rtl.array.steps import ROW_BITS, WEIGHT_BITS
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, relay, replicate
 
 HALF = WEIGHT_BITS // 2  # of a weight
 HALF_BITS = ROW_BITS + HALF  # of an activation times half a weight
@@ -56,9 +56,8 @@ class HalfProduct(wiring.Component):
         ]
         partial = Signal(signed(ROW_BITS + 3), reset_less=True)
         a_later = Signal.like(a, reset_less=True)
-        # Not 0 at first, lest yosys takes it for the same register as the weight in the element below.
-        gate = Signal(init=1, reset_less=True)
-        m.d.sync += [partial.eq(Cat(a[0] & b[0], two.sum[0], three.sum)), a_later.eq(a), gate.eq(b[3])]
+        m.d.sync += [partial.eq(Cat(a[0] & b[0], two.sum[0], three.sum)), a_later.eq(a)]
+        gate = replicate(m, b[3], name="gate", distinct_init=1)  # of the weight in the element below
         m.d.comb += [
             four.first.eq(a_later),
             four.first_gate.eq(gate),
@@ -90,7 +89,7 @@ class SoftProcessingElement(ProcessingElement):
         m = Module()
         c = self._config
         self._pass_on(m)
-        marks = {mark: delayed(m, self.row_in[mark], 1, name=mark, reset=True) for mark in ("valid", "first", "last")}
+        marks = {mark: relay(m, self.row_in[mark], name=mark, reset=True) for mark in ("valid", "first", "last")}
         m.d.comb += [self.row_out[mark].eq(register) for mark, register in marks.items()]
         row = self.row_out if c.selector_cycles else self.row_in
 
@@ -105,7 +104,7 @@ class SoftProcessingElement(ProcessingElement):
             m.d.sync += selected.eq(Mux(row.valid, selector.output.as_signed(), 0))
             weight = self.column_out.weights[lane]
             if c.selector_cycles:
-                weight = delayed(m, weight, 1, name=f"weight_{lane}")
+                weight = align(m, weight, 1, name=f"weight_{lane}")
             for half, bits in (("lower", weight[:HALF]), ("upper", weight[HALF:])):
                 m.submodules[f"{half}_{lane}"] = product = HalfProduct(upper=half == "upper")
                 m.d.comb += [product.a.eq(selected), product.b.eq(bits)]
@@ -118,8 +117,8 @@ class SoftProcessingElement(ProcessingElement):
         m.d.sync += lane_sum.eq(Cat(lower[:HALF], join.sum))
 
         # In step with lane_sum.
-        keep = delayed(m, ~marks["first"], c.pe_latency - 2, name="keep")
-        end = delayed(m, marks["last"], c.pe_latency - 2, name="end", reset=True)
+        keep = align(m, ~marks["first"], c.pe_latency - 2, name="keep")
+        end = align(m, marks["last"], c.pe_latency - 2, name="end", reset=True)
 
         accumulator = Signal(signed(c.accumulator_bits), reset_less=True)
         result = Signal(signed(c.accumulator_bits), reset_less=True)

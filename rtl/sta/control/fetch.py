@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
 from rtl.lib.lut_ram import LUT_RAM, LutMemory
-from rtl.lib.pipeline import delayed, tally
 from rtl.lib.port import Request
+from rtl.lib.timing import lookahead, registered, relay, replicate, tally
 from rtl.params import ADDRESS_BITS, BURST_BEATS, FIFO_BEATS, Config
 
 BEATS_BITS = 32
@@ -49,7 +49,7 @@ def pushed(bits: int) -> wiring.Signature:
 
 
 class BeatBuffer(wiring.Component):
-    """Beats beside their consumer, in LUT RAM. Whether there is one hangs on nothing far away.
+    """Beats beside their consumer, in LUT RAM, so that `valid` comes from a register nearby.
 
     Members
     -------
@@ -67,11 +67,8 @@ class BeatBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words_in, words_out = self.words_in, self.words_out
-        # A register of the buffer's own, by an enable of its own: the fetch may be far away.
-        came = delayed(m, words_in.valid, 1, name="came", reset=True)
-        word = Signal.like(words_in.payload, reset_less=True)
-        with m.If(words_in.valid):
-            m.d.sync += word.eq(words_in.payload)
+        came = relay(m, words_in.valid, name="came", reset=True)
+        word = replicate(m, words_in.payload, name="word", enable=words_in.valid)
         # More words than it takes, so that whatever is offered may be written; LUT RAM is that deep anyway.
         storage = Memory(shape=len(words_in.payload), depth=16, init=[], attrs=LUT_RAM)
         m.submodules.storage = storage
@@ -154,13 +151,13 @@ class Fetch(wiring.Component):
         m.submodules.storage = storage = LutMemory(width=8 * size, depth=FIFO_BEATS, part=16)
         produce = Signal(range(FIFO_BEATS))
         consume = Signal(range(FIFO_BEATS))
-        came = delayed(m, self.data.valid, 1, name="came", reset=True)
+        came = relay(m, self.data.valid, name="came", reset=True)
         used = Signal()
         m.d.comb += [
             self.data.ready.eq(1),
             storage.write.enable.eq(came),
             storage.write.address.eq(produce),
-            storage.write.data.eq(delayed(m, self.data.payload, 1, name="beat")),
+            storage.write.data.eq(relay(m, self.data.payload, name="beat")),
             storage.read_address.eq(consume),
         ]
         with m.If(came):
@@ -190,8 +187,8 @@ class Fetch(wiring.Component):
         one_beat = Signal()
         # What is known of them a cycle before: which four bits are not 0, and that the lowest are 1.
         fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
-        fours = delayed(m, fours, 1, name="fours")
-        low_one = delayed(m, next_segment.beats[:4] == 1, 1, name="low_one")
+        fours = registered(m, fours, name="fours")
+        low_one = registered(m, next_segment.beats[:4] == 1, name="low_one")
         outside = Signal()  # the next segment must not be read
         unaligned = Signal(reset_less=True)
         m.submodules.next_beyond = next_beyond = Beyond(len(next_end), ADDRESS_BITS)
@@ -224,8 +221,8 @@ class Fetch(wiring.Component):
                 m.next = "take"
             with m.State("take"):
                 m.d.comb += checking.eq(1)
-                takes = ~left & ~no_place & ~outside & ~taken  # a cycle before, since those who offer are far away
-                m.d.sync += taken.eq(takes & ~self.stop)
+                takes = ~left & ~no_place & ~outside & ~taken
+                lookahead(m, taken, takes & ~self.stop)
                 with m.If(taken | self.stop):
                     m.next = "wait"
                 with m.Elif(outside):
@@ -244,7 +241,7 @@ class Fetch(wiring.Component):
         # Requests: a burst every other cycle while there is room, which is compared in the cycle before. Under a stop
         # what is offered stays, and nothing else.
         m.d.sync += [burst.eq(Mux(whole, BURST_BEATS, rest)), one_burst.eq(bursts == 1)]
-        m.d.sync += fits.eq(left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
+        lookahead(m, fits, left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
         m.d.comb += [
             self.request.valid.eq(fits),
             self.request.payload.address.eq(address),
@@ -278,13 +275,13 @@ class Fetch(wiring.Component):
         serves = Signal(len(CONSUMERS))  # one bit, while there are beats to come
         expected = Signal(left_bits)
         last = Signal()  # expected == 1
-        # A beat leaves the FIFO when there was room for it: the buffers are far away. Then it is pushed.
+        # A beat leaves the FIFO when there was room for it in the cycle before, and is pushed two cycles later.
         consumers = [getattr(self, name) for name in CONSUMERS]
         serving = Signal()  # serves != 0
         may = Signal()
         leaves = Signal(len(CONSUMERS))
         pushes = Signal(len(CONSUMERS))
-        m.d.sync += may.eq((serves & Cat(one.room for one in consumers)).any() & ~(used & last))
+        lookahead(m, may, (serves & Cat(one.room for one in consumers)).any() & ~(used & last))
         m.d.comb += used.eq(~no_beat & (may | self.stop))
         with m.If(used & ~self.stop):
             m.d.sync += leaves.eq(serves)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
 from rtl.lib.states import States
+from rtl.lib.timing import preload
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Consumer, Segment
 from rtl.sta.control.legality_checker import Checker, ceil_shift, instruction_layout
@@ -80,9 +81,9 @@ class Intake(wiring.Component):
             checker.code.eq(code),
             checker.limit.eq(self.limit),
         ]
-        # A part of the code takes all that comes until its own beat has come: whether one does is known far away.
+        # Each slice loads every cycle until its beat arrives.
         for i in range(instruction_beats(c)):
-            with m.If(part[i]):
+            with preload(m, part[i]):
                 m.d.sync += code.word_select(i, 8 * c.port_bytes).eq(self.beats.payload)
         with m.If(self.beats.valid & ~received):
             m.d.sync += part.eq(part << 1)
@@ -103,7 +104,7 @@ class Intake(wiring.Component):
             self.gathers.eq(gathers),
             reads.eq(self.packed | loads | tables | gathers),
         ]
-        with m.If(~self.waiting):  # in good time: what is passed on has been here for long
+        with preload(m, ~self.waiting):  # what is passed on has been here for long
             m.d.sync += [upcoming[name].eq(value) for name, value in fields.items()]
         with m.If(passed):
             m.d.sync += [
@@ -127,7 +128,7 @@ class Intake(wiring.Component):
             outside.eq(instruction_end.beyond),
         ]
 
-        # What is asked for, in registers: the fetch is far away. The instruction, or the upcoming one's data.
+        # What is asked for, behind registers: the instruction, or the upcoming one's data.
         offers = Signal()
         offered = Signal(Segment)
         asks = Signal()

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, registered, relay, replicate
 from rtl.params import ADDRESS_BITS, SHIFT_MAX, Config, ceil_div
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
 from rtl.sta.legality import (
@@ -34,17 +34,14 @@ def instruction_layout(config: Config) -> data.StructLayout:
 
 
 def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
-    """A start, and its instruction, two cycles after `begins`: in registers of who works on it.
+    """A start, and its instruction, two cycles after `begins`, `replicate`d for the engine that works on it.
 
-    One for all would be far away from most. The instruction is to be steady for a cycle behind `begins`.
+    The instruction is to be steady for a cycle behind `begins`.
     """
-    own = Signal.like(instruction, name=f"{name}_instruction", reset_less=True)
     begun = Signal(name=f"{name}_begun")
     started = Signal(name=f"{name}_start")
     m.d.sync += [begun.eq(begins), started.eq(begun)]
-    with m.If(begun):
-        m.d.sync += own.eq(instruction)
-    return started, own
+    return started, replicate(m, instruction, name=f"{name}_instruction", enable=begun)
 
 
 class Quotient(wiring.Component):
@@ -169,9 +166,8 @@ class Checker(wiring.Component):
             channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
         ]
 
-        # Copies beside their sums and comparisons: the code lies far away.
         groups, beats, given_tile_beats = (
-            delayed(m, f[name], 1, name=f"near_{name}") for name in ("groups", "beats", "tile_beats")
+            relay(m, f[name], name=f"near_{name}") for name in ("groups", "beats", "tile_beats")
         )
 
         # What can be seen at once.
@@ -180,17 +176,16 @@ class Checker(wiring.Component):
             for cause in Cause
             if cause not in (Cause.NONE, Cause.BUS)
         }
-        # Sums and comparisons have a register: the code lies far away.
-        channels_outside = delayed(m, _outside(f["channels"], c.hidden), 1, name="channels_outside")
-        groups_outside = delayed(m, _outside(f["groups"], c.max_groups), 1, name="groups_outside")
-        pattern_outside = delayed(m, _outside(f["pattern"], c.m), 1, name="pattern_outside")
-        keys_outside = delayed(m, _outside(f["keys"], c.max_tokens), 1, name="keys_outside")
-        shift_outside = delayed(m, _outside(f["shift"], SHIFT_MAX), 1, name="shift_outside")
-        groups_of_keys = delayed(m, ceil_shift(f["keys"], c.m), 1, name="groups_of_keys")
-        other_groups = delayed(m, groups_of_keys != groups, 1, name="other_groups")
-        no_tokens = delayed(m, f["tokens"] == 0, 1, name="no_tokens")
-        unaligned = delayed(m, (f["address"] & (c.port_bytes - 1)).any(), 1, name="unaligned")
-        other_table_beats = delayed(m, beats != ceil_div(TABLE_BYTES, c.port_bytes), 1, name="other_table_beats")
+        channels_outside = registered(m, _outside(f["channels"], c.hidden), name="channels_outside")
+        groups_outside = registered(m, _outside(f["groups"], c.max_groups), name="groups_outside")
+        pattern_outside = registered(m, _outside(f["pattern"], c.m), name="pattern_outside")
+        keys_outside = registered(m, _outside(f["keys"], c.max_tokens), name="keys_outside")
+        shift_outside = registered(m, _outside(f["shift"], SHIFT_MAX), name="shift_outside")
+        groups_of_keys = registered(m, ceil_shift(f["keys"], c.m), name="groups_of_keys")
+        other_groups = registered(m, groups_of_keys != groups, name="other_groups")
+        no_tokens = registered(m, f["tokens"] == 0, name="no_tokens")
+        unaligned = registered(m, (f["address"] & (c.port_bytes - 1)).any(), name="unaligned")
+        other_table_beats = registered(m, beats != ceil_div(TABLE_BYTES, c.port_bytes), name="other_table_beats")
         rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
         in_residual = to_residual | norm | pool | gather | from_residual
         m.d.sync += [
@@ -219,7 +214,7 @@ class Checker(wiring.Component):
         # division hangs on it.
         begins = [self.start]
         for cycle in range(1, self.LATENCY):
-            begins.append(delayed(m, begins[-1], 1, name=f"begins_{cycle}", reset=True))
+            begins.append(align(m, begins[-1], 1, name=f"begins_{cycle}", reset=True))
         end = begins[-1]
 
         def quotient(
@@ -313,7 +308,7 @@ class Checker(wiring.Component):
             """The region does not end within the store."""
             region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
             outside = Signal(reset_less=True, name=f"{region}_outside")
-            words = delayed(m, words, 1, name=f"{region}_words")
+            words = registered(m, words, name=f"{region}_words")
             m.d.sync += [
                 region_end.eq(f[f"{region}_base"] + unit.product + words),
                 outside.eq(region_end > c.store_words),
@@ -321,7 +316,7 @@ class Checker(wiring.Component):
             return outside
 
         last_token = Signal(17, reset_less=True)
-        tokens_outside = delayed(m, no_tokens | (last_token > c.max_tokens), 1, name="tokens_outside")
+        tokens_outside = registered(m, no_tokens | (last_token > c.max_tokens), name="tokens_outside")
         x_outside = leaves("x", x, group_words)
         c_outside = leaves("c", keys_or_values, Mux(keys, group_words, channel_words))
         y_outside = leaves("y", y, Mux(load, group_words, channel_words))
@@ -367,7 +362,7 @@ class Checker(wiring.Component):
             signal & Cat(is_set[name] for name in FIELDS if name not in ("opcode", *USED[op])).any()
             for op, signal in is_op.items()
         ]
-        return nameless.any() | delayed(m, Cat(unused), 1, name="unused").any()
+        return nameless.any() | registered(m, Cat(unused), name="unused").any()
 
 
 def ceil_shift(value: Value, divisor: int) -> Value:

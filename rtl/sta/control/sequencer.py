@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
 from rtl.lib.states import States
+from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Segment
 from rtl.sta.control.intake import Intake
@@ -154,8 +154,8 @@ class Sequencer(wiring.Component):
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
         last_left = Signal()  # left == 0
-        stopped_fetch = delayed(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
-        rests = delayed(m, stopped_fetch & self.fetch_idle, 1, name="rests", reset=True)
+        stopped_fetch = align(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
+        rests = registered(m, stopped_fetch & self.fetch_idle, name="rests", reset=True)
         m.d.sync += self.stop.eq(states["stop"] | states["abort"])
         m.d.comb += [
             self.busy.eq(~states["idle"]),

@@ -10,7 +10,7 @@ from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
-from rtl.lib.pipeline import delayed, tally
+from rtl.lib.timing import align, relay, replicate, tally
 from rtl.params import BIAS_BITS, MULT_BITS
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.latencies import COLUMN_LATENCY
@@ -99,8 +99,7 @@ class ColumnBank(wiring.Component):
         word_lanes = c.steps_a_group * c.n  # at least M
         index_shape = self.own.indices.shape()
 
-        # Registers of the bank's own, behind what chooses the bytes.
-        address = Signal.like(write.address, reset_less=True)
+        # The bank's own registers, behind what chooses the bytes.
         written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
         strobe = Signal.like(write.strobe, reset_less=True)
         own_indices = Signal(index_shape.size, reset_less=True)
@@ -110,8 +109,7 @@ class ColumnBank(wiring.Component):
             selects.eq(self.write_enable & write.selection),
             own_indices.eq(self.own.indices),
         ]
-        with m.If(self.write_enable):  # lest synthesis make one register of all banks'
-            m.d.sync += address.eq(write.address)
+        address = replicate(m, write.address, name="address", enable=self.write_enable)
         for i in range(word_lanes):
             byte = self.own.weights[i % c.n]
             if i < c.m:
@@ -138,7 +136,7 @@ class ColumnBank(wiring.Component):
         ]
 
         # What leaves a block RAM goes into a register: it comes late.
-        address_out = delayed(m, self.address_in, 1, name="address_out")
+        address_out = relay(m, self.address_in, name="address_out")
         m.d.comb += self.address_out.eq(address_out)
         assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
         word = Signal.like(weights_out.data, reset_less=True)
@@ -151,7 +149,7 @@ class ColumnBank(wiring.Component):
         ]
         column = Signal.like(self.column, reset_less=True)
         m.d.sync += column.indices.as_value().eq(indices)
-        for sub in cases(m, delayed(m, address_out.sub, 1, name="sub"), c.steps_a_group):
+        for sub in cases(m, align(m, address_out.sub, 1, name="sub"), c.steps_a_group):
             for lane in range(c.n):
                 position = sub * c.n + lane
                 m.d.sync += column.weights[lane].eq(word.word_select(position, WEIGHT_BITS).as_signed())
@@ -228,7 +226,7 @@ class ColumnBuffer(wiring.Component):
         filling = Signal()
         filled_half = Signal()  # of a product's tile, a cycle later: of copies it comes late
         # The last column reads a tile's last step cols − 1 cycles after the first column does.
-        released = delayed(m, self.column_done, c.cols, name="released", reset=True)
+        released = align(m, self.column_done, c.cols, name="released", reset=True)
         m.d.comb += [
             job.start.eq(self.start),
             job.instruction.eq(self.instruction),
@@ -247,7 +245,7 @@ class ColumnBuffer(wiring.Component):
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
             filled_half.eq(done & ~what.parameters_only),
-            self.loaded.eq(delayed(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
+            self.loaded.eq(align(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
             self.parameters_loaded.eq(done),
         ]
 
@@ -266,7 +264,7 @@ class ColumnBuffer(wiring.Component):
         ]
 
         self._banks(m, loader, copier, what, begins=begins, filled_half=filled_half)
-        self._parameters(m, loader, copied=delayed(m, copier.done, 1, name="copied", reset=True))
+        self._parameters(m, loader, copied=align(m, copier.done, 1, name="copied", reset=True))
         return m
 
     def _banks(
@@ -288,10 +286,10 @@ class ColumnBuffer(wiring.Component):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
         # What is written comes three cycles after it was unpacked, or one after it was read. The job is still the same.
-        # Registers lie between the choice, beside those two, and the banks, which are far apart.
+        # Relays lie between the choice, beside those two, and the banks.
         write = Signal(column_write(c), reset_less=True)
         m.d.sync += [
-            write.address.half.eq(Mux(job.copy, half, delayed(m, half, 2, name="half_before"))),
+            write.address.half.eq(Mux(job.copy, half, align(m, half, 2, name="half_before"))),
             write.address.sub.eq(loader.sub),
             write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
             write.whole.eq(job.copy & ~copier.transposed),
@@ -334,13 +332,13 @@ class ColumnBuffer(wiring.Component):
         )
         write, read = memory.write_port(), memory.read_port()
         slot = Signal(range(depth))
-        # Registers, since the loader chooses late; who is told a cycle after the last of a tile reads later still.
+        # The loader chooses late; who is told a cycle after the last of a tile reads later still.
         m.d.comb += [
-            write.addr.eq(delayed(m, slot, 1, name="written_slot")),
-            write.data.eq(delayed(m, loader.parameters, 1, name="written_parameters")),
-            write.en.eq(delayed(m, loader.parameters_enable, 1, name="writes_parameters", reset=True)),
+            write.addr.eq(relay(m, slot, name="written_slot")),
+            write.data.eq(relay(m, loader.parameters, name="written_parameters")),
+            write.en.eq(relay(m, loader.parameters_enable, name="writes_parameters", reset=True)),
             read.addr.eq(self.parameter_address),
-            self.parameters.as_value().eq(delayed(m, read.data, 1, name="read_parameters")),
+            self.parameters.as_value().eq(relay(m, read.data, name="read_parameters")),
         ]
         with m.If(loader.parameters_enable):
             m.d.sync += slot.eq(slot + 1)

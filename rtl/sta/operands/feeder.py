@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed, tally
+from rtl.lib.timing import align, cleared, lookahead, tally
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
@@ -111,7 +111,7 @@ class Feeder(wiring.Component):
         slots = c.rows * c.slots_a_row
         hold = Signal(range(max(starts) + slots + max(windows) + 1))
         held = Signal()  # hold != 0
-        columns_there = Signal()  # a register: all hangs on whether there are
+        columns_there = Signal()
         drain_there = Signal()
         go = Signal()
         tile_goes = Signal()
@@ -132,19 +132,19 @@ class Feeder(wiring.Component):
         groups_a_word = c.store_word_bytes // c.m
         next_word = Signal.like(word)
         m.d.comb += next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch))
-        m.d.sync += columns_there.eq(~first | another)
+        lookahead(m, columns_there, ~first | another)
         with m.If(go):
-            m.d.sync += columns_there.eq(1)
+            lookahead(m, columns_there, 1)
             m.d.sync += position.eq(here + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
             m.d.sync += last.eq((sub + 1 == last_sub) & is_last_group)
-            # Behind the last step is the first one: by gates, lest synthesis make a reset of it, which would come late.
+            # Behind the last step is the first one.
             next_column = Signal.like(column)
             m.d.comb += [next_column.sub.eq(column.sub + 1), next_column.word.eq(column.word)]
             with m.If(column.sub == c.steps_a_group - 1):
                 m.d.comb += [next_column.sub.eq(0), next_column.word.eq(column.word + 1)]
             for part in ("sub", "word"):
-                m.d.sync += column[part].eq(next_column[part] & ~last.replicate(len(column[part])))
+                m.d.sync += column[part].eq(cleared(next_column[part], last))
             with m.If(is_last_sub):
                 m.d.sync += [
                     sub.eq(0),
@@ -158,10 +158,9 @@ class Feeder(wiring.Component):
                 with m.If(group == groups_a_word - 1):
                     m.d.sync += [group.eq(0), word.eq(word + 1)]
         with m.If(tile_goes):
+            more_than_one = columns_ready.full | (self.loaded & ~columns_ready.none)
+            lookahead(m, columns_there, Mux(walk.last_tokens, more_than_one, another))
             m.d.sync += [
-                columns_there.eq(
-                    Mux(walk.last_tokens, columns_ready.full | (self.loaded & ~columns_ready.none), another)
-                ),
                 first.eq(1),
                 groups_left.eq(instruction.groups),
                 is_last_group.eq(one_group),
@@ -176,8 +175,8 @@ class Feeder(wiring.Component):
                 m.d.sync += [tile.eq(first_tile), column.half.eq(~column.half)]
         # Between products, wait at the first step of the next one.
         with m.If(~walk.running):
+            lookahead(m, columns_there, another)
             m.d.sync += [
-                columns_there.eq(another),
                 first.eq(1),
                 sub.eq(0),
                 is_last_sub.eq(one_sub),
@@ -230,7 +229,7 @@ class Feeder(wiring.Component):
         ]
         lead = ROW_CYCLES - COLUMN_LATENCY  # the columns' path is shorter than the rows'
         m.d.comb += [
-            self.column_address.eq(delayed(m, column, lead, name="column_address")),
-            self.column_done.eq(delayed(m, tile_goes & walk.last_tokens, lead, name="column_done", reset=True)),
+            self.column_address.eq(align(m, column, lead, name="column_address")),
+            self.column_done.eq(align(m, tile_goes & walk.last_tokens, lead, name="column_done", reset=True)),
         ]
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.steps import WEIGHT_BITS
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, lookahead
 from rtl.params import Config
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.operands.store import store_copy
@@ -247,7 +247,7 @@ class Copier(wiring.Component):
         # Two walks, so that nothing has to travel along with a read: one asks, the other takes what comes.
         m.submodules.asks = asks = CopyWalk(c)
         m.submodules.takes = takes = CopyWalk(c)
-        begins = delayed(m, self.begin, 1, name="begins", reset=True)  # when it is known how many words a key has
+        begins = align(m, self.begin, 1, name="begins", reset=True)  # when it is known how many words a key has
         for walk in (asks, takes):
             m.d.comb += [
                 walk.restart.eq(self.restart),
@@ -255,7 +255,7 @@ class Copier(wiring.Component):
                 walk.job.eq(job),
                 walk.columns.eq(self.columns),
             ]
-        # Whether the bank is free is looked at in the cycle before, for all that may be next.
+        # Whether the bank is free, for both banks that may be next.
         ready = Signal()
         here = Signal()
         further = Signal()
@@ -263,7 +263,7 @@ class Copier(wiring.Component):
             m.d.comb += here.eq(~self.soon[r])
         for r in cases(m, asks.next_bank, c.rows):
             m.d.comb += further.eq(~self.soon[r])
-        m.d.sync += ready.eq(Mux(asks.goes_on, further, here))
+        lookahead(m, ready, Mux(asks.goes_on, further, here))
         m.d.comb += [
             self.request.valid.eq(asks.running & ~asks.skip & ready),
             self.request.bank.eq(asks.bank),

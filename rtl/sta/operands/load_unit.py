@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, preload
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.operands.store import store_write
@@ -49,7 +49,7 @@ class Loader(wiring.Component):
         one_word = Signal()
         words = Signal.like(instruction.groups, reset_less=True)  # of a token
         # When that is known.
-        begins = delayed(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
+        begins = align(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
         words_left = Signal.like(words, reset_less=True)
         part = Signal(parts, init=1, reset_less=True)
         bank = Signal.like(write.bank, reset_less=True)
@@ -63,7 +63,7 @@ class Loader(wiring.Component):
             next_base.eq(base + instruction.y_pitch),
         ]
         m.d.sync += words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1))
-        # Registers before the store, which lies all over the chip.
+        # Relays before the store, which lies all over the chip.
         enable = Signal()
         entry = Signal.like(write, reset_less=True)
         ends = Signal()
@@ -94,7 +94,7 @@ class Loader(wiring.Component):
                     ]
                     with m.If(bank == c.rows - 1):
                         m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        with m.If(~runs):  # not only at the start: it comes from far away, to all of these
+        with preload(m, ~runs):
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
                 last_token.eq(instruction.tokens == 1),

@@ -16,7 +16,7 @@ from rtl.array.requantise import SHIFT_BITS
 from rtl.array.steps import ROW_BITS, row_step
 from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, hard_register, registered, relay
 from rtl.params import MULT_BITS, power_of_two_at_least
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import EXP_BITS, EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
@@ -109,8 +109,8 @@ class Reciprocal(wiring.Component):
             shifts.append(zeros)
             normal = moved
             if distance in HALTS:
-                normal = halted = delayed(m, normal, 1, name=f"moved_{distance}")
-                shifts = [delayed(m, one, 1, name=f"{one.name}_later") for one in shifts]
+                normal = halted = registered(m, normal, name=f"moved_{distance}")
+                shifts = [align(m, one, 1, name=f"{one.name}_later") for one in shifts]
             distance >>= 1
         divisor = Signal(bits, reset_less=True)
         moved_by = Signal(len(shifts), reset_less=True)
@@ -118,7 +118,7 @@ class Reciprocal(wiring.Component):
         shift_most = Signal(SHIFT_BITS, reset_less=True)  # where the total is 1
         none = Signal(reset_less=True)
         load = Signal()
-        normalised = delayed(m, self.start, len(HALTS), name="normalised", reset=True)
+        normalised = align(m, self.start, len(HALTS), name="normalised", reset=True)
         m.d.sync += load.eq(normalised)
         with m.If(normalised):
             m.d.sync += [divisor.eq(normal), none.eq(halted == 0), moved_by.eq(Cat(*reversed(shifts)))]
@@ -213,15 +213,15 @@ class RowSoftmax(wiring.Component):
         for lane in range(c.n):
             up_to = Signal(sum_shape, name=f"up_to_{lane}")
             register = Signal(sum_shape, name=f"sum_{lane}", reset_less=True)
-            weighs_now = delayed(m, weighs[lane], 2, name=f"weighs_{lane}")
+            weighs_now = align(m, weighs[lane], 2, name=f"weighs_{lane}")
             m.d.comb += up_to.eq(so_far + Mux(weighs_now, exponentials[lane], 0))
             m.d.sync += register.eq(up_to)
             sums.append(register)
             so_far = up_to
 
         # The row's sum so far; what its upper part grows by is emitted.
-        first = delayed(m, row.first, 5, name="first_in")
-        scores = delayed(m, row.valid & row.softmax, 5, name="scores", reset=True)
+        first = align(m, row.first, 5, name="first_in")
+        scores = align(m, row.valid & row.softmax, 5, name="scores", reset=True)
         total = Signal(c.sum_bits + CARRIED_BITS, reset_less=True)
         before = Signal.like(total)
         lowest = Signal.like(total, reset_less=True)
@@ -235,9 +235,9 @@ class RowSoftmax(wiring.Component):
         with m.If(scores):
             m.d.sync += total.eq(before + sums[-1])
         totals.append(total)
-        emits = delayed(m, scores, 1, name="emits", reset=True)
+        emits = align(m, scores, 1, name="emits", reset=True)
 
-        plain = delayed(m, row.group, self.LATENCY - 1, name="plain")
+        plain = align(m, row.group, self.LATENCY - 1, name="plain")
         group = Signal.like(self.step.group, reset_less=True)
         lower = [lowest, *totals[:-1]]
         for position in range(c.m):
@@ -247,11 +247,11 @@ class RowSoftmax(wiring.Component):
             m.d.sync += group[position].eq(Mux(emits, emitted, plain[position]))
         m.d.comb += self.step.group.eq(group)
         for mark in ("valid", "first", "last"):
-            m.d.comb += self.step[mark].eq(delayed(m, row[mark], self.LATENCY, name=mark, reset=mark == "valid"))
+            m.d.comb += self.step[mark].eq(align(m, row[mark], self.LATENCY, name=mark, reset=mark == "valid"))
 
         m.submodules.reciprocal = division = Reciprocal(c)
         m.d.comb += [
-            division.start.eq(emits & delayed(m, row.last, self.LATENCY - 1, name="last_in")),
+            division.start.eq(emits & align(m, row.last, self.LATENCY - 1, name="last_in")),
             division.total.eq(total[CARRIED_BITS:]),
             division.mult.eq(self.mult),
             division.shift.eq(self.shift),
@@ -271,7 +271,7 @@ class RowSoftmax(wiring.Component):
             write.data.eq(self.maximum.value),
             read.addr.eq(row.tile),
         ]
-        keys = delayed(m, self.keys, 1, name="keys")
+        keys = relay(m, self.keys, name="keys")
         distances = []
         weighs = []
         for lane in range(c.n):
@@ -285,7 +285,7 @@ class RowSoftmax(wiring.Component):
                     m.d.comb += [index.eq(position), within.eq(1)]
             weigh = Signal(name=f"weigh_{lane}", reset_less=True)
             distance = Signal(range(TABLE_ENTRIES), name=f"distance_{lane}", reset_less=True)
-            key = delayed(m, Cat(index, row.position, ~within), 1, name=f"key_{lane}")  # too high where it is none
+            key = registered(m, Cat(index, row.position, ~within), name=f"key_{lane}")  # too high where it is none
             m.d.sync += [weigh.eq(key < keys), distance.eq(read.data - score)]
             distances.append(distance)
             weighs.append(weigh)
@@ -312,5 +312,5 @@ class RowSoftmax(wiring.Component):
             for i, distance in enumerate(distances[lane : lane + 2]):
                 read = table.read_port()
                 m.d.comb += read.addr.eq(distance if i else address)
-                exponentials.append(delayed(m, read.data, 1, name=f"exponential_{lane + i}"))
+                exponentials.append(hard_register(m, read.data, name=f"exponential_{lane + i}"))
         return exponentials

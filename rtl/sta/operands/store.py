@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, hard_register, replicate
 from rtl.sta.latencies import BANK_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig
@@ -93,44 +93,41 @@ class StoreBank(wiring.Component):
         write = memory.write_port(granularity=8)
         read = memory.read_port()
         reads = Signal()
-        # Addresses are registers of the bank's own, since each goes to many block RAMs. The written one has an enable,
-        # lest synthesis make one register of all banks' again.
+        copied = hard_register(m, read.data, name="copied")
+        # Each address goes to many block RAMs, so each bank has its own.
         read_address = Signal.like(read.addr, reset_less=True)
-        write_address = Signal.like(write.addr, reset_less=True)
         strobe = Signal.like(self.write.strobe, reset_less=True)
         step_out = Signal.like(step, reset_less=True)
+        m.d.sync += [
+            read_address.eq(Mux(reads, step.word, self.copy_address)),
+            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
+        ]
+        write_address = replicate(m, self.write.address, name="write_address", enable=self.write_enable)
         m.d.comb += [
             write.addr.eq(write_address),
             write.data.eq(self.write.data),
             write.en.eq(strobe),
             reads.eq(step.valid & step.read),
             read.addr.eq(read_address),
-            self.copy_data.eq(delayed(m, read.data, 1, name="copied")),
+            self.copy_data.eq(copied),
             self.step_out.eq(step_out),
         ]
-        m.d.sync += [
-            read_address.eq(Mux(reads, step.word, self.copy_address)),
-            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
-        ]
-        with m.If(self.write_enable):
-            m.d.sync += write_address.eq(self.write.address)
         m.d.sync += [step_out[mark].eq(step[mark]) for mark in ALWAYS]
-        with m.If(step.valid):  # lest synthesis make one register of this and of what goes along with the row
+        with m.If(step.valid):  # `replicate`d: what goes along with the row is the same
             m.d.sync += [step_out[mark].eq(step[mark]) for mark in step.shape().members if mark not in ALWAYS]
 
-        # The word of the steps, then the group of it that is this step's. What leaves a block RAM goes into a register
-        # that has no enable: an FPGA's block RAM has it.
+        # The word of the steps, then the group of it that is this step's.
         assert BANK_LATENCY == 5  # the address, the memory, its register, the word, the group of it
         word = Signal(8 * c.store_word_bytes, reset_less=True)
-        with m.If(delayed(m, reads, 3, name="reads")):
+        with m.If(align(m, reads, 3, name="reads")):
             m.d.sync += word.eq(self.copy_data)
-        group = delayed(m, step.group, 4, name="group")
+        group = align(m, step.group, 4, name="group")
         operands = Signal.like(self.row.group, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
         m.d.comb += self.row.group.eq(operands)
         for mark in ("valid", "first", "last", "sub", "softmax", "tile", "position"):
-            m.d.comb += self.row[mark].eq(delayed(m, step[mark], BANK_LATENCY, name=mark, reset=mark == "valid"))
+            m.d.comb += self.row[mark].eq(align(m, step[mark], BANK_LATENCY, name=mark, reset=mark == "valid"))
         return m
 
 
@@ -167,12 +164,12 @@ class Store(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        # A register between those who write and the many banks; the data waits for the banks' addresses.
+        # A relay between those who write and the many banks; the data waits for the banks' addresses.
         write = Signal(store_write(c), reset_less=True)
         write_enable = Signal()
         m.d.sync += [write.eq(self.write), write_enable.eq(self.write.enable)]
         written = Signal.like(write)
-        m.d.comb += [written.eq(write), written.data.eq(delayed(m, write.data, 1, name="written"))]
+        m.d.comb += [written.eq(write), written.data.eq(align(m, write.data, 1, name="written"))]
 
         step = Signal(store_step(c), name="step_1", reset_less=True)
         valid = Signal(name="step_1_valid")
@@ -180,10 +177,10 @@ class Store(wiring.Component):
         entering = Signal.like(step)
         m.d.comb += [entering.eq(step), entering.valid.eq(valid)]
         step = entering
-        # Which rows read, for those who copy: by registers that can be near them.
-        reads = [delayed(m, self.step.read, 1, name="reads_0", reset=True)]
+        # Which rows read, for those who copy: beside them, not from the banks.
+        reads = [align(m, self.step.read, 1, name="reads_0", reset=True)]
         for r in range(1, c.rows):
-            reads.append(delayed(m, reads[-1], 1, name=f"reads_{r}", reset=True))
+            reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         words = []
         for r in range(c.rows):
             m.submodules[f"bank_{r}"] = bank = StoreBank(c)
@@ -199,7 +196,7 @@ class Store(wiring.Component):
 
         m.d.comb += [
             self.soon.eq(Cat(self.step.read, *reads[:-1])),
-            self.copy_valid.eq(delayed(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
+            self.copy_valid.eq(align(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
         # Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
         for level in (1, 2):
@@ -207,12 +204,12 @@ class Store(wiring.Component):
             words = [Signal.like(self.copy_data, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
             for i, (word, pair) in enumerate(zip(words, pairs, strict=True)):
                 m.d.sync += word.eq(pair[0])
-                if len(pair) == 2:  # a choice of each pair's own, lest one goes to all of them
+                if len(pair) == 2:  # each pair has a choice of its own
                     is_second = self.copy_request.bank >> (level - 1) == 2 * i + 1
-                    second = delayed(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
+                    second = align(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
                     m.d.sync += word.eq(Mux(second, pair[1], pair[0]))
         copied = Signal.like(self.copy_data, reset_less=True)
-        rest = delayed(m, self.copy_request.bank[2:], COPY_LATENCY - 1, name="which")
+        rest = align(m, self.copy_request.bank[2:], COPY_LATENCY - 1, name="which")
         for i in cases(m, rest, len(words)):
             m.d.sync += copied.eq(words[i])
         m.d.comb += self.copy_data.eq(copied)

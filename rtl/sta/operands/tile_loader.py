@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.selection import BitmapDecoder, BitmapRanks
 from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.lib.gearbox import Gearbox
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, preload, registered, relay
 from rtl.params import PARAMETER_BYTES
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.params import StaConfig
@@ -58,10 +58,10 @@ class TileLoader(wiring.Component):
         index_bits = [c.cols * c.index_bits * lanes for lanes in range(1, c.n + 1)]
         m.submodules.values = values = Gearbox(port_bits, value_bits)
         m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
-        # Registers beside the gearboxes: all that is in these hangs on them, and the job is kept far away.
+        # What the gearboxes and steps look at, beside them.
         kind = Signal.like(values.kind, reset_less=True)
-        bitmap, counted, lanes = (delayed(m, job[name], 1, name=name) for name in ("bitmap", "counted", "lanes"))
-        selection_kind = delayed(m, Mux(job.bitmap, 0, job.lanes), 1, name="selection_kind")
+        bitmap, counted, lanes = (relay(m, job[name], name=name) for name in ("bitmap", "counted", "lanes"))
+        selection_kind = relay(m, Mux(job.bitmap, 0, job.lanes), name="selection_kind")
         m.d.comb += [
             values.beats.payload.eq(self.beats.payload),
             selections.beats.payload.eq(self.beats.payload),
@@ -86,7 +86,7 @@ class TileLoader(wiring.Component):
         runs = Signal()  # the one or the other
         takes_selections = Signal()  # and not counted
         m.d.sync += [
-            self.step_enable.eq(delayed(m, both, 2, name="unpacked", reset=True)),
+            self.step_enable.eq(align(m, both, 2, name="unpacked", reset=True)),
             both.eq(loads & values.next_valid & (selections.next_valid | counted)),
         ]
         selects = Signal()  # the next beat is of the selection
@@ -102,7 +102,7 @@ class TileLoader(wiring.Component):
             next_last_step.eq(last_step),
         ]
         m.d.sync += [last_step.eq(next_last_step), selected.eq(~bitmap | next_last_step)]
-        with m.If(~runs):  # not only at the begin: it comes from far away, to all of these
+        with preload(m, ~runs):
             m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
             m.d.comb += next_last_step.eq(job.steps == 0)
             m.d.sync += [word.eq(0), sub.eq(0)]
@@ -133,11 +133,11 @@ class TileLoader(wiring.Component):
 
         # What was unpacked, and the ranks of bitmaps; then decode these; then all of a step, in a register before the
         # memories.
-        code = delayed(m, selections.units.payload, 1, name="code")
-        index_code = delayed(m, code, 1, name="index_code")
-        unpacked = delayed(m, values.units.payload, 2, name="values_unpacked")
-        step = delayed(m, step, 1, name="step_unpacked")
-        word, sub = (delayed(m, value, 2, name=f"{value.name}_unpacked") for value in (word, sub))
+        code = align(m, selections.units.payload, 1, name="code")
+        index_code = align(m, code, 1, name="index_code")
+        unpacked = align(m, values.units.payload, 2, name="values_unpacked")
+        step = align(m, step, 1, name="step_unpacked")
+        word, sub = (align(m, value, 2, name=f"{value.name}_unpacked") for value in (word, sub))
         entry = Signal.like(self.step, reset_less=True)
         entry_word = Signal.like(self.word, reset_less=True)
         entry_sub = Signal.like(self.sub, reset_less=True)
@@ -149,8 +149,8 @@ class TileLoader(wiring.Component):
             m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
             m.d.comb += ranks.bitmap.eq(selections.units.payload[c.m * column :])
             for position, rank in enumerate(ranks.ranks):
-                m.d.comb += decoder.ranks[position].eq(delayed(m, rank, 1, name=f"rank_{column}_{position}"))
-            decoded = delayed(m, Cat(decoder.indices), 1, name=f"decoded_{column}")
+                m.d.comb += decoder.ranks[position].eq(registered(m, rank, name=f"rank_{column}_{position}"))
+            decoded = registered(m, Cat(decoder.indices), name=f"decoded_{column}")
             target = entry[column]
             for lane in range(c.n):
                 byte = lane * c.cols + column

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.lut_ram import LutMemory
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
@@ -112,19 +112,18 @@ class Activation(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, which are far
-        # apart.
+        # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane.
         entry = self.write
-        table = delayed(m, self.table, LutMemory.LATENCY, name="table")
+        table = align(m, self.table, LutMemory.LATENCY, name="table")
         for lane, value in enumerate(self.inputs):
             own = Signal(TableEntry, name=f"entry_{lane}", reset_less=True)
             m.d.sync += own.enable.eq(entry.enable)
-            with m.If(entry.enable):  # lest synthesis make one chain of this and of the softmax tables'
+            with m.If(entry.enable):  # `replicate`d: the softmax tables have the same chain
                 m.d.sync += [own.address.eq(entry.address), own.data.eq(entry.data)]
             entry = own
             m.submodules[f"memory_{lane}"] = memory = LutMemory(width=ENTRY_BITS, depth=TABLE_ENTRIES, part=PART)
             m.d.comb += [memory.write.eq(entry), memory.read_address.eq(value[:8])]
-            passed = delayed(m, value, LutMemory.LATENCY, name=f"passed_{lane}")
+            passed = align(m, value, LutMemory.LATENCY, name=f"passed_{lane}")
             output = Signal(signed(RESIDUAL_BITS), name=f"output_{lane}", reset_less=True)
             m.d.sync += output.eq(Mux(table, memory.read_data, passed))
             m.d.comb += self.outputs[lane].eq(output)

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Signal, Value, signed
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import hard_register
 
 LOW_BITS = 17  # of an operand that is cut: with a sign a multiplier has 18
 FINE_BITS = 3  # of a distance: what is left of it once multiples of 8 are done
@@ -11,13 +11,13 @@ FINE_BITS = 3  # of a distance: what is left of it once multiples of 8 are done
 def multiplied(m: Module, value: Signal, factor: Value) -> Signal:
     """value · factor, signed · unsigned of at most LOW_BITS bits, three cycles later: lower and upper half, their sum.
 
-    A half has two registers, which an FPGA's multiplier has inside: without the second one its products come late.
+    A half has two registers behind it, the second of them a `hard_register`.
     """
     bits = len(value) + len(factor)
     product = Signal(signed(bits), name="product", reset_less=True)
     if len(value) <= LOW_BITS + 1:
         only = Signal(signed(bits), name="only", reset_less=True)
-        m.d.sync += [only.eq(value * factor), product.eq(delayed(m, only, 1, name="only"))]
+        m.d.sync += [only.eq(value * factor), product.eq(hard_register(m, only, name="only"))]
         return product
     low = Signal(LOW_BITS + len(factor), name="low", reset_less=True)
     high = Signal(signed(bits - LOW_BITS), name="high", reset_less=True)
@@ -25,7 +25,7 @@ def multiplied(m: Module, value: Signal, factor: Value) -> Signal:
         low.eq(value[:LOW_BITS] * factor),
         high.eq(value[LOW_BITS:].as_signed() * factor),
     ]
-    low, high = delayed(m, low, 1, name="low"), delayed(m, high, 1, name="high")
+    low, high = hard_register(m, low, name="low"), hard_register(m, high, name="high")
     m.d.sync += [
         product[:LOW_BITS].eq(low),
         product[LOW_BITS:].eq(high + low[LOW_BITS:]),

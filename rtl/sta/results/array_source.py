@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.row_reader import RowReader
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed, tally
+from rtl.lib.timing import align, tally
 from rtl.params import RESULT_TILES, reader_latency
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns
@@ -49,9 +49,9 @@ class ArraySource(wiring.Component):
         softmax = Signal()
         early, late = drain_start(c, False) - 2, drain_start(c, True) - 2
         m.d.comb += softmax.eq(self.instruction.columns == Columns.VALUES)
-        complete = delayed(m, self.tile_end, early, name="complete", reset=True)
+        complete = align(m, self.tile_end, early, name="complete", reset=True)
         if late > early:
-            with_sums = delayed(m, complete & softmax, late - early, name="with_sums", reset=True)
+            with_sums = align(m, complete & softmax, late - early, name="with_sums", reset=True)
             complete = Mux(softmax, with_sums, complete)
         no_tile = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles").none
         m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(~no_tile)]
@@ -62,7 +62,7 @@ class ArraySource(wiring.Component):
             reader.row.eq(place.row),
             *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
         ]
-        slot = delayed(m, place.slot, reader_latency(c), name="slot")
+        slot = align(m, place.slot, reader_latency(c), name="slot")
         for lane in range(c.drain_lanes):
             value = Signal(signed(c.accumulator_bits), name=f"value_{lane}", reset_less=True)
             lane_results = reader.outputs[lane :: c.drain_lanes]
@@ -70,7 +70,7 @@ class ArraySource(wiring.Component):
                 m.d.sync += value.eq(lane_results[j])
             m.d.comb += self.slots.values[lane].eq(value)
         m.d.comb += [
-            self.slots.valid.eq(delayed(m, walk.go, source_latency(c), name="valid", reset=True)),
+            self.slots.valid.eq(align(m, walk.go, source_latency(c), name="valid", reset=True)),
             self.slots.place.eq(place_after(m, walk, source_latency(c))),
         ]
         return m

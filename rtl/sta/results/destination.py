@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, preload, relay
 from rtl.params import CHANNELS_MAX, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import FIELDS
@@ -136,8 +136,7 @@ class SlotWalk(wiring.Component):
                 m.d.sync += [slot.eq(0), last_slot.eq(one_slot), row.eq(Mux(last, 0, row + 1))]
         with m.If(tile_goes & tiles.last_tokens):
             m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
-        # While there is no slot the first one's are loaded: what they hang on is here, and no start from far away.
-        with m.If(~tiles.running):
+        with preload(m, ~tiles.running):
             m.d.sync += tile_piece.eq(0)
         # By whether it steps, and to where: the one does not wait for the other.
         first_again = Signal()  # if it steps
@@ -159,8 +158,8 @@ class SlotWalk(wiring.Component):
         tile = Signal.like(self.tile, reset_less=True)
         base = Signal.like(self.base, reset_less=True)
         m.d.comb += [self.tile.eq(tile), self.base.eq(base)]
-        went_again = delayed(m, first_again, 1, name="went_again")
-        went = delayed(m, tile_goes | ~tiles.running, 1, name="went")
+        went_again = relay(m, first_again, name="went_again")
+        went = relay(m, tile_goes | ~tiles.running, name="went")
         with m.If(went):
             m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
             with m.If(went_again):
@@ -172,9 +171,9 @@ def place_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
     """The whole place of the slot, so many cycles later, at least 2."""
     later = Signal(walk.place.shape(), name="place_after")
     m.d.comb += [
-        later.eq(delayed(m, walk.place, cycles, name="place")),
-        later.tile.eq(delayed(m, walk.tile, cycles - 1, name="tile")),
-        later.base.eq(delayed(m, walk.base, cycles - 1, name="base")),
+        later.eq(align(m, walk.place, cycles, name="place")),
+        later.tile.eq(align(m, walk.tile, cycles - 1, name="tile")),
+        later.base.eq(align(m, walk.base, cycles - 1, name="base")),
     ]
     return later
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.lut_ram import LutMemory
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import FIELDS
@@ -59,7 +59,7 @@ class RowAddresses(wiring.Component):
         token = Signal(range(c.max_tokens))
         left = Signal(range(c.max_tokens + 1), reset_less=True)  # tokens, this one among them
         last = Signal(reset_less=True)  # left == 1
-        one_token = delayed(m, instruction.tokens == 1, 1, name="one_token")  # there long before the first number is
+        one_token = registered(m, instruction.tokens == 1, name="one_token")  # there long before the first number is
         m.d.comb += [
             memory.write.address.eq(token),
             memory.write.data.eq(gearbox.units.payload),
@@ -76,7 +76,7 @@ class RowAddresses(wiring.Component):
             self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
-        offers = Signal()  # a segment: a register, since the fetch is far away
+        offers = Signal()  # a segment
         m.d.comb += self.segment.valid.eq(offers)
         takes = Signal()  # numbers: a register, since beats wait for what hangs on it
         m.d.comb += [gearbox.units.ready.eq(takes), gearbox.last.eq(last)]
@@ -152,7 +152,7 @@ class RowCutter(wiring.Component):
         m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
         m.submodules.pieces = pieces = PieceWalk(c)
         units, slots = gearbox.units, self.slots
-        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
+        begins = align(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.place.token, reset_less=True)
         beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
@@ -198,7 +198,7 @@ class RowCutter(wiring.Component):
                     takes.eq(~last_row),
                 ]
         with m.Else():
-            # Not only at the start: it comes from far away, to all of these.
+            # As by `preload`.
             m.d.comb += pieces.start.eq(1)
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),

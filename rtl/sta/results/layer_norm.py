@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.lut_ram import LutMemory
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, cleared, gated, hard_register, relay, replicate
 from rtl.params import signed_bits
 from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 from rtl.sta.results.arithmetic import LOW_BITS, differs, shifted
@@ -101,7 +101,7 @@ class Statistics(wiring.Component):
         asked = Signal()
         accepted = Signal()
         # Words come a cycle later, since their squares are on the way from the multipliers for so long.
-        enable = [delayed(m, self.write.enable, 1, name="enable_0", reset=True)]
+        enable = [align(m, self.write.enable, 1, name="enable_0", reset=True)]
         m.d.comb += [
             self.request.ready.eq(~enable[0] & ~asked & finaliser.ready),
             accepted.eq(self.request.valid & self.request.ready),
@@ -109,26 +109,22 @@ class Statistics(wiring.Component):
         with m.If(accepted):
             m.d.sync += asked.eq(1)
         token_in = Signal(range(c.max_tokens))
-        m.d.comb += token_in.eq(
-            Mux(enable[0], delayed(m, self.write.token, 1, name="word_token"), self.request.payload)
-        )
+        m.d.comb += token_in.eq(Mux(enable[0], align(m, self.write.token, 1, name="word_token"), self.request.payload))
         token = [token_in]
         asks = [accepted]
-        first = [delayed(m, self.write.first, 1, name="first_0")]
+        first = [align(m, self.write.first, 1, name="first_0")]
         for i in range(1, 8):
-            token.append(delayed(m, token[-1], 1, name=f"token_{i}"))
-            enable.append(delayed(m, enable[-1], 1, name=f"enable_{i}", reset=True))
-            asks.append(delayed(m, asks[-1], 1, name=f"asks_{i}", reset=True))
-            first.append(delayed(m, first[-1], 1, name=f"first_{i}"))
+            token.append(align(m, token[-1], 1, name=f"token_{i}"))
+            enable.append(align(m, enable[-1], 1, name=f"enable_{i}", reset=True))
+            asks.append(align(m, asks[-1], 1, name=f"asks_{i}", reset=True))
+            first.append(align(m, first[-1], 1, name=f"first_{i}"))
         part = self._part(m)
 
         # Token and word in step: stage 2 asks the memories, 4 has what they held, 5 adds, 6 writes.
-        # A memory for each sum, with an address of its own, one with an enable, lest synthesis make one of both.
+        # A memory for each sum, with an address of its own.
         read = Signal(sums(c))
         total = Signal(sums(c), reset_less=True)
-        squares_token = Signal.like(token_in, reset_less=True)
-        with m.If(enable[1] | asks[1]):
-            m.d.sync += squares_token.eq(token[1])
+        squares_token = replicate(m, token[1], name="squares_token", enable=enable[1] | asks[1])
         for name, address in (("sum", token[2]), ("squares", squares_token)):
             width = read.shape()[name].width
             m.submodules[name] = memory = LutMemory(width=width, depth=c.max_tokens)
@@ -144,13 +140,14 @@ class Statistics(wiring.Component):
         zero = Const(0, total.shape().size)
         # Of words of the same token the latest one's sums count. Those of stages 5 to 8 were not in the memory in time.
         # Whether it is the same is compared a cycle before.
-        # Each sum has its own. They begin with different values, which nobody looks at, lest synthesis make them one.
-        same_5 = {"sum": Signal(name="same_5_sum"), "squares": Signal(name="same_5_squares", init=1)}
-        for same in same_5.values():
-            m.d.sync += same.eq(enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4]))
+        is_same_5 = enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])
+        same_5 = {
+            name: replicate(m, is_same_5, name=f"same_5_{name}", distinct_init=init, reset=True)
+            for name, init in (("sum", 0), ("squares", 1))
+        }
         m.d.sync += held.eq(read)
-        total_7 = delayed(m, total, 1, name="total_7")
-        total_8 = delayed(m, total_7, 1, name="total_8")
+        total_7 = align(m, total, 1, name="total_7")
+        total_8 = align(m, total_7, 1, name="total_8")
         for stage, later in ((8, total_8), (7, total_7), (6, total)):
             same = Signal(name=f"same_{stage}")
             m.d.sync += same.eq(enable[stage - 1] & (token[stage - 1] == token[3]))
@@ -158,7 +155,7 @@ class Statistics(wiring.Component):
                 m.d.sync += held.eq(later)
         with m.If(first[4] & enable[4]):
             m.d.sync += held.as_value().eq(zero)
-        absolute = Signal(len(base.sum))  # here, since the finaliser is far away
+        absolute = Signal(len(base.sum))
         m.d.comb += [base.eq(held), absolute.eq(Mux(base.sum < 0, -base.sum, base.sum))]
         for name, same in same_5.items():
             with m.If(same):
@@ -168,8 +165,8 @@ class Statistics(wiring.Component):
         m.d.comb += [
             finaliser.request.valid.eq(asks[6]),
             finaliser.request.token.eq(token[6]),
-            finaliser.request.sums.eq(delayed(m, base, 1, name="asked_sums")),
-            finaliser.request.magnitude.eq(delayed(m, absolute, 1, name="asked_magnitude")),
+            finaliser.request.sums.eq(relay(m, base, name="asked_sums")),
+            finaliser.request.magnitude.eq(relay(m, absolute, name="asked_magnitude")),
         ]
         with m.If(asks[6]):
             m.d.sync += asked.eq(0)
@@ -178,16 +175,16 @@ class Statistics(wiring.Component):
     def _part(self, m: Module) -> data.View:
         """Sums of the lanes alone, six cycles after them."""
         c = self._config
-        values = delayed(m, self.write.values, 1, name="values")
+        values = hard_register(m, self.write.values, name="values")
         part = Signal(sums(c), reset_less=True)
         square_bits = 2 * RESIDUAL_BITS
         squares = []
         for lane in range(c.drain_lanes):
             square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
             m.d.sync += square.eq(values[lane] * values[lane])
-            # One for the multiplier, which an FPGA's has, and one for the way from it.
-            squares.append(delayed(m, square, 2, name=f"square_{lane}_later"))
-        later = list(delayed(m, values, 3, name="values_later"))
+            # The second one is for the way from the multiplier.
+            squares.append(hard_register(m, square, cycles=2, name=f"square_{lane}_later"))
+        later = list(align(m, values, 3, name="values_later"))
         # Half of them at a time.
         for name, bits, lanes in (("sum", RESIDUAL_BITS, later), ("squares", square_bits, squares)):
             halves = []
@@ -229,7 +226,7 @@ class NormaliserLane(wiring.Component):
         wide_bits = max(product_bits, len(self.offset)) + 1
         top = Const(Z_TOP, signed(bits))
         assert (1 << (bits - 1)) - 1 == Z_TOP
-        r = delayed(m, self.r, 2, name="r")
+        r = align(m, self.r, 2, name="r")
         low = Signal(signed(RESIDUAL_BITS + LOW_BITS), reset_less=True)
         high = Signal(signed(product_bits + 1 - LOW_BITS), reset_less=True)
         product = Signal(signed(product_bits + 1), reset_less=True)
@@ -242,8 +239,7 @@ class NormaliserLane(wiring.Component):
         m.d.sync += [
             low.eq(r * self.factor[:LOW_BITS]),
             high.eq(r * self.factor[LOW_BITS:]),
-            # Halves of two registers: an FPGA's multiplier has them, and without the second one is late.
-            product.eq(delayed(m, low, 1, name="low") + (delayed(m, high, 1, name="high") << LOW_BITS)),
+            product.eq(hard_register(m, low, name="low") + (hard_register(m, high, name="high") << LOW_BITS)),
             difference.eq(product - self.offset),
             rounded.eq((shifted(m, difference, self.less) + 1) >> 1),
             over.eq(differs(rounded[bits - 1 :], rounded[-1])),
@@ -288,13 +284,13 @@ class Normaliser(wiring.Component):
         m = Module()
         c = self._config
         operands = Signal(scaling(c), reset_less=True)
-        # Without, (2·r + 1) >> 1 is r. By gates: registers with a reset would not go into an FPGA's multipliers.
-        normalised = self.scaling.as_value() & self.normalise.replicate(len(self.scaling.as_value()))
+        # Without, (2·r + 1) >> 1 is r.
+        normalised = gated(self.scaling.as_value(), self.normalise)
         plain = Const({"factor": 2, "offset": 0, "shift": 1}, scaling(c)).as_value()
-        m.d.sync += operands.as_value().eq(normalised | (plain & ~self.normalise.replicate(len(plain))))
-        factor = delayed(m, operands.factor, 1, name="factor")  # for the multipliers alone: an FPGA's have it
-        offset = delayed(m, operands.offset, 4, name="offset")
-        shift = delayed(m, operands.shift, 4, name="shift")
+        m.d.sync += operands.as_value().eq(normalised | cleared(plain, self.normalise))
+        factor = hard_register(m, operands.factor, name="factor")
+        offset = align(m, operands.offset, 4, name="offset")
+        shift = align(m, operands.shift, 4, name="shift")
         less = Signal.like(shift, reset_less=True)  # by one: the last bit goes with the rounding
         m.d.sync += less.eq(shift - 1)
 

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.lut_ram import LutMemory
-from rtl.lib.pipeline import delayed, tally
+from rtl.lib.timing import align, lookahead, relay, replicate, tally
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.operands.columns import PARAMETER_TILES
 from rtl.sta.params import StaConfig
@@ -64,9 +64,9 @@ class NormSource(wiring.Component):
         # Parameters: of the tiles that came, those of a product are gone when it is finished.
         column_goes = Signal()
         goes = Signal()  # walk.go, to decide about the next cycle's
-        of_product = delayed(m, self.drained, 1, name="of_product", reset=True)
+        of_product = relay(m, self.drained, name="of_product", reset=True)
         m.d.comb += column_goes.eq(goes & place.column_last)
-        loaded = delayed(m, self.parameters_loaded, 1, name="loaded", reset=True)  # the column buffer is far away
+        loaded = relay(m, self.parameters_loaded, name="loaded", reset=True)
         tiles = tally(m, PARAMETER_TILES, loaded, column_goes | of_product, name="tiles")
 
         # Statistics: asked for in order, all tokens, as fast as they are finalised.
@@ -75,10 +75,10 @@ class NormSource(wiring.Component):
         token = Signal.like(self.finalise.payload, reset_less=True)
         waits = Signal()  # in the first column tile
         still_waits = Signal()  # in the next cycle
-        # A register between the finaliser and the memory, which is large.
-        known = delayed(m, self.finalised.valid, 1, name="known", reset=True)  # one row more, until it is done
-        finalised_token = delayed(m, self.finalised.token, 1, name="finalised_token")
-        finalised_scaling = delayed(m, self.finalised.scaling, 1, name="finalised_scaling")
+        # Relays between the finaliser and the memory, which is large.
+        known = relay(m, self.finalised.valid, name="known", reset=True)  # one row more, until it is done
+        finalised_token = relay(m, self.finalised.token, name="finalised_token")
+        finalised_scaling = relay(m, self.finalised.scaling, name="finalised_scaling")
         rows = tally(m, c.max_tokens, known, waits & goes & walk.row_last, name="rows")
         m.submodules.scalings = scalings = LutMemory(len(finalised_scaling.as_value()), c.max_tokens)
         m.d.comb += [
@@ -90,14 +90,13 @@ class NormSource(wiring.Component):
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
-        # Much hangs on `go`: so what it waits for is known a cycle before; while there is no slot, the first one's.
-        # It is in two registers: the one that decides about itself is near what it decides with. Until a NORM runs
-        # nobody looks at either, so they may begin with different values: synthesis would make one of two alike.
-        may_go = Signal()
-        may_go_here = Signal(init=1)
+        # `go` has a high fan-out. While there is no slot what is decided is about the first one. Of two copies the one
+        # that decides about itself is near what it decides with.
         m.d.comb += still_waits.eq(Mux(walk.running, waits & ~column_goes, normalise))
         next_may_go = ~tiles.next_none & ~(still_waits & rows.next_none)
-        m.d.sync += [waits.eq(still_waits), may_go.eq(next_may_go), may_go_here.eq(next_may_go)]
+        lookahead(m, waits, still_waits)
+        may_go = replicate(m, next_may_go, name="may_go", reset=True)
+        may_go_here = replicate(m, next_may_go, name="may_go_here", distinct_init=1, reset=True)
         with m.If(self.start):
             m.d.sync += [
                 to_ask.eq(Mux(normalise, instruction.tokens, 0)),
@@ -118,10 +117,10 @@ class NormSource(wiring.Component):
         m.d.sync += address.eq(residual_address(c, place.token, place.piece))
         m.d.comb += [
             self.read_address.eq(address),
-            scalings.read_address.eq(delayed(m, place.token, 1 + Residual.LATENCY - LutMemory.LATENCY, name="token")),
+            scalings.read_address.eq(align(m, place.token, 1 + Residual.LATENCY - LutMemory.LATENCY, name="token")),
             normaliser.scaling.eq(scalings.read_data),
-            normaliser.normalise.eq(delayed(m, normalise, 1, name="normalises")),  # beside the normaliser
-            self.slots.valid.eq(delayed(m, walk.go, self.LATENCY, name="valid", reset=True)),
+            normaliser.normalise.eq(relay(m, normalise, name="normalises")),
+            self.slots.valid.eq(align(m, walk.go, self.LATENCY, name="valid", reset=True)),
             self.slots.place.eq(place_after(m, walk, self.LATENCY)),
         ]
         for lane in range(c.drain_lanes):

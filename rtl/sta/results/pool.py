@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, preload, replicate
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, Slots, place, residual_address
@@ -41,7 +41,7 @@ class Pool(wiring.Component):
         c, instruction = self._config, self.instruction
         m.submodules.pieces = pieces = PieceWalk(c)
         running = Signal()
-        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
+        begins = align(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         first = Signal()
         last = Signal()  # tokens_left == 1
@@ -65,7 +65,7 @@ class Pool(wiring.Component):
                     address.eq(first_address + 1),
                     running.eq(~pieces.last),
                 ]
-        with m.If(~running):  # not only at the start: it comes from far away, to all of these
+        with preload(m, ~running):
             begin = Signal.like(self.read_address)
             m.d.comb += begin.eq(residual_address(c, instruction.first_token, Const(0)))
             m.d.sync += [
@@ -85,13 +85,12 @@ class Pool(wiring.Component):
             here.keep.eq(pieces.keep),
             here.last.eq(pieces.last),
         ]
-        words = Signal.like(self.read_data, reset_less=True)
-        with m.If(delayed(m, running, Residual.LATENCY, name="reads", reset=True)):  # a register of its own
-            m.d.sync += words.eq(self.read_data)
-        word_first = delayed(m, first, Residual.LATENCY + 1, name="first")
+        reads = align(m, running, Residual.LATENCY, name="reads", reset=True)
+        words = replicate(m, self.read_data, name="words", enable=reads)
+        word_first = align(m, first, Residual.LATENCY + 1, name="first")
         m.d.comb += [
-            self.slots.valid.eq(delayed(m, running & last, Residual.LATENCY + 2, name="valid", reset=True)),
-            self.slots.place.eq(delayed(m, here, Residual.LATENCY + 2, name="place")),
+            self.slots.valid.eq(align(m, running & last, Residual.LATENCY + 2, name="valid", reset=True)),
+            self.slots.place.eq(align(m, here, Residual.LATENCY + 2, name="place")),
         ]
         for lane, element in enumerate(words):
             total = Signal(signed(c.accumulator_bits), name=f"total_{lane}", reset_less=True)

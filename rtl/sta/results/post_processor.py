@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.array.requantise import SHIFT_BITS
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, relay, replicate
 from rtl.params import MULT_BITS, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout, own_instruction
 from rtl.sta.isa import Columns, Op
@@ -104,28 +104,27 @@ class Finish(wiring.Component):
             factor = parameters[lane].rescale
             until_rescaled = Requantiser.LATENCY + Activation.LATENCY
             m.d.comb += [
-                requantiser.acc.eq(delayed(m, slots.values[lane], self.PARAMETERS, name=f"acc_{lane}")),
+                requantiser.acc.eq(align(m, slots.values[lane], self.PARAMETERS, name=f"acc_{lane}")),
                 requantiser.parameters.eq(parameters[lane]),
                 requantiser.wide.eq(wide),
                 activation.inputs[lane].eq(requantiser.result),
                 rescaler.value.eq(activation.outputs[lane]),
-                rescaler.factor.eq(delayed(m, factor, until_rescaled, name=f"factor_{lane}")),
+                rescaler.factor.eq(align(m, factor, until_rescaled, name=f"factor_{lane}")),
                 rescaler.shift.eq(instruction.rescale_shift),
                 rescaler.narrow.eq(~rescales),
-                self.wide[lane].eq(delayed(m, activation.outputs[lane], Rescaler.LATENCY, name=f"wide_{lane}")),
+                self.wide[lane].eq(align(m, activation.outputs[lane], Rescaler.LATENCY, name=f"wide_{lane}")),
                 self.narrow[lane].eq(rescaler.result),
             ]
         m.d.comb += [
-            self.valid.eq(delayed(m, slots.valid, self.LATENCY, name="valid", reset=True)),
-            self.place.eq(delayed(m, slots.place, self.LATENCY, name="place")),
+            self.valid.eq(align(m, slots.valid, self.LATENCY, name="valid", reset=True)),
+            self.place.eq(align(m, slots.place, self.LATENCY, name="place")),
         ]
         return m
 
     def _parameters(self, m: Module) -> data.View:
         """Of each lane, PARAMETERS cycles after the slots."""
         c, instruction = self._config, self.instruction
-        # Registers behind the choice of the source: all over the chip hangs on them.
-        place = delayed(m, self.slots.place, 1, name="chosen_place")
+        place = relay(m, self.slots.place, name="chosen_place")
         tile_address = Signal.like(self.parameter_address)  # of the column tile's first slot
         address = Signal.like(self.parameter_address, reset_less=True)
         drained = Signal()
@@ -164,13 +163,13 @@ class Finish(wiring.Component):
                 with m.If(place.row[0]):
                     m.d.sync += pair.eq(self.row_parameters[2 * i + 1])
         with m.If(divided):
-            for i in cases(m, delayed(m, place.row[1:], 1, name="chosen_rows"), len(pairs)):
+            for i in cases(m, align(m, place.row[1:], 1, name="chosen_rows"), len(pairs)):
                 m.d.sync += of_row.eq(pairs[i])
         with m.Else():
             m.d.sync += of_row.eq(given)
         m.d.comb += [alike.mult.eq(of_row.mult), alike.shift.eq(of_row.shift)]
         for quarter in range(4):
-            channel = delayed(m, channel, 1, name=f"channel_{quarter}")  # of its own, lest one goes to all lanes
+            channel = replicate(m, channel, name=f"channel_{quarter}_1")
             for lane in range(quarter, c.drain_lanes, 4):
                 parameter = self.parameters[lane].as_value()
                 m.d.sync += parameters[lane].eq(Mux(channel, parameter, alike.as_value()))
@@ -258,7 +257,7 @@ class Drain(wiring.Component):
         assert len(engines) == DRAIN_ENGINES
         reset = self.reset
         for name, engine in engines.items():
-            reset = delayed(m, reset, 1, name=f"reset_{name}")
+            reset = relay(m, reset, name=f"reset_{name}")
             m.submodules[name] = ResetInserter(reset)(engine)
 
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
@@ -270,7 +269,7 @@ class Drain(wiring.Component):
 
         # What the instruction is, when the engines start: in time for the first slot.
         which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
-        with m.If(delayed(m, self.begins, 1, name="begun", reset=True)):
+        with m.If(align(m, self.begins, 1, name="begun", reset=True)):
             m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
 
         # Sources.
@@ -290,14 +289,14 @@ class Drain(wiring.Component):
         # One source at a time: the others' slots are not valid. Where there is none the array's stand there, and where
         # one says nothing, another's: a zero would be a reset of registers all over the chip.
         m.d.comb += finish.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
-        chosen = delayed(m, Cat(which[op] for op in sources), 1, name="chosen_place")
+        chosen = relay(m, Cat(which[op] for op in sources), name="chosen_place")
         for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
             with m.If(op == Op.PRODUCT or is_chosen):
                 for name in place(c).members:
                     if op in TILED or name not in OF_TILES:
                         m.d.comb += finish.slots.place[name].eq(source.slots.place[name])
         for quarter in range(4):
-            chosen = delayed(m, chosen, 1, name=f"chosen_{quarter}")  # of its own, lest one goes to all lanes
+            chosen = replicate(m, chosen, name=f"chosen_{quarter}_1")
             for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
                 with m.If(op == Op.PRODUCT or is_chosen):
                     for i in range(quarter, c.drain_lanes, 4):

@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 
 from rtl.array import requantise as plain
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, hard_register
 from rtl.sta.operands.columns import ChannelParameters
 from rtl.sta.results.arithmetic import differs, multiplied, shifted
 
@@ -45,18 +45,17 @@ class Requantiser(plain.Requantiser):
         ]
         m.d.sync += biased.eq(carried >> 1)
 
-        # Registers for the multipliers alone: an FPGA's have them.
-        operand = delayed(m, biased, 1, name="operand")
-        product = multiplied(m, operand, delayed(m, self.parameters.mult, 2, name="mult"))
+        operand = hard_register(m, biased, name="operand")
+        product = multiplied(m, operand, align(m, self.parameters.mult, 2, name="mult"))
         # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
         less = Signal(plain.SHIFT_BITS, reset_less=True)
-        m.d.sync += less.eq(delayed(m, self.parameters.shift, 4, name="shift") - 1)
+        m.d.sync += less.eq(align(m, self.parameters.shift, 4, name="shift") - 1)
         halves = shifted(m, product, less)
         rounded = Signal(signed(len(product)), reset_less=True)
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
         # Too large where the bits above those that are kept are not all the sign: of 16, or of 8 that are kept.
-        wide = delayed(m, self.wide, 8, name="wide")
+        wide = align(m, self.wide, 8, name="wide")
         sign = rounded[-1]
         over = Signal(reset_less=True)
         over_byte = Signal(reset_less=True)

@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, hard_register
 from rtl.sta.isa import FIELDS
 from rtl.sta.params import RESCALE_BITS, RESIDUAL_BITS
 from rtl.sta.results.arithmetic import differs, shifted
@@ -51,15 +51,14 @@ class Rescaler(wiring.Component):
         product = Signal(signed(product_bits), reset_less=True)
         less = Signal.like(self.shift, reset_less=True)  # by one: the last bit goes with the rounding
         rounded = Signal(signed(product_bits), reset_less=True)
-        # Registers for the multiplier alone: an FPGA's has them.
         value, factor = (
-            delayed(m, one, 1, name=name) for one, name in ((self.value, "value"), (self.factor, "factor"))
+            hard_register(m, one, name=name) for one, name in ((self.value, "value"), (self.factor, "factor"))
         )
-        m.d.sync += [product.eq(value * factor), less.eq(delayed(m, self.shift, 1, name="shift") - 1)]
+        m.d.sync += [product.eq(value * factor), less.eq(align(m, self.shift, 1, name="shift") - 1)]
         m.d.sync += rounded.eq((shifted(m, product, less) + 1) >> 1)
 
-        narrow = delayed(m, self.narrow, 5, name="narrow")
-        narrow_value = delayed(m, self.value[:8].as_signed(), 5, name="narrow_value")
+        narrow = align(m, self.narrow, 5, name="narrow")
+        narrow_value = align(m, self.value[:8].as_signed(), 5, name="narrow_value")
         result = Signal(signed(8), reset_less=True)
         with m.If(narrow):
             m.d.sync += result.eq(narrow_value)

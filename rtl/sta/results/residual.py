@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, registered, relay, replicate
 from rtl.params import ceil_div
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 
@@ -55,33 +55,32 @@ class Residual(wiring.Component):
         # in front of them.
         memories = ceil_div(self._depth, WORDS)
         inner = (WORDS - 1).bit_length()
-        write_data = delayed(m, self.write_data.as_value(), 1, name="write_data")
+        write_data = relay(m, self.write_data.as_value(), name="write_data")
         chosen = Signal.like(self.read_data, reset_less=True)
-        # For each quarter of a word its own, every other one inverted, lest synthesis make one register of them.
-        which: list[Value] = [Const(0)] * QUARTERS
+        which: list[Value] = [Const(0)] * QUARTERS  # of each quarter of a word
         if memories > 1:
-            early = delayed(m, self.read_address[inner:], 2, name="which_early")
-            not_early = delayed(m, ~self.read_address[inner:], 2, name="not_which_early")
+            early = align(m, self.read_address[inner:], 2, name="which_early")
+            not_early = align(m, ~self.read_address[inner:], 2, name="not_which_early")
             which = [
-                delayed(m, early, 1, name="which_0"),
-                ~delayed(m, ~early, 1, name="not_which_1"),
-                delayed(m, ~not_early, 1, name="which_2"),
-                ~delayed(m, not_early, 1, name="not_which_3"),
+                replicate(m, early, name="which_0_1"),
+                ~replicate(m, ~early, name="not_which_1_1"),
+                replicate(m, ~not_early, name="which_2_1"),
+                ~replicate(m, not_early, name="not_which_3_1"),
             ]
         writes = [
-            delayed(m, self.write_enable & (self.write_address[inner:] == i), 1, name=f"writes_{i}", reset=True)
+            registered(m, self.write_enable & (self.write_address[inner:] == i), name=f"writes_{i}", reset=True)
             for i in range(memories)
         ]
         words = [Signal.like(write_data, name=f"word_{i}", reset_less=True) for i in range(memories)]
-        # Each half of a word, of whole block RAMs, has addresses of its own: they lie all over the chip. Synthesis does
-        # not make one register of both, since the one begins with zeros and the other with ones.
+        # Each half of a word, of whole block RAMs, has addresses of its own: they lie all over the chip.
         address_bits = min(inner, len(self.read_address))
         middle = BITS * ceil_div(len(write_data), 2 * BITS)
         for half, own in enumerate((slice(middle), slice(middle, None))):
             init = half * ((1 << address_bits) - 1)
-            read_address = Signal(address_bits, name=f"read_address_{half}", init=init, reset_less=True)
-            write_address = Signal(address_bits, name=f"write_address_{half}", init=init, reset_less=True)
-            m.d.sync += [read_address.eq(self.read_address), write_address.eq(self.write_address)]
+            read_address, write_address = (
+                replicate(m, address[:address_bits], name=f"{name}_{half}", distinct_init=init)
+                for name, address in (("read_address", self.read_address), ("write_address", self.write_address))
+            )
             for i in range(memories):
                 depth = min(WORDS, self._depth - i * WORDS)
                 memory = Memory(shape=len(write_data[own]), depth=depth, init=[])

@@ -6,8 +6,8 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.pipeline import delayed, tally
 from rtl.lib.port import Request, write_beat
+from rtl.lib.timing import align, lookahead, preload, registered, relay, replicate, tally
 from rtl.params import BURST_BEATS, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
@@ -65,7 +65,7 @@ class RowReader(wiring.Component):
 
         most = max(c.residual_words, ceil_div(c.max_groups, groups_a_word))
         words = Signal(range(most + 1), reset_less=True)  # of a row
-        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
+        begins = align(m, self.start, 1, name="begins", reset=True)  # when that is known
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         words_left = Signal.like(words, reset_less=True)
         runs = Signal()
@@ -92,7 +92,7 @@ class RowReader(wiring.Component):
         m.d.comb += goes.eq(runs & (~no_room | ~starts))
         m.d.sync += one_word.eq(words == 1)
 
-        # Where the next word is. Registers between this and the memories, which lie all over the chip.
+        # Where the next word is; relays, since the memories lie all over the chip.
         bank = Signal.like(self.copy_request.bank, reset_less=True)
         base = Signal.like(self.copy_request.address, reset_less=True)  # of the token tile
         address = Signal.like(base, reset_less=True)
@@ -101,10 +101,10 @@ class RowReader(wiring.Component):
         residual_at = Signal.like(self.residual_address, reset_less=True)
         next_residual = Signal.like(self.residual_address)
         m.d.comb += [
-            self.copy_request.valid.eq(delayed(m, goes & ~which, 1, name="asks", reset=True)),
-            self.copy_request.bank.eq(delayed(m, bank, 1, name="asked_bank")),
-            self.copy_request.address.eq(delayed(m, address, 1, name="asked_address")),
-            self.residual_address.eq(delayed(m, residual_at, 1, name="residual_address")),
+            self.copy_request.valid.eq(relay(m, goes & ~which, name="asks", reset=True)),
+            self.copy_request.bank.eq(relay(m, bank, name="asked_bank")),
+            self.copy_request.address.eq(relay(m, address, name="asked_address")),
+            self.residual_address.eq(relay(m, residual_at, name="residual_address")),
             next_base.eq(base + instruction.x_pitch),
             next_residual.eq(residual_base + c.residual_words),
         ]
@@ -132,7 +132,7 @@ class RowReader(wiring.Component):
                     m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
         first = Signal.like(self.residual_address, reset_less=True)
         m.d.sync += first.eq(residual_address(c, instruction.first_token, Value.cast(0)))
-        with m.If(~runs):  # not only when it begins: that comes from far away, to all of these
+        with preload(m, ~runs):
             m.d.sync += [
                 tokens_left.eq(instruction.tokens),
                 last_token.eq(instruction.tokens == 1),
@@ -153,13 +153,11 @@ class RowReader(wiring.Component):
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
         m.d.sync += copying.eq(copying + (goes & ~which) - copied)
-        arrives_in = 1 + Residual.LATENCY + 1  # registers: the residual lies far away
-        arrives = delayed(m, goes & which, arrives_in, name="arrives", reset=True)
-        arrives_at = delayed(m, place, arrives_in, name="arrives_at")
-        completes = delayed(m, ends, arrives_in, name="completes")
-        word = Signal.like(self.residual_data.as_value(), name="word", reset_less=True)
-        with m.If(which):  # lest synthesis make one register of this and of others that read the residual
-            m.d.sync += word.eq(self.residual_data)
+        arrives_in = 1 + Residual.LATENCY + 1  # the relay of the address, the residual, `word`
+        arrives = align(m, goes & which, arrives_in, name="arrives", reset=True)
+        arrives_at = align(m, place, arrives_in, name="arrives_at")
+        completes = align(m, ends, arrives_in, name="completes")
+        word = replicate(m, self.residual_data.as_value(), name="word", enable=which)
         word_bits = c.drain_lanes * RESIDUAL_BITS
         gathered = Signal(words_a_piece * word_bits, reset_less=True)
         piece = Signal.like(gathered)
@@ -169,8 +167,8 @@ class RowReader(wiring.Component):
         with m.If(arrives):
             m.d.sync += gathered.eq(piece)
         m.d.comb += [
-            fifo.w_stream.valid.eq(delayed(m, Mux(which, arrives & completes, copied), 1, name="comes", reset=True)),
-            fifo.w_stream.payload.eq(delayed(m, Mux(which, piece, self.copy_data), 1, name="came")),
+            fifo.w_stream.valid.eq(registered(m, Mux(which, arrives & completes, copied), name="comes", reset=True)),
+            fifo.w_stream.payload.eq(registered(m, Mux(which, piece, self.copy_data), name="came")),
         ]
         wiring.connect(m, fifo.r_stream, wiring.flipped(self.pieces))
         return m
@@ -211,7 +209,7 @@ class RowWriter(wiring.Component):
         beat_shift = c.port_bytes.bit_length() - 1
         row_bytes = Signal(range(max(c.hidden * (RESIDUAL_BITS // 8), c.max_groups * c.m) + 1))
         row_beats = Signal.like(row_bytes, reset_less=True)
-        begins = delayed(m, self.start, 1, name="begins", reset=True)  # when that is known
+        begins = align(m, self.start, 1, name="begins", reset=True)  # when that is known
         m.d.comb += row_bytes.eq(
             Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
         )
@@ -258,14 +256,10 @@ class RowWriter(wiring.Component):
             self.data.valid.eq(self.pieces.valid & may_send),
             sent.eq(self.data.valid & self.data.ready),
         ]
-        m.d.sync += [
-            due.eq(due + Mux(asked, burst, 0) - sent),
-            # Whether something is asked for, or sent, is known late: it chooses.
-            may_ask.eq(Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~asked & ~begins),
-            may_send.eq(asked | Mux(sent, due > 1, due != 0)),
-            self.finished.eq(sent & last_beat & last_row),
-            one_beat.eq(row_beats == 1),
-        ]
+        m.d.sync += due.eq(due + Mux(asked, burst, 0) - sent)
+        lookahead(m, may_ask, Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~asked & ~begins)
+        lookahead(m, may_send, asked | Mux(sent, due > 1, due != 0))
+        m.d.sync += [self.finished.eq(sent & last_beat & last_row), one_beat.eq(row_beats == 1)]
         with m.If(sent):
             m.d.sync += [beats_left.eq(beats_left - 1), last_beat.eq(beats_left == 2)]
             with m.If(last_beat):
@@ -281,7 +275,7 @@ class RowWriter(wiring.Component):
             with m.If(last_beat):
                 m.d.comb += self.data.payload.strobe.eq(last_strobe)
 
-        with m.If(~asks & ~may_send):  # not only when it begins: that comes from far away, to all of these
+        with preload(m, ~asks & ~may_send):
             m.d.sync += [
                 address.eq(instruction.address),
                 rows_to_ask.eq(instruction.tokens),

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
 from rtl.lib.compare import Greater
-from rtl.lib.pipeline import delayed
+from rtl.lib.timing import align, gated, registered, replicate
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.operands.store import store_write
@@ -107,7 +107,7 @@ class ResidualWriter(wiring.Component):
         total = Signal(residual_word(c), reset_less=True)
         top = Const((1 << (RESIDUAL_BITS - 1)) - 1, signed(RESIDUAL_BITS))
         for lane, value in enumerate(self.values):
-            summand = delayed(m, value, self.LATENCY - 2, name=f"value_{lane}")
+            summand = align(m, value, self.LATENCY - 2, name=f"value_{lane}")
             exact = Signal(signed(RESIDUAL_BITS + 1), name=f"exact_{lane}", reset_less=True)
             bound = top ^ exact[-1].replicate(RESIDUAL_BITS).as_signed()
             m.d.sync += [
@@ -115,15 +115,15 @@ class ResidualWriter(wiring.Component):
                 total[lane].eq(Mux(exact[-1] == exact[-2], exact, bound)),
             ]
 
-        enable = delayed(m, self.valid, self.LATENCY, name="valid", reset=True)
+        enable = align(m, self.valid, self.LATENCY, name="valid", reset=True)
         m.d.comb += [
             self.read_address.eq(address),
             self.write_enable.eq(enable),
-            self.write_address.eq(delayed(m, address, self.LATENCY - 1, name="address")),
+            self.write_address.eq(align(m, address, self.LATENCY - 1, name="address")),
             self.write_data.eq(total),
             self.statistics.enable.eq(enable),
-            self.statistics.token.eq(delayed(m, self.place.token, self.LATENCY, name="token")),
-            self.statistics.first.eq(delayed(m, self.place.piece == 0, self.LATENCY, name="first")),
+            self.statistics.token.eq(align(m, self.place.token, self.LATENCY, name="token")),
+            self.statistics.first.eq(align(m, self.place.piece == 0, self.LATENCY, name="first")),
             self.statistics.values.eq(total),
         ]
         return m
@@ -163,11 +163,9 @@ class Maxima(wiring.Component):
 
         values: list[Value] = []
         for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
-            # -128 where there is no channel. By gates, lest synthesis make a reset of it; inverted, lest it make one
-            # register of this and of what the store is to have.
-            counts_not = Signal(SCORE_BITS, name=f"counts_not_{lane}", reset_less=True)
-            m.d.sync += counts_not.eq(Cat(~(value[:-1] & keep.replicate(SCORE_BITS - 1)), ~(value[-1] | ~keep)))
-            values.append((~counts_not).as_signed())
+            # -128 where there is no channel; the complement, since the store is to have the same.
+            not_counted = Cat(~gated(value[:-1], keep), ~(value[-1] | ~keep))
+            values.append((~replicate(m, not_counted, name=f"counts_not_{lane}")).as_signed())
         # Of pairs of them, pairs of those, and so on: each is compared, then chosen; with few lanes a cycle for each.
         steps = 2 * (len(values).bit_length() - 1)
         chooses: list[Value] = []
@@ -179,36 +177,36 @@ class Maxima(wiring.Component):
                 else:
                     values = [Mux(a_larger, a, b) for a_larger, (a, b) in zip(chooses, pairs, strict=True)]
                     chooses = []
-            chooses = [delayed(m, one, 1, name=f"a_larger_{stage}_{i}") for i, one in enumerate(chooses)]
-            values = [delayed(m, one, 1, name=f"maximum_{stage}_{i}") for i, one in enumerate(values)]
+            chooses = [registered(m, one, name=f"a_larger_{stage}_{i}") for i, one in enumerate(chooses)]
+            values = [registered(m, one, name=f"maximum_{stage}_{i}") for i, one in enumerate(values)]
         (slot,) = values
 
         # The token's maximum before is read, then compared, then those of the slots before, if of the same token; then
         # it is written: of a token that comes again within four cycles it is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
-        reads = delayed(m, self.place, self.STAGES, name="reads")
+        reads = align(m, self.place, self.STAGES, name="reads")
         places = [reads]
-        valid = [delayed(m, self.valid, self.STAGES, name="valid", reset=True)]
+        valid = [align(m, self.valid, self.STAGES, name="valid", reset=True)]
         for i in range(1, 5):
-            places.append(delayed(m, places[-1], 1, name=f"place_{i}"))
-            valid.append(delayed(m, valid[-1], 1, name=f"valid_{i}", reset=True))
+            places.append(align(m, places[-1], 1, name=f"place_{i}"))
+            valid.append(align(m, valid[-1], 1, name=f"valid_{i}", reset=True))
         writes = places[-1]
         # The token is the one so many slots before.
-        behind = [delayed(m, valid[i] & (places[i].token == reads.token), 1, name=f"behind_{i}") for i in range(1, 5)]
-        behind_one = delayed(m, behind[0], 1, name="behind_one")
-        behind_two = delayed(m, behind[1], 1, name="behind_two")
-        first = delayed(m, reads.piece == 0, 2, name="first")
-        again = delayed(m, behind_one & ~first, 1, name="again")
-        slot_now = delayed(m, slot, 1, name="slot")
+        behind = [registered(m, valid[i] & (places[i].token == reads.token), name=f"behind_{i}") for i in range(1, 5)]
+        behind_one = align(m, behind[0], 1, name="behind_one")
+        behind_two = align(m, behind[1], 1, name="behind_two")
+        first = align(m, reads.piece == 0, 2, name="first")
+        again = registered(m, behind_one & ~first, name="again")
+        slot_now = align(m, slot, 1, name="slot")
         here = Signal(signed(SCORE_BITS), name="here", reset_less=True)
         top = Signal(signed(SCORE_BITS), name="top", reset_less=True)
-        written = delayed(m, top, 1, name="written")
+        written = align(m, top, 1, name="written")
         kept = Signal(signed(SCORE_BITS), name="kept", reset_less=True)
         m.d.sync += kept.eq(Mux(behind[2], top, Mux(behind[3], written, read.data)))
         # Of two slots before: compared in one cycle, chosen in the next. The slot before knows of all before it.
-        two_larger = delayed(
-            m, behind_two & ~behind_one & ~first & greater(top, slot_now, "two_before"), 1, name="two_larger"
+        two_larger = registered(
+            m, behind_two & ~behind_one & ~first & greater(top, slot_now, "two_before"), name="two_larger"
         )
         here_alone = first | behind_one | behind_two  # what is kept is older
         m.d.sync += here.eq(Mux(here_alone | greater(slot_now, kept, "kept"), slot_now, kept))
@@ -302,6 +300,6 @@ class Writer(wiring.Component):
             self.write_data.eq(residual.write_data),
             self.statistics.eq(residual.statistics),
             self.maximum.eq(maxima.maximum),
-            self.finished.eq(delayed(m, self.valid & self.place.last, self.LATENCY, name="finished", reset=True)),
+            self.finished.eq(align(m, self.valid & self.place.last, self.LATENCY, name="finished", reset=True)),
         ]
         return m

@@ -11,8 +11,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
-from rtl.lib.pipeline import delayed
 from rtl.lib.port import Request
+from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS, ceil_div
 from rtl.sta.control.fetch import BeatBuffer, Fetch, Segment
 from rtl.sta.control.legality_checker import instruction_layout
@@ -65,8 +65,8 @@ class Front(wiring.Component):
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(self._config)
         m.submodules.fetch = fetch = Fetch(self._config)
-        stop = delayed(m, sequencer.stop, 1, name="stop", reset=True)
-        dropped = delayed(m, stop, 1, name="dropped", reset=True)
+        stop = relay(m, sequencer.stop, name="stop", reset=True)
+        dropped = align(m, stop, 1, name="dropped", reset=True)
         for name in self.ports:
             m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
         for name in self.results:
