@@ -67,7 +67,7 @@ bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, Mi
 bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png
 	$(RUN) -m nmgen.bench.array
 
-mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md (under 45 minutes)
+mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md, build/mutants.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
 
 formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (a minute): docs/verification.md

@@ -22,9 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 from nmgen.bench.sections import replace_section
@@ -45,7 +47,8 @@ class Project:
     verilog: Sequence[str] = ("-m", "scripts.verilog_digests")
     software: tuple[str, ...] = ("pruning/", "nmgen/", "sim/")  # folders that none of that comes of
     all_tests: Sequence[str] = ("tests/rtl", "tests/sim")
-    page: str = "docs/verification.md"  # gets the score and the list
+    page: str = "docs/verification.md"  # gets the score of each area
+    list: str = "build/mutants.md"  # gets every mutant
     workers: int = 2
 
 
@@ -67,6 +70,7 @@ class Verdict:
 
     name: str
     slip: str
+    area: str  # folder of the file that it changes
     verdict: str
     test: str = ""  # that failed
     reason: str = ""  # first line of the assertion, or why the patch is invalid
@@ -184,6 +188,7 @@ def judge(project: Project, patch: Patch, unchanged: set[str], logs: Path) -> Ve
     return Verdict(
         name=patch.name,
         slip=patch.slip,
+        area=str(Path(patch.files[0]).parent),
         verdict=verdict,
         test=test,
         reason=reason,
@@ -221,19 +226,29 @@ def check_unchanged(project: Project, patches: Sequence[Patch], logs: Path) -> s
     return verilog
 
 
+def score(verdicts: Sequence[Verdict]) -> str:
+    """How many are killed, in all and of each area, as Markdown."""
+    total = Counter(one.area for one in verdicts)
+    killed = Counter(one.area for one in verdicts if one.verdict == "killed")
+    return "\n".join(
+        [
+            f"**{killed.total()} of {total.total()} killed**, last run on {date.today()}; the unchanged tree passed",
+            "the same tests in the same run.",
+            "",
+            "| area | mutants | killed |",
+            "|---|---:|---:|",
+            *(f"| `{area}` | {total[area]} | {killed[area]} |" for area in sorted(total)),
+        ]
+    )
+
+
 def table(verdicts: Sequence[Verdict]) -> str:
-    """Score and list as Markdown."""
-    killed = sum(one.verdict == "killed" for one in verdicts)
-    lines = [
-        f"**{killed} of {len(verdicts)} killed**; the unchanged tree passed the same tests in the same run.",
-        "",
-        "| mutant | slip | noticed by |",
-        "|---|---|---|",
-    ]
+    """Every mutant as Markdown: what slip it is, and the test that notices it."""
+    lines = ["| mutant | slip | noticed by |", "|---|---|---|"]
     for one in verdicts:
         noticed = f"`{one.test}`" if one.verdict == "killed" else f"**{one.verdict}**: {one.reason}"
         lines.append(f"| {one.name} | {one.slip} | {noticed.replace('|', ' ')} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def say(text: str) -> None:
@@ -285,7 +300,8 @@ def main(argv: Sequence[str] | None = None, project: Project | None = None) -> i
         mutants = [asdict(one) for one in verdicts]
         print(json.dumps({"killed": killed, "total": len(verdicts), "mutants": mutants}, indent=2))
     if not args.only:
-        replace_section(project.root / project.page, "mutants", table(verdicts))
+        replace_section(project.root / project.page, "mutants", score(verdicts))
+        (project.root / project.list).write_text(table(verdicts))
     say(f"{killed} of {len(verdicts)} killed after {time.monotonic() - start:.0f} s")
     return 0 if killed == len(verdicts) else 1
 

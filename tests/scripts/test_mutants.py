@@ -90,7 +90,11 @@ def test_each_verdict(project: Project, capsys: pytest.CaptureFixture[str]) -> N
 
     page = (project.root / "page.md").read_text()
     assert "**3 of 8 killed**" in page
-    assert "| value | Adds one. | `test_hardware.py::test_value` |" in page
+    assert "| `.` | 8 | 3 |" in page  # the folder of hardware.py
+    assert "Adds one." not in page  # each mutant is in a list of its own, which no page keeps
+    listed = (project.root / "build" / "mutants.md").read_text()
+    assert "| value | Adds one. | `test_hardware.py::test_value` |" in listed
+    assert "| unnoticed | Adds one. | **survived**: " in listed
     assert "old" not in page
     assert page.endswith("The rest.\n")
 
@@ -98,6 +102,7 @@ def test_each_verdict(project: Project, capsys: pytest.CaptureFixture[str]) -> N
 def test_all_killed_of_those_chosen(project: Project) -> None:
     assert main(["--only", "value", "--only", "every"], project) == 0
     assert (project.root / "page.md").read_text() == PAGE  # a partial run writes no score
+    assert not (project.root / "build" / "mutants.md").exists()
 
 
 @pytest.mark.parametrize("folder", ["pruning", "nmgen", "sim"])
