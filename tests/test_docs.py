@@ -100,6 +100,21 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert heading in slugs, f"{name(page)} links to {target}; {name(to.resolve())} has no such heading"
 
 
+def test_results_are_generated() -> None:
+    """docs/results.md is what commands write, and each says which one it is and, or a test runs it, when it ran."""
+    text = (ROOT / "docs" / "results.md").read_text()
+    section = re.compile(r"<!-- ([\w-]+): begin -->(.*?)<!-- \1: end -->", re.DOTALL)
+    written = {found[1]: found[2] for found in section.finditer(text)}
+    assert len(written) >= 8
+    _, *by_hand = re.split(r"^## .*$", section.sub("", text), flags=re.MULTILINE)
+    assert "".join(by_hand).strip() == ""
+    for name_of, tables in written.items():
+        tables = tables.strip()
+        assert not tables or re.match(r"`make bench[\w-]*` writes th", tables), name_of
+        dated = re.search(r"last run on \d{4}-\d\d-\d\d\b", tables)
+        assert not tables or dated or name_of == "bench", name_of  # test_layers.py holds "bench" to what it writes now
+
+
 def test_targets_of_make_are_documented() -> None:
     """`make help` lists every target, and README names each."""
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)

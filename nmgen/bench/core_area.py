@@ -165,9 +165,9 @@ def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
     options = find_target(BOARD).place(ROUTER, CORE_MHZ, *CORE_PLACER)
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
-        f"**median** / most. One row in {EVERY} of the chip's logic is kept empty, elements and",
-        "block RAM have places (`nmgen/fpga/floorplan.py`), multipliers and block RAM have registers",
-        "from beside them (`nmgen/fpga/register_packing.py`; counted here). One core is",
+        f"**median** / most, – of a seed that does not route. One row in {EVERY} of the chip's logic is kept",
+        "empty, elements and block RAM have places (`nmgen/fpga/floorplan.py`), multipliers and block RAM have",
+        "registers from beside them (`nmgen/fpga/register_packing.py`; counted here). One core is",
         "`nmgen report ulx3s-85f --core --pe ecp5`.",
         "",
         _row(("processing elements", "LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),
@@ -190,7 +190,7 @@ def _latency(found: Mapping[StaConfig, Report], times: Sequence[Latency], cpu: s
     text = [
         "**MiniLM, one sentence, ids to embedding.** Cycles by `nmgen estimate`, exact in all that was run above,",
         "memory latency 30, over the median clock; beside torch on two threads of this machine, dense, in the same run",
-        f"({cpu}).",
+        f"({cpu}); torch is faster where nothing else runs.",
         "",
         _row(
             (

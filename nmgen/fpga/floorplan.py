@@ -9,7 +9,7 @@
   hundred tiles from its softmax. The column banks get the left edge, where columns enter the array; each row's bank and
   softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
-  nothing that it takes as an option spreads it: docs/results.md, "The whole core on an FPGA". LUTs that do nothing, in
+  nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something.
 """
 

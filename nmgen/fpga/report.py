@@ -24,7 +24,7 @@ CORE_MHZ = 130
 # abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be. A core of
 # portable elements has no room for more LUTs: 190,000 of its wires were left when nextpnr had tried 450,000.
 CORE_MAPPER = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f; &if {C} {W} {D} {R} -t; &mfs"'
-# The placer's default is 10, for which short wires count more than fast ones (docs/results.md, The whole core).
+# The placer's default is 10, for which short wires count more than fast ones (docs/timing.md).
 CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
 
 UNTIMED = f"""\
