@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-build bench-families bench-pruning mutants formal fuzz nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-array bench-build bench-families bench-pruning docs mutants formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,10 @@ bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, Mi
 
 bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png
 	$(RUN) -m nmgen.bench.array
+
+docs: $(READY) ## a site of README, docs/ and the docstrings, with search (ten seconds): build/site/
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo 'build/site/index.html; with search: $(RUN) -m http.server --directory build/site'
 
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md, build/mutants.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
