@@ -136,7 +136,7 @@ def test_an_error_takes_the_place_of_progress(tmp_path: Path, monkeypatch: pytes
 def test_no_warning_beside_an_error() -> None:
     """What was printed is refused at the end only: a warning waits until it is known to be taken."""
     code = (
-        "import sys; from nmgen.ending import process; from nmgen.model_program import warn\n"
+        "import sys; from nmgen.console.ending import process; from nmgen.models.model_program import warn\n"
         "sys.exit(process(lambda: (print('a table'), warn('w'), 0)[2]))"
     )
     with open("/dev/full", "w") as full:
