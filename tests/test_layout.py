@@ -6,6 +6,7 @@ rtl ← pruning, sim, boards ← nmgen ← tests.
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,12 @@ def test_rooms_that_know_nothing_of_one_another() -> None:
     for path in sources("rtl/sta"):
         for name in imports(path, ast.parse(path.read_text())):
             assert not within(name, {"rtl.engine"}), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_modules_of_the_hardware_have_names_of_their_own() -> None:
+    """Two bear one name only where one is a special case of the other, and says so."""
+    names = Counter(path.stem for path in sources("rtl") if path.stem != "__init__")
+    assert {name for name, times in names.items() if times > 1} == {"params", "requantise", "pe"}
 
 
 @pytest.mark.parametrize("path", ["rtl/params.py", "rtl/format.py"])
