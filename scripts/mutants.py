@@ -1,41 +1,49 @@
 """Breaks the code on purpose, one small slip at a time, and sees whether the tests notice: ``make mutants``.
 
-Each ``mutants/NAME.patch`` is a unified diff against the tree, headed by one sentence that says what slip it is and,
-optionally, a line ``tests: path::name path::name …`` with the tests that are to notice it, quoted where there are
-spaces in one; a patch without that line meets all tests of the RTL. In one run, each in a copy of the tree of its own:
+``mutants/AREA.toml`` is a table of them. Each entry has
+
+* ``name``, and ``slip``, one sentence that says what slip it is;
+* ``file``, and ``in``, the class or function of it that is changed, as ``Class.method``; without, the file is searched;
+* ``old``, whole lines that stand there exactly once, and ``new``, what replaces them, nothing where it is empty. Their
+  indentation counts from that of the lines in the file;
+* ``tests``, those that are to notice it, ``path::name``; without, it meets all tests of the RTL.
+
+``--check`` sees in a moment whether each still applies. In one run, each in a copy of the tree of its own:
 
 1. the unchanged tree passes all those tests;
-2. each patch applies, its Verilog is still emitted, and that differs from the unchanged tree's, unless all that the
-   patch touches is software, of which no Verilog comes;
+2. each mutant applies, its Verilog is still emitted, and that differs from the unchanged tree's, unless the file is
+   software, of which no Verilog comes;
 3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
    other kind, in set-up, at import or in a build, and not the time limit of the run.
 
-Exit status: 0 all killed, 1 one was not, 2 bad usage.
+Exit status: 0 all killed, 1 one was not or does not apply any more, 2 bad usage.
 """
 
 import argparse
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from nmgen.bench.sections import replace_section
 from rtl.params import InputError
 from scripts import pytest_outcomes
+from scripts.definitions import replaced
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED_LIMIT = 900  # seconds that named tests may take; they take 60 at most on the unchanged tree
-ALL_LIMIT = 1200  # seconds that all tests of the RTL may take on a patch that names none
+ALL_LIMIT = 1200  # seconds that all tests of the RTL may take on a mutant that names none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,51 +61,94 @@ class Project:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patch:
-    path: Path
+class Mutant:
+    name: str
     slip: str  # one sentence
+    file: str  # that it changes, from the root
+    inside: str  # definition of that file; "": anywhere
+    old: str
+    new: str
     tests: tuple[str, ...]  # none: all tests of the RTL
-    files: tuple[str, ...]  # that it changes
 
-    @property
-    def name(self) -> str:
-        return self.path.stem
+    def changed(self, source: str) -> str:
+        """What the file is with the slip; InputError where that does not fit."""
+        try:
+            return replaced(source, self.inside, self.old, self.new)
+        except InputError as error:
+            raise InputError(f"does not apply: {self.file}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How a patch fared: 'killed', 'survived', or 'invalid' where the run says nothing about the tests."""
+    """How a mutant fared: 'killed', 'survived', or 'invalid' where the run says nothing about the tests."""
 
     name: str
     slip: str
     area: str  # folder of the file that it changes
     verdict: str
     test: str = ""  # that failed
-    reason: str = ""  # first line of the assertion, or why the patch is invalid
+    reason: str = ""  # first line of the assertion, or why the mutant is invalid
     seconds: int = 0
 
 
-def read_patch(path: Path) -> Patch:
-    """The head of a patch file: its sentence and its tests.
+TEXTS = ("name", "slip", "file", "old", "new")  # keys that an entry must have
+KEYS = {*TEXTS, "in", "tests"}
+
+
+def read_mutant(entry: dict[str, Any]) -> Mutant:
+    """A mutant of its entry in a table.
 
     Raises
     ------
-    InputError : no sentence, or no diff.
+    InputError : a key is missing, or unknown, or has no text.
     """
-    head: list[str] = []
-    lines = path.read_text().splitlines()
-    for line in lines:
-        if line.startswith(("diff ", "--- ")):
-            break
-        head.append(line)
-    else:
-        raise InputError(f"{path.name} holds no diff")
-    tests = [name for line in head if line.startswith("tests:") for name in shlex.split(line.removeprefix("tests:"))]
-    slip = " ".join(line.strip() for line in head if line.strip() and not line.startswith("tests:"))
-    if not slip:
-        raise InputError(f"{path.name} does not say in its first line what slip it is")
-    files = [line.split()[1].removeprefix("b/") for line in lines if line.startswith("+++ ")]
-    return Patch(path=path, slip=slip, tests=tuple(tests), files=tuple(files))
+    name = entry.get("name")
+    for key in TEXTS:
+        if not isinstance(entry.get(key), str):
+            raise InputError(f"mutant {name!r} has no text {key!r}")
+    if unknown := sorted(entry.keys() - KEYS):
+        raise InputError(f"mutant {name!r} has a key {unknown[0]!r}, may have {', '.join(sorted(KEYS))}")
+    for key in ("name", "slip", "old"):
+        if not entry[key].strip():
+            raise InputError(f"mutant {name!r} has an empty {key!r}")
+    texts = {key: entry[key] for key in TEXTS}
+    return Mutant(**texts, inside=entry.get("in", ""), tests=tuple(entry.get("tests", ())))
+
+
+def read_tables(folder: Path) -> list[Mutant]:
+    """The mutants of all tables of a folder, by name.
+
+    Raises
+    ------
+    InputError : a table is no TOML, an entry is wrong, or two have the same name.
+    """
+    found: dict[str, Mutant] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            entries = tomllib.loads(path.read_text()).get("mutant", [])
+            for mutant in map(read_mutant, entries):
+                if mutant.name in found:
+                    raise InputError(f"mutant {mutant.name!r} stands twice")
+                found[mutant.name] = mutant
+        except (tomllib.TOMLDecodeError, InputError) as error:
+            raise InputError(f"{path.name}: {error}") from None
+    return sorted(found.values(), key=lambda mutant: mutant.name)
+
+
+def misfits(root: Path, mutants: Sequence[Mutant]) -> list[str]:
+    """A line for each mutant that does not apply to the tree, with the reason."""
+    sources: dict[str, str] = {}
+    lines = []
+    for mutant in mutants:
+        try:
+            if mutant.file not in sources:
+                sources[mutant.file] = (root / mutant.file).read_text()
+            mutant.changed(sources[mutant.file])
+        except OSError as error:
+            lines.append(f"{mutant.name} does not apply: {mutant.file}: {error.strerror}")
+        except InputError as error:
+            lines.append(f"{mutant.name} {error}")
+    return lines
 
 
 def copy_tree(root: Path, to: Path) -> None:
@@ -127,22 +178,20 @@ def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> set[str]:
     return set(done.stdout.splitlines())
 
 
-def apply(patch: Patch, tree: Path) -> None:
-    """Applies a patch; InputError where it does not fit."""
-    alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}  # else git minds a repository around the copy
-    done = subprocess.run(
-        ["git", "apply", str(patch.path.resolve())], cwd=tree, env=alone, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise InputError(f"does not apply: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+def apply(mutant: Mutant, tree: Path) -> None:
+    """Puts the slip into a tree; InputError where it does not fit."""
+    if lines := misfits(tree, [mutant]):
+        raise InputError(lines[0].removeprefix(f"{mutant.name} "))
+    path = tree / mutant.file
+    path.write_text(mutant.changed(path.read_text()))
 
 
-def run_tests(project: Project, patch: Patch, tree: Path) -> tuple[str, str, str]:
+def run_tests(project: Project, mutant: Mutant, tree: Path) -> tuple[str, str, str]:
     """(verdict, test, reason) of a changed tree."""
     outcomes = tree / "outcomes.json"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_outcomes"]
-    command += ["-m", "not nightly", *(patch.tests or project.all_tests)]
-    limit = NAMED_LIMIT if patch.tests else ALL_LIMIT
+    command += ["-m", "not nightly", *(mutant.tests or project.all_tests)]
+    limit = NAMED_LIMIT if mutant.tests else ALL_LIMIT
     with (tree / "pytest.log").open("w") as log:
         try:
             done = subprocess.run(
@@ -168,27 +217,27 @@ def run_tests(project: Project, patch: Patch, tree: Path) -> tuple[str, str, str
     return "invalid", "", f"pytest ended with status {done.returncode} and no failed test"
 
 
-def judge(project: Project, patch: Patch, unchanged: set[str], logs: Path) -> Verdict:
-    """One patch, in a copy of its own."""
+def judge(project: Project, mutant: Mutant, unchanged: set[str], logs: Path) -> Verdict:
+    """One mutant, in a copy of its own."""
     start = time.monotonic()
     verdict, test, reason = "invalid", "", ""
-    with tempfile.TemporaryDirectory(prefix=f"nmgen-{patch.name}-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"nmgen-{mutant.name}-") as folder:
         tree = Path(folder)
         copy_tree(project.root, tree)
         try:
-            apply(patch, tree)
-            software = all(file.startswith(project.software) for file in patch.files)
-            if not software and emit(project, tree, patch.files) <= unchanged:
+            apply(mutant, tree)
+            software = mutant.file.startswith(project.software)
+            if not software and emit(project, tree, [mutant.file]) <= unchanged:
                 raise InputError("its Verilog is the unchanged tree's")
-            verdict, test, reason = run_tests(project, patch, tree)
+            verdict, test, reason = run_tests(project, mutant, tree)
         except InputError as error:
             reason = str(error)
         if (tree / "pytest.log").exists():
-            shutil.copy(tree / "pytest.log", logs / f"{patch.name}.log")
+            shutil.copy(tree / "pytest.log", logs / f"{mutant.name}.log")
     return Verdict(
-        name=patch.name,
-        slip=patch.slip,
-        area=str(Path(patch.files[0]).parent),
+        name=mutant.name,
+        slip=mutant.slip,
+        area=str(Path(mutant.file).parent),
         verdict=verdict,
         test=test,
         reason=reason,
@@ -196,15 +245,15 @@ def judge(project: Project, patch: Patch, unchanged: set[str], logs: Path) -> Ve
     )
 
 
-def check_unchanged(project: Project, patches: Sequence[Patch], logs: Path) -> set[str]:
-    """Its Verilog, after all the tests that the patches meet have passed on it.
+def check_unchanged(project: Project, mutants: Sequence[Mutant], logs: Path) -> set[str]:
+    """Its Verilog, after all the tests that the mutants meet have passed on it.
 
     Raises
     ------
     InputError : they do not pass, or it does not elaborate.
     """
-    named = {test for patch in patches for test in patch.tests}
-    everything = any(not patch.tests for patch in patches)
+    named = {test for mutant in mutants for test in mutant.tests}
+    everything = any(not mutant.tests for mutant in mutants)
     tests = [*project.all_tests, *sorted(named)] if everything else sorted(named)
     with tempfile.TemporaryDirectory(prefix="nmgen-unchanged-") as folder:
         tree = Path(folder)
@@ -259,22 +308,29 @@ def main(argv: Sequence[str] | None = None, project: Project | None = None) -> i
     project = project or Project(root=ROOT)
     parser = argparse.ArgumentParser(prog="mutants", description="Break the code on purpose, see the tests notice.")
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutant, and no other; may be repeated")
+    parser.add_argument("--check", action="store_true", help="only see whether each still applies to the tree")
     parser.add_argument("--json", action="store_true", help="the verdicts as JSON on stdout")
     args = parser.parse_args(argv)
 
     start = time.monotonic()
     try:
-        patches = [read_patch(path) for path in sorted((project.root / "mutants").glob("*.patch"))]
-        names = [patch.name for patch in patches]
+        mutants = read_tables(project.root / "mutants")
+        names = [mutant.name for mutant in mutants]
         for name in args.only or []:
             if name not in names:
                 raise InputError(f"no mutant {name!r}, there are: {', '.join(names)}")
-        chosen = [patch for patch in patches if not args.only or patch.name in args.only]
+        chosen = [mutant for mutant in mutants if not args.only or mutant.name in args.only]
         if not chosen:
-            raise InputError("mutants/ holds no patch")
+            raise InputError("mutants/ holds no mutant")
     except InputError as error:
         say(f"mutants: {error}")
         return 2
+    if args.check:
+        stale = misfits(project.root, chosen)
+        for line in stale:
+            say(f"mutants: {line}")
+        say(f"{len(chosen) - len(stale)} of {len(chosen)} apply")
+        return 1 if stale else 0
 
     logs = project.root / "build" / "mutants"
     logs.mkdir(parents=True, exist_ok=True)
@@ -288,7 +344,7 @@ def main(argv: Sequence[str] | None = None, project: Project | None = None) -> i
 
     verdicts: list[Verdict] = []
     with ThreadPoolExecutor(project.workers) as pool:
-        for future in as_completed([pool.submit(judge, project, patch, unchanged, logs) for patch in chosen]):
+        for future in as_completed([pool.submit(judge, project, mutant, unchanged, logs) for mutant in chosen]):
             verdicts.append(future.result())
             one = verdicts[-1]
             count = f"{len(verdicts):3}/{len(chosen)}"
@@ -297,8 +353,8 @@ def main(argv: Sequence[str] | None = None, project: Project | None = None) -> i
 
     killed = sum(one.verdict == "killed" for one in verdicts)
     if args.json:
-        mutants = [asdict(one) for one in verdicts]
-        print(json.dumps({"killed": killed, "total": len(verdicts), "mutants": mutants}, indent=2))
+        fates = [asdict(one) for one in verdicts]
+        print(json.dumps({"killed": killed, "total": len(verdicts), "mutants": fates}, indent=2))
     if not args.only:
         replace_section(project.root / project.page, "mutants", score(verdicts))
         (project.root / project.list).write_text(table(verdicts))

@@ -1,13 +1,17 @@
 """The runner of the mutants, on a tiny project whose 'Verilog' is its source less the comments."""
 
 import json
+import re
 import subprocess
-from difflib import unified_diff
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from scripts.mutants import Project, main, read_patch
+from rtl.params import InputError
+from scripts.definitions import replaced
+from scripts.mutants import Mutant, Project, main, misfits, read_tables
 
 HARDWARE = """\
 def twice(x):
@@ -41,16 +45,23 @@ old
 The rest.
 """
 
-# name: (head, line to find, what replaces it)
+# name: (slip, line to find, what replaces it, tests)
 SLIPS = {
-    "value": ("Adds one.\ntests: test_hardware.py::test_value\n", "    return x + x", "    return x + x + 1"),
-    "quoted": ("Adds two.\ntests: 'test_hardware.py::test_name[a b]'\n", "    return x + x", "    return x + x + 2"),
-    "unnoticed": ("Adds one.\ntests: test_hardware.py::test_sign\n", "    return x + x", "    return x - 1"),
-    "every": ("Adds one; meets all tests.\n", "    return x + x", "    return x + x + 1"),
-    "error": ("Not a number.\n", "    return x + x", '    return x + "x"'),
-    "same": ("Only a comment.\n", "    # a comment", "    # another"),
-    "broken": ("Does not parse.\n", "    return x + x", "    return x +"),
+    "value": ("Adds one.", "return x + x", "return x + x + 1", ["test_hardware.py::test_value"]),
+    "quoted": ("Adds two.", "return x + x", "return x + x + 2", ["test_hardware.py::test_name[a b]"]),
+    "unnoticed": ("Adds one.", "return x + x", "return x - 1", ["test_hardware.py::test_sign"]),
+    "every": ("Adds one; meets all tests.", "return x + x", "return x + x + 1", []),
+    "error": ("Not a number.", "return x + x", 'return x + "x"', []),
+    "same": ("Only a comment.", "# a comment", "# another", []),
+    "broken": ("Does not parse.", "return x + x", "return x +", []),
+    "stale": ("Adds one.", "return x * 2", "return x * 2 + 1", ["test_hardware.py::test_value"]),
 }
+
+
+def entry(name: str, file: str, slip: str, old: str, new: str, tests: list[str]) -> str:
+    """An entry of a table, with its strings as JSON has them, which TOML has, too."""
+    texts = {"name": name, "slip": slip, "file": file, "old": old, "new": new, "tests": tests}
+    return "[[mutant]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in texts.items())
 
 
 @pytest.fixture
@@ -61,12 +72,9 @@ def project(tmp_path: Path) -> Project:
     (root / "test_hardware.py").write_text(TESTS)
     (root / "pytest.ini").write_text("[pytest]\nmarkers = nightly: long\n")
     (root / "page.md").write_text(PAGE)
-    for name, (head, old, new) in SLIPS.items():
-        before, after = (text.splitlines(keepends=True) for text in (HARDWARE, HARDWARE.replace(old, new)))
-        diff = unified_diff(before, after, "a/hardware.py", "b/hardware.py")
-        (root / "mutants" / f"{name}.patch").write_text(head + "".join(diff))
-    stale = (root / "mutants" / "value.patch").read_text().replace("x + x", "x * 2")
-    (root / "mutants" / "stale.patch").write_text(stale)
+    (root / "mutants" / "hardware.toml").write_text(
+        "\n".join(entry(name, "hardware.py", *slip) for name, slip in SLIPS.items())
+    )
     for command in (["init", "-q"], ["add", "."]):
         subprocess.run(["git", *command], cwd=root, check=True)
     show = "import hardware, inspect; print([s for s in inspect.getsource(hardware).split(chr(10)) if '#' not in s])"
@@ -114,8 +122,10 @@ def test_software_needs_no_other_verilog(folder: str, project: Project) -> None:
     test = f"from {folder}.scale import FACTOR\n\n\ndef test_it():\n    assert FACTOR == 2\n"
     (root / "test_scale.py").write_text(test)
     subprocess.run(["git", "add", "."], cwd=root, check=True)
-    diff = unified_diff(["FACTOR = 2\n"], ["FACTOR = 3\n"], f"a/{folder}/scale.py", f"b/{folder}/scale.py")
-    (root / "mutants" / "scale.patch").write_text("Another factor.\ntests: test_scale.py::test_it\n" + "".join(diff))
+    scale = entry(
+        "scale", f"{folder}/scale.py", "Another factor.", "FACTOR = 2", "FACTOR = 3", ["test_scale.py::test_it"]
+    )
+    (root / "mutants" / "scale.toml").write_text(scale)
     assert main(["--only", "scale"], project) == 0
 
 
@@ -130,18 +140,110 @@ def test_unknown_name(project: Project, capsys: pytest.CaptureFixture[str]) -> N
     assert "no mutant 'nothing', there are: broken, " in capsys.readouterr().err
 
 
+def test_check(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"], project) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "mutants: stale does not apply: hardware.py: 'return x * 2' stands 0 times in the file, must stand once",
+        "7 of 8 apply",
+    ]
+    assert main(["--check", "--only", "value"], project) == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [
+        ("[[mutant", "table.toml: Expected"),
+        ('[[mutant]]\nname = "a"\nslip = "b."\nfile = "c"\nold = "d"', "table.toml: mutant 'a' has no text 'new'"),
+        (
+            entry("a", "b", "c.", "d", "", []) + "test = []",
+            "table.toml: mutant 'a' has a key 'test', may have file, in, ",
+        ),
+        (entry("a", "b", "c.", " ", "", []), "table.toml: mutant 'a' has an empty 'old'"),
+        (entry("a", "b", "c.", "d", "", []) * 2, "table.toml: mutant 'a' stands twice"),
+    ],
+    ids=["no TOML", "missing key", "unknown key", "empty", "twice"],
+)
+def test_bad_table(entries: str, error: str, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.root / "mutants" / "table.toml").write_text(entries)
+    assert main(["--check"], project) == 2
+    assert capsys.readouterr().err.startswith(f"mutants: {error}")
+
+
+NESTED = """\
+class Outer:
+    def same(self):
+        return 1
+
+    class Inner:
+        @property
+        def same(self):
+            if self:
+                return 1
+            return 2
+
+
+def same():
+    return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("inside", "old", "new", "before", "after"),
+    [
+        ("Outer.same", "return 1", "return 3", "self):\n        return 1\n", "self):\n        return 3\n"),
+        ("same", "return 1", "return 3", "def same():\n    return 1", "def same():\n    return 3"),
+        ("Outer.Inner.same", "if self:\n    return 1\n", "", "            if self:\n                return 1\n", ""),
+        ("Outer.Inner.same", "return 2", "if 1:\n\n    return 2", "return 2", "if 1:\n\n                return 2"),
+        ("Outer.Inner.same", "    return 1\nreturn 2", "return 2", "    return 1\n            return 2", "return 2"),
+        ("Outer.Inner.same", "@property", "@cached", "@property", "@cached"),
+        ("", "return 2", "return 3", "return 2", "return 3"),
+    ],
+)  # fmt: skip
+def test_lines_of_a_definition(inside: str, old: str, new: str, before: str, after: str) -> None:
+    assert NESTED.count(before) == 1
+    assert replaced(NESTED, inside, old, new) == NESTED.replace(before, after)
+
+
+@pytest.mark.parametrize(
+    ("inside", "old", "error"),
+    [
+        ("", "return 1", "'return 1' stands 3 times in the file"),
+        ("Outer", "return 1", "'return 1' stands 2 times in Outer"),
+        ("same", "return 2", "'return 2' stands 0 times in same"),
+        ("same", "eturn 1", "'eturn 1' stands 0 times in same"),
+        ("Outer.Inner.same", "if self:\nreturn 1", "'if self:' stands 0 times in Outer.Inner.same"),
+        ("Inner", "return 1", "0 definitions are called Inner"),
+    ],
+)
+def test_lines_that_are_not_there_once(inside: str, old: str, error: str) -> None:
+    with pytest.raises(InputError, match=re.escape(error)):
+        replaced(NESTED, inside, old, "")
+
+
 ROOT = Path(__file__).parents[2]
-PATCHES = sorted((ROOT / "mutants").glob("*.patch"))
+MUTANTS = read_tables(ROOT / "mutants")
 
 
-@pytest.mark.parametrize("path", PATCHES, ids=[path.stem for path in PATCHES])
-def test_patch_of_the_project(path: Path) -> None:
-    """It says what slip it is and which tests are to notice it, they exist, and it fits the tree as it is now."""
-    patch = read_patch(path)
-    assert patch.slip.endswith(".")
-    assert patch.tests
-    for test in patch.tests:
+def test_each_mutant_of_the_project_applies() -> None:
+    """In a moment: change `old` and `new` in the table with the line that they stand for."""
+    start = time.process_time()
+    assert misfits(ROOT, MUTANTS) == []
+    assert time.process_time() - start < 5  # 0.3 s
+
+
+def test_each_mutant_stands_in_the_table_of_its_folder() -> None:
+    assert not list((ROOT / "mutants").glob("*.patch"))
+    for path in (ROOT / "mutants").glob("*.toml"):
+        for one in tomllib.loads(path.read_text()).get("mutant", []):
+            package, *rooms = Path(one["file"]).parent.parts
+            assert path.stem == "_".join([package, *(rooms if package == "rtl" else [])]), one["name"]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_mutant_of_the_project(mutant: Mutant) -> None:
+    """It says what slip it is and which tests are to notice it, and they exist."""
+    assert mutant.slip.endswith(".")
+    assert mutant.tests
+    for test in mutant.tests:
         file, _, function = test.partition("::")
         assert f"def {function.split('[')[0]}(" in (ROOT / file).read_text(), test
-    done = subprocess.run(["git", "apply", "--check", path], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stderr}: the tree has changed, make the patch anew"
