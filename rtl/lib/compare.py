@@ -1,4 +1,4 @@
-"""Comparisons that are not one carry chain: it is slow to get on and off, and slow where the numbers are long."""
+"""Comparators without one long carry chain, which is slow to enter and leave, and slow for wide numbers."""
 
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 
 class Greater(wiring.Component):
-    """one > other. Combinational, a level of gates each time that the bits double.
+    """one > other. Combinational: a tree, one level of logic for each doubling of the width.
 
     Members
     -------
@@ -20,12 +20,12 @@ class Greater(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         one, other = self.one, self.other
-        # More, or the same, of each bit from the lowest on; where the highest one is set the number is less.
+        # Greater, or equal, of each bit from the lowest on; a set sign bit makes the number less.
         bits = len(one)
         more, same = Signal(bits, name="more_1"), Signal(bits, name="same_1")
         m.d.comb += [more.eq(Cat(one[:-1] & ~other[:-1], ~one[-1] & other[-1])), same.eq(~(one ^ other))]
         span = 1
-        while len(more) > 1:  # of twice as many bits
+        while len(more) > 1:  # for groups of twice as many bits
             span *= 2
             wider = Signal(-(-bits // span), name=f"more_{span}")
             wider_same = Signal.like(wider, name=f"same_{span}")
@@ -41,11 +41,11 @@ class Greater(wiring.Component):
 
 
 class Beyond(wiring.Component):
-    """place > limit, a cycle later. Each half has a carry chain of its own.
+    """place > limit, a cycle later. Two carry chains of half the width.
 
     Members
     -------
-    place, limit : unsigned, the place of more bits, in
+    place, limit : unsigned, `place` the wider one, in
     beyond : out
     """
 
@@ -62,11 +62,11 @@ class Beyond(wiring.Component):
         level = Signal(reset_less=True)
         above_low = Signal(reset_less=True)
         m.d.comb += self.beyond.eq(longer | above | (level & above_low))
-        # Written with `<`, for which yosys needs no more than the carry; for `>` it looks at each bit as well.
+        # Written with `<`, for which yosys uses the carry alone; for `>` it compares each bit as well.
         m.d.sync += [
             longer.eq(more.any()),
             above.eq(limit_high < high),
-            level.eq(~(high ^ limit_high).any()),  # `==` would be found behind the chain of `>`
+            level.eq(~(high ^ limit_high).any()),  # yosys would put `==` behind the chain of `>`
             above_low.eq(limit_low < low),
         ]
         return m

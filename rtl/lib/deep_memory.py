@@ -1,4 +1,4 @@
-"""A memory of many words, of block RAMs side by side."""
+"""A deep memory: block RAMs of few bits and many words, side by side."""
 
 from functools import reduce
 from itertools import accumulate
@@ -11,11 +11,11 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.timing import align, gated
 
-SMALL = 8  # a rest of less than the first part's eighth is not cut further
+SMALL = 8  # a remainder of less than 1/8 of the first part is not split further
 
 
 def parts(depth: int) -> list[int]:
-    """Words of each part: powers of two, and a rest that is small against the first. 8,256 are 8,192 and 64."""
+    """Words of each part: powers of two, and a small remainder. 8,256 words are 8,192 and 64."""
     found: list[int] = []
     while depth and (not found or depth * SMALL >= found[0]):
         found.append(1 << (depth.bit_length() - 1))
@@ -24,11 +24,10 @@ def parts(depth: int) -> list[int]:
 
 
 class DeepMemory(wiring.Component):
-    """A memory in parts of a power of two, each of few bits of many words, side by side.
+    """A memory in parts, each a power of two of words deep and built of block RAMs of few bits side by side.
 
-    One memory of another depth yosys makes of block RAMs of all bits of few words, one behind the other, to save the
-    last few: 17 × 2 of 512 × 36 for 8,256 words of 64 bits, with a choice of 17 for each bit. Those have three times
-    the wires of 32 of 8,192 × 2, and no router finds a place for them.
+    For another depth yosys stacks wide, shallow block RAMs to save the last few: 17 × 2 of 512 × 36 for 8,256 words of
+    64 bits, with a 17:1 mux for each bit. Those have three times the wires of 32 of 8,192 × 2 and cannot be routed.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ class DeepMemory(wiring.Component):
 
 
 def _part(address: Value, sizes: list[int]) -> Value:
-    """Of each part, whether the address is its. Each begins at a multiple of its size, rounded up to a power of two."""
+    """One bit a part: the address is in it. A part begins at a multiple of its size, rounded up to a power of two."""
     starts = accumulate(sizes, initial=0)
     bits = [(size - 1).bit_length() for size in sizes]
     return Cat(address[b:] == start >> b for start, b in zip(starts, bits, strict=False))

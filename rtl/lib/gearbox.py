@@ -13,9 +13,9 @@ from rtl.params import round_up, units_in_beats
 class Gearbox(wiring.Component):
     """Cuts beats into smaller units, or gathers larger units from beats.
 
-    Units and beats start together: a beat holds whole units, or a unit takes whole beats, and what is
-    left over is padding (`units_in_beats`). A unit is there one cycle after its (last) beat. A beat may
-    come in the cycle in which the last unit before it goes.
+    Units and beats are aligned: a beat holds whole units, or a unit takes whole beats, and the rest is
+    padding (`units_in_beats`). A unit is valid one cycle after its (last) beat. A beat may be accepted in
+    the cycle in which the last unit before it is taken.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ class Gearbox(wiring.Component):
 
     Members
     -------
-    kind : which kind of unit is cut; steady but where nothing is kept and no beat comes, in
-    last : the unit that is there is the last one before padding: when it goes, what is left of its beat is
-        dropped, and no beat is taken in that cycle, in
+    kind : which kind of unit is cut; may change only while the buffer is empty and no beat comes, in
+    last : the valid unit is the last one before padding: when it is taken the rest of its beat is dropped,
+        and no beat is accepted in that cycle, in
     beats : stream in
-    units : stream out, wide enough for the largest kind; a smaller unit lies in the lowest bits and
-        what is above it is not defined
+    units : stream out, as wide as the largest kind; a smaller unit is in the lowest bits, those above it
+        are undefined
     next_valid : whether units will be valid in the next cycle, out
     """
 
@@ -53,7 +53,7 @@ class Gearbox(wiring.Component):
         units_left = Signal(range(max(units for _, units, _ in self._kinds) + 1), reset_less=True)  # while valid
         part = Signal(range(max(beats for _, _, beats in self._kinds)))
 
-        # Whether it is 0, or 1, is compared when it changes: who takes a unit waits for it.
+        # units_left == 0 and == 1 are registered when it changes: the consumer waits for them.
         valid = Signal()
         last_unit = Signal()
         beat_comes = Signal()
@@ -68,8 +68,8 @@ class Gearbox(wiring.Component):
         m.d.sync += valid.eq(self.next_valid)
         for kind in cases(m, self.kind, len(self._kinds)):
             bits, units, beats = self._kinds[kind]
-            # Whether a beat comes is known late, and need not be here: what is kept without one is not looked at. Nor
-            # is what comes to the top behind the units that move down: so all is enabled alike.
+            # Whether a beat comes is known late and not needed here: a buffer loaded without one is not looked at, nor
+            # is what moves in at the top. So all registers have the same enable.
             with m.If(~valid | self.units.ready):
                 for i in cases(m, part, beats):
                     m.d.sync += buffer[i * port : (i + 1) * port].eq(self.beats.payload)

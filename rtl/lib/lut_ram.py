@@ -1,4 +1,4 @@
-"""Memories that are too small, or have too many ports, to be worth a block RAM."""
+"""LUT RAM: memories that are too small, or have too many ports, for block RAM."""
 
 from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import data, wiring
@@ -10,11 +10,11 @@ from rtl.lib.timing import align
 from rtl.params import ceil_div
 
 LUT_RAM = {"ram_style": "distributed"}
-"""Attribute that makes synthesis tools build a memory from LUTs."""
+"""Attribute for synthesis: build this memory from LUTs."""
 
 
 class LutMemory(wiring.Component):
-    """A memory in LUT RAM: parts with a register each, then which of them. One would be a wide choice behind many LUTs.
+    """A memory in LUT RAM, in parts: a register behind each part, a mux behind these, so that no cycle has both.
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
-"""State machines whose state hangs together with much: a bit for each state."""
+"""One-hot FSM for states with high fan-out."""
 
 from amaranth.hdl import Module, Signal
 
 
 class States:
-    """A register for each state, of which one is set. `m.FSM` numbers its states: each look at one decodes a number.
+    """A flip-flop for each state, of which one is set. `m.FSM` encodes states in binary, so each use would decode them.
 
     Parameters
     ----------
-    names : of the states; the first is that of the reset
+    names : of the states; the first is the reset state
     """
 
     def __init__(self, m: Module, *names: str) -> None:
@@ -19,5 +19,5 @@ class States:
         return self._bits[name]
 
     def move(self, here: str, there: str) -> None:
-        """From the state `here`, in which it is under the conditions around the call, to another in the next cycle."""
+        """Go to state `there` in the next cycle; the conditions around the call imply that the state is `here`."""
         self._m.d.sync += [self._bits[here].eq(0), self._bits[there].eq(1)]

@@ -1,4 +1,4 @@
-"""The fetch: reads segments of memory in the order in which they are asked for, and hands each to its consumer."""
+"""The fetch unit: reads segments of memory in the order of their requests and delivers each to its consumer."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
@@ -13,8 +13,8 @@ from rtl.lib.timing import lookahead, registered, relay, replicate, tally
 from rtl.params import ADDRESS_BITS, BURST_BEATS, FIFO_BEATS, Config
 
 BEATS_BITS = 32
-SEGMENTS = 8  # that may be asked for and not yet delivered
-IN_FLIGHT = 4  # beats that leave the FIFO before it knows that there is no room for more
+SEGMENTS = 8  # requested and not yet delivered, at most
+IN_FLIGHT = 4  # beats that leave the FIFO before it sees that `room` has fallen
 
 
 class Consumer(enum.Enum):
@@ -38,7 +38,7 @@ class Segment(data.Struct):
 
 
 def pushed(bits: int) -> wiring.Signature:
-    """Beats that are not held back one by one, seen from their source: IN_FLIGHT more come after room has fallen.
+    """Beats with early back-pressure, seen from their source: up to IN_FLIGHT more come after `room` has fallen.
 
     Members
     -------
@@ -54,11 +54,11 @@ class BeatBuffer(wiring.Component):
     Members
     -------
     words_in : `pushed`, in
-    words_out : stream of beats, each two cycles after it came at the earliest, out
+    words_out : stream of beats, each two cycles after it came in at the earliest, out
     """
 
-    ROOM = IN_FLIGHT + 1  # words with which there is room: for as many more, one of them in the register
-    DEPTH = 2 * ROOM  # so a word may go every cycle
+    ROOM = IN_FLIGHT + 1  # `room` is high up to this many words; as many more may come, one of them in the register
+    DEPTH = 2 * ROOM  # enough for a word every cycle
 
     def __init__(self, config: Config) -> None:
         bits = 8 * config.port_bytes
@@ -69,13 +69,13 @@ class BeatBuffer(wiring.Component):
         words_in, words_out = self.words_in, self.words_out
         came = relay(m, words_in.valid, name="came", reset=True)
         word = replicate(m, words_in.payload, name="word", enable=words_in.valid)
-        # More words than it takes, so that whatever is offered may be written; LUT RAM is that deep anyway.
+        # Deeper than needed, so that every cycle may write, without an enable; LUT RAM is 16 deep anyway.
         storage = Memory(shape=len(words_in.payload), depth=16, init=[], attrs=LUT_RAM)
         m.submodules.storage = storage
         write, read = storage.write_port(), storage.read_port(domain="comb")
         produce = Signal.like(write.addr)
         consume = Signal.like(read.addr)
-        more = Signal(self.DEPTH)  # than i words are here, of each bit i: whether one goes comes late, and only chooses
+        more = Signal(self.DEPTH)  # bit i: more than i words are here. `goes` comes late and drives only muxes
         goes = Signal()
         fills, falls = Cat(1, more[:-1]), Cat(more[1:], 0)
         m.d.comb += [
@@ -97,31 +97,30 @@ class BeatBuffer(wiring.Component):
 
 
 class Fetch(wiring.Component):
-    """Requests bursts ahead as long as the beat FIFO has room for them; delivers in the order of the segments.
+    """Requests bursts ahead while the beat FIFO has room for them; delivers in the order of the segments.
 
     ::
 
         data ─► register ─► FIFO ─► which part of it ─┬─► BeatBuffer ─► consumer
                                                       └─► …
 
-    A segment that is not within [0, limit) or does not begin with a beat is not taken: `bad` says so. A segment is
-    taken four cycles after it is offered at the earliest, two of them while the one before is being requested; two
-    cycles later its first burst is asked for, and then one every other cycle. A beat goes to its consumer's buffer four
-    cycles after it came from memory, and two cycles lie between two segments. All consumers get their beats one after
-    another: one whose buffer is full stops the others, too. Whether there is room is looked at in the cycle before a
-    beat leaves the FIFO.
+    A segment outside [0, limit), or not aligned to a beat, is refused: `bad`. A segment is accepted four cycles after
+    it is offered at the earliest, two of them overlapped with the requests of the one before; two cycles later its
+    first burst is requested, then one every other cycle. A beat reaches its consumer's buffer four cycles after it came
+    from memory, and two cycles lie between two segments. Delivery is in order: a consumer whose buffer is full blocks
+    the others. `room` is sampled in the cycle before a beat leaves the FIFO.
 
-    `stop` ends everything: a request that is offered stays until it is taken, beats that come are dropped.
+    `stop` ends everything: an offered request stays until it is accepted; beats that still come are dropped.
 
     Members
     -------
     limit : bytes of memory that may be read, in
-    segment, gather_segment : streams of Segment, in; the second goes first
+    segment, gather_segment : streams of Segment, in; the second has priority
     request, data : the read half of the memory port
     instruction, weights, table, rows, ids, gathered : `pushed`, out
     stop : level, in; until idle at least
-    bad : the offered segment must not be read, in `bad_address`, level, out; until stop
-    idle : nothing is asked for that has not been delivered or dropped, out
+    bad : the offered segment, at `bad_address`, must not be read; level, until stop, out
+    idle : all that was requested has been delivered or dropped, out
     """
 
     def __init__(self, config: Config) -> None:
@@ -147,7 +146,7 @@ class Fetch(wiring.Component):
         size = self._config.port_bytes
         beat_shift = size.bit_length() - 1  # beats to bytes
         burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
-        # The beat FIFO, with room for all that comes. It is of LUTs: so many block RAMs would be nearly empty.
+        # The beat FIFO, with room for every requested beat. Of LUT RAM: block RAMs of this width would be nearly empty.
         m.submodules.storage = storage = LutMemory(width=8 * size, depth=FIFO_BEATS, part=16)
         produce = Signal(range(FIFO_BEATS))
         consume = Signal(range(FIFO_BEATS))
@@ -162,7 +161,7 @@ class Fetch(wiring.Component):
         ]
         with m.If(came):
             m.d.sync += produce.eq(produce + 1)
-        with m.If(used):  # late: no carry waits for it
+        with m.If(used):  # comes late: an enable, not an addend
             m.d.sync += consume.eq(consume + 1)
         no_beat = tally(m, FIFO_BEATS, came, used, name="beats").none
 
@@ -177,7 +176,7 @@ class Fetch(wiring.Component):
         whole = Signal()  # bursts != 0
         left = Signal()  # one or the other
         gone = Signal()  # a beat was used in the cycle before
-        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
+        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)  # beats that may still be requested
         burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # beats of the request: known a cycle before it
         one_burst = Signal(reset_less=True)  # bursts == 1, the same
         fits = Signal()  # there is room for the burst
@@ -185,7 +184,7 @@ class Fetch(wiring.Component):
         taken = Signal()
         some = Signal()  # the next segment has beats; one of them
         one_beat = Signal()
-        # What is known of them a cycle before: which four bits are not 0, and that the lowest are 1.
+        # A stage before: which groups of four bits are not 0, whether the lowest group is 1.
         fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
         fours = registered(m, fours, name="fours")
         low_one = registered(m, next_segment.beats[:4] == 1, name="low_one")
@@ -238,8 +237,8 @@ class Fetch(wiring.Component):
             segments.w_data.eq(Cat(one_beat, next_segment.as_value()[ADDRESS_BITS:])),
         ]
 
-        # Requests: a burst every other cycle while there is room, which is compared in the cycle before. Under a stop
-        # what is offered stays, and nothing else.
+        # Requests: a burst every other cycle while there is room. Under a stop an offered request stays, and no other
+        # comes.
         m.d.sync += [burst.eq(Mux(whole, BURST_BEATS, rest)), one_burst.eq(bursts == 1)]
         lookahead(m, fits, left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
         m.d.comb += [

@@ -1,4 +1,4 @@
-"""The intake: instructions come from memory, are checked, and their data is asked for."""
+"""The intake: fetches instructions, has them checked, and requests their data."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -18,24 +18,23 @@ from rtl.sta.params import StaConfig
 class Intake(wiring.Component):
     """Holds the upcoming instruction, which is legal, and checks the one behind it.
 
-    The order of the segments is: instruction i + 1, data of instruction i, instruction i + 2, … From the arrival of an
-    instruction's last beat to its being upcoming pass Checker.LATENCY + 3 cycles, if nothing holds it. A reset ends
-    everything.
+    Segments are requested in the order instruction i + 1, data of instruction i, instruction i + 2, … An instruction is
+    upcoming Checker.LATENCY + 3 cycles after its last beat at the earliest. A reset ends everything.
 
     Members
     -------
-    begin, program : the first instruction is at this byte address, known for a cycle at least; may last, in
+    begin, program : start at this byte address, steady from a cycle before `begin`; `begin` may last, in
     limit : bytes of memory, in
     segment : to the fetch, out; beats : of instructions, in
-    storing : a STORE executes: no rows are asked for, in
-    gathering : a GATHER executes: nothing is asked for, in
-    upcoming, waiting : an instruction, and that it is there, out
-    ready : its data, if any, is asked for, out
+    storing : a STORE executes: no rows are requested, in
+    gathering : a GATHER executes: nothing is requested, in
+    upcoming, waiting : the upcoming instruction, and its valid, out
+    ready : its data, if any, has been requested, out
     packed : it takes packed weights or parameters, out
     copies : it is a PRODUCT of KEYS or VALUES, out; gathers, stores : a GATHER, a STORE, out
-    taken : it goes on to be executed in this cycle, in
-    ended : the instruction behind, which is the next, is an END, out
-    wrong : the same, it is illegal, out; cause : `Cause`, out
+    taken : it begins to execute in this cycle, in
+    ended : the next instruction is an END, out
+    wrong : the next instruction is illegal, out; cause : `Cause`, out
     wrong_address : the instruction's, or with Cause.ADDRESS that of the memory, out
     """
 
@@ -72,7 +71,7 @@ class Intake(wiring.Component):
         # From memory into a register.
         m.submodules.checker = checker = Checker(c)
         code = Signal(8 * BYTES, reset_less=True)
-        part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one bit; the last one: none
+        part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one-hot; the last bit: none
         received = Signal()
         passed = Signal()
         m.d.comb += [
@@ -116,7 +115,7 @@ class Intake(wiring.Component):
                 self.copies.eq(product & (columns != Columns.MEMORY)),
             ]
 
-        # Where it is, what it looks at.
+        # Where the next instruction is.
         states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
         address = Signal(ADDRESS_BITS, reset_less=True)
         behind = Signal(ADDRESS_BITS + 1, reset_less=True)
@@ -128,7 +127,7 @@ class Intake(wiring.Component):
             outside.eq(instruction_end.beyond),
         ]
 
-        # What is asked for, behind registers: the instruction, or the upcoming one's data.
+        # What is requested, behind registers: the next instruction, or the upcoming one's data.
         offers = Signal()
         offered = Signal(Segment)
         asks = Signal()
@@ -163,7 +162,7 @@ class Intake(wiring.Component):
                     offered.consumer.eq(Consumer.IDS),
                 ]
 
-        # Instruction after instruction: ask for it, ask for the data of the one before, check it, pass it on.
+        # For each instruction: request it, request the data of the one before, check it, pass it on.
         cause = Signal(CAUSE_BITS)
         faulty = Signal()  # cause != Cause.NONE
         is_end = Signal(reset_less=True)  # the code stays while it is checked
@@ -175,7 +174,7 @@ class Intake(wiring.Component):
         with m.If(self.taken):
             m.d.sync += [self.waiting.eq(0), self.ready.eq(0)]
         with m.If(states["off"]):
-            m.d.sync += address.eq(self.program)  # so what is behind is known when it begins
+            m.d.sync += address.eq(self.program)  # so that `behind` is known when it begins
             with m.If(self.begin):
                 states.move("off", "address")
         with m.If(states["add"]):

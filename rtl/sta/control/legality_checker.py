@@ -1,4 +1,4 @@
-"""Instructions as the engines see them, and the hardware that finds an illegal one: `legality` says which are."""
+"""Instructions as the engines see them, and the hardware that checks them by the rules of `rtl/sta/legality.py`."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
@@ -21,7 +21,7 @@ from rtl.sta.params import StaConfig
 
 
 def instruction_layout(config: Config) -> data.StructLayout:
-    """Every field of `isa.FIELDS` by its name, as wide as it is in an instruction that is legal, or wider."""
+    """Every field of `isa.FIELDS` by its name, wide enough for legal instructions."""
     most = {
         "tokens": config.max_tokens,
         "first_token": config.max_tokens,
@@ -98,10 +98,10 @@ class Quotient(wiring.Component):
 
 
 class Checker(wiring.Component):
-    """Finds out whether 64 bytes are an instruction that every engine will end.
+    """Checks that 64 bytes are a legal instruction, one that every engine will finish.
 
-    Reads from memory are left to `fetch.Fetch`, which knows their addresses. The code stays, so registers lie wherever
-    paths would be long, and `LATENCY` counts them.
+    Addresses of reads are checked by `fetch.Fetch`. The code is steady meanwhile, so paths are cut wherever they would
+    be long, with no `align` for the rest; `LATENCY` covers the longest.
 
     Members
     -------
@@ -133,7 +133,7 @@ class Checker(wiring.Component):
         f = {name: Signal(len(value), name=name) for name, value in bits.items()}
         m.d.comb += [f[name].eq(value) for name, value in bits.items()]
 
-        # What is done.
+        # The operation.
         is_op = {op: Signal(name=f"is_{op.name.lower()}") for op in Op}
         m.d.sync += [signal.eq(f["opcode"] == op) for op, signal in is_op.items()]
         product, norm, pool, gather, load = (is_op[op] for op in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD))
@@ -170,7 +170,7 @@ class Checker(wiring.Component):
             relay(m, f[name], name=f"near_{name}") for name in ("groups", "beats", "tile_beats")
         )
 
-        # What can be seen at once.
+        # Checks of single fields.
         faults = {
             cause: Signal(name=f"fault_{cause.name.lower()}", reset_less=True)
             for cause in Cause
@@ -210,8 +210,7 @@ class Checker(wiring.Component):
             faults[Cause.SHIFT].eq(((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0))),
         ]
 
-        # What takes a division. When it begins, and when all is done: a register for each cycle, since all of a
-        # division hangs on it.
+        # Checks that take a division. A one-hot bit for each cycle, since each starts all registers of a divider.
         begins = [self.start]
         for cycle in range(1, self.LATENCY):
             begins.append(align(m, begins[-1], 1, name=f"begins_{cycle}", reset=True))
@@ -227,7 +226,7 @@ class Checker(wiring.Component):
             *,
             begin: int = 2,
         ) -> Quotient:
-            """Its inputs are registers, so that sums may lie before them. All are done before the end."""
+            """A divider with registered inputs, so that sums may lie before them. All are done before the end."""
             unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
             assert begin + dividend_max.bit_length() + 6 <= self.LATENCY
             m.submodules[name] = unit
@@ -268,7 +267,7 @@ class Checker(wiring.Component):
                         shape["s_beats"].eq(one.selection[1]),
                         shape["per_step"].eq(one.selection_per_step),
                     ]
-        # A few adders; yosys would take a multiplier for `*`.
+        # Shifts and adders; of `*` yosys would make a multiplier.
         steps = Signal(range(most_steps + 1), reset_less=True)
         m.d.sync += steps.eq(sum((Mux(bit, groups << i, 0) for i, bit in enumerate(shape["group_steps"])), Const(0)))
         selections = Mux(shape["per_step"], steps, f["groups"])
@@ -305,7 +304,7 @@ class Checker(wiring.Component):
         ]
 
         def leaves(region: str, unit: Quotient, words: ValueLike) -> Signal:
-            """The region does not end within the store."""
+            """The region ends beyond the store."""
             region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
             outside = Signal(reset_less=True, name=f"{region}_outside")
             words = registered(m, words, name=f"{region}_words")
@@ -320,7 +319,7 @@ class Checker(wiring.Component):
         x_outside = leaves("x", x, group_words)
         c_outside = leaves("c", keys_or_values, Mux(keys, group_words, channel_words))
         y_outside = leaves("y", y, Mux(load, group_words, channel_words))
-        other_beats = Signal(reset_less=True)  # than the sizes say: of all tiles, of a tile, of a row that is gathered
+        other_beats = Signal(reset_less=True)  # not what the sizes give: for all tiles, a tile, a gathered row
         other_tile_beats = Signal(reset_less=True)
         other_gather_beats = Signal(reset_less=True)
         m.submodules.written = written = Beyond(len(behind), ADDRESS_BITS)
@@ -351,7 +350,7 @@ class Checker(wiring.Component):
         return m
 
     def _reserved(self, m: Module, f: dict[str, Signal], is_op: dict[Op, Signal]) -> Value:
-        """A bit is set that is of no field, or of a field that the opcode does not use."""
+        """A bit is set outside all fields, or in a field that the opcode does not use."""
         known = {field.word * 32 + field.low + i for field in FIELDS.values() for i in range(field.bits)}
         others = Cat(self.code[i] for i in range(8 * BYTES) if i not in known)
         nameless = Signal(ceil_div(len(others), 16), reset_less=True)
@@ -366,10 +365,10 @@ class Checker(wiring.Component):
 
 
 def ceil_shift(value: Value, divisor: int) -> Value:
-    """⌈value / divisor⌉ of a power of two."""
+    """⌈value / divisor⌉, the divisor a power of two."""
     return (value + (divisor - 1)) >> (divisor.bit_length() - 1)
 
 
 def _outside(value: Value, largest: int) -> Value:
-    """Not from 1 to the largest."""
+    """Not within 1 … largest."""
     return (value == 0) | (value > largest)

@@ -1,4 +1,4 @@
-"""The sequencer: has a program's instructions executed, one at a time, the next one made ready meanwhile."""
+"""The sequencer: executes a program's instructions one at a time and prepares the next one meanwhile."""
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
@@ -17,23 +17,23 @@ from rtl.sta.params import StaConfig
 
 
 class Sequencer(wiring.Component):
-    """Runs a program: from the start to its END, or to the first thing that is wrong.
+    """Runs a program from the start to its END, or to the first error.
 
-    Three instructions are on their way at most: one executes; `upcoming` is legal, its data is asked for and,
-    where that is packed weights or parameters, the column loader works on it; a third one comes from memory and is
-    checked. `execute` comes two cycles after the instruction before has finished, if the upcoming one is ready.
+    Up to three instructions are in flight: one executes; `upcoming` is legal, its data is requested and, where that is
+    packed weights or parameters, the column loader works on it; a third one is fetched and checked. `execute` comes two
+    cycles after the instruction before has finished, if the upcoming one is ready.
 
-    Nothing stops for good. What lies first in the fetch is taken by someone who waits for nothing that lies behind it:
-    an instruction by a register that is free when it is asked for; data of the current instruction by its engine; and
-    data of the upcoming one may stay there until it executes or the column loader takes it, since the current one
-    needs nothing from memory that was asked for later. GATHER alone asks while it executes: nothing is asked for beyond
-    its ids until it is finished. What LOAD and GATHER read is not asked for while a STORE writes.
+    It is deadlock-free. Whatever is first in the fetch is taken by a consumer that waits for nothing behind it: an
+    instruction by a register that was free when it was requested; data of the current instruction by its engine. Data
+    of the upcoming one may wait there until it executes or the column loader takes it, since the current one needs
+    nothing from memory that was requested later. Only GATHER requests data while it executes: nothing is requested
+    behind its ids until it has finished. What LOAD and GATHER read is not requested while a STORE writes.
 
-    An instruction that is illegal or reads outside of its memory does nothing at all, and is reported when all before
-    it are finished. Rows of a GATHER outside of memory, and errors of the memory, are reported at once. Then the fetch
-    is stopped, what it has asked for comes and is dropped (a STORE runs to its end, so that no burst stays without its
-    beats), `abort` resets the engines, and the machine is idle with `error`, until `clear`. A clear while it runs ends
-    in the same way without an error. An error of the memory turns `done` into `error`, too.
+    An instruction that is illegal or reads outside its memory has no effect, and is reported when all before it have
+    finished. Rows of a GATHER outside memory, and errors of the memory, are reported at once. Then the fetch is
+    stopped, its outstanding beats are dropped (a STORE runs to its end, so that every burst gets its beats), `abort`
+    resets the engines, and the machine is idle with `error`, until `clear`. A clear while it runs ends the same way
+    without an error. An error of the memory also turns `done` into `error`.
 
     Members
     -------
@@ -42,7 +42,7 @@ class Sequencer(wiring.Component):
     clear : pulse, in
     segment : to `fetch.Fetch`, out; instruction_beats : its `instruction`, in
     stop : to the fetch, which has it a cycle later, out; fetch_idle, bad, bad_address : from it, in
-    fault, fault_address : the memory reported an error, in; the beats come none the less
+    fault, fault_address : the memory reported an error, in; its beats come all the same
     upcoming : the next instruction, defined in the cycles of `prepare`, `begins` and `execute`, out
     prepare : pulse: the column loader starts on `upcoming`, a PRODUCT from MEMORY or a NORM, out
     loader_idle : the column loader may be started; low from the cycle after its start, in
@@ -95,7 +95,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         states = States(m, "idle", "run", "end", "stop", "abort")
-        stopped = Signal()  # in `end`, `stop` and `abort`: a register, since it resets all of the intake
+        stopped = Signal()  # in `end`, `stop` and `abort`; registered, since it resets all of the intake
         intake = Intake(self._config)
         m.submodules.intake = ResetInserter(stopped)(intake)
         wiring.connect(m, intake.segment, wiring.flipped(self.segment))
@@ -104,7 +104,7 @@ class Sequencer(wiring.Component):
         executing = Signal()
         prepared = Signal()
         goes = Signal()
-        ends = Signal()  # finished, a cycle later: it comes from all engines
+        ends = Signal()  # relay of `finished`, which comes from all engines
         gathering = Signal()  # a GATHER executes
         storing = Signal()  # a STORE does
         m.d.sync += ends.eq(self.finished)
@@ -119,7 +119,7 @@ class Sequencer(wiring.Component):
             self.executing.eq(executing),
         ]
 
-        # The column loader gets to know the upcoming instruction as soon as it has nothing else to do.
+        # The column loader gets the upcoming instruction as soon as it is idle.
         prepares = Signal()
         m.d.comb += [
             prepares.eq(
@@ -202,7 +202,7 @@ class Sequencer(wiring.Component):
             m.d.sync += left.eq(2 * resets - 1)
             with m.If(rests & ~storing):
                 states.move("stop", "abort")
-        with m.If(states["abort"]):  # all are in reset at a time, and then none is
+        with m.If(states["abort"]):  # long enough that all engines are in reset at once, and then none
             m.d.comb += self.abort.eq(left >= resets)
             with m.If(self.clear):
                 m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
