@@ -1,4 +1,4 @@
-"""What an instruction asks of the column buffer, kept from the start on."""
+"""The column buffer's job: what it needs of an instruction, decoded and held."""
 
 from amaranth.hdl import Module
 from amaranth.lib import data, wiring
@@ -11,7 +11,7 @@ from rtl.sta.params import StaConfig
 
 
 def column_job(config: StaConfig) -> data.StructLayout:
-    """Fields of the instruction of the same names, and what its opcode, columns and pattern imply.
+    """Fields of the instruction, and what follows from its opcode, columns and pattern.
 
     copy : keys or values from the store, else packed tiles from memory
     values : of the two, values
@@ -38,7 +38,7 @@ def column_job(config: StaConfig) -> data.StructLayout:
 
 
 class ColumnJob(wiring.Component):
-    """Decodes an instruction for the column buffer and keeps it, so that the sequencer may go on.
+    """Decodes an instruction for the column buffer and holds it, so that the sequencer may go on.
 
     Members
     -------

@@ -20,15 +20,15 @@ from rtl.sta.operands.store import store_copy
 from rtl.sta.operands.tile_loader import TileLoader
 from rtl.sta.params import RESCALE_BITS, StaConfig
 
-PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
+PARAMETER_TILES = 4  # column tiles whose parameters are held: one filling, one computing, two draining
 
 
 def column_address(config: StaConfig) -> data.StructLayout:
-    """A step of a column tile, as the banks take it.
+    """The address of a step of a column tile.
 
     A tile's steps count 0 … groups · ⌈pattern/n⌉ − 1, whatever the pattern and the source. Step i is sub = i mod S
     of word = i div S, S = steps_a_group: a word holds S steps, which is one group where the pattern is dense. The
-    halves alternate from tile to tile of all products, the first tile after reset lies in half 0; no start resets it.
+    halves alternate from tile to tile of all products, the first tile after reset is in half 0; no start resets it.
     """
     return data.StructLayout({"half": 1, "sub": range(config.steps_a_group), "word": range(config.max_groups)})
 
@@ -44,13 +44,13 @@ class ChannelParameters(data.Struct):
 
 
 def column_write(config: StaConfig) -> data.StructLayout:
-    """A write into the banks, as far as it is the same in all of them.
+    """What a write into the banks has in common.
 
-    address : the step
+    address : of the step
     strobe : bytes of the word that are written
-    whole : write `group`, else the column's own bytes, lane after lane in every step
+    whole : write `group`, else the column's own bytes, repeated in every step of the word
     group : M bytes
-    selection : the indices of the step are written, too
+    selection : write the indices of the step, too
     """
     return data.StructLayout(
         {
@@ -66,12 +66,12 @@ def column_write(config: StaConfig) -> data.StructLayout:
 class ColumnBank(wiring.Component):
     """Operands of one column of the array, two halves.
 
-    The weights' plane has a word of S steps, written byte by byte; the other plane has the indices of each step and
-    is not needed where the pattern is dense: there they are counted on the way out.
+    One plane holds weights, a word of S steps, with byte enables; the other holds the indices of each step. Of dense
+    patterns the indices are counted at the output instead.
 
     Members
     -------
-    write, write_enable : in; the memory has it two cycles later
+    write, write_enable : in; readable two cycles later
     own : this column's operands to write, in
     counted : of each half, the pattern is dense, in
     address_in : of the step, in
@@ -99,7 +99,7 @@ class ColumnBank(wiring.Component):
         word_lanes = c.steps_a_group * c.n  # at least M
         index_shape = self.own.indices.shape()
 
-        # The bank's own registers, behind what chooses the bytes.
+        # The bank's own input registers, behind the muxes for its bytes.
         written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
         strobe = Signal.like(write.strobe, reset_less=True)
         own_indices = Signal(index_shape.size, reset_less=True)
@@ -135,7 +135,7 @@ class ColumnBank(wiring.Component):
             selection_out.addr.eq(self.address_in),
         ]
 
-        # What leaves a block RAM goes into a register: it comes late.
+        # A block RAM's output is slow: it goes straight into a register.
         address_out = relay(m, self.address_in, name="address_out")
         m.d.comb += self.address_out.eq(address_out)
         assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
@@ -164,28 +164,28 @@ class ColumnBank(wiring.Component):
 class ColumnBuffer(wiring.Component):
     """Double buffer of the columns' operands, with what fills it, and the parameters of the channels.
 
-    It takes the column tiles of one instruction after another: a PRODUCT's, or a NORM's, of which it takes parameters
-    alone. A tile begins as soon as it has a place: a half of the banks (a PRODUCT's), and one of PARAMETER_TILES
-    places for its parameters (every tile takes one, whatever its source; of keys and values there is nothing
-    defined in it). Halves and places go round for ever, from the first after reset; no start resets them.
+    It loads the column tiles of one instruction after another: a PRODUCT's, or a NORM's, which have parameters alone.
+    A tile begins to load as soon as there is room: a half of the banks (PRODUCT), and one of PARAMETER_TILES places for
+    parameters (every tile takes one, whatever its source; undefined for keys and values). Halves and places are used
+    round-robin from the first after reset; no start resets them.
 
     Members
     -------
     start : take the instruction of this cycle; only from the second idle cycle on, in
-    instruction : `instruction_layout`, need not stay, in
+    instruction : `instruction_layout`, need not be held, in
     idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
     beats : packed weights and parameters, stream in
-    copy_request : `store_copy`, reads of keys and values from the store, of banks whose rows do not read, out
+    copy_request : `store_copy`, reads of keys and values from banks of the store whose rows do not read, out
     soon : the rows that read from their banks in the next cycle, in
-    copy_valid, copy_data : answers, in the order of the requests after any latency of at least a cycle, in
+    copy_valid, copy_data : answers in the order of the requests, with any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
-    parameters_loaded : another place is complete: four cycles before loaded, or for each tile of a NORM, out
+    parameters_loaded : another tile's parameters are complete: four cycles before loaded, or of a NORM, out
     address : `column_address` of the step for column 0, in
-    column_done : with the address of the last step that is taken from the older half, in
+    column_done : `address` is the last step read from the older half, in
     columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
     parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
     parameters : `ChannelParameters` of the slot's lanes, two cycles after parameter_address, out
-    drained : the oldest place is no longer needed: once for each column tile, in
+    drained : the oldest tile's parameters are no longer needed: once for each column tile, in
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -224,8 +224,8 @@ class ColumnBuffer(wiring.Component):
         begins = Signal()
         done = Signal()
         filling = Signal()
-        filled_half = Signal()  # of a product's tile, a cycle later: of copies it comes late
-        # The last column reads a tile's last step cols − 1 cycles after the first column does.
+        filled_half = Signal()  # done with a product's tile, registered: from copies it comes late
+        # The last column reads a tile's last step cols − 1 cycles after column 0.
         released = align(m, self.column_done, c.cols, name="released", reset=True)
         m.d.comb += [
             job.start.eq(self.start),
@@ -278,15 +278,15 @@ class ColumnBuffer(wiring.Component):
         filled_half: Signal,
     ) -> None:
         c = self._config
-        half = Signal()  # what is copied in this cycle is written into; changes before the next tile begins
+        half = Signal()  # that is being filled; changes before the next tile begins
         counted = Signal(2, reset_less=True)
         with m.If(filled_half):
             m.d.sync += half.eq(~half)
         with m.If(begins & ~job.parameters_only):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
-        # What is written comes three cycles after it was unpacked, or one after it was read. The job is still the same.
-        # Relays lie between the choice, beside those two, and the banks.
+        # A write comes three cycles after it was unpacked, or one after it was read from the store, in the same job.
+        # Relays lie between this mux, beside the two loaders, and the banks.
         write = Signal(column_write(c), reset_less=True)
         m.d.sync += [
             write.address.half.eq(Mux(job.copy, half, align(m, half, 2, name="half_before"))),
@@ -332,7 +332,7 @@ class ColumnBuffer(wiring.Component):
         )
         write, read = memory.write_port(), memory.read_port()
         slot = Signal(range(depth))
-        # The loader chooses late; who is told a cycle after the last of a tile reads later still.
+        # Relays: the loader decides late, and readers come later than these, a cycle after the end of a tile.
         m.d.comb += [
             write.addr.eq(relay(m, slot, name="written_slot")),
             write.data.eq(relay(m, loader.parameters, name="written_parameters")),

@@ -1,4 +1,4 @@
-"""The feeder of STA: walks the array through the tiles of a product, a step a cycle, and overwrites no result."""
+"""The feeder of STA: issues the steps of a product's tiles, one a cycle, and never overwrites a result."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -17,16 +17,16 @@ from rtl.sta.params import StaConfig
 
 
 class Feeder(wiring.Component):
-    """Issues the steps of every tile as soon as its columns are there, without a gap inside a tile but one.
+    """Issues the steps of every tile as soon as its columns are loaded, without a gap but before a tile's last step.
 
-    The last step of a tile waits until the results of the tile before, and with softmax their rows' reciprocals, are
-    out of its way (`timing.drain_window`). So the drain never has to stop.
+    The last step of a tile waits until the results of the tile before, and with softmax its rows' reciprocals, are
+    drained far enough (`latencies.drain_window`). So the drain never stalls.
 
-    Columns may be loaded before the start: they count for the product that is next.
+    Columns may be loaded before the start: they count for the next product.
 
     Members
     -------
-    start : of an instruction, anything but PRODUCT is none of the feeder's, in
+    start : an instruction begins; anything but PRODUCT is ignored, in
     instruction : steady from start until the last results have left, in
     loaded : the column buffer has another tile of steps, in
     step : `store_step` for row 0; registered, a cycle after the decision, out
@@ -34,7 +34,7 @@ class Feeder(wiring.Component):
     column_done : with a column tile's last column_address, out
     tile_end : with a tile's last step, out
     running : there are steps to come, out
-    no_columns, no_drain : the columns, or the drain, alone are what is waited for in this cycle, out
+    no_columns, no_drain : it waits in this cycle for columns alone, or for the drain alone, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -67,7 +67,7 @@ class Feeder(wiring.Component):
             self.running.eq(walk.running),
         ]
 
-        # What follows from the instruction: a cycle after the start, in time for the first tile of the walk.
+        # Decoded from the instruction: a cycle after the start, in time for the first tile of the walk.
         last_sub = Signal(range(c.steps_a_group), reset_less=True)
         softmax = Signal()
         m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
@@ -86,7 +86,7 @@ class Feeder(wiring.Component):
             one_step.eq(one_sub & one_group),
         ]
 
-        # Where in the tile: step of the group, group of the word, word of the token.
+        # Position in the tile: step of the group, group of the word, word of the token.
         sub = Signal.like(last_sub, reset_less=True)
         position = Signal.like(instruction.groups, reset_less=True)
         group = Signal.like(self.step.group, reset_less=True)
@@ -99,13 +99,13 @@ class Feeder(wiring.Component):
         first = Signal()
         last = Signal()
         column = Signal.like(self.column_address)  # the half is never reset
-        # Whether sub == last_sub, groups_left is 1, both, or it is 2, is compared when they change: go hangs on it, all
-        # on go.
+        # sub == last_sub, groups_left == 1, both, and groups_left == 2, registered when the counts change: `go` depends
+        # on them, and most registers on `go`.
         is_last_sub = Signal()
         is_last_group = Signal()
         before_last_group = Signal()
 
-        # What a tile waits for.
+        # A tile waits for its columns, its last step for the drain.
         starts = [drain_start(c, mode) for mode in (False, True)]
         windows = [drain_window(c, mode) for mode in (False, True)]
         slots = c.rows * c.slots_a_row
@@ -116,7 +116,7 @@ class Feeder(wiring.Component):
         go = Signal()
         tile_goes = Signal()
         columns_ready = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
-        another = Signal()  # column tile is there after this cycle, if none goes
+        another = Signal()  # a column tile is loaded after this cycle, if none is used up
         m.d.comb += [
             another.eq(~columns_ready.none | self.loaded),
             drain_there.eq(~last | ~held),
@@ -127,7 +127,7 @@ class Feeder(wiring.Component):
             walk.advance.eq(tile_goes),
         ]
 
-        here = Signal.like(position)  # begins at 0 by the first step, not by the end of the tile before
+        here = Signal.like(position)  # cleared by `first`, not by the end of the tile before
         m.d.comb += here.eq(Mux(first, 0, position))
         groups_a_word = c.store_word_bytes // c.m
         next_word = Signal.like(word)
@@ -138,7 +138,7 @@ class Feeder(wiring.Component):
             m.d.sync += position.eq(here + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
             m.d.sync += last.eq((sub + 1 == last_sub) & is_last_group)
-            # Behind the last step is the first one.
+            # After the last step comes the first one.
             next_column = Signal.like(column)
             m.d.comb += [next_column.sub.eq(column.sub + 1), next_column.word.eq(column.word)]
             with m.If(column.sub == c.steps_a_group - 1):
@@ -190,8 +190,8 @@ class Feeder(wiring.Component):
                 tile.eq(first_tile),
             ]
 
-        # If the tile's last step went now, its results would begin to drain so many cycles later than they are there:
-        # after those of the tile before.
+        # If the tile's last step were issued now, its results would begin to drain `late` cycles after they are ready,
+        # behind those of the tile before.
         late = Signal(range(2 * slots + 1), reset_less=True)
         is_late = Signal()  # late != 0
         safe_in = [starts[mode] + windows[mode] - 1 for mode in (False, True)]  # cycles, where it is not late

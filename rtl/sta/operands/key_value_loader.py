@@ -18,31 +18,31 @@ from rtl.sta.params import StaConfig
 def pieces(config: Config) -> int:
     """Words of a token, at most, that hold the bytes of one column tile of values.
 
-    A tile begins at a multiple of cols, so at a multiple of the common divisor within a word.
+    A tile begins at a multiple of cols, so within a word at a multiple of their greatest common divisor.
     """
     word = config.store_word_bytes
     return (word - gcd(config.cols, word) + config.cols - 1) // word + 1
 
 
 class CopyWalk(wiring.Component):
-    """Walks through the reads of one column tile after another.
+    """Address generator for the reads of one column tile after another.
 
-    Keys: column after column, each a token, group after group; a read for each group. A column beyond the last
-    channel is walked through as well, but `skip` says that there is nothing to read: it is filled with zeros.
-    Values: key after key; a read for each word that holds bytes of the tile.
+    Keys: for each column, a token, for each group one read. A column beyond the last channel is walked as well, but
+    with `skip`: nothing is read, it is filled with zeros.
+    Values: for each key, a read for each word that holds bytes of the tile.
 
     Members
     -------
-    restart : go to the first tile of a job, at least two cycles before the begin of that tile, in
+    restart : go to the first tile of a job, at least two cycles before that tile's begin, in
     begin : a tile begins, in
     job : `column_job`, steady from restart on, in
     columns : columns of the tile that are in use, steady from the cycle before begin to the tile's end, in
-    advance : go on to the next read, in
+    advance : step to the next read, in
     running : there is a read, or one to skip, out
-    skip : out
-    last : of the tile, out
+    skip : nothing is read, out
+    last : the tile's last read, out
     bank, address : of the read, out
-    next_bank, goes_on : the bank behind this one, and that it is the next one's, out
+    next_bank, goes_on : the bank after this one, and that the next read is of it, out
     part : keys: the group within the word, out
     column : keys: the column that it is for, out
     group : keys and values: the group that it is for, out
@@ -82,15 +82,15 @@ class CopyWalk(wiring.Component):
         word_bytes = c.store_word_bytes
         word_bits = word_bytes.bit_length() - 1
 
-        # Where it may go on, there before it does: the token's first read, that of the tokens behind the last bank, and
-        # that of the next tile's first token (values).
+        # All addresses that may be next, computed before they are needed: the token's first read, that of the tokens
+        # behind the last bank, and that of the next tile's first token (values).
         base = Signal.like(self.address, reset_less=True)
         base_behind = Signal.like(self.address, reset_less=True)
         origin = Signal.like(self.address, reset_less=True)  # values: of the first token's first read
         next_origin = Signal.like(self.address, reset_less=True)
         origin_behind = Signal.like(self.address, reset_less=True)
         next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
-        last_bank = Signal(init=c.rows == 1)  # compared when the walk steps to it, as all that ends with a read
+        last_bank = Signal(init=c.rows == 1)  # registered when the walk steps to it, as all that a read ends
         next_base = Signal.like(self.address)
         last_token = Signal()  # values: the last key; keys: the last column
         m.d.comb += [
@@ -124,7 +124,7 @@ class CopyWalk(wiring.Component):
             self.goes_on.eq(self.advance & last_of_token),
         ]
 
-        # By whether it steps, and to where: the one does not wait for the other.
+        # Whether it steps is an enable, where to is a mux: neither waits for the other.
         last_position = Signal()  # position == c.m - 1
         last_part = Signal()
         m.d.comb += last_part.eq(self.part == word_bytes // c.m - 1)
@@ -199,8 +199,8 @@ class Copier(wiring.Component):
     """Copies one column tile of keys or values at a time.
 
     Keys: a group of one column a cycle. Values: a key a cycle, one byte for each column, where the key's bytes of
-    the tile lie in one word; else as many cycles as there are words. Answers come in the order of the requests,
-    after any latency, and cannot be held back.
+    the tile are in one word; else a cycle for each word. Answers come in the order of the requests, after any latency,
+    without back-pressure.
 
     Members
     -------
@@ -244,7 +244,7 @@ class Copier(wiring.Component):
         c, job = self._config, self.job
         word_bytes = c.store_word_bytes
 
-        # Two walks, so that nothing has to travel along with a read: one asks, the other takes what comes.
+        # Two walks, so that no tag travels with a read: one makes the requests, the other follows the answers.
         m.submodules.asks = asks = CopyWalk(c)
         m.submodules.takes = takes = CopyWalk(c)
         begins = align(m, self.begin, 1, name="begins", reset=True)  # when it is known how many words a key has
@@ -293,7 +293,7 @@ class Copier(wiring.Component):
             self.group.eq(group),
         ]
 
-        # Column 0's byte to the front. Tiles begin at multiples of the common divisor: the lowest bits turn nothing.
+        # Rotate column 0's byte to the front. Tiles begin at multiples of the common divisor: no need of the low bits.
         turned = self.answer
         for bit in range(gcd(c.cols, word_bytes).bit_length() - 1, word_bytes.bit_length() - 1):
             turned = Mux(takes.offset[bit], turned.rotate_right(WEIGHT_BITS << bit), turned)

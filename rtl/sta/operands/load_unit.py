@@ -12,16 +12,16 @@ from rtl.sta.params import StaConfig
 
 
 class Loader(wiring.Component):
-    """Writes the tokens' rows as they lie in memory, whole beats, where the instruction says.
+    """Writes the tokens' rows from memory, whole beats, to the addresses of the instruction.
 
     Members
     -------
-    start : of an instruction, anything but LOAD is none of the loader's, in
+    start : an instruction begins; anything but LOAD is ignored, in
     instruction : steady from start to finished, in
-    rows : beats, token after token, stream in; from two cycles after the start to finished never stalled, not taken
+    rows : beats, token after token, stream in; always ready from two cycles after the start to finished, never
         otherwise
     write : `store_write`, a cycle after the beat, out
-    finished : all may be read from the next cycle on, out
+    finished : all is readable from the next cycle on, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -44,11 +44,11 @@ class Loader(wiring.Component):
 
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         runs = Signal()
-        last_token = Signal()  # compared when they change
+        last_token = Signal()  # these are registered when the counts change
         last_word = Signal()
         one_word = Signal()
         words = Signal.like(instruction.groups, reset_less=True)  # of a token
-        # When that is known.
+        # In step with `words`.
         begins = align(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
         words_left = Signal.like(words, reset_less=True)
         part = Signal(parts, init=1, reset_less=True)

@@ -1,7 +1,7 @@
-"""The softmax of a row of scores, taken on the way into the array.
+"""The softmax of a row of scores, computed on the way into the array.
 
-A score becomes exp((score − maximum) · scale) in 8 bits unsigned; what rounding left over is carried to the next score
-of the row. The array multiplies by what was emitted, and its sum divides the result, so weights sum to one exactly.
+A score becomes exp((score − maximum) · scale) in 8 bits unsigned; the rounding error is carried to the next score of
+the row. The array multiplies by what was emitted, and its sum divides the result, so weights sum to one exactly.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from rtl.params import MULT_BITS, power_of_two_at_least
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import EXP_BITS, EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
 
-CARRIED_BITS = 8  # of an exponential: the part that is not emitted but carried
+CARRIED_BITS = 8  # fraction bits of an exponential: not emitted but carried
 HALF = 1 << (CARRIED_BITS - 1)
-HALTS = (8, 4)  # bits: a sum is moved by so many, or more, in a cycle of its own
+HALTS = (8, 4)  # the normalising shifter has a register behind the shifts by these distances
 
 
 def exponential_table(scale: float) -> list[int]:
@@ -32,7 +32,7 @@ def exponential_table(scale: float) -> list[int]:
 
 
 def emit(scores: Sequence[int], keys: int, table: Sequence[int]) -> list[int]:
-    """What the array gets for int8 scores: 0 … 255 each, 0 from position `keys` on, 1 ≤ keys ≤ len(scores)."""
+    """The array's operands for int8 scores: 0 … 255 each, 0 from position `keys` on, 1 ≤ keys ≤ len(scores)."""
     top = max(scores[:keys])
     emitted = []
     total = HALF
@@ -67,11 +67,11 @@ def table_write() -> data.StructLayout:
 
 
 class Reciprocal(wiring.Component):
-    """`reciprocal` in hardware, a bit a cycle. The results stay until the next ones are complete.
+    """`reciprocal` in hardware, a bit a cycle. Results are held until the next ones are complete.
 
     Members
     -------
-    start : total is there, in; while the unit works it begins anew
+    start : total is valid, in; while the unit works it starts again
     total : sum_bits, in
     mult, shift : steady, in
     q, shift_t : new LATENCY cycles after start, out
@@ -98,9 +98,9 @@ class Reciprocal(wiring.Component):
         m = Module()
         bits = self._config.sum_bits
 
-        # The total's highest bit moves to the top, by halving the way that it may have to go.
+        # Normalise: shift the total's highest bit to the top, by halved distances.
         normal = halted = self.total
-        shifts: list[Signal] = []  # the number of zeros above it, highest bit first
+        shifts: list[Signal] = []  # the number of leading zeros, highest bit first
         distance = max(power_of_two_at_least(bits) >> 1, *HALTS)
         while distance:
             zeros = Signal(name=f"zeros_{distance}")
@@ -123,8 +123,8 @@ class Reciprocal(wiring.Component):
         with m.If(normalised):
             m.d.sync += [divisor.eq(normal), none.eq(halted == 0), moved_by.eq(Cat(*reversed(shifts)))]
 
-        # mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult: as many steps as that has
-        # bits, each of which moves a bit of the dividend into the remainder and a bit of the quotient behind it.
+        # Restoring division. mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult, so there
+        # are as many steps as mult has bits: each shifts a dividend bit into the remainder, a quotient bit into `rest`.
         remainder = Signal(bits, reset_less=True)
         rest = Signal(MULT_BITS, reset_less=True)
         left = Signal(range(MULT_BITS + 1))
@@ -159,20 +159,20 @@ class Reciprocal(wiring.Component):
 class RowSoftmax(wiring.Component):
     """One row's way from the store into the array: activations as they are, scores as exponentials.
 
-    A step takes the exponentials of its own N positions, sub·N … sub·N + N − 1, and leaves each at every position
-    that is congruent to its own modulo N: the columns select no others. Positions from `keys` on become 0.
+    A step takes the exponentials of its own N positions, sub·N … sub·N + N − 1, and puts each at every position
+    congruent to its own modulo N: the columns select no others. Positions from `keys` on become 0.
 
-    Writes into the two tables are there for rows that come in after them; while the exponential's is written no scores
-    may be on their way.
+    Writes into the two tables count for rows that come in after them; while the exponential's is written no scores may
+    be in flight.
 
     Members
     -------
     row : `store_row`, in
-    keys : scores of a row, steady while rows with scores come, in
+    keys : valid scores of a row, steady while rows with scores come, in
     maximum : `maximum_write`, in
     table : `table_write`, in
     step : `row_step`, LATENCY cycles after row, out
-    mult, shift : what results are to be multiplied by, apart from the division; steady, in
+    mult, shift : the factor of the results before the division; steady, in
     q, shift_t : `reciprocal` of the sum of the last row of scores, new RECIPROCAL_LATENCY cycles after that row's last
         step came out, out
     """
@@ -219,7 +219,7 @@ class RowSoftmax(wiring.Component):
             sums.append(register)
             so_far = up_to
 
-        # The row's sum so far; what its upper part grows by is emitted.
+        # The row's running sum; the increment of its integer part is emitted.
         first = align(m, row.first, 5, name="first_in")
         scores = align(m, row.valid & row.softmax, 5, name="scores", reset=True)
         total = Signal(c.sum_bits + CARRIED_BITS, reset_less=True)
@@ -261,7 +261,7 @@ class RowSoftmax(wiring.Component):
         return m
 
     def _distances(self, m: Module) -> tuple[list[Signal], list[Signal]]:
-        """Of each lane, two cycles after the row: the score's distance from the maximum, and whether it is of a key."""
+        """Of each lane, two cycles after the row: the score's distance from the maximum, and whether it is a key's."""
         c, row = self._config, self.row
         m.submodules.maxima = maxima = Memory(shape=signed(8), depth=c.max_tiles, init=[], attrs=LUT_RAM)
         write, read = maxima.write_port(), maxima.read_port()
@@ -294,8 +294,8 @@ class RowSoftmax(wiring.Component):
     def _exponentials(self, m: Module, distances: list[Signal]) -> list[Signal]:
         """The table's entries, two cycles later.
 
-        A block RAM has two ports: a table serves two lanes, and is written through the port of the first one. Both read
-        always, so that their registers may be the block RAM's.
+        A block RAM has two ports: a table serves two lanes, and is written through the first one's port. Both read in
+        every cycle, so that their output registers can be the block RAM's.
         """
         write = self.table
         exponentials = []

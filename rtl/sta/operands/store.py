@@ -1,4 +1,4 @@
-"""The activation store of STA: one bank a row of the array, read by the row, copied from, and written into."""
+"""The activation store of STA: one bank a row of the array, read by the row, and by copies in its free cycles."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -11,21 +11,21 @@ from rtl.sta.latencies import BANK_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig
 
-# From a copy request to its word: address, memory, the bank's word; of two banks, of four, of all.
+# From a copy request to its word: address, memory, output register; muxes of two banks, of four, of all.
 COPY_LATENCY = 6
 
-ALWAYS = ("valid", "first", "last")  # what goes from bank to bank where there is no step, too
+ALWAYS = ("valid", "first", "last")  # passed from bank to bank in every cycle, step or not
 
 
 def store_step(config: StaConfig) -> data.StructLayout:
     """A step as a bank takes it.
 
-    valid : this is a step; where it is not, first and last are 0, so is read as it comes in (between banks it means
-        nothing), and what else there is means nothing
+    valid : this is a step; otherwise first and last are 0, so is read at the store's input (not between banks), and
+        the rest is undefined
     first, last : it begins, ends a tile
-    read : it is a step, the first one of a word; the others use the word that was read last
+    read : it is the first step of a word; the others use the word that was read last
     word, group : of the store, and of the word
-    sub, softmax, tile, position : go along, see `store_row`
+    sub, softmax, tile, position : passed on, see `store_row`
     """
     along = store_row(config).members
     return data.StructLayout(
@@ -42,7 +42,7 @@ def store_step(config: StaConfig) -> data.StructLayout:
 
 
 def store_write(config: StaConfig) -> data.StructLayout:
-    """Bytes on their way into a bank; bit i of the strobe lets byte i through."""
+    """A write of a word; bit i of the strobe enables byte i."""
     return data.StructLayout(
         {
             "enable": 1,
@@ -55,7 +55,7 @@ def store_write(config: StaConfig) -> data.StructLayout:
 
 
 def store_copy(config: StaConfig) -> data.StructLayout:
-    """A request for a word."""
+    """A read request for a word."""
     return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
 
 
@@ -64,12 +64,12 @@ class StoreBank(wiring.Component):
 
     Members
     -------
-    write, write_enable : in; `enable` and `bank` of the write are not looked at, its data comes a cycle later
+    write, write_enable : in; `enable` and `bank` of the write are ignored, its data comes a cycle later
     step_in : `store_step`, in
     step_out : step_in a cycle later, for the bank of the next row, out
     row : `store_row`, BANK_LATENCY cycles after step_in, out
     copy_address : read in this cycle unless step_in reads, in
-    copy_data : the word that was to be read three cycles before, out
+    copy_data : the word of copy_address three cycles before, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -113,10 +113,10 @@ class StoreBank(wiring.Component):
             self.step_out.eq(step_out),
         ]
         m.d.sync += [step_out[mark].eq(step[mark]) for mark in ALWAYS]
-        with m.If(step.valid):  # `replicate`d: what goes along with the row is the same
+        with m.If(step.valid):  # an enable, so that it is not merged with what travels with the row
             m.d.sync += [step_out[mark].eq(step[mark]) for mark in step.shape().members if mark not in ALWAYS]
 
-        # The word of the steps, then the group of it that is this step's.
+        # The word, held for all of its steps, then this step's group of it.
         assert BANK_LATENCY == 5  # the address, the memory, its register, the word, the group of it
         word = Signal(8 * c.store_word_bytes, reset_less=True)
         with m.If(align(m, reads, 3, name="reads")):
@@ -132,9 +132,9 @@ class StoreBank(wiring.Component):
 
 
 class Store(wiring.Component):
-    """Feeds the array's rows a group a step, and gives words to whoever copies in the cycles between.
+    """Feeds the array's rows a group a step, and serves copies in the cycles between.
 
-    Word j of token t of a region lies in bank t mod rows; `isa` says where. A write is there two cycles later.
+    Word j of token t of a region is in bank t mod rows; `isa` says where. A write is readable two cycles later.
     A word that is read while it is written is undefined.
 
     Members
@@ -177,7 +177,7 @@ class Store(wiring.Component):
         entering = Signal.like(step)
         m.d.comb += [entering.eq(step), entering.valid.eq(valid)]
         step = entering
-        # Which rows read, for those who copy: beside them, not from the banks.
+        # Which rows read, kept apart from the banks' own bits, to be near the copies' requests.
         reads = [align(m, self.step.read, 1, name="reads_0", reset=True)]
         for r in range(1, c.rows):
             reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
@@ -198,13 +198,13 @@ class Store(wiring.Component):
             self.soon.eq(Cat(self.step.read, *reads[:-1])),
             self.copy_valid.eq(align(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
-        # Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
+        # A mux tree, neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
         for level in (1, 2):
             pairs = [words[r : r + 2] for r in range(0, len(words), 2)]
             words = [Signal.like(self.copy_data, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
             for i, (word, pair) in enumerate(zip(words, pairs, strict=True)):
                 m.d.sync += word.eq(pair[0])
-                if len(pair) == 2:  # each pair has a choice of its own
+                if len(pair) == 2:  # each pair has its own select
                     is_second = self.copy_request.bank >> (level - 1) == 2 * i + 1
                     second = align(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
                     m.d.sync += word.eq(Mux(second, pair[1], pair[0]))

@@ -11,11 +11,11 @@ def store_row(config: StaConfig) -> data.StructLayout:
     """One row's operands of a step, before `RowSoftmax` makes a `row_step` of them.
 
     group : M elements, int8
-    valid, first, last : as in `row_step`; where it is not valid, what else there is is not defined
+    valid, first, last : as in `row_step`; without valid the rest is undefined
     sub : which step of the group, of a dense pattern
-    softmax : the group is scores; else activations, which are passed on as they are
+    softmax : the group holds scores; else activations, which pass unchanged
     tile : token tile of the row, counted from token 0 of the store (first_token div rows on)
-    position : which group of the row, for the mask of the keys; of no meaning in other rows
+    position : which group of the row, for the mask of the keys; used with softmax alone
     """
     return data.StructLayout(
         {

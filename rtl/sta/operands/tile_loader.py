@@ -1,4 +1,4 @@
-"""Column tiles from memory: packed weights and the channels' parameters, unpacked."""
+"""Unpacks column tiles from memory: packed weights and the channels' parameters."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -16,8 +16,8 @@ from rtl.sta.params import StaConfig
 class TileLoader(wiring.Component):
     """Unpacks one column tile at a time: the parameters of its channels, then a step a cycle.
 
-    Beats come in the order of `params.Product.tile_plan`: each when the first step that uses it is next. They are
-    taken from the cycle after `begin` on, and none but the tile's.
+    Beats come in the order of `params.Product.tile_plan`: each before the first step that uses it. They are accepted
+    from the cycle after `begin` on, exactly the tile's.
 
     Members
     -------
@@ -25,9 +25,9 @@ class TileLoader(wiring.Component):
     job : `column_job`, steady from begin to done, in
     beats : the packed tile, stream in
     done : the tile's last unit is taken in this cycle, out
-    parameters, parameters_enable : 64 bits for each channel of a slot of the drain, in this cycle, out
-    step, word, sub, step_enable : operands of a step for every column and its place, three cycles after it was
-        unpacked: the last three cycles after done, out. Where the selection is counted the indices are not defined
+    parameters, parameters_enable : 64 bits for each channel of a slot of the drain, out
+    step, word, sub, step_enable : operands of a step for every column, and its address, three cycles after it was
+        unpacked: the last one three cycles after done, out. Where the selection is counted the indices are undefined
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -51,14 +51,14 @@ class TileLoader(wiring.Component):
         m = Module()
         c, job = self._config, self.job
 
-        # Kinds of units. Values and parameters share a gearbox: they never come together.
+        # Kinds of units. Values and parameters share a gearbox: they never come at the same time.
         port_bits = 8 * c.port_bytes
         parameter_bits = 8 * PARAMETER_BYTES * c.drain_lanes
         value_bits = [parameter_bits, *(WEIGHT_BITS * c.cols * lanes for lanes in range(1, c.n + 1))]
         index_bits = [c.cols * c.index_bits * lanes for lanes in range(1, c.n + 1)]
         m.submodules.values = values = Gearbox(port_bits, value_bits)
         m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
-        # What the gearboxes and steps look at, beside them.
+        # Relays of the job beside the gearboxes.
         kind = Signal.like(values.kind, reset_less=True)
         bitmap, counted, lanes = (relay(m, job[name], name=name) for name in ("bitmap", "counted", "lanes"))
         selection_kind = relay(m, Mux(job.bitmap, 0, job.lanes), name="selection_kind")
@@ -73,18 +73,18 @@ class TileLoader(wiring.Component):
         slot = Signal(range(c.slots_a_row))
         groups_left = Signal.like(job.groups, reset_less=True)
         step = Signal.like(job.steps)  # of the group
-        last_step = Signal()  # compared when they change: beats wait for what hangs on them
+        last_step = Signal()  # registered when it changes: `beats.ready` depends on it
         next_last_step = Signal()
-        selected = Signal()  # the step is the last one that the selection's unit is of
+        selected = Signal()  # the step is the last one of the selection's unit
         last_group = Signal()
-        last = Signal()  # what comes is the last slot of the parameters, or the last step of the tile
+        last = Signal()  # next is the last slot of the parameters, or the last step of the tile
         word = Signal.like(self.word, reset_less=True)
         sub = Signal.like(self.sub, reset_less=True)
-        both = Signal()  # of a step, values and selection are here
-        parameters = Signal()  # are what comes
-        loads = Signal()  # steps are what comes
-        runs = Signal()  # the one or the other
-        takes_selections = Signal()  # and not counted
+        both = Signal()  # values and selection of a step are valid
+        parameters = Signal()  # units are parameters
+        loads = Signal()  # units are of steps
+        runs = Signal()  # either
+        takes_selections = Signal()  # units are of steps, with a selection that is not counted
         m.d.sync += [
             self.step_enable.eq(align(m, both, 2, name="unpacked", reset=True)),
             both.eq(loads & values.next_valid & (selections.next_valid | counted)),
@@ -131,8 +131,7 @@ class TileLoader(wiring.Component):
                 m.d.comb += self.done.eq(1)
                 m.d.sync += [loads.eq(0), takes_selections.eq(0), runs.eq(0)]
 
-        # What was unpacked, and the ranks of bitmaps; then decode these; then all of a step, in a register before the
-        # memories.
+        # Three stages: the bitmaps' ranks; positions decoded from these; the step, registered before the memories.
         code = align(m, selections.units.payload, 1, name="code")
         index_code = align(m, code, 1, name="index_code")
         unpacked = align(m, values.units.payload, 2, name="values_unpacked")
