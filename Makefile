@@ -74,6 +74,9 @@ docs: $(READY) ## a site of README, docs/ and the docstrings, with search (ten s
 mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md, build/mutants.md (under 45 minutes)
 	$(RUN) -m scripts.mutants
 
+mutants-sample: $(READY) ## random one-token changes, COUNT=60 SEED=20261128 (the day; an hour or more): docs/verification.md
+	$(RUN) -m scripts.mutants_sample --count $${COUNT:-60} $${SEED:+--seed $$SEED}
+
 formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (a minute): docs/verification.md
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m '' tests/formal
 

@@ -34,10 +34,9 @@ def indentation(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def dedented(lines: list[str]) -> str:
-    """The lines less the indentation that all have that are not blank."""
-    common = min((indentation(line) for line in lines if line.strip()), default=0)
-    return "\n".join(line[common:] for line in lines)
+def dedented(lines: list[str], by: int) -> str:
+    """The lines less so much indentation, or all that one has."""
+    return "\n".join(line[min(by, indentation(line)) :] for line in lines)
 
 
 def _indented(text: str, by: int) -> list[str]:

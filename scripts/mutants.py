@@ -31,6 +31,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -38,11 +39,14 @@ from typing import Any
 
 from nmgen.bench.sections import replace_section
 from rtl.params import InputError
-from scripts import pytest_outcomes
+from scripts import equivalents, pytest_outcomes
 from scripts.definitions import replaced
+from scripts.pytest_outcomes import Outcome
+from sim.process.children import started
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED_LIMIT = 900  # seconds that named tests may take; they take 60 at most on the unchanged tree
+EMIT_LIMIT = 300  # seconds; 12 on the unchanged tree
 ALL_LIMIT = 1200  # seconds that all tests of the RTL may take on a mutant that names none
 
 
@@ -171,7 +175,12 @@ def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> set[str]:
     """A line for each design of a tree, or for those that some files go into; InputError where one does not
     elaborate."""
     command = [sys.executable, *project.verilog, *files]
-    done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=EMIT_LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"does not elaborate in {EMIT_LIMIT} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"does not elaborate: {last}")
@@ -186,27 +195,29 @@ def apply(mutant: Mutant, tree: Path) -> None:
     path.write_text(mutant.changed(path.read_text()))
 
 
+def pytest(
+    tree: Path, tests: Sequence[str], limit: int, log: Path, **settings: str
+) -> tuple[int | None, list[Outcome]]:
+    """Exit status of pytest on some tests, None where `limit` seconds were not enough, and how each test ended."""
+    outcomes = tree / "outcomes.json"
+    outcomes.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_outcomes", *tests]
+    env = {**environment(tree, outcomes), **settings}
+    status = None
+    with log.open("w") as output, started(command, folder=tree, output=output, env=env) as child:
+        with suppress(subprocess.TimeoutExpired):
+            status = child.wait(limit)
+    return status, json.loads(outcomes.read_text()) if outcomes.exists() else []
+
+
 def run_tests(project: Project, mutant: Mutant, tree: Path) -> tuple[str, str, str]:
     """(verdict, test, reason) of a changed tree."""
-    outcomes = tree / "outcomes.json"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_outcomes"]
-    command += ["-m", "not nightly", *(mutant.tests or project.all_tests)]
     limit = NAMED_LIMIT if mutant.tests else ALL_LIMIT
-    with (tree / "pytest.log").open("w") as log:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=tree,
-                env=environment(tree, outcomes),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                timeout=limit,
-            )
-        except subprocess.TimeoutExpired:
-            return "invalid", "", f"no result in {limit} s"
-    ended = json.loads(outcomes.read_text()) if outcomes.exists() else []
-    if done.returncode == 0 and ended:
+    tests = ["-m", "not nightly", *(mutant.tests or project.all_tests)]
+    status, ended = pytest(tree, tests, limit, tree / "pytest.log")
+    if status is None:
+        return "invalid", "", f"no result in {limit} s"
+    if status == 0 and ended:
         return "survived", "", f"{len(ended)} tests passed"
     for failed in ended:
         if failed["assertion"]:
@@ -214,7 +225,7 @@ def run_tests(project: Project, mutant: Mutant, tree: Path) -> tuple[str, str, s
     for failed in ended:
         if failed["outcome"] == "failed":
             return "invalid", failed["test"], f"not an assertion: {failed['message']}"
-    return "invalid", "", f"pytest ended with status {done.returncode} and no failed test"
+    return "invalid", "", f"pytest ended with status {status} and no failed test"
 
 
 def judge(project: Project, mutant: Mutant, unchanged: set[str], logs: Path) -> Verdict:
@@ -322,15 +333,16 @@ def main(argv: Sequence[str] | None = None, project: Project | None = None) -> i
         chosen = [mutant for mutant in mutants if not args.only or mutant.name in args.only]
         if not chosen:
             raise InputError("mutants/ holds no mutant")
+        lost = equivalents.lost(project.root, equivalents.read_equivalents(project.root))
     except InputError as error:
         say(f"mutants: {error}")
         return 2
     if args.check:
         stale = misfits(project.root, chosen)
-        for line in stale:
+        for line in [*stale, *lost]:
             say(f"mutants: {line}")
         say(f"{len(chosen) - len(stale)} of {len(chosen)} apply")
-        return 1 if stale else 0
+        return 1 if stale or lost else 0
 
     logs = project.root / "build" / "mutants"
     logs.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,28 @@
-"""A pytest plugin for ``scripts.mutants``: writes down how each test ended, and stops at the first failed assertion."""
+"""A pytest plugin for ``scripts.mutants``: writes down how each test ended, and when to stop.
+
+That is at the first failed assertion or, where the environment says so, at the first test that fails for any reason.
+"""
 
 import json
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pytest
 
 FILE = "NMGEN_OUTCOMES"  # environment variable: where the JSON goes
+ANY_FAILURE = "NMGEN_ANY_FAILURE"  # environment variable: set where any failed test is the end
 
-_outcomes: list[dict[str, Any]] = []
+
+class Outcome(TypedDict):
+    test: str
+    outcome: str  # as pytest calls it
+    assertion: bool  # it is a failed assertion, and nothing else
+    message: str  # type and first line of the exception
+
+
+_outcomes: list[Outcome] = []
 
 
 def _only_assertions(error: BaseException) -> bool:
@@ -37,8 +49,8 @@ def pytest_runtest_makereport(
                 "message": message.splitlines()[0] if message else "",
             }
         )
-        if assertion:
-            item.session.shouldstop = "an assertion failed: that is all we want to know"
+        if assertion or (report.failed and ANY_FAILURE in os.environ):
+            item.session.shouldstop = "a test failed: that is all we want to know"
     return report
 
 
