@@ -1,4 +1,4 @@
-"""The activation function: a table of 256 entries, exact for any function of an 8-bit result."""
+"""The activation function: a look-up table of 256 entries, exact for any function of an 8-bit value."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ENTRY_BITS = 16
-PART = 32  # entries of the table that are one memory
+PART = 32  # entries in one memory of the table
 
 
 def activate(table: Sequence[int], y: int) -> int:
@@ -36,8 +36,8 @@ class TableLoader(wiring.Component):
     -------
     start : of a TABLE instruction, in
     instruction : in
-    beats : stream in; of the TABLE instructions alone
-    activation, exponential : `TableEntry` for the one table and the other, out
+    beats : stream in; those of TABLE instructions alone
+    activation, exponential : `TableEntry` for either table, out
     finished : the last entry was written in the cycle before, out
     """
 
@@ -56,7 +56,7 @@ class TableLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # 512 bytes are whole beats, and a beat whole entries or an entry whole beats: nothing is ever left over.
+        # 512 bytes are whole beats, and a beat holds whole entries or an entry takes whole beats: there is no padding.
         m.submodules.gearbox = gearbox = Gearbox(8 * self._config.port_bytes, [ENTRY_BITS])
         wiring.connect(m, wiring.flipped(self.beats), gearbox.beats)
         loading = Signal()
@@ -85,17 +85,17 @@ class TableLoader(wiring.Component):
 
 
 class Activation(wiring.Component):
-    """Replaces 8-bit results by their entries in the table, or passes results of any width.
+    """Looks 8-bit results up in the table, or passes results unchanged.
 
     Members
     -------
-    write : `TableEntry`, in; lane i has it i + 1 cycles later, and its memory a cycle after that
-    table : take the entry, else pass the input, in; may change with every input
+    write : `TableEntry`, in; reaches lane i in i + 1 cycles, its memory a cycle after that
+    table : look up, else pass, in; may change with every input
     inputs : 16 bits signed each, in
     outputs : `LATENCY` cycles later, out
     """
 
-    LATENCY = 3  # memories, the one that has it, register
+    LATENCY = 3  # memories, the mux of them, register
 
     compute = staticmethod(activate)
 
@@ -118,7 +118,7 @@ class Activation(wiring.Component):
         for lane, value in enumerate(self.inputs):
             own = Signal(TableEntry, name=f"entry_{lane}", reset_less=True)
             m.d.sync += own.enable.eq(entry.enable)
-            with m.If(entry.enable):  # `replicate`d: the softmax tables have the same chain
+            with m.If(entry.enable):  # an enable, so that it is not merged with the softmax tables' chain
                 m.d.sync += [own.address.eq(entry.address), own.data.eq(entry.data)]
             entry = own
             m.submodules[f"memory_{lane}"] = memory = LutMemory(width=ENTRY_BITS, depth=TABLE_ENTRIES, part=PART)

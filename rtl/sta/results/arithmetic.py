@@ -1,11 +1,11 @@
-"""Wide products and shifts, cut where a clock of the ECP5's block RAM and multipliers would be too short for them."""
+"""Wide products and shifts, pipelined for a clock that an ECP5's block RAM and multipliers reach."""
 
 from amaranth.hdl import Module, Signal, Value, signed
 
 from rtl.lib.timing import hard_register
 
-LOW_BITS = 17  # of an operand that is cut: with a sign a multiplier has 18
-FINE_BITS = 3  # of a distance: what is left of it once multiples of 8 are done
+LOW_BITS = 17  # of the lower half of a wide operand; a signed multiplier has 18
+FINE_BITS = 3  # low bits of a shift distance, done in the second stage
 
 
 def multiplied(m: Module, value: Signal, factor: Value) -> Signal:
@@ -47,5 +47,5 @@ def shifted(m: Module, value: Signal, distance: Signal) -> Signal:
 
 
 def differs(bits: Value, sign: Value) -> Value:
-    """Whether any of the bits is not the sign."""
+    """Whether any of the bits differs from the sign."""
     return (bits.any() & ~sign) | (~bits.all() & sign)

@@ -1,4 +1,4 @@
-"""The results of the array, row after row of each tile, while it works on the next one."""
+"""Results of the array, row after row of each tile, while it computes the next one."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -16,15 +16,15 @@ from rtl.sta.results.destination import Slots, SlotWalk, place_after
 
 
 class ArraySource(wiring.Component):
-    """Reads a slot a cycle: a tile's first one `timing.drain_start` cycles after the decision to issue its last step,
-    or right after the tile before. Rows that are not in use are left out.
+    """Reads a slot a cycle: a tile's first one `latencies.drain_start` cycles after the decision to issue its last
+    step, or right after the tile before. Unused rows are skipped.
 
     Members
     -------
     start, instruction : of a PRODUCT, in
     tile_end : a tile's last step was issued, in (registered once)
     results : of the array, in
-    slots : results, `timing.source_latency` cycles after they are read, out
+    slots : results, `latencies.source_latency` cycles after they are read, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -45,7 +45,7 @@ class ArraySource(wiring.Component):
         m.submodules.walk = walk = SlotWalk(c)
         place = walk.place
 
-        # Two registers are in this path already: tile_end itself, and the count of complete tiles.
+        # Two registers of this latency are elsewhere: tile_end itself, and the count of complete tiles.
         softmax = Signal()
         early, late = drain_start(c, False) - 2, drain_start(c, True) - 2
         m.d.comb += softmax.eq(self.instruction.columns == Columns.VALUES)
@@ -56,7 +56,7 @@ class ArraySource(wiring.Component):
         no_tile = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles").none
         m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(~no_tile)]
 
-        # The row, then the slot of it.
+        # Select the row, then the slot of it.
         m.submodules.reader = reader = RowReader(c)
         m.d.comb += [
             reader.row.eq(place.row),

@@ -1,4 +1,4 @@
-"""Where results belong, and the walks that say so."""
+"""Destinations of results, and the walks that generate them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -16,14 +16,14 @@ STORE_ADDRESS_BITS = FIELDS["y_base"].bits
 
 
 def place(config: StaConfig) -> data.StructLayout:
-    """Where the results of a cycle belong: drain_lanes channels of one token.
+    """Destination of the results of a cycle: drain_lanes channels of one token.
 
-    row, slot : of the tile; a tile's rows have slots_a_row slots
+    row, slot : within the tile; a row has slots_a_row slots
     tile : token tile, token div rows
-    token : absolute
-    piece : channels drain_lanes · piece …; the word of the residual
+    token : in the residual, absolute
+    piece : channels drain_lanes · piece …; the residual's word of the token
     base : the token tile's first word in the store
-    keep : which of the channels there are; the slot is written where the first is
+    keep : which of the channels exist; the slot is written if the first does
     column_last : the last slot of a column tile
     last : the last slot of the instruction
     """
@@ -44,12 +44,12 @@ def place(config: StaConfig) -> data.StructLayout:
 
 
 class Slots(wiring.Signature):
-    """Results on their way, seen from their source: never stalled.
+    """Results seen from their source, without back-pressure.
 
     Members
     -------
-    valid : there are some, out
-    place : theirs, out
+    valid : out
+    place : destination, out
     values : accumulator_bits signed each, out
     """
 
@@ -64,22 +64,22 @@ class Slots(wiring.Signature):
 
 
 def residual_address(config: StaConfig, token: Value, piece: Value) -> Value:
-    """token · residual_words + piece. By shifts and adders: a constant is not worth a multiplier."""
+    """token · residual_words + piece, by shifts and adders: the factor is constant."""
     words = config.residual_words
     return sum(((token << i) for i in range(words.bit_length()) if words >> i & 1), start=piece)
 
 
 class SlotWalk(wiring.Component):
-    """Walks in the order of a product: column tile, token tile, row, slot.
+    """Walks the slots of a product: column tile, token tile, row, slot.
 
     Members
     -------
     start : begin at the first slot; only while there is none, in
     instruction : in
-    go : on to the next slot, in
+    go : step to the next slot, in
     running : there is a slot, out
     place : of the slot, without tile and base, out
-    tile, base : of the slot of the cycle before, out
+    tile, base : of the slot one cycle before, out
     row_last : the last slot of a row, out
     tile_last : the last slot of a tile, out
     """
@@ -107,7 +107,7 @@ class SlotWalk(wiring.Component):
         row = Signal.like(here.row)
         slot = Signal.like(here.slot)
         one_slot = c.slots_a_row == 1
-        last_slot = Signal(init=one_slot)  # of the row: compared when the walk steps to it
+        last_slot = Signal(init=one_slot)  # of the row: registered when the walk steps to it
         token = Signal.like(here.token, reset_less=True)
         tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
         tile_goes = Signal()
@@ -138,12 +138,12 @@ class SlotWalk(wiring.Component):
             m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         with preload(m, ~tiles.running):
             m.d.sync += tile_piece.eq(0)
-        # By whether it steps, and to where: the one does not wait for the other.
+        # Whether it steps is an enable, where to is a mux: neither waits for the other.
         first_again = Signal()  # if it steps
         m.d.comb += first_again.eq(~tiles.running | (last & tiles.last_tokens))
         with m.If(~tiles.running | (self.go & last_slot)):
             m.d.sync += token.eq(Mux(first_again, instruction.first_token, token + 1))
-        # Where it stays, and where it goes: that comes late, and chooses.
+        # Both outcomes are computed; `go` comes late and selects.
         next_row_last = Mux(last, tiles.next_one_row, row + 2 == tiles.rows)  # of the row behind this one
         next_last = Mux(last_slot, next_row_last & one_slot, (slot == c.slots_a_row - 2) & last_row)
         first_row_last = ~tiles.running & tiles.next_one_row
@@ -154,7 +154,7 @@ class SlotWalk(wiring.Component):
             last.eq(Mux(self.go, next_last, (tiles.running & last) | (first_row_last & one_slot))),
         ]
 
-        # Of no hurry, and many: a cycle behind the others.
+        # Wide, and not urgent: relays in front, a cycle behind the others.
         tile = Signal.like(self.tile, reset_less=True)
         base = Signal.like(self.base, reset_less=True)
         m.d.comb += [self.tile.eq(tile), self.base.eq(base)]
@@ -168,7 +168,7 @@ class SlotWalk(wiring.Component):
 
 
 def place_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
-    """The whole place of the slot, so many cycles later, at least 2."""
+    """The complete destination of the slot, `cycles` later, at least 2."""
     later = Signal(walk.place.shape(), name="place_after")
     m.d.comb += [
         later.eq(align(m, walk.place, cycles, name="place")),
@@ -179,13 +179,13 @@ def place_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
 
 
 class PieceWalk(wiring.Component):
-    """Walks through the pieces of a token's row, again and again.
+    """Walks the pieces of a token's row, over and over.
 
     Members
     -------
-    start : be at the first piece in the next cycle, may last, in
+    start : go to the first piece, may last several cycles, in
     channels : steady from the cycle before the last one of start on, in
-    go : on to the next piece, from the last to the first, in
+    go : step to the next piece, from the last one to the first, in
     piece, keep : as in `place`, out
     last : the last piece of a row, out
     """
@@ -209,9 +209,9 @@ class PieceWalk(wiring.Component):
         lanes = self._lanes
         left = Signal.like(self.channels, reset_less=True)
         piece = Signal.like(self.piece, reset_less=True)
-        keep = Signal.like(self.keep, reset_less=True)  # these two are compared when the walk steps
+        keep = Signal.like(self.keep, reset_less=True)  # these two are registered when the walk steps
         last = Signal(reset_less=True)
-        first_keep = Signal.like(self.keep, reset_less=True)  # and those of the first piece need not wait for anything
+        first_keep = Signal.like(self.keep, reset_less=True)  # those of the first piece, ready beforehand
         first_last = Signal(reset_less=True)
         m.d.comb += [self.piece.eq(piece), self.keep.eq(keep), self.last.eq(last)]
         m.d.sync += [

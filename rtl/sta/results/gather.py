@@ -1,4 +1,4 @@
-"""GATHER: rows of a table in memory, named by numbers in memory, into the residual."""
+"""GATHER: rows of a table in memory, by ids that are in memory too, into the residual."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -27,15 +27,15 @@ class RowSegment(data.Struct):
 
 
 class RowAddresses(wiring.Component):
-    """Takes all numbers, then asks for row after row: address + number · beats · port_bytes.
+    """Takes all ids, then requests row after row: address + id · beats · port_bytes.
 
-    The numbers are kept, because the fetch brings beats in their order: those of the rows lie behind all of the
-    numbers'. A segment takes 5 cycles and one for every bit that `beats` has.
+    All ids are stored first, because the fetch delivers in order: the rows' beats come behind all of the ids'. A
+    segment takes 5 cycles and one for every bit of `beats`.
 
     Members
     -------
     start, instruction : of a GATHER, in
-    ids : beats of 32-bit numbers, stream in
+    ids : beats of 32-bit ids, stream in
     segment : of each token's row, stream out
     """
 
@@ -59,26 +59,26 @@ class RowAddresses(wiring.Component):
         token = Signal(range(c.max_tokens))
         left = Signal(range(c.max_tokens + 1), reset_less=True)  # tokens, this one among them
         last = Signal(reset_less=True)  # left == 1
-        one_token = registered(m, instruction.tokens == 1, name="one_token")  # there long before the first number is
+        one_token = registered(m, instruction.tokens == 1, name="one_token")  # long before the first id comes
         m.d.comb += [
             memory.write.address.eq(token),
             memory.write.data.eq(gearbox.units.payload),
             memory.read_address.eq(token),
         ]
 
-        shifted = Signal(ADDRESS_BITS, reset_less=True)  # number · 2^i
+        shifted = Signal(ADDRESS_BITS, reset_less=True)  # id · 2^i
         bits_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)  # beats >> i
         none_left = Signal(reset_less=True)
-        row = Signal(ADDRESS_BITS, reset_less=True)  # in beats from the table's first
+        row = Signal(ADDRESS_BITS, reset_less=True)  # of the table, in beats
         address = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += address.eq(instruction.address + row * c.port_bytes)
         m.d.comb += [
             self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
-        offers = Signal()  # a segment
+        offers = Signal()  # `segment.valid`
         m.d.comb += self.segment.valid.eq(offers)
-        takes = Signal()  # numbers: a register, since beats wait for what hangs on it
+        takes = Signal()  # accepts ids; registered, since `ids.ready` depends on it
         m.d.comb += [gearbox.units.ready.eq(takes), gearbox.last.eq(last)]
         with m.FSM():
             with m.State("idle"):
@@ -123,9 +123,9 @@ class RowAddresses(wiring.Component):
 
 
 class RowCutter(wiring.Component):
-    """Cuts each row's beats into words of the residual; what is left of the last beat is dropped.
+    """Cuts each row's beats into words of the residual; the rest of the last beat is dropped.
 
-    A row takes a cycle a word, or a beat where that is less, and about three.
+    A row takes a cycle a word, or a beat where beats are smaller, and about three more.
 
     Members
     -------
@@ -152,14 +152,14 @@ class RowCutter(wiring.Component):
         m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
         m.submodules.pieces = pieces = PieceWalk(c)
         units, slots = gearbox.units, self.slots
-        begins = align(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
+        begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.place.token, reset_less=True)
         beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
-        # A bit for each state but idle: much hangs on them.
+        # One-hot states, but for idle: they have a high fan-out.
         cuts = Signal()
-        rests = Signal()  # what is left of a row is dropped
-        takes = Signal()  # beats of the row are to come
+        rests = Signal()  # drops the rest of a row
+        takes = Signal()  # more beats of the row will come
         last_row = Signal()  # tokens_left == 1
         row_last = Signal()
         m.d.comb += [
@@ -179,7 +179,7 @@ class RowCutter(wiring.Component):
             m.d.sync += [beats_left.eq(beats_left - 1), takes.eq(beats_left != 1)]
         with m.If(cuts):
             m.d.comb += [slots.valid.eq(units.valid), pieces.go.eq(units.valid)]
-            # A word of several beats may have fewer at the row's end: anything stands for the others.
+            # A word of several beats may have fewer at the row's end; the missing ones are undefined.
             with m.If(takes):
                 m.d.comb += gearbox.beats.valid.eq(self.rows.valid)
             with m.Else():
@@ -212,7 +212,7 @@ class RowCutter(wiring.Component):
 
 
 class Gather(wiring.Component):
-    """Both.
+    """`RowAddresses` and `RowCutter`.
 
     ::
 

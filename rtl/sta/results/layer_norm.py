@@ -1,4 +1,4 @@
-"""Layer normalisation in integers: sums of a token as it is written, one reciprocal root, one product an element.
+"""Layer normalisation in integers: sums of each token as it is written, a reciprocal root, a product an element.
 
 With S = Σ r and Q = Σ r² over H elements, H²·variance is V = H·Q − S² + epsilon, and an element becomes
 (H·r − S) / √V with Z_FRACTION bits behind the point. R · 2^−(36+e) is 1 / √V.
@@ -18,7 +18,7 @@ from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 from rtl.sta.results.arithmetic import LOW_BITS, differs, shifted
 from rtl.sta.results.layer_norm_factors import Finaliser, finalised, scaling, sums
 
-RADICAND_BITS = 40  # of V once it is shifted: the root has 20 bits, more than its reciprocal
+RADICAND_BITS = 40  # of the shifted V: its root has 20 bits, more than the reciprocal
 Z_TOP = (1 << (signed_bits(64 << Z_FRACTION) - 1)) - 1
 
 
@@ -29,9 +29,9 @@ def statistics(row: Iterable[int]) -> tuple[int, int]:
 
 
 def finalise(S: int, Q: int, hidden: int, epsilon: int) -> tuple[int, int, int]:
-    """(S, R, e) by which the token is normalised. R is 0 where the variance is not positive."""
+    """(S, R, e) that normalise the token. R is 0 where the variance is not positive."""
     variance = hidden * Q - S * S + epsilon
-    if variance <= 0:  # below 0 only where sums and `hidden` are of different rows
+    if variance <= 0:  # below 0 only if `hidden` is not the number of elements summed
         return S, 0, 0
     e = (variance.bit_length() - RADICAND_BITS + 1) // 2  # rounded towards +∞: 39 or 40 bits are left
     root = isqrt(variance >> 2 * e if e > 0 else variance << -2 * e)
@@ -45,7 +45,7 @@ def normalise(r: int, S: int, R: int, e: int, hidden: int) -> int:
 
 
 def elements_write(config: StaConfig) -> data.StructLayout:
-    """A word of the residual as it is written; `first` marks the first one of a token."""
+    """A word written to the residual; `first` marks the first one of a token."""
     return data.StructLayout(
         {
             "enable": 1,
@@ -57,23 +57,23 @@ def elements_write(config: StaConfig) -> data.StructLayout:
 
 
 class Statistics(wiring.Component):
-    """Sums S and Q of every token, kept up as the residual is written, and `finalise` of them when asked.
+    """Sums S and Q of every token, updated as the residual is written, and `finalise` of them on request.
 
-    Words of any tokens may come in any order, one a cycle, of one token in consecutive cycles too. A request counts
-    all words before it, and is accepted only behind cycles without a word. Answers come in the order of the requests,
-    each within LATENCY cycles; they are no more than INTERVAL cycles apart as long as words let the requests in.
+    Words of any tokens may come in any order, one a cycle, also of one token in consecutive cycles. A request counts
+    all words before it, and is accepted only in cycles without a word. Answers come in the order of the requests, each
+    within LATENCY cycles; they are at most INTERVAL cycles apart if words leave room for the requests.
 
     Members
     -------
     write : `elements_write`, in
     request : tokens to finalise, stream in
     channels : H of `finalise`, steady while a request is worked on, in
-    epsilon : the same, in
+    epsilon : as `channels`, in
     answer : `finalised`, for one cycle each, out
     """
 
     INTERVAL = 26
-    LATENCY = 5 * INTERVAL  # 81 to 100 where no token is ahead of it
+    LATENCY = 5 * INTERVAL  # 81 to 100 with no token ahead of it
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -97,10 +97,10 @@ class Statistics(wiring.Component):
             self.answer.eq(finaliser.answer),
         ]
 
-        # A request passes the same pipeline as the words, and so sees those before it. One at a time is on its way.
+        # A request goes through the words' pipeline, and so sees those before it. One at a time is in it.
         asked = Signal()
         accepted = Signal()
-        # Words come a cycle later, since their squares are on the way from the multipliers for so long.
+        # Words wait a cycle: one of those that their squares take.
         enable = [align(m, self.write.enable, 1, name="enable_0", reset=True)]
         m.d.comb += [
             self.request.ready.eq(~enable[0] & ~asked & finaliser.ready),
@@ -120,8 +120,8 @@ class Statistics(wiring.Component):
             first.append(align(m, first[-1], 1, name=f"first_{i}"))
         part = self._part(m)
 
-        # Token and word in step: stage 2 asks the memories, 4 has what they held, 5 adds, 6 writes.
-        # A memory for each sum, with an address of its own.
+        # Token and word in step: stage 2 reads the memories, 4 has their words, 5 adds, 6 writes.
+        # Each sum has a memory, with its own address.
         read = Signal(sums(c))
         total = Signal(sums(c), reset_less=True)
         squares_token = replicate(m, token[1], name="squares_token", enable=enable[1] | asks[1])
@@ -138,8 +138,8 @@ class Statistics(wiring.Component):
         held = Signal(sums(c), reset_less=True)
         base = Signal(sums(c))
         zero = Const(0, total.shape().size)
-        # Of words of the same token the latest one's sums count. Those of stages 5 to 8 were not in the memory in time.
-        # Whether it is the same is compared a cycle before.
+        # Forwarding: a word of the same token in stages 5 to 8 has newer sums than the memory; the latest one counts.
+        # Tokens are compared a cycle before.
         is_same_5 = enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])
         same_5 = {
             name: replicate(m, is_same_5, name=f"same_5_{name}", distinct_init=init, reset=True)
@@ -173,7 +173,7 @@ class Statistics(wiring.Component):
         return m
 
     def _part(self, m: Module) -> data.View:
-        """Sums of the lanes alone, six cycles after them."""
+        """Sums over the lanes, six cycles later."""
         c = self._config
         values = hard_register(m, self.write.values, name="values")
         part = Signal(sums(c), reset_less=True)
@@ -185,7 +185,7 @@ class Statistics(wiring.Component):
             # The second one is for the way from the multiplier.
             squares.append(hard_register(m, square, cycles=2, name=f"square_{lane}_later"))
         later = list(align(m, values, 3, name="values_later"))
-        # Half of them at a time.
+        # An adder tree in two stages.
         for name, bits, lanes in (("sum", RESIDUAL_BITS, later), ("squares", square_bits, squares)):
             halves = []
             for i, half in enumerate((lanes[: len(lanes) // 2], lanes[len(lanes) // 2 :])):
@@ -197,11 +197,11 @@ class Statistics(wiring.Component):
 
 
 class NormaliserLane(wiring.Component):
-    """Of one element, the two halves of factor by which it is multiplied: all inputs are registers of the Normaliser's.
+    """Normalises one element: a product in two halves. All inputs are registers of the Normaliser's.
 
     Members
     -------
-    r : of the cycle in which the scaling is looked at, in
+    r : in the cycle of the scaling, in
     factor, offset, less : two, five, six cycles later, in
     z : z_bits signed, Normaliser.LATENCY cycles after r, out
     """
@@ -258,11 +258,11 @@ class Normaliser(wiring.Component):
     -------
     r : elements of the residual, in
     scaling : of their token, from `Statistics`, in
-    normalise : without it elements pass as they are, in; may change with every word
+    normalise : without it elements pass unchanged, in; may change with every word
     z : z_bits signed, out
     """
 
-    # What is done; operands; multiply (two), halves, and add them; subtract; shift (two); round; what saturates;
+    # Select the scaling; operands; multiply (two) and add the halves; subtract; shift (two); round; detect overflow;
     # saturate.
     LATENCY = 11
 

@@ -1,7 +1,7 @@
-"""From the sums of a token to the factor and the offset that normalise it, in five serial stages.
+"""From the sums of a token to the factor and offset that normalise it, in five serial stages.
 
-`norm.finalise` defines the root; the last stage multiplies it by H and by S, so that an element costs one product:
-(H·r − S)·R = r·(H·R) − S·R.
+`layer_norm.finalise` defines the root; the last stage multiplies it by H and by S, so that an element costs one
+product: (H·r − S)·R = r·(H·R) − S·R.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from rtl.params import ceil_div, signed_bits
 from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
 
 RADICAND_BITS = 40
-RADICAND_STEPS = RADICAND_BITS // 2 - 1  # from a variance of 1; the largest ones take fewer
+RADICAND_STEPS = RADICAND_BITS // 2 - 1  # for a variance of 1; the largest ones need fewer
 SQRT_BITS = RADICAND_BITS // 2
-SHIFT_MIDDLE = 20  # what an element is shifted by where e is 0
+SHIFT_MIDDLE = 20  # an element's shift where e is 0
 EPSILON_BITS = 32
 
 
 def _elements(config: StaConfig) -> int:
-    """The residual holds whole words."""
+    """Elements of a token in the residual, which holds whole words."""
     return config.residual_words * config.drain_lanes
 
 
@@ -39,12 +39,12 @@ def sums(config: StaConfig) -> data.StructLayout:
 
 
 def sum_magnitude(config: StaConfig) -> Shape:
-    """A token's sum without its sign."""
+    """The magnitude of a token's sum."""
     return unsigned((_elements(config) << (RESIDUAL_BITS - 1)).bit_length())
 
 
 def _variance_bits(config: StaConfig) -> int:
-    """Of H²·variance with its sign."""
+    """Bits of H²·variance, signed."""
     return signed_bits((_elements(config) ** 2 << (2 * RESIDUAL_BITS - 2)) + (1 << EPSILON_BITS))
 
 
@@ -66,32 +66,32 @@ def scaling(config: StaConfig) -> data.StructLayout:
 
 
 def finalised(config: StaConfig) -> data.StructLayout:
-    """An answer."""
+    """An answer of `Statistics`."""
     return data.StructLayout({"valid": 1, "token": range(config.max_tokens), "scaling": scaling(config)})
 
 
 def _between(config: StaConfig, **fields: object) -> stream.Signature:
-    """What a stage hands to the next one, with what every stage passes on."""
+    """The stream from a stage to the next one: its fields, and those that every stage passes on."""
     passed = {"token": range(config.max_tokens), "sum": sums(config)["sum"].shape}
     return stream.Signature(data.StructLayout({**passed, **fields}))
 
 
 @dataclass(frozen=True)
 class _Work:
-    """When a stage does what."""
+    """A stage's control signals."""
 
-    load: Signal  # its next operands are there
-    step: Signal  # it works on what it has
+    load: Signal  # takes its operands
+    step: Signal  # computes
     last: Signal  # in the last cycle of that
 
 
 def _serial(
     m: Module, inputs: stream.Interface, outputs: stream.Interface, cycles: int, *, at_once: bool = False
 ) -> _Work:
-    """A stage that holds one token: it works on it for some cycles, at least 2, until the next stage takes it.
+    """A stage that holds one token: it computes for `cycles`, at least 2, and waits until the next stage takes it.
 
-    at_once : the next token comes in the cycle in which this one goes, else in the one after it. That is for the
-        stages that take longest: where all did it, whether the first is ready would hang on all others in one cycle.
+    at_once : accepts the next token in the cycle in which this one leaves, else in the one after. For the slowest
+        stages alone: if all did, `ready` of the first would depend combinationally on all others.
     """
     full = Signal()
     work = _Work(load=Signal(name="load"), step=Signal(name="step"), last=Signal(name="last"))
@@ -113,7 +113,7 @@ def _serial(
 
 
 def _pass(m: Module, work: _Work, inputs: stream.Interface, outputs: stream.Interface, *names: str) -> None:
-    """Fields that a stage only keeps."""
+    """Holds the fields that a stage passes on."""
     for name in ("token", "sum", *names):
         kept = Signal.like(inputs.payload[name], name=name, reset_less=True)
         with m.If(work.load):
@@ -140,7 +140,7 @@ class Variance(wiring.Component):
         c = self._config
         given = self.inputs.payload
         digits = ceil_div(len(given.sum), 2)
-        # A cycle each for the first digits' products, for their difference, and for epsilon.
+        # Three more cycles: the first digits' products, their difference, epsilon.
         work = _serial(m, self.inputs, self.outputs, digits + 3)
         _pass(m, work, self.inputs, self.outputs)
 
@@ -184,9 +184,9 @@ def _times(value: Signal, digit: Signal) -> Signal:
 
 
 class Radicand(wiring.Component):
-    """The variance times an even power of two that leaves RADICAND_BITS − 1 or RADICAND_BITS bits, two bits a cycle.
+    """The variance shifted by an even distance to RADICAND_BITS − 1 or RADICAND_BITS bits, two bits a cycle.
 
-    It takes as many cycles whatever the variance is, so that those of a program are known without its data.
+    It always takes the same time, so that a program's cycles do not depend on its data.
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -202,7 +202,7 @@ class Radicand(wiring.Component):
         m = Module()
         value = Signal(max(RADICAND_BITS + 1, _variance_bits(self._config) - 1), reset_less=True)
         shift = Signal(5, reset_less=True)
-        # Too small, or too large: compared when the value changes, of which two bits are new each time.
+        # Too small, or too large: registered when the value changes, by the two bits that are new each time.
         low = Signal()
         high = Signal()
         given = self.inputs.payload.variance
@@ -352,12 +352,12 @@ class Scale(wiring.Component):
 
 
 class Finaliser(wiring.Component):
-    """The five stages, a token in each.
+    """The five stages as a pipeline, a token in each.
 
     Members
     -------
-    request : a token, its sums, and the magnitude of the first of them; `valid` for a cycle, only where `ready` was
-        high and nothing was sent since, in
+    request : a token, its sums, and the magnitude of the first; `valid` for a cycle, only after `ready` was high and
+        with no request since, in
     ready : out
     channels, epsilon : steady while it works, in
     answer : `finalised`, for one cycle each, out

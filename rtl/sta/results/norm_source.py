@@ -1,4 +1,4 @@
-"""NORM: elements of the residual on their way through the normaliser."""
+"""NORM: reads elements of the residual and normalises them."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -16,18 +16,18 @@ from rtl.sta.results.residual import Residual, residual_depth, residual_word
 
 
 class NormSource(wiring.Component):
-    """Walks like a product: column tile, token tile, row, slot; a slot a cycle.
+    """Walks the slots of a product: column tile, token tile, row, slot; a slot a cycle.
 
-    A column tile waits for its parameters. With `normalise`, each token of the first column tile waits until its
-    statistics are finalised; they are kept for the others. So a NORM takes
+    A column tile waits for its parameters. With `normalise`, each token of the first column tile waits for its
+    finalised statistics, which are stored for the other tiles. So a NORM takes
     tokens · max(slots_a_row, cycles of a token's finalisation) for the first column tile, tokens · slots_a_row for
     every other one.
 
     Members
     -------
     start, instruction : of a NORM, in
-    parameters_loaded : the parameters of another column tile are there, in
-    drained : those of the oldest, a product's, are no longer needed, in
+    parameters_loaded : the parameters of another column tile are loaded, in
+    drained : those of the oldest tile, a product's, are no longer needed, in
     finalise : tokens whose statistics are wanted, stream out
     finalised : the statistics of the oldest of them, in
     read_address : of the residual, out
@@ -61,7 +61,7 @@ class NormSource(wiring.Component):
         normalise = Signal()
         m.d.comb += normalise.eq(instruction.normalise)
 
-        # Parameters: of the tiles that came, those of a product are gone when it is finished.
+        # Column tiles whose parameters are loaded. It counts those of products, too, until they are drained.
         column_goes = Signal()
         goes = Signal()  # walk.go, to decide about the next cycle's
         of_product = relay(m, self.drained, name="of_product", reset=True)
@@ -69,14 +69,14 @@ class NormSource(wiring.Component):
         loaded = relay(m, self.parameters_loaded, name="loaded", reset=True)
         tiles = tally(m, PARAMETER_TILES, loaded, column_goes | of_product, name="tiles")
 
-        # Statistics: asked for in order, all tokens, as fast as they are finalised.
+        # Statistics: requested of all tokens in order, as fast as they are finalised.
         to_ask = Signal(range(c.max_tokens + 1), reset_less=True)
         asks = Signal()  # to_ask != 0
         token = Signal.like(self.finalise.payload, reset_less=True)
         waits = Signal()  # in the first column tile
         still_waits = Signal()  # in the next cycle
         # Relays between the finaliser and the memory, which is large.
-        known = relay(m, self.finalised.valid, name="known", reset=True)  # one row more, until it is done
+        known = relay(m, self.finalised.valid, name="known", reset=True)  # `rows`: finalised and not yet used
         finalised_token = relay(m, self.finalised.token, name="finalised_token")
         finalised_scaling = relay(m, self.finalised.scaling, name="finalised_scaling")
         rows = tally(m, c.max_tokens, known, waits & goes & walk.row_last, name="rows")
@@ -90,8 +90,8 @@ class NormSource(wiring.Component):
         ]
         with m.If(self.finalise.valid & self.finalise.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
-        # `go` has a high fan-out. While there is no slot what is decided is about the first one. Of two copies the one
-        # that decides about itself is near what it decides with.
+        # `go` has a high fan-out, so there are two copies: one for the loads, one for the decision itself. With no slot
+        # the decision is about the first one.
         m.d.comb += still_waits.eq(Mux(walk.running, waits & ~column_goes, normalise))
         next_may_go = ~tiles.next_none & ~(still_waits & rows.next_none)
         lookahead(m, waits, still_waits)
@@ -111,7 +111,7 @@ class NormSource(wiring.Component):
             goes.eq(walk.running & may_go_here),
         ]
 
-        # The element and how it is scaled come together.
+        # The element and its scaling arrive in the same cycle.
         m.submodules.normaliser = normaliser = Normaliser(c)
         address = Signal.like(self.read_address, reset_less=True)
         m.d.sync += address.eq(residual_address(c, place.token, place.piece))

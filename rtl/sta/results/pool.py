@@ -1,4 +1,4 @@
-"""POOL: the sum of all tokens, a channel at a time."""
+"""POOL: each channel summed over all tokens."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -12,7 +12,7 @@ from rtl.sta.results.residual import Residual, residual_depth, residual_word
 
 
 class Pool(wiring.Component):
-    """Reads a residual word a cycle, piece after piece, all tokens of each; the sum belongs to the first token.
+    """Reads a word of the residual a cycle: for each piece all tokens. The sum's destination is the first token.
 
     A pass takes tokens · ⌈channels / drain_lanes⌉ cycles.
 
@@ -41,7 +41,7 @@ class Pool(wiring.Component):
         c, instruction = self._config, self.instruction
         m.submodules.pieces = pieces = PieceWalk(c)
         running = Signal()
-        begins = align(m, self.start, 1, name="begins", reset=True)  # when pieces know what the first one is
+        begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         first = Signal()
         last = Signal()  # tokens_left == 1
@@ -77,7 +77,7 @@ class Pool(wiring.Component):
                 address.eq(begin),
             ]
 
-        # In step with the word that was read, in a register beside the sum, and a cycle later with that.
+        # In step with the word that was read, in a register beside the sum, and a cycle later with the sum.
         here = Signal(place(c))
         m.d.comb += [
             here.token.eq(instruction.first_token),

@@ -1,4 +1,4 @@
-"""The requantiser of STA: that of the matrix engine, and the sign of a sum may be turned."""
+"""The requantiser of STA: that of the matrix engine, and it can negate the sum."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 
@@ -26,7 +26,7 @@ class Requantiser(plain.Requantiser):
     result : 16 bits signed, out
     """
 
-    # Add bias; operands; multiply (two), two halves, and add them; shift (two); round; what saturates; saturate.
+    # Add bias; operands; multiply (two) and add the halves; shift (two); round; detect overflow; saturate.
     LATENCY = 10
 
     compute = staticmethod(requantise)
@@ -47,14 +47,14 @@ class Requantiser(plain.Requantiser):
 
         operand = hard_register(m, biased, name="operand")
         product = multiplied(m, operand, align(m, self.parameters.mult, 2, name="mult"))
-        # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
+        # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: so the rounding constant needs no shifter.
         less = Signal(plain.SHIFT_BITS, reset_less=True)
         m.d.sync += less.eq(align(m, self.parameters.shift, 4, name="shift") - 1)
         halves = shifted(m, product, less)
         rounded = Signal(signed(len(product)), reset_less=True)
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
-        # Too large where the bits above those that are kept are not all the sign: of 16, or of 8 that are kept.
+        # Overflow: the bits above the 16, or 8, that are kept are not all the sign.
         wide = align(m, self.wide, 8, name="wide")
         sign = rounded[-1]
         over = Signal(reset_less=True)

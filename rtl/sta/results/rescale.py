@@ -1,4 +1,4 @@
-"""From a 16-bit result to the 8-bit operand of the next product, with a factor a channel."""
+"""Rescales a 16-bit result to the 8-bit operand of the next product, by a factor for each channel."""
 
 from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib import wiring
@@ -26,7 +26,7 @@ class Rescaler(wiring.Component):
     value : 16 bits signed, in
     factor : of its channel, in
     shift : 1 … 31, in; may change with every value
-    narrow : the value has 8 bits already and is passed on, in
+    narrow : the value has 8 bits already and passes unchanged, in
     result : 8 bits signed, out
     """
 
@@ -49,7 +49,7 @@ class Rescaler(wiring.Component):
         m = Module()
         product_bits = RESIDUAL_BITS + RESCALE_BITS
         product = Signal(signed(product_bits), reset_less=True)
-        less = Signal.like(self.shift, reset_less=True)  # by one: the last bit goes with the rounding
+        less = Signal.like(self.shift, reset_less=True)  # by one: rounding shifts out the last bit
         rounded = Signal(signed(product_bits), reset_less=True)
         value, factor = (
             hard_register(m, one, name=name) for one, name in ((self.value, "value"), (self.factor, "factor"))

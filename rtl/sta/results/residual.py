@@ -1,4 +1,4 @@
-"""The residual: 16 bits of every channel of every token, read and written by whole words."""
+"""The residual memory: 16 bits of every channel of every token, read and written in whole words."""
 
 from amaranth.hdl import Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -11,11 +11,11 @@ from rtl.params import ceil_div
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 
 WORDS, BITS = 2048, 9  # of an ECP5's block RAM
-QUARTERS = 4  # of a word: parts with a choice of their own
+QUARTERS = 4  # of a word, each with its own copy of the mux select
 
 
 def residual_word(config: StaConfig) -> data.ArrayLayout:
-    """The elements of a word: channels drain_lanes · piece … of one token."""
+    """A word: channels drain_lanes · piece … of one token."""
     return data.ArrayLayout(signed(RESIDUAL_BITS), config.drain_lanes)
 
 
@@ -26,7 +26,7 @@ def residual_depth(config: StaConfig) -> int:
 class Residual(wiring.Component):
     """Word `piece` of a token has the address token · residual_words + piece.
 
-    A word that is written may be read in the next cycle; one whose address came in the same cycle is not defined.
+    A written word is readable in the next cycle; a read of its address in the same cycle is undefined.
 
     Members
     -------
@@ -35,7 +35,7 @@ class Residual(wiring.Component):
     write_enable, write_address, write_data : in
     """
 
-    LATENCY = 4  # address, memories, their words, the one memory's
+    LATENCY = 4  # address, memories, output registers, mux
 
     def __init__(self, config: StaConfig) -> None:
         self._depth = residual_depth(config)
@@ -51,8 +51,7 @@ class Residual(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Memories of no more words than a block RAM has: which of them comes behind their own output registers, not
-        # in front of them.
+        # Memories no deeper than a block RAM, so that the mux comes behind their output registers, not in front.
         memories = ceil_div(self._depth, WORDS)
         inner = (WORDS - 1).bit_length()
         write_data = relay(m, self.write_data.as_value(), name="write_data")

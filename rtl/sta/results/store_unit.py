@@ -16,26 +16,26 @@ from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.destination import residual_address
 from rtl.sta.results.residual import Residual, residual_depth, residual_word
 
-AHEAD = 10  # pieces that are read and not yet written: one a cycle takes as long to come
+AHEAD = 10  # pieces read and not yet written; a read takes as long, so this keeps up one a cycle
 
 
 def piece_bytes(config: StaConfig) -> tuple[int, int]:
-    """Bytes of a piece of a row, whole beats and whole words: of the store, of the residual."""
+    """Bytes of a piece of a row, of the store and of the residual: whole beats and whole words."""
     return config.store_word_bytes, max(config.drain_lanes * RESIDUAL_BITS // 8, config.port_bytes)
 
 
 def piece_stream(config: StaConfig) -> stream.Signature:
-    """Pieces, row after row; each row begins with a piece of its own. What lies behind its end is not defined."""
+    """Pieces, row after row; each row begins with a new piece. What lies behind its end is undefined."""
     return stream.Signature(8 * max(piece_bytes(config)))
 
 
 class RowReader(wiring.Component):
-    """Reads the rows.
+    """Reads the rows of a STORE.
 
     Members
     -------
     start, instruction : of a STORE, in
-    copy_request, copy_valid, copy_data : see `store.Store`; no row reads while the dump works
+    copy_request, copy_valid, copy_data : see `store.Store`; no row reads during a STORE
     residual_address, residual_data : see `residual.Residual`; out, in
     pieces : `piece_stream`, out
     """
@@ -58,7 +58,7 @@ class RowReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction = self._config, self.instruction
-        which = Signal()  # a cycle after the start, when it begins to read
+        which = Signal()  # a cycle after the start, in time for the first read
         m.d.sync += which.eq(instruction.which)
         groups_a_word = c.store_word_bytes // c.m
         words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
@@ -69,7 +69,7 @@ class RowReader(wiring.Component):
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         words_left = Signal.like(words, reset_less=True)
         runs = Signal()
-        last_token = Signal()  # compared when they change
+        last_token = Signal()  # these are registered when the counts change
         last_word = Signal()
         one_word = Signal()
         place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
@@ -147,9 +147,9 @@ class RowReader(wiring.Component):
                 residual_at.eq(first),
             ]
 
-        # What comes: a word of the store is a piece, words of the residual are gathered.
+        # Words of the store are pieces; words of the residual are gathered into one.
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.pieces.payload), depth=AHEAD)
-        copying = Signal(range(AHEAD + 1))  # words asked for: not all that are copied are for this reader
+        copying = Signal(range(AHEAD + 1))  # requested and not yet here: other copies' words are not for this reader
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
         m.d.sync += copying.eq(copying + (goes & ~which) - copied)
@@ -175,12 +175,12 @@ class RowReader(wiring.Component):
 
 
 def _burst(beats: Value) -> Value:
-    """Of so many beats, the first one's."""
+    """Beats of the first burst of so many."""
     return Mux(beats < BURST_BEATS, beats, BURST_BEATS)
 
 
 class RowWriter(wiring.Component):
-    """Writes the rows: each begins with a beat of its own, right behind the one before.
+    """Writes the rows: each begins with a new beat, right behind the row before.
 
     Members
     -------
@@ -215,16 +215,16 @@ class RowWriter(wiring.Component):
         )
         m.d.sync += row_beats.eq((row_bytes + (c.port_bytes - 1)) >> beat_shift)
 
-        # Requests, a row after the other, at most two bursts ahead of the beats.
+        # Requests, row after row, at most two bursts ahead of the beats.
         address = Signal.like(self.request.payload.address, reset_less=True)
         rows_to_ask = Signal.like(instruction.tokens)
         beats_to_ask = Signal.like(row_beats, reset_less=True)
         asks = Signal()  # rows_to_ask != 0
-        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # as much of beats_to_ask as there may be in one
-        last_burst = Signal(reset_less=True)  # it is all of them: these two a cycle after beats_to_ask
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # the next one's beats
+        last_burst = Signal(reset_less=True)  # it is the row's last; both lag beats_to_ask by a cycle
         rest = Signal.like(beats_to_ask)
         asked = Signal()
-        due = Signal(range(2 * BURST_BEATS + 1))  # beats that are asked for and not yet sent
+        due = Signal(range(2 * BURST_BEATS + 1))  # beats requested and not yet sent
         may_ask = Signal(init=1)
         may_send = Signal()
         m.d.sync += [burst.eq(_burst(beats_to_ask)), last_burst.eq(beats_to_ask <= BURST_BEATS)]
@@ -305,7 +305,7 @@ class RowWriter(wiring.Component):
 
 
 class Dump(wiring.Component):
-    """Both.
+    """`RowReader` and `RowWriter`.
 
     ::
 
@@ -313,7 +313,7 @@ class Dump(wiring.Component):
 
     Members
     -------
-    start : of an instruction, anything but STORE is none of the dump's, in
+    start : an instruction begins; anything but STORE is ignored, in
     instruction : steady from start to finished, in
     copy_request, copy_valid, copy_data : see `store.Store`; no row reads meanwhile; out, in, in
     residual_address : out

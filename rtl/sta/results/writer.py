@@ -1,4 +1,4 @@
-"""The writer: where results land. In the store, in the residual and its sums, in the rows' maxima."""
+"""The writer: results into the store, into the residual and its sums, into the rows' maxima."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -27,7 +27,7 @@ def row_maximum(config: StaConfig) -> data.StructLayout:
 
 
 class StoreWriter(wiring.Component):
-    """8-bit results, a byte lane each of one word.
+    """Writes 8-bit results, as bytes of one word, to the store.
 
     Members
     -------
@@ -68,12 +68,12 @@ class StoreWriter(wiring.Component):
 
 
 class ResidualWriter(wiring.Component):
-    """16-bit results, set or added with saturation.
+    """Writes 16-bit results to the residual, or adds them to it with saturation.
 
     Members
     -------
     valid, place, values : in
-    add : to what is there, else set, in; steady
+    add : add to the residual, else overwrite it; steady, in
     read_address, read_data : of the residual, out and in
     write_enable, write_address, write_data : of the residual, `LATENCY` cycles after the results, out
     statistics : `elements_write`, in the same cycle, out
@@ -130,16 +130,16 @@ class ResidualWriter(wiring.Component):
 
 
 class Maxima(wiring.Component):
-    """The maximum of each token's scores, over the column tiles as they come.
+    """Running maximum of each token's scores over the column tiles.
 
     Members
     -------
-    valid, place, values : in; only what `place` keeps counts
+    valid, place, values : in; only channels in `place.keep` count
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
     STAGES = 4  # for the maximum of a slot
-    LATENCY = STAGES + 5  # what counts; maximum of the slot; the token's before; with that, in two; register
+    LATENCY = STAGES + 5  # mask; maximum of the slot; read the token's; maximum with that, in two; register
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -163,10 +163,10 @@ class Maxima(wiring.Component):
 
         values: list[Value] = []
         for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
-            # -128 where there is no channel; the complement, since the store is to have the same.
+            # -128 where there is no channel. The complement, to differ from the store's register.
             not_counted = Cat(~gated(value[:-1], keep), ~(value[-1] | ~keep))
             values.append((~replicate(m, not_counted, name=f"counts_not_{lane}")).as_signed())
-        # Of pairs of them, pairs of those, and so on: each is compared, then chosen; with few lanes a cycle for each.
+        # A tree of pairs: each level compares, then selects; with few lanes each of these takes a cycle.
         steps = 2 * (len(values).bit_length() - 1)
         chooses: list[Value] = []
         for stage in range(self.STAGES):
@@ -181,8 +181,8 @@ class Maxima(wiring.Component):
             values = [registered(m, one, name=f"maximum_{stage}_{i}") for i, one in enumerate(values)]
         (slot,) = values
 
-        # The token's maximum before is read, then compared, then those of the slots before, if of the same token; then
-        # it is written: of a token that comes again within four cycles it is not in the memory yet.
+        # Read the token's maximum, compare with it, then with those of slots before if of the same token, and write.
+        # The last is forwarding: a maximum written less than four cycles ago is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
         reads = align(m, self.place, self.STAGES, name="reads")
@@ -192,7 +192,7 @@ class Maxima(wiring.Component):
             places.append(align(m, places[-1], 1, name=f"place_{i}"))
             valid.append(align(m, valid[-1], 1, name=f"valid_{i}", reset=True))
         writes = places[-1]
-        # The token is the one so many slots before.
+        # The slot so many cycles before is of the same token.
         behind = [registered(m, valid[i] & (places[i].token == reads.token), name=f"behind_{i}") for i in range(1, 5)]
         behind_one = align(m, behind[0], 1, name="behind_one")
         behind_two = align(m, behind[1], 1, name="behind_two")
@@ -204,7 +204,7 @@ class Maxima(wiring.Component):
         written = align(m, top, 1, name="written")
         kept = Signal(signed(SCORE_BITS), name="kept", reset_less=True)
         m.d.sync += kept.eq(Mux(behind[2], top, Mux(behind[3], written, read.data)))
-        # Of two slots before: compared in one cycle, chosen in the next. The slot before knows of all before it.
+        # With the slot two before: compared in one cycle, selected in the next. The slot before has all before it.
         two_larger = registered(
             m, behind_two & ~behind_one & ~first & greater(top, slot_now, "two_before"), name="two_larger"
         )
@@ -225,7 +225,7 @@ class Maxima(wiring.Component):
 
 
 class Writer(wiring.Component):
-    """Everything that a cycle's results may be written to. Channels that there are not are zero.
+    """Writes a cycle's results to all of their destinations. Channels that do not exist are zero.
 
     Members
     -------
@@ -237,7 +237,7 @@ class Writer(wiring.Component):
     read_address, read_data, write_enable, write_address, write_data : of the residual, out, in, out
     statistics : `elements_write`, out
     maximum : `row_maximum`, out
-    finished : everything has landed: may be read from the next cycle on, out
+    finished : all is written, readable from the next cycle on, out
     """
 
     LATENCY = max(StoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY)
