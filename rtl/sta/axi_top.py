@@ -1,4 +1,4 @@
-"""STA behind AXI: what goes into a block design."""
+"""STA with AXI ports, for a block design."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -18,10 +18,10 @@ FIXED = {"cache": (4, 0b0010), "prot": (3, 0b000)}
 class AxiSta(wiring.Component):
     """The accelerator that runs a program, with an AXI4 master for its memory and an AXI4-Lite slave for its registers.
 
-    A program is over when its last writes are answered: until then `busy` is up, `irq` is not, and an access to the
-    registers waits, so that nobody sees `done` and then memory as it was, or `done` and then an error.
-    A clear, or an error, leaves no burst without its beats: reads are taken to their end and dropped, a STORE is
-    executed to its end. So the interconnect needs no reset when the accelerator does.
+    A program ends when its last writes are answered: until then `busy` is high, `irq` is low, and register accesses
+    wait, so that no host sees `done` and then stale memory, or `done` and then an error.
+    A clear, or an error, leaves no burst unfinished: reads are accepted to their end and dropped, a STORE runs to its
+    end. So the interconnect needs no reset when the accelerator is reset.
 
     Members
     -------
@@ -57,7 +57,7 @@ class AxiSta(wiring.Component):
         for name, (_, value) in FIXED.items():
             m.d.comb += [getattr(self, f"{MASTER}{way}{name}").eq(value) for way in ("aw", "ar")]
 
-        # The core knows of a fault a cycle late.
+        # One cycle more: the core sees a fault a cycle late.
         pending = Signal()
         unanswered = Signal()
         pending_before = align(m, master.pending, 1, name="pending_before", reset=True)

@@ -1,4 +1,4 @@
-"""When results are there, and when they have to be gone. Standard library only.
+"""Latencies: when results are ready, and when they must have been read. Standard library only.
 
 Cycles are counted from the feeder's decision to issue a tile's last step. The path of a row: registered step, store,
 RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0.
@@ -7,13 +7,13 @@ RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0
 from rtl.params import MULT_BITS, READER_SAMPLE, reader_latency
 from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
 
-BANK_LATENCY = 5  # address, memory, its register, the word that is held, the group of it
-STORE_LATENCY = 1 + BANK_LATENCY  # a register before: who copies knows in the cycle before which rows read
+BANK_LATENCY = 5  # address, memory, output register, the word held for its steps, the group of it
+STORE_LATENCY = 1 + BANK_LATENCY  # a register in front: copies know a cycle before which rows read
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
 COLUMN_LATENCY = (
     3  # memories, their words, the step of it; the feeder gives it a step that much before the array has it
 )
-RECIPROCAL_CYCLES = MULT_BITS + 4  # from a row's last step at the array until its 1 / sum replaces the one before
+RECIPROCAL_CYCLES = MULT_BITS + 4  # from a row's last step at the array until its new 1 / sum is out
 
 
 DRAIN_ENGINES = 9
@@ -26,12 +26,12 @@ def reset_cycles(config: StaConfig) -> int:
 
 
 def source_latency(config: StaConfig) -> int:
-    """Cycles from reading a slot of the array until the pipe has it: the row, the slot of it."""
+    """Cycles from reading a slot of the array to the pipeline: select the row, the slot of it."""
     return reader_latency(config) + 1
 
 
 def row_latency(config: StaConfig) -> int:
-    """Cycles from reading a slot of the array until the pipe looks at what its row is multiplied by."""
+    """Cycles from reading a slot of the array until the pipeline samples its row's factor."""
     return source_latency(config) + 1
 
 

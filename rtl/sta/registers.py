@@ -41,7 +41,7 @@ def version_number() -> int:
 
 
 class Registers(wiring.Component):
-    """`REGISTERS` in hardware. While a program runs, writes change nothing but for a clear.
+    """`REGISTERS` in hardware. While a program runs, writes but for a clear are ignored.
 
     Members
     -------
@@ -49,7 +49,7 @@ class Registers(wiring.Component):
     start, clear : in the cycle after the control write, out
     program, limit : steady while busy, out
     busy, done, error, cause, cause_address, place : from the sequencer, in
-    execute, finished : an instruction, the one at `place`, begins, or is finished in this cycle, in
+    execute, finished : the instruction at `place` begins, or finishes, in this cycle, in
     stepping, waits_memory, waits_drain : in this cycle, in; each counts a cycle later
     interrupt : level, out
     """
@@ -101,7 +101,7 @@ class Registers(wiring.Component):
                     with m.Case(offset[name]):
                         m.d.sync += register.eq(control.write_data)
 
-        # Counters: the cycles of the write and of the start count, and every one while busy.
+        # Counters. `cycles` counts those of the write and of the start, and every one while busy.
         names = ("cycles", "steps", "waits_memory", "waits_drain", "watch_begin", "watch_end")
         counters = {name: Signal(COUNTER_BITS, name=f"{name}_count") for name in names}
         events = {
@@ -112,7 +112,7 @@ class Registers(wiring.Component):
                 ("waits_drain", self.waits_drain),
             )
         }
-        # The watched instruction's are taken a cycle late: place is compared meanwhile, in two halves.
+        # The watched instruction's counts are sampled a cycle late: meanwhile `place` is compared, in two halves.
         half = COUNTER_BITS // 2
         watched = Signal(2)
         begins = Signal()
@@ -146,7 +146,7 @@ class Registers(wiring.Component):
             "cause_address": self.cause_address,
             "place": self.place,
         }
-        # One of four, then which four: the address comes from afar.
+        # A mux of four, then of the fours: the address comes late.
         groups = 1 + max(offset.values()) // 16
         fours = [Signal(COUNTER_BITS, name=f"four_{i}", reset_less=True) for i in range(groups)]
         m.d.sync += [four.eq(0) for four in fours]
@@ -154,7 +154,7 @@ class Registers(wiring.Component):
             for name, value in readable.items():
                 if offset[name] % 16 == 4 * word:
                     m.d.sync += fours[offset[name] // 16].eq(value)
-        none = control.address[:2].any().replicate(4)  # no register begins there
+        none = control.address[:2].any().replicate(4)  # unaligned: no register
         which = registered(m, control.address[4:] | none, name="which")
         with m.Switch(which):
             for i, four in enumerate(fours):

@@ -40,9 +40,9 @@ class Sta(wiring.Component):
     -------
     control : the control registers, `registers.REGISTERS`
     memory : the burst port
-    fault, fault_address : a burst ended in an error, in this cycle, and where it began, in
+    fault, fault_address : a burst ended in an error in this cycle, and its address, in
     busy : a program runs, out
-    execute, finished : an instruction began to execute, or was finished, in the cycle before, out
+    execute, finished : an instruction began, or finished, in the cycle before, out
     irq : interrupt, level, out
     """
 
@@ -79,7 +79,7 @@ class Sta(wiring.Component):
             **{f"softmax_{r}": row for r, row in enumerate(softmax)},
         }
         # What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
-        # So synthesis does not take a valid of one row, some cycles later, for the next row's, either.
+        # With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
         assert 1 + len(engines) <= reset_cycles(c)
         reset = relay(m, sequencer.abort, name="reset", reset=True)
         m.submodules.drain = drain
@@ -87,9 +87,9 @@ class Sta(wiring.Component):
         for name, engine in engines.items():
             reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
             m.submodules[name] = ResetInserter(reset)(engine)
-        m.submodules.array = array  # what is in it leaves it before anything new comes
+        m.submodules.array = array  # no reset: its steps leave it before new ones come
 
-        # What executes, a cycle after it began to: in time for what it begins with.
+        # A STORE executes: registered, in time for its first copy.
         upcoming = sequencer.upcoming
         dumps = Signal()
         with m.If(sequencer.execute):
@@ -105,7 +105,7 @@ class Sta(wiring.Component):
         connect(m, dump.data, flipped(self.memory.write_data))
         connect(m, sequencer.segment, fetch.segment)
         beats = {}
-        # When nothing comes from the fetch any more.
+        # A cycle after the fetch has `stop`: from then on it delivers nothing.
         dropped = align(m, stop, 1, name="dropped", reset=True)
         for name in CONSUMERS:
             buffer = BeatBuffer(c)
@@ -165,7 +165,7 @@ class Sta(wiring.Component):
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
         m.d.comb += [drain.begins.eq(sequencer.begins), drain.instruction.eq(upcoming)]
-        # Each takes its own alone: so synthesis does not merge their registers.
+        # Each takes its own instructions alone: another enable, so that synthesis does not merge their registers.
         for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (dump, Op.STORE)):
             begins = sequencer.begins & (upcoming.opcode == op)
             start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
@@ -183,7 +183,7 @@ class Sta(wiring.Component):
         maximum = drain.row_maximum
         given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
         for r, row in enumerate(softmax):
-            # From row to row, as steps go.
+            # From row to row, as the steps.
             exponential = relay(m, exponential, name=f"exponential_{r}")
             maximum = relay(m, maximum, name=f"maximum_{r}")
             given = {name: relay(m, value, name=f"{name}_{r}") for name, value in given.items()}
@@ -210,7 +210,7 @@ class Sta(wiring.Component):
             store.write.eq(Mux(loader.write.enable, loader.write.as_value(), drain.store.as_value())),
         ]
 
-        # Words of the store for copies of keys and values, or for STORE, which does not run beside them.
+        # Copies from the store: keys and values, or STORE; they never run at the same time.
         m.d.comb += [
             store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
             dump.copy_valid.eq(store.copy_valid),

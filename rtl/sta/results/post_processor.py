@@ -1,4 +1,4 @@
-"""The drain: results of every kind on their way to where they are kept."""
+"""The post-processor: results of every kind, on their way to their destination."""
 
 from typing import Any
 
@@ -29,18 +29,18 @@ from rtl.sta.results.residual import Residual, residual_depth, residual_word
 from rtl.sta.results.writer import Writer, row_maximum
 
 TILED = {Op.PRODUCT, Op.NORM}  # walk through tiles
-OF_TILES = {"row", "slot", "tile", "base"}  # of a place; of meaning in these alone
+OF_TILES = {"row", "slot", "tile", "base"}  # fields of a place that only these use
 
 
 class RowParameters(data.Struct):
-    """What a row's results are requantised with, where they are divided by the row's own sum."""
+    """Requantisation of a row's results that are divided by the row's own sum."""
 
     mult: MULT_BITS
     shift: SHIFT_BITS
 
 
 class Finish(wiring.Component):
-    """The pipe that all results pass.
+    """The pipeline that all results pass.
 
     ::
 
@@ -54,12 +54,12 @@ class Finish(wiring.Component):
     parameter_address : of the slot, a cycle later, out
     parameters : two cycles later, in
     drained : the parameters of the oldest column tile are no longer needed, a cycle after its last slot, out
-    row_parameters : looked at a cycle after the slots, in
+    row_parameters : sampled a cycle after the slots, in
     table : entries of the activation table, in
     valid, place, wide, narrow : `LATENCY` cycles after the slots, out
     """
 
-    PARAMETERS = 4  # cycles from the slots to their parameters: the one source's slots, memory (two), which ones
+    PARAMETERS = 4  # cycles from the slots to their parameters: mux of the sources, memory (two), mux of parameters
     LATENCY = PARAMETERS + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
 
     def __init__(self, config: StaConfig) -> None:
@@ -85,7 +85,7 @@ class Finish(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, slots = self._config, self.instruction, self.slots
-        wide = Signal()  # 16 bits leave the requantiser
+        wide = Signal()  # the requantiser gives 16 bits
         table = Signal()
         rescales = Signal()
         # Steady long before the first result.
@@ -138,7 +138,7 @@ class Finish(wiring.Component):
             with m.If(tile_address == (PARAMETER_TILES - 1) * c.slots_a_row):
                 m.d.sync += tile_address.eq(0)
 
-        alike = Signal(ChannelParameters)  # of all lanes
+        alike = Signal(ChannelParameters)  # the same for all lanes
         of_row = Signal(RowParameters, reset_less=True)
         pairs = [Signal(RowParameters, name=f"of_rows_{i}", reset_less=True) for i in range(ceil_div(c.rows, 2))]
         channel = Signal()
@@ -156,7 +156,7 @@ class Finish(wiring.Component):
         ]
         with m.If(instruction.opcode == Op.GATHER):  # as it is
             m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]
-        # Of neighbours first: rows are far apart.
+        # A mux tree, neighbours first: rows are far apart.
         for i, pair in enumerate(pairs):
             m.d.sync += pair.eq(self.row_parameters[2 * i])
             if 2 * i + 1 < c.rows:
@@ -177,7 +177,7 @@ class Finish(wiring.Component):
 
 
 class Drain(wiring.Component):
-    """Everything that ends in the residual, and every result that ends in the store.
+    """Brings results to the residual and the store.
 
     ::
 
@@ -189,19 +189,19 @@ class Drain(wiring.Component):
 
     Members
     -------
-    reset : of the engines, one after another, for `timing.reset_cycles` at least; no instruction begins meanwhile, in
+    reset : of the engines, one after another, `latencies.reset_cycles` at least; no instruction begins meanwhile, in
     begins : an instruction begins, of any kind, in
     instruction : in that cycle and the next, in
-    finished : all it writes may be read from the next cycle on, out; not of LOAD, STORE, END
+    finished : all its results are readable from the next cycle on, out; not of LOAD, STORE, END
     tile_end, results : of a PRODUCT, see `ArraySource`, in
-    parameters_loaded : the parameters of another column tile are there, in
+    parameters_loaded : the parameters of another column tile are loaded, in
     parameter_address, drained : to the column buffer, out
     parameters : from it, two cycles after the address, in
     row_parameters : of each row of the array, in
     store : `store_write`, out
     row_maximum : of a row of the array, out
     ids, rows : beats of a GATHER, streams in
-    row_segment : `RowSegment`, the beats that a GATHER wants next, stream out
+    row_segment : `RowSegment`, the beats that a GATHER reads next, stream out
     table : beats of a TABLE, stream in
     exponential : `TableEntry`, of the exponential's table, out
     dump_address : of the residual, while the instruction is a STORE, in
@@ -253,7 +253,7 @@ class Drain(wiring.Component):
             "residual": residual,
             "statistics": statistics,
         }
-        # One after another, as the core's.
+        # One after another, as in `Sta`.
         assert len(engines) == DRAIN_ENGINES
         reset = self.reset
         for name, engine in engines.items():
@@ -267,7 +267,7 @@ class Drain(wiring.Component):
         _, instruction = own_instruction(m, self.begins, self.instruction, name="drain")  # of any of these
         m.d.comb += [finish.instruction.eq(instruction), writer.instruction.eq(instruction)]
 
-        # What the instruction is, when the engines start: in time for the first slot.
+        # The operation, registered when the engines start: in time for the first slot.
         which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
         with m.If(align(m, self.begins, 1, name="begun", reset=True)):
             m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
@@ -285,9 +285,8 @@ class Drain(wiring.Component):
         connect(m, gather.segment, flipped(self.row_segment))
         connect(m, flipped(self.table), tables.beats)
 
-        # The pipe.
-        # One source at a time: the others' slots are not valid. Where there is none the array's stand there, and where
-        # one says nothing, another's: a zero would be a reset of registers all over the chip.
+        # The pipeline. One source at a time: the others' slots are not valid. Without a source the array's slots are
+        # selected, and undefined fields are another source's: a zero would be a reset of registers all over the chip.
         m.d.comb += finish.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
         chosen = relay(m, Cat(which[op] for op in sources), name="chosen_place")
         for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
@@ -310,7 +309,7 @@ class Drain(wiring.Component):
             self.exponential.eq(tables.exponential),
         ]
 
-        # Where it ends.
+        # Destinations.
         m.d.comb += [
             writer.valid.eq(finish.valid),
             writer.place.eq(finish.place),
@@ -328,7 +327,7 @@ class Drain(wiring.Component):
             norm.finalised.eq(statistics.answer),
         ]
 
-        # Who reads the residual.
+        # Readers of the residual.
         readers = {Op.NORM: norm.read_address, Op.POOL: pool.read_address, Op.STORE: self.dump_address}
         m.d.comb += residual.read_address.eq(writer.read_address)
         for op, address in readers.items():
