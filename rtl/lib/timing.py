@@ -1,30 +1,21 @@
 """Timing by name: registers that a design has for its clock, not for what it computes.
 
-Each call says which kind of register it makes, so that a reader can tell function from timing:
+Each call says which kind of register it makes, so that a reader can tell function from timing.
 
-=================  ==================================================  ===========================================
-name               why                                                 cost, of a value of W bits
-=================  ==================================================  ===========================================
-`align`            keeps a value in step with a pipeline of so many    W flip-flops a cycle; no cycle: the pipeline
-                   cycles beside it                                    takes them
-`registered`       ends a pipeline stage: logic in front, its result   W flip-flops, a cycle
-                   in the next cycle
-`relay`            cuts a long wire; without it the design does the    W flip-flops, a cycle, which what runs beside
-                   same, at a lower clock                              it has to `align` with
-`hard_register`    a register that a multiplier or a block RAM has     a cycle; no flip-flop of the fabric where the
-                   inside, and is slow without                         tool packs it
-`replicate`        a copy for some of a value's loads, so that each    W flip-flops a copy; no cycle where all copies
-                   copy lies near its own                              take the place of one register
-`lookahead`        a flag decided in the cycle before it is used       logic for every way the next cycle may come
-                                                                       about; no cycle
-`tally`            a count whose flags are `lookahead`s                a few LUTs; no cycle
-`preload`          registers load while idle, not at a start from      nothing
-                   far away
-`gated`,           a choice between a value and 0 by gates             a LUT input a bit
-`cleared`
-=================  ==================================================  ===========================================
+| name | why | cost, of a value of W bits |
+|---|---|---|
+| `align` | keeps a value in step with a pipeline beside it | W flip-flops for each cycle of the pipeline |
+| `registered` | ends a pipeline stage: logic, and its result a cycle later | W flip-flops, a cycle |
+| `relay` | cuts a long wire, and means nothing: only the clock needs it | W flip-flops, a cycle to `align` with |
+| `hard_register` | inside of a multiplier or block RAM, which is slow without | a cycle, no flip-flop if packed |
+| `replicate` | a copy for some of the loads, to be near these | W flip-flops a copy, a cycle |
+| `lookahead` | a flag decided in the cycle before it is used | logic for all that may happen until then; no cycle |
+| `tally` | a count with flags that are decided so | a few LUTs; no cycle |
+| `preload` | registers load while idle, not at a start from far away | nothing |
+| `gated`, `cleared` | a value or 0, by gates instead of a reset | an input of a LUT a bit |
 
 A wire across a large ECP5 takes most of a cycle at 130 MHz: a signal from far away does little more than arrive.
+What that gained is in docs/timing.md.
 """
 
 from contextlib import AbstractContextManager
