@@ -77,7 +77,7 @@ class ProcessingElement(wiring.Component):
         valid = self._marks(m, "valid", 7)
         first_next = self._marks(m, "first", 6)
         last = self._marks(m, "last", 7)
-        # It is cleared just before a sum begins: what a register can do by itself needs no logic after it.
+        # Cleared just before a sum begins, by the register's own reset, which needs no logic in front of the adder.
         accumulator = Signal(signed(c.accumulator_bits), reset_less=True)
         total = Signal(signed(c.accumulator_bits))
         result = Signal(signed(c.accumulator_bits), reset_less=True)
@@ -91,11 +91,10 @@ class ProcessingElement(wiring.Component):
         return m
 
     def _selected(self, m: Module, lane: int) -> Value:
-        """The activation that a lane takes, two cycles after the step: of each pair of them one, of which all but one
-        are nothing.
+        """The activation that a lane selects, two cycles after the step: a 2:1 mux per pair, one-hot AND-OR.
 
-        Of eight positions that is five LUTs of four inputs a bit, where synthesis makes eight of a plain choice; the
-        registers keep it from merging them again.
+        For eight positions that is five LUT4 a bit; of a plain mux synthesis makes eight. The registers between keep it
+        from merging both stages.
         """
         c = self._config
         group = self.row_out.group
@@ -115,8 +114,7 @@ class ProcessingElement(wiring.Component):
         ]
 
     def _marks(self, m: Module, mark: str, cycles: int) -> Signal:
-        """The mark so many cycles on, seven for one in step with lane_sum; its first register also feeds the
-        neighbour."""
+        """The mark `cycles` later, seven to be in step with lane_sum; its first register also feeds the neighbour."""
         passed = relay(m, self.row_in[mark], name=mark, reset=True)
         m.d.comb += self.row_out[mark].eq(passed)
         return align(m, passed, cycles - 1, name=f"{mark}_late", reset=True)

@@ -1,4 +1,4 @@
-"""Takes the results of one row after the other out of the array."""
+"""Reads the results out of the array, row by row."""
 
 from functools import reduce
 from operator import or_
@@ -12,7 +12,7 @@ from rtl.params import Config, ceil_div, reader_latency
 
 
 class RowReader(wiring.Component):
-    """Reads a row of results a cycle, the way in which the array fills: each column a cycle after the one before.
+    """Reads a row of results a cycle, skewed as the array is: each column a cycle after the one before.
 
     ::
 
@@ -23,10 +23,9 @@ class RowReader(wiring.Component):
                                          ▼ cols − 1 registers             ▼ cols − 2
                                        outputs[0]                       outputs[1]
 
-    A pair that the row is not of gives nothing, so that an OR joins the pairs: two LUTs in a row, none with more than
-    four inputs. The number of the row goes no further in a cycle than from one column to the next, and a tile's first
-    results can leave before its last ones are there. Column c is looked at `params.READER_SAMPLE` + c cycles after
-    `row`.
+    A 2:1 mux per pair, one-hot AND-OR: two levels of LUT4. The row number passes one column a cycle, so no wire spans
+    the array, and a tile's first results can leave before its last ones are ready. Column c is sampled
+    `params.READER_SAMPLE` + c cycles after `row`.
 
     Members
     -------

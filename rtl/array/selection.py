@@ -1,4 +1,4 @@
-"""The selection decoder: which position of a group each lane takes, from a bitmap."""
+"""The selection decoder: from a bitmap to the position in the group that each lane takes."""
 
 from itertools import combinations
 
@@ -11,9 +11,9 @@ from rtl.params import Config, ceil_div
 
 
 class BitmapRanks(wiring.Component):
-    """Counts, of each position of a group's bitmap, the bits set below it. Combinational.
+    """For each position of a group's bitmap, the number of bits set below it. Combinational.
 
-    By full adders, three bits of the same weight to one and a carry: a carry chain is slow for so few.
+    A tree of full adders (carry-save): carry chains are slow for so few bits.
 
     Members
     -------

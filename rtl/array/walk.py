@@ -1,4 +1,4 @@
-"""The walk over the tiles of a product, which every engine makes for itself."""
+"""The walk over the tiles of a product; each engine has its own."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -9,14 +9,14 @@ from rtl.params import CHANNELS_MAX, Config
 
 
 def _within(value: Value, most: int) -> Value:
-    """value <= most, most being small: without a carry chain of all bits."""
+    """value <= most, for a small `most`, without a carry chain over all bits."""
     bits = most.bit_length()
     low = value[:bits] <= most
     return low & ~value[bits:].any() if len(value) > bits else low
 
 
 def _at_most(value: Value, most: int) -> Value:
-    """The lesser one."""
+    """The smaller of both."""
     within = _within(value, most)
     return gated(value, within) | gated(Const(most), ~within)
 
@@ -24,24 +24,24 @@ def _at_most(value: Value, most: int) -> Value:
 class TileWalk(wiring.Component):
     """Counts through the tiles: all token tiles of a column tile, then the next column tile.
 
-    An engine that works on column tiles alone gives `tokens` as 1. The walk is a tile ahead of what it gives out:
-    `advance` comes late, much hangs on it, and so it enables registers and chooses nothing.
+    An engine that works on column tiles alone gives `tokens` as 1. The walk computes one tile ahead of its outputs:
+    `advance` comes late and has a high fan-out, so it only enables registers.
 
     Members
     -------
-    start : begin at the first tile, which is there LATENCY cycles later; only while idle, in
+    start : begin; the first tile is out LATENCY cycles later; only while idle, in
     tokens : of the product, steady from the start on, in
-    channels : the same, need not stay, in
-    advance : go on to the next tile; only while running, in
-    running : there is a tile, out
-    idle : there is none, and none to come; of no channels from the second cycle after the start on, out
+    channels : of the product, sampled at the start, in
+    advance : step to the next tile; only while running, in
+    running : the outputs are of a tile, out
+    idle : no tile now or to come; without channels from the second cycle after the start on, out
     rows, columns : how many of the tile's rows and columns are in use, out
-    next_one_row : of the next tile, rows == 1; of the first one, too, in the cycle before it is there, out
+    next_one_row : the next tile has rows == 1; of the first one in the cycle before it is out, out
     last_tokens : the column tile's last token tile, out
     last_channels : a tile of the last column tile, out
     """
 
-    LATENCY = 3  # what a first tile is; a tile ahead; the tile
+    LATENCY = 3  # compare sizes; the tile ahead; the tile
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -54,8 +54,8 @@ class Axi4(wiring.Signature):
 
 
 class AxiLite(wiring.Signature):
-    """AXI4-Lite seen from the slave: 8-bit addresses, 32 bits of data. Its protection bits are there, and make no
-    difference: who may reach the registers is for the interconnect to say."""
+    """AXI4-Lite seen from the slave: 8-bit addresses, 32 bits of data. Protection bits are ignored: access control is
+    the interconnect's task."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -129,15 +129,15 @@ class PageSplitter(wiring.Component):
 class AxiMaster(wiring.Component):
     """The memory port's other side as an AXI4 master.
 
-    Reads and writes keep their order. Up to OUTSTANDING bursts of either direction are on their way.
+    Reads and writes keep their order. Up to OUTSTANDING bursts of either direction are in flight.
 
     Members
     -------
     port : MemoryPort, flipped
     axi : Axi4
-    pending : writes are on their way: what was written may not be in memory yet, out
-    fault : a burst ended in an error, in this cycle, out
-    fault_address : where that burst began, out
+    pending : writes are not answered yet: their data may not be in memory, out
+    fault : a burst ended in an error in this cycle, out
+    fault_address : that burst's address, out
     """
 
     def __init__(self, port_bytes: int) -> None:
@@ -158,7 +158,7 @@ class AxiMaster(wiring.Component):
         size = self._port_bytes.bit_length() - 1
         m.d.comb += [axi.arsize.eq(size), axi.awsize.eq(size), axi.arburst.eq(INCREMENT), axi.awburst.eq(INCREMENT)]
 
-        # Reads: the address of each burst waits for the burst's end, in case it ends in an error.
+        # Reads: the address of each burst is kept to the burst's end, in case it ends in an error.
         m.submodules.read_splitter = reads = PageSplitter(self._port_bytes)
         m.submodules.read_bursts = read_bursts = SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)
         connect(m, flipped(port.read_request), reads.whole)
@@ -182,7 +182,7 @@ class AxiMaster(wiring.Component):
             read_fault.eq(read_beat & axi.rresp[1]),
         ]
 
-        # Writes: address and data go their own ways, since a slave may wait with one for the other (A3.3.1).
+        # Writes: address and data are independent, since a slave may wait with one for the other (A3.3.1).
         m.submodules.write_splitter = writes = PageSplitter(self._port_bytes)
         m.submodules.write_addresses = addresses = SyncFIFOBuffered(width=ADDRESS_BITS + LENGTH_BITS, depth=2)
         m.submodules.write_lengths = lengths = SyncFIFOBuffered(width=LENGTH_BITS, depth=OUTSTANDING)
@@ -231,14 +231,14 @@ class AxiMaster(wiring.Component):
 class AxiLiteSlave(wiring.Component):
     """The control port behind AXI4-Lite: one access at a time, whole words.
 
-    A write that does not have all four strobes changes nothing and is answered with SLVERR.
+    A write without all four strobes has no effect and is answered with SLVERR.
     The answer comes a cycle (write) or two (read) after the access, at the earliest.
 
     Members
     -------
     axi : AxiLite
     control : ControlPort, flipped
-    hold : let accesses wait, in
+    hold : stall accesses, in
     """
 
     axi: Out(AxiLite())
