@@ -150,8 +150,9 @@ def noticed(ended: Sequence[Outcome]) -> Outcome | None:
     return None
 
 
-def judge(project: Project, importers: Importers, drawn: Drawn, limit: int, log: Path) -> Drawn:
+def judge(project: Project, importers: Importers, drawn: Drawn, limit: int, logs: Path) -> Drawn:
     """Runs the tests on a change, in a copy of its own."""
+    logs.mkdir()
     start = time.monotonic()
     passed, late, broken = 0, False, False
     failed: Outcome | None = None
@@ -159,12 +160,12 @@ def judge(project: Project, importers: Importers, drawn: Drawn, limit: int, log:
         tree = Path(folder)
         copy_tree(project.root, tree)
         put(drawn, tree)
-        for found in importers.tests_of(drawn.file):
+        for name, found in zip(("near", "others"), importers.tests_of(drawn.file), strict=True):
             tests = [test for test in found if not test.startswith(OF_TEXT)]
             if tests:
                 # Where one file of tests does not import, the others still run.
                 arguments = ["--continue-on-collection-errors", *tests]
-                status, ended = pytest(tree, arguments, limit, log, **{ANY_FAILURE: "1"})
+                status, ended = pytest(tree, arguments, limit, logs / f"{name}.log", **{ANY_FAILURE: "1"})
                 failed = noticed(ended)
                 if failed:
                     break
@@ -281,7 +282,7 @@ def judge_all(project: Project, drawn: Sequence[Drawn], args: argparse.Namespace
     judged: list[Drawn] = []
     with ThreadPoolExecutor(args.jobs) as pool:
         tasks = [
-            pool.submit(judge, project, importers, one, args.limit, logs / f"{number}.log")
+            pool.submit(judge, project, importers, one, args.limit, logs / str(number))
             for number, one in enumerate(drawn, 1)
         ]
         for number, task in enumerate(tasks, 1):
