@@ -215,6 +215,7 @@ SCORES, CONTEXT = (f"encoder.layer.0.attention.self.{part}.1 [0]" for part in ("
         (SCORES, {"first_token": 2}, r"is of tokens \[7, 7\] from 2 on, must be of a sequence"),
         (CONTEXT, {"keys": 6}, r"is of tokens \[7, 6\] from 0 on, must be of a sequence"),
         (CONTEXT, {"shift": 47}, "has a shift of 47, with 7 keys must have at most 37"),
+        (CONTEXT, {"shift": 38}, "has a shift of 38, with 7 keys must have at most 37"),
         ("pool [1]", {"tokens": 6}, r"is of tokens \[6\] from 8 on, must be of a sequence"),
         ("store embedding [1]", {"address": 0}, "writes 1 x 32 bytes from 0 on, must write results alone"),
         ("store embedding [1]", {"address": lambda address: address + 4}, "writes 1 x 32 bytes from"),
@@ -230,6 +231,11 @@ def test_instructions_that_are_wrong(text: Program, name: str, fields: dict[str,
     number = text.names.index(name)
     found = refused(signed(text, memory=changed(text, name, **fields)))
     assert re.match(rf"instruction {number}, {re.escape(name)}, (?:{message})", found), found
+
+
+def test_the_largest_shift_of_a_context(text: Program) -> None:
+    memory = changed(text, CONTEXT, shift=37)
+    assert programs.from_bytes(signed(text, memory=memory)).memory == memory
 
 
 def test_an_end_in_the_middle_and_none_at_the_end(text: Program) -> None:
