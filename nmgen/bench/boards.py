@@ -6,6 +6,7 @@ is kept. The table goes into docs/results.md, after every image.
 
 import argparse
 import json
+import re
 import resource
 import sys
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def section(done: Sequence[tuple[Image, Made]], tools: Sequence[str], left: int)
     """Markdown of docs/results.md."""
     text = [
         f"`make bench-build` writes this table; last run on {date.today().isoformat()}, with",
-        f"{' and '.join(tools)}.",
+        f"{' and '.join(map(_short, tools))}.",
         f"N = 2, {MHZ} MHz asked for, up to {SEEDS} seeds; CPU seconds of all tools and seeds."
         + (f" {left} of the sizes are not built yet." if left else ""),
         "",
@@ -134,6 +135,12 @@ def section(done: Sequence[tuple[Image, Made]], tools: Sequence[str], left: int)
         about = (image.board, title(image.config), f"{one.luts:,}" if one.luts else "–", mhz)
         text.append(line((*about, str(len(one.tried) or "–"), f"{one.cpu_seconds:.0f}", verdict)))
     return "\n".join(text)
+
+
+def _short(tool: str) -> str:
+    """Name and number of a version, out of what the tool says of it."""
+    found = re.match(r"(Yosys \S+)|.*\(Version (?:nextpnr-)?(\S+)\)", tool)
+    return (found[1] or f"nextpnr {found[2]}") if found else tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
