@@ -61,7 +61,7 @@ class Made:
 
 
 def images() -> list[Image]:
-    """Of the table, the smallest first."""
+    """Of the table, the smaller FPGA first, then the smaller array."""
     ulx3s = [  # rows, columns, M, kind of elements
         (1, 1, 4, "ecp5"), (1, 1, 16, "portable"), (2, 2, 4, "portable"), (2, 2, 16, "ecp5"), (3, 4, 8, "ecp5"),
         (4, 4, 4, "portable"), (4, 4, 8, "ecp5"), (8, 8, 4, "ecp5"), (8, 8, 8, "portable"), (8, 8, 16, "ecp5"),
@@ -69,8 +69,8 @@ def images() -> list[Image]:
     icesugar = [(1, 1, 4, "portable"), (2, 3, 8, "ecp5"), (2, 4, 4, "portable")]
     small = replace(PRESETS["small"], max_k=256)
     return [
-        *(_image("ulx3s-85f", Config(), *size) for size in ulx3s),
         *(_image("icesugar-pro", small, *size) for size in icesugar),
+        *(_image("ulx3s-85f", Config(), *size) for size in ulx3s),
     ]
 
 
@@ -124,7 +124,7 @@ def section(done: Sequence[tuple[Image, Made]], tools: Sequence[str], left: int)
         f"`make bench-build` writes this table; last run on {date.today().isoformat()}, with",
         f"{' and '.join(map(_short, tools))}.",
         f"N = 2, {MHZ} MHz asked for, up to {SEEDS} seeds; CPU seconds of all tools and seeds."
-        + (f" {left} of the sizes are not built yet." if left else ""),
+        + (f" Still to be built: {left}." if left else ""),
         "",
         line(("board", "array", "LUT-eq", "MHz", "seeds tried", "CPU s", "")),
         "|---|---|---:|---:|---:|---:|---|",
