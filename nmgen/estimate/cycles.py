@@ -147,6 +147,7 @@ class _Machine:
         self._code = range(BYTES // config.port_bytes)
         self._tiles = _Tiles()
         self._loader_idle = 0  # all tiles of the instruction before are loaded
+        self._last_units: dict[str, int] = {}  # of consumers of units, the cycle of their latest one
         self._finished = -1  # the instruction before
         self._storing = False  # that is a STORE
         asked = self._fetch.open(START_CYCLES + ASK_CYCLES, len(self._code))
@@ -293,16 +294,21 @@ class _Machine:
         return begin
 
     def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:
-        """Units of so many bits are taken one a cycle; the first one's beats wait for nobody. The last one's cycle."""
+        """Units of so many bits are taken one a cycle. Returns the last one's cycle.
+
+        The first one's beats wait for nothing but the last unit of the instruction before that had such units.
+        """
         port_bytes = self._c.port_bytes
         units, beats = units_in_beats(bits, 8 * port_bytes)
         all_beats = ceil_div(count, units) * beats
-        unit = max(ready, self._fetch.take(consumer, 0, range(beats)) + 1)
+        unit = max(ready, self._fetch.take(consumer, self._last_units.get(consumer, 0), range(beats)) + 1)
         if all_beats == beats:
-            return unit + count - 1
-        offsets = range(0, (all_beats - beats) * units, units)
-        last = self._fetch.take(consumer, unit + units - 1, offsets)
-        return last + (count - 1) % units + 1
+            last = unit + count - 1
+        else:
+            offsets = range(0, (all_beats - beats) * units, units)
+            last = self._fetch.take(consumer, unit + units - 1, offsets) + (count - 1) % units + 1
+        self._last_units[consumer] = last
+        return last
 
     def _table(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)

@@ -30,7 +30,7 @@ from rtl.sta.results.post_processor import Finish
 from rtl.sta.results.residual import Residual
 from rtl.sta.results.writer import Writer
 from sim.bench.programs import ProgramResult
-from tests.sim.bench.test_programs import CASES, check
+from tests.sim.bench.test_programs import CASES, LONG, check
 
 LATENCY = 30
 
@@ -87,6 +87,15 @@ def test_random_fields(name: str, latency: int, tmp_path: Path) -> None:
         behind = {(Op(one["opcode"]).name, Op(two["opcode"]).name) for one, two in pairwise(program.instructions)}
         assert "NMGEN_SEED" in os.environ or ("STORE", "GATHER") in behind
         exact(program, result, latency)
+
+
+@pytest.mark.parametrize("latency", [100, 143])
+def test_instructions_behind_several_tables(latency: int, tmp_path: Path) -> None:
+    """Short ones, so that the fetch is what they wait for: a TABLE's first beat waits for the TABLE before."""
+    config = LONG
+    loaded = [random_instructions(random.Random(latency), config, 40, ("table", "table", "pool"))]
+    (results,) = check(config, loaded, tmp_path, (False,), latency)
+    exact(loaded[0][0], results[0], latency)
 
 
 def test_a_slower_memory_or_a_narrower_port_takes_longer() -> None:
