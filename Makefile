@@ -80,7 +80,7 @@ mutants-sample: $(READY) ## random one-token changes, COUNT=60 SEED=20261128 (th
 formal: $(READY) ## proofs of streams, FIFOs, the AXI master and the sequencer, by z3 (a minute): docs/verification.md
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m '' tests/formal
 
-fuzz: $(READY) ## broken files and command lines for every command, CASES=2000 FUZZ_SEED=0 (20 minutes): docs/verification.md
+fuzz: $(READY) ## broken files and command lines for every command, CASES=2000 FUZZ_SEED=0 (four minutes): docs/verification.md
 	FUZZ_SEED=$${FUZZ_SEED:-0} $(RUN) -m tests.fuzz --cases $${CASES:-2000}
 
 nightly: $(READY) ## random configurations, products, programs and model folders in simulation, the slow documented commands

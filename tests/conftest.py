@@ -1,4 +1,4 @@
-"""Of all tests."""
+"""Settings of the whole test run."""
 
 import gc
 

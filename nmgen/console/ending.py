@@ -14,7 +14,7 @@ from sim.process.interrupts import came, ignore_from_now_on, interruptible
 BAD_INPUT = 2
 SIGNALLED = 128  # and the number of the signal, as shells report it
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal is gone"}
-COLLECT_AFTER = 100_000  # new objects, not 700: to look for cycles so often took a third of the time of writing Verilog
+COLLECT_AFTER = 100_000  # allocations between garbage collections: with 700 they took a third of the time of generate
 CLEAR = "\r\x1b[K"  # a line of progress that is not finished
 
 
@@ -57,7 +57,7 @@ def process(work: Callable[[], int], name: str = "nmgen") -> int:
     gc.set_threshold(COLLECT_AFTER)
     status = ended(work, name)
     ignore_from_now_on()
-    gc.freeze()  # nor does it look for them at its end, in all that it has made
+    gc.freeze()  # the collection at exit has nothing to traverse then
     return status
 
 
