@@ -14,6 +14,7 @@ from amaranth.utils import ceil_log2
 from boards.parts.printer import VALUE_BITS, Printer
 from boards.parts.uart import Transmitter, baud_divisor
 from rtl.engine.accelerator import Accelerator
+from rtl.lib.port import register_layout
 from rtl.lib.ram import OnChipRam
 from rtl.params import REGISTERS, VERSION, Config, Product, ceil_div, power_of_two_at_least
 
@@ -118,12 +119,13 @@ class SelfTest(wiring.Component):
     def _script(self) -> list[dict[str, int]]:
         """Register writes of each run one after another, its start the last."""
         writes = []
+        control = REGISTERS["control"]
         for run in self._image.runs:
             values = run.product.registers(
                 x_address=self._image.x_address, w_address=run.w_address, y_address=self._image.y_address
             )
-            writes += [{"address": REGISTERS[name][0], "data": value, "last": 0} for name, value in values.items()]
-            writes.append({"address": REGISTERS["control"][0], "data": 1, "last": 1})
+            writes += [{"address": REGISTERS[name].offset, "data": value, "last": 0} for name, value in values.items()]
+            writes.append({"address": control.offset, "data": control.value(start=1), "last": 1})
         return writes
 
     def elaborate(self, platform: object) -> Module:
@@ -139,6 +141,7 @@ class SelfTest(wiring.Component):
         connect(m, printer.characters, uart.characters)
         m.d.comb += self.tx.eq(uart.tx)
         control, peek, line = accelerator.control, ram.peek, printer.line
+        status = REGISTERS["status"]
 
         write = data.StructLayout({"address": 8, "data": 32, "last": 1})
         script = self._script()
@@ -213,11 +216,11 @@ class SelfTest(wiring.Component):
                     m.next = "poll"
 
             with m.State("poll"):
-                m.d.comb += control.address.eq(REGISTERS["status"][0])
+                m.d.comb += control.address.eq(status.offset)
                 m.next = "status"
             with m.State("status"):
-                m.d.comb += control.address.eq(REGISTERS["cycles"][0])
-                with m.If(control.read_data[1]):
+                m.d.comb += control.address.eq(REGISTERS["cycles"].offset)
+                with m.If(data.View(register_layout(status), control.read_data[: status.bits]).done):
                     m.next = "cycles"
                 with m.Elif(timer >= HANG_CYCLES):
                     m.next = "hangs"

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
 
+from rtl.lib.register_map import Field, Register, register_map
+
 VERSION = "0.1.0"
 
 BURST_BEATS = 16  # longest read burst; four of them fill the beat FIFO
@@ -211,26 +213,43 @@ PRESETS: dict[str, Config] = {
     "wide": Config(n=4, m=16, rows=8, cols=16, drain=8, port_bytes=32),
 }
 
-# Byte offset of each control register, and what it holds.
-REGISTERS: dict[str, tuple[int, str]] = {
-    "id": (0x00, "read: identification of version and configuration"),
-    "control": (0x04, "write 1: start a product"),
-    "status": (0x08, "read: bit 0 busy, bit 1 done since the last start"),
-    "cycles": (0x0C, "read: cycles from the start write to the last accepted write beat"),
-    "tokens": (0x10, "tokens of the product, 1 … max_tokens"),
-    "groups": (0x14, "groups of M along the input dimension, 1 … max_groups"),
-    "channels": (0x18, "output channels, 1 … 65535"),
-    "mode": (0x1C, "bits 5:0 N' of the layer's pattern N':M; bit 8 16-bit results; bit 9 requantise per row"),
-    "x_address": (0x20, "byte address of the activations"),
-    "x_beats": (0x24, "beats of all activations"),
-    "w_address": (0x28, "byte address of the packed weights"),
-    "w_tile_beats": (0x2C, "beats of one column tile of packed weights"),
-    "w_beats": (0x30, "beats of all packed weights"),
-    "r_address": (0x34, "byte address of the requantisation parameters per row"),
-    "r_beats": (0x38, "beats of the requantisation parameters per row, 0 where per channel"),
-    "y_address": (0x3C, "byte address of the results"),
-    "y_stride": (0x40, "bytes from one token's results to the next"),
-}
+REGISTERS: dict[str, Register] = register_map(
+    (
+        Register("id", 0x00, "read", "identification of version and configuration", reset=None),
+        Register("control", 0x04, "write", "what to do, once", (Field("start", 0, 1, "start a product"),)),
+        Register(
+            "status",
+            0x08,
+            "read",
+            "where it stands",
+            (Field("busy", 0, 1, "a product runs"), Field("done", 1, 1, "the last one is finished")),
+        ),
+        Register("cycles", 0x0C, "read", "cycles from the start write to the last accepted write beat"),
+        Register("tokens", 0x10, "read-write", "tokens of the product, 1 … max_tokens"),
+        Register("groups", 0x14, "read-write", "groups of M along the input dimension, 1 … max_groups"),
+        Register("channels", 0x18, "read-write", "output channels, 1 … 65535"),
+        Register(
+            "mode",
+            0x1C,
+            "read-write",
+            "how the product is made",
+            (
+                Field("pattern_n", 0, 6, "N' of the layer's pattern N':M"),
+                Field("wide", 8, 1, "16-bit results"),
+                Field("per_row", 9, 1, "requantise per row"),
+            ),
+        ),
+        Register("x_address", 0x20, "read-write", "byte address of the activations"),
+        Register("x_beats", 0x24, "read-write", "beats of all activations"),
+        Register("w_address", 0x28, "read-write", "byte address of the packed weights"),
+        Register("w_tile_beats", 0x2C, "read-write", "beats of one column tile of packed weights"),
+        Register("w_beats", 0x30, "read-write", "beats of all packed weights"),
+        Register("r_address", 0x34, "read-write", "byte address of the requantisation parameters per row"),
+        Register("r_beats", 0x38, "read-write", "beats of the requantisation parameters per row, 0 where per channel"),
+        Register("y_address", 0x3C, "read-write", "byte address of the results"),
+        Register("y_stride", 0x40, "read-write", "bytes from one token's results to the next"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,7 +442,7 @@ class Product:
             "tokens": self.tokens,
             "groups": self.groups,
             "channels": self.channels,
-            "mode": self.pattern_n | (self.out_bits == 16) << 8 | self.per_row << 9,
+            "mode": REGISTERS["mode"].value(pattern_n=self.pattern_n, wide=self.out_bits == 16, per_row=self.per_row),
             "x_address": x_address,
             "x_beats": self.tokens * self.x_row_beats,
             "w_address": w_address,

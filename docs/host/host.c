@@ -7,9 +7,6 @@
 #include "isa.h"
 #include "sha256.h"
 
-enum { START = 1, CLEAR = 2 };         /* of CONTROL */
-enum { BUSY = 1, DONE = 2, ERROR = 4 }; /* of STATUS */
-enum { ON_DONE = 1, ON_ERROR = 2 };    /* of INTERRUPT */
 enum { INSTRUCTION = 4 * NMGEN_INSTRUCTION_WORDS };
 
 /* --- the file ---------------------------------------------------------------------------------------------------- */
@@ -248,29 +245,29 @@ int nmgen_run(struct nmgen_host *h, uint32_t texts, const uint32_t *const *ids, 
     int answer = place(h, texts, ids, lengths);
     if (answer != NMGEN_OK)
         return answer;
-    if (h->read32(NMGEN_REGISTER_STATUS) & (BUSY | ERROR))
+    if (h->read32(NMGEN_REGISTER_STATUS) & (NMGEN_STATUS_BUSY_MASK | NMGEN_STATUS_ERROR_MASK))
         nmgen_clear(h);
     h->write32(NMGEN_REGISTER_PROGRAM, h->base + h->program);
     h->write32(NMGEN_REGISTER_LIMIT, h->base + h->image_size);
-    h->write32(NMGEN_REGISTER_INTERRUPT, ON_DONE | ON_ERROR);
-    h->write32(NMGEN_REGISTER_CONTROL, START);
+    h->write32(NMGEN_REGISTER_INTERRUPT, NMGEN_INTERRUPT_DONE_MASK | NMGEN_INTERRUPT_ERROR_MASK);
+    h->write32(NMGEN_REGISTER_CONTROL, NMGEN_CONTROL_START_MASK);
     uint32_t status;
-    while ((status = h->read32(NMGEN_REGISTER_STATUS)) & BUSY)
+    while ((status = h->read32(NMGEN_REGISTER_STATUS)) & NMGEN_STATUS_BUSY_MASK)
         if (h->wait)
             h->wait();
-    if (status & ERROR) {
+    if (status & NMGEN_STATUS_ERROR_MASK) {
         h->cause = h->read32(NMGEN_REGISTER_CAUSE);
         h->cause_address = h->read32(NMGEN_REGISTER_CAUSE_ADDRESS);
         nmgen_clear(h);
         return NMGEN_STOPPED;
     }
-    return status & DONE ? NMGEN_OK : NMGEN_STOPPED; /* neither: somebody else wrote a clear */
+    return status & NMGEN_STATUS_DONE_MASK ? NMGEN_OK : NMGEN_STOPPED; /* neither: somebody else wrote a clear */
 }
 
 void nmgen_clear(struct nmgen_host *h)
 {
-    h->write32(NMGEN_REGISTER_CONTROL, CLEAR);
-    while (h->read32(NMGEN_REGISTER_STATUS) & BUSY)
+    h->write32(NMGEN_REGISTER_CONTROL, NMGEN_CONTROL_CLEAR_MASK);
+    while (h->read32(NMGEN_REGISTER_STATUS) & NMGEN_STATUS_BUSY_MASK)
         ;
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nmgen.console.files import written_whole
+from rtl.lib.register_map import REGISTER_BITS, Register
 from rtl.sta.isa import BYTES, FIELDS, USED, WORDS, Columns, Op
 from rtl.sta.legality import ID_BYTES, TABLE_BYTES, Cause
 from rtl.sta.registers import REGISTERS
@@ -82,6 +83,15 @@ def _bits(low: int, bits: int) -> str:
     return str(low) if bits == 1 else f"{low + bits - 1}:{low}"
 
 
+def field_macros(prefix: str, register: Register) -> list[str]:
+    """The fields of a register for C: shift and mask of each."""
+    lines = []
+    for field in register.fields:
+        name = f"{prefix}_{register.name.upper()}_{field.name.upper()}"
+        lines += [f"#define {name}_SHIFT {field.low}u", f"#define {name}_MASK 0x{field.mask:x}u"]
+    return lines
+
+
 def page() -> str:
     """docs/isa.md."""
     fields = [(f.word, _bits(f.low, f.bits), f"`{name}`", f.what) for name, f in FIELDS.items()]
@@ -120,10 +130,23 @@ def page() -> str:
         "",
         "## Control registers",
         "",
-        "32 bits each. While a program runs, writes change nothing but for a clear.",
+        f"{REGISTER_BITS} bits each. While a program runs, writes change nothing but for a clear. What is written to a",
+        "register of read-write can be read again; a reset makes it 0.",
         "",
         *_table(
-            ("offset", "register", "holds"), ((f"0x{at:02X}", f"`{n}`", what) for n, (at, what) in REGISTERS.items())
+            ("offset", "register", "access", "holds"),
+            ((f"0x{r.offset:02X}", f"`{r.name}`", r.access, r.about) for r in REGISTERS.values()),
+        ),
+        "",
+        "Their fields; what lies between them reads as 0:",
+        "",
+        *_table(
+            ("register", "bits", "field", "means"),
+            (
+                (f"`{register.name}`", _bits(f.low, f.bits), f"`{f.name}`", f.about)
+                for register in REGISTERS.values()
+                for f in register.fields
+            ),
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -160,7 +183,10 @@ def header() -> str:
         "    ((code)[NMGEN_FIELD_##field##_WORD] |= (uint32_t)(value) << NMGEN_FIELD_##field##_LOW)",
         "",
         "/* Byte offsets of the control registers. */",
-        *(f"#define NMGEN_REGISTER_{name.upper()} 0x{at:02X}" for name, (at, _) in REGISTERS.items()),
+        *(f"#define NMGEN_REGISTER_{name.upper()} 0x{register.offset:02X}" for name, register in REGISTERS.items()),
+        "",
+        "/* Their fields. */",
+        *(line for register in REGISTERS.values() for line in field_macros("NMGEN", register)),
         "",
         "#endif",
     ]

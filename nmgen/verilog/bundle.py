@@ -375,12 +375,10 @@ def _registers(config: Config, kind: Kind, prefix: str) -> str:
         "",
         "/* Byte offsets of the registers. */",
     ]
-    for name, (offset, about) in kind.registers.items():
-        lines += [f"/* {about} */", f"#define {macro}_REG_{name.upper()} 0x{offset:02x}u"]
-        for field, (low, bits) in kind.fields.get(name, {}).items():
-            mask = ((1 << bits) - 1) << low
-            lines += [
-                f"#define {macro}_{name.upper()}_{field.upper()}_SHIFT {low}u",
-                f"#define {macro}_{name.upper()}_{field.upper()}_MASK 0x{mask:x}u",
-            ]
+    for name, register in kind.registers.items():
+        lines += [
+            f"/* {register.access}: {register.about} */",
+            f"#define {macro}_REG_{name.upper()} 0x{register.offset:02x}u",
+            *isa_page.field_macros(macro, register),
+        ]
     return "\n".join([*lines, "", f"#endif /* {macro}_REGISTERS_H */"]) + "\n"

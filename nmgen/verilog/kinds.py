@@ -8,13 +8,12 @@ from amaranth.lib.wiring import Component
 
 from nmgen.verilog import testbench
 from rtl.engine.accelerator import Accelerator
+from rtl.lib.register_map import Register
 from rtl.params import REGISTERS, Config
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS as STA_REGISTERS
 from rtl.sta.top import Sta
-
-Fields = Mapping[str, Mapping[str, tuple[int, int]]]  # of a register: lowest bit and bits of each field
 
 SIZES = (
     "index_bits",
@@ -42,8 +41,7 @@ class Kind:
     name: str
     about: str
     component: Callable[[Any], Component]
-    registers: Mapping[str, tuple[int, str]]
-    fields: Fields
+    registers: Mapping[str, Register]
     derived: tuple[str, ...]
     testbench: Callable[[Any, str, str], dict[str, str]]
 
@@ -53,11 +51,6 @@ ENGINE = Kind(
     about="N:M-sparse matrix engine",
     component=Accelerator,
     registers=REGISTERS,
-    fields={
-        "control": {"start": (0, 1)},
-        "status": {"busy": (0, 1), "done": (1, 1)},
-        "mode": {"pattern_n": (0, 6), "wide": (8, 1), "per_row": (9, 1)},
-    },
     derived=(*SIZES[:4], "row_words", *SIZES[4:]),
     testbench=testbench.engine,
 )
@@ -66,11 +59,6 @@ STA = Kind(
     about="N:M-sparse Transformer accelerator",
     component=Sta,
     registers=STA_REGISTERS,
-    fields={
-        "control": {"start": (0, 1), "clear": (1, 1)},
-        "status": {"busy": (0, 1), "done": (1, 1), "error": (2, 1)},
-        "interrupt": {"done": (0, 1), "error": (1, 1)},
-    },
     derived=(*SIZES, "residual_words", "sum_bits"),
     testbench=testbench.sta,
 )

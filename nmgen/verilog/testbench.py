@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate.cycles import Constants, estimate, total
+from rtl.lib.register_map import Register
 from rtl.params import (
     BIAS_BITS,
     MULT_BITS,
@@ -189,12 +190,15 @@ def _filled(
     name: str,
     config: Config,
     prefix: str,
-    registers: Mapping[str, tuple[int, str]],
+    registers: Mapping[str, Register],
     bus: str,
     values: Mapping[str, object],
 ) -> str:
     """A text of nmgen/testbenches with its <<names>> filled in."""
-    known: dict[str, object] = {f"at_{name}": f"8'h{at:02x}" for name, (at, _) in registers.items()}
+    known: dict[str, object] = {}
+    for register in registers.values():
+        known[f"at_{register.name}"] = f"8'h{register.offset:02x}"
+        known |= {f"{register.name}_{field.name}": f"32'd{field.mask}" for field in register.fields}
     known |= {"prefix": prefix, "latency": LATENCY, "bytes": config.port_bytes}
     known |= {"identification": f"{config.identification:08x}", **values}
 
@@ -240,7 +244,7 @@ def _run(number: int, case: Case, place: image.Layout) -> list[str]:
             per_row=product.per_row,
         )
     writes = [
-        f"    write_register(8'h{REGISTERS[name][0]:02x}, 32'h{value:08x});  // {name}"
+        f"    write_register(8'h{REGISTERS[name].offset:02x}, 32'h{value:08x});  // {name}"
         for name, value in place.registers(product).items()
     ]
     out_bytes = product.out_bits // 8

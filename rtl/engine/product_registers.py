@@ -1,10 +1,12 @@
 """The control registers, the cycle counter, and what the engines read from them."""
 
-from amaranth.hdl import Module, Signal
+from collections.abc import Mapping
+
+from amaranth.hdl import Module, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.port import ControlPort
+from rtl.lib.port import ControlPort, register_layout, written
 from rtl.params import ADDRESS_BITS, CHANNELS_MAX, REGISTERS, Config, Pattern, ceil_div
 
 BEATS_BITS = 32
@@ -69,45 +71,53 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        status = Signal(register_layout(REGISTERS["status"]))
+        kept = self._kept(m, status.busy)
+        cycles = self._run(m, status)
+        self._describe(m, kept)
+        self._read(m, {**kept, "id": self._config.identification, "status": status.as_value(), "cycles": cycles})
+        return m
+
+    def _kept(self, m: Module, busy: Value) -> dict[str, Signal]:
+        """The registers that keep what is written to them, by name; the start."""
         control, product = self.control, self.product
-
-        busy = Signal()
-        done = Signal()
-        cycles = Signal(32)
-        mode = Signal(10)
-        m.d.comb += self.busy.eq(busy)
-        offset = {name: at for name, (at, _) in REGISTERS.items()}
-        stored = {name: Signal.like(product[name], name=name) for name in REGISTERS if name in product.shape().members}
-        m.d.comb += [product[name].eq(register) for name, register in stored.items()]
-        stored["mode"] = mode
-
+        mode = REGISTERS["mode"]
+        kept = {name: Signal.like(product[name], name=name) for name in REGISTERS if name in product.shape().members}
+        kept[mode.name] = Signal(mode.bits, init=mode.reset, name=mode.name)
         write = Signal()
+        command = written(control, REGISTERS["control"])
         m.d.comb += [
             write.eq(control.write & ~busy),
-            self.start.eq(write & (control.address == offset["control"]) & control.write_data[0]),
+            self.start.eq(write & (control.address == REGISTERS["control"].offset) & command.start),
         ]
         with m.If(write):
             with m.Switch(control.address):
-                for name, register in stored.items():
-                    with m.Case(offset[name]):
+                for name, register in kept.items():
+                    with m.Case(REGISTERS[name].offset):
                         m.d.sync += register.eq(control.write_data)
+        return kept
 
-        readable = {**stored, "id": self._config.identification, "status": busy | done << 1, "cycles": cycles}
-        m.d.sync += control.read_data.eq(0)
-        with m.Switch(control.address):
-            for name, value in readable.items():
-                with m.Case(offset[name]):
-                    m.d.sync += control.read_data.eq(value)
-
+    def _run(self, m: Module, status: data.View) -> Signal:
+        """Busy from the start to the last write beat; the cycles of it."""
+        cycles = Signal(REGISTERS["cycles"].bits)
+        busy = Signal()
+        done = Signal()
+        m.d.comb += [status.busy.eq(busy), status.done.eq(done), self.busy.eq(busy)]
         with m.If(self.start):
             m.d.sync += [busy.eq(1), done.eq(0), cycles.eq(1)]
         with m.Elif(busy):
             m.d.sync += cycles.eq(cycles + 1)
             with m.If(self.finished):
                 m.d.sync += [busy.eq(0), done.eq(1)]
+        return cycles
 
-        m.d.comb += [product.wide.eq(mode[8]), product.per_row.eq(mode[9])]
-        with m.Switch(mode[:6]):
+    def _describe(self, m: Module, kept: Mapping[str, Signal]) -> None:
+        """What the registers say, and what follows from the pattern."""
+        product = self.product
+        mode = data.View(register_layout(REGISTERS["mode"]), kept["mode"])
+        m.d.comb += [product[name].eq(register) for name, register in kept.items() if name != "mode"]
+        m.d.comb += [product.wide.eq(mode.wide), product.per_row.eq(mode.per_row)]
+        with m.Switch(mode.pattern_n):
             for n in range(1, self._config.m + 1):
                 pattern = Pattern(config=self._config, n=n)
                 with m.Case(n):
@@ -117,4 +127,11 @@ class Registers(wiring.Component):
                         product.bitmap.eq(pattern.coding == "bitmap"),
                         product.counted.eq(pattern.coding == "counted"),
                     ]
-        return m
+
+    def _read(self, m: Module, values: Mapping[str, ValueLike]) -> None:
+        control = self.control
+        m.d.sync += control.read_data.eq(0)
+        with m.Switch(control.address):
+            for name, value in values.items():
+                with m.Case(REGISTERS[name].offset):
+                    m.d.sync += control.read_data.eq(value)

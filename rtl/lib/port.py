@@ -3,6 +3,7 @@
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.lib.register_map import ADDRESSES, REGISTER_BITS, Register
 from rtl.params import ADDRESS_BITS
 
 LENGTH_BITS = 8
@@ -57,4 +58,22 @@ class ControlPort(wiring.Signature):
     """
 
     def __init__(self) -> None:
-        super().__init__({"address": In(8), "write": In(1), "write_data": In(32), "read_data": Out(32)})
+        super().__init__(
+            {
+                "address": In(range(ADDRESSES)),
+                "write": In(1),
+                "write_data": In(REGISTER_BITS),
+                "read_data": Out(REGISTER_BITS),
+            }
+        )
+
+
+def register_layout(register: Register) -> data.FlexibleLayout:
+    """A register's fields, by name."""
+    fields = {field.name: data.Field(field.bits, field.low) for field in register.fields}
+    return data.FlexibleLayout(register.bits, fields)
+
+
+def written(control: wiring.PureInterface, register: Register) -> data.View:
+    """The fields of a register in the word that is written."""
+    return data.View(register_layout(register), control.write_data[: register.bits])

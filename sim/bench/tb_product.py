@@ -25,7 +25,6 @@ from sim.image.product import Region
 PERIOD_NS = 10
 PATIENCE_S = 300  # a simulator that does not finish a stretch of cycles in this time is stuck in one of them
 STRETCH = 10_000  # cycles between two signs of life
-STATUS_DONE = 2
 
 signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even where Python does not get to run
 signal.alarm(PATIENCE_S)
@@ -78,7 +77,7 @@ class Bench:
 
     async def write(self, register: str, value: int) -> None:
         """Write a register; returns right after the edge that takes it."""
-        self.top.control__address.value = self.registers[register][0]
+        self.top.control__address.value = self.registers[register].offset
         self.top.control__write_data.value = value
         self.top.control__write.value = 1
         await self.cycle()
@@ -86,7 +85,7 @@ class Bench:
 
     async def read(self, register: str) -> int:
         """Read a register: its value comes a cycle after its address."""
-        self.top.control__address.value = self.registers[register][0]
+        self.top.control__address.value = self.registers[register].offset
         await self.cycle()
         await self.cycle()
         return int(self.top.control__read_data.value)
@@ -109,9 +108,9 @@ class Bench:
             await self.write(register, value)
         for _ in range(self.random.randrange(8)):
             await self.cycle()
-        await self.write("control", 1)
+        await self.write("control", REGISTERS["control"].value(start=1))
         started = now()
-        self.top.control__address.value = REGISTERS["status"][0]
+        self.top.control__address.value = REGISTERS["status"].offset
         for _ in range(2):  # until the status is what read_data shows
             await self.cycle()
         if not await self.until(self._done, RisingEdge(self.top.done), job["limit"]):
@@ -134,7 +133,7 @@ class Bench:
         }
 
     def _done(self) -> bool:
-        return bool(int(self.top.control__read_data.value) & STATUS_DONE)
+        return bool(int(self.top.control__read_data.value) & REGISTERS["status"].field("done").mask)
 
     def alive(self, cycles: int) -> None:
         """Give the simulator time for another stretch, and say how far it is."""

@@ -18,10 +18,9 @@ from rtl.sta.isa import BYTES
 from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS
 from sim.bench.memory import ProtocolError, image_number
-from sim.bench.tb_product import PERIOD_NS, STATUS_DONE, Bench, now
+from sim.bench.tb_product import PERIOD_NS, Bench, now
 from sim.image.product import Region
 
-STATUS_ERROR = 4
 COUNTERS = ("cycles", "steps", "waits_memory", "waits_drain")
 
 
@@ -56,19 +55,19 @@ class ProgramBench(Bench):
             await self.cycle()
         self.begun.clear()
         self.ended.clear()
-        await self.write("control", 1)
+        await self.write("control", REGISTERS["control"].value(start=1))
         started = now()
         for _ in range(2):  # until it is busy
             await self.cycle()
         if not await self.until(lambda: not self.top.busy.value, FallingEdge(self.top.busy), job["limit"]):
-            place = self._place(job, await self.read("place"))
-            raise ProtocolError(f"not done after {job['limit']} cycles, at {place}")
-        status = await self.read("status")
-        if status & STATUS_ERROR:
+            where = self._instruction(job, await self.read("pc"))
+            raise ProtocolError(f"not done after {job['limit']} cycles, at {where}")
+        status = REGISTERS["status"].decode(await self.read("status"))
+        if status["error"]:
             cause, address = await self.read("cause"), await self.read("cause_address")
-            place = self._place(job, await self.read("place"))
-            raise ProtocolError(f"stopped with cause {Cause(cause).name}, {address:#010x}, at {place}")
-        if not status & STATUS_DONE:
+            where = self._instruction(job, await self.read("pc"))
+            raise ProtocolError(f"stopped with cause {Cause(cause).name}, {address:#010x}, at {where}")
+        if not status["done"]:
             raise ProtocolError("not busy, but not done")
         for _ in range(8):
             await self.cycle()
@@ -88,7 +87,7 @@ class ProgramBench(Bench):
         }
 
     @staticmethod
-    def _place(job: dict[str, Any], address: int) -> str:
+    def _instruction(job: dict[str, Any], address: int) -> str:
         """An instruction's address, and its name."""
         number = (address - job["address"]) // BYTES
         name = f", {job['names'][number]}" if 0 <= number < len(job["names"]) else ""

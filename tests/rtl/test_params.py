@@ -199,7 +199,7 @@ def test_presets() -> None:
 
 
 def test_registers_have_places_of_their_own() -> None:
-    offsets = [offset for offset, _ in REGISTERS.values()]
+    offsets = [register.offset for register in REGISTERS.values()]
     assert offsets == list(range(0, 4 * len(offsets), 4))
     assert max(offsets) < 1 << 8
 

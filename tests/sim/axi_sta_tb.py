@@ -149,11 +149,11 @@ class Bench:
 
     # --- the host ------------------------------------------------------------------------------
     async def write(self, register, value):
-        answer = await self.host.write(REGISTERS[register][0], value.to_bytes(4, "little"))
+        answer = await self.host.write(REGISTERS[register].offset, value.to_bytes(4, "little"))
         assert answer.resp == AxiResp.OKAY
 
     async def read(self, register):
-        answer = await self.host.read(REGISTERS[register][0], 4)
+        answer = await self.host.read(REGISTERS[register].offset, 4)
         assert answer.resp == AxiResp.OKAY
         return int.from_bytes(answer.data, "little")
 

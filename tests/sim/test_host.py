@@ -84,13 +84,13 @@ class Registers:
     """As those of an accelerator that is done as soon as it starts; keeps what it is asked."""
 
     def __init__(self, identification: int) -> None:
-        self.values = {offset: 0 for offset, _ in REGISTERS.values()}
+        self.values = {register.offset: 0 for register in REGISTERS.values()}
         self.values |= {self.at("id"): identification, self.at("version"): version_number()}
         self.accesses: list[tuple[str, int, int]] = []
 
     @staticmethod
     def at(name: str) -> int:
-        return REGISTERS[name][0]
+        return REGISTERS[name].offset
 
     def read32(self, offset: int) -> int:
         self.accesses.append(("read", offset, self.values[offset]))
@@ -275,8 +275,13 @@ def test_column_tile_of_the_page() -> None:
 def test_fields_of_the_hosts() -> None:
     for name, place in module().FIELDS.items():
         assert place == (FIELDS[name].word, FIELDS[name].low, FIELDS[name].bits)
-    for name, (offset, _) in REGISTERS.items():
-        assert getattr(module(), name.upper(), offset) == offset
+    for name, register in REGISTERS.items():
+        assert getattr(module(), name.upper(), register.offset) == register.offset
+    control, status, interrupt = (REGISTERS[name] for name in ("control", "status", "interrupt"))
+    host = module()
+    assert {f.name: f.mask for f in control.fields} == {"start": host.START, "clear": host.CLEAR}
+    assert {"busy": host.BUSY, "error": host.ERROR}.items() < {f.name: f.mask for f in status.fields}.items()
+    assert {f.name: f.mask for f in interrupt.fields} == {"done": host.ON_DONE, "error": host.ON_ERROR}
     for op in Op:
         assert getattr(module(), op.name) == op
 

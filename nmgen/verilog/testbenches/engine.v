@@ -32,7 +32,7 @@ module <<prefix>>_tb;
   // Start, wait until it is done, and check the cycle counter; 0 cycles are not checked.
   task run(input integer limit, input integer cycles);
     begin
-      write_register(<<at_control>>, 32'd1);
+      write_register(<<at_control>>, <<control_start>>);
       waited = 0;
       @(posedge clk);
       while (busy !== 1'b0 && waited < limit) begin
@@ -40,7 +40,7 @@ module <<prefix>>_tb;
         waited = waited + 1;
       end
       read_register(<<at_status>>);
-      if (read_data !== 32'd2) begin
+      if (read_data !== <<status_done>>) begin
         $display("FAIL: product %0d is not done after %0d cycles, status %h", number, waited, read_data);
         $fatal(1);
       end

@@ -24,7 +24,7 @@ module <<prefix>>_tb;
       $readmemh("<<results>>", expected);
       write_register(<<at_program>>, 32'd<<program>>);
       write_register(<<at_limit>>, BYTES * WORDS);
-      write_register(<<at_control>>, 32'd1);
+      write_register(<<at_control>>, <<control_start>>);
       waited = 0;
       @(posedge clk);
       while (busy !== 1'b0 && waited < LIMIT) begin
@@ -32,9 +32,9 @@ module <<prefix>>_tb;
         waited = waited + 1;
       end
       read_register(<<at_status>>);
-      if (read_data !== 32'd2) begin
+      if (read_data !== <<status_done>>) begin
         $display("FAIL: run %0d is not done after %0d cycles, status %h", number, waited, read_data);
-        read_register(<<at_place>>);
+        read_register(<<at_pc>>);
         $display("it is at the instruction at byte %0d", read_data);
         $fatal(1);
       end

@@ -70,14 +70,14 @@ class Bench:
 
     async def write(self, ctx: SimulatorContext, register: str, value: int) -> None:
         control = self.top.control
-        ctx.set(control.address, REGISTERS[register][0])
+        ctx.set(control.address, REGISTERS[register].offset)
         ctx.set(control.write_data, value)
         ctx.set(control.write, 1)
         await ctx.tick()
         ctx.set(control.write, 0)
 
     async def read(self, ctx: SimulatorContext, register: str) -> int:
-        ctx.set(self.top.control.address, REGISTERS[register][0])
+        ctx.set(self.top.control.address, REGISTERS[register].offset)
         await ctx.tick()
         return int(ctx.get(self.top.control.read_data))
 
@@ -125,7 +125,7 @@ class Bench:
             + product.tokens * product.column_tiles * self.config.pitch(product.out_bits // 8)
             + product.token_tiles * product.column_tiles * (product.steps + 4 * self.config.rows)
         )
-        ctx.set(self.top.control.address, REGISTERS["control"][0])
+        ctx.set(self.top.control.address, REGISTERS["control"].offset)
         ctx.set(self.top.control.write_data, 1)
         ctx.set(self.top.control.write, 1)
         for cycle in range(limit):

@@ -113,7 +113,7 @@ class Disturbed(Bench):
         control = self.top.control
         async for _ in ctx.tick():
             if ctx.get(self.top.busy):
-                ctx.set(control.address, self.rng.choice([offset for offset, _ in REGISTERS.values()]))
+                ctx.set(control.address, self.rng.choice([register.offset for register in REGISTERS.values()]))
                 ctx.set(control.write_data, self.rng.choice([1, 3, self.rng.getrandbits(32)]))
                 ctx.set(control.write, 1)
 

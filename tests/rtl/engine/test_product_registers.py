@@ -28,14 +28,14 @@ class Host:
         self.dut = Registers(config)
 
     async def write(self, ctx: SimulatorContext, name: str, value: int) -> None:
-        ctx.set(self.dut.control.address, REGISTERS[name][0])
+        ctx.set(self.dut.control.address, REGISTERS[name].offset)
         ctx.set(self.dut.control.write_data, value)
         ctx.set(self.dut.control.write, 1)
         await ctx.tick()
         ctx.set(self.dut.control.write, 0)
 
     async def read(self, ctx: SimulatorContext, name: str) -> int:
-        ctx.set(self.dut.control.address, REGISTERS[name][0])
+        ctx.set(self.dut.control.address, REGISTERS[name].offset)
         await ctx.tick()
         return int(ctx.get(self.dut.control.read_data))
 
@@ -87,14 +87,17 @@ def test_unknown_addresses() -> None:
     """Read as zero, and a write to them, or to what can only be read, changes nothing."""
     config = CONFIGURATIONS["odd"]
     host = Host(config)
-    known = {offset for offset, _ in REGISTERS.values()}
+    known = {register.offset for register in REGISTERS.values()}
 
     async def testbench(ctx: SimulatorContext) -> None:
         control = host.dut.control
         values = largest(config)
         for register, value in values.items():
             await host.write(ctx, register, value)
-        for address in [*sorted(set(range(256)) - known), *(REGISTERS[one][0] for one in ("id", "status", "cycles"))]:
+        for address in [
+            *sorted(set(range(256)) - known),
+            *(REGISTERS[one].offset for one in ("id", "status", "cycles")),
+        ]:
             ctx.set(control.address, address)
             ctx.set(control.write_data, 0x5A5A_5A5A)
             ctx.set(control.write, 1)
@@ -120,7 +123,7 @@ def test_start_to_finish(length: int) -> None:
 
     async def testbench(ctx: SimulatorContext) -> None:
         for cycles in (length, length + 1):
-            ctx.set(dut.control.address, REGISTERS["control"][0])
+            ctx.set(dut.control.address, REGISTERS["control"].offset)
             ctx.set(dut.control.write_data, 1)
             assert not ctx.get(dut.start)
             ctx.set(dut.control.write, 1)
@@ -128,7 +131,7 @@ def test_start_to_finish(length: int) -> None:
             assert not ctx.get(dut.busy)
             await ctx.tick()
             ctx.set(dut.control.write, 0)
-            ctx.set(dut.control.address, REGISTERS["status"][0])
+            ctx.set(dut.control.address, REGISTERS["status"].offset)
             for _ in range(cycles - 1):
                 assert ctx.get(dut.busy)
                 assert not ctx.get(dut.start)
@@ -165,7 +168,7 @@ def test_what_is_no_start() -> None:
     async def testbench(ctx: SimulatorContext) -> None:
         tries = [("control", 0, 1), ("control", WORD - 1, 1), ("status", 1, 1), ("tokens", 1, 1), ("control", 1, 0)]
         for register, value, write in tries:
-            ctx.set(dut.control.address, REGISTERS[register][0])
+            ctx.set(dut.control.address, REGISTERS[register].offset)
             ctx.set(dut.control.write_data, value)
             ctx.set(dut.control.write, write)
             assert not ctx.get(dut.start)
@@ -192,7 +195,7 @@ def test_writes_while_busy_change_nothing() -> None:
         await host.write(ctx, "control", 1)
         product = ctx.get(dut.product.as_value())
         for register in [*values, "control", "status", "cycles", "id"]:
-            ctx.set(dut.control.address, REGISTERS[register][0])
+            ctx.set(dut.control.address, REGISTERS[register].offset)
             ctx.set(dut.control.write_data, 1)
             ctx.set(dut.control.write, 1)
             assert not ctx.get(dut.start), register

@@ -63,7 +63,7 @@ class Host:
             self.cycle += 1
 
     async def write(self, ctx: SimulatorContext, name: str, value: int) -> None:
-        at = REGISTERS[name][0]
+        at = REGISTERS[name].offset
         drive(ctx, self.dut, {"s_axi_awaddr": at, "s_axi_wdata": value, "s_axi_wstrb": 15, "s_axi_bready": 1})
         drive(ctx, self.dut, {"s_axi_awvalid": 1, "s_axi_wvalid": 1})
         await ctx.tick().until(self.dut.s_axi_awready)
@@ -71,7 +71,7 @@ class Host:
         await ctx.tick()
 
     async def read(self, ctx: SimulatorContext, name: str) -> int:
-        drive(ctx, self.dut, {"s_axi_araddr": REGISTERS[name][0], "s_axi_arvalid": 1, "s_axi_rready": 1})
+        drive(ctx, self.dut, {"s_axi_araddr": REGISTERS[name].offset, "s_axi_arvalid": 1, "s_axi_rready": 1})
         await ctx.tick().until(self.dut.s_axi_arready)
         ctx.set(self.dut.s_axi_arvalid, 0)
         (data,) = await ctx.tick().sample(self.dut.s_axi_rdata).until(self.dut.s_axi_rvalid)
@@ -90,7 +90,7 @@ def test_an_answer_that_comes_late(response: int) -> None:
         while host.written < 0:
             await ctx.tick()
         await ctx.tick().repeat(LATE - 10)  # the core itself is done long since
-        drive(ctx, dut, {"s_axi_araddr": REGISTERS["status"][0], "s_axi_arvalid": 1})
+        drive(ctx, dut, {"s_axi_araddr": REGISTERS["status"].offset, "s_axi_arvalid": 1})
         while host.cycle < host.written + LATE:
             assert ctx.get(dut.busy)
             assert not ctx.get(dut.irq)

@@ -23,12 +23,12 @@ class Host:
         drive(ctx, self.dut, {"control.address": address, "control.write_data": value, "control.write": 1})
 
     async def write(self, ctx: SimulatorContext, name: str, value: int) -> None:
-        self.put(ctx, REGISTERS[name][0], value)
+        self.put(ctx, REGISTERS[name].offset, value)
         await ctx.tick()
         drive(ctx, self.dut, {"control.write": 0})
 
     async def read(self, ctx: SimulatorContext, name: str) -> int:
-        ctx.set(self.dut.control.address, REGISTERS[name][0])
+        ctx.set(self.dut.control.address, REGISTERS[name].offset)
         await ctx.tick()
         ctx.set(self.dut.control.address, 0xFC)  # of the cycle before
         return int(ctx.get(self.dut.control.read_data))
@@ -43,7 +43,7 @@ def mask(name: str) -> int:
 
 def test_offsets() -> None:
     """Words of their own, within the control port's address."""
-    offsets = [at for at, _ in REGISTERS.values()]
+    offsets = [register.offset for register in REGISTERS.values()]
     assert len({*offsets}) == len(offsets)
     assert all(at % 4 == 0 and at < 256 for at in offsets)
 
@@ -52,7 +52,7 @@ def test_read_back() -> None:
     """Each keeps its own value; what nothing is at reads as zero; writes to what can only be read change nothing."""
     host = Host()
     rng = seeded("read back")
-    known = {at: name for name, (at, _) in REGISTERS.items()}
+    known = {register.offset: name for name, register in REGISTERS.items()}
 
     async def testbench(ctx: SimulatorContext) -> None:
         for _ in range(3):
@@ -87,10 +87,10 @@ def test_what_the_sequencer_says() -> None:
         for status in range(8):
             drive(ctx, host.dut, {"busy": status & 1, "done": status >> 1 & 1, "error": status >> 2})
             assert await host.read(ctx, "status") == status
-        drive(ctx, host.dut, {"cause": 13, "cause_address": WORD, "place": 0x1234_5678})
+        drive(ctx, host.dut, {"cause": 13, "cause_address": WORD, "pc": 0x1234_5678})
         assert await host.read(ctx, "cause") == 13
         assert await host.read(ctx, "cause_address") == WORD
-        assert await host.read(ctx, "place") == 0x1234_5678
+        assert await host.read(ctx, "pc") == 0x1234_5678
 
     host.run(testbench)
 
@@ -103,9 +103,9 @@ def test_start_and_clear() -> None:
     async def testbench(ctx: SimulatorContext) -> None:
         for busy, error in ((0, 0), (1, 0), (0, 1)):
             drive(ctx, dut, {"busy": busy, "error": error, "done": 1})
-            for address in (REGISTERS["control"][0], REGISTERS["status"][0]):
+            for address in (REGISTERS["control"].offset, REGISTERS["status"].offset):
                 for value in range(8):
-                    here = address == REGISTERS["control"][0]
+                    here = address == REGISTERS["control"].offset
                     host.put(ctx, address, value)
                     assert not ctx.get(dut.start)
                     assert not ctx.get(dut.clear)
@@ -192,13 +192,13 @@ def test_counters() -> None:
             for cycle in range(length):
                 events = {name: rng.randint(0, 1) for name in names}
                 here = cycle in (begin, end)
-                place = watch if here else watch ^ (1 << rng.randrange(32))
+                pc = watch if here else watch ^ (1 << rng.randrange(32))
                 execute = cycle == begin if here else rng.randint(0, 1)
                 finished = cycle == end if here else rng.randint(0, 1)
-                drive(ctx, dut, {**events, "place": place, "execute": execute, "finished": finished})
+                drive(ctx, dut, {**events, "pc": pc, "execute": execute, "finished": finished})
                 await ctx.tick()
                 wanted = {name: wanted[name] + events[name] for name in names}
-            drive(ctx, dut, {"busy": 0, **dict.fromkeys(names, 1), "place": watch, "execute": 1, "finished": 1})
+            drive(ctx, dut, {"busy": 0, **dict.fromkeys(names, 1), "pc": watch, "execute": 1, "finished": 1})
             for _ in range(2):
                 assert await host.read(ctx, "cycles") == length + 2
                 assert await host.read(ctx, "steps") == wanted["stepping"]

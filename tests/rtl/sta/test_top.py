@@ -157,13 +157,13 @@ class Host:
                 address, left = address + CONFIG.port_bytes, left - 1
 
     async def write(self, ctx: SimulatorContext, name: str, value: int) -> None:
-        at = REGISTERS[name][0]
+        at = REGISTERS[name].offset
         drive(ctx, self.dut, {"control.address": at, "control.write_data": value, "control.write": 1})
         await ctx.tick()
         ctx.set(self.dut.control.write, 0)
 
     async def read(self, ctx: SimulatorContext, name: str) -> int:
-        ctx.set(self.dut.control.address, REGISTERS[name][0])
+        ctx.set(self.dut.control.address, REGISTERS[name].offset)
         await ctx.tick()
         return int(ctx.get(self.dut.control.read_data))
 
