@@ -92,9 +92,9 @@ def residual_row_beats(config: Config, channels: int) -> int:
     return ceil_div(channels * RESIDUAL_BITS // 8, config.port_bytes)
 
 
-# --- the twin of Checker -----------------------------------------------------------------------
+# --- the twin of LegalityChecker ---------------------------------------------------------------
 def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) -> Cause:
-    """What `Checker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
+    """What `LegalityChecker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
     f = decode(code)
     c = config
     if f["opcode"] not in list(Op):

@@ -8,16 +8,16 @@ from rtl.array.grid import Array
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS
-from rtl.sta.control.fetch import CONSUMERS, BeatBuffer, Consumer, Fetch
+from rtl.sta.control.fetch import CONSUMERS, BeatBuffer, Consumer, FetchUnit
 from rtl.sta.control.legality_checker import own_instruction
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.isa import Op
 from rtl.sta.latencies import reset_cycles
 from rtl.sta.operands.columns import ColumnBuffer
 from rtl.sta.operands.feeder import Feeder
-from rtl.sta.operands.load_unit import Loader
+from rtl.sta.operands.load_unit import LoadUnit
 from rtl.sta.operands.softmax import RowSoftmax
-from rtl.sta.operands.store import Store
+from rtl.sta.operands.store import ActivationStore
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import Registers
 from rtl.sta.results.post_processor import Drain
@@ -66,9 +66,9 @@ class Sta(wiring.Component):
         c = self._config
         m.submodules.registers = registers = Registers(c)
         m.submodules.sequencer = sequencer = Sequencer(c)
-        m.submodules.fetch = fetch = Fetch(c)
-        columns, store, feeder, array = ColumnBuffer(c), Store(c), Feeder(c), Array(c)
-        drain, loader, dump = Drain(c), Loader(c), Dump(c)
+        m.submodules.fetch = fetch = FetchUnit(c)
+        columns, store, feeder, array = ColumnBuffer(c), ActivationStore(c), Feeder(c), Array(c)
+        drain, loader, dump = Drain(c), LoadUnit(c), Dump(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
         engines = {
             "column_buffer": columns,
@@ -214,7 +214,7 @@ class Sta(wiring.Component):
         m.d.comb += [
             store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
             dump.copy_valid.eq(store.copy_valid),
-            columns.soon.eq(store.soon),
+            columns.next_cycle_busy.eq(store.next_cycle_busy),
             columns.copy_valid.eq(store.copy_valid),
             dump.copy_data.eq(store.copy_data),
             columns.copy_data.eq(store.copy_data),

@@ -37,7 +37,7 @@ class Halves(wiring.Component):
                 "start": In(1),
                 "instruction": In(instruction_layout(CONFIG)),
                 "beats": In(stream.Signature(8 * CONFIG.port_bytes)),
-                "soon": In(CONFIG.rows),
+                "next_cycle_busy": In(CONFIG.rows),
                 "copy_valid": In(1),
                 "column_done": In(1),
                 "drained": In(1),
@@ -53,7 +53,10 @@ class Halves(wiring.Component):
         product = instruction.opcode == Op.PRODUCT
         was_idle = past(m, buffer.idle, "idle")
         m.d.comb += [
-            *(getattr(buffer, name).eq(getattr(self, name)) for name in ("start", "soon", "copy_valid", "drained")),
+            *(
+                getattr(buffer, name).eq(getattr(self, name))
+                for name in ("start", "next_cycle_busy", "copy_valid", "drained")
+            ),
             buffer.instruction.eq(instruction),
             buffer.column_done.eq(self.column_done),
             # The sequencer starts legal instructions, a cycle after it saw the buffer idle at the earliest.

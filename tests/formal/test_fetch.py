@@ -55,7 +55,7 @@ class Delivery(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = StaConfig(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=self.PORT_BYTES, max_tokens=1, max_k=2)
-        fetch = self._module.Fetch(config)
+        fetch = self._module.FetchUnit(config)
         inside = Inside(m, "fetch", fetch)
         stop = past(m, self.stop, "stop")
         shift = self.PORT_BYTES.bit_length() - 1

@@ -17,7 +17,7 @@ import rtl.sta.control.legality_checker
 import rtl.sta.control.sequencer
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Consumer
-from rtl.sta.control.legality_checker import Checker
+from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import BYTES, FIELDS, Op
 from rtl.sta.latencies import reset_cycles
 from rtl.sta.legality import CAUSE_BITS, Cause
@@ -61,7 +61,7 @@ def longest(one: ValueLike, other: ValueLike) -> Value:
 
 
 class Verdict(wiring.Component):
-    """In place of `decode.Checker`: any cause, after 1 … Checker.LATENCY cycles."""
+    """In place of `LegalityChecker`: any cause, after 1 … LATENCY cycles."""
 
     start: In(1)
     code: In(8 * BYTES)
@@ -112,7 +112,7 @@ class Runs(wiring.Component):
     def __init__(
         self,
         answer: int = ANSWER,
-        latency: int = Checker.LATENCY,
+        latency: int = LegalityChecker.LATENCY,
         *,
         sequencer: Sequence[Change] = (),
         intake: Sequence[Change] = (),
@@ -120,7 +120,7 @@ class Runs(wiring.Component):
         self._answer, self._latency = answer, latency
         self._verdict = Verdict()
         with_verdict = changed(rtl.sta.control.intake, *intake)
-        with_verdict.__dict__["Checker"] = lambda config: self._verdict
+        with_verdict.__dict__["LegalityChecker"] = lambda config: self._verdict
         self._module = changed(rtl.sta.control.sequencer, *sequencer)
         self._module.__dict__["Intake"] = with_verdict.__dict__["Intake"]
         free = ("start", "clear", "fault", "finished", "segment_taken", "bad", "fetch_idle", "loaded", "checked")

@@ -96,7 +96,7 @@ class BeatBuffer(wiring.Component):
         return m
 
 
-class Fetch(wiring.Component):
+class FetchUnit(wiring.Component):
     """Requests bursts ahead while the beat FIFO has room for them; delivers in the order of the segments.
 
     ::

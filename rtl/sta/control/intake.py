@@ -9,7 +9,7 @@ from rtl.lib.states import States
 from rtl.lib.timing import preload
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Consumer, Segment
-from rtl.sta.control.legality_checker import Checker, ceil_shift, instruction_layout
+from rtl.sta.control.legality_checker import LegalityChecker, ceil_shift, instruction_layout
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
 from rtl.sta.legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats
 from rtl.sta.params import StaConfig
@@ -19,7 +19,7 @@ class Intake(wiring.Component):
     """Holds the upcoming instruction, which is legal, and checks the one behind it.
 
     Segments are requested in the order instruction i + 1, data of instruction i, instruction i + 2, … An instruction is
-    upcoming Checker.LATENCY + 3 cycles after its last beat at the earliest. A reset ends everything.
+    upcoming LegalityChecker.LATENCY + 3 cycles after its last beat at the earliest. A reset ends everything.
 
     Members
     -------
@@ -69,7 +69,7 @@ class Intake(wiring.Component):
         c = self._config
 
         # From memory into a register.
-        m.submodules.checker = checker = Checker(c)
+        m.submodules.checker = checker = LegalityChecker(c)
         code = Signal(8 * BYTES, reset_less=True)
         part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one-hot; the last bit: none
         received = Signal()

@@ -97,11 +97,11 @@ class Quotient(wiring.Component):
         return m
 
 
-class Checker(wiring.Component):
+class LegalityChecker(wiring.Component):
     """Checks that 64 bytes are a legal instruction, one that every engine will finish.
 
-    Addresses of reads are checked by `fetch.Fetch`. The code is steady meanwhile, so paths are cut wherever they would
-    be long, with no `align` for the rest; `LATENCY` covers the longest.
+    Addresses of reads are checked by `fetch.FetchUnit`. The code is steady meanwhile, so paths are cut wherever they
+    would be long, with no `align` for the rest; `LATENCY` covers the longest.
 
     Members
     -------

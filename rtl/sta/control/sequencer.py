@@ -40,7 +40,7 @@ class Sequencer(wiring.Component):
     start : pulse, taken when neither busy nor in error, in
     program : byte address of the first instruction, in; limit : bytes of memory, in; both steady while busy
     clear : pulse, in
-    segment : to `fetch.Fetch`, out; instruction_beats : its `instruction`, in
+    segment : to `fetch.FetchUnit`, out; instruction_beats : its `instruction`, in
     stop : to the fetch, which has it a cycle later, out; fetch_idle, bad, bad_address : from it, in
     fault, fault_address : the memory reported an error, in; its beats come all the same
     upcoming : the next instruction, defined in the cycles of `prepare`, `begins` and `execute`, out

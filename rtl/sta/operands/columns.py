@@ -15,7 +15,7 @@ from rtl.params import BIAS_BITS, MULT_BITS
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
-from rtl.sta.operands.key_value_loader import Copier
+from rtl.sta.operands.key_value_loader import KeyValueLoader
 from rtl.sta.operands.store import store_copy
 from rtl.sta.operands.tile_loader import TileLoader
 from rtl.sta.params import RESCALE_BITS, StaConfig
@@ -176,7 +176,7 @@ class ColumnBuffer(wiring.Component):
     idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
     beats : packed weights and parameters, stream in
     copy_request : `store_copy`, reads of keys and values from banks of the store whose rows do not read, out
-    soon : the rows that read from their banks in the next cycle, in
+    next_cycle_busy : the rows that read from their banks in the next cycle, in
     copy_valid, copy_data : answers in the order of the requests, with any latency of at least a cycle, in
     loaded : another half is complete; its first step may be read in the next cycle, out
     parameters_loaded : another tile's parameters are complete: four cycles before loaded, or of a NORM, out
@@ -197,7 +197,7 @@ class ColumnBuffer(wiring.Component):
                 "idle": Out(1),
                 "beats": In(stream.Signature(8 * config.port_bytes)),
                 "copy_request": Out(store_copy(config)),
-                "soon": In(config.rows),
+                "next_cycle_busy": In(config.rows),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),
                 "loaded": Out(1),
@@ -217,7 +217,7 @@ class ColumnBuffer(wiring.Component):
         m.submodules.column_job = job = ColumnJob(c)
         m.submodules.walk = walk = TileWalk(c)
         m.submodules.loader = loader = TileLoader(c)
-        m.submodules.copier = copier = Copier(c)
+        m.submodules.copier = copier = KeyValueLoader(c)
         what = job.job
 
         # One tile after another.
@@ -258,7 +258,7 @@ class ColumnBuffer(wiring.Component):
             copier.job.eq(what),
             copier.columns.eq(walk.columns),
             self.copy_request.eq(copier.request),
-            copier.soon.eq(self.soon),
+            copier.next_cycle_busy.eq(self.next_cycle_busy),
             copier.answer_valid.eq(self.copy_valid),
             copier.answer.eq(self.copy_data),
         ]
@@ -271,7 +271,7 @@ class ColumnBuffer(wiring.Component):
         self,
         m: Module,
         loader: TileLoader,
-        copier: Copier,
+        copier: KeyValueLoader,
         job: data.View,
         *,
         begins: Signal,

@@ -195,7 +195,7 @@ class CopyWalk(wiring.Component):
         return m
 
 
-class Copier(wiring.Component):
+class KeyValueLoader(wiring.Component):
     """Copies one column tile of keys or values at a time.
 
     Keys: a group of one column a cycle. Values: a key a cycle, one byte for each column, where the key's bytes of
@@ -206,7 +206,7 @@ class Copier(wiring.Component):
     -------
     restart, begin, job, columns : as of `CopyWalk`, begin a cycle earlier, in
     request : `store_copy`, of a bank whose row does not read, out
-    soon : the rows that read from their banks in the next cycle, in
+    next_cycle_busy : the rows that read from their banks in the next cycle, in
     answer_valid, answer : a word of the store, in
     done : the tile's last answer is here, out
     enable : columns that are written, a cycle after an answer, out
@@ -226,7 +226,7 @@ class Copier(wiring.Component):
                 "job": In(column_job(config)),
                 "columns": In(range(config.cols + 1)),
                 "request": Out(store_copy(config)),
-                "soon": In(config.rows),
+                "next_cycle_busy": In(config.rows),
                 "answer_valid": In(1),
                 "answer": In(8 * config.store_word_bytes),
                 "done": Out(1),
@@ -260,9 +260,9 @@ class Copier(wiring.Component):
         here = Signal()
         further = Signal()
         for r in cases(m, asks.bank, c.rows):
-            m.d.comb += here.eq(~self.soon[r])
+            m.d.comb += here.eq(~self.next_cycle_busy[r])
         for r in cases(m, asks.next_bank, c.rows):
-            m.d.comb += further.eq(~self.soon[r])
+            m.d.comb += further.eq(~self.next_cycle_busy[r])
         lookahead(m, ready, Mux(asks.goes_on, further, here))
         m.d.comb += [
             self.request.valid.eq(asks.running & ~asks.skip & ready),

@@ -11,7 +11,7 @@ from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig
 
 
-class Loader(wiring.Component):
+class LoadUnit(wiring.Component):
     """Writes the tokens' rows from memory, whole beats, to the addresses of the instruction.
 
     Members

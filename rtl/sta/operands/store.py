@@ -1,4 +1,8 @@
-"""The activation store of STA: one bank a row of the array, read by the row, and by copies in its free cycles."""
+"""The activation store of STA: one bank a row of the array, read by the row, and by copies in its free cycles.
+
+The file is called `store`, as in the fields of instructions and in the options: the engine's, which is filled once for
+each product and knows neither copies nor writes of results, is `rtl/engine/activation_store.py`.
+"""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -131,7 +135,7 @@ class StoreBank(wiring.Component):
         return m
 
 
-class Store(wiring.Component):
+class ActivationStore(wiring.Component):
     """Feeds the array's rows a group a step, and serves copies in the cycles between.
 
     Word j of token t of a region is in bank t mod rows; `isa` says where. A write is readable two cycles later.
@@ -141,7 +145,7 @@ class Store(wiring.Component):
     -------
     step : `store_step` of row 0, in
     rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
-    soon : the rows that read from their banks in the next cycle, out
+    next_cycle_busy : the rows that read from their banks in the next cycle, out
     copy_request : `store_copy`, of a bank whose row does not read, in
     copy_valid, copy_data : the word, COPY_LATENCY cycles after the request, out
     write : `store_write`, in
@@ -153,7 +157,7 @@ class Store(wiring.Component):
             {
                 "step": In(store_step(config)),
                 "rows": Out(store_row(config)).array(config.rows),
-                "soon": Out(config.rows),
+                "next_cycle_busy": Out(config.rows),
                 "copy_request": In(store_copy(config)),
                 "copy_valid": Out(1),
                 "copy_data": Out(8 * config.store_word_bytes),
@@ -195,7 +199,7 @@ class Store(wiring.Component):
             step = bank.step_out
 
         m.d.comb += [
-            self.soon.eq(Cat(self.step.read, *reads[:-1])),
+            self.next_cycle_busy.eq(Cat(self.step.read, *reads[:-1])),
             self.copy_valid.eq(align(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
         ]
         # A mux tree, neighbours first: banks are as far apart as the rows of the array, and a word has many wires.

@@ -35,7 +35,7 @@ class RowReader(wiring.Component):
     Members
     -------
     start, instruction : of a STORE, in
-    copy_request, copy_valid, copy_data : see `store.Store`; no row reads during a STORE
+    copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads during a STORE
     residual_address, residual_data : see `residual.Residual`; out, in
     pieces : `piece_stream`, out
     """
@@ -315,7 +315,7 @@ class Dump(wiring.Component):
     -------
     start : an instruction begins; anything but STORE is ignored, in
     instruction : steady from start to finished, in
-    copy_request, copy_valid, copy_data : see `store.Store`; no row reads meanwhile; out, in, in
+    copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads meanwhile; out, in, in
     residual_address : out
     residual_data : its word, Residual.LATENCY cycles later, in
     request, data : the write half of the memory port

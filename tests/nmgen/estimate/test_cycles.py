@@ -19,7 +19,7 @@ from nmgen.estimate import fetch as estimate_fetch
 from nmgen.estimate import norm as estimate_norm
 from nmgen.estimate.cycles import estimate
 from rtl.sta.control.fetch import SEGMENTS
-from rtl.sta.control.legality_checker import Checker
+from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import Op
 from rtl.sta.operands import columns, store
 from rtl.sta.params import StaConfig
@@ -36,7 +36,7 @@ LATENCY = 30
 
 
 def test_constants_are_the_hardwares() -> None:
-    assert cycles.CHECK_CYCLES == Checker.LATENCY + 1
+    assert cycles.CHECK_CYCLES == LegalityChecker.LATENCY + 1
     assert cycles.RESULT_CYCLES == Finish.LATENCY
     assert cycles.FINISH_CYCLES == Writer.LATENCY
     assert cycles.RESIDUAL_CYCLES == Residual.LATENCY

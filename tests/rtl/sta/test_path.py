@@ -20,7 +20,7 @@ from rtl.sta.latencies import drain_start, row_latency
 from rtl.sta.operands.columns import ColumnBuffer
 from rtl.sta.operands.feeder import Feeder
 from rtl.sta.operands.softmax import RowSoftmax, emit, exponential_table, maximum_write, reciprocal, table_write
-from rtl.sta.operands.store import Store, store_write
+from rtl.sta.operands.store import ActivationStore, store_write
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import drive, run, seeded
 
@@ -56,7 +56,7 @@ class Path(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction = self.config, self.instruction
-        m.submodules.store = store = Store(c)
+        m.submodules.store = store = ActivationStore(c)
         m.submodules.feeder = feeder = Feeder(c)
         m.submodules.columns = columns = ColumnBuffer(c)
         m.submodules.array = array = Array(c)
@@ -69,7 +69,7 @@ class Path(wiring.Component):
             columns.address.eq(feeder.column_address),
             columns.column_done.eq(feeder.column_done),
             columns.drained.eq(self.drained),
-            columns.soon.eq(store.soon),
+            columns.next_cycle_busy.eq(store.next_cycle_busy),
             columns.copy_valid.eq(store.copy_valid),
             columns.copy_data.eq(store.copy_data),
             store.copy_request.eq(columns.copy_request),

@@ -12,7 +12,7 @@ from nmgen.verilog.writer import emit
 from rtl.array.grid import Array
 from rtl.engine.accelerator import Accelerator
 from rtl.params import Config, Product, product_cycles
-from rtl.sta.operands.store import Store
+from rtl.sta.operands.store import ActivationStore
 from rtl.sta.params import StaConfig
 from rtl.sta.results.requantise import Requantiser
 from rtl.sta.top import Sta
@@ -133,8 +133,8 @@ def test_a_store_with_registers_in_block_ram(tmp_path: Path) -> None:
         for valid in [1] * 8
         + [rng.getrandbits(1) for _ in range(300)]  # at first in every row, whose registers start anyhow
     ]
-    store = Store(config)
-    watch = [*store.rows, store.soon, store.copy_valid, store.copy_data]
+    store = ActivationStore(config)
+    watch = [*store.rows, store.next_cycle_busy, store.copy_valid, store.copy_data]
     netlist = synthesised(emit(store), tmp_path, absorbed=True).read_text()
     assert 'REGMODE_B("OUTREG")' in netlist
     got = trace_text(netlist, TOP, store, [*writes, *reads], *watch, folder=tmp_path)

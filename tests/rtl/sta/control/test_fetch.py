@@ -12,7 +12,7 @@ from amaranth.sim import SimulatorContext
 
 from nmgen.estimate.fetch import FetchTimes
 from rtl.params import BURST_BEATS, FIFO_BEATS
-from rtl.sta.control.fetch import IN_FLIGHT, BeatBuffer, Consumer, Fetch
+from rtl.sta.control.fetch import IN_FLIGHT, BeatBuffer, Consumer, FetchUnit
 from rtl.sta.params import StaConfig
 from sim.bench.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
@@ -50,7 +50,7 @@ class Bench:
     over: bool = False
 
     def __post_init__(self) -> None:
-        self.dut = Fetch(StaConfig(port_bytes=self.port_bytes))
+        self.dut = FetchUnit(StaConfig(port_bytes=self.port_bytes))
         give, accept = gaps(self.seed, "data"), self.accept or gaps(self.seed, "request")
         self.memory = ReadMemory(self.port_bytes, self.limit, self.latency, accept, give)
         self.take: dict[Consumer, Gaps] = {one: gaps(self.seed, one.name) for one in Consumer}

@@ -7,7 +7,7 @@ from amaranth.hdl import Shape
 from amaranth.sim import SimulatorContext
 
 from rtl.params import Product
-from rtl.sta.control.legality_checker import Checker, instruction_layout
+from rtl.sta.control.legality_checker import LegalityChecker, instruction_layout
 from rtl.sta.isa import BYTES, FIELDS, Op, encode
 from rtl.sta.legality import Cause, TileBeats, parameter_beats, violation
 from rtl.sta.params import StaConfig
@@ -20,7 +20,7 @@ LIMIT = 1 << 26
 
 def checked(config: StaConfig, codes: list[bytes], limit: int = LIMIT) -> list[int]:
     """The causes that the hardware gives, each after LATENCY cycles."""
-    dut = Checker(config)
+    dut = LegalityChecker(config)
     causes: list[int] = []
 
     async def testbench(ctx: SimulatorContext) -> None:
@@ -30,7 +30,7 @@ def checked(config: StaConfig, codes: list[bytes], limit: int = LIMIT) -> list[i
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            for _ in range(Checker.LATENCY - 1):
+            for _ in range(LegalityChecker.LATENCY - 1):
                 assert not ctx.get(dut.done)
                 await ctx.tick()
             assert ctx.get(dut.done)
@@ -39,7 +39,7 @@ def checked(config: StaConfig, codes: list[bytes], limit: int = LIMIT) -> list[i
                 await ctx.tick()
                 assert not ctx.get(dut.done)
 
-    run(dut, testbench, limit=(Checker.LATENCY + 2) * len(codes))
+    run(dut, testbench, limit=(LegalityChecker.LATENCY + 2) * len(codes))
     return causes
 
 

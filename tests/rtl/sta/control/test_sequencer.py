@@ -14,7 +14,7 @@ from amaranth.sim import SimulatorContext
 from rtl.lib.port import Request
 from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS, ceil_div
-from rtl.sta.control.fetch import BeatBuffer, Fetch, Segment
+from rtl.sta.control.fetch import BeatBuffer, FetchUnit, Segment
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op, decode, encode
@@ -64,7 +64,7 @@ class Front(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(self._config)
-        m.submodules.fetch = fetch = Fetch(self._config)
+        m.submodules.fetch = fetch = FetchUnit(self._config)
         stop = relay(m, sequencer.stop, name="stop", reset=True)
         dropped = align(m, stop, 1, name="dropped", reset=True)
         for name in self.ports:

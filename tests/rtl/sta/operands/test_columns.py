@@ -262,7 +262,7 @@ class Bench:
         looks: list[tuple[int, int, list[int]] | None] = [None, None]
         offering = idle = start = False
         was_placed = [False] * 3
-        soon = 0  # the rows that read in the next cycle
+        next_cycle_busy = 0  # the rows that read in the next cycle
         for cycle in range(100_000):
             start = bool(idle and not start and waiting and not self.gaps["start"].stall())
             fields = {name: rng.getrandbits(field.bits) for name, field in FIELDS.items()}
@@ -273,13 +273,13 @@ class Bench:
                 self.starts.append(cycle)
                 asked.append(set())
             offering = offering or bool(beats and not self.gaps["beats"].stall())
-            reading, soon = soon, sum(self.gaps["copy"].stall() << r for r in range(c.rows))
+            reading, next_cycle_busy = next_cycle_busy, sum(self.gaps["copy"].stall() << r for r in range(c.rows))
             inputs: dict[str, Any] = {
                 "start": start,
                 "instruction": fields,
                 "beats.valid": offering,
                 "beats.payload": beats[0] if offering else rng.getrandbits(8),
-                "soon": soon,
+                "next_cycle_busy": next_cycle_busy,
                 "copy_valid": cycle in answers,
                 "copy_data": answers.pop(cycle, rng.getrandbits(8)),
                 "column_done": 0,

@@ -8,7 +8,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.params import ceil_div
 from rtl.sta.isa import Op
-from rtl.sta.operands.load_unit import Loader
+from rtl.sta.operands.load_unit import LoadUnit
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import drive, gaps, run, seeded
 
@@ -43,7 +43,7 @@ Place = tuple[int, int, int]  # bank, word, byte
 
 
 async def load(
-    ctx: SimulatorContext, dut: Loader, config: StaConfig, instruction: dict[str, int], seed: int | None
+    ctx: SimulatorContext, dut: LoadUnit, config: StaConfig, instruction: dict[str, int], seed: int | None
 ) -> None:
     c, rng = config, seeded(seed, *instruction.items())
     give = gaps(seed, "rows")
@@ -92,7 +92,7 @@ async def load(
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_load(name: str, seed: int | None) -> None:
     config = CONFIGURATIONS[name]
-    dut = Loader(config)
+    dut = LoadUnit(config)
 
     async def testbench(ctx: SimulatorContext) -> None:
         for instruction in loads(config, seeded(name, seed)):
@@ -103,7 +103,7 @@ def test_load(name: str, seed: int | None) -> None:
 
 def test_others() -> None:
     """The beats of a GATHER are not the loader's."""
-    dut = Loader(CONFIGURATIONS["two groups"])
+    dut = LoadUnit(CONFIGURATIONS["two groups"])
 
     async def testbench(ctx: SimulatorContext) -> None:
         instruction = {"opcode": Op.GATHER, "tokens": 4, "channels": 16}
@@ -119,7 +119,7 @@ def test_others() -> None:
 def test_reset(name: str) -> None:
     """In the middle of a load; then everything begins anew."""
     config = CONFIGURATIONS[name]
-    dut, reset = Loader(config), Signal()
+    dut, reset = LoadUnit(config), Signal()
 
     async def testbench(ctx: SimulatorContext) -> None:
         for cycles, instruction in enumerate(loads(config, seeded(name)), start=2):

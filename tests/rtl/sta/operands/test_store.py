@@ -7,7 +7,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.params import ceil_div
 from rtl.sta.latencies import BANK_LATENCY, STORE_LATENCY
-from rtl.sta.operands.store import ALWAYS, COPY_LATENCY, Store
+from rtl.sta.operands.store import ALWAYS, COPY_LATENCY, ActivationStore
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import drive, run, seeded
 
@@ -27,7 +27,7 @@ class Bench:
 
     def __init__(self, config: StaConfig, rng: random.Random, busy: float) -> None:
         self.config, self.rng, self.busy = config, rng, busy
-        self.dut = Store(config)
+        self.dut = ActivationStore(config)
         self.content = [[bytes(config.store_word_bytes)] * config.store_words for _ in range(config.rows)]
         self.held: list[bytes | None] = [None] * config.rows  # what a row's steps use
         self.steps: list[dict[str, int]] = []  # of row 0, by cycle
@@ -78,16 +78,18 @@ class Bench:
 
     async def exercise(self, ctx: SimulatorContext, cycles: int) -> None:
         c, rng, dut = self.config, self.rng, self.dut
-        soon = 0
+        next_cycle_busy = 0
         values = [v for row in dut.rows for v in (row.group.as_value(), *(row[mark] for mark in MARKS))]
         for cycle in range(cycles):
             self.steps.append(self.step())
             request = {"valid": 0, "bank": rng.randrange(c.rows), "address": rng.randrange(c.store_words)}
-            request["valid"] = int(rng.random() < 0.7 and not soon >> request["bank"] & 1)
+            request["valid"] = int(rng.random() < 0.7 and not next_cycle_busy >> request["bank"] & 1)
             write = self.write()
             drive(ctx, dut, {"step": self.steps[cycle], "write": write})
             drive(ctx, dut, {"copy_request": request})
-            _, _, soon, valid, word, *rows = await ctx.tick().sample(dut.soon, dut.copy_valid, dut.copy_data, *values)
+            _, _, next_cycle_busy, valid, word, *rows = await ctx.tick().sample(
+                dut.next_cycle_busy, dut.copy_valid, dut.copy_data, *values
+            )
 
             busy = set()
             for row in range(min(c.rows, cycle)):
@@ -99,7 +101,9 @@ class Bench:
                 at = c.m * step["group"]
                 self.groups_due[cycle + BANK_LATENCY, row] = held and held[at : at + c.m]
             reads_next = [step["valid"] and step["read"] for step in self.steps[: -c.rows - 1 : -1]]
-            assert soon == sum(reads << row for row, reads in enumerate(reads_next)), f"cycle {cycle}: rows that read"
+            assert next_cycle_busy == sum(reads << row for row, reads in enumerate(reads_next)), (
+                f"cycle {cycle}: rows that read"
+            )
             if request["valid"]:
                 assert request["bank"] not in busy
                 self.copies_due[cycle + COPY_LATENCY] = self.read(request["bank"], request["address"])

@@ -13,7 +13,7 @@ from rtl.lib.port import Request, write_beat
 from rtl.params import BURST_BEATS, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
-from rtl.sta.operands.store import Store, store_copy, store_step, store_write
+from rtl.sta.operands.store import ActivationStore, store_copy, store_step, store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.residual import Residual
 from rtl.sta.results.store_unit import Dump
@@ -59,7 +59,7 @@ class Dumped(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.store = store = Store(self.config)
+        m.submodules.store = store = ActivationStore(self.config)
         m.submodules.residual = residual = self.residual
         m.submodules.dump = dump = Dump(self.config)
         request = store.copy_request
