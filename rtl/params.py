@@ -14,6 +14,7 @@ VERSION = "0.1.0"
 
 BURST_BEATS = 16  # longest read burst; four of them fill the beat FIFO
 FIFO_BEATS = 64  # beats requested and not yet used: covers a memory latency of about 45 cycles
+PARAMETER_TILES = 4  # column tiles whose parameters are kept: one filling, one computing, two draining
 RESULT_TILES = 4  # tiles the result buffer holds: one draining, one leaving, two in flight
 PARAMETER_BYTES = 8  # bias int32, mult uint16, shift uint8, one spare byte
 
@@ -613,8 +614,8 @@ def product_cycles(
         begin = loader_free
         if tile >= 2:
             begin = max(begin, tile_last_step[tile - 2] + 2 + config.cols)
-        if tile >= 4:
-            begin = max(begin, tile_drained[tile - 4] + 1)
+        if tile >= PARAMETER_TILES:
+            begin = max(begin, tile_drained[tile - PARAMETER_TILES] + 1)
         loaded = load(begin)
         loader_free = loaded + 1
         if tile == 0:

@@ -113,7 +113,10 @@ def test_modules_of_the_hardware_have_names_of_their_own() -> None:
     assert {name for name, times in names.items() if times > 1} == {"params", "requantise", "pe"}
 
 
-FACTS = ("rtl.params", "rtl.format", "rtl.lib.register_map", "rtl.sta.params", "rtl.sta.isa", "rtl.sta.legality")
+FACTS = (
+    "rtl.params", "rtl.format", "rtl.lib.register_map",
+    "rtl.sta.params", "rtl.sta.isa", "rtl.sta.legality", "rtl.sta.latencies",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("module", FACTS)
@@ -122,6 +125,12 @@ def test_facts_need_only_the_standard_library(module: str) -> None:
     path = f"{module.replace('.', '/')}.py"
     for name in imports(ROOT / path, ast.parse((ROOT / path).read_text())):
         assert name.split(".")[0] in STDLIB or within(name, {*FACTS}), f"{path} imports {name}"
+
+
+def test_facts_need_neither_amaranth_nor_torch(tmp_path: Path) -> None:
+    heavy = ("amaranth", "numpy", "torch")
+    code = f"import sys\nfor name in {heavy!r}: sys.modules[name] = None\nimport {', '.join(FACTS)}\nprint('imported')"
+    assert python(code, tmp_path) == "imported"
 
 
 def test_nothing_imports_the_tests() -> None:

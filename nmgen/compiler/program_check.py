@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmgen.compiler.memory_map import ALIGNMENT
 from rtl.params import SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.sta.isa import BYTES, Columns, Op, decode
 from rtl.sta.legality import ID_BYTES, fault, outside, residual_row_beats, store_row_beats
@@ -16,7 +17,6 @@ from sim.image.product import Region
 if TYPE_CHECKING:
     from nmgen.compiler.program import Program
 
-ALIGNMENT = 64  # of a region: whole beats of any port, whole instructions
 INSTRUCTIONS_MAX = 1 << 19
 WORK_MAX = 1 << 30  # beats and tiles of all instructions: a quarter of an hour of `nmgen estimate`
 

@@ -4,11 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rtl.params import Product, units_in_beats
-from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES
+from rtl.sta.latencies import COPY_LATENCY
 from rtl.sta.params import StaConfig
-
-COPY_CYCLES = 6  # from an accepted copy request to its word
-RELEASE_CYCLES = ROW_CYCLES - COLUMN_LATENCY + 1  # from the decision for the last step until column 0 is done with it
 
 
 @dataclass(frozen=True)
@@ -103,10 +100,10 @@ def copy_end(begin: int, tile: Copied, reads: frozenset[int] | set[int]) -> int:
     reads : cycles in which the feeder decides for a step that reads a word: bank r is busy with it r + 2 cycles later
     """
     if not reads:
-        return begin + len(tile.banks) + COPY_CYCLES + tile.unread
+        return begin + len(tile.banks) + COPY_LATENCY + tile.unread
     cycle = begin
     for bank in tile.banks:
         cycle += 1
         while cycle - bank - 2 in reads:
             cycle += 1
-    return cycle + COPY_CYCLES + tile.unread
+    return cycle + COPY_LATENCY + tile.unread

@@ -1,8 +1,8 @@
 """Cycles of a program without simulating it, tile by tile: what the hardware does, and when.
 
 Instructions go through the sequencer in their order, column tiles through the column buffer, token tiles through the
-array and the drain, bursts through the fetch; every one of these begins as soon as all that it waits for is there. The
-constants below are latencies of the hardware. All of it is exact before a memory that never stalls
+array and the drain, bursts through the fetch; every one of these begins as soon as all that it waits for is there.
+Latencies are the hardware's own (`rtl.sta.latencies`). All of it is exact before a memory that never stalls
 (`sim.bench.memory`).
 """
 
@@ -11,47 +11,44 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nmgen.compiler.program import Program
-from nmgen.estimate.columns import (
-    COPY_CYCLES,
-    RELEASE_CYCLES,
-    copied_keys,
-    copied_values,
-    copy_end,
-    packed_parameters,
-    packed_weights,
-)
+from nmgen.estimate.columns import copied_keys, copied_values, copy_end, packed_parameters, packed_weights
 from nmgen.estimate.fetch import FetchTimes
 from nmgen.estimate.norm import StatisticsTimes
-from rtl.params import BURST_BEATS, Pattern, ceil_div, units_in_beats
+from rtl.params import BURST_BEATS, PARAMETER_TILES, Pattern, ceil_div, units_in_beats
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
-from rtl.sta.latencies import drain_start, drain_window, row_latency, source_latency
+from rtl.sta.latencies import (
+    ASK_CYCLES,
+    CHECK_CYCLES,
+    COPY_BEGIN_CYCLES,
+    COPY_LATENCY,
+    END_CYCLES,
+    LOAD_CYCLES,
+    LOADED_CYCLES,
+    NORM_LATENCY,
+    OWN_CYCLES,
+    POOL_CYCLES,
+    POST_PROCESSOR_LATENCY,
+    RELEASE_CYCLES,
+    RESIDUAL_LATENCY,
+    RESIDUAL_WRITE_LATENCY,
+    START_CYCLES,
+    STORE_ADDRESS_CYCLES,
+    STORE_AHEAD,
+    STORE_PIECE_CYCLES,
+    STORE_REQUEST_CYCLES,
+    STORE_WORD_CYCLES,
+    TILE_CYCLES,
+    WALK_CYCLES,
+    WRITER_LATENCY,
+    drain_start,
+    drain_window,
+    row_latency,
+    source_latency,
+)
+from rtl.sta.legality import ID_BYTES
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 Fields = dict[str, int]
-
-ID_BITS = 32
-PARAMETER_TILES = 4  # column tiles whose parameters are kept
-CHECK_CYCLES = 27  # of an instruction that is received: the checker's 26, and its verdict
-LOADED_CYCLES = 6  # from the end of a column tile's loading to the decision for its first step
-TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
-OWN_CYCLES = 1  # from an instruction's execute until its engine has it
-WALK_CYCLES = 2  # from there until the first tile of a product may begin
-COPY_BEGIN_CYCLES = 1  # from the begin of a column tile until its copy begins
-START_CYCLES = 1  # from the write that starts to the start
-END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
-ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
-RESULT_CYCLES = 23  # parameters (four), requantise (ten), table (three), rescale (six): from a slot to its results
-WRITE_CYCLES = 7  # of the results: address, residual (four), sum, saturate
-FINISH_CYCLES = 9  # until all of them are written: the maxima of scores take the longest
-RESIDUAL_CYCLES = 4  # of a word of the residual
-LOAD_CYCLES = 2  # its begin, and until it takes a beat
-POOL_CYCLES = 3  # its begin, and from there until it is summed
-NORMALISE_CYCLES = 1 + RESIDUAL_CYCLES + 11  # from the decision for a slot of a NORM until it is normalised
-AHEAD = 10  # pieces of a STORE that are read and not written
-ADDRESS_CYCLES = 1  # from the decision for a word of a STORE until it is asked for
-DUMP_CYCLES = 1  # from a word of the residual until the dump has it
-ASKED_CYCLES = 2  # from a STORE's start, or a request, to the next request
-PIECE_CYCLES = 3  # of a STORE's piece, from the word that was read until it may be written: a register, the FIFO's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +183,7 @@ class _Machine:
     def _data_beats(self, op: Op, f: Fields) -> int:
         """Beats that are asked for before the instruction executes."""
         if op == Op.GATHER:
-            return ceil_div(ID_BITS // 8 * f["tokens"], self._c.port_bytes)
+            return ceil_div(ID_BYTES * f["tokens"], self._c.port_bytes)
         return f["beats"]
 
     def _begin(self, ready: int) -> int:
@@ -219,7 +216,7 @@ class _Machine:
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
             self._tiles.places.append(feed.last_slot + row_latency(c) + 1)
         self._loader_idle = loader
-        self._finished = feed.last_slot + source_latency(c) + RESULT_CYCLES + FINISH_CYCLES
+        self._finished = feed.last_slot + source_latency(c) + POST_PROCESSOR_LATENCY + WRITER_LATENCY
         return begin
 
     def _prepare(self, ready: int) -> tuple[int, int]:
@@ -258,18 +255,18 @@ class _Machine:
                 for _ in range(f["tokens"]):
                     slot = max(slot, statistics.next(written)) + slots
                     if f["to_residual"]:
-                        lands = slot + NORMALISE_CYCLES + RESULT_CYCLES + WRITE_CYCLES
+                        lands = slot + NORM_LATENCY + POST_PROCESSOR_LATENCY + RESIDUAL_WRITE_LATENCY
                         written.append(range(lands - slots, lands - slots + kept))
-            self._tiles.places.append(slot + NORMALISE_CYCLES + 1)
+            self._tiles.places.append(slot + NORM_LATENCY + 1)
         self._loader_idle = loader
-        self._finished = slot - 1 + NORMALISE_CYCLES + RESULT_CYCLES + FINISH_CYCLES
+        self._finished = slot - 1 + NORM_LATENCY + POST_PROCESSOR_LATENCY + WRITER_LATENCY
         return begin
 
     def _pool(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
         words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
-        summed = begin + OWN_CYCLES + words + RESIDUAL_CYCLES + POOL_CYCLES
-        self._finished = summed + RESULT_CYCLES + FINISH_CYCLES
+        summed = begin + OWN_CYCLES + words + RESIDUAL_LATENCY + POOL_CYCLES
+        self._finished = summed + POST_PROCESSOR_LATENCY + WRITER_LATENCY
         return begin
 
     def _gather(self, f: Fields, ready: int) -> int:
@@ -277,7 +274,7 @@ class _Machine:
         c, tokens = self._c, f["tokens"]
         begin = self._begin(ready)
         starts = begin + OWN_CYCLES
-        asks = self._units("ids", starts + 1, ID_BITS, tokens) + 1
+        asks = self._units("ids", starts + 1, 8 * ID_BYTES, tokens) + 1
         word_bits = c.drain_lanes * RESIDUAL_BITS
         units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
         words = ceil_div(f["channels"], c.drain_lanes)
@@ -290,7 +287,7 @@ class _Machine:
             asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
             last = self._fetch.take("gathered", row, offsets) + rest
             row = last + 2
-        self._finished = last + RESULT_CYCLES + FINISH_CYCLES
+        self._finished = last + POST_PROCESSOR_LATENCY + WRITER_LATENCY
         return begin
 
     def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:
@@ -321,19 +318,19 @@ class _Machine:
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:
-        """Words are read into pieces, up to AHEAD of them, and leave as beats, each row beginning with a new piece."""
+        """Words are read into pieces, up to STORE_AHEAD of them, which leave as beats; rows begin with a new piece."""
         c = self._c
         begin = self._begin(ready)
         word_bytes = c.store_word_bytes
         words = ceil_div(f["groups"] * c.m, word_bytes)
-        words_a_piece, piece_bytes, latency = 1, word_bytes, ADDRESS_CYCLES + COPY_CYCLES + PIECE_CYCLES
+        words_a_piece, piece_bytes, latency = 1, word_bytes, STORE_ADDRESS_CYCLES + COPY_LATENCY + STORE_PIECE_CYCLES
         if f["which"]:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
             piece_bytes = max(word_bytes, c.port_bytes)
-            latency = ADDRESS_CYCLES + RESIDUAL_CYCLES + DUMP_CYCLES + PIECE_CYCLES
+            latency = STORE_ADDRESS_CYCLES + RESIDUAL_LATENCY + STORE_WORD_CYCLES + STORE_PIECE_CYCLES
             words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
         read = asked = begin + OWN_CYCLES + 1  # rows are measured
-        gone = deque([read] * AHEAD, maxlen=AHEAD)  # cycles in which the latest pieces' last beats left
+        gone = deque([read] * STORE_AHEAD, maxlen=STORE_AHEAD)  # cycles in which the latest pieces' last beats left
         sent = deque([read] * (BURST_BEATS + 1), maxlen=BURST_BEATS + 1)  # those in which the latest beats did
         beats = 0
         row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
@@ -341,7 +338,7 @@ class _Machine:
             for beat in range(row_beats):
                 piece, part = divmod(beat, piece_beats)
                 if beat % BURST_BEATS == 0:  # with at most as many beats as a burst has asked for and not sent
-                    asked = max(asked + ASKED_CYCLES, sent[0] + 1 if beats > BURST_BEATS else 0)
+                    asked = max(asked + STORE_REQUEST_CYCLES, sent[0] + 1 if beats > BURST_BEATS else 0)
                 if part == 0:
                     read = max(read + 1, gone[0] + 1)
                     read += min(words_a_piece, words - piece * words_a_piece) - 1

@@ -7,15 +7,17 @@ from collections import deque
 from collections.abc import Sequence
 
 from rtl.params import BURST_BEATS, FIFO_BEATS
-
-SEGMENT_CYCLES = 4  # from a segment's offer until it is taken: add, compare, and two that wait for the one before
-FIFO_CYCLES = 2  # from a beat's arrival until it may leave the FIFO: a register, the FIFO
-PUSH_CYCLES = 4  # from there until its consumer may take it: which part of the FIFO, the beat, the buffer's, the buffer
-REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
-ROOM_CYCLES = 3  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
-BUFFER_ROOM = 5  # beats in a consumer's buffer with which another may leave the FIFO
-CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")
-SEGMENTS = 8  # taken and not yet begun to be delivered
+from rtl.sta.latencies import (
+    ARRIVAL_CYCLES,
+    BUFFER_DEPTH,
+    BUFFER_ROOM,
+    CONSUMERS,
+    PUSH_CYCLES,
+    REQUEST_CYCLES,
+    ROOM_CYCLES,
+    SEGMENT_CYCLES,
+    SEGMENTS,
+)
 
 
 class FetchTimes:
@@ -39,7 +41,7 @@ class FetchTimes:
         self._left_fetch = 0  # beats
         self._leaves = deque([-2], maxlen=2 * FIFO_BEATS)  # cycles in which the last of them did
         # Of each consumer's latest beats, the cycles in which they left and were taken: more than a buffer has.
-        self._buffers = {consumer: deque[tuple[int, int]](maxlen=11) for consumer in CONSUMERS}
+        self._buffers = {consumer: deque[tuple[int, int]](maxlen=BUFFER_DEPTH + 1) for consumer in CONSUMERS}
         self._begun: deque[int] = deque([-1] * SEGMENTS, maxlen=SEGMENTS)  # delivery of the latest segments
 
     def open(self, offered: int, beats: int) -> int:
@@ -64,7 +66,7 @@ class FetchTimes:
         for offset in offsets:
             if not self._here:
                 self._ask()
-            here = self._arrival - self._here + 1 + FIFO_CYCLES
+            here = self._arrival - self._here + 1 + ARRIVAL_CYCLES
             leaves = _with_room(buffer, max(here, leaves + 1))
             base = max(base, leaves + PUSH_CYCLES - offset)
             last = base + offset

@@ -3,16 +3,15 @@
 from collections import deque
 
 from rtl.params import ceil_div, signed_bits
-from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
-
-REQUEST_CYCLES = 6  # from an accepted request to the first stage
-RADICAND_BITS = 40
-RADICAND_CYCLES = RADICAND_BITS // 2
-ROOT_CYCLES = RADICAND_BITS // 2 + 1
-RECIPROCAL_CYCLES = ROOT_BITS + 2
-SCALE_CYCLES = ROOT_BITS + 1
-KNOWN_CYCLES = 2  # from the last stage until the token may be normalised
-ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
+from rtl.sta.latencies import (
+    KNOWN_CYCLES,
+    RADICAND_CYCLES,
+    ROOT_CYCLES,
+    ROOT_RECIPROCAL_CYCLES,
+    SCALE_CYCLES,
+    STATISTICS_CYCLES,
+)
+from rtl.sta.params import RESIDUAL_BITS, StaConfig
 
 
 class StatisticsTimes:
@@ -23,10 +22,12 @@ class StatisticsTimes:
     start : cycle from which tokens are asked for
     """
 
+    ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
+
     def __init__(self, config: StaConfig, start: int) -> None:
         elements = config.residual_words * config.drain_lanes
         digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
-        self._cycles = (digits + 4, RADICAND_CYCLES, ROOT_CYCLES, RECIPROCAL_CYCLES, SCALE_CYCLES)
+        self._cycles = (digits + 4, RADICAND_CYCLES, ROOT_CYCLES, ROOT_RECIPROCAL_CYCLES, SCALE_CYCLES)
         self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
 
     def next(self, written: deque[range]) -> int:
@@ -41,8 +42,8 @@ class StatisticsTimes:
         for writes in written:
             if asked - 1 in writes:
                 asked = writes.stop + 1
-        enters = asked + REQUEST_CYCLES
+        enters = asked + STATISTICS_CYCLES
         for stage, cycles in enumerate(self._cycles):
-            free = self._leaves[stage + 1] + (stage + 1 != ROOT_STAGE) if stage + 1 < len(self._cycles) else 0
+            free = self._leaves[stage + 1] + (stage + 1 != self.ROOT_STAGE) if stage + 1 < len(self._cycles) else 0
             enters = self._leaves[stage] = max(enters + cycles, free)
         return enters + KNOWN_CYCLES

@@ -13,9 +13,7 @@ from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, hard_register
-from rtl.params import PARAMETER_BYTES, READ_LATENCY, Config, ceil_div
-
-PARAMETER_TILES = 4  # column tiles whose parameters are kept: filled, computed on, two draining
+from rtl.params import PARAMETER_BYTES, PARAMETER_TILES, READ_LATENCY, Config, ceil_div
 
 
 class ColumnBank(wiring.Component):

@@ -7,11 +7,10 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.requantise import Parameters, Requantiser
 from rtl.array.row_reader import RowReader
 from rtl.array.walk import TileWalk
-from rtl.engine.column_buffer import PARAMETER_TILES
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.timing import align
-from rtl.params import RESULT_TILES, Config, drain_latency, drain_start, reader_latency
+from rtl.params import PARAMETER_TILES, RESULT_TILES, Config, drain_latency, drain_start, reader_latency
 
 
 def result_place(config: Config) -> data.StructLayout:

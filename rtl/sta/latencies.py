@@ -1,22 +1,78 @@
-"""Latencies: when results are ready, and when they must have been read. Standard library only.
+"""Cycles and depths of STA that more than one place must know: Components, and who counts cycles without them.
 
-Cycles are counted from the feeder's decision to issue a tile's last step. The path of a row: registered step, store,
-RowSoftmax, array; row r is r cycles behind row 0, column c is c behind column 0.
+Standard library only. `…_LATENCY` is what a Component takes from its inputs to its outputs; `…_CYCLES` is what lies
+between two events of which the second waits for the first. A path of a row: registered step, store, RowSoftmax, array;
+row r is r cycles behind row 0, column c is c behind column 0.
 """
 
 from rtl.params import MULT_BITS, READER_SAMPLE, reader_latency
-from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
+from rtl.sta.params import RADICAND_BITS, ROOT_BITS, SOFTMAX_LATENCY, StaConfig
 
+# --- control/sequencer, control/intake, control/legality_checker ---------------------------------
+START_CYCLES = 1  # from the write that starts to the start
+CHECKER_LATENCY = 26
+CHECK_CYCLES = CHECKER_LATENCY + 1  # of an instruction that is received: the checker, and its verdict
+ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
+OWN_CYCLES = 1  # from an instruction's execute until its engine has it
+END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
+
+# --- control/fetch -----------------------------------------------------------------------------
+CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")  # streams to each
+SEGMENTS = 8  # requested and not yet delivered, at most
+IN_FLIGHT = 4  # beats that leave the FIFO before it sees that `room` has fallen
+BUFFER_ROOM = IN_FLIGHT + 1  # beats in a consumer's buffer up to which another may leave the FIFO
+BUFFER_DEPTH = 2 * BUFFER_ROOM  # enough for a beat every cycle; as many more may come, one of them in the register
+SEGMENT_CYCLES = 4  # from a segment's offer until it is taken: add, compare, and two that wait for the one before
+REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
+ROOM_CYCLES = 3  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
+ARRIVAL_CYCLES = 2  # from a beat's arrival until it may leave the FIFO: a register, the FIFO
+PUSH_CYCLES = 4  # from there until its consumer may take it: which part of the FIFO, the beat, the buffer's, the buffer
+
+# --- operands ----------------------------------------------------------------------------------
 BANK_LATENCY = 5  # address, memory, output register, the word held for its steps, the group of it
 STORE_LATENCY = 1 + BANK_LATENCY  # a register in front: copies know a cycle before which rows read
+COPY_LATENCY = 6  # from an accepted copy request to its word
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
-COLUMN_LATENCY = (
-    3  # memories, their words, the step of it; the feeder gives it a step that much before the array has it
-)
+COLUMN_LATENCY = 3  # memories, their words, the step; the feeder gives it a step that much before the array has it
 RECIPROCAL_CYCLES = MULT_BITS + 4  # from a row's last step at the array until its new 1 / sum is out
+WALK_CYCLES = 2  # from when an engine has its instruction until the first tile of a product may begin
+TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
+LOADED_CYCLES = 6  # from the end of a column tile's loading to the decision for its first step
+RELEASE_CYCLES = ROW_CYCLES - COLUMN_LATENCY + 1  # from the decision for the last step until column 0 is done with it
+COPY_BEGIN_CYCLES = 1  # from the begin of a column tile until its copy begins
+LOAD_CYCLES = 2  # of a LOAD: its begin, and until it takes a beat
 
-
+# --- results -----------------------------------------------------------------------------------
+RESIDUAL_LATENCY = 4  # address, memories, output registers, mux
+CHOICE_LATENCY = 4  # from the slots to their parameters: mux of the sources, memory (two), mux of parameters
+REQUANTISE_LATENCY = 10
+ACTIVATION_LATENCY = 3  # memories, the mux of them, register
+RESCALE_LATENCY = 6  # operands; multiply; shift (two); round; saturate
+POST_PROCESSOR_LATENCY = CHOICE_LATENCY + REQUANTISE_LATENCY + ACTIVATION_LATENCY + RESCALE_LATENCY
+STORE_WRITE_LATENCY = 1
+RESIDUAL_WRITE_LATENCY = 1 + RESIDUAL_LATENCY + 2  # address, residual, sum, saturate
+MAXIMUM_STAGES = 4  # for the maximum of a slot
+MAXIMA_LATENCY = MAXIMUM_STAGES + 5  # mask; maximum of the slot; read the token's; maximum with that, in two; register
+WRITER_LATENCY = max(STORE_WRITE_LATENCY, RESIDUAL_WRITE_LATENCY, MAXIMA_LATENCY)  # until all of them are written
+POOL_CYCLES = 3  # its begin, and from a word of the residual until it is summed
 DRAIN_ENGINES = 9
+
+# NORM: a token is asked for, goes through the stages of its factors, and its elements may be normalised.
+NORMALISER_LATENCY = 11
+NORM_LATENCY = 1 + RESIDUAL_LATENCY + NORMALISER_LATENCY  # from the decision for a slot until it is normalised
+STATISTICS_CYCLES = 6  # from an accepted request to the first stage
+RADICAND_CYCLES = RADICAND_BITS // 2
+ROOT_CYCLES = RADICAND_BITS // 2 + 1
+ROOT_RECIPROCAL_CYCLES = ROOT_BITS + 2
+SCALE_CYCLES = ROOT_BITS + 1
+KNOWN_CYCLES = 2  # from the last stage until the token may be normalised
+
+# STORE: words are read into pieces, which leave as beats.
+STORE_AHEAD = 10  # pieces read and not yet written; a read takes as long, so this keeps up one a cycle
+STORE_ADDRESS_CYCLES = 1  # from the decision for a word until it is asked for
+STORE_WORD_CYCLES = 1  # from a word of the residual until the unit has it
+STORE_PIECE_CYCLES = 3  # from the word that was read until its piece may be written: a register, the FIFO's
+STORE_REQUEST_CYCLES = 2  # from the start, or a request, to the next request
 
 
 def reset_cycles(config: StaConfig) -> int:

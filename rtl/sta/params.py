@@ -3,14 +3,24 @@
 from dataclasses import dataclass
 from math import gcd
 
-from rtl.params import Config, InputError, ceil_div, signed_bits
+from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config, InputError, ceil_div, signed_bits
 
-EXP_BITS = 16  # of an entry of the exponential's table: 8 bits that are emitted, 8 bits that are carried
-EXP_ONE = 255 << 8  # the entry of the row's maximum
+EXP_CARRIED_BITS = 8  # fraction bits of an exponential: not emitted but carried along the row
+EXP_BITS = 8 + EXP_CARRIED_BITS  # of an entry of the exponential's table: 8 bits are emitted
+EXP_ONE = 255 << EXP_CARRIED_BITS  # the entry of the row's maximum
 Z_FRACTION = 16  # bits behind the point of a normalised element
+RADICAND_BITS = 40  # of the shifted variance: its root has 20 bits, more than the reciprocal
 ROOT_BITS = 17  # of the mantissa of 1 / √variance
 RESIDUAL_BITS = 16
 RESCALE_BITS = 9
+# The 64 bits that an output channel has in memory: lowest bit and bits of each field. The bias is signed.
+CHANNEL_FIELDS = {
+    "bias": (0, BIAS_BITS),
+    "mult": (32, MULT_BITS),
+    "shift": (48, SHIFT_MAX.bit_length()),
+    "negate": (54, 1),
+    "rescale": (55, RESCALE_BITS),
+}
 TABLE_ENTRIES = 256  # of an activation table, and of the exponential's
 SOFTMAX_LATENCY = 7  # of RowSoftmax, for plain rows too
 

@@ -8,11 +8,11 @@ from rtl.array.grid import Array
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS
-from rtl.sta.control.fetch import CONSUMERS, BeatBuffer, Consumer, FetchUnit
+from rtl.sta.control.fetch import BeatBuffer, Consumer, FetchUnit
 from rtl.sta.control.legality_checker import own_instruction
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.isa import Op
-from rtl.sta.latencies import reset_cycles
+from rtl.sta.latencies import CONSUMERS, reset_cycles
 from rtl.sta.operands.columns import ColumnBuffer
 from rtl.sta.operands.feeder import Feeder
 from rtl.sta.operands.load_unit import LoadUnit

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtl.sta.params import EXP_ONE, ROOT_BITS, StaConfig
+from rtl.sta.params import EXP_CARRIED_BITS, EXP_ONE, RADICAND_BITS, ROOT_BITS, StaConfig
 
 Int = NDArray[np.int64]
-
-EXP_DROPPED = 8  # bits of an exponential that are carried along the row
-FINAL_BITS = 20  # of the square root: the variance is scaled to twice as many
 
 
 def saturate(x: Int, bits: int) -> Int:
@@ -41,8 +38,8 @@ def emit(scores: Int, top: Int, table: Int, keys: int) -> Int:
     """
     exponentials = table[(top[:, np.newaxis] - scores) & 0xFF]
     exponentials[:, keys:] = 0
-    carried = np.cumsum(exponentials, axis=1) + (1 << (EXP_DROPPED - 1))
-    return np.diff(carried >> EXP_DROPPED, axis=1, prepend=0)
+    carried = np.cumsum(exponentials, axis=1) + (1 << (EXP_CARRIED_BITS - 1))
+    return np.diff(carried >> EXP_CARRIED_BITS, axis=1, prepend=0)
 
 
 def bit_length(x: Int) -> Int:
@@ -72,7 +69,7 @@ class Root:
 def root_of(total: Int, squares: Int, hidden: int, epsilon: int) -> Root:
     """Of tokens with these sums of `hidden` elements and of their squares, all [tokens]."""
     variance = np.maximum(hidden * squares - total * total + epsilon, 0)
-    exponent = (bit_length(variance) - (2 * FINAL_BITS - 1)) >> 1
+    exponent = (bit_length(variance) - (RADICAND_BITS - 1)) >> 1
     scaled = np.where(exponent < 0, variance << np.maximum(-2 * exponent, 0), variance >> np.maximum(2 * exponent, 0))
     # Below 2^40 a float64 root is never rounded up to the next integer.
     deviation = np.maximum(np.sqrt(scaled.astype(np.float64)).astype(np.int64), 1)
@@ -83,7 +80,7 @@ def root_of(total: Int, squares: Int, hidden: int, epsilon: int) -> Root:
 def normalise(config: StaConfig, r: Int, hidden: int, root: Root) -> Int:
     """Elements [tokens, …] of the residual, minus the mean, over the deviation, Z_FRACTION bits behind the point."""
     centred = (hidden * r - root.total[:, np.newaxis]) * root.root[:, np.newaxis]
-    shift = np.where(root.zero, 1, FINAL_BITS + root.exponent)[:, np.newaxis]
+    shift = np.where(root.zero, 1, RADICAND_BITS // 2 + root.exponent)[:, np.newaxis]
     z = (centred + (np.int64(1) << (shift - 1))) >> shift
     return saturate(np.where(root.zero[:, np.newaxis], 0, z), config.z_bits)
 

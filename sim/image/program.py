@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtl.params import PARAMETER_BYTES, Config, ceil_div, round_up
-from rtl.sta.params import TABLE_ENTRIES
+from rtl.sta.params import CHANNEL_FIELDS, TABLE_ENTRIES
 from sim.image.product import in_beats
 
 Bytes = NDArray[np.uint8]
@@ -13,13 +13,18 @@ Bytes = NDArray[np.uint8]
 def parameter_units(
     bias: ArrayLike, mult: ArrayLike, shift: ArrayLike, negate: ArrayLike = 0, rescale: ArrayLike = 0
 ) -> Bytes:
-    """[channels, 8]: bias in bits 31:0, mult 47:32, shift 53:48, negate 54, rescale 63:55, little-endian."""
+    """[channels, 8]: `CHANNEL_FIELDS`, little-endian."""
 
-    def field(values: ArrayLike, low: int, bits: int) -> NDArray[np.uint64]:
+    def field(name: str, values: ArrayLike) -> NDArray[np.uint64]:
+        low, bits = CHANNEL_FIELDS[name]
         return (np.asarray(values).astype(np.int64).astype(np.uint64) & np.uint64((1 << bits) - 1)) << np.uint64(low)
 
     words = (
-        field(bias, 0, 32) | field(mult, 32, 16) | field(shift, 48, 6) | field(negate, 54, 1) | field(rescale, 55, 9)
+        field("bias", bias)
+        | field("mult", mult)
+        | field("shift", shift)
+        | field("negate", negate)
+        | field("rescale", rescale)
     )
     return np.atleast_1d(words).astype("<u8").view(np.uint8).reshape(-1, PARAMETER_BYTES)
 

@@ -6,13 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import PARAMETER_BYTES, Config, Product, ceil_div, units_in_beats
+from rtl.sta.params import CHANNEL_FIELDS
 
 Bytes = NDArray[np.uint8]
 Int = NDArray[np.int64]
-
-RESCALE_LOW, RESCALE_BITS = 55, 9
-NEGATE = 54
-SHIFT_LOW, SHIFT_BITS = 48, 6
 
 
 @dataclass(frozen=True)
@@ -40,15 +37,16 @@ def unpack_parameters(config: Config, tiles: Bytes) -> ChannelParameters:
     columns = units.reshape(len(tiles), -1, PARAMETER_BYTES)[:, : config.cols]
     words = np.ascontiguousarray(columns).view("<u8").reshape(-1)
 
-    def bits(low: int, width: int) -> Int:
+    def bits(name: str) -> Int:
+        low, width = CHANNEL_FIELDS[name]
         return ((words >> np.uint64(low)) & np.uint64((1 << width) - 1)).astype(np.int64)
 
     return ChannelParameters(
-        bias=bits(0, 32).astype(np.int32).astype(np.int64),
-        mult=bits(32, 16),
-        shift=bits(SHIFT_LOW, SHIFT_BITS),
-        negate=bits(NEGATE, 1).astype(np.bool_),
-        rescale=bits(RESCALE_LOW, RESCALE_BITS),
+        bias=bits("bias").astype(np.int32).astype(np.int64),
+        mult=bits("mult"),
+        shift=bits("shift"),
+        negate=bits("negate").astype(np.bool_),
+        rescale=bits("rescale"),
     )
 
 

@@ -13,10 +13,11 @@ from amaranth.lib.wiring import In, connect, flipped
 
 import rtl.sta.operands.columns
 import rtl.sta.operands.tile_loader
+from rtl.params import PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.operands.column_job import column_job
-from rtl.sta.operands.columns import PARAMETER_TILES, column_write
+from rtl.sta.operands.columns import column_write
 from rtl.sta.params import StaConfig
 from tests.formal.proof import Z3_STEPS, Change, Inside, changed, implies, past, prove
 

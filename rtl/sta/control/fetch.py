@@ -11,10 +11,9 @@ from rtl.lib.lut_ram import LUT_RAM, LutMemory
 from rtl.lib.port import Request
 from rtl.lib.timing import lookahead, registered, relay, replicate, tally
 from rtl.params import ADDRESS_BITS, BURST_BEATS, FIFO_BEATS, Config
+from rtl.sta.latencies import BUFFER_DEPTH, BUFFER_ROOM, CONSUMERS, SEGMENTS
 
 BEATS_BITS = 32
-SEGMENTS = 8  # requested and not yet delivered, at most
-IN_FLIGHT = 4  # beats that leave the FIFO before it sees that `room` has fallen
 
 
 class Consumer(enum.Enum):
@@ -24,9 +23,6 @@ class Consumer(enum.Enum):
     ROWS = 3
     IDS = 4
     GATHERED = 5
-
-
-CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")  # streams to each
 
 
 class Segment(data.Struct):
@@ -57,8 +53,8 @@ class BeatBuffer(wiring.Component):
     words_out : stream of beats, each two cycles after it came in at the earliest, out
     """
 
-    ROOM = IN_FLIGHT + 1  # `room` is high up to this many words; as many more may come, one of them in the register
-    DEPTH = 2 * ROOM  # enough for a word every cycle
+    ROOM = BUFFER_ROOM  # `room` is high up to this many words
+    DEPTH = BUFFER_DEPTH
 
     def __init__(self, config: Config) -> None:
         bits = 8 * config.port_bytes

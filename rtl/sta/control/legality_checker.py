@@ -8,6 +8,7 @@ from rtl.lib.compare import Beyond
 from rtl.lib.timing import align, registered, relay, replicate
 from rtl.params import ADDRESS_BITS, SHIFT_MAX, Config, ceil_div
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
+from rtl.sta.latencies import CHECKER_LATENCY
 from rtl.sta.legality import (
     CAUSE_BITS,
     TABLE_BYTES,
@@ -112,7 +113,7 @@ class LegalityChecker(wiring.Component):
     cause : `Cause`, from done to the next start, out
     """
 
-    LATENCY = 26
+    LATENCY = CHECKER_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config

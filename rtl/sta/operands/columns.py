@@ -11,7 +11,7 @@ from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, relay, replicate, tally
-from rtl.params import BIAS_BITS, MULT_BITS
+from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
@@ -19,8 +19,6 @@ from rtl.sta.operands.key_value_loader import KeyValueLoader
 from rtl.sta.operands.store import store_copy
 from rtl.sta.operands.tile_loader import TileLoader
 from rtl.sta.params import RESCALE_BITS, StaConfig
-
-PARAMETER_TILES = 4  # column tiles whose parameters are held: one filling, one computing, two draining
 
 
 def column_address(config: StaConfig) -> data.StructLayout:

@@ -18,11 +18,11 @@ from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, hard_register, registered, relay
 from rtl.params import MULT_BITS, power_of_two_at_least
+from rtl.sta.latencies import RECIPROCAL_CYCLES
 from rtl.sta.operands.store_row import store_row
-from rtl.sta.params import EXP_BITS, EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
+from rtl.sta.params import EXP_BITS, EXP_CARRIED_BITS, EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
 
-CARRIED_BITS = 8  # fraction bits of an exponential: not emitted but carried
-HALF = 1 << (CARRIED_BITS - 1)
+HALF = 1 << (EXP_CARRIED_BITS - 1)
 HALTS = (8, 4)  # the normalising shifter has a register behind the shifts by these distances
 
 
@@ -37,9 +37,9 @@ def emit(scores: Sequence[int], keys: int, table: Sequence[int]) -> list[int]:
     emitted = []
     total = HALF
     for score in scores[:keys]:
-        before = total >> CARRIED_BITS
+        before = total >> EXP_CARRIED_BITS
         total += table[top - score]
-        emitted.append((total >> CARRIED_BITS) - before)
+        emitted.append((total >> EXP_CARRIED_BITS) - before)
     return emitted + [0] * (len(scores) - keys)
 
 
@@ -77,7 +77,7 @@ class Reciprocal(wiring.Component):
     q, shift_t : new LATENCY cycles after start, out
     """
 
-    LATENCY = MULT_BITS + 5  # normalise (three), load, a bit a cycle, results
+    LATENCY = RECIPROCAL_CYCLES + 1  # normalise (three), load, a bit a cycle, results
 
     compute = staticmethod(reciprocal)
 
@@ -180,7 +180,7 @@ class RowSoftmax(wiring.Component):
     # Select scores and maximum; distance; exponential, and a register behind the memory; sums within the step; sums of
     # the row; what they grow by.
     LATENCY = SOFTMAX_LATENCY
-    RECIPROCAL_LATENCY = Reciprocal.LATENCY - 1  # the row's sum is there a cycle before its last step
+    RECIPROCAL_LATENCY = RECIPROCAL_CYCLES  # the row's sum is there a cycle before its last step
 
     compute = staticmethod(emit)
 
@@ -222,7 +222,7 @@ class RowSoftmax(wiring.Component):
         # The row's running sum; the increment of its integer part is emitted.
         first = align(m, row.first, 5, name="first_in")
         scores = align(m, row.valid & row.softmax, 5, name="scores", reset=True)
-        total = Signal(c.sum_bits + CARRIED_BITS, reset_less=True)
+        total = Signal(c.sum_bits + EXP_CARRIED_BITS, reset_less=True)
         before = Signal.like(total)
         lowest = Signal.like(total, reset_less=True)
         totals = []
@@ -243,7 +243,7 @@ class RowSoftmax(wiring.Component):
         for position in range(c.m):
             lane = position % c.n
             emitted = Signal(ROW_BITS - 1, name=f"emitted_{position}")
-            m.d.comb += emitted.eq(totals[lane][CARRIED_BITS:] - lower[lane][CARRIED_BITS:])
+            m.d.comb += emitted.eq(totals[lane][EXP_CARRIED_BITS:] - lower[lane][EXP_CARRIED_BITS:])
             m.d.sync += group[position].eq(Mux(emits, emitted, plain[position]))
         m.d.comb += self.step.group.eq(group)
         for mark in ("valid", "first", "last"):
@@ -252,7 +252,7 @@ class RowSoftmax(wiring.Component):
         m.submodules.reciprocal = division = Reciprocal(c)
         m.d.comb += [
             division.start.eq(emits & align(m, row.last, self.LATENCY - 1, name="last_in")),
-            division.total.eq(total[CARRIED_BITS:]),
+            division.total.eq(total[EXP_CARRIED_BITS:]),
             division.mult.eq(self.mult),
             division.shift.eq(self.shift),
             self.q.eq(division.q),

@@ -11,12 +11,11 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, hard_register, replicate
-from rtl.sta.latencies import BANK_LATENCY
+from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig
 
 # From a copy request to its word: address, memory, output register; muxes of two banks, of four, of all.
-COPY_LATENCY = 6
 
 ALWAYS = ("valid", "first", "last")  # passed from bank to bank in every cycle, step or not
 

@@ -10,6 +10,7 @@ from rtl.lib.gearbox import Gearbox
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align
 from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.latencies import ACTIVATION_LATENCY
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ENTRY_BITS = 16
@@ -95,7 +96,7 @@ class Activation(wiring.Component):
     outputs : `LATENCY` cycles later, out
     """
 
-    LATENCY = 3  # memories, the mux of them, register
+    LATENCY = ACTIVATION_LATENCY
 
     compute = staticmethod(activate)
 

@@ -10,12 +10,12 @@ from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import FIELDS
-from rtl.sta.legality import residual_row_beats
+from rtl.sta.legality import ID_BYTES, residual_row_beats
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, Slots
 from rtl.sta.results.residual import residual_word
 
-ID_BITS = 32
+ID_BITS = 8 * ID_BYTES
 BEATS_BITS = FIELDS["beats"].bits
 
 

@@ -14,11 +14,11 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align, cleared, gated, hard_register, relay, replicate
 from rtl.params import signed_bits
-from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
+from rtl.sta.latencies import NORMALISER_LATENCY
+from rtl.sta.params import RADICAND_BITS, RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 from rtl.sta.results.arithmetic import LOW_BITS, differs, shifted
 from rtl.sta.results.layer_norm_factors import Finaliser, finalised, scaling, sums
 
-RADICAND_BITS = 40  # of the shifted V: its root has 20 bits, more than the reciprocal
 Z_TOP = (1 << (signed_bits(64 << Z_FRACTION) - 1)) - 1
 
 
@@ -264,7 +264,7 @@ class Normaliser(wiring.Component):
 
     # Select the scaling; operands; multiply (two) and add the halves; subtract; shift (two); round; detect overflow;
     # saturate.
-    LATENCY = 11
+    LATENCY = NORMALISER_LATENCY
 
     compute = staticmethod(normalise)
 

@@ -13,9 +13,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.params import ceil_div, signed_bits
-from rtl.sta.params import RESIDUAL_BITS, ROOT_BITS, StaConfig
+from rtl.sta.params import RADICAND_BITS, RESIDUAL_BITS, ROOT_BITS, StaConfig
 
-RADICAND_BITS = 40
 RADICAND_STEPS = RADICAND_BITS // 2 - 1  # for a variance of 1; the largest ones need fewer
 SQRT_BITS = RADICAND_BITS // 2
 SHIFT_MIDDLE = 20  # an element's shift where e is 0

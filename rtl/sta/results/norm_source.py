@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align, lookahead, relay, replicate, tally
+from rtl.params import PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
-from rtl.sta.operands.columns import PARAMETER_TILES
+from rtl.sta.latencies import NORM_LATENCY
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import Slots, SlotWalk, place_after, residual_address
 from rtl.sta.results.layer_norm import Normaliser
@@ -35,7 +36,7 @@ class NormSource(wiring.Component):
     slots : normalised elements, out
     """
 
-    LATENCY = 1 + Residual.LATENCY + Normaliser.LATENCY
+    LATENCY = NORM_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config

@@ -9,11 +9,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from rtl.array.requantise import SHIFT_BITS
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, relay, replicate
-from rtl.params import MULT_BITS, ceil_div
+from rtl.params import MULT_BITS, PARAMETER_TILES, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout, own_instruction
 from rtl.sta.isa import Columns, Op
-from rtl.sta.latencies import DRAIN_ENGINES
-from rtl.sta.operands.columns import PARAMETER_TILES, ChannelParameters
+from rtl.sta.latencies import CHOICE_LATENCY, DRAIN_ENGINES, POST_PROCESSOR_LATENCY
+from rtl.sta.operands.columns import ChannelParameters
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import Activation, TableEntry, TableLoader
@@ -59,8 +59,7 @@ class Finish(wiring.Component):
     valid, place, wide, narrow : `LATENCY` cycles after the slots, out
     """
 
-    PARAMETERS = 4  # cycles from the slots to their parameters: mux of the sources, memory (two), mux of parameters
-    LATENCY = PARAMETERS + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
+    LATENCY = POST_PROCESSOR_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -104,7 +103,7 @@ class Finish(wiring.Component):
             factor = parameters[lane].rescale
             until_rescaled = Requantiser.LATENCY + Activation.LATENCY
             m.d.comb += [
-                requantiser.acc.eq(align(m, slots.values[lane], self.PARAMETERS, name=f"acc_{lane}")),
+                requantiser.acc.eq(align(m, slots.values[lane], CHOICE_LATENCY, name=f"acc_{lane}")),
                 requantiser.parameters.eq(parameters[lane]),
                 requantiser.wide.eq(wide),
                 activation.inputs[lane].eq(requantiser.result),

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 
 from rtl.array import requantise as plain
 from rtl.lib.timing import align, hard_register
+from rtl.sta.latencies import REQUANTISE_LATENCY
 from rtl.sta.operands.columns import ChannelParameters
 from rtl.sta.results.arithmetic import differs, multiplied, shifted
 
@@ -27,7 +28,7 @@ class Requantiser(plain.Requantiser):
     """
 
     # Add bias; operands; multiply (two) and add the halves; shift (two); round; detect overflow; saturate.
-    LATENCY = 10
+    LATENCY = REQUANTISE_LATENCY
 
     compute = staticmethod(requantise)
     parameters_shape = ChannelParameters

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.timing import align, hard_register
 from rtl.sta.isa import FIELDS
+from rtl.sta.latencies import RESCALE_LATENCY
 from rtl.sta.params import RESCALE_BITS, RESIDUAL_BITS
 from rtl.sta.results.arithmetic import differs, shifted
 
@@ -30,7 +31,7 @@ class Rescaler(wiring.Component):
     result : 8 bits signed, out
     """
 
-    LATENCY = 6  # operands; multiply; shift (two); round; saturate
+    LATENCY = RESCALE_LATENCY
 
     compute = staticmethod(rescale)
 

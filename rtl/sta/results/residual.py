@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, registered, relay, replicate
 from rtl.params import ceil_div
+from rtl.sta.latencies import RESIDUAL_LATENCY
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 
 WORDS, BITS = 2048, 9  # of an ECP5's block RAM
@@ -35,7 +36,7 @@ class Residual(wiring.Component):
     write_enable, write_address, write_data : in
     """
 
-    LATENCY = 4  # address, memories, output registers, mux
+    LATENCY = RESIDUAL_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._depth = residual_depth(config)

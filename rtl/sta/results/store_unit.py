@@ -11,12 +11,11 @@ from rtl.lib.timing import align, lookahead, preload, registered, relay, replica
 from rtl.params import BURST_BEATS, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
+from rtl.sta.latencies import STORE_AHEAD
 from rtl.sta.operands.store import store_copy
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.destination import residual_address
 from rtl.sta.results.residual import Residual, residual_depth, residual_word
-
-AHEAD = 10  # pieces read and not yet written; a read takes as long, so this keeps up one a cycle
 
 
 def piece_bytes(config: StaConfig) -> tuple[int, int]:
@@ -88,7 +87,7 @@ class RowReader(wiring.Component):
             ends.eq(~which | (place == words_a_piece - 1) | last_word),
         ]
 
-        no_room = tally(m, AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead").full
+        no_room = tally(m, STORE_AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead").full
         m.d.comb += goes.eq(runs & (~no_room | ~starts))
         m.d.sync += one_word.eq(words == 1)
 
@@ -148,8 +147,8 @@ class RowReader(wiring.Component):
             ]
 
         # Words of the store are pieces; words of the residual are gathered into one.
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.pieces.payload), depth=AHEAD)
-        copying = Signal(range(AHEAD + 1))  # requested and not yet here: other copies' words are not for this reader
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.pieces.payload), depth=STORE_AHEAD)
+        copying = Signal(range(STORE_AHEAD + 1))  # requested and not yet here: copies of others do not count
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
         m.d.sync += copying.eq(copying + (goes & ~which) - copied)

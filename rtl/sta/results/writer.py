@@ -10,11 +10,18 @@ from rtl.lib.compare import Greater
 from rtl.lib.timing import align, gated, registered, replicate
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
+from rtl.sta.latencies import (
+    MAXIMA_LATENCY,
+    MAXIMUM_STAGES,
+    RESIDUAL_WRITE_LATENCY,
+    STORE_WRITE_LATENCY,
+    WRITER_LATENCY,
+)
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.destination import place, residual_address
 from rtl.sta.results.layer_norm import elements_write
-from rtl.sta.results.residual import Residual, residual_depth, residual_word
+from rtl.sta.results.residual import residual_depth, residual_word
 
 SCORE_BITS = 8
 
@@ -35,7 +42,7 @@ class StoreWriter(wiring.Component):
     write : `store_write`, a cycle later, out
     """
 
-    LATENCY = 1
+    LATENCY = STORE_WRITE_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -79,7 +86,7 @@ class ResidualWriter(wiring.Component):
     statistics : `elements_write`, in the same cycle, out
     """
 
-    LATENCY = 1 + Residual.LATENCY + 2  # address, residual, sum, saturate
+    LATENCY = RESIDUAL_WRITE_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -138,8 +145,8 @@ class Maxima(wiring.Component):
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
-    STAGES = 4  # for the maximum of a slot
-    LATENCY = STAGES + 5  # mask; maximum of the slot; read the token's; maximum with that, in two; register
+    STAGES = MAXIMUM_STAGES
+    LATENCY = MAXIMA_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
@@ -240,7 +247,7 @@ class Writer(wiring.Component):
     finished : all is written, readable from the next cycle on, out
     """
 
-    LATENCY = max(StoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY)
+    LATENCY = WRITER_LATENCY
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config

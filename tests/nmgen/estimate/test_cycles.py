@@ -1,5 +1,6 @@
 """The estimate beside the RTL. tests/sim/test_nightly.py does the same on many more configurations and programs."""
 
+import ast
 import os
 import random
 from dataclasses import replace
@@ -13,40 +14,38 @@ from nmgen.bench.estimate import Deviation, deviation, drawn
 from nmgen.bench.random_programs import random_configuration
 from nmgen.compiler.program import Program
 from nmgen.compiler.random_instructions import random_instructions
-from nmgen.estimate import columns as estimate_columns
 from nmgen.estimate import cycles
-from nmgen.estimate import fetch as estimate_fetch
-from nmgen.estimate import norm as estimate_norm
 from nmgen.estimate.cycles import estimate
-from rtl.sta.control.fetch import SEGMENTS
-from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import Op
-from rtl.sta.operands import columns, store
+from rtl.sta.latencies import CHOICE_LATENCY
 from rtl.sta.params import StaConfig
-from rtl.sta.results import gather, norm_source
-from rtl.sta.results import layer_norm as norm
-from rtl.sta.results import store_unit as dump
+from rtl.sta.results.activation import Activation
+from rtl.sta.results.layer_norm import Normaliser
+from rtl.sta.results.norm_source import NormSource
 from rtl.sta.results.post_processor import Finish
+from rtl.sta.results.requantise import Requantiser
+from rtl.sta.results.rescale import Rescaler
 from rtl.sta.results.residual import Residual
-from rtl.sta.results.writer import Writer
+from rtl.sta.results.writer import Maxima, ResidualWriter, StoreWriter, Writer
 from sim.bench.programs import ProgramResult
 from tests.sim.bench.test_programs import CASES, LONG, check
 
 LATENCY = 30
+ESTIMATE = Path(cycles.__file__).parent
 
 
-def test_constants_are_the_hardwares() -> None:
-    assert cycles.CHECK_CYCLES == LegalityChecker.LATENCY + 1
-    assert cycles.RESULT_CYCLES == Finish.LATENCY
-    assert cycles.FINISH_CYCLES == Writer.LATENCY
-    assert cycles.RESIDUAL_CYCLES == Residual.LATENCY
-    assert cycles.NORMALISE_CYCLES == norm_source.NormSource.LATENCY
-    assert cycles.PARAMETER_TILES == columns.PARAMETER_TILES
-    assert cycles.AHEAD == dump.AHEAD
-    assert cycles.ID_BITS == gather.ID_BITS
-    assert estimate_columns.COPY_CYCLES == store.COPY_LATENCY
-    assert estimate_fetch.SEGMENTS == SEGMENTS
-    assert estimate_norm.RADICAND_BITS == norm.RADICAND_BITS
+@pytest.mark.parametrize("path", sorted(ESTIMATE.glob("*.py")), ids=lambda path: path.stem)
+def test_the_estimate_has_no_latency_of_its_own(path: Path) -> None:
+    """All are `rtl.sta.latencies`, which the Components use too."""
+    constants = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    numbers = [ast.unparse(node) for node in constants if any(isinstance(n, ast.Constant) for n in ast.walk(node))]
+    assert not numbers
+
+
+def test_components_that_are_sums_of_others() -> None:
+    assert Finish.LATENCY == CHOICE_LATENCY + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
+    assert max(StoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY) == Writer.LATENCY
+    assert NormSource.LATENCY == 1 + Residual.LATENCY + Normaliser.LATENCY
 
 
 def exact(program: Program, result: ProgramResult, latency: int) -> None:

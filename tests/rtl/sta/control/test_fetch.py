@@ -12,7 +12,8 @@ from amaranth.sim import SimulatorContext
 
 from nmgen.estimate.fetch import FetchTimes
 from rtl.params import BURST_BEATS, FIFO_BEATS
-from rtl.sta.control.fetch import IN_FLIGHT, BeatBuffer, Consumer, FetchUnit
+from rtl.sta.control.fetch import BeatBuffer, Consumer, FetchUnit
+from rtl.sta.latencies import IN_FLIGHT
 from rtl.sta.params import StaConfig
 from sim.bench.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded

@@ -16,8 +16,8 @@ from rtl.array.walk import TileWalk
 from rtl.params import Product, ceil_div
 from rtl.sta.isa import FIELDS, Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY
-from rtl.sta.operands.columns import ColumnBuffer
-from rtl.sta.params import StaConfig
+from rtl.sta.operands.columns import ChannelParameters, ColumnBuffer
+from rtl.sta.params import CHANNEL_FIELDS, StaConfig
 from sim.bench.gaps import NO_GAPS, Gaps
 from sim.image import product as image
 from tests.rtl import simulate
@@ -39,6 +39,12 @@ CONFIGURATIONS = {
     "5:32 5x2": StaConfig(n=5, m=32, rows=5, cols=2, drain=2, port_bytes=64, max_tokens=50, max_k=64, store_words=64),
 }
 EVERY = pytest.mark.parametrize("name", CONFIGURATIONS)
+
+
+def test_channel_parameters_are_those_of_the_image() -> None:
+    fields = {name: (field.offset, field.width) for name, field in ChannelParameters.as_shape()}
+    assert fields == CHANNEL_FIELDS
+
 
 # Of one column in one step, lane by lane: weight, and position; where None, whatever it is.
 Operands = list[tuple[int | None, int | None]]

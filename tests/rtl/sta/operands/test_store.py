@@ -6,8 +6,8 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.params import ceil_div
-from rtl.sta.latencies import BANK_LATENCY, STORE_LATENCY
-from rtl.sta.operands.store import ALWAYS, COPY_LATENCY, ActivationStore
+from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY, STORE_LATENCY
+from rtl.sta.operands.store import ALWAYS, ActivationStore
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import drive, run, seeded
 

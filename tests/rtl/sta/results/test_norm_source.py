@@ -7,8 +7,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.array.walk import TileWalk
-from rtl.params import ceil_div
-from rtl.sta.operands.columns import PARAMETER_TILES
+from rtl.params import PARAMETER_TILES, ceil_div
 from rtl.sta.params import StaConfig
 from rtl.sta.results.layer_norm import Normaliser, finalise
 from rtl.sta.results.norm_source import NormSource

@@ -9,10 +9,9 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.params import MULT_BITS, ceil_div
+from rtl.params import MULT_BITS, PARAMETER_TILES, ceil_div
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window
-from rtl.sta.operands.columns import PARAMETER_TILES
 from rtl.sta.params import StaConfig
 from rtl.sta.results.layer_norm import finalise, normalise
 from rtl.sta.results.post_processor import Drain, Finish
