@@ -21,7 +21,7 @@ pytestmark = pytest.mark.formal
 BURST_BEATS, FIFO_BEATS, SEGMENTS = 4, 8, 2
 SMALL = (
     (", BURST_BEATS, FIFO_BEATS, Config", f", Config\nBURST_BEATS, FIFO_BEATS = {BURST_BEATS}, {FIFO_BEATS}"),
-    (", IN_FLIGHT, SEGMENTS", f", IN_FLIGHT\nSEGMENTS = {SEGMENTS}"),
+    (", CONSUMERS, SEGMENTS", f", CONSUMERS\nSEGMENTS = {SEGMENTS}"),
 )
 TAKE = 3  # the state in which it is known whether a segment may be read
 ONE_BEAT, BEATS, OWNER = slice(0, 1), slice(1, 33), slice(33, 36)  # of a segment that is not yet delivered
