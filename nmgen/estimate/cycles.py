@@ -26,15 +26,15 @@ from rtl.sta.latencies import (
     LOADED_CYCLES,
     NORM_LATENCY,
     OWN_CYCLES,
+    PIPELINE_LATENCY,
     POOL_CYCLES,
-    POST_PROCESSOR_LATENCY,
     RELEASE_CYCLES,
     RESIDUAL_LATENCY,
     RESIDUAL_WRITE_LATENCY,
     START_CYCLES,
     STORE_ADDRESS_CYCLES,
     STORE_AHEAD,
-    STORE_PIECE_CYCLES,
+    STORE_CHUNK_CYCLES,
     STORE_REQUEST_CYCLES,
     STORE_WORD_CYCLES,
     TILE_CYCLES,
@@ -216,7 +216,7 @@ class _Machine:
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
             self._tiles.places.append(feed.last_slot + row_latency(c) + 1)
         self._loader_idle = loader
-        self._finished = feed.last_slot + source_latency(c) + POST_PROCESSOR_LATENCY + WRITER_LATENCY
+        self._finished = feed.last_slot + source_latency(c) + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
     def _prepare(self, ready: int) -> tuple[int, int]:
@@ -255,18 +255,18 @@ class _Machine:
                 for _ in range(f["tokens"]):
                     slot = max(slot, statistics.next(written)) + slots
                     if f["to_residual"]:
-                        lands = slot + NORM_LATENCY + POST_PROCESSOR_LATENCY + RESIDUAL_WRITE_LATENCY
+                        lands = slot + NORM_LATENCY + PIPELINE_LATENCY + RESIDUAL_WRITE_LATENCY
                         written.append(range(lands - slots, lands - slots + kept))
             self._tiles.places.append(slot + NORM_LATENCY + 1)
         self._loader_idle = loader
-        self._finished = slot - 1 + NORM_LATENCY + POST_PROCESSOR_LATENCY + WRITER_LATENCY
+        self._finished = slot - 1 + NORM_LATENCY + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
     def _pool(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
         words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
         summed = begin + OWN_CYCLES + words + RESIDUAL_LATENCY + POOL_CYCLES
-        self._finished = summed + POST_PROCESSOR_LATENCY + WRITER_LATENCY
+        self._finished = summed + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
     def _gather(self, f: Fields, ready: int) -> int:
@@ -287,7 +287,7 @@ class _Machine:
             asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
             last = self._fetch.take("gathered", row, offsets) + rest
             row = last + 2
-        self._finished = last + POST_PROCESSOR_LATENCY + WRITER_LATENCY
+        self._finished = last + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
     def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:
@@ -318,33 +318,33 @@ class _Machine:
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:
-        """Words are read into pieces, up to STORE_AHEAD of them, which leave as beats; rows begin with a new piece."""
+        """Words are read into chunks, up to STORE_AHEAD of them, which leave as beats; rows begin with a new chunk."""
         c = self._c
         begin = self._begin(ready)
         word_bytes = c.store_word_bytes
         words = ceil_div(f["groups"] * c.m, word_bytes)
-        words_a_piece, piece_bytes, latency = 1, word_bytes, STORE_ADDRESS_CYCLES + COPY_LATENCY + STORE_PIECE_CYCLES
+        words_a_chunk, chunk_bytes, latency = 1, word_bytes, STORE_ADDRESS_CYCLES + COPY_LATENCY + STORE_CHUNK_CYCLES
         if f["which"]:
             word_bytes = c.drain_lanes * RESIDUAL_BITS // 8
-            piece_bytes = max(word_bytes, c.port_bytes)
-            latency = STORE_ADDRESS_CYCLES + RESIDUAL_LATENCY + STORE_WORD_CYCLES + STORE_PIECE_CYCLES
-            words, words_a_piece = ceil_div(f["channels"], c.drain_lanes), piece_bytes // word_bytes
+            chunk_bytes = max(word_bytes, c.port_bytes)
+            latency = STORE_ADDRESS_CYCLES + RESIDUAL_LATENCY + STORE_WORD_CYCLES + STORE_CHUNK_CYCLES
+            words, words_a_chunk = ceil_div(f["channels"], c.drain_lanes), chunk_bytes // word_bytes
         read = asked = begin + OWN_CYCLES + 1  # rows are measured
-        gone = deque([read] * STORE_AHEAD, maxlen=STORE_AHEAD)  # cycles in which the latest pieces' last beats left
+        gone = deque([read] * STORE_AHEAD, maxlen=STORE_AHEAD)  # cycles in which the latest chunks' last beats left
         sent = deque([read] * (BURST_BEATS + 1), maxlen=BURST_BEATS + 1)  # those in which the latest beats did
         beats = 0
-        row_beats, piece_beats = _row_beats(c, f), piece_bytes // c.port_bytes
+        row_beats, chunk_beats = _row_beats(c, f), chunk_bytes // c.port_bytes
         for _ in range(f["tokens"]):
             for beat in range(row_beats):
-                piece, part = divmod(beat, piece_beats)
+                chunk, part = divmod(beat, chunk_beats)
                 if beat % BURST_BEATS == 0:  # with at most as many beats as a burst has asked for and not sent
                     asked = max(asked + STORE_REQUEST_CYCLES, sent[0] + 1 if beats > BURST_BEATS else 0)
                 if part == 0:
                     read = max(read + 1, gone[0] + 1)
-                    read += min(words_a_piece, words - piece * words_a_piece) - 1
+                    read += min(words_a_chunk, words - chunk * words_a_chunk) - 1
                 sent.append(max(sent[-1] + 1, asked + 1, read + latency))
                 beats += 1
-                if part == piece_beats - 1 or beat == row_beats - 1:
+                if part == chunk_beats - 1 or beat == row_beats - 1:
                     gone.append(sent[-1])
         self._finished = sent[-1] + 1
         return begin

@@ -35,10 +35,10 @@ ROW = re.compile(r"\b(?:store\.bank|softmax)_(\d+)\.")
 NUMBER = re.compile(r"\d+")
 # Multipliers of the core's lanes, from the right edge to the left, where the columns' parameters are.
 LANES = tuple(
-    re.compile(rf"\bdrain\.{kind}_(\d+)")
-    for kind in (r"norm_source\.normaliser\.lane", r"statistics\.square", r"finish\.rescaler", r"finish\.requantiser")
+    re.compile(rf"\bpost_processor\.{re.escape(kind)}_(\d+)")
+    for kind in ("norm_source.normaliser.lane", "statistics.square", "pipeline.rescaler", "pipeline.requantiser")
 )
-RESIDUAL = re.compile(r"\bdrain\.residual\.memory_(\d+)_(\d+)\.")
+RESIDUAL = re.compile(r"\bpost_processor\.residual\.memory_(\d+)_(\d+)\.")
 
 # device → x and y of its tiles of logic
 TILES = {"LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82}))}

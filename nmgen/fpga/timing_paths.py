@@ -13,7 +13,7 @@ from pathlib import Path
 
 Pin = tuple[str, str]  # cell, port
 
-SPLIT = ("drain", "sequencer", "column_buffer")  # Components of the core whose parts count as such
+SPLIT = ("post_processor", "sequencer", "column_buffer")  # Components of the core whose parts count as such
 
 ALU = "ALU54B"  # whose ports nextpnr does not time. Instead, ns of a multiplier's that has its registers:
 ALU_RESULT = 0.735  # from the clock edge to P, for R

@@ -48,16 +48,16 @@ CHOICE_LATENCY = 4  # from the slots to their parameters: mux of the sources, me
 REQUANTISE_LATENCY = 10
 ACTIVATION_LATENCY = 3  # memories, the mux of them, register
 RESCALE_LATENCY = 6  # operands; multiply; shift (two); round; saturate
-POST_PROCESSOR_LATENCY = CHOICE_LATENCY + REQUANTISE_LATENCY + ACTIVATION_LATENCY + RESCALE_LATENCY
+PIPELINE_LATENCY = CHOICE_LATENCY + REQUANTISE_LATENCY + ACTIVATION_LATENCY + RESCALE_LATENCY
 STORE_WRITE_LATENCY = 1
 RESIDUAL_WRITE_LATENCY = 1 + RESIDUAL_LATENCY + 2  # address, residual, sum, saturate
 MAXIMUM_STAGES = 4  # for the maximum of a slot
 MAXIMA_LATENCY = MAXIMUM_STAGES + 5  # mask; maximum of the slot; read the token's; maximum with that, in two; register
 WRITER_LATENCY = max(STORE_WRITE_LATENCY, RESIDUAL_WRITE_LATENCY, MAXIMA_LATENCY)  # until all of them are written
 POOL_CYCLES = 3  # its begin, and from a word of the residual until it is summed
-DRAIN_ENGINES = 9
+POST_PROCESSOR_ENGINES = 9
 
-# NORM: a token is asked for, goes through the stages of its factors, and its elements may be normalised.
+# NORM: a token is asked for, goes through the stages of its reciprocal square root, and its elements may be normalised.
 NORMALISER_LATENCY = 11
 NORM_LATENCY = 1 + RESIDUAL_LATENCY + NORMALISER_LATENCY  # from the decision for a slot until it is normalised
 STATISTICS_CYCLES = 6  # from an accepted request to the first stage
@@ -67,18 +67,18 @@ ROOT_RECIPROCAL_CYCLES = ROOT_BITS + 2
 SCALE_CYCLES = ROOT_BITS + 1
 KNOWN_CYCLES = 2  # from the last stage until the token may be normalised
 
-# STORE: words are read into pieces, which leave as beats.
-STORE_AHEAD = 10  # pieces read and not yet written; a read takes as long, so this keeps up one a cycle
+# STORE: words are read into chunks, which leave as beats.
+STORE_AHEAD = 10  # chunks read and not yet written; a read takes as long, so this keeps up one a cycle
 STORE_ADDRESS_CYCLES = 1  # from the decision for a word until it is asked for
 STORE_WORD_CYCLES = 1  # from a word of the residual until the unit has it
-STORE_PIECE_CYCLES = 3  # from the word that was read until its piece may be written: a register, the FIFO's
+STORE_CHUNK_CYCLES = 3  # from the word that was read until its chunk may be written: a register, the FIFO's
 STORE_REQUEST_CYCLES = 2  # from the start, or a request, to the next request
 
 
 def reset_cycles(config: StaConfig) -> int:
-    """Engines that a reset goes through, one after another: six, the first of them the drain, and the softmax of each
-    row. From the drain it goes through those in it, too."""
-    return max(6 + config.rows, 1 + DRAIN_ENGINES)
+    """Engines that a reset goes through, one after another: six, and the softmax of each row. The first is the
+    post-processor; from there it goes through the parts of that, too."""
+    return max(6 + config.rows, 1 + POST_PROCESSOR_ENGINES)
 
 
 def source_latency(config: StaConfig) -> int:

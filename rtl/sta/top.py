@@ -20,8 +20,8 @@ from rtl.sta.operands.softmax import RowSoftmax
 from rtl.sta.operands.store import ActivationStore
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import Registers
-from rtl.sta.results.post_processor import Drain
-from rtl.sta.results.store_unit import Dump
+from rtl.sta.results.post_processor import PostProcessor
+from rtl.sta.results.store_unit import StoreUnit
 
 
 class Sta(wiring.Component):
@@ -32,9 +32,9 @@ class Sta(wiring.Component):
         control ─► registers ─► sequencer ─► every engine
         memory ─► fetch ─┬─ weights ─► column buffer ─► columns ─┐
                          │                 ▲ keys, values        │
-                         ├─ rows ─► load ─► store ─► softmax ─► rows ─► array ─► drain ─┬─► store
-                         └─ ids, gathered rows, tables ────────────────────► drain      └─► residual
-        store, residual ─► dump ─► memory
+                         ├─ rows ─► load ─► store ─► softmax ─► rows ─► array ─► post-processor ─┬─► store
+                         └─ ids, gathered rows, tables ────────────────────────► post-processor  └─► residual
+        store, residual ─► store unit ─► memory
 
     Members
     -------
@@ -68,22 +68,22 @@ class Sta(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.fetch = fetch = FetchUnit(c)
         columns, store, feeder, array = ColumnBuffer(c), ActivationStore(c), Feeder(c), Array(c)
-        drain, loader, dump = Drain(c), LoadUnit(c), Dump(c)
+        post_processor, loader, store_unit = PostProcessor(c), LoadUnit(c), StoreUnit(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
         engines = {
             "column_buffer": columns,
             "store": store,
             "feeder": feeder,
             "loader": loader,
-            "dump": dump,
+            "store_unit": store_unit,
             **{f"softmax_{r}": row for r, row in enumerate(softmax)},
         }
         # What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
         # With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
         assert 1 + len(engines) <= reset_cycles(c)
         reset = relay(m, sequencer.abort, name="reset", reset=True)
-        m.submodules.drain = drain
-        m.d.comb += drain.reset.eq(reset)
+        m.submodules.post_processor = post_processor
+        m.d.comb += post_processor.reset.eq(reset)
         for name, engine in engines.items():
             reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
             m.submodules[name] = ResetInserter(reset)(engine)
@@ -91,9 +91,9 @@ class Sta(wiring.Component):
 
         # A STORE executes: registered, in time for its first copy.
         upcoming = sequencer.upcoming
-        dumps = Signal()
+        storing = Signal()
         with m.If(sequencer.execute):
-            m.d.sync += dumps.eq(upcoming.opcode == Op.STORE)
+            m.d.sync += storing.eq(upcoming.opcode == Op.STORE)
 
         # Memory.
         limit = relay(m, registers.limit, name="limit")
@@ -101,8 +101,8 @@ class Sta(wiring.Component):
         connect(m, flipped(self.control), registers.control)
         connect(m, fetch.request, flipped(self.memory.read_request))
         connect(m, flipped(self.memory.read_data), fetch.data)
-        connect(m, dump.request, flipped(self.memory.write_request))
-        connect(m, dump.data, flipped(self.memory.write_data))
+        connect(m, store_unit.request, flipped(self.memory.write_request))
+        connect(m, store_unit.data, flipped(self.memory.write_data))
         connect(m, sequencer.segment, fetch.segment)
         beats = {}
         # A cycle after the fetch has `stop`: from then on it delivers nothing.
@@ -114,18 +114,18 @@ class Sta(wiring.Component):
             beats[name] = buffer.words_out
         connect(m, beats["instruction"], sequencer.instruction_beats)
         connect(m, beats["weights"], columns.beats)
-        connect(m, beats["table"], drain.table)
-        connect(m, beats["ids"], drain.ids)
+        connect(m, beats["table"], post_processor.table)
+        connect(m, beats["ids"], post_processor.ids)
         connect(m, beats["rows"], loader.rows)
-        connect(m, beats["gathered"], drain.rows)
+        connect(m, beats["gathered"], post_processor.rows)
         m.d.comb += [
             fetch.limit.eq(limit),
             fetch.stop.eq(stop),
-            fetch.gather_segment.valid.eq(drain.row_segment.valid),
-            fetch.gather_segment.payload.address.eq(drain.row_segment.payload.address),
-            fetch.gather_segment.payload.beats.eq(drain.row_segment.payload.beats),
+            fetch.gather_segment.valid.eq(post_processor.row_segment.valid),
+            fetch.gather_segment.payload.address.eq(post_processor.row_segment.payload.address),
+            fetch.gather_segment.payload.beats.eq(post_processor.row_segment.payload.beats),
             fetch.gather_segment.payload.consumer.eq(Consumer.GATHERED),
-            drain.row_segment.ready.eq(fetch.gather_segment.ready),
+            post_processor.row_segment.ready.eq(fetch.gather_segment.ready),
         ]
 
         # Relays to the sequencer.
@@ -159,14 +159,14 @@ class Sta(wiring.Component):
             registers.waits_drain.eq(feeder.no_drain),
             self.busy.eq(sequencer.busy | registers.start),
             self.irq.eq(registers.interrupt),
-            sequencer.finished.eq(drain.finished | loader.finished | dump.finished),
+            sequencer.finished.eq(post_processor.finished | loader.finished | store_unit.finished),
             columns.start.eq(sequencer.load),
             columns.instruction.eq(upcoming),
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
-        m.d.comb += [drain.begins.eq(sequencer.begins), drain.instruction.eq(upcoming)]
+        m.d.comb += [post_processor.begins.eq(sequencer.begins), post_processor.instruction.eq(upcoming)]
         # Each takes its own instructions alone: another enable, so that synthesis does not merge their registers.
-        for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (dump, Op.STORE)):
+        for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (store_unit, Op.STORE)):
             begins = sequencer.begins & (upcoming.opcode == op)
             start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
             m.d.comb += [engine.start.eq(start), engine.instruction.eq(instruction)]
@@ -179,8 +179,8 @@ class Sta(wiring.Component):
             columns.column_done.eq(feeder.column_done),
             *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
         ]
-        exponential = drain.exponential.as_value()
-        maximum = drain.row_maximum
+        exponential = post_processor.exponential.as_value()
+        maximum = post_processor.row_maximum
         given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
         for r, row in enumerate(softmax):
             # From row to row, as the steps.
@@ -199,26 +199,26 @@ class Sta(wiring.Component):
 
         # Results: out of the array while it works on.
         m.d.comb += [
-            drain.tile_end.eq(feeder.tile_end),
-            *(drain.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
-            drain.parameters_loaded.eq(columns.parameters_loaded),
-            columns.parameter_address.eq(drain.parameter_address),
-            columns.drained.eq(drain.drained),
-            drain.parameters.eq(columns.parameters),
-            *(drain.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
-            *(drain.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
-            store.write.eq(Mux(loader.write.enable, loader.write.as_value(), drain.store.as_value())),
+            post_processor.tile_end.eq(feeder.tile_end),
+            *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+            post_processor.parameters_loaded.eq(columns.parameters_loaded),
+            columns.parameter_address.eq(post_processor.parameter_address),
+            columns.drained.eq(post_processor.drained),
+            post_processor.parameters.eq(columns.parameters),
+            *(post_processor.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
+            *(post_processor.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
+            store.write.eq(Mux(loader.write.enable, loader.write.as_value(), post_processor.store_write.as_value())),
         ]
 
         # Copies from the store: keys and values, or STORE; they never run at the same time.
         m.d.comb += [
-            store.copy_request.eq(Mux(dumps, dump.copy_request.as_value(), columns.copy_request.as_value())),
-            dump.copy_valid.eq(store.copy_valid),
+            store.copy_request.eq(Mux(storing, store_unit.copy_request.as_value(), columns.copy_request.as_value())),
+            store_unit.copy_valid.eq(store.copy_valid),
             columns.next_cycle_busy.eq(store.next_cycle_busy),
             columns.copy_valid.eq(store.copy_valid),
-            dump.copy_data.eq(store.copy_data),
+            store_unit.copy_data.eq(store.copy_data),
             columns.copy_data.eq(store.copy_data),
-            drain.dump_address.eq(dump.residual_address),
-            dump.residual_data.eq(drain.dump_data),
+            post_processor.store_unit_address.eq(store_unit.residual_address),
+            store_unit.residual_data.eq(post_processor.store_unit_data),
         ]
         return m

@@ -104,7 +104,7 @@ class Machine:
             Op.POOL: self._pool,
             Op.GATHER: self._gather,
             Op.LOAD: self._load,
-            Op.STORE: self._dump,
+            Op.STORE: self._store,
             Op.TABLE: self._table,
         }
         if i["opcode"] not in engines:
@@ -219,7 +219,7 @@ class Machine:
         rows = self._read(i["address"], i["tokens"] * size).reshape(i["tokens"], size)
         return self._write_rows(i["y_base"], i["y_pitch"], rows)
 
-    def _dump(self, i: dict[str, int]) -> list[Effect]:
+    def _store(self, i: dict[str, int]) -> list[Effect]:
         c = self.config
         if i["which"]:
             self._check("channels", i["channels"], 1, c.hidden)

@@ -12,7 +12,7 @@ from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns
 from rtl.sta.latencies import drain_start, source_latency
 from rtl.sta.params import StaConfig
-from rtl.sta.results.destination import Slots, SlotWalk, place_after
+from rtl.sta.results.destination import Slots, SlotWalk, destination_after
 
 
 class ArraySource(wiring.Component):
@@ -43,7 +43,7 @@ class ArraySource(wiring.Component):
         m = Module()
         c = self._config
         m.submodules.walk = walk = SlotWalk(c)
-        place = walk.place
+        destination = walk.destination
 
         # Two registers of this latency are elsewhere: tile_end itself, and the count of complete tiles.
         softmax = Signal()
@@ -53,16 +53,16 @@ class ArraySource(wiring.Component):
         if late > early:
             with_sums = align(m, complete & softmax, late - early, name="with_sums", reset=True)
             complete = Mux(softmax, with_sums, complete)
-        no_tile = tally(m, RESULT_TILES, complete, walk.go & walk.tile_last, name="tiles").none
-        m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.go.eq(~no_tile)]
+        no_tile = tally(m, RESULT_TILES, complete, walk.advance & walk.tile_last, name="tiles").none
+        m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.advance.eq(~no_tile)]
 
         # Select the row, then the slot of it.
         m.submodules.reader = reader = RowReader(c)
         m.d.comb += [
-            reader.row.eq(place.row),
+            reader.row.eq(destination.row),
             *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
         ]
-        slot = align(m, place.slot, reader_latency(c), name="slot")
+        slot = align(m, destination.slot, reader_latency(c), name="slot")
         for lane in range(c.drain_lanes):
             value = Signal(signed(c.accumulator_bits), name=f"value_{lane}", reset_less=True)
             lane_results = reader.outputs[lane :: c.drain_lanes]
@@ -70,7 +70,7 @@ class ArraySource(wiring.Component):
                 m.d.sync += value.eq(lane_results[j])
             m.d.comb += self.slots.values[lane].eq(value)
         m.d.comb += [
-            self.slots.valid.eq(align(m, walk.go, source_latency(c), name="valid", reset=True)),
-            self.slots.place.eq(place_after(m, walk, source_latency(c))),
+            self.slots.valid.eq(align(m, walk.advance, source_latency(c), name="valid", reset=True)),
+            self.slots.destination.eq(destination_after(m, walk, source_latency(c))),
         ]
         return m

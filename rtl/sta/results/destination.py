@@ -15,7 +15,7 @@ from rtl.sta.params import StaConfig
 STORE_ADDRESS_BITS = FIELDS["y_base"].bits
 
 
-def place(config: StaConfig) -> data.StructLayout:
+def destination(config: StaConfig) -> data.StructLayout:
     """Destination of the results of a cycle: drain_lanes channels of one token.
 
     row, slot : within the tile; a row has slots_a_row slots
@@ -49,7 +49,7 @@ class Slots(wiring.Signature):
     Members
     -------
     valid : out
-    place : destination, out
+    destination : destination, out
     values : accumulator_bits signed each, out
     """
 
@@ -57,7 +57,7 @@ class Slots(wiring.Signature):
         super().__init__(
             {
                 "valid": Out(1),
-                "place": Out(place(config)),
+                "destination": Out(destination(config)),
                 "values": Out(signed(config.accumulator_bits)).array(config.drain_lanes),
             }
         )
@@ -76,9 +76,9 @@ class SlotWalk(wiring.Component):
     -------
     start : begin at the first slot; only while there is none, in
     instruction : in
-    go : step to the next slot, in
+    advance : step to the next slot, in
     running : there is a slot, out
-    place : of the slot, without tile and base, out
+    destination : of the slot, without tile and base, out
     tile, base : of the slot one cycle before, out
     row_last : the last slot of a row, out
     tile_last : the last slot of a tile, out
@@ -90,9 +90,9 @@ class SlotWalk(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "go": In(1),
+                "advance": In(1),
                 "running": Out(1),
-                "place": Out(place(config)),
+                "destination": Out(destination(config)),
                 "tile": Out(range(config.max_tiles)),
                 "base": Out(STORE_ADDRESS_BITS),
                 "row_last": Out(1),
@@ -102,7 +102,7 @@ class SlotWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, instruction, here = self._config, self.instruction, self.place
+        c, instruction, here = self._config, self.instruction, self.destination
         m.submodules.tiles = tiles = TileWalk(c)
         row = Signal.like(here.row)
         slot = Signal.like(here.slot)
@@ -121,7 +121,7 @@ class SlotWalk(wiring.Component):
             self.running.eq(tiles.running),
             self.row_last.eq(last_slot),
             self.tile_last.eq(last),
-            tile_goes.eq(self.go & self.tile_last),
+            tile_goes.eq(self.advance & self.tile_last),
             here.row.eq(row),
             here.slot.eq(slot),
             here.token.eq(token),
@@ -130,7 +130,7 @@ class SlotWalk(wiring.Component):
             here.column_last.eq(self.tile_last & tiles.last_tokens),
             here.last.eq(here.column_last & tiles.last_channels),
         ]
-        with m.If(self.go):
+        with m.If(self.advance):
             m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
             with m.If(last_slot):
                 m.d.sync += [slot.eq(0), last_slot.eq(one_slot), row.eq(Mux(last, 0, row + 1))]
@@ -141,17 +141,17 @@ class SlotWalk(wiring.Component):
         # Whether it steps is an enable, where to is a mux: neither waits for the other.
         first_again = Signal()  # if it steps
         m.d.comb += first_again.eq(~tiles.running | (last & tiles.last_tokens))
-        with m.If(~tiles.running | (self.go & last_slot)):
+        with m.If(~tiles.running | (self.advance & last_slot)):
             m.d.sync += token.eq(Mux(first_again, instruction.first_token, token + 1))
-        # Both outcomes are computed; `go` comes late and selects.
+        # Both outcomes are computed; `advance` comes late and selects.
         next_row_last = Mux(last, tiles.next_one_row, row + 2 == tiles.rows)  # of the row behind this one
         next_last = Mux(last_slot, next_row_last & one_slot, (slot == c.slots_a_row - 2) & last_row)
         first_row_last = ~tiles.running & tiles.next_one_row
         m.d.sync += [
             last_row.eq(
-                Mux(self.go, Mux(last_slot, next_row_last, last_row), (tiles.running & last_row) | first_row_last)
+                Mux(self.advance, Mux(last_slot, next_row_last, last_row), (tiles.running & last_row) | first_row_last)
             ),
-            last.eq(Mux(self.go, next_last, (tiles.running & last) | (first_row_last & one_slot))),
+            last.eq(Mux(self.advance, next_last, (tiles.running & last) | (first_row_last & one_slot))),
         ]
 
         # Wide, and not urgent: relays in front, a cycle behind the others.
@@ -167,11 +167,11 @@ class SlotWalk(wiring.Component):
         return m
 
 
-def place_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
+def destination_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
     """The complete destination of the slot, `cycles` later, at least 2."""
-    later = Signal(walk.place.shape(), name="place_after")
+    later = Signal(walk.destination.shape(), name="destination_after")
     m.d.comb += [
-        later.eq(align(m, walk.place, cycles, name="place")),
+        later.eq(align(m, walk.destination, cycles, name="destination")),
         later.tile.eq(align(m, walk.tile, cycles - 1, name="tile")),
         later.base.eq(align(m, walk.base, cycles - 1, name="base")),
     ]
@@ -185,19 +185,19 @@ class PieceWalk(wiring.Component):
     -------
     start : go to the first piece, may last several cycles, in
     channels : steady from the cycle before the last one of start on, in
-    go : step to the next piece, from the last one to the first, in
-    piece, keep : as in `place`, out
+    advance : step to the next piece, from the last one to the first, in
+    piece, keep : as in `destination`, out
     last : the last piece of a row, out
     """
 
     def __init__(self, config: StaConfig) -> None:
         self._lanes = config.drain_lanes
-        where = place(config)
+        where = destination(config)
         super().__init__(
             {
                 "start": In(1),
                 "channels": In(FIELDS["channels"].bits),
-                "go": In(1),
+                "advance": In(1),
                 "piece": Out(where["piece"].shape),
                 "keep": Out(where["keep"].shape),
                 "last": Out(1),
@@ -218,7 +218,7 @@ class PieceWalk(wiring.Component):
             first_keep.eq(Cat(self.channels > lane for lane in range(lanes))),
             first_last.eq(self.channels <= lanes),
         ]
-        with m.If(self.start | self.go):
+        with m.If(self.start | self.advance):
             again = Signal()
             m.d.comb += again.eq(self.start | last)
             m.d.sync += [

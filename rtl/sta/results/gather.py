@@ -154,7 +154,7 @@ class RowCutter(wiring.Component):
         units, slots = gearbox.units, self.slots
         begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
         tokens_left = Signal.like(instruction.tokens)
-        token = Signal.like(slots.place.token, reset_less=True)
+        token = Signal.like(slots.destination.token, reset_less=True)
         beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
         # One-hot states, but for idle: they have a high fan-out.
         cuts = Signal()
@@ -169,16 +169,16 @@ class RowCutter(wiring.Component):
             pieces.channels.eq(instruction.channels),
             row_last.eq(units.valid & pieces.last),
             self.rows.ready.eq(takes & (rests | gearbox.beats.ready)),
-            slots.place.token.eq(token),
-            slots.place.piece.eq(pieces.piece),
-            slots.place.keep.eq(pieces.keep),
-            slots.place.last.eq(pieces.last & last_row),
+            slots.destination.token.eq(token),
+            slots.destination.piece.eq(pieces.piece),
+            slots.destination.keep.eq(pieces.keep),
+            slots.destination.last.eq(pieces.last & last_row),
             *(value.eq(element) for value, element in zip(slots.values, word(units.payload), strict=True)),
         ]
         with m.If(self.rows.valid & self.rows.ready):
             m.d.sync += [beats_left.eq(beats_left - 1), takes.eq(beats_left != 1)]
         with m.If(cuts):
-            m.d.comb += [slots.valid.eq(units.valid), pieces.go.eq(units.valid)]
+            m.d.comb += [slots.valid.eq(units.valid), pieces.advance.eq(units.valid)]
             # A word of several beats may have fewer at the row's end; the missing ones are undefined.
             with m.If(takes):
                 m.d.comb += gearbox.beats.valid.eq(self.rows.valid)

@@ -17,7 +17,7 @@ from rtl.params import signed_bits
 from rtl.sta.latencies import NORMALISER_LATENCY
 from rtl.sta.params import RADICAND_BITS, RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 from rtl.sta.results.arithmetic import LOW_BITS, differs, shifted
-from rtl.sta.results.layer_norm_factors import Finaliser, finalised, scaling, sums
+from rtl.sta.results.reciprocal_square_root import ReciprocalSquareRoot, scaling, sums, token_scaling
 
 Z_TOP = (1 << (signed_bits(64 << Z_FRACTION) - 1)) - 1
 
@@ -28,7 +28,7 @@ def statistics(row: Iterable[int]) -> tuple[int, int]:
     return sum(elements), sum(r * r for r in elements)
 
 
-def finalise(S: int, Q: int, hidden: int, epsilon: int) -> tuple[int, int, int]:
+def reciprocal_square_root(S: int, Q: int, hidden: int, epsilon: int) -> tuple[int, int, int]:
     """(S, R, e) that normalise the token. R is 0 where the variance is not positive."""
     variance = hidden * Q - S * S + epsilon
     if variance <= 0:  # below 0 only if `hidden` is not the number of elements summed
@@ -57,7 +57,7 @@ def elements_write(config: StaConfig) -> data.StructLayout:
 
 
 class Statistics(wiring.Component):
-    """Sums S and Q of every token, updated as the residual is written, and `finalise` of them on request.
+    """Sums S and Q of every token, updated as the residual is written, and `reciprocal_square_root` of them on request.
 
     Words of any tokens may come in any order, one a cycle, also of one token in consecutive cycles. A request counts
     all words before it, and is accepted only in cycles without a word. Answers come in the order of the requests, each
@@ -66,10 +66,10 @@ class Statistics(wiring.Component):
     Members
     -------
     write : `elements_write`, in
-    request : tokens to finalise, stream in
-    channels : H of `finalise`, steady while a request is worked on, in
+    request : tokens whose scaling is wanted, stream in
+    channels : H, steady while a request is worked on, in
     epsilon : as `channels`, in
-    answer : `finalised`, for one cycle each, out
+    answer : `token_scaling`, for one cycle each, out
     """
 
     INTERVAL = 26
@@ -83,18 +83,18 @@ class Statistics(wiring.Component):
                 "request": In(stream.Signature(range(config.max_tokens))),
                 "channels": In(range(config.hidden + 1)),
                 "epsilon": In(32),
-                "answer": Out(finalised(config)),
+                "answer": Out(token_scaling(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.finaliser = finaliser = Finaliser(c)
+        m.submodules.reciprocal_square_root = reciprocal_square_root = ReciprocalSquareRoot(c)
         m.d.comb += [
-            finaliser.channels.eq(self.channels),
-            finaliser.epsilon.eq(self.epsilon),
-            self.answer.eq(finaliser.answer),
+            reciprocal_square_root.channels.eq(self.channels),
+            reciprocal_square_root.epsilon.eq(self.epsilon),
+            self.answer.eq(reciprocal_square_root.answer),
         ]
 
         # A request goes through the words' pipeline, and so sees those before it. One at a time is in it.
@@ -103,7 +103,7 @@ class Statistics(wiring.Component):
         # Words wait a cycle: one of those that their squares take.
         enable = [align(m, self.write.enable, 1, name="enable_0", reset=True)]
         m.d.comb += [
-            self.request.ready.eq(~enable[0] & ~asked & finaliser.ready),
+            self.request.ready.eq(~enable[0] & ~asked & reciprocal_square_root.ready),
             accepted.eq(self.request.valid & self.request.ready),
         ]
         with m.If(accepted):
@@ -163,10 +163,10 @@ class Statistics(wiring.Component):
         m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
 
         m.d.comb += [
-            finaliser.request.valid.eq(asks[6]),
-            finaliser.request.token.eq(token[6]),
-            finaliser.request.sums.eq(relay(m, base, name="asked_sums")),
-            finaliser.request.magnitude.eq(relay(m, absolute, name="asked_magnitude")),
+            reciprocal_square_root.request.valid.eq(asks[6]),
+            reciprocal_square_root.request.token.eq(token[6]),
+            reciprocal_square_root.request.sums.eq(relay(m, base, name="asked_sums")),
+            reciprocal_square_root.request.magnitude.eq(relay(m, absolute, name="asked_magnitude")),
         ]
         with m.If(asks[6]):
             m.d.sync += asked.eq(0)

@@ -10,9 +10,9 @@ from rtl.params import PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.latencies import NORM_LATENCY
 from rtl.sta.params import StaConfig
-from rtl.sta.results.destination import Slots, SlotWalk, place_after, residual_address
+from rtl.sta.results.destination import Slots, SlotWalk, destination_after, residual_address
 from rtl.sta.results.layer_norm import Normaliser
-from rtl.sta.results.layer_norm_factors import finalised
+from rtl.sta.results.reciprocal_square_root import token_scaling
 from rtl.sta.results.residual import Residual, residual_depth, residual_word
 
 
@@ -20,17 +20,16 @@ class NormSource(wiring.Component):
     """Walks the slots of a product: column tile, token tile, row, slot; a slot a cycle.
 
     A column tile waits for its parameters. With `normalise`, each token of the first column tile waits for its
-    finalised statistics, which are stored for the other tiles. So a NORM takes
-    tokens · max(slots_a_row, cycles of a token's finalisation) for the first column tile, tokens · slots_a_row for
-    every other one.
+    scaling, which is stored for the other tiles. So a NORM takes tokens · max(slots_a_row, cycles of a token's
+    reciprocal square root) for the first column tile, tokens · slots_a_row for every other one.
 
     Members
     -------
     start, instruction : of a NORM, in
     parameters_loaded : the parameters of another column tile are loaded, in
     drained : those of the oldest tile, a product's, are no longer needed, in
-    finalise : tokens whose statistics are wanted, stream out
-    finalised : the statistics of the oldest of them, in
+    request : tokens whose scaling is wanted, stream out
+    scaling : `token_scaling` of the oldest of them, in
     read_address : of the residual, out
     read_data : `Residual.LATENCY` cycles later, in
     slots : normalised elements, out
@@ -46,8 +45,8 @@ class NormSource(wiring.Component):
                 "instruction": In(instruction_layout(config)),
                 "parameters_loaded": In(1),
                 "drained": In(1),
-                "finalise": Out(stream.Signature(range(config.max_tokens))),
-                "finalised": In(finalised(config)),
+                "request": Out(stream.Signature(range(config.max_tokens))),
+                "scaling": In(token_scaling(config)),
                 "read_address": Out(range(residual_depth(config))),
                 "read_data": In(residual_word(config)),
                 "slots": Out(Slots(config)),
@@ -58,46 +57,46 @@ class NormSource(wiring.Component):
         m = Module()
         c, instruction = self._config, self.instruction
         m.submodules.walk = walk = SlotWalk(c)
-        place = walk.place
+        destination = walk.destination
         normalise = Signal()
         m.d.comb += normalise.eq(instruction.normalise)
 
         # Column tiles whose parameters are loaded. It counts those of products, too, until they are drained.
-        column_goes = Signal()
-        goes = Signal()  # walk.go, to decide about the next cycle's
+        column_advance = Signal()
+        advance_local = Signal()  # walk.advance, to decide about the next cycle's
         of_product = relay(m, self.drained, name="of_product", reset=True)
-        m.d.comb += column_goes.eq(goes & place.column_last)
+        m.d.comb += column_advance.eq(advance_local & destination.column_last)
         loaded = relay(m, self.parameters_loaded, name="loaded", reset=True)
-        tiles = tally(m, PARAMETER_TILES, loaded, column_goes | of_product, name="tiles")
+        tiles = tally(m, PARAMETER_TILES, loaded, column_advance | of_product, name="tiles")
 
-        # Statistics: requested of all tokens in order, as fast as they are finalised.
+        # Scalings: requested of all tokens in order, as fast as they come.
         to_ask = Signal(range(c.max_tokens + 1), reset_less=True)
         asks = Signal()  # to_ask != 0
-        token = Signal.like(self.finalise.payload, reset_less=True)
+        token = Signal.like(self.request.payload, reset_less=True)
         waits = Signal()  # in the first column tile
-        still_waits = Signal()  # in the next cycle
-        # Relays between the finaliser and the memory, which is large.
-        known = relay(m, self.finalised.valid, name="known", reset=True)  # `rows`: finalised and not yet used
-        finalised_token = relay(m, self.finalised.token, name="finalised_token")
-        finalised_scaling = relay(m, self.finalised.scaling, name="finalised_scaling")
-        rows = tally(m, c.max_tokens, known, waits & goes & walk.row_last, name="rows")
-        m.submodules.scalings = scalings = LutMemory(len(finalised_scaling.as_value()), c.max_tokens)
+        next_waits = Signal()  # in the next cycle
+        # Relays between the reciprocal square root and the memory, which is large.
+        known = relay(m, self.scaling.valid, name="known", reset=True)  # `rows`: known and not yet used
+        known_token = relay(m, self.scaling.token, name="known_token")
+        known_scaling = relay(m, self.scaling.scaling, name="known_scaling")
+        rows = tally(m, c.max_tokens, known, waits & advance_local & walk.row_last, name="rows")
+        m.submodules.scalings = scalings = LutMemory(len(known_scaling.as_value()), c.max_tokens)
         m.d.comb += [
-            self.finalise.valid.eq(asks),
-            self.finalise.payload.eq(token),
+            self.request.valid.eq(asks),
+            self.request.payload.eq(token),
             scalings.write.enable.eq(known),
-            scalings.write.address.eq(finalised_token),
-            scalings.write.data.eq(finalised_scaling),
+            scalings.write.address.eq(known_token),
+            scalings.write.data.eq(known_scaling),
         ]
-        with m.If(self.finalise.valid & self.finalise.ready):
+        with m.If(self.request.valid & self.request.ready):
             m.d.sync += [to_ask.eq(to_ask - 1), asks.eq(to_ask != 1), token.eq(token + 1)]
-        # `go` has a high fan-out, so there are two copies: one for the loads, one for the decision itself. With no slot
-        # the decision is about the first one.
-        m.d.comb += still_waits.eq(Mux(walk.running, waits & ~column_goes, normalise))
-        next_may_go = ~tiles.next_none & ~(still_waits & rows.next_none)
-        lookahead(m, waits, still_waits)
-        may_go = replicate(m, next_may_go, name="may_go", reset=True)
-        may_go_here = replicate(m, next_may_go, name="may_go_here", distinct_init=1, reset=True)
+        # `advance` has a high fan-out, so there are two copies: one for the loads, one for the decision itself. With no
+        # slot the decision is about the first one.
+        m.d.comb += next_waits.eq(Mux(walk.running, waits & ~column_advance, normalise))
+        next_may_advance = ~tiles.next_none & ~(next_waits & rows.next_none)
+        lookahead(m, waits, next_waits)
+        may_advance = replicate(m, next_may_advance, name="may_advance", reset=True)
+        may_advance_local = replicate(m, next_may_advance, name="may_advance_local", distinct_init=1, reset=True)
         with m.If(self.start):
             m.d.sync += [
                 to_ask.eq(Mux(normalise, instruction.tokens, 0)),
@@ -108,21 +107,22 @@ class NormSource(wiring.Component):
         m.d.comb += [
             walk.start.eq(self.start),
             walk.instruction.eq(instruction),
-            walk.go.eq(walk.running & may_go),
-            goes.eq(walk.running & may_go_here),
+            walk.advance.eq(walk.running & may_advance),
+            advance_local.eq(walk.running & may_advance_local),
         ]
 
         # The element and its scaling arrive in the same cycle.
         m.submodules.normaliser = normaliser = Normaliser(c)
         address = Signal.like(self.read_address, reset_less=True)
-        m.d.sync += address.eq(residual_address(c, place.token, place.piece))
+        until_read = 1 + Residual.LATENCY - LutMemory.LATENCY
+        m.d.sync += address.eq(residual_address(c, destination.token, destination.piece))
         m.d.comb += [
             self.read_address.eq(address),
-            scalings.read_address.eq(align(m, place.token, 1 + Residual.LATENCY - LutMemory.LATENCY, name="token")),
+            scalings.read_address.eq(align(m, destination.token, until_read, name="token")),
             normaliser.scaling.eq(scalings.read_data),
             normaliser.normalise.eq(relay(m, normalise, name="normalises")),
-            self.slots.valid.eq(align(m, walk.go, self.LATENCY, name="valid", reset=True)),
-            self.slots.place.eq(place_after(m, walk, self.LATENCY)),
+            self.slots.valid.eq(align(m, walk.advance, self.LATENCY, name="valid", reset=True)),
+            self.slots.destination.eq(destination_after(m, walk, self.LATENCY)),
         ]
         for lane in range(c.drain_lanes):
             m.d.comb += [

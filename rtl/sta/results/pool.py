@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.timing import align, preload, replicate
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
-from rtl.sta.results.destination import PieceWalk, Slots, place, residual_address
+from rtl.sta.results.destination import PieceWalk, Slots, destination, residual_address
 from rtl.sta.results.residual import Residual, residual_depth, residual_word
 
 
@@ -50,7 +50,7 @@ class Pool(wiring.Component):
         m.d.comb += [
             pieces.start.eq(~running),
             pieces.channels.eq(instruction.channels),
-            pieces.go.eq(running & last),
+            pieces.advance.eq(running & last),
             self.read_address.eq(address),
         ]
         with m.If(running):
@@ -78,7 +78,7 @@ class Pool(wiring.Component):
             ]
 
         # In step with the word that was read, in a register beside the sum, and a cycle later with the sum.
-        here = Signal(place(c))
+        here = Signal(destination(c))
         m.d.comb += [
             here.token.eq(instruction.first_token),
             here.piece.eq(pieces.piece),
@@ -90,7 +90,7 @@ class Pool(wiring.Component):
         word_first = align(m, first, Residual.LATENCY + 1, name="first")
         m.d.comb += [
             self.slots.valid.eq(align(m, running & last, Residual.LATENCY + 2, name="valid", reset=True)),
-            self.slots.place.eq(align(m, here, Residual.LATENCY + 2, name="place")),
+            self.slots.destination.eq(align(m, here, Residual.LATENCY + 2, name="destination")),
         ]
         for lane, element in enumerate(words):
             total = Signal(signed(c.accumulator_bits), name=f"total_{lane}", reset_less=True)

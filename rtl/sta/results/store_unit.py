@@ -18,17 +18,17 @@ from rtl.sta.results.destination import residual_address
 from rtl.sta.results.residual import Residual, residual_depth, residual_word
 
 
-def piece_bytes(config: StaConfig) -> tuple[int, int]:
-    """Bytes of a piece of a row, of the store and of the residual: whole beats and whole words."""
+def chunk_bytes(config: StaConfig) -> tuple[int, int]:
+    """Bytes of a chunk of a row, of the store and of the residual: whole beats and whole words."""
     return config.store_word_bytes, max(config.drain_lanes * RESIDUAL_BITS // 8, config.port_bytes)
 
 
-def piece_stream(config: StaConfig) -> stream.Signature:
-    """Pieces, row after row; each row begins with a new piece. What lies behind its end is undefined."""
-    return stream.Signature(8 * max(piece_bytes(config)))
+def chunk_stream(config: StaConfig) -> stream.Signature:
+    """Chunks, row after row; each row begins with a new chunk. What lies behind its end is undefined."""
+    return stream.Signature(8 * max(chunk_bytes(config)))
 
 
-class RowReader(wiring.Component):
+class ChunkReader(wiring.Component):
     """Reads the rows of a STORE.
 
     Members
@@ -36,7 +36,7 @@ class RowReader(wiring.Component):
     start, instruction : of a STORE, in
     copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads during a STORE
     residual_address, residual_data : see `residual.Residual`; out, in
-    pieces : `piece_stream`, out
+    chunks : `chunk_stream`, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -50,7 +50,7 @@ class RowReader(wiring.Component):
                 "copy_data": In(8 * config.store_word_bytes),
                 "residual_address": Out(range(residual_depth(config))),
                 "residual_data": In(residual_word(config)),
-                "pieces": Out(piece_stream(config)),
+                "chunks": Out(chunk_stream(config)),
             }
         )
 
@@ -60,7 +60,7 @@ class RowReader(wiring.Component):
         which = Signal()  # a cycle after the start, in time for the first read
         m.d.sync += which.eq(instruction.which)
         groups_a_word = c.store_word_bytes // c.m
-        words_a_piece = piece_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
+        words_a_chunk = chunk_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
 
         most = max(c.residual_words, ceil_div(c.max_groups, groups_a_word))
         words = Signal(range(most + 1), reset_less=True)  # of a row
@@ -71,8 +71,8 @@ class RowReader(wiring.Component):
         last_token = Signal()  # these are registered when the counts change
         last_word = Signal()
         one_word = Signal()
-        place = Signal(range(words_a_piece), reset_less=True)  # of the word in its piece
-        starts = Signal()  # the word is the first of a piece
+        word_in_chunk = Signal(range(words_a_chunk), reset_less=True)  # of the word in its chunk
+        starts = Signal()  # the word is the first of a chunk
         ends = Signal()
         goes = Signal()
         m.d.sync += words.eq(
@@ -83,11 +83,11 @@ class RowReader(wiring.Component):
             )
         )
         m.d.comb += [
-            starts.eq(~which | (place == 0)),
-            ends.eq(~which | (place == words_a_piece - 1) | last_word),
+            starts.eq(~which | (word_in_chunk == 0)),
+            ends.eq(~which | (word_in_chunk == words_a_chunk - 1) | last_word),
         ]
 
-        no_room = tally(m, STORE_AHEAD, goes & starts, self.pieces.valid & self.pieces.ready, name="ahead").full
+        no_room = tally(m, STORE_AHEAD, goes & starts, self.chunks.valid & self.chunks.ready, name="ahead").full
         m.d.comb += goes.eq(runs & (~no_room | ~starts))
         m.d.sync += one_word.eq(words == 1)
 
@@ -111,7 +111,7 @@ class RowReader(wiring.Component):
             m.d.sync += [
                 words_left.eq(words_left - 1),
                 last_word.eq(words_left == 2),
-                place.eq(Mux(ends, 0, place + 1)),
+                word_in_chunk.eq(Mux(ends, 0, word_in_chunk + 1)),
                 address.eq(address + 1),
                 residual_at.eq(residual_at + 1),
             ]
@@ -138,7 +138,7 @@ class RowReader(wiring.Component):
                 runs.eq(begins),
                 words_left.eq(words),
                 last_word.eq(words == 1),
-                place.eq(0),
+                word_in_chunk.eq(0),
                 bank.eq(0),
                 base.eq(instruction.x_base),
                 address.eq(instruction.x_base),
@@ -146,30 +146,30 @@ class RowReader(wiring.Component):
                 residual_at.eq(first),
             ]
 
-        # Words of the store are pieces; words of the residual are gathered into one.
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.pieces.payload), depth=STORE_AHEAD)
+        # Words of the store are chunks; words of the residual are gathered into one.
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.chunks.payload), depth=STORE_AHEAD)
         copying = Signal(range(STORE_AHEAD + 1))  # requested and not yet here: copies of others do not count
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
         m.d.sync += copying.eq(copying + (goes & ~which) - copied)
         arrives_in = 1 + Residual.LATENCY + 1  # the relay of the address, the residual, `word`
         arrives = align(m, goes & which, arrives_in, name="arrives", reset=True)
-        arrives_at = align(m, place, arrives_in, name="arrives_at")
+        arrives_at = align(m, word_in_chunk, arrives_in, name="arrives_at")
         completes = align(m, ends, arrives_in, name="completes")
         word = replicate(m, self.residual_data.as_value(), name="word", enable=which)
         word_bits = c.drain_lanes * RESIDUAL_BITS
-        gathered = Signal(words_a_piece * word_bits, reset_less=True)
-        piece = Signal.like(gathered)
-        m.d.comb += piece.eq(gathered)
-        for i in cases(m, arrives_at, words_a_piece):
-            m.d.comb += piece.word_select(i, word_bits).eq(word)
+        gathered = Signal(words_a_chunk * word_bits, reset_less=True)
+        chunk = Signal.like(gathered)
+        m.d.comb += chunk.eq(gathered)
+        for i in cases(m, arrives_at, words_a_chunk):
+            m.d.comb += chunk.word_select(i, word_bits).eq(word)
         with m.If(arrives):
-            m.d.sync += gathered.eq(piece)
+            m.d.sync += gathered.eq(chunk)
         m.d.comb += [
             fifo.w_stream.valid.eq(registered(m, Mux(which, arrives & completes, copied), name="comes", reset=True)),
-            fifo.w_stream.payload.eq(registered(m, Mux(which, piece, self.copy_data), name="came")),
+            fifo.w_stream.payload.eq(registered(m, Mux(which, chunk, self.copy_data), name="came")),
         ]
-        wiring.connect(m, fifo.r_stream, wiring.flipped(self.pieces))
+        wiring.connect(m, fifo.r_stream, wiring.flipped(self.chunks))
         return m
 
 
@@ -178,13 +178,13 @@ def _burst(beats: Value) -> Value:
     return Mux(beats < BURST_BEATS, beats, BURST_BEATS)
 
 
-class RowWriter(wiring.Component):
+class ChunkWriter(wiring.Component):
     """Writes the rows: each begins with a new beat, right behind the row before.
 
     Members
     -------
     start, instruction : of a STORE, in
-    pieces : `piece_stream`, in
+    chunks : `chunk_stream`, in
     request, data : the write half of the memory port; a burst's beats come after its request
     finished : the last beat was accepted, out
     """
@@ -195,7 +195,7 @@ class RowWriter(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "pieces": In(piece_stream(config)),
+                "chunks": In(chunk_stream(config)),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
                 "finished": Out(1),
@@ -252,7 +252,7 @@ class RowWriter(wiring.Component):
         last_beat, one_beat, last_row = (Signal(name=name) for name in ("last_beat", "one_beat", "last_row"))
         sent = Signal()
         m.d.comb += [
-            self.data.valid.eq(self.pieces.valid & may_send),
+            self.data.valid.eq(self.chunks.valid & may_send),
             sent.eq(self.data.valid & self.data.ready),
         ]
         m.d.sync += due.eq(due + Mux(asked, burst, 0) - sent)
@@ -288,27 +288,27 @@ class RowWriter(wiring.Component):
         return m
 
     def _cut(self, m: Module, sent: Signal, last_beat: Signal) -> None:
-        """Pieces into beats."""
+        """Chunks into beats."""
         port_bytes = self._config.port_bytes
-        parts = [size // port_bytes for size in piece_bytes(self._config)]
+        parts = [size // port_bytes for size in chunk_bytes(self._config)]
         part = Signal(range(max(parts)))
         last_part = Signal()
         m.d.comb += [
             last_part.eq(last_beat | (part == Mux(self.instruction.which, parts[1], parts[0]) - 1)),
-            self.pieces.ready.eq(sent & last_part),
+            self.chunks.ready.eq(sent & last_part),
         ]
         with m.If(sent):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
         for i in cases(m, part, max(parts)):
-            m.d.comb += self.data.payload.data.eq(self.pieces.payload.word_select(i, 8 * port_bytes))
+            m.d.comb += self.data.payload.data.eq(self.chunks.payload.word_select(i, 8 * port_bytes))
 
 
-class Dump(wiring.Component):
-    """`RowReader` and `RowWriter`.
+class StoreUnit(wiring.Component):
+    """`ChunkReader` and `ChunkWriter`.
 
     ::
 
-        store, residual ─► reader ─► pieces ─► writer ─► memory
+        store, residual ─► reader ─► chunks ─► writer ─► memory
 
     Members
     -------
@@ -340,8 +340,8 @@ class Dump(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.reader = reader = RowReader(self._config)
-        m.submodules.writer = writer = RowWriter(self._config)
+        m.submodules.reader = reader = ChunkReader(self._config)
+        m.submodules.writer = writer = ChunkWriter(self._config)
         for part in (reader, writer):
             m.d.comb += [
                 part.start.eq(self.start & (self.instruction.opcode == Op.STORE)),
@@ -355,7 +355,7 @@ class Dump(wiring.Component):
             reader.residual_data.eq(self.residual_data),
             self.finished.eq(writer.finished),
         ]
-        wiring.connect(m, reader.pieces, writer.pieces)
+        wiring.connect(m, reader.chunks, writer.chunks)
         wiring.connect(m, writer.request, wiring.flipped(self.request))
         wiring.connect(m, writer.data, wiring.flipped(self.data))
         return m

@@ -19,7 +19,7 @@ from rtl.sta.latencies import (
 )
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
-from rtl.sta.results.destination import place, residual_address
+from rtl.sta.results.destination import destination, residual_address
 from rtl.sta.results.layer_norm import elements_write
 from rtl.sta.results.residual import residual_depth, residual_word
 
@@ -33,12 +33,12 @@ def row_maximum(config: StaConfig) -> data.StructLayout:
     )
 
 
-class StoreWriter(wiring.Component):
-    """Writes 8-bit results, as bytes of one word, to the store.
+class ActivationStoreWriter(wiring.Component):
+    """Writes 8-bit results, as bytes of one word, to the activation store.
 
     Members
     -------
-    valid, place, values : in
+    valid, destination, values : in
     write : `store_write`, a cycle later, out
     """
 
@@ -49,7 +49,7 @@ class StoreWriter(wiring.Component):
         super().__init__(
             {
                 "valid": In(1),
-                "place": In(place(config)),
+                "destination": In(destination(config)),
                 "values": In(signed(8)).array(config.drain_lanes),
                 "write": Out(store_write(config)),
             }
@@ -64,11 +64,11 @@ class StoreWriter(wiring.Component):
         enable = Signal()
         m.d.sync += [
             enable.eq(self.valid),
-            write.bank.eq(self.place.row),
-            write.address.eq(self.place.base + (self.place.piece >> piece_bits)),
+            write.bank.eq(self.destination.row),
+            write.address.eq(self.destination.base + (self.destination.piece >> piece_bits)),
             write.data.eq(Cat(*self.values).replicate(pieces_a_word)),
         ]
-        for i in cases(m, self.place.piece[:piece_bits], pieces_a_word):
+        for i in cases(m, self.destination.piece[:piece_bits], pieces_a_word):
             m.d.sync += write.strobe.eq(((1 << c.drain_lanes) - 1) << (i * c.drain_lanes))
         m.d.comb += [self.write.eq(write), self.write.enable.eq(enable)]
         return m
@@ -79,7 +79,7 @@ class ResidualWriter(wiring.Component):
 
     Members
     -------
-    valid, place, values : in
+    valid, destination, values : in
     add : add to the residual, else overwrite it; steady, in
     read_address, read_data : of the residual, out and in
     write_enable, write_address, write_data : of the residual, `LATENCY` cycles after the results, out
@@ -93,7 +93,7 @@ class ResidualWriter(wiring.Component):
         super().__init__(
             {
                 "valid": In(1),
-                "place": In(place(config)),
+                "destination": In(destination(config)),
                 "values": In(signed(RESIDUAL_BITS)).array(config.drain_lanes),
                 "add": In(1),
                 "read_address": Out(range(residual_depth(config))),
@@ -109,7 +109,7 @@ class ResidualWriter(wiring.Component):
         m = Module()
         c = self._config
         address = Signal.like(self.read_address, reset_less=True)
-        m.d.sync += address.eq(residual_address(c, self.place.token, self.place.piece))
+        m.d.sync += address.eq(residual_address(c, self.destination.token, self.destination.piece))
 
         total = Signal(residual_word(c), reset_less=True)
         top = Const((1 << (RESIDUAL_BITS - 1)) - 1, signed(RESIDUAL_BITS))
@@ -129,8 +129,8 @@ class ResidualWriter(wiring.Component):
             self.write_address.eq(align(m, address, self.LATENCY - 1, name="address")),
             self.write_data.eq(total),
             self.statistics.enable.eq(enable),
-            self.statistics.token.eq(align(m, self.place.token, self.LATENCY, name="token")),
-            self.statistics.first.eq(align(m, self.place.piece == 0, self.LATENCY, name="first")),
+            self.statistics.token.eq(align(m, self.destination.token, self.LATENCY, name="token")),
+            self.statistics.first.eq(align(m, self.destination.piece == 0, self.LATENCY, name="first")),
             self.statistics.values.eq(total),
         ]
         return m
@@ -141,7 +141,7 @@ class Maxima(wiring.Component):
 
     Members
     -------
-    valid, place, values : in; only channels in `place.keep` count
+    valid, destination, values : in; only channels in `destination.keep` count
     maximum : `row_maximum`, the maximum up to these scores, `LATENCY` cycles later, out
     """
 
@@ -153,7 +153,7 @@ class Maxima(wiring.Component):
         super().__init__(
             {
                 "valid": In(1),
-                "place": In(place(config)),
+                "destination": In(destination(config)),
                 "values": In(signed(SCORE_BITS)).array(config.drain_lanes),
                 "maximum": Out(row_maximum(config)),
             }
@@ -169,7 +169,7 @@ class Maxima(wiring.Component):
             return unit.more
 
         values: list[Value] = []
-        for lane, (keep, value) in enumerate(zip(self.place.keep, self.values, strict=True)):
+        for lane, (keep, value) in enumerate(zip(self.destination.keep, self.values, strict=True)):
             # -128 where there is no channel. The complement, to differ from the store's register.
             not_counted = Cat(~gated(value[:-1], keep), ~(value[-1] | ~keep))
             values.append((~replicate(m, not_counted, name=f"counts_not_{lane}")).as_signed())
@@ -192,7 +192,7 @@ class Maxima(wiring.Component):
         # The last is forwarding: a maximum written less than four cycles ago is not in the memory yet.
         m.submodules.memory = memory = Memory(shape=signed(SCORE_BITS), depth=c.max_tokens, init=[])
         write, read = memory.write_port(), memory.read_port()
-        reads = align(m, self.place, self.STAGES, name="reads")
+        reads = align(m, self.destination, self.STAGES, name="reads")
         places = [reads]
         valid = [align(m, self.valid, self.STAGES, name="valid", reset=True)]
         for i in range(1, 5):
@@ -237,10 +237,10 @@ class Writer(wiring.Component):
     Members
     -------
     instruction : steady, in
-    valid, place : in
+    valid, destination : in
     wide : 16-bit results, in
     narrow : the same in 8 bits, for the store, in
-    store : `store_write`, out
+    store_write : of the activation store, out
     read_address, read_data, write_enable, write_address, write_data : of the residual, out, in, out
     statistics : `elements_write`, out
     maximum : `row_maximum`, out
@@ -255,10 +255,10 @@ class Writer(wiring.Component):
             {
                 "instruction": In(instruction_layout(config)),
                 "valid": In(1),
-                "place": In(place(config)),
+                "destination": In(destination(config)),
                 "wide": In(signed(RESIDUAL_BITS)).array(config.drain_lanes),
                 "narrow": In(signed(8)).array(config.drain_lanes),
-                "store": Out(store_write(config)),
+                "store_write": Out(store_write(config)),
                 "read_address": Out(range(residual_depth(config))),
                 "read_data": In(residual_word(config)),
                 "write_enable": Out(1),
@@ -273,7 +273,7 @@ class Writer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction = self._config, self.instruction
-        m.submodules.store_writer = store = StoreWriter(c)
+        m.submodules.activation_store_writer = store = ActivationStoreWriter(c)
         m.submodules.residual_writer = residual = ResidualWriter(c)
         m.submodules.maxima = maxima = Maxima(c)
 
@@ -283,15 +283,15 @@ class Writer(wiring.Component):
             instruction.to_residual | (instruction.opcode == Op.POOL) | (instruction.opcode == Op.GATHER)
         )
         m.d.comb += [
-            kept.eq(self.valid & self.place.keep[0]),
+            kept.eq(self.valid & self.destination.keep[0]),
             store.valid.eq(kept & instruction.to_store),
             residual.valid.eq(kept & to_residual),
             residual.add.eq(instruction.add),
             maxima.valid.eq(kept & instruction.maximum),
         ]
         for part in (store, residual, maxima):
-            m.d.comb += part.place.eq(self.place)
-        for lane, keep in enumerate(self.place.keep):
+            m.d.comb += part.destination.eq(self.destination)
+        for lane, keep in enumerate(self.destination.keep):
             m.d.comb += [
                 residual.values[lane].eq(Mux(keep, self.wide[lane], 0)),
                 store.values[lane].eq(Mux(keep, self.narrow[lane], 0)),
@@ -299,7 +299,7 @@ class Writer(wiring.Component):
             ]
 
         m.d.comb += [
-            self.store.eq(store.write),
+            self.store_write.eq(store.write),
             self.read_address.eq(residual.read_address),
             residual.read_data.eq(self.read_data),
             self.write_enable.eq(residual.write_enable),
@@ -307,6 +307,6 @@ class Writer(wiring.Component):
             self.write_data.eq(residual.write_data),
             self.statistics.eq(residual.statistics),
             self.maximum.eq(maxima.maximum),
-            self.finished.eq(align(m, self.valid & self.place.last, self.LATENCY, name="finished", reset=True)),
+            self.finished.eq(align(m, self.valid & self.destination.last, self.LATENCY, name="finished", reset=True)),
         ]
         return m

@@ -113,7 +113,7 @@ def test_what_a_changed_line_breaks_first(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_design_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
     folder = generated()
-    changed(folder, "dump_writer", r"finished <= sent .*;", "finished <= 1'b0;")
+    changed(folder, "store_unit_writer", r"finished <= sent .*;", "finished <= 1'b0;")
     capsys.readouterr()
     assert simulate("--rtl", "rtl") == 1
     said = capsys.readouterr()

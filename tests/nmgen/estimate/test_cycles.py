@@ -22,11 +22,11 @@ from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import Activation
 from rtl.sta.results.layer_norm import Normaliser
 from rtl.sta.results.norm_source import NormSource
-from rtl.sta.results.post_processor import Finish
+from rtl.sta.results.pipeline import ResultPipeline
 from rtl.sta.results.requantise import Requantiser
 from rtl.sta.results.rescale import Rescaler
 from rtl.sta.results.residual import Residual
-from rtl.sta.results.writer import Maxima, ResidualWriter, StoreWriter, Writer
+from rtl.sta.results.writer import ActivationStoreWriter, Maxima, ResidualWriter, Writer
 from sim.bench.programs import ProgramResult
 from tests.sim.bench.test_programs import CASES, LONG, check
 
@@ -43,8 +43,8 @@ def test_the_estimate_has_no_latency_of_its_own(path: Path) -> None:
 
 
 def test_components_that_are_sums_of_others() -> None:
-    assert Finish.LATENCY == CHOICE_LATENCY + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
-    assert max(StoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY) == Writer.LATENCY
+    assert ResultPipeline.LATENCY == CHOICE_LATENCY + Requantiser.LATENCY + Activation.LATENCY + Rescaler.LATENCY
+    assert max(ActivationStoreWriter.LATENCY, ResidualWriter.LATENCY, Maxima.LATENCY) == Writer.LATENCY
     assert NormSource.LATENCY == 1 + Residual.LATENCY + Normaliser.LATENCY
 
 

@@ -66,7 +66,7 @@ def test_rows_that_stay_empty(tmp_path: Path) -> None:
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
     """Each element has those of one slice; others are left to the placer."""
     names = [f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT" for row in (0, 7) for col in (0, 7) for lane in (1, 0)]
-    cells = {name: cell("MULT18X18D") for name in [*names, "core.drain.factor_0_MULT"]}
+    cells = {name: cell("MULT18X18D") for name in [*names, "core.post_processor.factor_0_MULT"]}
     cells["core.array.pe_0_0.x"] = cell("LUT4")
     top = written(floor_of(Config(), DEVICE, room=False), tmp_path, cells)
     places = {name: one["attributes"].get("BEL") for name, one in top["cells"].items()}
@@ -82,9 +82,14 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pe", ["portable", "ecp5"])
 def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
     """Lanes of the core have what the elements leave, the two multipliers of a product in one slice."""
-    kinds = {"finish.requantiser": 2, "finish.rescaler": 1, "norm_source.normaliser.lane": 2, "statistics.square": 1}
+    kinds = {
+        "pipeline.requantiser": 2,
+        "pipeline.rescaler": 1,
+        "norm_source.normaliser.lane": 2,
+        "statistics.square": 1,
+    }
     names = [
-        f"core.drain.{kind}_{lane}{'_' if 'square' in kind else '.'}MULT18X18D_{i}"
+        f"core.post_processor.{kind}_{lane}{'_' if 'square' in kind else '.'}MULT18X18D_{i}"
         for kind, count in kinds.items()
         for lane in range(4)
         for i in range(count)
@@ -98,7 +103,7 @@ def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
     assert not elements & set(places.values())
     slices = [set(place.bels[:2]) for place in plan.free()]
     for lane in range(4):
-        for kind in ("finish.requantiser", "norm_source.normaliser.lane"):
+        for kind in ("pipeline.requantiser", "norm_source.normaliser.lane"):
             assert {places[name] for name in names if f"{kind}_{lane}." in name} in slices
 
 
@@ -109,7 +114,7 @@ def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
     names += [f"core.store.bank_{r}.memory.0.{i}" for r in range(rows) for i in range(bank)]
     names += [f"core.softmax_{r}.table_0.0.0" for r in range(rows)]
     bytes_of = [(half, i, byte) for half in range(2) for i in range(residual) for byte in range(4)]
-    return names + [f"core.drain.residual.memory_{half}_{i}.0.{byte}" for half, i, byte in bytes_of]
+    return names + [f"core.post_processor.residual.memory_{half}_{i}.0.{byte}" for half, i, byte in bytes_of]
 
 
 def place_of(bel: str) -> tuple[int, int]:

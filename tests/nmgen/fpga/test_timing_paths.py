@@ -4,30 +4,30 @@ import pytest
 
 from nmgen.fpga.timing_paths import Delays, component, passed, worst_by_component, worst_paths
 
-# a and b, registers of the drain, through a LUT and a memory of the store, to c in the drain and to pins.
+# a and b, registers of the post-processor, through a LUT and a memory of the store, to c in it and to pins.
 SDF = """
 (DELAYFILE
   (CELL (CELLTYPE "top")
     (INSTANCE )
     (DELAY (ABSOLUTE
-        (INTERCONNECT core.drain.finish.a/Q core.store.x/A (1000:1500:2000) (0:0:0))
-        (INTERCONNECT core.drain.b/Q core.store.x/B (100:150:200) (0:0:0))
-        (INTERCONNECT core.store.x/F core.drain.c/DI (100:200:300) (0:0:0))
+        (INTERCONNECT core.post_processor.pipeline.a/Q core.store.x/A (1000:1500:2000) (0:0:0))
+        (INTERCONNECT core.post_processor.b/Q core.store.x/B (100:150:200) (0:0:0))
+        (INTERCONNECT core.store.x/F core.post_processor.c/DI (100:200:300) (0:0:0))
         (INTERCONNECT core.store.x/F core.store.bank_0.m/ADA0 (100:200:3000) (0:0:0))
         (INTERCONNECT core.store.bank_0.m/DOB0 core.store.bank_0.y\\$z/A (100:200:400) (0:0:0))
         (INTERCONNECT core.store.bank_0.y\\$z/F out/DI (100:200:500) (0:0:0))
-        (INTERCONNECT core.drain.b/Q core.array.pe_0_0.slice_0.alu/OP4 (100:200:600) (0:0:0))
+        (INTERCONNECT core.post_processor.b/Q core.array.pe_0_0.slice_0.alu/OP4 (100:200:600) (0:0:0))
         (INTERCONNECT core.array.pe_0_0.slice_0.alu/R20 core.array.pe_0_0.d/DI (100:200:700) (0:0:0))
     ))
   )
   (CELL (CELLTYPE "TRELLIS_FF")
-    (INSTANCE core.drain.finish.a)
+    (INSTANCE core.post_processor.pipeline.a)
     (DELAY (ABSOLUTE
         (IOPATH CLK Q (430:477:525) (430:477:525))
     ))
   )
   (CELL (CELLTYPE "TRELLIS_FF")
-    (INSTANCE core.drain.b)
+    (INSTANCE core.post_processor.b)
     (DELAY (ABSOLUTE
         (IOPATH CLK Q (430:477:525) (430:477:525))
     ))
@@ -55,7 +55,7 @@ SDF = """
     )
   )
   (CELL (CELLTYPE "TRELLIS_FF")
-    (INSTANCE core.drain.c)
+    (INSTANCE core.post_processor.c)
     (TIMINGCHECK
       (SETUPHOLD (posedge DI) (posedge CLK) (0:0:0) (267:285:303))
       (SETUPHOLD (negedge DI) (posedge CLK) (0:0:100) (267:285:303))
@@ -82,9 +82,9 @@ SDF = """
 
 def test_the_worst_path_to_each_input() -> None:
     paths = {path.pins[-1][0]: path for path in worst_paths(Delays(iter(SDF.splitlines())))}
-    memory, out, c = paths["core.store.bank_0.m"], paths["out"], paths["core.drain.c"]
+    memory, out, c = paths["core.store.bank_0.m"], paths["out"], paths["core.post_processor.c"]
     assert memory.pins == (
-        ("core.drain.finish.a", "Q"),
+        ("core.post_processor.pipeline.a", "Q"),
         ("core.store.x", "A"),
         ("core.store.x", "F"),
         ("core.store.bank_0.m", "ADA0"),
@@ -106,7 +106,11 @@ def test_one_of_each_pair_of_components() -> None:
     paths = worst_paths(Delays(iter(SDF.splitlines())))
     worst = worst_by_component(paths, 3)
     through = [passed(path) for path in worst]
-    assert through == [["store", "pins"], ["drain finish", "store"], ["drain finish", "store", "drain"]]
+    assert through == [
+        ["store", "pins"],
+        ["post_processor pipeline", "store"],
+        ["post_processor pipeline", "store", "post_processor"],
+    ]
     assert [path.ns for path in worst] == sorted((path.ns for path in worst), reverse=True)
     assert len(worst_by_component(paths, 2)) == 2
 
@@ -114,8 +118,8 @@ def test_one_of_each_pair_of_components() -> None:
 def test_a_cell_belongs_to_the_component_in_its_name() -> None:
     assert component("core.array.pe_0_0.x_LUT4_Z") == "array"
     assert component("core.softmax_3.x_LUT4_Z") == "softmax"
-    assert component("core.drain.finish.requantiser_0.x_LUT4_Z") == "drain finish"
-    assert component("core.drain.x_LUT4_Z") == "drain"
+    assert component("core.post_processor.pipeline.requantiser_0.x_LUT4_Z") == "post_processor pipeline"
+    assert component("core.post_processor.x_LUT4_Z") == "post_processor"
     assert component("core.column_buffer.bank_7.x") == "column_buffer bank"
     assert component("core.x_LUT4_Z") == "between"
     assert component("captured_0_TRELLIS_FF_Q") == "pins"

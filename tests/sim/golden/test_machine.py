@@ -299,8 +299,8 @@ def test_gather_pool_store_and_load(config: StaConfig) -> None:
     load = {"opcode": Op.LOAD, "tokens": 4, "groups": 2, "y_base": 5, "y_pitch": 6, "address": rig.put(packed)}
     size = -(-2 * c.m // c.port_bytes) * c.port_bytes
     rig.machine.execute(load | {"beats": 4 * size // c.port_bytes})
-    dump = {"opcode": Op.STORE, "tokens": 4, "groups": 2, "x_base": 5, "x_pitch": 6, "address": target}
-    rig.machine.execute(dump)
+    store = {"opcode": Op.STORE, "tokens": 4, "groups": 2, "x_base": 5, "x_pitch": 6, "address": target}
+    rig.machine.execute(store)
     for t in range(4):
         got = rig.machine.memory[target + t * size :][: 2 * c.m]
         assert np.array_equal(got, packed.ravel()[t * size :][: 2 * c.m])

@@ -59,5 +59,5 @@ def test_normalisation(hidden: int, epsilon: int) -> None:
     squares[1] -= squares[1] // 2  # sums of another row: a variance below zero counts as zero
     z = twins.normalise(CONFIG, r, hidden, twins.root_of(total, squares, hidden, epsilon))
     for row, s, q, got in zip(r.tolist(), total.tolist(), squares.tolist(), z.tolist(), strict=True):
-        root = norm.finalise(s, q, hidden, epsilon)
+        root = norm.reciprocal_square_root(s, q, hidden, epsilon)
         assert got == [norm.normalise(x, *root, hidden) for x in row]

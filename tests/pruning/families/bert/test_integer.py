@@ -107,7 +107,7 @@ def test_normalised_equals_its_twin(hidden: int, epsilon: int) -> None:
     z = normalised(torch.tensor(np.stack(all_rows)).double(), epsilon)
     for row, found in zip(all_rows, z, strict=True):
         elements = [int(r) for r in row[:64]]  # the others are like these
-        S, R, e = norm_twin.finalise(*norm_twin.statistics(int(r) for r in row), hidden, epsilon)
+        S, R, e = norm_twin.reciprocal_square_root(*norm_twin.statistics(int(r) for r in row), hidden, epsilon)
         assert found[:64].tolist() == [norm_twin.normalise(r, S, R, e, hidden) for r in elements], (row, S, R, e)
 
 
@@ -209,7 +209,7 @@ class Definition:
     def norm(self, norm: Norm) -> Rows:
         hidden, rows = len(norm.mult), []
         for row in self.residual:
-            S, R, e = norm_twin.finalise(*norm_twin.statistics(row), hidden, norm.epsilon)
+            S, R, e = norm_twin.reciprocal_square_root(*norm_twin.statistics(row), hidden, norm.epsilon)
             z = [norm_twin.normalise(r, S, R, e, hidden) for r in row] if norm.normalise else row
             parts = zip(z, norm.bias, norm.mult, norm.shift, norm.negate, strict=True)
             rows.append([requantise_twin(a, int(b), int(m), int(s), int(n), 16) for a, b, m, s, n in parts])

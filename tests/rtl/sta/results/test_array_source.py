@@ -1,4 +1,4 @@
-"""ArraySource: each slot of each tile, read from the array in its cycle, with its place."""
+"""ArraySource: each slot of each tile, read from the array in its cycle, with its destination."""
 
 from collections import deque
 
@@ -80,13 +80,13 @@ def test_slots(name: str, seed: int) -> None:
             while len(results) < free + source_latency(config) + 1:
                 await cycle(ctx, tile_end=0)
 
-    slot_signals = (dut.slots.valid, dut.slots.place, *dut.slots.values)
+    slot_signals = (dut.slots.valid, dut.slots.destination, *dut.slots.values)
     record = run(dut, testbench, limit=20_000, watch=slot_signals)
-    latency, layout = source_latency(config), dut.slots.place.shape()
+    latency, layout = source_latency(config), dut.slots.destination.shape()
     assert [cycle - latency for cycle, got in enumerate(record) if got[0]] == sorted(read)
     for at, slot in read.items():
         _, bits, *values = record[at + latency]
         found = layout.from_bits(bits)
-        assert {part: found[part] for part in slot.place} == slot.place, f"read in cycle {at}"
-        columns = [slot.place["slot"] * lanes + lane for lane in range(lanes)]
-        assert values == [results[at + READER_SAMPLE + c][slot.place["row"]][c] for c in columns], f"cycle {at}"
+        assert {part: found[part] for part in slot.destination} == slot.destination, f"read in cycle {at}"
+        columns = [slot.destination["slot"] * lanes + lane for lane in range(lanes)]
+        assert values == [results[at + READER_SAMPLE + c][slot.destination["row"]][c] for c in columns], f"cycle {at}"

@@ -12,7 +12,7 @@ from rtl.array.walk import TileWalk
 from rtl.params import ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
-from rtl.sta.results.destination import PieceWalk, SlotWalk, place, place_after, residual_address
+from rtl.sta.results.destination import PieceWalk, SlotWalk, destination, destination_after, residual_address
 from tests.rtl.simulate import drive, gaps, run, seeded, trace
 
 CONFIGURATIONS = {
@@ -27,15 +27,15 @@ EVERY = pytest.mark.parametrize("name", CONFIGURATIONS)
 
 @dataclass(frozen=True)
 class Slot:
-    """A whole place, and what the walk says beside it."""
+    """A whole destination, and what the walk says beside it."""
 
-    place: dict[str, int]
+    destination: dict[str, int]
     row_last: bool
     tile_last: bool
 
 
 def slots(config: StaConfig, f: dict[str, int]) -> list[Slot]:
-    """All of an instruction, in their order, by the definition of `place`."""
+    """All of an instruction, in their order, by the definition of `destination`."""
     found = []
     lanes, tiles = config.drain_lanes, ceil_div(f["tokens"], config.rows)
     column_tiles = ceil_div(f["channels"], config.cols)
@@ -79,24 +79,24 @@ def shapes(config: StaConfig) -> list[dict[str, int]]:
 
 
 class Walked(wiring.Component):
-    """A SlotWalk, and its whole place so many cycles later."""
+    """A SlotWalk, and its whole destination so many cycles later."""
 
     def __init__(self, config: StaConfig, cycles: int) -> None:
         self.walk, self._cycles = SlotWalk(config), cycles
         super().__init__(
             {
                 "start": In(1),
-                "go": In(1),
+                "advance": In(1),
                 "instruction": In(instruction_layout(config)),
-                "later": Out(place(config)),
+                "later": Out(destination(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.walk = walk = self.walk
-        m.d.comb += [walk.start.eq(self.start), walk.go.eq(self.go), walk.instruction.eq(self.instruction)]
-        m.d.comb += self.later.eq(place_after(m, walk, self._cycles))
+        m.d.comb += [walk.start.eq(self.start), walk.advance.eq(self.advance), walk.instruction.eq(self.instruction)]
+        m.d.comb += self.later.eq(destination_after(m, walk, self._cycles))
         return m
 
 
@@ -104,7 +104,7 @@ class Walked(wiring.Component):
 @pytest.mark.parametrize("seed", [None, 3], ids=["free", "gaps"])
 def test_slots(name: str, seed: int | None) -> None:
     """Every slot stays until the walk goes on; walks of all shapes follow one another on one instance."""
-    config, hold = CONFIGURATIONS[name], gaps(seed, "go")
+    config, hold = CONFIGURATIONS[name], gaps(seed, "advance")
     cycles = 2 if seed is None else 6
     dut = Walked(config, cycles)
     walk = dut.walk
@@ -112,26 +112,26 @@ def test_slots(name: str, seed: int | None) -> None:
 
     async def testbench(ctx: SimulatorContext) -> None:
         for f in shapes(config):
-            drive(ctx, dut, {"instruction": f, "start": 1, "go": 0})
+            drive(ctx, dut, {"instruction": f, "start": 1, "advance": 0})
             await ctx.tick()
             ctx.set(dut.start, 0)
             await ctx.tick().repeat(TileWalk.LATENCY - 1)
             want.extend([None] * TileWalk.LATENCY)
             for slot in slots(config, f):
                 while hold.stall():
-                    drive(ctx, dut, {"go": 0})
+                    drive(ctx, dut, {"advance": 0})
                     want.append(slot)
                     await ctx.tick()
-                drive(ctx, dut, {"go": 1})
+                drive(ctx, dut, {"advance": 1})
                 want.append(slot)
                 await ctx.tick()
-            drive(ctx, dut, {"go": 0})
+            drive(ctx, dut, {"advance": 0})
             await ctx.tick().repeat(cycles)
             want.extend([None] * cycles)
 
-    watch = (walk.running, walk.row_last, walk.tile_last, walk.place, walk.tile, walk.base, dut.later)
+    watch = (walk.running, walk.row_last, walk.tile_last, walk.destination, walk.tile, walk.base, dut.later)
     record = run(dut, testbench, limit=20_000, watch=watch)
-    layout = place(config)
+    layout = destination(config)
     for cycle, (slot, got) in enumerate(zip(want, record, strict=True)):
         running, row_last, tile_last, bits, *_ = got
         assert running == (slot is not None), f"cycle {cycle}"
@@ -139,24 +139,25 @@ def test_slots(name: str, seed: int | None) -> None:
             continue
         assert (row_last, tile_last) == (slot.row_last, slot.tile_last), f"cycle {cycle}"
         here = layout.from_bits(bits)
-        found = {part: here[part] for part in slot.place if part not in ("tile", "base")}
-        assert found == {part: slot.place[part] for part in found}, f"cycle {cycle}"
-        assert record[cycle + 1][4:6] == (slot.place["tile"], slot.place["base"]), f"cycle {cycle}, a cycle behind"
+        want_here = slot.destination
+        found = {part: here[part] for part in want_here if part not in ("tile", "base")}
+        assert found == {part: want_here[part] for part in found}, f"cycle {cycle}"
+        assert record[cycle + 1][4:6] == (want_here["tile"], want_here["base"]), f"cycle {cycle}, a cycle behind"
         later = layout.from_bits(record[cycle + cycles][6])
-        assert {part: later[part] for part in slot.place} == slot.place, f"cycle {cycle}, {cycles} cycles behind"
+        assert {part: later[part] for part in want_here} == want_here, f"cycle {cycle}, {cycles} cycles behind"
 
 
 @EVERY
 @pytest.mark.parametrize("seed", [None, 5], ids=["free", "gaps"])
 def test_pieces(name: str, seed: int | None) -> None:
     """Of rows of all lengths, again and again; a start in the middle begins anew."""
-    config, hold = CONFIGURATIONS[name], gaps(seed, "go")
+    config, hold = CONFIGURATIONS[name], gaps(seed, "advance")
     lanes = config.drain_lanes
     rng = seeded("pieces", name, seed)
     inputs: list[dict[str, int]] = []
     want: list[tuple[int, int, int] | None] = []
     for channels in sorted({1, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 1, config.hidden} - {0}):
-        inputs += [{"start": 1, "channels": channels, "go": rng.randrange(2)} for _ in range(2)]
+        inputs += [{"start": 1, "channels": channels, "advance": rng.randrange(2)} for _ in range(2)]
         want += [None] * 2
         pieces = ceil_div(channels, lanes)
         row = [
@@ -165,9 +166,9 @@ def test_pieces(name: str, seed: int | None) -> None:
         ]
         for piece in [*row, *row, *row[: rng.randint(0, len(row))]]:
             while hold.stall():
-                inputs.append({"start": 0, "go": 0})
+                inputs.append({"start": 0, "advance": 0})
                 want.append(piece)
-            inputs.append({"start": 0, "go": 1})
+            inputs.append({"start": 0, "advance": 1})
             want.append(piece)
     dut = PieceWalk(config)
     record = trace(dut, inputs, dut.piece, dut.keep, dut.last)

@@ -71,13 +71,13 @@ def test_gather(name: str, seed: int | None) -> None:
                 ctx.set(dut.ids.payload, int.from_bytes(ids_beats[0], "little"))
             if held["rows"]:
                 ctx.set(dut.rows.payload, int.from_bytes(rows_beats[0], "little"))
-            _, _, takes_ids, takes_row, asks, segment, valid, place, *values = await ctx.tick().sample(
+            _, _, takes_ids, takes_row, asks, segment, valid, destination, *values = await ctx.tick().sample(
                 dut.ids.ready,
                 dut.rows.ready,
                 dut.segment.valid,
                 dut.segment.payload,
                 dut.slots.valid,
-                dut.slots.place,
+                dut.slots.destination,
                 *dut.slots.values,
             )
             if held["ids"] and takes_ids:
@@ -95,16 +95,16 @@ def test_gather(name: str, seed: int | None) -> None:
                 asked += 1
             if valid:
                 token, piece = divmod(len(got), pieces)
-                assert (place.token, place.piece) == (first + token, piece)
+                assert (destination.token, destination.piece) == (first + token, piece)
                 kept = min(lanes, channels - piece * lanes)
-                assert place.keep == (1 << kept) - 1
-                assert place.last == (len(got) == tokens * pieces - 1)
+                assert destination.keep == (1 << kept) - 1
+                assert destination.last == (len(got) == tokens * pieces - 1)
                 row = table[ids[token]]
                 for lane in range(kept):
                     at = 2 * (piece * lanes + lane)
                     assert values[lane] == signed16(int.from_bytes(row[at : at + 2], "little"))
                 got.append(values)
-                if place.last:
+                if destination.last:
                     break
         assert asked == tokens
         assert len(got) == tokens * pieces
@@ -140,14 +140,14 @@ def test_pool(name: str) -> None:
                 dut,
                 {"start": cycle == 0, "instruction": instruction, "read_data": memory[reads[-1] % len(memory)]},
             )
-            _, _, address, valid, place, *values = await ctx.tick().sample(
-                dut.read_address, dut.slots.valid, dut.slots.place, *dut.slots.values
+            _, _, address, valid, destination, *values = await ctx.tick().sample(
+                dut.read_address, dut.slots.valid, dut.slots.destination, *dut.slots.values
             )
             reads = [address, *reads][: Residual.LATENCY]
             if valid:
                 kept = min(lanes, channels - got * lanes)
-                assert (place.token, place.piece, place.keep) == (first, got, (1 << kept) - 1)
-                assert place.last == (got == pieces - 1)
+                assert (destination.token, destination.piece, destination.keep) == (first, got, (1 << kept) - 1)
+                assert destination.last == (got == pieces - 1)
                 rows = [memory[(first + t) * c.residual_words + got] for t in range(tokens)]
                 assert values == [sum(row[lane] for row in rows) for lane in range(lanes)]
                 got += 1

@@ -11,8 +11,8 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.requantise import requantise
 from rtl.sta.params import ROOT_BITS, Z_FRACTION, StaConfig
-from rtl.sta.results.layer_norm import Z_TOP, Normaliser, Statistics, finalise, normalise, statistics
-from rtl.sta.results.layer_norm_factors import scaling
+from rtl.sta.results.layer_norm import Z_TOP, Normaliser, Statistics, normalise, reciprocal_square_root, statistics
+from rtl.sta.results.reciprocal_square_root import scaling
 from tests.rtl.simulate import drive, run, seeded, trace
 
 LOW, HIGH = -32768, 32767
@@ -77,7 +77,7 @@ KINDS: dict[str, Callable[[int, random.Random], list[int]]] = {
 
 def scaled(row: Sequence[int], channels: int, epsilon: int) -> dict[str, int]:
     """What the hardware makes of a token's sums, by the twins."""
-    S, R, e = finalise(*statistics(row), channels, epsilon)
+    S, R, e = reciprocal_square_root(*statistics(row), channels, epsilon)
     return {"factor": channels * R, "offset": S * R, "shift": 20 + e}
 
 
@@ -216,14 +216,14 @@ def test_variance_of_nothing(epsilon: int) -> None:
         for token in range(4):
             bench.ask(token)
     check(bench)
-    assert finalise(16, 16, 16, 0) == (16, 0, 0)
+    assert reciprocal_square_root(16, 16, 16, 0) == (16, 0, 0)
 
 
 @pytest.mark.parametrize("bits", range(1, 55))
 def test_every_size_of_variance(bits: int) -> None:
     """The lowest and the highest number of so many bits, and powers of two with their neighbours: all of e."""
     for variance in {1 << bits - 1, (1 << bits) - 1, (1 << bits - 1) + 1}:
-        S, R, e = finalise(0, variance, 1, 0)
+        S, R, e = reciprocal_square_root(0, variance, 1, 0)
         assert S == 0
         assert 1 << 16 <= R < 1 << ROOT_BITS
         assert -19 <= e <= 8
@@ -254,7 +254,7 @@ def test_a_request_right_behind_words(apart: int) -> None:
     check(bench)
 
 
-def test_words_go_on_while_tokens_are_finalised() -> None:
+def test_words_go_on_while_roots_are_computed() -> None:
     """Rows written behind a request do not change its answer, and those of the same token begin anew."""
     config = StaConfig(hidden=8, drain=4, max_tokens=2)
     bench = Requests(config, seeded("go on"), 8, 0)
@@ -303,7 +303,7 @@ def operands(config: StaConfig, rng: random.Random) -> Iterator[tuple[list[int],
         for channels in channels_of(config, rng):
             row = KINDS[kind](channels, rng)
             for epsilon in (0, 1, rng.randint(0, EPSILON_MOST)):
-                made = finalise(*statistics(row), channels, epsilon)
+                made = reciprocal_square_root(*statistics(row), channels, epsilon)
                 yield [rng.choice(row) for _ in range(config.drain_lanes)], made, channels
     for _ in range(300):
         channels = rng.randint(1, config.hidden)
@@ -369,7 +369,7 @@ def test_elements_do_not_saturate() -> None:
     """√H is the largest magnitude, of an outlier among 4096."""
     for channels in (1, 2, 3, 384, 4096):
         row = [0] * (channels - 1) + [HIGH]
-        made = finalise(*statistics(row), channels, 0)
+        made = reciprocal_square_root(*statistics(row), channels, 0)
         assert all(abs(normalise(r, *made, channels)) <= 1.001 * sqrt(channels) * (1 << Z_FRACTION) for r in row)
     assert normalise(HIGH, LOW * 4096, 1 << 16, -19, 4096) == Z_TOP
     assert normalise(LOW, HIGH * 4096, 1 << 16, -19, 4096) == -Z_TOP - 1
@@ -404,7 +404,7 @@ def test_accuracy(hidden: int, spread: float) -> None:
         row[rng.randrange(hidden)] = round(offset + 4.0 * spread) if spread < 8000 else HIGH
         mean = sum(row) / hidden
         variance = sum((r - mean) ** 2 for r in row) / hidden * residual_unit**2
-        S, R, e = finalise(*statistics(row), hidden, round(epsilon / residual_unit**2 * hidden**2))
+        S, R, e = reciprocal_square_root(*statistics(row), hidden, round(epsilon / residual_unit**2 * hidden**2))
         for r, (bias, mult, shift, gamma, beta) in zip(row, channels, strict=True):
             exact = ((r - mean) * residual_unit / sqrt(variance + epsilon) * gamma + beta) / unit
             got = requantise(normalise(r, S, R, e, hidden), bias, mult, shift, 16)
@@ -417,7 +417,7 @@ def test_accuracy(hidden: int, spread: float) -> None:
 
 def test_rounding_by_hand() -> None:
     """Two elements, 1 and −1: the deviation is 1, up to the last bit of R."""
-    S, R, e = finalise(*statistics([1, -1]), 2, 0)
+    S, R, e = reciprocal_square_root(*statistics([1, -1]), 2, 0)
     assert (S, R, e) == (0, (1 << ROOT_BITS) - 1, -18)
     assert normalise(1, S, R, e, 2) == floor(2 * R / 4 + 0.5)
     assert normalise(1, S, R, e, 2) + normalise(-1, S, R, e, 2) in (0, 1)

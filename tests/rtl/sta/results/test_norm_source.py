@@ -9,7 +9,7 @@ from amaranth.sim import SimulatorContext
 from rtl.array.walk import TileWalk
 from rtl.params import PARAMETER_TILES, ceil_div
 from rtl.sta.params import StaConfig
-from rtl.sta.results.layer_norm import Normaliser, finalise
+from rtl.sta.results.layer_norm import Normaliser, reciprocal_square_root
 from rtl.sta.results.norm_source import NormSource
 from rtl.sta.results.residual import Residual
 from tests.rtl.simulate import drive, gaps, run, seeded
@@ -50,7 +50,7 @@ def test_slots(name: str, seed: int | None) -> None:
     rng = seeded("norm source", name, seed)
     lanes, words = config.drain_lanes, config.residual_words
     rows = [[rng.choice([-32768, 32767, rng.randint(-32768, 32767)]) for _ in range(words * lanes)] for _ in range(20)]
-    loads, takes, answers = (gaps(seed, what) for what in ("parameters", "finalise", "answers"))
+    loads, takes, answers = (gaps(seed, what) for what in ("parameters", "requests", "answers"))
     dut = NormSource(config)
     read: list[int] = []  # the address of each cycle
     norms: list[Norm] = []
@@ -66,9 +66,9 @@ def test_slots(name: str, seed: int | None) -> None:
         if len(read) >= Residual.LATENCY:
             token, piece = divmod(read[-Residual.LATENCY], words)
             drive(ctx, dut, {"read_data": rows[token % len(rows)][piece * lanes : (piece + 1) * lanes]})
-        drive(ctx, dut, {"parameters_loaded": 0, "drained": 0, "start": 0, "finalised": {"valid": 0}, **inputs})
+        drive(ctx, dut, {"parameters_loaded": 0, "drained": 0, "start": 0, "scaling": {"valid": 0}, **inputs})
         _, _, address, asks, token = await ctx.tick().sample(
-            dut.read_address, dut.finalise.valid & dut.finalise.ready, dut.finalise.payload
+            dut.read_address, dut.request.valid & dut.request.ready, dut.request.payload
         )
         read.append(address)
         cycle += 1
@@ -105,8 +105,8 @@ def test_slots(name: str, seed: int | None) -> None:
                     token = pending.pop(0)[1]
                     norm.answered[token] = cycle
                     answer = {"valid": 1, "token": token, "scaling": statistics(token, f["channels"])}
-                    inputs["finalised"] = answer
-                asked = await tick(ctx, norm, **{"finalise.ready": not takes.stall()}, **inputs)
+                    inputs["scaling"] = answer
+                asked = await tick(ctx, norm, **{"request.ready": not takes.stall()}, **inputs)
                 if asked >= 0:
                     pending.append((cycle + rng.choice([5, 22]) * (4 if seed == 3 else 1), asked))
                 inputs = {}
@@ -114,9 +114,9 @@ def test_slots(name: str, seed: int | None) -> None:
                 if len(complete) == count and not pending:
                     end = complete[-1] + NormSource.LATENCY + 2
 
-    record = run(dut, testbench, limit=20_000, watch=(dut.slots.valid, dut.slots.place, *dut.slots.values))
+    record = run(dut, testbench, limit=20_000, watch=(dut.slots.valid, dut.slots.destination, *dut.slots.values))
 
-    layout, latency = dut.slots.place.shape(), NormSource.LATENCY
+    layout, latency = dut.slots.destination.shape(), NormSource.LATENCY
     went = [cycle - latency for cycle, got in enumerate(record) if got[0]]
     assert went == [at for norm in norms for at in times(config, norm)]
     for norm in norms:
@@ -126,13 +126,13 @@ def test_slots(name: str, seed: int | None) -> None:
         for at, slot in zip(times(config, norm), slots(config, f), strict=True):
             _, bits, *values = record[at + latency]
             found = layout.from_bits(bits)
-            assert {part: found[part] for part in slot.place} == slot.place, f"cycle {at}"
-            token, piece = slot.place["token"], slot.place["piece"]
+            assert {part: found[part] for part in slot.destination} == slot.destination, f"cycle {at}"
+            token, piece = slot.destination["token"], slot.destination["piece"]
             for lane, value in enumerate(values):
-                if slot.place["keep"] >> lane & 1:
+                if slot.destination["keep"] >> lane & 1:
                     element = rows[token][piece * lanes + lane]
                     own = rows[token][: f["channels"]]
-                    sums = finalise(sum(own), sum(r * r for r in own), f["channels"], 5)
+                    sums = reciprocal_square_root(sum(own), sum(r * r for r in own), f["channels"], 5)
                     want = Normaliser.compute(element, *sums, f["channels"]) if f["normalise"] else element
                     assert value == want, f"cycle {at}, lane {lane}"
 

@@ -1,4 +1,4 @@
-"""The drain of STA: instructions of every kind one after another, and what they leave in store, residual and maxima."""
+"""The post-processor: instructions of every kind in a row, and what they leave in store, residual and maxima."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -13,8 +13,9 @@ from rtl.params import MULT_BITS, PARAMETER_TILES, ceil_div
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window
 from rtl.sta.params import StaConfig
-from rtl.sta.results.layer_norm import finalise, normalise
-from rtl.sta.results.post_processor import Drain, Finish
+from rtl.sta.results.layer_norm import normalise, reciprocal_square_root
+from rtl.sta.results.pipeline import ResultPipeline
+from rtl.sta.results.post_processor import PostProcessor
 from rtl.sta.results.requantise import requantise
 from rtl.sta.results.rescale import rescale
 from rtl.sta.results.residual import Residual
@@ -123,11 +124,11 @@ class Tile:
 
 
 class Bench:
-    """A drain between a column buffer, an array and a memory that answer as early as they may, or with gaps."""
+    """A post-processor. Column buffer, array and memory around it answer as early as they may, or with gaps."""
 
     def __init__(self, config: StaConfig, seed: int | None, *key: object) -> None:
         self.config = config
-        self.dut = Drain(config)
+        self.dut = PostProcessor(config)
         self.rng = seeded(*key, seed)
         self.idle, self.beats, self.asks = (gaps(seed, name) for name in ("idle", "beats", "asks"))
         self.most_late = 0 if seed is None else 120
@@ -136,7 +137,7 @@ class Bench:
         self.maxima: dict[tuple[int, int], int] = {}
         self.exponential = [0] * 256
         slots = config.slots_a_row
-        self.writes = [port.as_value() for port in (self.dut.store, self.dut.row_maximum, self.dut.exponential)]
+        self.writes = [port.as_value() for port in (self.dut.store_write, self.dut.row_maximum, self.dut.exponential)]
         self.table = [self.parameters(config.drain_lanes) for _ in range(PARAMETER_TILES * slots)]
         self.tile = 0  # column tiles since reset
         self.results = [[0] * config.cols for _ in range(config.rows)]
@@ -191,7 +192,7 @@ class Bench:
         every = ("columns", "to_residual", "to_store", "table", "add", "maximum", "normalise", "which", "mult", "shift")
         return dict.fromkeys((*every, "y_base", "y_pitch", "address", "beats", "epsilon"), 0) | some
 
-    # --- the machine around the drain ----------------------------------------------------------
+    # --- the machine around it ----------------------------------------------------------------
     async def execute(
         self,
         ctx: SimulatorContext,
@@ -297,7 +298,9 @@ class Bench:
         """The lowest bit of each is its enable."""
         store, maximum, entry = (
             port.shape().from_bits(bits) if bits & 1 else None
-            for port, bits in zip((self.dut.store, self.dut.row_maximum, self.dut.exponential), writes, strict=True)
+            for port, bits in zip(
+                (self.dut.store_write, self.dut.row_maximum, self.dut.exponential), writes, strict=True
+            )
         )
         if store is not None:
             for byte in range(self.config.store_word_bytes):
@@ -322,8 +325,8 @@ class Bench:
         quiet = ("begins", "ids.valid", "rows.valid", "table.valid", "tile_end", "parameters_loaded")
         drive(ctx, dut, {"instruction": {"opcode": Op.STORE}, **dict.fromkeys(quiet, 0), "begins": 1})
         for token, piece in [(0, 0), (0, 0), *asked, *[(0, 0)] * Residual.LATENCY]:
-            ctx.set(dut.dump_address, token * c.residual_words + piece)
-            _, _, word, finished, *writes = await ctx.tick().sample(dut.dump_data, dut.finished, *self.writes)
+            ctx.set(dut.store_unit_address, token * c.residual_words + piece)
+            _, _, word, finished, *writes = await ctx.tick().sample(dut.store_unit_data, dut.finished, *self.writes)
             ctx.set(dut.begins, 0)
             got.append([word[lane] for lane in range(c.drain_lanes)])
             assert not finished | sum(bits & 1 for bits in writes), f"after finished: {i}"
@@ -421,7 +424,7 @@ class Bench:
         for token in tokens:
             row = state.residual[token][: i["channels"]]
             if normalises:
-                root = finalise(*state.sums[token], i["channels"], i["epsilon"])
+                root = reciprocal_square_root(*state.sums[token], i["channels"], i["epsilon"])
                 row = [normalise(r, *root, i["channels"]) for r in row]
             state.finish(i, token - i["first_token"], row, flat)
         await self.execute(ctx, i, column_tiles=column_tiles)
@@ -435,7 +438,7 @@ class Bench:
         self.state.to_residual(i["first_token"], ys, add=False)
         cycles = await self.execute(ctx, i)
         words = i["tokens"] * ceil_div(i["channels"], self.config.drain_lanes)
-        assert cycles < words + Finish.LATENCY + Writer.LATENCY + 10  # a word a cycle, and the pipe
+        assert cycles < words + ResultPipeline.LATENCY + Writer.LATENCY + 10  # a word a cycle, and the pipe
         await self.settled(ctx, i)
 
     async def table_of(self, ctx: SimulatorContext, which: int) -> None:

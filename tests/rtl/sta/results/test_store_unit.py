@@ -16,7 +16,7 @@ from rtl.sta.isa import Op
 from rtl.sta.operands.store import ActivationStore, store_copy, store_step, store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.residual import Residual
-from rtl.sta.results.store_unit import Dump
+from rtl.sta.results.store_unit import StoreUnit
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import drive, gaps, run, seeded
 
@@ -35,8 +35,8 @@ CONFIGURATIONS = {
 }
 
 
-class Dumped(wiring.Component):
-    """A store, a residual, and the dump of both."""
+class Stored(wiring.Component):
+    """A store, a residual, and the unit that writes both to memory."""
 
     def __init__(self, config: StaConfig) -> None:
         self.config = config
@@ -61,27 +61,27 @@ class Dumped(wiring.Component):
         m = Module()
         m.submodules.store = store = ActivationStore(self.config)
         m.submodules.residual = residual = self.residual
-        m.submodules.dump = dump = Dump(self.config)
+        m.submodules.store_unit = store_unit = StoreUnit(self.config)
         request = store.copy_request
         m.d.comb += [
-            dump.start.eq(self.start),
-            dump.instruction.eq(self.instruction),
+            store_unit.start.eq(self.start),
+            store_unit.instruction.eq(self.instruction),
             store.step.eq(self.step),
             store.write.eq(self.write),
-            request.eq(dump.copy_request),
-            dump.copy_valid.eq(store.copy_valid),
-            dump.copy_data.eq(store.copy_data),
-            residual.read_address.eq(dump.residual_address),
-            dump.residual_data.eq(residual.read_data),
+            request.eq(store_unit.copy_request),
+            store_unit.copy_valid.eq(store.copy_valid),
+            store_unit.copy_data.eq(store.copy_data),
+            residual.read_address.eq(store_unit.residual_address),
+            store_unit.residual_data.eq(residual.read_data),
             residual.write_enable.eq(self.write_enable),
             residual.write_address.eq(self.write_address),
             residual.write_data.eq(self.write_data),
-            self.finished.eq(dump.finished),
+            self.finished.eq(store_unit.finished),
         ]
         with m.If(self.foreign.valid):
             m.d.comb += request.eq(self.foreign)
-        wiring.connect(m, dump.request, wiring.flipped(self.request))
-        wiring.connect(m, dump.data, wiring.flipped(self.data))
+        wiring.connect(m, store_unit.request, wiring.flipped(self.request))
+        wiring.connect(m, store_unit.data, wiring.flipped(self.data))
         return m
 
 
@@ -94,8 +94,8 @@ class Memory:
         self.open: deque[int] = deque()  # addresses of the beats that were asked for
         self.offered: dict[str, int] = {}  # of a stream that was stalled: must stay
 
-    async def cycle(self, ctx: SimulatorContext, dut: Dumped) -> bool:
-        """One cycle; returns whether the dump finished in it."""
+    async def cycle(self, ctx: SimulatorContext, dut: Stored) -> bool:
+        """One cycle; returns whether the STORE finished in it."""
         c = self.config
         ready = {"request": not self.requests.stall(), "data": not self.beats.stall()}
         drive(ctx, dut, {f"{name}.ready": value for name, value in ready.items()})
@@ -127,7 +127,7 @@ class Memory:
 class Bench:
     def __init__(self, config: StaConfig, rng: random.Random, memory: Memory) -> None:
         self.config, self.rng, self.memory = config, rng, memory
-        self.dut = Dumped(config)
+        self.dut = Stored(config)
         c = config
         self.store = [[rng.randbytes(c.store_word_bytes) for _ in range(c.store_words)] for _ in range(c.rows)]
         words = c.max_tokens * c.residual_words
@@ -185,7 +185,7 @@ class Bench:
         words_a_row = ceil_div(i["groups"] * c.m, c.store_word_bytes)
         return b"".join(self.store[token % c.rows][at : at + words_a_row])[: i["groups"] * c.m]
 
-    async def dump(self, ctx: SimulatorContext, instruction: dict[str, int]) -> int:
+    async def store_rows(self, ctx: SimulatorContext, instruction: dict[str, int]) -> int:
         """Returns the cycles that it took."""
         c, rng, dut, memory = self.config, self.rng, self.dut, self.memory
         want = {}
@@ -216,7 +216,7 @@ class Bench:
 
 @pytest.mark.parametrize("seed", [None, 1, 2], ids=["free", "gaps1", "gaps2"])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_dump(name: str, seed: int | None) -> None:
+def test_store(name: str, seed: int | None) -> None:
     config = CONFIGURATIONS[name]
     memory = Memory(config, gaps(seed, "requests"), gaps(seed, "beats"))
     bench = Bench(config, seeded(name, seed), memory)
@@ -224,7 +224,7 @@ def test_dump(name: str, seed: int | None) -> None:
     async def testbench(ctx: SimulatorContext) -> None:
         await bench.fill(ctx)
         for instruction in bench.instructions():
-            await bench.dump(ctx, instruction)
+            await bench.store_rows(ctx, instruction)
             await bench.others(ctx)
 
     run(bench.dut, testbench, limit=30000)
@@ -232,7 +232,7 @@ def test_dump(name: str, seed: int | None) -> None:
 
 @pytest.mark.parametrize("name", ["two groups", "wide", "long rows"])
 def test_reset(name: str) -> None:
-    """In the middle of a dump; then everything begins anew."""
+    """In the middle of a STORE; then everything begins anew."""
     config = CONFIGURATIONS[name]
     reset = Signal()
     memory = Memory(config, gaps(3, "requests"), gaps(3, "beats"))
@@ -252,7 +252,7 @@ def test_reset(name: str) -> None:
             ctx.set(reset, 0)
             memory.open.clear()
             memory.offered.clear()
-            await bench.dump(ctx, whole)
+            await bench.store_rows(ctx, whole)
 
     run(ResetInserter(reset)(bench.dut), testbench, limit=20000)
 
@@ -266,8 +266,8 @@ def test_speed() -> None:
     async def testbench(ctx: SimulatorContext) -> None:
         await bench.fill(ctx)
         x = {"opcode": Op.STORE, "tokens": 32, "groups": 48, "x_pitch": 24}
-        assert await bench.dump(ctx, {**x, "which": 0, "address": 0, "x_base": 0}) < 32 * 24 * 1.2 + 20
+        assert await bench.store_rows(ctx, {**x, "which": 0, "address": 0, "x_base": 0}) < 32 * 24 * 1.2 + 20
         y = {"opcode": Op.STORE, "tokens": 8, "channels": 384, "first_token": 0}
-        assert await bench.dump(ctx, {**y, "which": 1, "address": 0}) < 8 * 96 * 1.2 + 20
+        assert await bench.store_rows(ctx, {**y, "which": 1, "address": 0}) < 8 * 96 * 1.2 + 20
 
     run(bench.dut, testbench, limit=10000)

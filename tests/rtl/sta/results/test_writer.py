@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 
 from rtl.sta.params import StaConfig
 from rtl.sta.results.residual import Residual
-from rtl.sta.results.writer import Maxima, ResidualWriter, StoreWriter
+from rtl.sta.results.writer import ActivationStoreWriter, Maxima, ResidualWriter
 from tests.rtl import simulate
 from tests.rtl.lib.test_collisions import Inverting
 from tests.rtl.simulate import seeded, trace
@@ -48,7 +48,7 @@ def test_maxima(name: str, top: int, monkeypatch: pytest.MonkeyPatch) -> None:
         best[token] = most if piece[token] == 0 else max(most, best[token])
         row, tile = token % c.rows, token // c.rows
         where = {"token": token, "row": row, "tile": tile, "piece": piece[token], "keep": (1 << kept) - 1}
-        cycles.append({"valid": 1, "place": where, "values": values})
+        cycles.append({"valid": 1, "destination": where, "values": values})
         wants.append({"row": row, "tile": tile, "value": best[token]})
     unit = Maxima(c)
     record = trace(unit, cycles + [{"valid": 0}] * Maxima.LATENCY, unit.maximum)
@@ -78,7 +78,7 @@ def test_residual_writer(name: str) -> None:
             {
                 "valid": 1,
                 "add": add,
-                "place": {"token": given[i % 300][0], "piece": given[i % 300][1]},
+                "destination": {"token": given[i % 300][0], "piece": given[i % 300][1]},
                 "values": given[i % 300][2],
                 "read_data": given[(i - reads) % 300][3],
             }
@@ -102,7 +102,7 @@ def test_residual_writer(name: str) -> None:
 def test_store_writer(name: str) -> None:
     c = CONFIGURATIONS[name]
     rng = seeded(name)
-    unit = StoreWriter(c)
+    unit = ActivationStoreWriter(c)
     given = []
     for _ in range(300):
         base = rng.randrange(c.store_words)
@@ -110,7 +110,7 @@ def test_store_writer(name: str) -> None:
         values = [rng.randint(-128, 127) for _ in range(c.drain_lanes)]
         given.append((rng.randrange(c.rows), base, channel, values, rng.randrange(2)))
     cycles = [
-        {"valid": valid, "place": {"row": row, "base": base, "piece": piece}, "values": values}
+        {"valid": valid, "destination": {"row": row, "base": base, "piece": piece}, "values": values}
         for row, base, piece, values, valid in given
     ]
     record = trace(unit, [*cycles, IDLE], unit.write)

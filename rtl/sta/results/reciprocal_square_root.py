@@ -1,7 +1,7 @@
 """From the sums of a token to the factor and offset that normalise it, in five serial stages.
 
-`layer_norm.finalise` defines the root; the last stage multiplies it by H and by S, so that an element costs one
-product: (H·r − S)·R = r·(H·R) − S·R.
+`layer_norm.reciprocal_square_root` defines the root; the last stage multiplies it by H and by S, so that an element
+costs one product: (H·r − S)·R = r·(H·R) − S·R.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def scaling(config: StaConfig) -> data.StructLayout:
     )
 
 
-def finalised(config: StaConfig) -> data.StructLayout:
+def token_scaling(config: StaConfig) -> data.StructLayout:
     """An answer of `Statistics`."""
     return data.StructLayout({"valid": 1, "token": range(config.max_tokens), "scaling": scaling(config)})
 
@@ -225,7 +225,7 @@ class Radicand(wiring.Component):
         return m
 
 
-class Root(wiring.Component):
+class SquareRoot(wiring.Component):
     """The square root, rounded down, a bit a cycle."""
 
     def __init__(self, config: StaConfig) -> None:
@@ -264,7 +264,7 @@ class Root(wiring.Component):
         return m
 
 
-class ReciprocalRoot(wiring.Component):
+class RootDivision(wiring.Component):
     """2^36 / root, rounded, at most 2^ROOT_BITS − 1, a bit a cycle; 0 where there is no variance."""
 
     def __init__(self, config: StaConfig) -> None:
@@ -317,7 +317,7 @@ class Scale(wiring.Component):
             {
                 "inputs": In(_between(config, inverse=ROOT_BITS, shift=5)),
                 "channels": In(range(config.hidden + 1)),
-                "answer": Out(finalised(config)),
+                "answer": Out(token_scaling(config)),
             }
         )
 
@@ -350,7 +350,7 @@ class Scale(wiring.Component):
         return m
 
 
-class Finaliser(wiring.Component):
+class ReciprocalSquareRoot(wiring.Component):
     """The five stages as a pipeline, a token in each.
 
     Members
@@ -359,7 +359,7 @@ class Finaliser(wiring.Component):
         with no request since, in
     ready : out
     channels, epsilon : steady while it works, in
-    answer : `finalised`, for one cycle each, out
+    answer : `token_scaling`, for one cycle each, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -376,7 +376,7 @@ class Finaliser(wiring.Component):
                 "ready": Out(1),
                 "channels": In(range(config.hidden + 1)),
                 "epsilon": In(EPSILON_BITS),
-                "answer": Out(finalised(config)),
+                "answer": Out(token_scaling(config)),
             }
         )
 
@@ -385,8 +385,8 @@ class Finaliser(wiring.Component):
         c = self._config
         m.submodules.variances = variance = Variance(c)
         m.submodules.radicand = radicand = Radicand(c)
-        m.submodules.square_root = root = Root(c)
-        m.submodules.reciprocal = reciprocal = ReciprocalRoot(c)
+        m.submodules.square_root = root = SquareRoot(c)
+        m.submodules.reciprocal = reciprocal = RootDivision(c)
         m.submodules.scale = scale = Scale(c)
         stages: list[Any] = [variance, radicand, root, reciprocal, scale]
         for before, after in pairwise(stages):

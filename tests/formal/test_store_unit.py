@@ -11,7 +11,7 @@ import rtl.sta.results.store_unit
 from rtl.params import BURST_BEATS
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
-from rtl.sta.results.store_unit import piece_bytes
+from rtl.sta.results.store_unit import chunk_bytes
 from tests.formal.proof import Z3_STEPS, Change, Inside, changed, held, implies, past, prove
 
 pytestmark = pytest.mark.formal
@@ -28,7 +28,7 @@ class Written(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(CONFIG)),
-                "pieces": In(stream.Signature(8 * max(piece_bytes(CONFIG)))),
+                "chunks": In(stream.Signature(8 * max(chunk_bytes(CONFIG)))),
                 "request_taken": In(1),
                 "data_taken": In(1),
             }
@@ -36,10 +36,10 @@ class Written(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        writer = self._module.RowWriter(CONFIG)
+        writer = self._module.ChunkWriter(CONFIG)
         inside = Inside(m, "writer", writer)
-        connect(m, flipped(self.pieces), writer.pieces)
-        request, data, pieces = writer.request, writer.data, self.pieces
+        connect(m, flipped(self.chunks), writer.chunks)
+        request, data, pieces = writer.request, writer.data, self.chunks
         busy = Signal()
         with m.If(self.start):
             m.d.sync += busy.eq(1)
@@ -57,7 +57,7 @@ class Written(wiring.Component):
             Assume(self.start | same),
             # What the checker lets through: of the residual so many channels, of the store so many groups.
             Assume((self.instruction.tokens != 0) & (size != 0) & (size <= most)),
-            Assume(held(m, pieces.valid, pieces.ready, pieces.payload, "pieces")),
+            Assume(held(m, pieces.valid, pieces.ready, pieces.payload, "chunks")),
         ]
 
         asked, sent = Signal(), Signal()
@@ -94,7 +94,7 @@ class Written(wiring.Component):
 
 
 BREAKS = [
-    ("self.data.valid.eq(self.pieces.valid & may_send)", "self.data.valid.eq(self.pieces.valid)"),
+    ("self.data.valid.eq(self.chunks.valid & may_send)", "self.data.valid.eq(self.chunks.valid)"),
 ]
 
 
