@@ -98,16 +98,16 @@ class BoardImage(wiring.Component):
 
         requested: dict[tuple[str, int], Any] = {}  # a resource can be requested once, and may serve several pins
 
-        def pin(place: Pin) -> Any:
-            key = place.resource, place.number
+        def pin(wanted: Pin) -> Any:
+            key = wanted.resource, wanted.number
             if key not in requested:
                 requested[key] = platform.request(*key, dir="-")
-            return getattr(requested[key], place.part) if place.part else requested[key]
+            return getattr(requested[key], wanted.part) if wanted.part else requested[key]
 
         tx = m.submodules.tx = io.Buffer("o", pin(self._board.tx))
         m.d.comb += tx.o.eq(test.tx)
-        for name, place in self._board.leds.items():
-            led = m.submodules[f"led_{name}"] = io.Buffer("o", pin(place))
+        for name, led_pin in self._board.leds.items():
+            led = m.submodules[f"led_{name}"] = io.Buffer("o", pin(led_pin))
             m.d.comb += led.o.eq(getattr(test, name))
         if self._board.button is not None:
             button = m.submodules.button = io.Buffer("i", pin(self._board.button))

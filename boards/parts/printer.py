@@ -65,10 +65,10 @@ class Printer(wiring.Component):
         value = Signal(signed(VALUE_BITS))
         rest = Signal(VALUE_BITS)  # of the value, what its printed digits leave
         padded = Signal()
-        place = Signal(range(DIGITS))
+        position = Signal(range(DIGITS))
         digit = Signal(4)
         power = Signal(VALUE_BITS)
-        m.d.comb += [read.addr.eq(at), power.eq(Array(10**i for i in range(DIGITS))[place])]
+        m.d.comb += [read.addr.eq(at), power.eq(Array(10**i for i in range(DIGITS))[position])]
 
         # A state for each step: there is time, and the image's clock is for the accelerator to limit.
         with m.FSM():
@@ -95,7 +95,7 @@ class Printer(wiring.Component):
                         m.next = "read"
             with m.State("sign"):
                 m.d.sync += [rest.eq(Mux(value < 0, -value, value)), padded.eq(code[0])]
-                m.d.sync += [place.eq(DIGITS - 1), digit.eq(0)]
+                m.d.sync += [position.eq(DIGITS - 1), digit.eq(0)]
                 m.d.comb += [out.payload.eq(ord("-")), out.valid.eq(value < 0)]
                 with m.If(out.ready | (value >= 0)):
                     m.next = "digit"
@@ -106,11 +106,11 @@ class Printer(wiring.Component):
                     m.next = "put"
             with m.State("put"):
                 shown = Signal()
-                m.d.comb += shown.eq(padded | (digit != 0) | (place == 0))
+                m.d.comb += shown.eq(padded | (digit != 0) | (position == 0))
                 m.d.comb += [out.payload.eq(ord("0") + digit), out.valid.eq(shown)]
                 with m.If(out.ready | ~shown):
-                    m.d.sync += [padded.eq(shown), digit.eq(0), place.eq(place - 1)]
-                    with m.If(place == 0):
+                    m.d.sync += [padded.eq(shown), digit.eq(0), position.eq(position - 1)]
+                    with m.If(position == 0):
                         m.next = "read"
                     with m.Else():
                         m.next = "digit"

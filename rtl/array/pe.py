@@ -102,9 +102,9 @@ class ProcessingElement(wiring.Component):
         odd = align(m, index[0], 1, name=f"odd_{lane}")
         chosen = []
         for number in range(c.m // 2):
-            here = registered(m, index[1:] == number, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
+            in_pair = registered(m, index[1:] == number, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
             low, high = group[2 * number][:ROW_BITS], group[2 * number + 1][:ROW_BITS]
-            chosen.append(registered(m, gated(Mux(odd, high, low), here), name=f"chosen_{lane}_{number}"))
+            chosen.append(registered(m, gated(Mux(odd, high, low), in_pair), name=f"chosen_{lane}_{number}"))
         return reduce(or_, chosen).as_signed()
 
     def _pass_on(self, m: Module) -> None:

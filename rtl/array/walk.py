@@ -65,30 +65,30 @@ class TileWalk(wiring.Component):
         m = Module()
         rows, cols = self._config.rows, self._config.cols
         begun = Signal()
-        some = Signal(reset_less=True)  # channels, a cycle after the start
+        any_channels = Signal(reset_less=True)  # channels, a cycle after the start
         primes = Signal()  # the first tile is ahead
         running = Signal()
         idle = Signal(init=1)
-        goes_on = Signal()
+        takes_next = Signal()
         ends = Signal()
-        here_final = Signal(init=1)  # the last tile of all
+        tile_final = Signal(init=1)  # the last tile of all
         ahead_one = Signal(reset_less=True)
         m.d.comb += [
             self.running.eq(running),
             self.idle.eq(idle),
-            goes_on.eq(self.advance | ~running),
-            ends.eq(self.advance & here_final),
+            takes_next.eq(self.advance | ~running),
+            ends.eq(self.advance & tile_final),
             self.next_one_row.eq(ahead_one),
         ]
         m.d.sync += [
             begun.eq(self.start),
-            some.eq(self.channels != 0),
-            primes.eq(begun & some),
+            any_channels.eq(self.channels != 0),
+            primes.eq(begun & any_channels),
             running.eq((running | primes) & ~ends),
         ]
         with m.If(self.start):
             m.d.sync += idle.eq(0)
-        with m.Elif(ends | (begun & ~some)):
+        with m.Elif(ends | (begun & ~any_channels)):
             m.d.sync += idle.eq(1)
 
         # A column tile's first token tile.
@@ -104,13 +104,13 @@ class TileWalk(wiring.Component):
         tokens_left = Signal.like(self.tokens, reset_less=True)
         ahead_last = Signal(init=1)
         ahead_rows = Signal.like(self.rows, reset_less=True)
-        here_last = Signal(init=1)
-        here_rows = Signal.like(self.rows, reset_less=True)
-        m.d.comb += [self.last_tokens.eq(here_last), self.rows.eq(here_rows)]
+        tile_last = Signal(init=1)
+        tile_rows = Signal.like(self.rows, reset_less=True)
+        m.d.comb += [self.last_tokens.eq(tile_last), self.rows.eq(tile_rows)]
         loads = Signal()
         m.d.comb += loads.eq(~running & ~primes)
-        with m.If(goes_on):
-            m.d.sync += [here_last.eq(ahead_last), here_rows.eq(ahead_rows)]
+        with m.If(takes_next):
+            m.d.sync += [tile_last.eq(ahead_last), tile_rows.eq(ahead_rows)]
             with m.If(loads | ahead_last):
                 m.d.sync += [
                     tokens_left.eq(self.tokens),
@@ -133,17 +133,17 @@ class TileWalk(wiring.Component):
         channels_left = Signal.like(self.channels, reset_less=True)
         ahead_channels = Signal(init=1)
         ahead_columns = Signal.like(self.columns, reset_less=True)
-        here_channels = Signal(init=1)
-        here_columns = Signal.like(self.columns, reset_less=True)
-        m.d.comb += [self.last_channels.eq(here_channels), self.columns.eq(here_columns)]
+        tile_channels = Signal(init=1)
+        tile_columns = Signal.like(self.columns, reset_less=True)
+        m.d.comb += [self.last_channels.eq(tile_channels), self.columns.eq(tile_columns)]
         m.d.sync += [
             channels.eq(self.channels),
             first_channels.eq(_within(self.channels, cols)),
             first_columns.eq(_at_most(self.channels, cols)),
         ]
-        with m.If(goes_on):
-            m.d.sync += [here_channels.eq(ahead_channels), here_columns.eq(ahead_columns)]
-            m.d.sync += here_final.eq(ahead_last & ahead_channels)
+        with m.If(takes_next):
+            m.d.sync += [tile_channels.eq(ahead_channels), tile_columns.eq(ahead_columns)]
+            m.d.sync += tile_final.eq(ahead_last & ahead_channels)
             with m.If(loads):
                 m.d.sync += [
                     channels_left.eq(channels),

@@ -91,7 +91,7 @@ class Accelerator(wiring.Component):
             row_parameters.address.eq(drain.row_parameter_address),
             drain.row_parameters.eq(row_parameters.parameters),
             *(results.inputs[d].eq(drain.outputs[d]) for d in range(c.drain_lanes)),
-            results.place.eq(drain.place),
+            results.destination.eq(drain.destination),
             results.valid.eq(drain.valid),
             feeder.written.eq(results.written),
             registers.finished.eq(results.finished),

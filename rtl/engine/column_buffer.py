@@ -237,11 +237,11 @@ class ColumnBuffer(wiring.Component):
         # The last column reads a tile's last step cols − 1 cycles after the first column does.
         released = align(m, self.column_done, c.cols, name="released", reset=True)
         halves = Signal(range(3))
-        places = Signal(range(PARAMETER_TILES + 1))
-        m.d.comb += loader.room.eq((halves != 2) & (places != PARAMETER_TILES))
+        parameter_tiles = Signal(range(PARAMETER_TILES + 1))
+        m.d.comb += loader.room.eq((halves != 2) & (parameter_tiles != PARAMETER_TILES))
         m.d.sync += [
             halves.eq(halves + loader.begins - released),
-            places.eq(places + loader.begins - self.drained),
+            parameter_tiles.eq(parameter_tiles + loader.begins - self.drained),
         ]
 
         half = Signal()

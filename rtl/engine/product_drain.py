@@ -13,7 +13,7 @@ from rtl.lib.timing import align
 from rtl.params import PARAMETER_TILES, RESULT_TILES, Config, drain_latency, drain_start, reader_latency
 
 
-def result_place(config: Config) -> data.StructLayout:
+def result_destination(config: Config) -> data.StructLayout:
     """Where results belong: row of the tile, slot of the row; `last` marks the tile's last slot."""
     return data.StructLayout({"row": range(config.rows), "slot": range(config.slots_a_row), "last": 1})
 
@@ -34,7 +34,7 @@ class Drain(wiring.Component):
     row_parameter_address : token, out
     row_parameters : of that token, a cycle later, in
     outputs : requantised results, 16 bits signed each, out
-    place : `result_place` of the outputs, out
+    destination : `result_destination` of the outputs, out
     valid : outputs are there, out
     """
 
@@ -53,7 +53,7 @@ class Drain(wiring.Component):
                 "row_parameter_address": Out(range(config.max_tokens)),
                 "row_parameters": In(Parameters),
                 "outputs": Out(signed(16)).array(lanes),
-                "place": Out(result_place(config)),
+                "destination": Out(result_destination(config)),
                 "valid": Out(1),
             }
         )
@@ -74,8 +74,8 @@ class Drain(wiring.Component):
         row = Signal(range(c.rows))
         slot = Signal(range(c.slots_a_row))
         token = Signal(range(c.max_tokens))
-        place_base = Signal.like(self.parameter_address)
-        place = Signal.like(self.parameter_address)
+        tile_base = Signal.like(self.parameter_address)
+        parameter_slot = Signal.like(self.parameter_address)
         column_read = Signal()  # the last slot of a column tile is
         active = Signal()
         last_slot = Signal()
@@ -86,9 +86,9 @@ class Drain(wiring.Component):
             last_row.eq(row == walk.rows - 1),
             walk.advance.eq(active & last_slot & last_row),
             column_read.eq(walk.advance & walk.last_tokens),
-            place.eq(place_base + slot),
+            parameter_slot.eq(tile_base + slot),
             # Parameters are for what has left the array.
-            self.parameter_address.eq(align(m, place, reader_latency(c), name="parameters_of")),
+            self.parameter_address.eq(align(m, parameter_slot, reader_latency(c), name="parameters_of")),
             self.row_parameter_address.eq(align(m, token, reader_latency(c), name="token")),
             self.drained.eq(align(m, column_read, reader_latency(c), name="drained", reset=True)),
         ]
@@ -100,11 +100,11 @@ class Drain(wiring.Component):
                 with m.If(last_row):
                     m.d.sync += row.eq(0)
         with m.If(column_read):
-            m.d.sync += [token.eq(0), place_base.eq(place_base + c.slots_a_row)]
-            with m.If(place_base == (PARAMETER_TILES - 1) * c.slots_a_row):
-                m.d.sync += place_base.eq(0)
+            m.d.sync += [token.eq(0), tile_base.eq(tile_base + c.slots_a_row)]
+            with m.If(tile_base == (PARAMETER_TILES - 1) * c.slots_a_row):
+                m.d.sync += tile_base.eq(0)
         with m.If(self.start):
-            m.d.sync += [place_base.eq(0), token.eq(0)]
+            m.d.sync += [tile_base.eq(0), token.eq(0)]
 
         # The row, then the slot of it; a register before the requantisers.
         m.submodules.reader = reader = RowReader(c)
@@ -128,10 +128,10 @@ class Drain(wiring.Component):
                 self.outputs[lane].eq(requantiser.result),
             ]
 
-        here = Signal(result_place(c))
-        m.d.comb += [here.row.eq(row), here.slot.eq(slot), here.last.eq(last_slot & last_row)]
+        destination = Signal(result_destination(c))
+        m.d.comb += [destination.row.eq(row), destination.slot.eq(slot), destination.last.eq(last_slot & last_row)]
         m.d.comb += [
-            self.place.eq(align(m, here, drain_latency(c), name="place")),
+            self.destination.eq(align(m, destination, drain_latency(c), name="destination")),
             self.valid.eq(align(m, active, drain_latency(c), name="valid", reset=True)),
         ]
         return m

@@ -72,28 +72,28 @@ class Feeder(wiring.Component):
         slots = c.rows * c.slots_a_row
         hold = Signal(range(start_in + slots + window + 1))
         drain_free = Signal(range(start_in + 2 * slots + 1))
-        go = Signal()
-        tile_goes = Signal()
+        issue = Signal()
+        issue_last = Signal()
         m.d.comb += [
-            go.eq(
+            issue.eq(
                 walk.running
                 & (~first | ((columns_ready != 0) & (token_tile < self.tiles_loaded)))
                 & (~last | ((hold == 0) & (in_flight != RESULT_TILES)))
             ),
-            tile_goes.eq(go & last),
-            walk.advance.eq(tile_goes),
+            issue_last.eq(issue & last),
+            walk.advance.eq(issue_last),
         ]
 
         groups_a_word = c.store_word_bytes // c.m
         next_base = Signal.like(word)
         m.d.comb += next_base.eq(Mux(walk.last_tokens, 0, word + 1))
-        with m.If(go):
+        with m.If(issue):
             m.d.sync += [first.eq(0), column_address.eq(column_address + 1), step.eq(step + 1)]
             with m.If(step == product.steps):
                 m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1), group.eq(group + 1)]
                 with m.If(group == groups_a_word - 1):
                     m.d.sync += [group.eq(0), word.eq(word + 1)]
-        with m.If(tile_goes):
+        with m.If(issue_last):
             m.d.sync += [
                 first.eq(1),
                 groups_left.eq(product.groups),
@@ -115,8 +115,8 @@ class Feeder(wiring.Component):
             ]
 
         m.d.sync += [
-            columns_ready.eq(columns_ready + self.column_loaded - (tile_goes & walk.last_tokens)),
-            in_flight.eq(in_flight + tile_goes - self.written),
+            columns_ready.eq(columns_ready + self.column_loaded - (issue_last & walk.last_tokens)),
+            in_flight.eq(in_flight + issue_last - self.written),
             hold.eq(Mux(hold == 0, 0, hold - 1)),
             drain_free.eq(Mux(drain_free == 0, 0, drain_free - 1)),
         ]
@@ -124,17 +124,17 @@ class Feeder(wiring.Component):
         m.d.comb += drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in))
         with m.If(self.start):
             m.d.sync += [hold.eq(0), drain_free.eq(0)]
-        with m.If(tile_goes):
+        with m.If(issue_last):
             m.d.sync += [hold.eq(drain_begins + (window - 1)), drain_free.eq(drain_begins + (slots - 1))]
 
         m.d.sync += [
-            self.step.valid.eq(go),
-            self.step.first.eq(first & go),
-            self.step.last.eq(tile_goes),
+            self.step.valid.eq(issue),
+            self.step.first.eq(first & issue),
+            self.step.last.eq(issue_last),
             self.step.word.eq(word),
             self.step.group.eq(group),
             self.column_address.eq(column_address),
-            self.tile_end.eq(tile_goes),
-            self.column_done.eq(tile_goes & walk.last_tokens),
+            self.tile_end.eq(issue_last),
+            self.column_done.eq(issue_last & walk.last_tokens),
         ]
         return m

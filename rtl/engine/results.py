@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
-from rtl.engine.product_drain import result_place
+from rtl.engine.product_drain import result_destination
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.port import Request, write_beat
@@ -22,7 +22,7 @@ class ResultBuffer(wiring.Component):
     Members
     -------
     start, product : in
-    inputs, place, valid : requantised results, in; always taken
+    inputs, destination, valid : requantised results, in; always taken
     request, data : the write half of the memory port
     written : the last beat of a tile is accepted, out
     finished : and it was the product's last tile, out
@@ -35,7 +35,7 @@ class ResultBuffer(wiring.Component):
                 "start": In(1),
                 "product": In(descriptor(config)),
                 "inputs": In(signed(16)).array(config.drain_lanes),
-                "place": In(result_place(config)),
+                "destination": In(result_destination(config)),
                 "valid": In(1),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
@@ -60,12 +60,15 @@ class ResultBuffer(wiring.Component):
             half = j % 2
             m.d.comb += [
                 write.data.word_select(j, chunk_bits).eq(Mux(product.wide, wide.word_select(half, chunk_bits), narrow)),
-                write.en[j].eq(self.valid & (self.place.slot == Mux(product.wide, j // 2, j))),
+                write.en[j].eq(self.valid & (self.destination.slot == Mux(product.wide, j // 2, j))),
             ]
         fill_base = Signal(range(depth))
         tiles = Signal(range(RESULT_TILES + 1))
         tile_filled = Signal()
-        m.d.comb += [write.addr.eq(fill_base + self.place.row), tile_filled.eq(self.valid & self.place.last)]
+        m.d.comb += [
+            write.addr.eq(fill_base + self.destination.row),
+            tile_filled.eq(self.valid & self.destination.last),
+        ]
         with m.If(tile_filled):
             m.d.sync += fill_base.eq(Mux(fill_base == depth - c.rows, 0, fill_base + c.rows))
         m.d.sync += tiles.eq(tiles + tile_filled - self.written)
@@ -126,9 +129,9 @@ class ResultBuffer(wiring.Component):
         payload = self.data.payload
         pieces_a_beat = port_bytes // len(mask)
         if pieces_a_beat > 1:
-            place = address[len(mask).bit_length() - 1 : port_bytes.bit_length() - 1]
+            piece_of_beat = address[len(mask).bit_length() - 1 : port_bytes.bit_length() - 1]
             m.d.comb += payload.data.eq(piece.replicate(pieces_a_beat))
-            for i in cases(m, place, pieces_a_beat):
+            for i in cases(m, piece_of_beat, pieces_a_beat):
                 m.d.comb += payload.strobe.eq(mask << (i * len(mask)))
         else:
             for i in cases(m, beat, len(mask) // port_bytes):

@@ -108,7 +108,7 @@ class PageSplitter(wiring.Component):
         room = Signal(range(page_beats + 1))  # beats to the end of the page
         part = Signal(range((1 << LENGTH_BITS) + 1))
         last = Signal()
-        goes = Signal()
+        sent = Signal()
         m.d.comb += [
             room.eq(page_beats - address[beat_shift : PAGE_BYTES.bit_length() - 1]),
             last.eq(left <= room),
@@ -116,10 +116,10 @@ class PageSplitter(wiring.Component):
             self.parts.valid.eq(left != 0),
             self.parts.payload.address.eq(address),
             self.parts.payload.length.eq(part - 1),
-            goes.eq(self.parts.valid & self.parts.ready),
-            self.whole.ready.eq((left == 0) | (goes & last)),
+            sent.eq(self.parts.valid & self.parts.ready),
+            self.whole.ready.eq((left == 0) | (sent & last)),
         ]
-        with m.If(goes):
+        with m.If(sent):
             m.d.sync += [address.eq(address + (part << beat_shift)), left.eq(left - part)]
         with m.If(self.whole.valid & self.whole.ready):
             m.d.sync += [address.eq(self.whole.payload.address), left.eq(self.whole.payload.length + 1)]

@@ -41,21 +41,21 @@ class Greater(wiring.Component):
 
 
 class Beyond(wiring.Component):
-    """place > limit, a cycle later. Two carry chains of half the width.
+    """value > limit, a cycle later. Two carry chains of half the width.
 
     Members
     -------
-    place, limit : unsigned, `place` the wider one, in
+    value, limit : unsigned, `value` the wider one, in
     beyond : out
     """
 
-    def __init__(self, place_bits: int, limit_bits: int) -> None:
-        super().__init__({"place": In(place_bits), "limit": In(limit_bits), "beyond": Out(1)})
+    def __init__(self, value_bits: int, limit_bits: int) -> None:
+        super().__init__({"value": In(value_bits), "limit": In(limit_bits), "beyond": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = len(self.limit)
-        low, high, more = self.place[: bits // 2], self.place[bits // 2 : bits], self.place[bits:]
+        low, high, more = self.value[: bits // 2], self.value[bits // 2 : bits], self.value[bits:]
         limit_low, limit_high = self.limit[: bits // 2], self.limit[bits // 2 :]
         longer = Signal(reset_less=True)
         above = Signal(reset_less=True)

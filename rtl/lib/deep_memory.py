@@ -60,10 +60,10 @@ class DeepMemory(wiring.Component):
         m = Module()
         sizes = parts(self._depth)
         if len(sizes) == 1:
-            here = there = Const(1)
+            written_part = read_part = Const(1)
         else:
-            here, there = _part(self.write_address, sizes), _part(self.read_address, sizes)
-            there = align(m, there, self.LATENCY, name="part")
+            written_part, read_part = _part(self.write_address, sizes), _part(self.read_address, sizes)
+            read_part = align(m, read_part, self.LATENCY, name="part")
         words = []
         for i, size in enumerate(sizes):
             m.submodules[f"part_{i}"] = memory = Memory(shape=self._width, depth=size, init=[])
@@ -72,10 +72,10 @@ class DeepMemory(wiring.Component):
             m.d.comb += [
                 write.addr.eq(self.write_address[: len(write.addr)]),
                 write.data.eq(self.write_data),
-                write.en.eq(self.write_enable & here[i].replicate(len(self.write_enable))),
+                write.en.eq(self.write_enable & written_part[i].replicate(len(self.write_enable))),
                 read.addr.eq(self.read_address[: len(read.addr)]),
             ]
-            words.append(gated(read.data, there[i]))
+            words.append(gated(read.data, read_part[i]))
         m.d.comb += self.read_data.eq(reduce(or_, words))
         return m
 

@@ -18,6 +18,6 @@ class States:
     def __getitem__(self, name: str) -> Signal:
         return self._bits[name]
 
-    def move(self, here: str, there: str) -> None:
-        """Go to state `there` in the next cycle; the conditions around the call imply that the state is `here`."""
-        self._m.d.sync += [self._bits[here].eq(0), self._bits[there].eq(1)]
+    def move(self, old: str, new: str) -> None:
+        """Go to state `new` in the next cycle; the conditions around the call imply that the state is `old`."""
+        self._m.d.sync += [self._bits[old].eq(0), self._bits[new].eq(1)]

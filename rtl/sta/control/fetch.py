@@ -189,7 +189,7 @@ class FetchUnit(wiring.Component):
         m.submodules.next_beyond = next_beyond = Beyond(len(next_end), ADDRESS_BITS)
         m.d.sync += unaligned.eq((next_segment.address & (size - 1)).any())
         m.d.comb += [
-            next_beyond.place.eq(next_end),
+            next_beyond.value.eq(next_end),
             next_beyond.limit.eq(self.limit),
             outside.eq(next_beyond.beyond | unaligned),
         ]

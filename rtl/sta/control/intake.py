@@ -122,7 +122,7 @@ class Intake(wiring.Component):
         outside = Signal()  # the instruction is not in memory: it is not asked for
         m.submodules.instruction_end = instruction_end = Beyond(len(behind), ADDRESS_BITS)
         m.d.comb += [
-            instruction_end.place.eq(behind),
+            instruction_end.value.eq(behind),
             instruction_end.limit.eq(self.limit),
             outside.eq(instruction_end.beyond),
         ]

@@ -324,7 +324,7 @@ class LegalityChecker(wiring.Component):
         other_tile_beats = Signal(reset_less=True)
         other_gather_beats = Signal(reset_less=True)
         m.submodules.written = written = Beyond(len(behind), ADDRESS_BITS)
-        m.d.comb += [written.place.eq(behind), written.limit.eq(self.limit)]
+        m.d.comb += [written.value.eq(behind), written.limit.eq(self.limit)]
         m.d.sync += [
             last_token.eq(tokens + f["first_token"]),
             other_beats.eq(beats != whole),

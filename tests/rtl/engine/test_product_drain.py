@@ -127,7 +127,7 @@ class Bench:
             for r, i, value in changes.get(cycle, []):
                 ctx.set(dut.results[r][i], value)
             _, _, valid, place, address, token, drained, *outputs = await ctx.tick().sample(
-                dut.valid, dut.place, dut.parameter_address, dut.row_parameter_address, dut.drained, *dut.outputs
+                dut.valid, dut.destination, dut.parameter_address, dut.row_parameter_address, dut.drained, *dut.outputs
             )
             read = reads.get(cycle)
             if read:

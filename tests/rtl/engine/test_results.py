@@ -109,7 +109,7 @@ class Bench:
                     y[token][ch] if ch < product.channels and slot * lanes + lane < c.cols else rng.randint(low, high)
                     for lane, ch in enumerate(channels)
                 ]
-                inputs |= {"valid": 1, "inputs": values, "place": {"row": r, "slot": slot, "last": tile_filled}}
+                inputs |= {"valid": 1, "inputs": values, "destination": {"row": r, "slot": slot, "last": tile_filled}}
             accept, take = not self.request.stall(), not self.data.stall()
             drive(ctx, dut, {**inputs, "request.ready": accept, "data.ready": take})
             _, _, asks, request, offers, data, written, finished = await ctx.tick().sample(

@@ -20,18 +20,18 @@ def test_of_two_numbers(bits: int) -> None:
         assert more == (one > other), f"{one} > {other}"
 
 
-@pytest.mark.parametrize(("place_bits", "limit_bits"), [(2, 2), (4, 3), (5, 4), (33, 32), (40, 20)])
-def test_of_a_place_and_a_limit(place_bits: int, limit_bits: int) -> None:
-    rng = seeded(place_bits)
+@pytest.mark.parametrize(("value_bits", "limit_bits"), [(2, 2), (4, 3), (5, 4), (33, 32), (40, 20)])
+def test_of_a_value_and_a_limit(value_bits: int, limit_bits: int) -> None:
+    rng = seeded(value_bits)
     half = 1 << (limit_bits // 2)
     limits = [0, 1, half - 1, half, half + 1, (1 << limit_bits) - 1, *(rng.getrandbits(limit_bits) for _ in range(40))]
     given = [
-        (max(0, min((1 << place_bits) - 1, limit + more)), limit)
+        (max(0, min((1 << value_bits) - 1, limit + more)), limit)
         for limit in limits
         for more in (-half, -1, 0, 1, half, 1 << limit_bits)
     ]
-    given += [(rng.getrandbits(place_bits), limit) for limit in limits]
-    dut = Beyond(place_bits, limit_bits)
-    record = trace(dut, [{"place": place, "limit": limit} for place, limit in [*given, (0, 0)]], dut.beyond)
+    given += [(rng.getrandbits(value_bits), limit) for limit in limits]
+    dut = Beyond(value_bits, limit_bits)
+    record = trace(dut, [{"value": value, "limit": limit} for value, limit in [*given, (0, 0)]], dut.beyond)
     for (place, limit), (beyond,) in zip(given, record[1:], strict=True):
         assert beyond == (place > limit), f"{place} > {limit}"
