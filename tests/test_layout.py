@@ -28,7 +28,7 @@ ALLOWED = {
 ROOMS = {
     "rtl": ("lib", "array", "engine", "sta"),
     "rtl.sta": ("control", "operands", "results"),
-    "sim": ("process", "ecp5", "image", "golden", "bench"),
+    "sim": ("process", "ecp5", "image", "golden", "bench", "board"),
     "boards": ("parts",),
     "pruning": ("files", "integers", "families", "masks", "data", "training"),
     "nmgen": (

@@ -1,0 +1,181 @@
+"""The SDRAM controller, its arbiter and its clock crossing, against a model that checks the chip's rules."""
+
+import os
+import re
+import subprocess
+from math import ceil
+from pathlib import Path
+
+import pytest
+from amaranth.back import verilog
+
+from boards.parts.sdram.chips import CHIPS, SdramChip, timing
+from boards.parts.sdram.memory import Sdram
+from rtl.params import InputError
+from sim.bench.runner import find_verilator
+from sim.board import SDRAM_CHIP
+
+HERE = Path(__file__).parent
+BENCH = HERE / "sdram_tb.v"
+SEED = os.environ.get("NMGEN_SEED", "2026")
+
+
+TIMES = ("rcd", "rp", "ras", "rc", "rrd", "rfc", "wr", "refi", "power_up")
+
+
+def parameters(chip: SdramChip) -> dict[str, int]:
+    """Of the module sdram_chip: its times are in ps."""
+    times = {f"T_{name.upper()}": round(1000 * getattr(chip, f"t_{name}")) for name in TIMES}
+    return {
+        "ROW_BITS": chip.row_bits,
+        "COLUMN_BITS": chip.column_bits,
+        "T_CK": int(1e6 / chip.mhz_max),
+        **times,
+        "MRD": chip.mrd,
+    }
+
+
+def clocks(core_mhz: float, chip_mhz: float) -> list[str]:
+    return [f"+half_core={round(5e5 / core_mhz)}", f"+half_chip={round(5e5 / chip_mhz)}"]
+
+
+def write_design(chip: SdramChip, mhz: float, port_bytes: int, folder: Path) -> list[str]:
+    """The Verilog of the memory, and what the testbench has to know of the chip."""
+    design = Sdram(chip, timing(chip, mhz), port_bytes)
+    (folder / "sdram.v").write_text(verilog.convert(design, name="nmgen_sdram", emit_src=False))
+    model = ", ".join(f".{name}({value})" for name, value in parameters(chip).items())
+    return [f"-DCHIP={model}", f"-DPORT_BYTES={port_bytes}", f"-DADDRESS_BITS={(chip.bytes - 1).bit_length()}"]
+
+
+class Simulation:
+    """Two masters on one chip, built by Verilator."""
+
+    def __init__(self, chip: SdramChip, core_mhz: float, chip_mhz: float, port_bytes: int, folder: Path) -> None:
+        self.chip, self.chip_mhz = chip, chip_mhz
+        self._clocks = clocks(core_mhz, chip_mhz)
+        self._program = folder / "obj" / "Vsdram_tb"
+        defines = write_design(chip, chip_mhz, port_bytes, folder)
+        options = ["--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1"]
+        sources = [BENCH, HERE / "two_clocks.cpp", SDRAM_CHIP, folder / "sdram.v"]
+        subprocess.run(
+            [
+                find_verilator(),
+                *options,
+                "--top-module",
+                "sdram_tb",
+                "-Mdir",
+                folder / "obj",
+                *defines,
+                *sources,
+            ],
+            check=True,
+            capture_output=True,
+            timeout=600,
+        )
+
+    def run(self, *arguments: str) -> str:
+        """The line that the testbench, or the model, ends with."""
+        done = subprocess.run(
+            [self._program, *self._clocks, *arguments], check=True, capture_output=True, text=True, timeout=3600
+        )
+        return done.stdout.splitlines()[0]
+
+    def sequential(self, size: int) -> float:
+        """The share of cycles in which the pins move a word, while `size` bytes are read in a row."""
+        found = re.match(r"(\d+) words in (\d+) ps", self.run(f"+sequential={size}"))
+        assert found
+        return int(found[1]) / (int(found[2]) * self.chip_mhz / 1e6)
+
+
+CASES = {  # core's clock, the chip's, bytes of a beat
+    "MT48LC16M16A2-6A": (100.0, 125.0, 16),
+    "AS4C32M16SB-7": (133.0, 112.5, 4),
+}
+ALL = {**CASES, "IS42S16160G-7": (60.0, 143.0, 32), "M12L2561616A-6T": (125.0, 100.0, 2)}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def simulation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    return Simulation(CHIPS[request.param], *CASES[request.param], tmp_path_factory.mktemp("sdram"))
+
+
+def test_two_masters(simulation: Simulation) -> None:
+    said = simulation.run("+accesses=8000", f"+seed={SEED}")
+    assert said.startswith("passed"), said
+
+
+def test_sequential_reads(simulation: Simulation) -> None:
+    share = simulation.sequential(65536)
+    assert share >= 0.97, f"words in {100 * share:.1f} % of the cycles"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ALL)
+def test_a_million_accesses(name: str, tmp_path: Path) -> None:
+    simulation = Simulation(CHIPS[name], *ALL[name], tmp_path)
+    said = simulation.run("+accesses=500000", f"+seed={SEED}")
+    assert said.startswith("passed"), said
+    assert simulation.sequential(65536) >= 0.85
+
+
+# Each rule, and the time of the chip that it is about.
+RULES = {
+    "tRCD": "t_rcd",
+    "tRP": "t_rp",
+    "tRAS": "t_ras",
+    "tRC": "t_rc",
+    "tRRD": "t_rrd",
+    "tRFC": "t_rfc",
+    "tWR": "t_wr",
+    "power-up": "t_power_up",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_model_finds_what_is_too_short(rule: str, simulation: Simulation) -> None:
+    """Of a chip that is slower by a cycle than the controller thinks; by more where other rules keep this one, too."""
+    period = 1e6 / simulation.chip_mhz
+    time = RULES[rule]
+    cycles = ceil(1000 * getattr(simulation.chip, time) / period - 1e-9)
+    for more in (1, 2, 4, 8, 16, 32):
+        slower = round(period * (cycles + more - 1) + period / 2)
+        said = simulation.run("+accesses=3000", f"+seed={SEED}", f"+sdram_{time}={slower}")
+        if not said.startswith("passed"):
+            break
+    assert re.match(f"sdram: .*{rule}.* bank \\d at \\d+ ps", said), said
+
+
+@pytest.mark.parametrize(("rule", "slower"), [("tMRD", "mrd=12"), ("tREFI", "t_refi=5500000"), ("tCK", "t_ck=9000")])
+def test_the_model_finds_what_is_counted_otherwise(rule: str, slower: str, simulation: Simulation) -> None:
+    said = simulation.run("+accesses=3000", f"+seed={SEED}", f"+sdram_{slower}")
+    assert re.match(f"sdram: .*{rule}.* bank \\d at \\d+ ps", said), said
+
+
+def test_times_in_cycles() -> None:
+    cycles = timing(CHIPS["MT48LC16M16A2-6A"], 125)
+    assert (cycles.rcd, cycles.rp, cycles.ras, cycles.rc, cycles.rfc, cycles.wr) == (3, 3, 6, 8, 9, 2)
+    assert (cycles.refi, cycles.power_up) == (976, 25_000)
+
+
+@pytest.mark.parametrize("chip", CHIPS.values(), ids=CHIPS)
+def test_what_the_controller_counts_on(chip: SdramChip) -> None:
+    """It keeps tRC by tRAS and tRP, and tRRD by tRCD."""
+    assert chip.t_ras + chip.t_rp >= chip.t_rc
+    assert chip.t_rcd >= chip.t_rrd
+
+
+def test_clocks_that_a_chip_cannot_have() -> None:
+    chip = CHIPS["AS4C32M16SB-7"]
+    with pytest.raises(InputError, match=r"clock is 144 MHz, must be at most 143 for AS4C32M16SB-7"):
+        timing(chip, 144)
+    with pytest.raises(InputError, match=r"clock is 10 MHz, must be at least 12.8"):
+        timing(chip, 10)
+
+
+def test_sizes() -> None:
+    assert {name: chip.bytes >> 20 for name, chip in CHIPS.items()} == {
+        "IS42S16160G-7": 32,
+        "MT48LC16M16A2-6A": 32,
+        "M12L2561616A-6T": 32,
+        "AS4C32M16SB-7": 64,
+    }
