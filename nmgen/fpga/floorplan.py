@@ -1,4 +1,4 @@
-"""A netlist made ready for nextpnr: registers in multipliers, multipliers and block RAM in places, empty rows.
+"""A netlist made ready for nextpnr: registers in multipliers, multipliers and block RAM at sites, empty rows.
 
 * Registers beside a multiplier become its own (`nmgen.fpga.register_packing`).
 * Of portable elements the placer spreads the multipliers badly where most of the chip's are taken: some end up forty
@@ -24,21 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.fpga.register_packing import absorb
-from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Place
+from rtl.array.ecp5.floorplan import DEVICES, ELEMENT, Floorplan, Site
 from rtl.params import Config, InputError, ceil_div
+from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 
 EVERY = 3  # rows
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
-ELEMENT = re.compile(r"\bpe_(\d+)_(\d+)\.")
-COLUMN_BANK = re.compile(r"\bcolumn_buffer\.bank_(\d+)\.")
-ROW = re.compile(r"\b(?:store\.bank|softmax)_(\d+)\.")
 NUMBER = re.compile(r"\d+")
-# Multipliers of the core's lanes, from the right edge to the left, where the columns' parameters are.
-LANES = tuple(
-    re.compile(rf"\bpost_processor\.{re.escape(kind)}_(\d+)")
-    for kind in ("norm_source.normaliser.lane", "statistics.square", "pipeline.rescaler", "pipeline.requantiser")
-)
-RESIDUAL = re.compile(r"\bpost_processor\.residual\.memory_(\d+)_(\d+)\.")
 
 # device → x and y of its tiles of logic
 TILES = {"LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82}))}
@@ -52,9 +44,9 @@ class Floor:
 
     Attributes
     ----------
-    multipliers : those of the array's elements (row, column) → places, as nextpnr names them
-    others : places for those of the core's lanes
-    memories : columns of places for block RAM, from left to right, of as many rows each, from top to bottom
+    multipliers : those of the array's elements (row, column) → sites, as nextpnr names them
+    others : sites for those of the core's lanes
+    memories : columns of sites for block RAM, from left to right, of as many rows each, from top to bottom
     rows_empty : of tiles of logic, by their y; columns : x of all of them
     """
 
@@ -83,15 +75,18 @@ class Floor:
         design = json.loads(netlist.read_text())
         top = next(m for m in design["modules"].values() if int(m["attributes"].get("top", "0"), 2))
         absorb(top)
+        element, multipliers = cells_of(f"{ELEMENT}."), [cells_of(path) for path in LANE_MULTIPLIERS]
         elements: dict[tuple[int, int], list[str]] = defaultdict(list)
         lanes: list[tuple[int, int, str]] = []  # kind, number, name
         for name, cell in top["cells"].items():
             if cell["type"] == "MULT18X18D":
-                if found := ELEMENT.search(name):
+                if found := element.search(name):
                     elements[int(found[1]), int(found[2])].append(name)
-                lanes += [(kind, int(one[1]), name) for kind, part in enumerate(LANES) if (one := part.search(name))]
+                for kind, multiplier in enumerate(multipliers):
+                    if found := multiplier.search(name):
+                        lanes.append((kind, int(found[1]), name))
         placed: list[tuple[Sequence[str], Sequence[str]]] = [
-            (sorted(names), self.multipliers.get(element, ())) for element, names in elements.items()
+            (sorted(names), self.multipliers.get(position, ())) for position, names in elements.items()
         ]
         placed.append(([name for _, _, name in sorted(lanes)], self.others))
         if self.memories:
@@ -102,6 +97,12 @@ class Floor:
         for y in self.rows_empty:
             top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
         written.write_text(json.dumps(design))
+
+
+def cells_of(*beginnings: str) -> re.Pattern[str]:
+    """Matches names of cells that begin so, from some part of them on; {} is a number, and a group of its own."""
+    paths = (r"(\d+)".join(map(re.escape, path.split("{}"))) for path in beginnings)
+    return re.compile(rf"\b(?:{'|'.join(paths)})")
 
 
 def _idle(bel: str) -> dict[str, Any]:
@@ -120,59 +121,60 @@ def floor_of(config: Config, device: str, *, room: bool) -> Floor | None:
 
     Parameters
     ----------
-    room : whether rows are left empty, and banks of STA's store get places, on a device of which the tiles are known
+    room : whether rows are left empty, and banks of STA's store get sites, on a device of which the tiles are known
     """
-    places: dict[tuple[int, int], tuple[str, ...]] = {}
+    elements: dict[tuple[int, int], tuple[str, ...]] = {}
     others: tuple[str, ...] = ()
     with suppress(InputError):  # more elements than slices: the placer chooses
         plan = Floorplan(replace(config, pe="ecp5", device=device))
         for element in product(range(config.rows), range(config.cols)):
-            places[element] = _multipliers(plan.places(*element) or ())
+            elements[element] = _multipliers(plan.sites(*element) or ())
         others = _multipliers(plan.free()) if room else ()
     if config.pe != "portable":  # the Verilog says where the elements' are
-        places = {}
+        elements = {}
     memories = _memories(device) if room else ()
     columns, rows = TILES.get(device, ((), ())) if room else ((), ())
-    if not any(places.values()) and not rows:
+    if not any(elements.values()) and not rows:
         return None
     return Floor(
-        multipliers=places, others=others, memories=memories, rows_empty=tuple(rows[::EVERY]), columns=tuple(columns)
+        multipliers=elements, others=others, memories=memories, rows_empty=tuple(rows[::EVERY]), columns=tuple(columns)
     )
 
 
-def _multipliers(slices: Iterable[Place]) -> tuple[str, ...]:
-    return tuple(bel for place in slices for bel in place.bels[:2])
+def _multipliers(slices: Iterable[Site]) -> tuple[str, ...]:
+    return tuple(bel for site in slices for bel in site.bels[:2])
 
 
 def _memories(device: str) -> tuple[tuple[str, ...], ...]:
-    """Columns of a device's places for block RAM."""
+    """Columns of a device's sites for block RAM."""
     blocks = DEVICES[device].blocks if device in MEMORIES else ()
     return tuple(tuple(f"X{x + 2 * i}/Y{y}/EBR{i}" for y in MEMORIES[device]) for x in blocks for i in range(4))
 
 
 def _deal(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[Sequence[str], Sequence[str]]]:
-    """Of STA's block RAM: names, and as many places or fewer. What is left over is left to the placer."""
+    """Of STA's block RAM: names, and as many sites or fewer. What is left over is left to the placer."""
 
-    def those(part: re.Pattern[str]) -> list[tuple[list[int], str]]:
+    def those(*beginnings: str) -> list[tuple[list[int], str]]:
         """With the numbers in their names, by which they are sorted."""
+        part = cells_of(*beginnings)
         return sorted(([int(number) for number in NUMBER.findall(name)], name) for name in names if part.search(name))
 
-    column_banks = [name for _, name in those(COLUMN_BANK)]
+    column_banks = [name for _, name in those(COLUMN_BANKS)]
     left = ceil_div(len(column_banks), len(columns[0]))
-    edge = [place for places in zip(*columns[:left], strict=True) for place in places]
+    edge = [site for sites in zip(*columns[:left], strict=True) for site in sites]
 
     # Rows of the array, one beside the other; the softmax is at the top of its part.
-    upper = [place for column in columns[left:] for place in column[:-1]]
+    upper = [site for column in columns[left:] for site in column[:-1]]
     bottom = [column[-1] for column in columns[left:]]
     tops = {column[0] for column in columns}
     dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
-    for _, row in groupby(those(ROW), key=lambda one: one[0][0]):
+    for _, row in groupby(those(*ROW_PARTS), key=lambda one: one[0][0]):
         members = sorted((name for _, name in row), key=lambda name: "softmax" not in name)
-        here, upper = upper[: len(members)], upper[len(members) :]
-        dealt.append((members, sorted(here, key=lambda place: place not in tops)))
+        own, upper = upper[: len(members)], upper[len(members) :]
+        dealt.append((members, sorted(own, key=lambda site: site not in tops)))
 
     # The residual: of each half of a word, a byte's memories are beside one another.
-    halves = groupby(those(RESIDUAL), key=lambda one: one[0][0])
+    halves = groupby(those(RESIDUAL_MEMORIES), key=lambda one: one[0][0])
     residual = [name for _, half in halves for _, name in sorted((numbers[::-1], name) for numbers, name in half)]
     rest = {*bottom, *upper}
-    return [*dealt, (residual, [place for column in columns for place in column if place in rest])]
+    return [*dealt, (residual, [site for column in columns for site in column if site in rest])]

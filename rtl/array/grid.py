@@ -4,6 +4,7 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.ecp5.floorplan import ELEMENT
 from rtl.array.steps import column_step, row_step
 from rtl.array.technology import processing_elements
 from rtl.params import Config
@@ -37,7 +38,7 @@ class Array(wiring.Component):
         for r, elements in enumerate(self._elements):
             left = self.rows[r]
             for c, pe in enumerate(elements):
-                m.submodules[f"pe_{r}_{c}"] = pe
+                m.submodules[ELEMENT.format(r, c)] = pe
                 m.d.comb += [pe.row_in.eq(left), pe.column_in.eq(above[c]), self.results[r][c].eq(pe.result)]
                 left, above[c] = pe.row_out, pe.column_out
         return m

@@ -20,7 +20,7 @@ def processing_elements(config: Config) -> list[list[ProcessingElement]]:
     else:
         floorplan = Floorplan(config)
         made = {
-            (r, c): SliceProcessingElement(config, floorplan.places(r, c))
+            (r, c): SliceProcessingElement(config, floorplan.sites(r, c))
             if r < config.rows - config.soft_rows
             else SoftProcessingElement(config)
             for r, c in positions

@@ -11,6 +11,7 @@ from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import BeatBuffer, Consumer, FetchUnit
 from rtl.sta.control.legality_checker import own_instruction
 from rtl.sta.control.sequencer import Sequencer
+from rtl.sta.instances import COLUMN_BUFFER, POST_PROCESSOR, SOFTMAX, STORE
 from rtl.sta.isa import Op
 from rtl.sta.latencies import CONSUMERS, reset_cycles
 from rtl.sta.operands.columns import ColumnBuffer
@@ -71,18 +72,18 @@ class Sta(wiring.Component):
         post_processor, loader, store_unit = PostProcessor(c), LoadUnit(c), StoreUnit(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
         engines = {
-            "column_buffer": columns,
-            "store": store,
+            COLUMN_BUFFER: columns,
+            STORE: store,
             "feeder": feeder,
             "loader": loader,
             "store_unit": store_unit,
-            **{f"softmax_{r}": row for r, row in enumerate(softmax)},
+            **{SOFTMAX.format(r): row for r, row in enumerate(softmax)},
         }
         # What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
         # With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
         assert 1 + len(engines) <= reset_cycles(c)
         reset = relay(m, sequencer.abort, name="reset", reset=True)
-        m.submodules.post_processor = post_processor
+        m.submodules[POST_PROCESSOR] = post_processor
         m.d.comb += post_processor.reset.eq(reset)
         for name, engine in engines.items():
             reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows

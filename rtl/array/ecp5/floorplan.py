@@ -6,6 +6,8 @@ from itertools import product
 
 from rtl.params import Config, InputError, ceil_div
 
+ELEMENT = "pe_{}_{}"  # the instance of element (row, column)
+
 
 @dataclass(frozen=True)
 class Device:
@@ -42,7 +44,7 @@ DEVICES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """A DSP slice: the left (0) or the right (1) one of the block at x, y."""
 
     x: int
@@ -98,25 +100,23 @@ class Floorplan:
         else:
             self._number = lambda r, c: (c * rows + (rows - 1 - r if c % 2 else r)) * self._slices
 
-    def places(self, row: int, col: int) -> list[Place] | None:
+    def sites(self, row: int, col: int) -> list[Site] | None:
         """The slices of element (row, col), None where the placer chooses."""
         if self._device is None or row >= self._config.rows - self._config.soft_rows:
             return None
         first = self._number(row, col)
-        return [self._place(self._device, number) for number in range(first, first + self._slices)]
+        return [self._site(self._device, number) for number in range(first, first + self._slices)]
 
-    def free(self) -> list[Place]:
+    def free(self) -> list[Site]:
         """The slices that are no element's: from the right edge to the left, from the bottom up."""
         if self._device is None:
             return []
         elements = product(range(self._config.rows), range(self._config.cols))
-        taken = {place for element in elements for place in self.places(*element) or ()}
-        every = [self._place(self._device, number) for number in range(self._device.slices)]
-        return sorted(
-            (place for place in every if place not in taken), key=lambda place: (-place.x, -place.y, -place.side)
-        )
+        taken = {site for element in elements for site in self.sites(*element) or ()}
+        every = [self._site(self._device, number) for number in range(self._device.slices)]
+        return sorted((site for site in every if site not in taken), key=lambda site: (-site.x, -site.y, -site.side))
 
     @staticmethod
-    def _place(device: Device, number: int) -> Place:
+    def _site(device: Device, number: int) -> Site:
         row, across = divmod(number, device.slices_a_row)
-        return Place(device.blocks[across // 2], device.rows[row], across % 2)
+        return Site(device.blocks[across // 2], device.rows[row], across % 2)

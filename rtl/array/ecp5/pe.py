@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal, signed
 
-from rtl.array.ecp5.floorplan import Place
+from rtl.array.ecp5.floorplan import Site
 from rtl.array.ecp5.selector import Selector
 from rtl.array.ecp5.slice import DspSlice
 from rtl.array.pe import ProcessingElement
@@ -25,9 +25,9 @@ class SliceProcessingElement(ProcessingElement):
     have a register, all else that belongs to the step comes a cycle later too.
     """
 
-    def __init__(self, config: Config, places: list[Place] | None = None) -> None:
+    def __init__(self, config: Config, sites: list[Site] | None = None) -> None:
         super().__init__(config)
-        self._places = places
+        self._sites = sites
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -42,7 +42,7 @@ class SliceProcessingElement(ProcessingElement):
         sums = []
         for number in range(ceil_div(c.n, 2)):
             m.submodules[f"slice_{number}"] = dsp = DspSlice(
-                c.accumulator_bits, self._places[number] if self._places else None
+                c.accumulator_bits, self._sites[number] if self._sites else None
             )
             m.d.comb += dsp.load.eq(load)
             for i, lane in enumerate(range(2 * number, min(2 * number + 2, c.n))):

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.ecp5.floorplan import Place
+from rtl.array.ecp5.floorplan import Site
 from rtl.array.steps import ROW_BITS, WEIGHT_BITS
 
 WIDTH = 18  # of a multiplier's operands
@@ -40,8 +40,8 @@ class DspSlice(wiring.Component):
 
     LATENCY = 3
 
-    def __init__(self, accumulator_bits: int, place: Place | None = None) -> None:
-        self._bels = [{"a_BEL": bel} for bel in place.bels] if place else [{}, {}, {}]
+    def __init__(self, accumulator_bits: int, site: Site | None = None) -> None:
+        self._bels = [{"a_BEL": bel} for bel in site.bels] if site else [{}, {}, {}]
         super().__init__(
             {
                 "a": In(signed(ROW_BITS)).array(2),

@@ -13,6 +13,7 @@ from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, relay, replicate, tally
 from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.instances import BANK
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
 from rtl.sta.operands.key_value_loader import KeyValueLoader
@@ -302,7 +303,7 @@ class ColumnBuffer(wiring.Component):
 
         address = self.address
         for column in range(c.cols):
-            m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
+            m.submodules[BANK.format(column)] = bank = ColumnBank(c)
             enable = Signal(name=f"enable_{column}", reset_less=True)
             own = Signal(column_step(c), name=f"own_{column}", reset_less=True)
             m.d.sync += [

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, hard_register, replicate
+from rtl.sta.instances import BANK
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig
@@ -186,7 +187,7 @@ class ActivationStore(wiring.Component):
             reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         words = []
         for r in range(c.rows):
-            m.submodules[f"bank_{r}"] = bank = StoreBank(c)
+            m.submodules[BANK.format(r)] = bank = StoreBank(c)
             m.d.comb += [
                 bank.write.eq(written),
                 bank.write_enable.eq(write_enable & (write.bank == r)),

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align, cleared, gated, hard_register, relay, replicate
 from rtl.params import signed_bits
+from rtl.sta.instances import LANE, SQUARE
 from rtl.sta.latencies import NORMALISER_LATENCY
 from rtl.sta.params import RADICAND_BITS, RESIDUAL_BITS, ROOT_BITS, Z_FRACTION, StaConfig
 from rtl.sta.results.arithmetic import LOW_BITS, differs, shifted
@@ -180,7 +181,7 @@ class Statistics(wiring.Component):
         square_bits = 2 * RESIDUAL_BITS
         squares = []
         for lane in range(c.drain_lanes):
-            square = Signal(signed(square_bits), name=f"square_{lane}", reset_less=True)
+            square = Signal(signed(square_bits), name=SQUARE.format(lane), reset_less=True)
             m.d.sync += square.eq(values[lane] * values[lane])
             # The second one is for the way from the multiplier.
             squares.append(hard_register(m, square, cycles=2, name=f"square_{lane}_later"))
@@ -295,7 +296,7 @@ class Normaliser(wiring.Component):
         m.d.sync += less.eq(shift - 1)
 
         for i, (r, z) in enumerate(zip(self.r, self.z, strict=True)):
-            m.submodules[f"lane_{i}"] = lane = NormaliserLane(c)
+            m.submodules[LANE.format(i)] = lane = NormaliserLane(c)
             m.d.comb += [
                 lane.r.eq(r),
                 lane.factor.eq(factor),

@@ -8,6 +8,7 @@ from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align, lookahead, relay, replicate, tally
 from rtl.params import PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.instances import NORMALISER
 from rtl.sta.latencies import NORM_LATENCY
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import Slots, SlotWalk, destination_after, residual_address
@@ -112,7 +113,7 @@ class NormSource(wiring.Component):
         ]
 
         # The element and its scaling arrive in the same cycle.
-        m.submodules.normaliser = normaliser = Normaliser(c)
+        m.submodules[NORMALISER] = normaliser = Normaliser(c)
         address = Signal.like(self.read_address, reset_less=True)
         until_read = 1 + Residual.LATENCY - LutMemory.LATENCY
         m.d.sync += address.eq(residual_address(c, destination.token, destination.piece))

@@ -9,6 +9,7 @@ from rtl.lib.cases import cases
 from rtl.lib.timing import align, relay, replicate
 from rtl.params import MULT_BITS, PARAMETER_TILES, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.instances import REQUANTISER, RESCALER
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import CHOICE_LATENCY, PIPELINE_LATENCY
 from rtl.sta.operands.columns import ChannelParameters
@@ -85,8 +86,8 @@ class ResultPipeline(wiring.Component):
         m.submodules.activation = activation = Activation(c)
         m.d.comb += [activation.write.eq(self.table), activation.table.eq(table)]
         for lane in range(c.drain_lanes):
-            m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
-            m.submodules[f"rescaler_{lane}"] = rescaler = Rescaler()
+            m.submodules[REQUANTISER.format(lane)] = requantiser = Requantiser(c)
+            m.submodules[RESCALER.format(lane)] = rescaler = Rescaler()
             factor = parameters[lane].rescale
             until_rescaled = Requantiser.LATENCY + Activation.LATENCY
             m.d.comb += [

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from rtl.lib.timing import align, relay, replicate
 from rtl.params import PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout, own_instruction
+from rtl.sta.instances import NORM_SOURCE, PIPELINE, RESIDUAL, STATISTICS
 from rtl.sta.isa import Op
 from rtl.sta.latencies import POST_PROCESSOR_ENGINES
 from rtl.sta.operands.columns import ChannelParameters
@@ -97,14 +98,14 @@ class PostProcessor(wiring.Component):
         statistics = Statistics(c)
         engines = {
             "array_source": array,
-            "norm_source": norm,
+            NORM_SOURCE: norm,
             "pool": pool,
             "gather": gather,
             "tables": tables,
-            "pipeline": pipeline,
+            PIPELINE: pipeline,
             "writer": writer,
-            "residual": residual,
-            "statistics": statistics,
+            RESIDUAL: residual,
+            STATISTICS: statistics,
         }
         # One after another, as in `Sta`.
         assert len(engines) == POST_PROCESSOR_ENGINES

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, registered, relay, replicate
 from rtl.params import ceil_div
+from rtl.sta.instances import MEMORY
 from rtl.sta.latencies import RESIDUAL_LATENCY
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 
@@ -84,7 +85,7 @@ class Residual(wiring.Component):
             for i in range(memories):
                 depth = min(WORDS, self._depth - i * WORDS)
                 memory = Memory(shape=len(write_data[own]), depth=depth, init=[])
-                m.submodules[f"memory_{half}_{i}"] = memory
+                m.submodules[MEMORY.format(half, i)] = memory
                 read, write = memory.read_port(), memory.write_port()
                 m.d.sync += words[i][own].eq(read.data)
                 m.d.comb += [

@@ -3,19 +3,22 @@
 import json
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from amaranth.hdl import Fragment
 
-from nmgen.fpga.floorplan import EVERY, TILES, Floor, floor_of
+from nmgen.fpga.floorplan import EVERY, TILES, Floor, cells_of, floor_of
 from nmgen.fpga.place_and_route import DELAYS, Design, measure
 from nmgen.fpga.targets import find_target
 from nmgen.fpga.timing_paths import read_paths
-from rtl.array.ecp5.floorplan import Floorplan
+from rtl.array.ecp5.floorplan import ELEMENT, Floorplan
 from rtl.params import Config
+from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig
+from rtl.sta.top import Sta
 
 DEVICE = "LFE5U-85F"
 VERILOG = """
@@ -69,14 +72,14 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
     cells = {name: cell("MULT18X18D") for name in [*names, "core.post_processor.factor_0_MULT"]}
     cells["core.array.pe_0_0.x"] = cell("LUT4")
     top = written(floor_of(Config(), DEVICE, room=False), tmp_path, cells)
-    places = {name: one["attributes"].get("BEL") for name, one in top["cells"].items()}
-    assert {name for name, bel in places.items() if bel} == set(names)
-    assert places["core.array.pe_0_0.operand_0_2_MULT"] == "X4/Y10/MULT18_0"
-    assert places["core.array.pe_0_0.operand_1_2_MULT"] == "X5/Y10/MULT18_1"
+    sites = {name: one["attributes"].get("BEL") for name, one in top["cells"].items()}
+    assert {name for name, bel in sites.items() if bel} == set(names)
+    assert sites["core.array.pe_0_0.operand_0_2_MULT"] == "X4/Y10/MULT18_0"
+    assert sites["core.array.pe_0_0.operand_1_2_MULT"] == "X5/Y10/MULT18_1"
     plan = Floorplan(Config(pe="ecp5", device=DEVICE))
     for row, col in ((0, 7), (7, 0), (7, 7)):
-        (place,) = plan.places(row, col) or ()
-        assert tuple(places[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == place.bels[:2]
+        (site,) = plan.sites(row, col) or ()
+        assert tuple(sites[f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT"] for lane in (0, 1)) == site.bels[:2]
 
 
 @pytest.mark.parametrize("pe", ["portable", "ecp5"])
@@ -96,15 +99,15 @@ def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
     ]
     config = StaConfig(pe=pe, device=DEVICE if pe == "ecp5" else "")
     top = written(floor_of(config, DEVICE, room=True), tmp_path, {name: cell("MULT18X18D") for name in reversed(names)})
-    places = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
-    assert len(set(places.values())) == len(names) == 24
+    sites = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
+    assert len(set(sites.values())) == len(names) == 24
     plan = Floorplan(StaConfig(pe="ecp5", device=DEVICE))
-    elements = {bel for r in range(8) for c in range(8) for place in plan.places(r, c) or () for bel in place.bels}
-    assert not elements & set(places.values())
-    slices = [set(place.bels[:2]) for place in plan.free()]
+    elements = {bel for r in range(8) for c in range(8) for site in plan.sites(r, c) or () for bel in site.bels}
+    assert not elements & set(sites.values())
+    slices = [set(site.bels[:2]) for site in plan.free()]
     for lane in range(4):
         for kind in ("pipeline.requantiser", "norm_source.normaliser.lane"):
-            assert {places[name] for name in names if f"{kind}_{lane}." in name} in slices
+            assert {sites[name] for name in names if f"{kind}_{lane}." in name} in slices
 
 
 def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
@@ -117,7 +120,7 @@ def block_ram(columns: int, rows: int, bank: int, residual: int) -> list[str]:
     return names + [f"core.post_processor.residual.memory_{half}_{i}.0.{byte}" for half, i, byte in bytes_of]
 
 
-def place_of(bel: str) -> tuple[int, int]:
+def site_of(bel: str) -> tuple[int, int]:
     x, y = re.findall("[0-9]+", bel)[:2]
     return int(x), int(y)
 
@@ -129,28 +132,28 @@ def test_block_ram(tmp_path: Path) -> None:
     top = written(floor, tmp_path, {name: cell("DP16KD") for name in names})
     bels = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
     assert len(set(bels.values())) == len(names) == 208
-    places = {name: place_of(bel) for name, bel in bels.items()}
+    sites = {name: site_of(bel) for name, bel in bels.items()}
 
-    left = [at for name, at in places.items() if "column_buffer" in name]
-    assert max(x for x, _ in left) < min(x for name, (x, _) in places.items() if "column_buffer" not in name)
+    left = [at for name, at in sites.items() if "column_buffer" in name]
+    assert max(x for x, _ in left) < min(x for name, (x, _) in sites.items() if "column_buffer" not in name)
     for bank in (0, 7):  # as the array's columns are, from top to bottom
-        (y,) = {y for name, (_, y) in places.items() if f"column_buffer.bank_{bank}." in name}
+        (y,) = {y for name, (_, y) in sites.items() if f"column_buffer.bank_{bank}." in name}
         assert y == (22 if bank == 0 else 82)
-    rows = [[at for name, at in places.items() if re.search(f"(store.bank|softmax)_{r}[.]", name)] for r in range(8)]
+    rows = [[at for name, at in sites.items() if re.search(f"(store.bank|softmax)_{r}[.]", name)] for r in range(8)]
     for here, right in pairwise(rows):
         assert max(x for x, _ in here) <= min(x for x, _ in right)
     assert floor is not None
     for r, row in enumerate(rows):
         assert len(row) == 17
-        element = place_of(floor.multipliers[r, 0][0])[0]
+        element = site_of(floor.multipliers[r, 0][0])[0]
         assert min(x for x, _ in row) - 15 <= element <= max(x for x, _ in row)
-        assert places[f"core.softmax_{r}.table_0.0.0"][1] == 22
+        assert sites[f"core.softmax_{r}.table_0.0.0"][1] == 22
     residual = [
-        [x for name, (x, _) in places.items() if re.search(f"residual.memory_{half}_.*[.]0[.]{byte}", name)]
+        [x for name, (x, _) in sites.items() if re.search(f"residual.memory_{half}_.*[.]0[.]{byte}", name)]
         for half in range(2)
         for byte in range(4)
     ]
-    assert sum(y == 82 for name, (_, y) in places.items() if "residual" in name) == 46, "and two that are left over"
+    assert sum(y == 82 for name, (_, y) in sites.items() if "residual" in name) == 46, "and two that are left over"
     for byte, right_byte in pairwise(residual):
         assert max(byte) <= min(right_byte)
 
@@ -161,10 +164,45 @@ def test_more_block_ram_than_there_is(tmp_path: Path) -> None:
     others = ["core.other.memory.0.0"]
     floor = floor_of(StaConfig(rows=4), DEVICE, room=True)
     top = written(floor, tmp_path, {name: cell("DP16KD") for name in [*names, *others]})
-    places = {name: top["cells"][name]["attributes"].get("BEL") for name in [*names, *others]}
-    assert places[others[0]] is None
-    bels = [bel for bel in places.values() if bel]
+    sites = {name: top["cells"][name]["attributes"].get("BEL") for name in [*names, *others]}
+    assert sites[others[0]] is None
+    bels = [bel for bel in sites.values() if bel]
     assert len(set(bels)) == len(bels) < len(names)
+
+
+def names_in(config: StaConfig) -> list[str]:
+    """Of a core: registers, and instances with a dot behind, which is how names of cells begin."""
+    names = []
+
+    def walk(fragment: Fragment, path: str) -> None:
+        for statement in fragment.statements.get("sync", ()):
+            names.extend(f"{path}{signal.name}" for signal in statement._lhs_signals())
+        for part, name, _ in fragment.subfragments:
+            names.append(f"{path}{name}.")
+            walk(part, f"{path}{name}.")
+
+    walk(Fragment.get(Sta(config), None), "core.")
+    return names
+
+
+@pytest.mark.parametrize("pe", ["portable", "ecp5"])
+def test_what_is_placed_bears_these_names(pe: str) -> None:
+    """In the hardware itself: as many as there are."""
+    config = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, pe=pe)
+    names = names_in(config)
+
+    def numbers(beginning: str) -> set[tuple[int, ...]]:
+        found = [cells_of(beginning).search(name) for name in names]
+        return {tuple(map(int, one.groups())) for one in found if one}
+
+    def up_to(count: int) -> set[tuple[int, ...]]:
+        return {(i,) for i in range(count)}
+
+    assert numbers(f"{ELEMENT}.") == set(product(range(3), range(4)))
+    assert numbers(COLUMN_BANKS) == up_to(4)
+    assert [numbers(path) for path in ROW_PARTS] == [up_to(3)] * 2
+    assert [numbers(path) for path in LANE_MULTIPLIERS] == [up_to(config.drain_lanes)] * 4
+    assert numbers(RESIDUAL_MEMORIES) == {(0, 0), (1, 0)}
 
 
 def test_nothing_to_tell() -> None:

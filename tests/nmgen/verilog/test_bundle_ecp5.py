@@ -64,7 +64,7 @@ def planned(config: Config) -> dict[str, str]:
     bels = {}
     for row in range(config.rows):
         for col in range(config.cols):
-            for i, place in enumerate(plan.places(row, col) or []):
+            for i, place in enumerate(plan.sites(row, col) or []):
                 for cell, bel in zip(("multiplier_0", "multiplier_1", "alu"), place.bels, strict=True):
                     bels[f"pe_{row}_{col}.slice_{i}.{cell}"] = bel
     return bels

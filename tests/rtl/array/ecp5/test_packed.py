@@ -32,7 +32,7 @@ def structures() -> dict[str, wiring.Component]:
     config = Config(n=2, m=8, rows=1, cols=1, pe="ecp5", device=DEVICE)
     return {
         **{f"selector_{number}": Selector(number, 2) for number in (2, 4, 8, 16, 32)},
-        "slices": SliceProcessingElement(config, Floorplan(config).places(0, 0)),
+        "slices": SliceProcessingElement(config, Floorplan(config).sites(0, 0)),
         "slice_anywhere": SliceProcessingElement(replace(config, n=1, device="")),
         "soft": SoftProcessingElement(config),
         "block": OperandMemory(20, "ecp5"),
