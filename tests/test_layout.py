@@ -30,9 +30,10 @@ ROOMS = {
     "rtl.sta": ("control", "operands", "results"),
     "sim": ("process", "ecp5", "image", "golden", "bench", "board"),
     "boards": ("parts",),
-    "pruning": ("files", "integers", "families", "masks", "data", "training"),
+    "pruning": ("files", "integers", "encoder", "families", "masks", "data", "training"),
     "nmgen": (
-        "console", "compiler", "estimate", "models", "training", "simulate", "verilog", "fpga", "commands", "bench",
+        "console", "compiler", "estimate", "families", "models", "training", "simulate", "verilog", "fpga", "commands",
+        "bench",
     ),
 }  # fmt: skip
 

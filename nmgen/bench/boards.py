@@ -16,8 +16,8 @@ from pathlib import Path
 
 from nmgen.bench.array import line
 from nmgen.bench.sections import replace_section
-from nmgen.commands.build import Progress
 from nmgen.console.files import written_whole
+from nmgen.console.progress import StageProgress
 from nmgen.fpga.bitstream import build, find_board
 from nmgen.fpga.report import title
 from nmgen.fpga.tools import ToolError, find_tool, tool_version
@@ -96,7 +96,7 @@ def made(image: Image, folder: Path) -> Made:
     print(f"{image.name}:", file=sys.stderr, flush=True)
     before = _cpu_seconds()
     try:
-        result = build(image.board, image.config, record.parent, mhz=MHZ, seed=1, seeds=SEEDS, progress=Progress())
+        result = build(image.board, image.config, record.parent, mhz=MHZ, seed=1, seeds=SEEDS, progress=StageProgress())
     except (ToolError, InputError) as error:
         done = Made(tools=tools, cpu_seconds=_cpu_seconds() - before, tried={}, reason=" ".join(str(error).split()))
     else:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
+from nmgen.console.progress import say
 from rtl.params import InputError
 from rtl.sta.isa import Columns, Op
 from rtl.sta.params import StaConfig
@@ -95,8 +96,9 @@ def parameters(pattern: str) -> "IntegerParameters":
     from pruning.data.text import read_sentences
     from pruning.families.bert.calibrate import calibrate
     from pruning.families.bert.export import to_artefact
-    from pruning.families.bert.folder import load, packaged_minilm
+    from pruning.families.bert.folder import load
     from pruning.families.bert.parameters import integer_parameters
+    from pruning.files.folders import packaged_minilm
     from pruning.masks.sparsify import finalize, sparsify
 
     with one_thread():
@@ -114,8 +116,8 @@ def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
     """Run a case, unless this Verilog has run this program before; and what the estimate says of each instruction."""
     import numpy as np
 
-    from nmgen.compiler.encoder import compile_encoder
     from nmgen.estimate.cycles import Constants, estimate
+    from nmgen.families.bert.compiler import compile_encoder
     from nmgen.simulate.run_program import run
     from nmgen.verilog.bundle import generate
 
@@ -199,10 +201,6 @@ def table(done: Sequence[Row]) -> str:
             f"| {whole / one.cycles - 1:+.3%} ({worst:.1%}) | {one.bytes:,} | {right} |"
         )
     return "\n".join(text)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -72,8 +72,8 @@ def latencies() -> list[Latency]:
     """Cycles are the estimate's, which is the RTL's to the cycle; torch is run here, now."""
     from nmgen.bench.core import LATENCY, parameters
     from nmgen.bench.cpu_time import milliseconds
-    from nmgen.compiler.encoder import compile_encoder
     from nmgen.estimate.cycles import Constants, estimate
+    from nmgen.families.bert.compiler import compile_encoder
 
     cpu = {tokens: {kind: milliseconds(tokens, kind) for kind in KINDS_OF_CPU} for tokens in {t for _, t in PROGRAMS}}
     found = []

@@ -17,7 +17,8 @@ def milliseconds(tokens: int, kind: str) -> float:
     """
     import torch
 
-    from pruning.families.bert.folder import load, packaged_minilm
+    from pruning.families.bert.folder import load
+    from pruning.files.folders import packaged_minilm
 
     encoder = load(packaged_minilm()).eval().to(getattr(torch, kind))
     ids = torch.randint(0, encoder.shape.vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))

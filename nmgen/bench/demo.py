@@ -15,11 +15,11 @@ import numpy as np
 
 from nmgen.bench.demo_encoder import encoded
 from nmgen.bench.demo_training import PATTERN, RECIPE, SENTENCES, layer_and_operands, trained
-from nmgen.commands.prune import prune
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
+from nmgen.console.progress import StepProgress
 from nmgen.console.tables import fitted
-from nmgen.training.text import Reporter
+from nmgen.training.layers_alone import prune_layers
 from nmgen.verilog.bundle import generate
 from pruning.files.artefact import Layer, load
 from rtl.params import Config, InputError, Product
@@ -53,7 +53,7 @@ def demo() -> int:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(f"prune      {LAYER} of MiniLM to {', '.join(PATTERNS[:-1])}, and dense, int8")
-    pruned = prune("minilm", [_pattern(p) for p in PATTERNS], OUT / "layer", layers=LAYER, tokens=TOKENS)
+    pruned = prune_layers("minilm", [_pattern(p) for p in PATTERNS], OUT / "layer", layers=LAYER, tokens=TOKENS)
     x = np.load(OUT / "layer" / pruned["activations"][LAYER])
     layers = [load(OUT / "layer" / artefact["file"])[LAYER] for artefact in pruned["artefacts"]]
 
@@ -65,7 +65,7 @@ def demo() -> int:
     console.print(
         f"train      all 36 layers to {PATTERN}, {RECIPE.steps} steps on {SENTENCES:,} sentences written here"
     )
-    artefact, facts = trained(OUT, Reporter())
+    artefact, facts = trained(OUT, StepProgress())
     console.print(
         f"           cosine to the dense model {facts['cosine']:.3f} in int8, untrained {facts['one_shot_cosine']:.3f} "
         f"in float: {facts['sentences']} other sentences"

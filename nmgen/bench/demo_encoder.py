@@ -6,11 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import Program
 from nmgen.console.files import written_whole
 from nmgen.console.threads import one_thread
-from nmgen.models.sentences import ids_of_texts
+from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.sentences import ids_of_texts
 from nmgen.simulate.run_program import run
 from nmgen.simulate.timeline import draw
 from nmgen.verilog.bundle import generate
@@ -98,7 +98,7 @@ def _cosine(artefact: Path, text: str, embedding: Any) -> float:
     """To the embedding of the artefact's model in float."""
     import numpy as np
 
-    from nmgen.models.scores import open_forms
+    from nmgen.models.forms import open_forms
 
     with one_thread():
         reference = open_forms(str(artefact))["float"].embed([text])[0].numpy().astype(np.float64)

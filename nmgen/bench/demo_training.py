@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nmgen.console.files import written_whole
 from nmgen.console.threads import one_thread
-from nmgen.training.text import Recipe, prune_and_train
+from nmgen.families.recipe import Recipe
+from nmgen.training.series import prune_and_train
 from pruning.files.artefact import Layer, read
 
 PATTERN = "2:8"
@@ -29,7 +30,8 @@ def trained(out: Path, progress: Callable[[str, int, int, float], None]) -> tupl
         the dense model: mean over the sentences of pruning/data/sentences.txt, which nothing is trained on
     """
     from pruning.data.phrases import phrases, vocabulary
-    from pruning.families.bert.folder import load, packaged_minilm
+    from pruning.families.bert.folder import load
+    from pruning.files.folders import packaged_minilm
 
     dense = load(packaged_minilm())
     text = "\n".join(phrases(SENTENCES, RECIPE.seed, vocabulary(dense.tokenizer.get_vocab()))) + "\n"
@@ -48,9 +50,10 @@ def trained(out: Path, progress: Callable[[str, int, int, float], None]) -> tupl
 
 
 def _facts(artefact: Path) -> dict[str, Any]:
-    from nmgen.models.scores import open_forms
+    from nmgen.models.forms import open_forms
     from pruning.data.text import read_sentences
-    from pruning.families.bert.folder import load, packaged_minilm
+    from pruning.families.bert.folder import load
+    from pruning.files.folders import packaged_minilm
     from pruning.masks.sparsify import sparsify
 
     with one_thread():

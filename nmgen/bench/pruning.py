@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
+from nmgen.console.progress import say
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -391,10 +392,6 @@ def plot(results: Sequence[Result], path: Path) -> None:
     with written_whole(path) as written:
         figure.savefig(written, dpi=120, metadata={"Software": None})
     pyplot.close(figure)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

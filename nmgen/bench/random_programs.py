@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import Program
 from nmgen.compiler.random_instructions import random_instructions
-from nmgen.compiler.vit import compile_vit
+from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.vit.compiler import compile_vit
 from pruning.files.artefact import Layer
 from rtl.params import InputError, ceil_div, round_up
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:  # they import torch
-    from pruning.families.bert.parameters import BlockParameters, Factor, IntegerParameters, Norm
-    from pruning.families.vit.model import ViTShape
+    from pruning.encoder.parameters import BlockParameters, Factor, Norm
+    from pruning.families.bert.parameters import IntegerParameters
     from pruning.families.vit.parameters import VitParameters
+    from pruning.families.vit.shape import ViTShape
     from pruning.integers.rescale import Rescale
 
 Loaded = tuple[Program, NDArray[np.uint8]]  # and the memory with what the host writes in it
@@ -101,7 +102,7 @@ class _Drawn:
         return program, program.image([[rng.randrange(VOCABULARY) for _ in range(tokens)] for tokens in lengths])
 
     def picture(self) -> Loaded:
-        from pruning.families.vit.model import ViTShape
+        from pruning.families.vit.shape import ViTShape
 
         rng = self._rng
         patch, patches = rng.randint(2, 5), rng.choice((1, 2, 2, 3))
@@ -169,7 +170,7 @@ class _Drawn:
         )
 
     def block(self, i: int, *, last_operand: bool) -> "BlockParameters":
-        from pruning.families.bert.parameters import BlockParameters, exponential
+        from pruning.encoder.parameters import BlockParameters, exponential
 
         name, hidden, inner = f"encoder.layer.{i}", self._hidden, self._inner
         own = f"{name}.attention.self"
@@ -213,7 +214,7 @@ class _Drawn:
         )
 
     def norm(self, name: str, *, operand: bool, normalise: bool = True) -> "Norm":
-        from pruning.families.bert.parameters import Factor, Norm
+        from pruning.encoder.parameters import Factor, Norm
 
         hidden, draw = self._hidden, self._numbers
         if normalise:
@@ -245,7 +246,7 @@ class _Drawn:
 
     @staticmethod
     def _factor(real: float) -> "Factor":
-        from pruning.families.bert.parameters import Factor
+        from pruning.encoder.parameters import Factor
 
         shift = 15
         while real * 2**shift >= 1 << 16:

@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nmgen.console.ending import CLEAR
 from nmgen.console.options import add_configuration, bounded, number
+from nmgen.console.progress import StageProgress
 from nmgen.fpga.bitstream import Build, build, find_board
 from nmgen.fpga.targets import configuration_for, of_board
 from nmgen.fpga.tools import ToolError
@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     config = configuration_for(args, Config, of_board(board))
     out = args.out if args.out is not None else Path("build") / args.board
     try:
-        result = build(args.board, config, out, mhz=args.mhz, seed=args.seed, seeds=args.seeds, progress=Progress())
+        result = build(
+            args.board, config, out, mhz=args.mhz, seed=args.seed, seeds=args.seeds, progress=StageProgress()
+        )
     except ToolError as error:
         print(f"nmgen: {error}", file=sys.stderr)
         return MISSED
@@ -53,29 +55,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(result)
     return RIGHT if result.timing_met else MISSED
-
-
-class Progress:
-    """A line a stage on stderr; on a terminal it counts the seconds, else there is another every ten of them."""
-
-    EVERY = 10  # seconds
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._said = 0.0
-
-    def __call__(self, stage: str, seconds: float, over: bool, state: str) -> None:
-        text = f"{stage:<16}{seconds:5.0f} s"
-        if self._live:
-            print(CLEAR + text, "" if over else "…", state, end="\n" if over else "", file=sys.stderr, flush=True)
-        elif over:
-            print(text, state, file=sys.stderr)
-        elif seconds == 0:
-            self._said = 0.0
-            print(f"{stage} …", file=sys.stderr, flush=True)
-        elif state and seconds >= self._said + self.EVERY:
-            self._said = seconds
-            print(text, "…", state, file=sys.stderr, flush=True)
 
 
 def show(result: Build) -> None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.console.options import bounded
+from nmgen.console.options import add_mem_latency, bounded
 from nmgen.console.progress import Say, stages
 from nmgen.models.model_program import add_model_arguments, given, program_of, warn
 from rtl.params import InputError
@@ -26,13 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P.nmp_OR_MODEL",
         help="what nmgen compile wrote; or what it takes, which is compiled first, by the flags that nmgen compile has",
     )
-    parser.add_argument(
-        "--mem-latency",
-        metavar="CYCLES",
-        type=bounded("mem-latency", 1, 1000),
-        default=30,
-        help="cycles from a read request to its first beat (30)",
-    )
+    add_mem_latency(parser)
     parser.add_argument(
         "--mhz", metavar="MHZ", type=bounded("mhz", 1, 10000), default=100, help="clock, for the time it takes (100)"
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 from nmgen.console import tables
 from nmgen.console.threads import one_thread
+from nmgen.families.interface import Measures, Scores, split_title
+from nmgen.families.known import halves_of
+from nmgen.models.forms import open_forms
 from nmgen.models.model_program import warn
-from nmgen.models.scores import open_forms, score, sts_files
-from nmgen.models.vits import TEST, is_vit, scores
 from rtl.params import InputError
 
 NAME = "evaluate"
@@ -61,15 +62,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, dict[str, Any]]:
-    if is_vit(args.model):
-        if args.images is None or args.sts or args.classify:
-            raise InputError(f"{args.model} is a ViT: give --images, and neither --sts nor --classify")
-        return scores(args.model, args.images, args.calibrate)
-    if args.images:
-        raise InputError(f"{args.model} is no ViT: it takes no --images")
+def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, Scores]:
+    """By form."""
+    measures = Measures(sts=tuple(args.sts), classify=args.classify, images=args.images)
+    family = halves_of(args.model)
+    measure = family.compiles.measure(args.model, family.open(args.model), measures)
     forms = open_forms(args.model, args.calibrate, warnings.append)
-    return {form: score(encoder, sts_files(args.sts), args.classify) for form, encoder in forms.items()}
+    return {form: measure(one) for form, one in forms.items()}
 
 
 def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
@@ -81,6 +80,5 @@ def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
     if "mean" in first:
         rows.append(("mean of the files", *(f"{scores['mean']:.2f}" for scores in found.values())))
     for split in first.get("accuracy", {}):
-        name = split if split == TEST else f"{split}.txt"
-        rows.append((name, *(f"{scores['accuracy'][split]:.2f}" for scores in found.values())))
+        rows.append((split_title(split), *(f"{scores['accuracy'][split]:.2f}" for scores in found.values())))
     tables.show(("set", *found), rows, title=model)

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nmgen.console import tables
-from pruning.files.artefact import Layer, read
+from nmgen.models.layers import describe
+from pruning.files.artefact import read
 
 NAME = "inspect"
 HELP = "List the layers of an artefact, checked: pattern, shape, coding, density, bytes."
@@ -32,22 +31,6 @@ def run(args: argparse.Namespace) -> int:
         facts = ", ".join(f"{key} {value}" for key, value in about.items() if isinstance(value, str | int | float))
         show(f"{title}: a whole model, {facts}" if about else title, layers)
     return 0
-
-
-def describe(layer: Layer) -> dict[str, Any]:
-    """A layer's facts, ready for JSON. bytes are those of values and selection, dense_bytes those of int8 weights."""
-    own = {
-        "name": layer.name,
-        "pattern": f"{layer.n}:{layer.m}",
-        "channels": layer.channels,
-        "k": layer.k,
-        "coding": layer.coding,
-        "out_bits": layer.out_bits,
-        "density": int(np.count_nonzero(layer.weights)) / layer.weights.size,
-        "bytes": layer.packed_bytes,
-        "dense_bytes": layer.weights.size,
-    }
-    return own | {name: fact for name, fact in layer.extras.items() if name not in own}
 
 
 def show(title: str, layers: Iterable[dict[str, Any]]) -> None:

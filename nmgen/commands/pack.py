@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.commands.inspect_ import describe, show
+from nmgen.commands.inspect_ import show
 from nmgen.console.arrays import read_array
 from nmgen.console.files import written_whole
+from nmgen.models.layers import describe
 from pruning.files.artefact import Layer, save
 from rtl.format import parse_pattern
 from rtl.params import InputError

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sim.bench.runner import Result
+
 NAME = "simulate"
 HELP = "Run a program, or a layer of an artefact, on the generated Verilog in a simulator, and compare every result."
 EXAMPLE = (
@@ -100,11 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_layer(args: argparse.Namespace) -> int:
-    import numpy as np
-
-    from nmgen.verilog.bundle import generate
-    from sim.bench.runner import Job, SimulationError, check_simulator, run_products
-    from sim.golden.layer import compare
+    from sim.bench.runner import SimulationError, check_simulator
 
     layer = _layer(args.file, args.layer)
     x = read_array(args.input, "int8 with 2 dimensions")
@@ -112,33 +110,65 @@ def _run_layer(args: argparse.Namespace) -> int:
     product = _product(config, layer, x)
 
     check_simulator(args.simulator)  # before anything takes time
-    job = Job(product, x, layer.weights, layer.bias, layer.mult, layer.shift)
     try:
-        with TemporaryDirectory() as scratch, written_whole(args.output) as output:
-            with stages() as say:
-                if sources is None:
-                    say("Verilog")
-                    design = generate(config, Path(scratch) / "verilog")
-                    sources, top = design.sources, design.top
-                (result,) = run_products(
-                    sources,
-                    top,
-                    config,
-                    [job],
-                    simulator=args.simulator,
-                    latency=args.mem_latency,
-                    seed=args.seed,
-                    stall=args.stall,
-                    build_dir=args.build,
-                    waves=args.waves,
-                    strict=args.rtl is None,
-                    progress=say,
-                )
-            with output.open("wb") as stream:
-                np.save(stream, result.y)
+        result = _simulated(args, product, layer, x, sources, top)
     except SimulationError as error:
         print(f"nmgen: {layer.name}: {error}", file=sys.stderr)
         return MISMATCH
+    report = _report(args, product, layer, x, result)
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+    for message in report["wrong"]:
+        print(f"nmgen: {layer.name}: {message}", file=sys.stderr)
+    return MISMATCH if report["wrong"] else RIGHT
+
+
+def _simulated(
+    args: argparse.Namespace,
+    product: Product,
+    layer: Layer,
+    x: "NDArray[np.int8]",
+    sources: list[Path] | None,
+    top: str,
+) -> "Result":
+    """Run a product on a design, None: one that is generated here, and write its results to args.output."""
+    import numpy as np
+
+    from nmgen.verilog.bundle import generate
+    from sim.bench.runner import Job, run_products
+
+    with TemporaryDirectory() as scratch, written_whole(args.output) as output:
+        with stages() as say:
+            if sources is None:
+                say("Verilog")
+                design = generate(product.config, Path(scratch) / "verilog")
+                sources, top = design.sources, design.top
+            (result,) = run_products(
+                sources,
+                top,
+                product.config,
+                [Job(product, x, layer.weights, layer.bias, layer.mult, layer.shift)],
+                simulator=args.simulator,
+                latency=args.mem_latency,
+                seed=args.seed,
+                stall=args.stall,
+                build_dir=args.build,
+                waves=args.waves,
+                strict=args.rtl is None,
+                progress=say,
+            )
+        with output.open("wb") as stream:
+            np.save(stream, result.y)
+    return result
+
+
+def _report(
+    args: argparse.Namespace, product: Product, layer: Layer, x: "NDArray[np.int8]", result: "Result"
+) -> dict[str, Any]:
+    """Everything about a run, ready for JSON; under "wrong" a line for each thing that is."""
+    from sim.golden.layer import compare
 
     with stages() as say:
         say("golden layer")
@@ -149,7 +179,8 @@ def _run_layer(args: argparse.Namespace) -> int:
         wrong.append(f"{result.bytes_written} bytes of results were written, must be {product.bytes_written}")
     if result.cycles != result.cycles_measured:
         wrong.append(f"the design counted {result.cycles} cycles, it took {result.cycles_measured}")
-    report = {
+    config, sizes = product.config, (product.tokens, product.k, product.channels)
+    return {
         "layer": layer.name,
         "pattern": f"{layer.n}:{layer.m}",
         "tokens": product.tokens,
@@ -162,9 +193,7 @@ def _run_layer(args: argparse.Namespace) -> int:
         "seed": args.seed,
         "stall": args.stall,
         "cycles": result.cycles,
-        "estimate": product_cycles(
-            config, product.tokens, product.k, product.channels, layer.n, args.mem_latency, out_bits=layer.out_bits
-        ),
+        "estimate": product_cycles(config, *sizes, layer.n, args.mem_latency, out_bits=layer.out_bits),
         "utilisation": product.utilisation(result.cycles_measured),
         "bytes_read": result.bytes_read,
         "bytes_written": result.bytes_written,
@@ -175,13 +204,6 @@ def _run_layer(args: argparse.Namespace) -> int:
         "wrong": wrong,
         "output": str(args.output),
     }
-    if args.json:
-        print(json.dumps(report, indent=2))
-    else:
-        _show(report)
-    for message in wrong:
-        print(f"nmgen: {layer.name}: {message}", file=sys.stderr)
-    return MISMATCH if wrong else RIGHT
 
 
 def _layer(artefact: Path, name: str) -> Layer:

@@ -3,14 +3,15 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nmgen.console.files import written_whole
 from nmgen.console.options import configuration_of
-from nmgen.console.progress import Say, stages
+from nmgen.console.progress import stages
+from nmgen.families.interface import Given
 from rtl.params import TECHNOLOGY, InputError
 from rtl.sta.params import StaConfig
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from nmgen.compiler.program import Program
     from nmgen.simulate.run_program import Run
-    from pruning.families.bert.model import Encoder
 
 RIGHT, MISMATCH = 0, 1
 
@@ -32,55 +32,24 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     ----------
     manifest : of the folder of --rtl
     """
-    import numpy as np
-
     from nmgen.compiler.program import load
-    from nmgen.simulate.run_program import run as run_program
-    from nmgen.verilog.bundle import generate
+    from nmgen.families.known import family_of_program
     from sim.bench.runner import SimulationError, check_simulator
 
     loaded = load(args.file)
     loaded = replace(loaded, config=_checked_configuration(args, loaded, manifest))
     with stages() as say:
-        given = _pictures(args, loaded, say) if loaded.takes_pictures else _sentences(args, loaded, say)
-    program = given.program
+        given = family_of_program(loaded).given(args, loaded, say)
+        say("reference model" if args.reference else "")
+        reference = _reference(args, given) if args.reference else None
     check_simulator(args.simulator)
     try:
-        with TemporaryDirectory() as scratch, stages() as say:
-            if manifest is None:
-                say("Verilog")
-                design = generate(program.config, Path(scratch) / "verilog")
-                sources, top = design.sources, design.top
-            else:
-                sources, top = manifest["sources"], manifest["top"]
-            done = run_program(
-                program,
-                given.memory,
-                sources=sources,
-                top=top,
-                simulator=args.simulator,
-                latency=args.mem_latency,
-                seed=args.seed,
-                stall=args.stall,
-                build_dir=args.build,
-                check_each=args.check_each,
-                strict=manifest is None,
-                progress=say,
-            )
+        done = _run(args, given, manifest)
     except SimulationError as error:
         print(f"nmgen: {args.file}: {error}", file=sys.stderr)
         return MISMATCH
-    facts = report(args, done, given)
-    if done.result:
-        if args.output:
-            with written_whole(args.output) as output, output.open("wb") as stream:
-                np.save(stream, given.found(done))
-        if args.timeline:
-            from nmgen.simulate.timeline import draw
-
-            title = f"{args.file.name}: {done.result.cycles:,} cycles, {done.utilisation:.1%} of the multipliers in use"
-            with written_whole(args.timeline) as picture:
-                draw(program, done.result.spans, title, picture)
+    _write(args, given, done)
+    facts = report(args, done, given, reference)
     if args.json:
         print(json.dumps(facts, indent=2))
     elif done.result:
@@ -88,6 +57,49 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     for message in done.wrong:
         print(f"nmgen: {args.file}: {message}", file=sys.stderr)
     return MISMATCH if done.wrong else RIGHT
+
+
+def _run(args: argparse.Namespace, given: Given, manifest: dict[str, Any] | None) -> "Run":
+    """On the Verilog of a manifest, or on what is generated here."""
+    from nmgen.simulate.run_program import run as run_program
+    from nmgen.verilog.bundle import generate
+
+    with TemporaryDirectory() as scratch, stages() as say:
+        if manifest is None:
+            say("Verilog")
+            design = generate(given.program.config, Path(scratch) / "verilog")
+            sources, top = design.sources, design.top
+        else:
+            sources, top = manifest["sources"], manifest["top"]
+        return run_program(
+            given.program,
+            given.memory,
+            sources=sources,
+            top=top,
+            simulator=args.simulator,
+            latency=args.mem_latency,
+            seed=args.seed,
+            stall=args.stall,
+            build_dir=args.build,
+            check_each=args.check_each,
+            strict=manifest is None,
+            progress=say,
+        )
+
+
+def _write(args: argparse.Namespace, given: Given, done: "Run") -> None:
+    """The files that are asked for, where the run has ended as it must."""
+    import numpy as np
+
+    if done.result and args.output:
+        with written_whole(args.output) as output, output.open("wb") as stream:
+            np.save(stream, _found(given, done))
+    if done.result and args.timeline:
+        from nmgen.simulate.timeline import draw
+
+        title = f"{args.file.name}: {done.result.cycles:,} cycles, {done.utilisation:.1%} of the multipliers in use"
+        with written_whole(args.timeline) as picture:
+            draw(done.program, done.result.spans, title, picture)
 
 
 def _checked_configuration(args: argparse.Namespace, program: "Program", manifest: dict[str, Any] | None) -> StaConfig:
@@ -131,140 +143,44 @@ def _of_a_program(args: argparse.Namespace, program: "Program", manifest: dict[s
     return parameters
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Given:
-    """What a program gets.
-
-    Parameters
-    ----------
-    program : as it runs
-    memory : its image with the input in it
-    count : sequences or pictures; places that are left over count for nothing
-    facts : of the input, for the report
-    result : the program's result that stands for a sequence or a picture: embedding, compared at length 1, or logits
-    reference : the same of the float model, float32 [count, channels]; None where none is asked for
-    """
-
-    program: "Program"
-    memory: "NDArray[np.uint8]"
-    count: int
-    facts: dict[str, Any]
-    result: str
-    reference: "NDArray[np.float32] | None"
-
-    @property
-    def unit(self) -> bool:
-        return self.result == "embedding"
-
-    def found(self, done: "Run") -> "NDArray[np.float32]":
-        """float32 [count, channels]: embeddings of length 1, or logits."""
-        import numpy as np
-
-        (scale,) = (one.scale for one in self.program.results if one.name == self.result)
-        values = done.outputs[self.result][: self.count].astype(np.float32)
-        if self.unit:
-            lengths = np.linalg.norm(values, axis=1, keepdims=True)
-            return np.asarray(values / np.maximum(lengths, 1), np.float32)
-        return np.asarray(values * scale, np.float32)
-
-
-def _sentences(args: argparse.Namespace, loaded: "Program", say: Say) -> _Given:
-    from nmgen.models.sentences import fitted, ids_of_texts, read_ids
-
-    if args.image:
-        raise InputError(f"{args.file} is a program for text: it takes no --image")
-    if args.text is None and args.ids is None:
-        raise InputError(f"{args.file} is a program for text: give --text or --ids (see nmgen simulate --help)")
-    say("text")
-    ids = ids_of_texts(loaded, args.text) if args.text else read_ids(args.ids)
-    program, padded = fitted(loaded, ids)
-    say("reference model" if args.reference else "")
-    return _Given(
-        program=program,
-        memory=program.image(padded),
-        count=len(ids),
-        facts={
-            "tokens": [len(row) for row in ids],
-            "tokens_compiled": [place.tokens for place in loaded.sequences],
-        },
-        result="embedding",
-        reference=_checked(args, program, "embedding", _embeddings_of(args, ids)) if args.reference else None,
-    )
-
-
-def _pictures(args: argparse.Namespace, program: "Program", say: Say) -> _Given:
-    from nmgen.models.pictures import fitted, pictures_for
-
-    for name in ("text", "ids"):
-        if getattr(args, name) is not None:
-            raise InputError(f"{args.file} is a program for pictures: it takes no --{name}")
-    if args.image is None:
-        raise InputError(f"{args.file} is a program for pictures: give --image (see nmgen simulate --help)")
-    pictures, names = pictures_for(program, args.image)
-    say("reference model" if args.reference else "")
-    result = program.results[0].name
-    return _Given(
-        program=program,
-        memory=program.image_of_patches(fitted(program, pictures)),
-        count=len(names),
-        facts={"pictures": names},
-        result=result,
-        reference=_checked(args, program, result, _logits_of(args, program, pictures)) if args.reference else None,
-    )
-
-
-def _embeddings_of(args: argparse.Namespace, ids: list[list[int]]) -> "NDArray[np.float32]":
-    """The float model's embeddings, of length 1: [sequences, hidden]."""
-    try:
-        import torch
-
-        from nmgen.console.threads import one_thread
-        from nmgen.models.scores import open_forms
-    except ModuleNotFoundError as missing:
-        raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
-    with one_thread(), torch.inference_mode():
-        encoder = cast("Encoder", open_forms(args.reference)["float"]).eval()
-        if args.text:
-            return encoder.embed(args.text).numpy()
-        over = max(map(max, ids))
-        if over >= encoder.shape.vocabulary:
-            raise InputError(f"token id is {over}, the reference has {encoder.shape.vocabulary}")
-        means = torch.stack([encoder(torch.tensor(row)).mean(dim=0) for row in ids])
-        return torch.nn.functional.normalize(means, dim=1).numpy()
-
-
-def _logits_of(args: argparse.Namespace, program: "Program", pictures: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-    """The float model's logits, or states of the class token of length 1: [pictures, channels]."""
-    try:
-        import torch
-
-        from nmgen.console.threads import one_thread
-        from nmgen.models.vits import open_vit
-    except ModuleNotFoundError as missing:
-        raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
-    with one_thread(), torch.inference_mode():
-        model = open_vit(args.reference)
-        for name in ("channels", "image"):
-            if (theirs := getattr(model.shape, name)) != program.about[name]:
-                raise InputError(f"{args.reference} has {name} = {theirs}, {args.file} {program.about[name]}")
-        logits = model(model.pixels.floats(torch.from_numpy(pictures)))
-        return (logits if model.shape.labels else torch.nn.functional.normalize(logits, dim=1)).numpy()
-
-
-def _checked(
-    args: argparse.Namespace, program: "Program", result: str, reference: "NDArray[np.float32]"
-) -> "NDArray[np.float32]":
-    (channels,) = (one.channels for one in program.results if one.name == result)
-    if reference.shape[1] != channels:
-        what = "embeddings" if result == "embedding" else result
-        raise InputError(f"{args.reference} has {what} of {reference.shape[1]} channels, {args.file} of {channels}")
-    return reference
-
-
-def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, Any]:
-    """Everything about a run, ready for JSON."""
+def _found(given: Given, done: "Run") -> "NDArray[np.float32]":
+    """float32 [count, channels]: embeddings of length 1, or logits."""
     import numpy as np
 
+    (scale,) = (one.scale for one in given.program.results if one.name == given.result)
+    values = done.outputs[given.result][: given.count].astype(np.float32)
+    if given.result == "embedding":
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+        return np.asarray(values / np.maximum(lengths, 1), np.float32)
+    return np.asarray(values * scale, np.float32)
+
+
+def _reference(args: argparse.Namespace, given: Given) -> "NDArray[np.float32]":
+    """What the float model gives of the same input, float32 [count, channels]."""
+    try:
+        import torch
+
+        from nmgen.console.threads import one_thread
+        from nmgen.families.known import halves_of
+
+        family = halves_of(args.reference)
+    except ModuleNotFoundError as missing:
+        raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
+    if not any(region.name == family.compiles.HOST for region in given.program.regions):
+        raise InputError(f"{args.reference} is {family.compiles.TITLE}, {args.file} is a program of another kind")
+    with one_thread(), torch.inference_mode():
+        found = family.compiles.reference(args.reference, family.open(args.reference), given)
+    (channels,) = (one.channels for one in given.program.results if one.name == given.result)
+    if found.shape[1] != channels:
+        what = "embeddings" if given.result == "embedding" else given.result
+        raise InputError(f"{args.reference} has {what} of {found.shape[1]} channels, {args.file} of {channels}")
+    return found
+
+
+def report(
+    args: argparse.Namespace, done: "Run", given: Given, reference: "NDArray[np.float32] | None"
+) -> dict[str, Any]:
+    """Everything about a run, ready for JSON; reference : what the float model gives, None where none is asked for"""
     from nmgen.estimate.cycles import total
     from rtl.sta.isa import Op
 
@@ -304,20 +220,27 @@ def report(args: argparse.Namespace, done: "Run", given: _Given) -> dict[str, An
         "output": str(args.output) if args.output else None,
         "timeline": str(args.timeline) if args.timeline else None,
     }
-    found = given.found(done)
-    if program.takes_pictures and not given.unit:
+    return facts | _judged(given, _found(given, done), reference)
+
+
+def _judged(given: Given, found: "NDArray[np.float32]", reference: "NDArray[np.float32] | None") -> dict[str, Any]:
+    """What results say, and how near the float model's they are."""
+    import numpy as np
+
+    facts: dict[str, Any] = {}
+    classes = given.program.about.get("classes") if given.result == "logits" else None
+    if classes is not None:
         facts["class"] = found.argmax(axis=1).tolist()
-        names = program.about["classes"]
-        facts["class_name"] = [names[number] for number in facts["class"]] if names else None
-    if given.reference is not None:
-        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(given.reference, axis=1)
-        facts["cosine"] = ((found * given.reference).sum(axis=1) / np.maximum(lengths, 1e-12)).tolist()
-        if program.takes_pictures and not given.unit:
-            facts["reference_class"] = given.reference.argmax(axis=1).tolist()
+        facts["class_name"] = [classes[number] for number in facts["class"]] if classes else None
+    if reference is not None:
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(reference, axis=1)
+        facts["cosine"] = ((found * reference).sum(axis=1) / np.maximum(lengths, 1e-12)).tolist()
+        if classes is not None:
+            facts["reference_class"] = reference.argmax(axis=1).tolist()
     return facts
 
 
-def _show(facts: dict[str, Any], given: _Given, texts: list[str] | None) -> None:
+def _show(facts: dict[str, Any], given: Given, texts: list[str] | None) -> None:
     c = facts["configuration"]
     waits = [facts[name] / facts["cycles"] for name in ("waits_memory", "waits_drain")]
     compared = f"{facts['instructions_compared']} instructions, " if facts["instructions_compared"] else ""

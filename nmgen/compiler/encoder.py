@@ -1,4 +1,6 @@
-"""From the integers of an encoder to a program of STA, for sequences of given lengths.
+"""From the integers of an encoder's blocks to the instructions of STA, for sequences of given lengths.
+
+Families say what comes before and behind the blocks, in nmgen/families/NAME/compiler.py.
 
 What lies where is `nmgen.compiler.memory_map`; how weights are dealt out to beats is `sim.image.product`. Here are the
 order of the instructions and the order of the channels: every head begins with a whole word of the store, so the
@@ -23,27 +25,11 @@ from sim.image.product import pack_weights
 from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
 
 if TYPE_CHECKING:  # it imports torch
-    from pruning.families.bert.model import Shape
-    from pruning.families.bert.parameters import BlockParameters, IntegerParameters, Norm, Rescale
-    from pruning.families.vit.model import ViTShape
+    from pruning.encoder.parameters import BlockParameters, EncoderShape, Norm
     from pruning.files.artefact import Layer
+    from pruning.integers.rescale import Rescale
 
 Fields = dict[str, int]
-
-
-def compile_encoder(
-    parameters: "IntegerParameters",
-    config: StaConfig,
-    lengths: Sequence[int],
-    about: dict[str, Any] | None = None,
-) -> Program:
-    """The program that embeds sequences of these numbers of tokens, all in one run.
-
-    Raises
-    ------
-    InputError : something does not fit the configuration; it says what, and by how much.
-    """
-    return _BertCompiler(parameters, config, lengths).program(about or {})
 
 
 def place_sequences(config: StaConfig, lengths: Sequence[int]) -> tuple[Placed, ...]:
@@ -70,7 +56,7 @@ class _Spread:
     pitch: int
 
     @property
-    def places(self) -> NDArray[np.int64]:
+    def channels(self) -> NDArray[np.int64]:
         """Where each channel goes, [hidden]."""
         return (np.arange(self.heads)[:, np.newaxis] * self.pitch + np.arange(self.size)).reshape(-1)
 
@@ -83,14 +69,14 @@ class Compiler(ABC):
     """What all encoders have in common: the blocks, and every single instruction.
 
     A family says what comes before the blocks (`_embeddings`), behind them (`_finish`, of each sequence), and what of
-    it the host meets (`_places_for_host`, `_facts`).
+    it the host meets (`_host_regions`, `_facts`).
     """
 
     _norms_replace = True  # a NORM with an operand sets the residual as well
 
     def __init__(
         self,
-        shape: "Shape | ViTShape",
+        shape: "EncoderShape",
         blocks: "Sequence[BlockParameters]",
         config: StaConfig,
         lengths: Sequence[int],
@@ -144,13 +130,13 @@ class Compiler(ABC):
 
     # --- the whole -----------------------------------------------------------------------------
     def program(self, about: dict[str, Any]) -> Program:
-        results = self._places_for_host()
+        results = self._host_regions()
         self._embeddings()
         for block in self._blocks:
             self._attention(block)
             self._feed_forward(block)
-        for number, place in enumerate(self._sequences):
-            self._finish(number, place, results)
+        for number, sequence in enumerate(self._sequences):
+            self._finish(number, sequence, results)
         code = assemble([*self._instructions, {"opcode": Op.END}])
         address = self._memory.put("program", code)
         shape = self._shape
@@ -180,7 +166,7 @@ class Compiler(ABC):
         """Of the model, beside what every program says."""
 
     @abstractmethod
-    def _places_for_host(self) -> tuple[Result, ...]:
+    def _host_regions(self) -> tuple[Result, ...]:
         """Puts what the host writes, zeros until then, and the results into memory."""
 
     @abstractmethod
@@ -188,10 +174,10 @@ class Compiler(ABC):
         """From what the host wrote to the residual and to the operand of the first block."""
 
     @abstractmethod
-    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+    def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:
         """From a sequence's residual behind the last block to its results."""
 
-    def _result_places(self, wanted: Sequence[tuple[str, int, float]]) -> tuple[Result, ...]:
+    def _results_of(self, wanted: Sequence[tuple[str, int, float]]) -> tuple[Result, ...]:
         """wanted : name, channels and scale of each"""
         results = []
         for name, channels, scale in wanted:
@@ -203,8 +189,8 @@ class Compiler(ABC):
     def _positions(self) -> NDArray[np.uint32]:
         """Of each token in its sequence, 0 between sequences: [tokens]."""
         positions = np.zeros(self._tokens, "<u4")
-        for place in self._sequences:
-            positions[place.first_token : place.first_token + place.tokens] = np.arange(place.tokens)
+        for sequence in self._sequences:
+            positions[sequence.first_token : sequence.first_token + sequence.tokens] = np.arange(sequence.tokens)
         return positions
 
     # --- a block -------------------------------------------------------------------------------
@@ -213,19 +199,19 @@ class Compiler(ABC):
         width = (spread.heads - 1) * spread.pitch + round_up(spread.size, self._c.m)
         for layer, rows in ((block.query, plan.queries), (block.key, plan.keys), (block.value, plan.values)):
             # Zero channels between the heads; behind the last one up to the end of a group, which KEYS reads whole.
-            self._linear(layer, plan.operand, rows, outputs=spread.places, channels=width)
+            self._linear(layer, plan.operand, rows, outputs=spread.channels, channels=width)
         self._table(f"{block.name}.attention.self.exponential", 1, block.exponential)
         self._table(f"{block.name}.intermediate.table", 0, block.table)
-        for number, place in enumerate(self._sequences):
+        for number, sequence in enumerate(self._sequences):
             for head in range(spread.heads):
-                self._head_attention(block, number, place, head)
+                self._head_attention(block, number, sequence, head)
         # The context lies where the queries were.
-        self._linear(block.attention_output, plan.queries, None, inputs=spread.places, k=spread.width)
+        self._linear(block.attention_output, plan.queries, None, inputs=spread.channels, k=spread.width)
         self._norm(block.attention_norm, 0, self._tokens)
 
-    def _head_attention(self, block: "BlockParameters", number: int, place: Placed, head: int) -> None:
+    def _head_attention(self, block: "BlockParameters", number: int, sequence: Placed, head: int) -> None:
         plan, c = self._plan, self._c
-        tile = place.first_token // c.rows
+        tile = sequence.first_token // c.rows
         word = head * self._spread.pitch // c.store_word_bytes
         queries, keys, values = (rows.at(tile, word) for rows in (plan.queries, plan.keys, plan.values))
         scores = plan.scores
@@ -233,8 +219,8 @@ class Compiler(ABC):
             "opcode": Op.PRODUCT,
             "to_store": 1,
             "pattern": c.m,
-            "tokens": place.tokens,
-            "first_token": place.first_token,
+            "tokens": sequence.tokens,
+            "first_token": sequence.first_token,
         }
         self._add(
             self._of(f"{block.name}.attention.self.scores.{head}", number),
@@ -242,7 +228,7 @@ class Compiler(ABC):
             | {
                 "columns": Columns.KEYS,
                 "maximum": 1,
-                "channels": place.tokens,
+                "channels": sequence.tokens,
                 "groups": ceil_div(self._spread.size, c.m),
                 "x_base": queries,
                 "x_pitch": plan.queries.pitch,
@@ -260,7 +246,7 @@ class Compiler(ABC):
             | {
                 "columns": Columns.VALUES,
                 "channels": self._spread.size,
-                "groups": ceil_div(place.tokens, c.m),
+                "groups": ceil_div(sequence.tokens, c.m),
                 "x_base": scores.at(),
                 "x_pitch": scores.pitch,
                 "c_base": values,
@@ -269,7 +255,7 @@ class Compiler(ABC):
                 "y_pitch": plan.queries.pitch,
                 "mult": block.context.mult,
                 "shift": block.context.shift,
-                "keys": place.tokens,
+                "keys": sequence.tokens,
             },
         )
 
@@ -380,15 +366,13 @@ class Compiler(ABC):
         bits = 8 if y else 16
         if layer.out_bits != bits:
             raise InputError(f"layer {layer.name} gives {layer.out_bits} bits, must be {bits}")
-        k, channels = k or layer.k, channels or layer.channels
-        weights = np.zeros((channels, k), np.int8)
-        rows = np.arange(layer.channels) if outputs is None else outputs
-        columns = np.arange(layer.k) if inputs is None else inputs
-        weights[np.ix_(rows, columns)] = layer.weights
-        units = np.zeros((channels, 8), np.uint8)
-        units[rows] = parameter_units(layer.bias, layer.mult, layer.shift, rescale=rescale.factors if rescale else 0)
+        weights, units = _spread_out(layer, inputs, outputs, k or layer.k, channels or layer.channels, rescale)
         product = Product(
-            config=self._c, tokens=tokens, k=k, channels=channels, pattern_n=self._pattern(layer, weights)
+            config=self._c,
+            tokens=tokens,
+            k=weights.shape[1],
+            channels=len(weights),
+            pattern_n=self._pattern(layer, weights),
         )
         address = self._memory.share(layer.name, pack_weights(product, weights, units))
         fields: Fields = {
@@ -396,7 +380,7 @@ class Compiler(ABC):
             "columns": Columns.MEMORY,
             "pattern": product.pattern_n,
             "tokens": tokens,
-            "channels": channels,
+            "channels": product.channels,
             "first_token": first,
             "groups": product.groups,
             "x_base": x.at(x_tile),
@@ -435,7 +419,7 @@ class Compiler(ABC):
         beats = len(table) // self._c.port_bytes
         self._add(name, {"opcode": Op.TABLE, "which": which, "address": address, "beats": beats})
 
-    def _store(self, number: int, place: Placed, result: Result) -> None:
+    def _store(self, number: int, sequence: Placed, result: Result) -> None:
         self._add(
             self._of(f"store {result.name}", number),
             {
@@ -443,70 +427,38 @@ class Compiler(ABC):
                 "which": 1,
                 "tokens": 1,
                 "channels": result.channels,
-                "first_token": place.first_token,
+                "first_token": sequence.first_token,
                 "address": result.address + number * result.pitch,
             },
         )
 
-    def _classify(self, layer: "Layer", number: int, place: Placed) -> None:
+    def _classify(self, layer: "Layer", number: int, sequence: Placed) -> None:
         """Of a sequence's first token: its operand becomes its logits."""
         self._linear(
             layer,
             self._plan.operand,
             None,
-            first=place.first_token,
+            first=sequence.first_token,
             tokens=1,
-            x_tile=place.first_token // self._c.rows,
+            x_tile=sequence.first_token // self._c.rows,
             add=False,
             of=number,
         )
 
 
-class _BertCompiler(Compiler):
-    def __init__(self, parameters: "IntegerParameters", config: StaConfig, lengths: Sequence[int]) -> None:
-        self._p = parameters
-        for tokens in lengths:
-            if not 1 <= tokens <= len(parameters.positions):
-                raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(parameters.positions)}")
-        super().__init__(parameters.shape, parameters.blocks, config, lengths)
-        if parameters.head:
-            self._fits("classes of the head", parameters.head.layer.channels, config.hidden, "hidden")
-
-    def _facts(self) -> dict[str, int]:
-        return {"vocabulary": len(self._p.words)}
-
-    def _places_for_host(self) -> tuple[Result, ...]:
-        self._ids = self._memory.put("ids", bytes(4 * self._tokens))
-        wanted = [("embedding", self._hidden, self._p.scale)]
-        if self._p.head:
-            wanted.append(("logits", self._p.head.layer.channels, self._p.head.scale))
-        return self._result_places(wanted)
-
-    def _embeddings(self) -> None:
-        p = self._p
-        used = max(place.tokens for place in self._sequences)
-        self._gather("embeddings.word_embeddings", p.words, self._ids)
-        positions = self._memory.put("positions", self._positions().view(np.uint8))
-        self._gather("embeddings.position_embeddings", p.positions[:used], positions, add=True)
-        self._norm(p.norm, 0, self._tokens)
-
-    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
-        from pruning.families.bert.parameters import pool_factor
-
-        factor = pool_factor(place.tokens)
-        self._add(
-            self._of("pool", number),
-            {
-                "opcode": Op.POOL,
-                "tokens": place.tokens,
-                "channels": self._hidden,
-                "first_token": place.first_token,
-                "mult": factor.mult,
-                "shift": factor.shift,
-            },
-        )
-        self._store(number, place, results[0])
-        if self._p.head:
-            self._norm(self._p.head.norm, place.first_token, 1, of=number)
-            self._classify(self._p.head.layer, number, place)
-            self._store(number, place, results[1])
+def _spread_out(
+    layer: "Layer",
+    inputs: NDArray[np.int64] | None,
+    outputs: NDArray[np.int64] | None,
+    k: int,
+    channels: int,
+    rescale: "Rescale | None",
+) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    """Weights [channels, k] and units of parameters [channels, 8] of a layer, zeros between its inputs and outputs."""
+    rows = np.arange(layer.channels) if outputs is None else outputs
+    columns = np.arange(layer.k) if inputs is None else inputs
+    weights = np.zeros((channels, k), np.int8)
+    weights[np.ix_(rows, columns)] = layer.weights
+    units = np.zeros((channels, 8), np.uint8)
+    units[rows] = parameter_units(layer.bias, layer.mult, layer.shift, rescale=rescale.factors if rescale else 0)
+    return weights, units

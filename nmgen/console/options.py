@@ -127,19 +127,27 @@ def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     return table
 
 
+MEM_LATENCY = 30  # cycles, unless told otherwise
+
+
+def add_mem_latency(parser: argparse._ActionsContainer, default: int | None = MEM_LATENCY) -> None:
+    """Add the flag of the memory's latency."""
+    parser.add_argument(
+        "--mem-latency",
+        metavar="CYCLES",
+        type=bounded("mem-latency", 1, 1000),
+        default=default,
+        help=f"cycles from a read request to its first beat ({MEM_LATENCY})",
+    )
+
+
 def add_simulation(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a simulation: simulator, memory latency, seed."""
     group = parser.add_argument_group("simulation")
     group.add_argument(
         "--simulator", choices=SIMULATORS, default="verilator", help="which simulator runs it (verilator)"
     )
-    group.add_argument(
-        "--mem-latency",
-        metavar="CYCLES",
-        type=bounded("mem-latency", 1, 1000),
-        default=30,
-        help="cycles from a read request to its first beat (30)",
-    )
+    add_mem_latency(group)
     group.add_argument(
         "--seed", metavar="SEED", type=bounded("seed", 0, 2**32 - 1), default=0, help="of everything random (0)"
     )

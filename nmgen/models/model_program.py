@@ -2,12 +2,15 @@
 
 import argparse
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmgen.console.options import add_configuration, bounded, configuration_of
 from nmgen.console.progress import Say
+from nmgen.families.known import compiling, halves_named
+from nmgen.models.dense import Dense, dense_artefact
+from pruning.families.known import family_of, family_of_config
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
@@ -67,37 +70,10 @@ def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
 
     config = configuration_of(args, StaConfig)
     with one_thread():
-        lengths = lengths_of(args.model, args.seq)
+        lengths = compiling(family_of(args.model)).lengths(args.model, args.seq)
         artefact, warning = artefact_of(args.model, args.pattern, args.calibrate, say)
         say("placing the program")
         return compiled(artefact, args.model, config, lengths, args.batch), warning
-
-
-def lengths_of(model: str, seq: str | None) -> list[int]:
-    """The tokens of each sequence that a flag says; [] for a ViT, which has its own.
-
-    Raises
-    ------
-    InputError : no numbers; a flag for a ViT, or none for another model.
-    """
-    from nmgen.models.vits import is_vit
-    from pruning.families.bert.folder import check_folder
-
-    if is_vit(model):
-        if seq is not None:
-            raise InputError(f"{model} is a ViT, whose tokens are its patches: it takes no --seq")
-        return []
-    if seq is None:
-        if model != "minilm" and not Path(model).is_file():
-            check_folder(model)  # that it is there comes before what it is
-        raise InputError(f"{model} is no ViT: give --seq, the tokens of a sequence")
-    try:
-        lengths = [int(part) for part in seq.split(",")]
-    except ValueError:
-        lengths = [0]
-    if min(lengths) < 1:
-        raise InputError(f"seq is {seq!r}, must be numbers of tokens of at least 1, such as 32 or 32,16")
-    return lengths
 
 
 def artefact_of(model: str, pattern: str | None, calibrate: Path | None, say: Say) -> "tuple[Artefact, str]":
@@ -109,10 +85,8 @@ def artefact_of(model: str, pattern: str | None, calibrate: Path | None, say: Sa
             if value is not None:
                 raise InputError(f"{model} is an artefact, which has {has}: {flag} is for a folder")
         return read(model), ""
-    from nmgen.models.dense import dense_artefact, open_dense
-
     say("reading the model")
-    dense = open_dense(model, [calibrate] if calibrate else [])
+    dense = Dense(model, [calibrate] if calibrate else [])
     say("calibrating and quantising")
     return dense_artefact(dense, pattern), dense.unfit
 
@@ -122,26 +96,13 @@ def compiled(artefact: "Artefact", model: str, config: StaConfig, lengths: list[
 
     model : what messages call it
     """
-    from nmgen.compiler.encoder import compile_encoder
-    from nmgen.compiler.vit import compile_vit
-    from nmgen.models.vits import named
-    from pruning.families.bert.parameters import integer_parameters
-    from pruning.families.vit.model import labels_of
-    from pruning.families.vit.parameters import vit_parameters
-
+    whole = artefact.whole
+    family = halves_named(family_of_config(whole.config, model))
     try:
-        if artefact.is_vit:
-            vit = vit_parameters(artefact)
-        else:
-            text = integer_parameters(artefact)
+        parameters = family.prunes.parameters(artefact)
     except InputError as error:
-        raise InputError(named(model, error)) from None
-    assert artefact.model  # both say so otherwise
-    if artefact.is_vit:
-        classes = labels_of(artefact.model.config, vit.shape.labels)
-        return compile_vit(vit, config, batch, {**artefact.model.about, "classes": classes})
-    program = compile_encoder(text, config, lengths * batch, dict(artefact.model.about))
-    return replace(program, tokenizer=artefact.model.tokenizer)
+        raise InputError(f"{model}: {error}") from None
+    return family.compiles.program(parameters, whole, config, lengths, batch)
 
 
 def warn(line: str) -> None:

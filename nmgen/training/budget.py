@@ -36,7 +36,10 @@ def parse_budget(text: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the cycles are of: a configuration, the tokens of each sequence (none for a ViT: one picture), a memory."""
+    """What the cycles are of: a configuration, the tokens of each sequence, a memory.
+
+    lengths : none where a model has its own, as a ViT
+    """
 
     config: StaConfig
     lengths: list[int]
@@ -63,7 +66,7 @@ class Budgeted:
         return numbers | patterns | target | {"configuration": asdict(self.target.config)}
 
 
-def plan_within(dense: Dense[Any], layers: str, budget: int, target: Target, say: Say) -> Budgeted:
+def plan_within(dense: Dense, layers: str, budget: int, target: Target, say: Say) -> Budgeted:
     """The plan of least expected harm whose program takes at most so many cycles.
 
     layers : which linear layers are pruned, by name
@@ -116,7 +119,7 @@ class _Counter:
     """Counts the cycles of plans' programs. The values of weights have no part in them, so the scales are the dense
     model's."""
 
-    def __init__(self, dense: Dense[Any], target: Target, m: int) -> None:
+    def __init__(self, dense: Dense, target: Target, m: int) -> None:
         self._dense, self._target, self._m = dense, target, m
         self._scales = dense.scales(dense.model)
 
@@ -137,7 +140,7 @@ class _Counter:
         return int(total(program, found)["cycles"]), by_layer
 
 
-def _harm(dense: Dense[Any], names: list[str], options: list[int], m: int, say: Say, sensitivities: Any) -> "Table":
+def _harm(dense: Dense, names: list[str], options: list[int], m: int, say: Say, sensitivities: Any) -> "Table":
     """How much further from the dense model's the outputs are with each layer alone at n:m."""
     asked, count = 0, 1 + len(names) * len(options)
 

@@ -4,8 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pruning.families.bert.calibrate import spread
-from pruning.families.bert.model import Encoder
+from pruning.encoder.spread import spread
 from pruning.files.tokenizer import encoded
 
 # MiniLM's int8 embeddings have cosine 0.969 to the float ones with 3 sentences, 0.990 with 8, 0.995 with 16, 0.997
@@ -14,13 +13,14 @@ SENTENCES_MIN = 16
 UNKNOWN_MAX = 0.1  # share of the tokens: names and typing errors are to be expected
 
 
-def unfit(encoder: Encoder, sentences: Sequence[str], source: object) -> str:
+def unfit(tokenizer: Any, sentences: Sequence[str], source: object) -> str:
     """One line that says what is poor about text to calibrate on; '' where it is fit.
 
+    tokenizer : the model's
     source : what the line calls the text
     """
-    read = spread(sentences)
-    unknown = unknown_share(encoder.tokenizer, read)
+    read = [sentences[i] for i in spread(len(sentences))]
+    unknown = unknown_share(tokenizer, read)
     if len(read) >= SENTENCES_MIN and unknown <= UNKNOWN_MAX:
         return ""
     return (

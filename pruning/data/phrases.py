@@ -66,9 +66,10 @@ def write(folder: Path, count: int = 4000) -> None:
     """Text to try the commands on: train.txt, phrases of words that MiniLM knows, and pairs.tsv, all pairs of
     pruning/data/sentences.txt with what MiniLM says of them, 0 … 5."""
     from pruning.data.text import read_sentences
-    from pruning.families.bert.folder import load, packaged_minilm
+    from pruning.families.known import family_named, family_of
+    from pruning.files.folders import folder_of
 
-    minilm, sentences = load(packaged_minilm()), read_sentences()
+    minilm, sentences = family_named(family_of("minilm")).load(folder_of("minilm")), read_sentences()
     folder.mkdir(parents=True, exist_ok=True)
     text = phrases(count, 0, vocabulary(minilm.tokenizer.get_vocab()))
     (folder / "train.txt").write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Families of models, a folder each."""
+"""Families of models, a folder each: interface.py says what is in one, known.py which there are."""

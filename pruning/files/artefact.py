@@ -5,7 +5,6 @@ Numpy only, no torch: whatever runs a layer reads it through this module.
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from pruning.files.reading import (
     regular_file,
     shown,
 )
+from pruning.files.writing import write_whole
 from rtl.format import bits_per_group, check_pattern, index_bits
 from rtl.params import BIAS_BITS, CHANNELS_MAX, MULT_BITS, SHIFT_MAX, InputError, ceil_div, selection_coding
 
@@ -48,6 +48,7 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
 }
 TOKENIZER = "tokenizer"  # the tensor that holds tokenizer.json
+DENSE = (8, 8)  # the pattern of a layer that no plan names
 LAYER_KEYS = ("pattern", "channels", "k", "coding", "out_bits")
 
 
@@ -197,9 +198,11 @@ class Artefact:
         return 2 if self.model else 1
 
     @property
-    def is_vit(self) -> bool:
-        """Whether its model reads pictures; the others read text."""
-        return self.model is not None and self.model.config.get("model_type") == "vit"
+    def whole(self) -> Model:
+        """The model; InputError where there are layers alone."""
+        if self.model is None:
+            raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
+        return self.model
 
 
 def check_size(where: str, channels: int, k: int) -> None:
@@ -385,14 +388,7 @@ def _json(value: Any) -> str:
 
 def save(path: Path | str, layers: Iterable[Layer], model: Model | None = None) -> None:
     """Write the artefact, whole or not at all; the same contents give the same bytes."""
-    path, data = Path(path), to_bytes(layers, model)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(Path(path), to_bytes(layers, model))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

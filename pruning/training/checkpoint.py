@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruning.files.writing import write_whole, writing
 from rtl.params import InputError
 
 VERSION = 1
@@ -27,15 +26,6 @@ def digest(model: nn.Module) -> str:
     return total.hexdigest()
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What the system refuses within the block is an InputError that names path."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-
-
 def check_place(path: Path) -> None:
     """InputError unless a file can be written to path: better now than when the first checkpoint is due."""
     with writing(path):
@@ -44,26 +34,12 @@ def check_place(path: Path) -> None:
             pass
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Replaces the file at path; a kill or a full disk in between leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing(path):
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint at path."""
     data = io.BytesIO()
     torch.save({"nmgen": VERSION, **state}, data)
-    write_whole(path, data.getbuffer())
+    with writing(path):
+        write_whole(path, data.getbuffer())
 
 
 def load(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pruning.data.datasets import Images
-from pruning.families.vit.model import Pixels
+from pruning.encoder.pixels import Pixels
 from pruning.training.train import Metrics
 
 AT_ONCE = 500  # pictures that a validation looks at together

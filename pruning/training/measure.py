@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pruning.data.text import Labelled, Pair
-from pruning.families.bert.integer import IntegerEncoder
-from pruning.families.bert.model import Encoder, by_length
+from pruning.encoder.batches import by_length
+from pruning.encoder.forms import TextForm
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -27,14 +27,14 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def sts_score(encoder: Encoder | IntegerEncoder, pairs: Sequence[Pair]) -> float:
+def sts_score(encoder: TextForm, pairs: Sequence[Pair]) -> float:
     """100 · Spearman between the cosine of the pairs' embeddings and their scores."""
     embeddings = embed_once(encoder, [text for pair in pairs for text in (pair.first, pair.second)])
     cosines = (embeddings[0::2] * embeddings[1::2]).sum(dim=1)
     return 100 * spearman(cosines.numpy(), np.array([pair.score for pair in pairs]))
 
 
-def embed_once(encoder: Encoder | IntegerEncoder, sentences: Sequence[str]) -> Tensor:
+def embed_once(encoder: TextForm, sentences: Sequence[str]) -> Tensor:
     """The embeddings [sentences, hidden], a sentence that comes again computed once."""
     distinct = {sentence: i for i, sentence in enumerate(dict.fromkeys(sentences))}
     return encoder.embed(distinct)[[distinct[sentence] for sentence in sentences]]
@@ -46,7 +46,7 @@ def mean(scores: Iterable[float]) -> float:
 
 
 @torch.inference_mode()
-def accuracy(encoder: Encoder | IntegerEncoder, rows: Sequence[Labelled]) -> float:
+def accuracy(encoder: TextForm, rows: Sequence[Labelled]) -> float:
     """100 · share of the rows whose label the head gives the largest output."""
     logits = by_length([encoder.ids(row.sentence) for row in rows], encoder.logits)
     labels = torch.tensor([row.label for row in rows])

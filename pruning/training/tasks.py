@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 from torch.nn.utils import parametrize
 
 from pruning.data.text import Labelled
-from pruning.families.bert.integer import IntegerEncoder
-from pruning.families.bert.model import Encoder, by_length, padded, pooled
+from pruning.encoder.batches import by_length, padded, pooled
+from pruning.encoder.forms import TextForm, TextModel
 from pruning.training.processes import gathered, world
 from pruning.training.train import has_bf16
 from rtl.params import InputError
@@ -34,7 +34,7 @@ def check_sentences(sentences: Sequence[str]) -> None:
 class Texts:
     """Sentences as ids, split into those that train, numbered from 0, and those that validate."""
 
-    def __init__(self, encoder: Encoder, sentences: Sequence[str]) -> None:
+    def __init__(self, encoder: TextModel, sentences: Sequence[str]) -> None:
         check_sentences(sentences)
         self.ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
         # Drawn, since text may come in a pattern; always the same, since candidates are compared.
@@ -93,7 +93,7 @@ class Teacher:
     states : of each sentence, what the blocks give: bfloat16 [tokens, blocks · hidden]
     """
 
-    def __init__(self, encoder: Encoder, texts: Texts) -> None:
+    def __init__(self, encoder: TextModel, texts: Texts) -> None:
         self.blocks = encoder.shape.layers
         self.states: list[Tensor] = [torch.empty(0)] * len(texts.ids)
         self.means = torch.empty(len(texts.ids), encoder.shape.hidden)
@@ -132,14 +132,14 @@ class Distillation:
 
     COSINE, SIMILARITY, STATES = 1.0, 10.0, 1.0
 
-    def __init__(self, dense: Encoder, sentences: Sequence[str]) -> None:
+    def __init__(self, dense: TextModel, sentences: Sequence[str]) -> None:
         self.texts = Texts(dense, sentences)
         self.size = len(self.texts.training)
         self.teacher = Teacher(dense, self.texts)
         self.embeddings = normalize(self.teacher.means, dim=1)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        encoder, embeddings, places = cast(Encoder, model), [], []
+        encoder, embeddings, places = cast(TextModel, model), [], []
         distance = torch.zeros(())
         with parametrize.cached():  # the masks act once a step, not once a part
             for part, _ in self.texts.parts(batch):
@@ -156,9 +156,9 @@ class Distillation:
             similarity = mse_loss(found @ found.T, right @ right.T)
         return self.COSINE * cosine + self.SIMILARITY * similarity + self.STATES * distance / tokens
 
-    def validate(self, model: nn.Module | IntegerEncoder) -> dict[str, float]:
+    def validate(self, model: nn.Module | TextForm) -> dict[str, float]:
         """cosine: between the embeddings and the dense model's, mean of the sentences that validate."""
-        encoder, places = cast(Encoder | IntegerEncoder, model), self.texts.validation
+        encoder, places = cast(TextForm, model), self.texts.validation
         means = by_length([self.texts.ids[place] for place in places], encoder.means).float()
         return {"cosine": float((normalize(means, dim=1) * self.embeddings[places]).sum(dim=1).mean())}
 
@@ -174,7 +174,7 @@ class Classification:
 
     LOGITS, STATES = 1.0, 1.0
 
-    def __init__(self, encoder: Encoder, rows: Sequence[Labelled], dense: Encoder | None = None) -> None:
+    def __init__(self, encoder: TextModel, rows: Sequence[Labelled], dense: TextModel | None = None) -> None:
         """encoder gives the ids; dense, which has a head, what is to be distilled from, None: labels alone."""
         self.texts = Texts(encoder, [row.sentence for row in rows])
         if dense:
@@ -187,7 +187,7 @@ class Classification:
                 self.logits: Tensor = dense.head(self.teacher.means).clone()
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        encoder, total = cast(Encoder, model), torch.zeros(())
+        encoder, total = cast(TextModel, model), torch.zeros(())
         with parametrize.cached():
             for part, whole in self.texts.parts(batch):
                 ids, mask = self.texts.batch(part)
@@ -201,8 +201,8 @@ class Classification:
                 total = total + loss * len(part) / len(batch)
         return total
 
-    def validate(self, model: nn.Module | IntegerEncoder) -> dict[str, float]:
+    def validate(self, model: nn.Module | TextForm) -> dict[str, float]:
         """accuracy: 100 · share of the sentences that validate whose label has the largest output."""
         places = self.texts.validation
-        logits = by_length([self.texts.ids[place] for place in places], cast(Encoder | IntegerEncoder, model).logits)
+        logits = by_length([self.texts.ids[place] for place in places], cast(TextForm, model).logits)
         return {"accuracy": 100 * float((logits.argmax(dim=1) == self.labels[places]).double().mean())}

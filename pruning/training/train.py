@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pruning.files.reading import parse_json, read_text
+from pruning.files.writing import write_whole, writing
 from pruning.masks.plan import plan_of
 from pruning.training import checkpoint as checkpoints
 from pruning.training.processes import world
@@ -129,23 +130,13 @@ def train(
         "state": _shapes(model),
         "start": checkpoints.digest(model) if checkpoint else "",
     }
-    done = saved = 0  # steps
-    found: Metrics = {}
-    if checkpoint and resume and checkpoint.exists():
-        state = checkpoints.load(checkpoint, run)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        done = saved = state["step"]
-        found = state["found"]
+    state = _State(checkpoint, run, model, optimiser)
+    if resume:
+        state.load()
     if processes > 1:
         dist.barrier()  # all have read before the first writes
+    done = state.saved
     log = _Log(metrics if first else None, done)
-
-    def save(step: int) -> None:
-        if checkpoint and first:
-            log.flush()
-            tensors = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-            checkpoints.save(checkpoint, {"run": run, "step": step, "found": found, **tensors})
 
     objective = _objective(model, task, processes)
     model.train()
@@ -163,7 +154,7 @@ def train(
             norm = float(nn.utils.clip_grad_norm_(parameters, clip))
             mean = _mean(loss.detach().float(), processes)
             if not (math.isfinite(mean) and math.isfinite(norm)):
-                raise DivergedError(_diverged(step + 1, mean, norm, saved, checkpoint))
+                raise DivergedError(_diverged(step + 1, mean, norm, state.saved, checkpoint))
             optimiser.step()
             if method:
                 method.after_step(model)
@@ -172,15 +163,48 @@ def train(
             log.write(step + 1, line)
             last = step + 1 == steps
             if last or (validate_every and (step + 1) % validate_every == 0):
-                found = _validated(model, task)
-                log.write(step + 1, found)
+                state.found = _validated(model, task)
+                log.write(step + 1, state.found)
             if last or (step + 1) % checkpoint_every == 0:
-                save(step + 1)
-                saved = step + 1
+                state.save(step + 1, log if first else None)
             if on_step:
                 on_step(step + 1, line)
     model.eval()
-    return found
+    return state.found
+
+
+class _State:
+    """What a checkpoint holds; without a path it is not kept.
+
+    Attributes
+    ----------
+    saved : the step that the last checkpoint is of
+    found : what the last validation said
+    """
+
+    def __init__(
+        self, path: Path | None, run: Mapping[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> None:
+        self._path, self._run, self._model, self._optimiser = path, run, model, optimiser
+        self.saved = 0
+        self.found: Metrics = {}
+
+    def load(self) -> None:
+        """Goes on from the checkpoint, if it is there; InputError where it is of another run."""
+        if self._path is None or not self._path.exists():
+            return
+        state = checkpoints.load(self._path, self._run)
+        self._model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.saved, self.found = state["step"], state["found"]
+
+    def save(self, step: int, log: "_Log | None") -> None:
+        """Replaces the checkpoint; log : of the process that writes, others only count"""
+        self.saved = step
+        if self._path and log:
+            log.flush()
+            tensors = {"model": self._model.state_dict(), "optimiser": self._optimiser.state_dict()}
+            checkpoints.save(self._path, {"run": self._run, "step": step, "found": self.found, **tensors})
 
 
 # --- functions of the step -------------------------------------------------------------------------------------------
@@ -305,17 +329,18 @@ class _Log:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _lines(path) if line["step"] <= done]
-        checkpoints.write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        with writing(path):
+            write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Metrics) -> None:
         if self._file:
-            with checkpoints.writing(self._path):
+            with writing(self._path):
                 self._file.write(json.dumps({"step": step, **values}) + "\n")
 
     def flush(self) -> None:
         if self._file:
-            with checkpoints.writing(self._path):
+            with writing(self._path):
                 self._file.flush()
 
     def __enter__(self) -> "_Log":
@@ -323,7 +348,7 @@ class _Log:
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            with checkpoints.writing(self._path):
+            with writing(self._path):
                 self._file.close()
 
 

@@ -32,14 +32,14 @@ def make(folder: Path) -> None:
     from PIL import Image
     from safetensors.torch import load_file, save_file
 
-    from nmgen.compiler.encoder import compile_encoder
-    from nmgen.compiler.vit import compile_vit
+    from nmgen.families.bert.compiler import compile_encoder
+    from nmgen.families.vit.compiler import compile_vit
     from pruning.families.bert.export import from_artefact
     from pruning.families.bert.folder import save as save_folder
     from pruning.families.bert.parameters import integer_parameters
-    from pruning.families.vit.model import ViTShape
-    from pruning.families.vit.model import save as save_vit
+    from pruning.families.vit.folder import save as save_vit
     from pruning.families.vit.parameters import vit_parameters
+    from pruning.families.vit.shape import ViTShape
     from pruning.files.artefact import save
     from rtl.params import Config
     from tests.nmgen.encoders import artefact

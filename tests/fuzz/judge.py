@@ -88,12 +88,11 @@ def prepare() -> None:
         import_module(f"nmgen.commands.{name}")
     for name in (
         "torch", "tokenizers", "safetensors.torch", "PIL.Image", "matplotlib.pyplot", "rich.table",
-        "rich.progress", "nmgen.training.text", "nmgen.training.vit", "nmgen.compiler.program",
-        "nmgen.estimate.cycles", "nmgen.compiler.encoder", "nmgen.compiler.vit", "nmgen.verilog.bundle",
-        "nmgen.models.pictures", "nmgen.simulate.run_program", "nmgen.simulate.timeline", "nmgen.fpga.report",
-        "nmgen.fpga.place_and_route", "pruning.families.vit.model", "pruning.families.bert.folder",
-        "pruning.families.bert.export", "pruning.families.vit.export", "pruning.families.bert.calibrate",
-        "pruning.training.series", "pruning.families.vit.calibrate", "pruning.training.tasks",
+        "rich.progress", "nmgen.training.series", "nmgen.training.one_shot", "nmgen.compiler.program",
+        "nmgen.estimate.cycles", "nmgen.families.bert.family", "nmgen.families.vit.family", "nmgen.verilog.bundle",
+        "nmgen.training.layers_alone", "nmgen.simulate.run_program", "nmgen.simulate.timeline", "nmgen.fpga.report",
+        "nmgen.fpga.place_and_route", "pruning.families.bert.family", "pruning.families.vit.family",
+        "pruning.training.series", "pruning.training.tasks",
         "pruning.training.image_task", "pruning.integers.layer", "pruning.masks.sensitivity",
         "sim.bench.runner", "sim.golden.machine", "boards.known", "boards.selftest", "fractions",
         "cocotb_tools.runner",

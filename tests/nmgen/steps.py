@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nmgen.compiler.program import Program
-from pruning.families.bert.integer import Step
+from pruning.encoder.integer import Step
 from rtl.params import round_up
 from rtl.sta.isa import Op
 from sim.golden.machine import Machine

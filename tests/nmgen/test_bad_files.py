@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nmgen.cli import main
-from nmgen.models.pictures import read_pictures
+from nmgen.families.vit.pictures import read_pictures
 from nmgen.verilog.bundle import generate
 from pruning.files.artefact import save
 from pruning.masks.plan import Plan

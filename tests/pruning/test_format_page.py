@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruning.families.vit.model import ViTShape
+from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import NUMPY_TYPES, Layer, pack, save
 from rtl.format import encode, pack_group
 from tests.pruning.vits import vit_artefact

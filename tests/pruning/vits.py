@@ -5,10 +5,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from pruning.encoder.pixels import Pixels
 from pruning.families.vit.calibrate import calibrate
 from pruning.families.vit.export import to_artefact
-from pruning.families.vit.model import Pixels, ViT, ViTShape, encoder_layers
+from pruning.families.vit.model import ViT, encoder_layers
 from pruning.families.vit.parameters import VitParameters, vit_parameters
+from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import Artefact
 from pruning.masks.sparsify import finalize, sparsify
 

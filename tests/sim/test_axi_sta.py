@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import Program
+from nmgen.families.bert.compiler import compile_encoder
 from nmgen.verilog.writer import emit
 from pruning.families.bert.integer import IntegerEncoder
 from rtl.sta.axi_top import AxiSta

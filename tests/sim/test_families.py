@@ -23,9 +23,9 @@ from nmgen.console.threads import one_thread
 from nmgen.models.model_program import artefact_of
 from nmgen.simulate.run_program import run
 from nmgen.verilog.writer import emit
+from pruning.encoder.activations import ACTIVATIONS
 from pruning.families.bert.integer import IntegerEncoder
-from pruning.families.bert.model import ACTIVATIONS
-from pruning.families.vit import model as vit
+from pruning.families.vit import folder
 from pruning.families.vit.calibrate import patches_of
 from pruning.families.vit.integer import IntegerViT
 from pruning.families.vit.parameters import vit_parameters
@@ -233,7 +233,7 @@ def check_vit(tmp_path: Path, sizes: Sizes, pictures: Pictures, how: How) -> Non
     side, images = pictures.side, pictures.images
     pixels = np.random.default_rng(sizes.hidden).integers(0, 256, (6, pictures.channels, side, side)).astype(np.uint8)
     np.save(tmp_path / "seen.npy", pixels)
-    shape, shown = vit.load(tmp_path / "model").shape, torch.from_numpy(pixels[:images])
+    shape, shown = folder.load(tmp_path / "model").shape, torch.from_numpy(pixels[:images])
     patches = list(patches_of(shape, shown).numpy())
     own = ["--batch", str(images)]
     artefact = check(tmp_path, tmp_path / "seen.npy", how, own, lambda program: program.image_of_patches(patches))

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import Placed, Program
-from nmgen.models.sentences import fitted
+from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.sentences import fitted
 from nmgen.verilog.writer import emit
+from pruning.encoder.parameters import pool_factor
 from pruning.families.bert.integer import IntegerEncoder
-from pruning.families.bert.parameters import pool_factor
 from rtl.params import Product
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.isa import BYTES, FIELDS, Op

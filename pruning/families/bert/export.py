@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning.families.bert.calibrate import Scales
+from pruning.encoder.activations import table
+from pruning.encoder.dequantise import dequantised
+from pruning.encoder.scales import Scales
 from pruning.families.bert.fake_quant import operand_of
 from pruning.families.bert.folder import shape_of, tensors_of
-from pruning.families.bert.model import ACTIVATIONS, Encoder, Origin
-from pruning.files.artefact import Artefact, Layer, Model
+from pruning.families.bert.model import Encoder, Origin
+from pruning.files.artefact import DENSE, Artefact, Model
 from pruning.files.checkpoint_files import check_finite
 from pruning.files.tokenizer import open_tokenizer
 from pruning.integers.quantise import integer_layer
 from rtl.params import InputError
-
-DENSE = (8, 8)  # the pattern of a layer that no plan names
 
 # Where the results of a linear layer are rounded: the Point, beside or above the layer.
 RESULTS = {
@@ -69,17 +69,12 @@ def to_artefact(
             tensors[name] = tensor.to(torch.float32).numpy()
     for i in range(encoder.shape.layers):
         name = f"encoder.layer.{i}.intermediate"
-        tensors[f"tables.{name}"] = table(encoder, scales[f"{name}.table"], scales[f"{name}.result"]).numpy()
+        found = table(encoder.shape.activation, scales[f"{name}.table"], scales[f"{name}.result"])
+        tensors[f"tables.{name}"] = found.numpy()
     model = Model(
         config=encoder.origin.config, tokenizer=encoder.tokenizer.to_str(), tensors=tensors, about=dict(about or {})
     )
     return Artefact(layers=layers, model=model)
-
-
-def table(encoder: Encoder, x_scale: Tensor, y_scale: Tensor) -> Tensor:
-    """int16 [256]: the activation function of the inputs −128 … 127."""
-    inputs = torch.arange(-128, 128, dtype=torch.float64) * x_scale
-    return (ACTIVATIONS[encoder.shape.activation](inputs) / y_scale).round().clamp(-32768, 32767).to(torch.int16)
 
 
 def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
@@ -89,9 +84,7 @@ def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
     ------
     InputError : the artefact has no model; a layer or tensor is missing, unknown or of another shape.
     """
-    model = artefact.model
-    if model is None:
-        raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
+    model = artefact.whole
     shape = shape_of(dict(model.config), "the artefact's config")
     tokenizer = open_tokenizer(model.tokenizer, "the artefact's tokenizer is none", shape.max_tokens)
     origin = Origin(config=dict(model.config), files={"tokenizer.json": model.tokenizer.encode()})
@@ -119,15 +112,15 @@ def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
 
 def _tensor(name: str, artefact: Artefact, scales: Scales) -> Tensor:
     """A tensor of the float encoder, in float64 where it is computed."""
-    assert artefact.model
+    tensors = artefact.whole.tensors
     layer_name, _, part = name.rpartition(".")
     if layer_name in artefact.layers:
         block, own = _block(layer_name)
         layer = artefact.layers[layer_name]
         return dequantised(layer, part, scales[operand_of(layer_name)], scales[f"{block}.{RESULTS[own]}"])
-    if name not in artefact.model.tensors:
+    if name not in tensors:
         raise InputError(f"tensor {name} of the model is missing")
-    tensor = torch.from_numpy(artefact.model.tensors[name].copy())
+    tensor = torch.from_numpy(tensors[name].copy())
     if tensor.is_floating_point():
         return tensor
     total = scales["embeddings.total"]
@@ -136,24 +129,7 @@ def _tensor(name: str, artefact: Artefact, scales: Scales) -> Tensor:
     return tensor.double() * total
 
 
-def dequantised(layer: Layer, part: str, x_scale: Tensor, y_scale: Tensor) -> Tensor:
-    """weight [channels, k] or bias [channels] of an integer layer: what one step of an accumulator is worth, times the
-    integers, over the scale of the input."""
-    for what, scale, wanted in (("inputs", x_scale, layer.k), ("results", y_scale, layer.channels)):
-        if scale.shape not in ((), (wanted,)):
-            raise InputError(f"layer {layer.name} has {len(scale)} scales of its {what}, must have 1 or {wanted}")
-    unit = torch.from_numpy(np.ldexp(layer.mult.astype(np.float64), -layer.shift.astype(np.int64))) * y_scale
-    if part == "bias":
-        return torch.from_numpy(layer.bias.astype(np.float64)) * unit
-    return torch.from_numpy(layer.weights.astype(np.float64)) * unit[:, None] / x_scale
-
-
 def _block(linear: str) -> tuple[str, str]:
     """('encoder.layer.3', 'output.dense') of a linear layer's name."""
     parts = linear.split(".")
     return ".".join(parts[:3]), ".".join(parts[3:])
-
-
-def patterns_of(artefact: Artefact) -> dict[str, tuple[int, int]]:
-    """(n, m) by layer."""
-    return {name: (layer.n, layer.m) for name, layer in artefact.layers.items()}

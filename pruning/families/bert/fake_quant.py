@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.families.bert.calibrate import Scales
+from pruning.encoder.scales import Scales
 from pruning.families.bert.model import Encoder, Point, Softmax, bits_of
 
 

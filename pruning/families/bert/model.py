@@ -6,26 +6,19 @@ A place where the accelerator rounds is a `Point`, in float the identity, so tha
 of one sentence, [tokens, …], or of a padded batch, [sentences, tokens, …]; a batch needs the mask of its true tokens.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize, relu, silu
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import normalize
 
+from pruning.encoder.activations import ACTIVATIONS
+from pruning.encoder.batches import by_length, pooled
 from pruning.files.tokenizer import ids_of
 from rtl.params import InputError
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": gelu,
-    "gelu_new": partial(gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(gelu, approximate="tanh"),
-    "relu": relu,
-    "silu": silu,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,30 +263,3 @@ class Encoder(nn.Module):
             for hook in hooks:
                 hook.remove()
         return {name: torch.cat(parts) for name, parts in seen.items()}
-
-
-# --- batches ---------------------------------------------------------------------------------------------------------
-
-BATCH = 32  # sentences of similar length that are computed at once
-
-
-def padded(ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Sentences int64 [tokens] as a batch: ids and mask of the true tokens, both [sentences, longest]."""
-    lengths = torch.tensor([len(one) for one in ids])
-    batch = pad_sequence(list(ids), batch_first=True)
-    return batch, torch.arange(batch.shape[1]) < lengths[:, None]
-
-
-def pooled(states: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the true tokens: [tokens, hidden] → [hidden]."""
-    if mask is None:
-        return states.mean(dim=-2)
-    share = mask / mask.sum(dim=-1, keepdim=True)
-    return (states * share[..., None].to(states.dtype)).sum(dim=-2)
-
-
-def by_length(ids: Sequence[Tensor], compute: Callable[[Tensor, Tensor], Tensor], batch: int = BATCH) -> Tensor:
-    """compute(ids, mask) → [sentences, …] of all sentences, in batches of similar length; the order is kept."""
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    parts = [compute(*padded([ids[i] for i in order[at : at + batch]])) for at in range(0, len(order), batch)]
-    return torch.cat(parts)[torch.tensor(order).argsort()]

@@ -1,67 +1,46 @@
-"""The scale of every place where the accelerator rounds in a ViT, from pictures that the float model sees.
+"""The scales of a ViT, from pictures that the float model sees.
 
-The rules are those of pruning/families/bert/calibrate.py. What differs: LayerNorm stands before each part, so one
-residual is added to from the pixels to the end, and has one scale; what a LayerNorm computes in 16 bits goes to an
-operand alone.
+The rules are those of pruning/encoder/scales.py. LayerNorm stands before each part, so one residual is added to from
+the pixels to the end, and has one scale; what a LayerNorm computes in 16 bits goes to an operand alone.
 """
 
-from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from pruning.families.bert.calibrate import (
+from pruning.encoder.patches import GREY, patches
+from pruning.encoder.scales import (
     ALPHA,
-    HEADROOM,
     PERCENTILE,
-    narrow_scale,
-    smoothing,
-    upper_scale,
+    block_scales,
+    operand_scale,
+    represented,
     wide_scale,
+    wide_scales,
 )
-from pruning.families.vit.model import Block, ViT, ViTShape
-from pruning.families.vit.patches import GREY, patches
+from pruning.encoder.spread import spread
+from pruning.families.vit.model import Block, ViT
+from pruning.families.vit.shape import ViTShape
 from pruning.integers.quantise import check_seen
-from pruning.integers.rescale import representable
 from rtl.params import InputError
-
-IMAGES = 128  # as many are looked at, spread evenly over what is given
-
-Scales = Mapping[str, Tensor]  # by the name of the place: float64, a scalar or [channels]
 
 
 def calibrate(model: ViT, images: Tensor, *, alpha: float = ALPHA, percentile: float = PERCENTILE) -> dict[str, Tensor]:
     """Scales of all places of a float ViT, from images uint8 [images, channels, side, side]."""
     if not len(images):
         raise InputError("there is no image to calibrate on, must be at least 1")
-    count = min(IMAGES, len(images))
-    seen = observe(model, images[[i * len(images) // count for i in range(count)]])
+    seen, shape = observe(model, images[spread(len(images))]), model.shape
+    classifier, operand = cast(nn.Linear, model.classifier), "classifier.operand"
     scales: dict[str, Tensor] = {}
-
-    def operand(point: str, *linears: nn.Linear) -> None:
-        shape = smoothing(seen[point], linears, alpha)
-        scales[point] = narrow_scale(seen[point] / shape, percentile) * shape
-
-    for i, block in enumerate(blocks_of(model)):
-        name, own = f"encoder.layer.{i}", block.attention.attention
-        operand(f"{name}.attention.attention.operand", own.query, own.key, own.value)
-        operand(f"{name}.attention.output.operand", block.attention.output.dense)
-        operand(f"{name}.intermediate.operand", block.intermediate.dense)
-        operand(f"{name}.output.operand", block.output.dense)
-        context, value = scales[f"{name}.attention.output.operand"], f"{name}.attention.attention.v"
-        scales[value] = narrow_scale(seen[value] / context, percentile) * context
-        for point in ("attention.attention.q", "attention.attention.k", "intermediate.table"):
-            scales[f"{name}.{point}"] = narrow_scale(seen[f"{name}.{point}"], percentile)
-        scales[f"{name}.attention.attention.scores"] = upper_scale(seen[f"{name}.attention.attention.scores"])
-    if model.shape.labels:
-        operand("classifier.operand", cast(nn.Linear, model.classifier))
-    for point in wide_points(model.shape):
-        scales[point] = wide_scale(HEADROOM * float(seen[point].max()))
-    for point, wide in rescaled(model).items():
-        scales[point] = torch.from_numpy(representable(float(scales[wide]), scales[point].numpy()))
-    if model.shape.labels:
-        scales["classifier"] = _logit_scale(cast(nn.Linear, model.classifier), scales["classifier.operand"])
+    for i in range(shape.layers):
+        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.attention", alpha, percentile)
+    if shape.labels:
+        scales[operand] = operand_scale(seen[operand], [classifier], alpha, percentile)
+    scales |= wide_scales(seen, [(point,) for point in wide_points(shape)])
+    scales |= represented(scales, rescaled(model))
+    if shape.labels:
+        scales["classifier"] = _logit_scale(classifier, scales[operand])
     return scales
 
 
@@ -151,5 +130,5 @@ def blocks_of(model: ViT) -> list[Block]:
 
 
 def patches_of(shape: ViTShape, images: Tensor) -> Tensor:
-    """uint8 [images, channels, side, side] → int8 [images, tokens, inputs], `pruning.families.vit.patches`."""
+    """uint8 [images, channels, side, side] → int8 [images, tokens, inputs], `pruning.encoder.patches`."""
     return torch.from_numpy(patches(images.numpy(), shape.patch))

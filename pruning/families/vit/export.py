@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning.families.bert.export import DENSE, dequantised
-from pruning.families.bert.model import ACTIVATIONS
-from pruning.families.vit.calibrate import Scales, wide_points
-from pruning.families.vit.model import Pixels, ViT, ViTShape, shape_of
-from pruning.families.vit.patches import GREY
-from pruning.files.artefact import Artefact, Model, check_numbers
+from pruning.encoder.activations import table
+from pruning.encoder.dequantise import dequantised
+from pruning.encoder.patches import GREY
+from pruning.encoder.pixels import Pixels
+from pruning.encoder.scales import Scales
+from pruning.families.vit.calibrate import wide_points
+from pruning.families.vit.model import ViT
+from pruning.families.vit.shape import ViTShape, shape_of
+from pruning.files.artefact import DENSE, Artefact, Model, check_numbers
 from pruning.files.checkpoint_files import check_finite
 from pruning.integers.quantise import integer_layer
 from rtl.params import InputError
@@ -62,7 +65,8 @@ def to_artefact(
         tensors[name] = state[name].to(torch.float32).numpy()
     for i in range(model.shape.layers):
         name = f"encoder.layer.{i}.intermediate"
-        tensors[f"tables.{name}"] = _table(model.shape, scales[f"{name}.table"], scales[f"{name}.result"])
+        found = table(model.shape.activation, scales[f"{name}.table"], scales[f"{name}.result"])
+        tensors[f"tables.{name}"] = found.numpy()
     return Artefact(
         layers=layers, model=Model(config=model.config, tokenizer="", tensors=tensors, about=dict(about or {}))
     )
@@ -96,9 +100,7 @@ def checked_shape(artefact: Artefact) -> ViTShape:
     ------
     InputError : no model, or one of another kind; a layer or a tensor that is missing or that no ViT has.
     """
-    model = artefact.model
-    if model is None:
-        raise InputError("the artefact holds layers alone (version 1), must hold a whole model")
+    model = artefact.whole
     classifier = artefact.layers.get(CLASSIFIER)
     shape = shape_of(dict(model.config), "the artefact's config", classifier.channels if classifier else 0)
     points = points_of(shape)
@@ -124,11 +126,11 @@ def from_artefact(artefact: Artefact) -> ViT:
     InputError : the artefact holds no ViT; a layer or tensor is missing, unknown or of another shape.
     """
     shape = checked_shape(artefact)
-    assert artefact.model  # checked_shape says so otherwise
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in artefact.model.tensors.items()}
+    whole = artefact.whole
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in whole.tensors.items()}
     with torch.device("meta"):  # only names and shapes
         model = ViT(shape)
-    model.config, model.pixels = dict(artefact.model.config), _pixels(artefact.model, shape.channels)
+    model.config, model.pixels = dict(whole.config), _pixels(whole, shape.channels)
     state = {name: tensors[name] for name in plain_tensors(shape)}
     for name, (x, y) in points_of(shape).items():
         layer = artefact.layers[name]
@@ -189,10 +191,3 @@ def _pixels(model: Model, channels: int) -> Pixels:
         check_numbers(f"pixels.{part}", values)
         found.append(tuple(values.tolist()))
     return Pixels(*found)
-
-
-def _table(shape: ViTShape, x_scale: Tensor, y_scale: Tensor) -> np.ndarray:
-    """int16 [256]: the activation function of the inputs −128 … 127."""
-    inputs = torch.arange(-128, 128, dtype=torch.float64) * x_scale
-    found = (ACTIVATIONS[shape.activation](inputs) / y_scale).round().clamp(-32768, 32767)
-    return np.asarray(found.to(torch.int16))

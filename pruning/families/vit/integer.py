@@ -1,13 +1,13 @@
 """The integer ViT: what the accelerator computes, instruction after instruction, bit for bit.
 
-Its numbers and its arithmetic are those of pruning/families/bert/integer.py. Shapes are those of one picture, [tokens,
+Its numbers and its arithmetic are those of pruning/encoder/integer.py. Shapes are those of one picture, [tokens,
 …], or of several, [images, tokens, …].
 """
 
 import torch
 from torch import Tensor
 
-from pruning.families.bert.integer import (
+from pruning.encoder.integer import (
     IntegerBlock,
     IntegerLinear,
     IntegerNorm,
@@ -15,9 +15,10 @@ from pruning.families.bert.integer import (
     Step,
     as_float,
     no_note,
+    noted,
     saturate,
 )
-from pruning.families.bert.parameters import BlockParameters
+from pruning.encoder.parameters import BlockParameters
 from pruning.families.vit.calibrate import patches_of
 from pruning.families.vit.parameters import VitParameters
 
@@ -36,12 +37,7 @@ class IntegerViT:
     def steps(self, image: Tensor) -> list[Step]:
         """Every instruction of one picture uint8 [channels, side, side], in order, with what it leaves behind."""
         steps: list[Step] = []
-
-        def note(name: str, store: Tensor | None, residual: Tensor | None) -> None:
-            narrow = None if store is None else store.to(torch.int8)
-            steps.append(Step(name, narrow, None if residual is None else residual.to(torch.int16)))
-
-        self._results(image[None], note)
+        self._results(image[None], noted(steps))
         return steps
 
     @torch.inference_mode()

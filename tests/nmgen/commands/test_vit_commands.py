@@ -13,15 +13,16 @@ import torch
 
 from nmgen.cli import main
 from nmgen.compiler import program as programs
-from nmgen.compiler.vit import compile_vit
-from nmgen.models.pictures import fitted
-from nmgen.models.scores import open_encoder
-from nmgen.models.vits import is_vit
+from nmgen.families.vit.compiler import compile_vit
+from nmgen.families.vit.pictures import fitted
+from pruning.families.known import family_of
 from pruning.families.vit.calibrate import calibrate
 from pruning.families.vit.export import from_artefact, to_artefact
+from pruning.families.vit.folder import save
 from pruning.families.vit.integer import IntegerViT
-from pruning.families.vit.model import ViTShape, encoder_layers, save, small_vit
+from pruning.families.vit.model import encoder_layers, small_vit
 from pruning.families.vit.parameters import vit_parameters
+from pruning.families.vit.shape import ViTShape
 from pruning.files import artefact as artefacts
 from pruning.files.artefact import Artefact
 from pruning.masks.sparsify import finalize, sparsify
@@ -122,7 +123,7 @@ def test_what_compile_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     np.save("large.npy", np.zeros((2, 9, 9), np.uint8))
     assert "large.npy has 9 x 9 pixels, the model takes 8 x 8" in said("vit", "--calibrate", "large.npy")
     write("B.safetensors", encoder_artefact(16, 2, 24))
-    assert "B.safetensors is no ViT: give --seq, the tokens of a sequence" in said("B.safetensors")
+    assert "B.safetensors reads text: give --seq, the tokens of a sequence" in said("B.safetensors")
     broken = vit_artefact(TINY)
     assert broken.model
     tensors = {name: array for name, array in broken.model.tensors.items() if name != "layernorm.bias"}
@@ -248,7 +249,11 @@ def test_what_simulate_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert "long.pgm has 9 x 8 pixels, the model takes 8 x 8" in said(images=("long.pgm",))
     Path("text.png").write_text("no picture")
     assert "text.png is no picture" in said(images=("text.png",))
-    assert "nowhere/config.json is missing" in said("--reference", "nowhere")
+    assert "model nowhere is not a folder" in said("--reference", "nowhere")
+    write("T.safetensors", encoder_artefact(16, 2, 24, layers=1))
+    assert "T.safetensors is an encoder of text, P.nmp is a program of another kind" in said(
+        "--reference", "T.safetensors"
+    )
     for change, message in (
         ({"labels": 5}, "logits of 5 channels, P.nmp of 3"),
         ({"image": 12}, "image = 12, P.nmp 8"),
@@ -284,11 +289,14 @@ def test_small_vit_on_the_large_array(capsys: pytest.CaptureFixture[str]) -> Non
     assert not [note for note in program.notes if "packed as" in note]
 
 
-def test_a_folder_that_is_no_vit_is_read_as_text() -> None:
-    """What is wrong with its config is said by whoever reads it."""
+def test_a_folder_whose_config_is_of_no_model() -> None:
+    """It is said before anything else is read."""
     Path("other").mkdir()
-    for text in ("{", "[]", '{"model_type": 3}'):
+    for text, said in (
+        ("{", "other/config.json is not JSON"),
+        ("[]", "other/config.json is not a JSON object"),
+        ('{"model_type": 3}', "other/config.json: model_type is 3, must be one of bert, roberta"),
+    ):
         Path("other/config.json").write_text(text)
-        assert not is_vit("other")
-        with pytest.raises(InputError, match=re.escape("other")):
-            open_encoder("other")
+        with pytest.raises(InputError, match=f"^{re.escape(said)}"):
+            family_of("other")

@@ -12,10 +12,10 @@ import torch
 
 from nmgen.cli import main
 from nmgen.compiler import program as programs
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.memory_map import plan_store
 from nmgen.compiler.program import Program
 from nmgen.estimate.cycles import Constants, estimate, total
+from nmgen.families.bert.compiler import compile_encoder
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.parameters import integer_parameters
 from pruning.files.artefact import Artefact, save

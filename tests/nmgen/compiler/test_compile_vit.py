@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from nmgen.compiler.program import Program, from_bytes
-from nmgen.compiler.vit import compile_vit
+from nmgen.families.vit.compiler import compile_vit
 from pruning.families.vit.calibrate import patches_of
 from pruning.families.vit.integer import IntegerViT
-from pruning.families.vit.model import ViTShape
+from pruning.families.vit.shape import ViTShape
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from sim.golden.machine import Machine

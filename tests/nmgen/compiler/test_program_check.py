@@ -11,13 +11,13 @@ import pytest
 
 from nmgen.cli import main
 from nmgen.compiler import program as programs
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import PARTS, Program
-from nmgen.compiler.vit import compile_vit
 from nmgen.estimate.cycles import estimate
-from nmgen.models.sentences import fitted
+from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.sentences import fitted
+from nmgen.families.vit.compiler import compile_vit
 from pruning.families.bert.parameters import integer_parameters
-from pruning.families.vit.model import ViTShape
+from pruning.families.vit.shape import ViTShape
 from rtl.params import InputError
 from rtl.sta.isa import BYTES, Op, decode, encode
 from rtl.sta.params import StaConfig

@@ -10,7 +10,7 @@ import pytest
 from boards.known import BOARDS
 from boards.parts.pll import dividers
 from nmgen.cli import main
-from nmgen.commands.build import Progress
+from nmgen.console.progress import StageProgress
 from nmgen.fpga.bitstream import density
 from nmgen.fpga.tools import TOOLS, find_tool
 from rtl.params import InputError
@@ -219,7 +219,7 @@ def test_no_seed_that_routes(tools: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_progress_says_how_far_it_is(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line every ten seconds where no terminal is; one that is written anew on a terminal."""
-    progress = Progress()
+    progress = StageProgress()
     for seconds, state in ((0, ""), (1, "placer in pass 2"), (10, "placer in pass 3"), (19, "9 left"), (20, "8 left")):
         progress("place and route", seconds, False, state)
     progress("place and route", 21, True, "")

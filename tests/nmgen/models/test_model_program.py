@@ -14,8 +14,8 @@ from nmgen.cli import main
 from nmgen.compiler import program as programs
 from nmgen.console.progress import stages
 from pruning.families.bert.folder import load
-from pruning.families.vit.model import ViTShape
-from pruning.families.vit.model import save as save_vit
+from pruning.families.vit.folder import save as save_vit
+from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import save
 from pruning.integers.layer import golden
 from pruning.masks.patterns import magnitude_mask
@@ -104,12 +104,12 @@ def test_a_pattern_takes_fewer_cycles(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_what_is_compiled_is_pruned_by_magnitude(capsys: pytest.CaptureFixture[str]) -> None:
     """The program that compile makes of a pattern is that of an artefact with the largest weights."""
-    from nmgen.models.dense import dense_artefact, open_dense
+    from nmgen.models.dense import Dense, dense_artefact
 
     said = run(capsys, "compile", "small", *LENGTHS, "--calibrate", "fit.txt", "--pattern", "2:8", *FLAGS, "-o", "p")
     assert said["about"]["method"] == "magnitude"
     assert said["about"]["pattern"] == "12 × 2:8"
-    dense = open_dense("small", [Path("fit.txt")])
+    dense = Dense("small", [Path("fit.txt")])
     made = dense_artefact(dense, "2:8")
     for name, linear in load("small").linears().items():
         kept = magnitude_mask(linear.weight, 2, 8).numpy()
@@ -136,7 +136,7 @@ def test_flags_that_do_not_go_with_a_file(capsys: pytest.CaptureFixture[str]) ->
         said = fails([*command, "A.safetensors", "--seq", "6", "--pattern", "2:8"], capsys)
         assert "A.safetensors is an artefact, which has its patterns: --pattern is for a folder" in said
         assert "pattern 9:8 keeps 9 of 8" in fails([*command, "small", "--seq", "6", "--pattern", "9:8"], capsys)
-    assert "small is no ViT: give --seq" in fails(["estimate", "small"], capsys)
+    assert "small reads text: give --seq" in fails(["estimate", "small"], capsys)
     assert "hf download a/b --local-dir b" in fails(["estimate", "a/b"], capsys)
     assert "none.nmp: No such file or directory" in fails(["estimate", "none.nmp"], capsys)
     assert "model ./none is not a folder" in fails(["estimate", "./none"], capsys)

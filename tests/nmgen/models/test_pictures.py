@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import unfold
 
-from nmgen.models.pictures import read_pictures
-from pruning.families.vit.patches import patches
+from nmgen.families.vit.pictures import read_pictures
+from pruning.encoder.patches import patches
 from rtl.params import InputError
 
 rng = np.random.default_rng(0)

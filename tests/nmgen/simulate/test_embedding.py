@@ -8,11 +8,12 @@ from torch.nn.functional import normalize
 
 from nmgen.cli import main
 from pruning.data.text import read_sentences
+from pruning.encoder.batches import pooled
 from pruning.families.bert.calibrate import calibrate
 from pruning.families.bert.export import to_artefact
-from pruning.families.bert.folder import load, packaged_minilm, save
-from pruning.families.bert.model import pooled
+from pruning.families.bert.folder import load, save
 from pruning.files.artefact import save as save_artefact
+from pruning.files.folders import packaged_minilm
 from pruning.masks.sparsify import finalize, sparsify
 from tests.nmgen.commands.test_simulate_program import BUILDS
 from tests.pruning.families.bert.test_model import states_of_transformers

@@ -12,9 +12,9 @@ from nmgen.cli import main
 from nmgen.training.budget import parse_budget
 from pruning.families.bert.folder import load
 from pruning.families.bert.integer import IntegerEncoder
-from pruning.families.vit.model import ViTShape
-from pruning.families.vit.model import load as load_vit
-from pruning.families.vit.model import save as save_vit
+from pruning.families.vit.folder import load as load_vit
+from pruning.families.vit.folder import save as save_vit
+from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import read
 from pruning.masks.patterns import magnitude_mask
 from rtl.params import InputError

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from nmgen.cli import main
+from pruning.families.known import family_of
+from pruning.families.vit import folder
 from pruning.families.vit import model as vit
 from pruning.families.vit.calibrate import calibrate
 from pruning.families.vit.export import from_artefact, to_artefact
+from pruning.families.vit.folder import load, save
 from pruning.families.vit.integer import IntegerViT
-from pruning.families.vit.model import ViTShape, load, save
 from pruning.families.vit.parameters import vit_parameters
+from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import read
 from pruning.masks.sparsify import finalize, sparsify
 from tests.nmgen.test_cli import fails
@@ -74,7 +77,7 @@ def test_a_series(capsys: pytest.CaptureFixture[str]) -> None:
         assert model.pixels.mean == pytest.approx(random_vit(TINY).pixels.mean)
         for form, accuracy in (("float", model), ("int8", IntegerViT(vit_parameters(artefact)))):
             assert one[form]["accuracy"]["test pictures"] == pytest.approx(right(accuracy), abs=0.001)
-        assert vit.load(f"out/{one['folder']}").config == artefact.model.config
+        assert folder.load(f"out/{one['folder']}").config == artefact.model.config
     again = {path: path.read_bytes() for path in Path("out").glob("*.safetensors")}
     prune(capsys, *recipe, "--resume")  # all of it is there
     assert {path: path.read_bytes() for path in Path("out").glob("*.safetensors")} == again
@@ -110,7 +113,7 @@ def test_one_shot(capsys: pytest.CaptureFixture[str]) -> None:
 def test_dense(capsys: pytest.CaptureFixture[str]) -> None:
     report = prune(capsys, "--method", "dense", "--steps", "3", "--batch", "8")
     assert [one["name"] for one in report["candidates"]] == ["dense"]
-    assert read("out/dense.safetensors").is_vit
+    assert family_of("out/dense.safetensors") == "vit"
     assert not torch.equal(load("out/dense").classifier.weight, load("vit").classifier.weight)
 
 
@@ -151,7 +154,7 @@ def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     assert "vit is a ViT: give --images" in fails(["evaluate", "vit", "--sts", "d"], capsys)
     assert "vit is a ViT: give --images" in fails(["evaluate", "vit", "--sts", "d", "--images", "d"], capsys)
     assert "nothing to score on" in fails(["evaluate", "vit"], capsys)
-    assert "minilm is no ViT: it takes no --images" in fails(["evaluate", "minilm", "--images", "d"], capsys)
+    assert "minilm reads text: it takes no --images" in fails(["evaluate", "minilm", "--images", "d"], capsys)
     save(random_vit(ViTShape(image=8, patch=4, channels=1, hidden=16, layers=1, heads=2, labels=0)), Path("none"))
     message = "d has grey pictures with labels, the model has no classifier"
     assert message in fails(["evaluate", "none", "--images", "d"], capsys)

@@ -4,7 +4,8 @@ import pytest
 
 from pruning.data.phrases import phrases, vocabulary, write
 from pruning.data.text import gather, read_sentences, sts
-from pruning.families.bert.folder import load, packaged_minilm
+from pruning.families.bert.folder import load
+from pruning.files.folders import packaged_minilm
 from rtl.params import InputError
 
 WORDS = [f"w{'abcdefghij'[i // 10]}{'abcdefghij'[i % 10]}" for i in range(100)]

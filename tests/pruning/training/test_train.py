@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pruning.files.writing import write_whole
 from pruning.masks.masked import live_weight, masked_layers
 from pruning.masks.methods import METHODS
 from pruning.masks.sparsify import sparsify
@@ -230,7 +231,7 @@ def test_damaged_checkpoint(damage: str, tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.pt"
-    checkpoint.write_whole(path, b"old")
+    write_whole(path, b"old")
 
     def full(*_: object) -> None:
         raise OSError("no space left")

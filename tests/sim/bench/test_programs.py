@@ -9,13 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nmgen.compiler.encoder import compile_encoder
 from nmgen.compiler.program import Program
-from nmgen.compiler.vit import compile_vit
+from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.vit.compiler import compile_vit
 from nmgen.verilog.writer import emit
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.vit.calibrate import patches_of
-from pruning.families.vit.model import ViTShape
+from pruning.families.vit.shape import ViTShape
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 from sim.bench.programs import ProgramJob, ProgramResult, run_programs

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pruning.data.text import read_sentences
-from pruning.families.bert.calibrate import calibrate, observe, sharing, smoothing
+from pruning.encoder.scales import smoothing
+from pruning.families.bert.calibrate import calibrate, observe, sharing
 from pruning.families.bert.fake_quant import Rounded, RoundedSoftmax, RoundedWeight, dequantise, operand_of, quantise
-from pruning.families.bert.folder import load, packaged_minilm
+from pruning.families.bert.folder import load
 from pruning.families.bert.model import Encoder, Point, bits_of
+from pruning.files.folders import packaged_minilm
 from pruning.masks.masked import masked_layers
 from pruning.masks.sparsify import finalize, sparsify, verify
 from rtl.params import InputError

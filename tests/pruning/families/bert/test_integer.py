@@ -9,32 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from pruning.data.text import read_sentences
+from pruning.encoder.batches import padded
+from pruning.encoder.integer import Step, bit_length, divided, normalised, product, requantise, softmax
+from pruning.encoder.parameters import EXP_ONE, Z_FRACTION, BlockParameters, Factor, Norm, exponential, pool_factor
 from pruning.families.bert.calibrate import calibrate, rescaled
 from pruning.families.bert.export import from_artefact, to_artefact
-from pruning.families.bert.folder import load, packaged_minilm
-from pruning.families.bert.integer import (
-    IntegerEncoder,
-    Step,
-    bit_length,
-    divided,
-    normalised,
-    product,
-    requantise,
-    softmax,
-)
-from pruning.families.bert.model import Encoder, padded
-from pruning.families.bert.parameters import (
-    EXP_ONE,
-    Z_FRACTION,
-    BlockParameters,
-    Factor,
-    IntegerParameters,
-    Norm,
-    exponential,
-    integer_parameters,
-    pool_factor,
-)
+from pruning.families.bert.folder import load
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.bert.model import Encoder
+from pruning.families.bert.parameters import IntegerParameters, integer_parameters
 from pruning.files.artefact import Artefact, Layer
+from pruning.files.folders import packaged_minilm
 from pruning.integers.rescale import RESCALE_MAX, RESCALE_SHIFT_MAX, Rescale, representable, represented, rescale
 from pruning.masks.sparsify import sparsify
 from rtl.params import InputError

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pruning.families.bert.folder import FAMILIES, load, packaged_minilm, save, shape_of
-from pruning.families.bert.model import Encoder, by_length, padded, pooled
+from pruning.encoder.batches import by_length, padded, pooled
+from pruning.families.bert.folder import FAMILIES, load, save, shape_of
+from pruning.families.bert.model import Encoder
+from pruning.files.folders import packaged_minilm
 from pruning.masks.sparsify import finalize, sparsify
 from rtl.params import InputError
 from tests.pruning.samples import CONFIG, write_model

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import gelu
 
 from pruning.data.text import read_sentences
-from pruning.families.bert.folder import load, packaged_minilm, save
+from pruning.families.bert.folder import load, save
 from pruning.families.bert.model import Encoder
+from pruning.files.folders import packaged_minilm
 from rtl.params import InputError
 from tests.pruning.samples import CONFIG, WORDS, tensors, write_model, write_shards
 

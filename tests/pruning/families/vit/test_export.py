@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from pruning.encoder.pixels import Pixels
 from pruning.families.bert.export import from_artefact as encoder_from_artefact
-from pruning.families.bert.export import patterns_of
 from pruning.families.bert.parameters import integer_parameters
+from pruning.families.known import family_of_config
 from pruning.families.vit.calibrate import calibrate, rescaled
 from pruning.families.vit.export import CLASSIFIER, PROJECTION, from_artefact, points_of, to_artefact
 from pruning.families.vit.integer import IntegerViT
-from pruning.families.vit.model import Pixels, ViTShape, encoder_layers, labels_of
+from pruning.families.vit.model import encoder_layers
 from pruning.families.vit.parameters import vit_parameters
+from pruning.families.vit.shape import ViTShape, labels_of
 from pruning.files.artefact import Artefact, Layer, Model, read, save, to_bytes, whole_from_bytes
 from pruning.masks.sparsify import finalize, sparsify, verify
 from rtl.params import InputError
@@ -54,8 +56,8 @@ def test_there_and_back(change: dict[str, Any], pattern: str, tmp_path: Path) ->
     save(tmp_path / "A.safetensors", artefact.layers.values(), artefact.model)
     found = read(tmp_path / "A.safetensors")
     assert found.version == 2
-    assert found.is_vit
-    patterns = patterns_of(found)
+    assert family_of_config(found.whole.config, "its config") == "vit"
+    patterns = {name: (layer.n, layer.m) for name, layer in found.layers.items()}
     assert len(patterns) == 13 + bool(shape.labels)
     assert {name for name, kept in patterns.items() if kept == (2, 8)} == set(plan.layers if plan else {})
 
@@ -147,8 +149,7 @@ def test_each_kind_of_model_is_refused_where_the_other_is_read() -> None:
         with pytest.raises(InputError, match=r"^the artefact's config: model_type is 'vit', must be one of "):
             reader(artefact)
     layers_alone = Artefact(layers={"fc": random_layer(1, 3, 20, 2, 8)}, model=None)
-    assert not layers_alone.is_vit
-    for read_it in (from_artefact, vit_parameters):
+    for read_it in (from_artefact, vit_parameters, encoder_from_artefact, integer_parameters):
         with pytest.raises(InputError, match=r"holds layers alone \(version 1\), must hold a whole model"):
             read_it(layers_alone)
 

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from pruning.encoder.pixels import Pixels
 from pruning.families.vit.calibrate import calibrate, observe, patches_of
 from pruning.families.vit.export import to_artefact
+from pruning.families.vit.folder import load, save
 from pruning.families.vit.integer import IntegerViT
-from pruning.families.vit.model import Pixels, ViTShape, encoder_layers, load, save
+from pruning.families.vit.model import encoder_layers
 from pruning.families.vit.parameters import vit_parameters
+from pruning.families.vit.shape import ViTShape
 from pruning.masks.sparsify import finalize, sparsify
 from rtl.params import InputError
 from tests.pruning.vits import PIXELS, parameters, random_images, random_vit

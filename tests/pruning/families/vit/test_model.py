@@ -11,7 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pruning.data.datasets import Images, fashion_mnist, labelled
+from pruning.encoder.pixels import Pixels
+from pruning.families.known import family_of
+from pruning.families.vit import folder, shape
 from pruning.families.vit import model as vit
+from pruning.families.vit.shape import ViTShape
 from pruning.masks.masked import masked_layers
 from pruning.masks.methods import METHODS
 from pruning.masks.sparsify import sparsify, verify
@@ -20,7 +24,7 @@ from pruning.training.train import train
 from rtl.params import InputError
 from tests.pruning.samples import write_shards
 
-TINY = vit.ViTShape(image=12, patch=4, channels=3, hidden=24, layers=2, heads=3, intermediate=40, labels=5)
+TINY = ViTShape(image=12, patch=4, channels=3, hidden=24, layers=2, heads=3, intermediate=40, labels=5)
 
 
 def their_folder(folder: Path, **changes: object) -> torch.nn.Module:
@@ -42,16 +46,16 @@ def their_folder(folder: Path, **changes: object) -> torch.nn.Module:
 @pytest.mark.parametrize("changes", [{}, {"qkv_bias": False, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3}])
 def test_equals_transformers(changes: dict[str, object], tmp_path: Path) -> None:
     theirs, images = their_folder(tmp_path, **changes), torch.randn(3, 3, 12, 12)
-    ours = vit.load(tmp_path)
+    ours = folder.load(tmp_path)
     assert torch.allclose(ours(images), theirs(images).logits, atol=1e-5)
 
 
 def test_the_least_model() -> None:
     """Of every number the least: one layer, one head, one of each."""
-    config = {"model_type": "vit", **dict.fromkeys(vit.KEYS.values(), 1)}
-    least = vit.ViTShape(image=1, patch=1, channels=1, hidden=1, layers=1, heads=1, intermediate=1, labels=0)
+    config = {"model_type": "vit", **dict.fromkeys(shape.KEYS.values(), 1)}
+    least = ViTShape(image=1, patch=1, channels=1, hidden=1, layers=1, heads=1, intermediate=1, labels=0)
     try:
-        found: vit.ViTShape | str = vit.shape_of(config, "config.json", 0)
+        found: ViTShape | str = shape.shape_of(config, "config.json", 0)
     except InputError as error:
         found = str(error)
     assert found == least
@@ -60,7 +64,7 @@ def test_the_least_model() -> None:
 def test_without_a_classifier(tmp_path: Path) -> None:
     theirs, images = their_folder(tmp_path, classifier=False), torch.randn(3, 3, 12, 12)
     states = theirs(images).last_hidden_state
-    ours = vit.load(tmp_path)
+    ours = folder.load(tmp_path)
     assert torch.allclose(ours.states(images), states, atol=1e-5)
     assert torch.allclose(ours(images), states[:, 0], atol=1e-5)
 
@@ -70,23 +74,23 @@ def test_pruned_and_written_back(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     transformers.utils.logging.disable_progress_bar()
     their_folder(tmp_path / "dense")
-    model, images = vit.load(tmp_path / "dense"), torch.randn(3, 3, 12, 12)
+    model, images = folder.load(tmp_path / "dense"), torch.randn(3, 3, 12, 12)
     plan = sparsify(model, "2:8", filter_fn=vit.encoder_layers)
     assert len(plan.layers) == 12
-    vit.save(model, tmp_path / "pruned")
+    folder.save(model, tmp_path / "pruned")
     theirs = transformers.ViTForImageClassification.from_pretrained(tmp_path / "pruned").eval()
     assert torch.allclose(theirs(images).logits, model(images), atol=1e-5)
-    again = vit.load(tmp_path / "pruned")
+    again = folder.load(tmp_path / "pruned")
     verify(again, plan)
     assert torch.equal(again(images), model(images))
 
 
 def test_our_own_shape_comes_back(tmp_path: Path) -> None:
     model = vit.ViT(TINY).eval()
-    model.pixels = vit.Pixels((73.0,), (90.0,))
-    vit.save(model, tmp_path)
-    assert vit.is_folder(tmp_path)
-    read = vit.load(tmp_path)
+    model.pixels = Pixels((73.0,), (90.0,))
+    folder.save(model, tmp_path)
+    assert family_of(tmp_path) == "vit"
+    read = folder.load(tmp_path)
     assert read.shape == TINY
     assert read.pixels.mean == pytest.approx((73.0,) * 3)
     assert read.pixels.deviation == pytest.approx((90.0,) * 3)
@@ -96,16 +100,16 @@ def test_a_byte_is_what_their_processor_makes_of_it(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pictures = torch.randint(0, 256, (1, 3, 12, 12), dtype=torch.uint8)
     model = vit.ViT(TINY)
-    model.pixels = vit.Pixels((73.0, 80.0, 100.0), (90.0, 50.0, 61.0))
-    vit.save(model, tmp_path)
-    own = json.loads((tmp_path / vit.PROCESSOR).read_text())
+    model.pixels = Pixels((73.0, 80.0, 100.0), (90.0, 50.0, 61.0))
+    folder.save(model, tmp_path)
+    own = json.loads((tmp_path / folder.PROCESSOR).read_text())
     for change in ({}, {"do_normalize": False}, {"do_rescale": False}, {"image_mean": [0.1, 0.2, 0.3]}):
-        (tmp_path / vit.PROCESSOR).write_text(json.dumps(own | change))
+        (tmp_path / folder.PROCESSOR).write_text(json.dumps(own | change))
         theirs = transformers.ViTImageProcessor.from_pretrained(tmp_path)
         wanted = theirs(list(pictures.numpy()), return_tensors="pt")["pixel_values"]
-        assert torch.allclose(vit.load(tmp_path).pixels.floats(pictures), wanted.float(), atol=1e-4)
-    (tmp_path / vit.PROCESSOR).unlink()
-    assert vit.load(tmp_path).pixels == vit.Pixels((127.5,), (127.5,))
+        assert torch.allclose(folder.load(tmp_path).pixels.floats(pictures), wanted.float(), atol=1e-4)
+    (tmp_path / folder.PROCESSOR).unlink()
+    assert folder.load(tmp_path).pixels == Pixels((127.5,), (127.5,))
 
 
 @pytest.mark.parametrize(
@@ -117,11 +121,11 @@ def test_a_byte_is_what_their_processor_makes_of_it(tmp_path: Path) -> None:
     ],
 )
 def test_bad_processor(change: dict[str, object], message: str, tmp_path: Path) -> None:
-    vit.save(vit.ViT(TINY), tmp_path)
-    path = tmp_path / vit.PROCESSOR
+    folder.save(vit.ViT(TINY), tmp_path)
+    path = tmp_path / folder.PROCESSOR
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=f"^{re.escape(f'{path}: {message}')}$"):
-        vit.load(tmp_path)
+        folder.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -139,38 +143,38 @@ def test_bad_processor(change: dict[str, object], message: str, tmp_path: Path) 
 def test_bad_config(change: dict[str, object], message: str, tmp_path: Path) -> None:
     model = vit.ViT(TINY)
     model.config |= change
-    vit.save(model, tmp_path)
+    folder.save(model, tmp_path)
     with pytest.raises(InputError, match=f"^{re.escape(f'{tmp_path}/config.json: {message}')}"):
-        vit.load(tmp_path)
+        folder.load(tmp_path)
 
 
 def test_shards(tmp_path: Path) -> None:
     model = vit.ViT(TINY)
-    vit.save(model, tmp_path)
+    folder.save(model, tmp_path)
     write_shards(tmp_path)
-    found = vit.load(tmp_path)
+    found = folder.load(tmp_path)
     assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config.json is missing$"):
-        vit.load(tmp_path)
-    vit.save(vit.ViT(TINY), tmp_path)
+        folder.load(tmp_path)
+    folder.save(vit.ViT(TINY), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
     expected = "tensor encoder.layer.0.intermediate.dense.weight is float32 [40, 24], must be float [48, 24]"
     with pytest.raises(InputError, match=re.escape(expected)):
-        vit.load(tmp_path)
+        folder.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(InputError, match=r"tensor encoder\.layer\.2\.[a-z_.]+ is missing$"):
-        vit.load(tmp_path)
+        folder.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json is not JSON"):
-        vit.load(tmp_path)
+        folder.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:900])
     with pytest.raises(InputError, match=r"model\.safetensors is truncated or damaged"):
-        vit.load(tmp_path)
+        folder.load(tmp_path)
 
 
 def test_small_vit_learns() -> None:

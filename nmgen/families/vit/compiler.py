@@ -57,11 +57,11 @@ class _VitCompiler(Compiler):
             "patch_bytes": self._patch_bytes,
         }
 
-    def _places_for_host(self) -> tuple[Result, ...]:
+    def _host_regions(self) -> tuple[Result, ...]:
         self._pixels = self._memory.put("patches", bytes(self._patch_bytes * self._tokens))
         if self._p.classifier:
-            return self._result_places([("logits", self._p.classifier.channels, self._p.scale)])
-        return self._result_places([("embedding", self._hidden, self._p.scale)])
+            return self._results_of([("logits", self._p.classifier.channels, self._p.scale)])
+        return self._results_of([("embedding", self._hidden, self._p.scale)])
 
     def _embeddings(self) -> None:
         p, patches = self._p, self._patches
@@ -82,7 +82,7 @@ class _VitCompiler(Compiler):
         self._linear(p.projection, patches, None)
         self._norm(p.norm, 0, self._tokens)
 
-    def _finish(self, number: int, place: Placed, results: tuple[Result, ...]) -> None:
+    def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:
         if self._p.classifier:
-            self._classify(self._p.classifier, number, place)
-        self._store(number, place, results[0])
+            self._classify(self._p.classifier, number, sequence)
+        self._store(number, sequence, results[0])

@@ -83,7 +83,7 @@ def _shortened(program: Program, lengths: Sequence[int]) -> Program:
 
 def _change(program: Program, instruction: dict[str, int], tokens: int) -> dict[str, int]:
     """What changes in an instruction of a sequence that has fewer tokens."""
-    from pruning.families.bert.parameters import pool_factor
+    from pruning.encoder.parameters import pool_factor
 
     opcode, columns = instruction.get("opcode"), instruction.get("columns", 0)
     if opcode == Op.PRODUCT and columns == Columns.KEYS:

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from nmgen.console.arrays import read_array
 from pruning.data.idx import IDX_MAX, is_idx, read_idx
-from pruning.families.vit.patches import patches
+from pruning.encoder.patches import patches
+from pruning.encoder.spread import MOST, spread
 from pruning.files.reading import MIB, read_bytes, regular_file
 from rtl.params import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nmgen.compiler.program import Program
+    from pruning.families.vit.shape import ViTShape
 
 Pictures = NDArray[np.uint8]  # [pictures, channels, side, side]
 
@@ -51,9 +55,15 @@ def read_pictures(path: Path, channels: int, side: int, most: int | None = None)
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{path} has no pictures: no {TRAINING} and nothing that ends in {', '.join(SUFFIXES)}")
-    count = min(len(files), most or len(files))
-    chosen = [files[i * len(files) // count] for i in range(count)]
+    chosen = [files[i] for i in spread(len(files), most or len(files))]
     return np.concatenate([_shaped(file, _read(file), channels, side) for file in chosen])
+
+
+def read_for(shape: "ViTShape", path: Path) -> "Tensor":
+    """What a model of that shape is calibrated on: uint8 [pictures, channels, side, side]."""
+    import torch
+
+    return torch.from_numpy(read_pictures(path, shape.channels, shape.image, MOST))
 
 
 def pictures_for(program: "Program", files: Sequence[Path]) -> tuple[Pictures, list[str]]:

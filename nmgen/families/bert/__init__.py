@@ -1,0 +1,1 @@
+"""Encoders of BERT's family: what reads, trains, scores and compiles them."""

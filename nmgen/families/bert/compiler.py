@@ -1,0 +1,84 @@
+"""From the integers of an encoder of text to a program of STA, for sequences of given lengths.
+
+Token ids are gathered to embeddings, positions added; behind the blocks the tokens of each sequence are pooled, and a
+head classifies their mean.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nmgen.compiler.encoder import Compiler
+from nmgen.compiler.program import Placed, Program, Result
+from rtl.params import InputError
+from rtl.sta.isa import Op
+from rtl.sta.params import StaConfig
+
+if TYPE_CHECKING:  # it imports torch
+    from pruning.families.bert.parameters import IntegerParameters
+
+
+def compile_encoder(
+    parameters: "IntegerParameters",
+    config: StaConfig,
+    lengths: Sequence[int],
+    about: dict[str, Any] | None = None,
+) -> Program:
+    """The program that embeds sequences of these numbers of tokens, all in one run.
+
+    Raises
+    ------
+    InputError : something does not fit the configuration; it says what, and by how much.
+    """
+    return _BertCompiler(parameters, config, lengths).program(about or {})
+
+
+class _BertCompiler(Compiler):
+    def __init__(self, parameters: "IntegerParameters", config: StaConfig, lengths: Sequence[int]) -> None:
+        self._p = parameters
+        for tokens in lengths:
+            if not 1 <= tokens <= len(parameters.positions):
+                raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(parameters.positions)}")
+        super().__init__(parameters.shape, parameters.blocks, config, lengths)
+        if parameters.head:
+            self._fits("classes of the head", parameters.head.layer.channels, config.hidden, "hidden")
+
+    def _facts(self) -> dict[str, int]:
+        return {"vocabulary": len(self._p.words)}
+
+    def _host_regions(self) -> tuple[Result, ...]:
+        self._ids = self._memory.put("ids", bytes(4 * self._tokens))
+        wanted = [("embedding", self._hidden, self._p.scale)]
+        if self._p.head:
+            wanted.append(("logits", self._p.head.layer.channels, self._p.head.scale))
+        return self._results_of(wanted)
+
+    def _embeddings(self) -> None:
+        p = self._p
+        used = max(sequence.tokens for sequence in self._sequences)
+        self._gather("embeddings.word_embeddings", p.words, self._ids)
+        positions = self._memory.put("positions", self._positions().view(np.uint8))
+        self._gather("embeddings.position_embeddings", p.positions[:used], positions, add=True)
+        self._norm(p.norm, 0, self._tokens)
+
+    def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:
+        from pruning.encoder.parameters import pool_factor
+
+        factor = pool_factor(sequence.tokens)
+        self._add(
+            self._of("pool", number),
+            {
+                "opcode": Op.POOL,
+                "tokens": sequence.tokens,
+                "channels": self._hidden,
+                "first_token": sequence.first_token,
+                "mult": factor.mult,
+                "shift": factor.shift,
+            },
+        )
+        self._store(number, sequence, results[0])
+        if self._p.head:
+            self._norm(self._p.head.norm, sequence.first_token, 1, of=number)
+            self._classify(self._p.head.layer, number, sequence)
+            self._store(number, sequence, results[1])

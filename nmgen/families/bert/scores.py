@@ -1,0 +1,46 @@
+"""What a model of text scores on scored pairs and on labelled sentences."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nmgen.families.interface import Measures, Scores
+from rtl.params import InputError
+
+if TYPE_CHECKING:
+    from pruning.encoder.forms import TextForm
+
+
+def sts_files(paths: Sequence[Path]) -> list[Path]:
+    """The files, and the *.tsv of folders."""
+    files = [file for path in paths for file in (sorted(path.rglob("*.tsv")) if path.is_dir() else [path])]
+    if paths and not files:
+        raise InputError(f"{paths[0]} has no *.tsv")
+    return files
+
+
+def measure(name: str, encoder: "TextForm", measures: Measures) -> "Callable[[TextForm], Scores]":
+    """Spearman · 100 of each file of scored pairs, and their mean; accuracy on labelled splits.
+
+    train.txt counts only where it is alone.
+    """
+    from pruning.data.text import classification
+    from pruning.data.text import sts as pairs_of
+    from pruning.training.measure import accuracy, mean, sts_score
+
+    if measures.images:
+        raise InputError(f"{name} reads text: it takes no --images")
+    pairs = {str(path): pairs_of(path) for path in sts_files(measures.sts)}
+    rows = classification(measures.classify, encoder.classes or None) if measures.classify else {}
+    splits = [split for split in rows if split != "train"] or list(rows)
+
+    def scored(form: "TextForm") -> Scores:
+        found: Scores = {}
+        if pairs:
+            found["sts"] = {file: round(sts_score(form, of), 3) for file, of in pairs.items()}
+            found["mean"] = round(mean(found["sts"].values()), 3)
+        if rows:
+            found["accuracy"] = {split: round(accuracy(form, rows[split]), 3) for split in splits}
+        return found
+
+    return scored

@@ -1,0 +1,49 @@
+"""What is trained, and how; who is told how far it is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pruning.masks.plan import Plan
+
+Progress = Callable[[str, int, int, float], None]
+"""Told of a training step: what is trained, the step's number, of how many, its loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is trained, on what, and how. `nmgen prune --help` says what each is."""
+
+    model: str
+    data: tuple[Path, ...]
+    method: str = "idp"
+    patterns: tuple[str, ...] = ()
+    plan: "Path | Plan | None" = None
+    budget: Mapping[str, Any] | None = None  # what the plan was chosen for
+    layers: str = "all"
+    ragged: str = "error"
+    nested: bool = False
+    classify: bool = False
+    head_steps: int = 0
+    steps: int = 1000
+    qat: int = 0
+    batch: int = 128
+    lr: float = 3e-4
+    seed: int = 0
+    checkpoint_every: int = 100
+    calibrate: Path | None = None
+    sts: tuple[Path, ...] = ()
+    resume: bool = False
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it but resume, ready for JSON."""
+        return {key: _plain(value) for key, value in asdict(self).items() if key != "resume"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

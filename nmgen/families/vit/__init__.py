@@ -1,0 +1,1 @@
+"""Vision transformers: what reads, trains, scores and compiles them."""

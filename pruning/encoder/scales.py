@@ -1,0 +1,107 @@
+"""The scale of every place where the accelerator rounds in an encoder's blocks, from what the float model sees.
+
+An integer times its scale is the float. Scales are float64: one a place, or one a channel where that is free because it
+folds into the weights behind it (SmoothQuant, arXiv 2211.10438). What is free where:
+
+operand of a linear layer  a scale a channel: LayerNorm, and the requantiser of the layer before, scale channels apart
+value                      the shape of the context's, which the attention's sums of it keep
+query, key, table input    one scale
+scores                     one scale, set by the largest score: clipping there would lose the maximum; low ones saturate
+residual, sums of it       16 bits, one scale for both operands of an addition, with room for twice what was seen
+table output               16 bits; a scale a channel brings it to the 8 bits of the operand behind it
+operand behind 16 bits     a scale that is theirs over one of a few factors (pruning/integers/rescale.py)
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pruning.integers.rescale import representable
+
+ALPHA = 0.85  # how much of the spread of the channels moves from the activations to the weights
+PERCENTILE = 99.99  # of the magnitudes of an 8-bit tensor; what is larger saturates
+LEAST = 1e-3  # of the largest channel: what any other counts as at least
+HEADROOM = 2.0  # of 16-bit tensors
+
+Scales = Mapping[str, Tensor]  # by the name of the place: float64, a scalar or [channels]
+
+
+def block_scales(
+    model: nn.Module, seen: Scales, name: str, attention: str, alpha: float, percentile: float
+) -> dict[str, Tensor]:
+    """Scales of the 8-bit places of the block `name`, its operands behind 16 bits not yet `represented`.
+
+    seen : what each place gets, [tokens, channels]; of scores any that have their largest
+    attention : the module in the block that has query, key and value
+    """
+    own = f"{name}.{attention}"
+    readers = {f"{own}.operand": [f"{own}.{part}" for part in ("query", "key", "value")]}
+    for part in ("attention.output", "intermediate", "output"):
+        readers[f"{name}.{part}.operand"] = [f"{name}.{part}.dense"]
+    scales: dict[str, Tensor] = {}
+    for point, names in readers.items():
+        linears = [cast(nn.Linear, model.get_submodule(linear)) for linear in names]
+        scales[point] = operand_scale(seen[point], linears, alpha, percentile)
+    context = scales[f"{name}.attention.output.operand"]
+    scales[f"{own}.v"] = narrow_scale(seen[f"{own}.v"] / context, percentile) * context
+    for point in (f"{own}.q", f"{own}.k", f"{name}.intermediate.table"):
+        scales[point] = narrow_scale(seen[point], percentile)
+    scales[f"{own}.scores"] = upper_scale(seen[f"{own}.scores"])
+    return scales
+
+
+def wide_scales(seen: Scales, sharing: Iterable[Sequence[str]]) -> dict[str, Tensor]:
+    """Scales of the places of 16 bits, of which those that share one come together."""
+    scales: dict[str, Tensor] = {}
+    for points in sharing:
+        scales |= dict.fromkeys(points, wide_scale(HEADROOM * max(float(seen[point].max()) for point in points)))
+    return scales
+
+
+def represented(scales: Scales, rescaled: Mapping[str, str]) -> dict[str, Tensor]:
+    """The scales of operands behind 16 bits as a factor makes them; rescaled : the operand and the place before it."""
+    return {
+        operand: torch.from_numpy(representable(float(scales[wide]), scales[operand].numpy()))
+        for operand, wide in rescaled.items()
+    }
+
+
+def operand_scale(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float, percentile: float) -> Tensor:
+    """float64 [channels]: of what linear layers read, inputs [tokens, channels]."""
+    shape = smoothing(inputs, linears, alpha)
+    return narrow_scale(inputs / shape, percentile) * shape
+
+
+def smoothing(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float) -> Tensor:
+    """float64 [channels]: largest input to the power alpha, over largest weight to the power 1 − alpha.
+
+    inputs [tokens, channels]; linears: the layers that read them. A channel that was hardly seen, or hardly weighs,
+    counts as LEAST of the largest: other text may use it.
+    """
+    weights = torch.cat([linear.weight.detach() for linear in linears])
+    inputs_largest, weights_largest = (side.abs().amax(dim=0).to(torch.float64) for side in (inputs, weights))
+    return _at_least(inputs_largest) ** alpha / _at_least(weights_largest) ** (1 - alpha)
+
+
+def _at_least(largest: Tensor) -> Tensor:
+    top = float(largest.max())
+    return largest.clamp(min=LEAST * top if top else 1.0)
+
+
+def narrow_scale(x: Tensor, percentile: float) -> Tensor:
+    """float64: the percentile of the magnitudes is 127."""
+    magnitudes = x.abs().flatten().to(torch.float64)
+    place = max(1, min(len(magnitudes), round(len(magnitudes) * percentile / 100)))
+    return (magnitudes.kthvalue(place).values / 127).clamp(min=1e-12)
+
+
+def wide_scale(largest: float) -> Tensor:
+    """float64: the largest is 32767."""
+    return torch.tensor((largest or 1.0) / 32767, dtype=torch.float64)
+
+
+def upper_scale(scores: Tensor) -> Tensor:
+    """float64: the largest is 127."""
+    return (scores.max().to(torch.float64) / 127).clamp(min=1e-3)

@@ -1,0 +1,34 @@
+"""The BERT family to whoever prunes (pruning/families/interface.py)."""
+
+from copy import deepcopy
+
+from torch import nn
+
+from pruning.families.bert import export
+from pruning.families.bert import fake_quant as rounding
+from pruning.families.bert.calibrate import calibrate
+from pruning.families.bert.export import to_artefact
+from pruning.families.bert.folder import load, save
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.bert.model import Encoder
+from pruning.families.bert.parameters import integer_parameters as parameters
+from pruning.files.artefact import Artefact
+
+
+def from_artefact(artefact: Artefact) -> Encoder:
+    """The float encoder of an artefact."""
+    return export.from_artefact(artefact)[0]
+
+
+def integers(artefact: Artefact) -> IntegerEncoder:
+    """The int8 encoder of an artefact."""
+    return IntegerEncoder(artefact)
+
+
+def trainable(encoder: Encoder) -> Encoder:
+    """A copy whose weights train, but for the embedding tables: most of their rows are of words that the text lacks."""
+    copy = deepcopy(encoder).requires_grad_(True)
+    for module in copy.embeddings.modules():
+        if isinstance(module, nn.Embedding):
+            module.requires_grad_(False)
+    return copy

@@ -1,0 +1,24 @@
+"""ViTs to whoever prunes (pruning/families/interface.py)."""
+
+from copy import deepcopy
+
+from pruning.families.interface import Rounding
+from pruning.families.vit.calibrate import calibrate
+from pruning.families.vit.export import from_artefact, to_artefact
+from pruning.families.vit.folder import load, save
+from pruning.families.vit.integer import IntegerViT
+from pruning.families.vit.model import ViT
+from pruning.families.vit.parameters import vit_parameters as parameters
+from pruning.files.artefact import Artefact
+
+rounding: Rounding | None = None
+
+
+def trainable(model: ViT) -> ViT:
+    """A copy whose weights train, all of them."""
+    return deepcopy(model).requires_grad_(True)
+
+
+def integers(artefact: Artefact) -> IntegerViT:
+    """The int8 ViT of an artefact."""
+    return IntegerViT(parameters(artefact))
