@@ -1,6 +1,6 @@
 """The drain: takes results out of the array while the next tile computes, and requantises them."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,36 +61,43 @@ class Drain(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.walk = walk = TileWalk(c)
+        # The slot that is read in this cycle, whether one is, and of which token.
+        active = Signal()
+        read = Signal(result_destination(c))
+        token = Signal(range(c.max_tokens))
+        column_read = Signal()  # it is the last slot of a column tile
+        self._walk(m, active, read, token, column_read)
+        self._address_parameters(m, read.slot, token, column_read)
+        self._requantise(m, read)
         m.d.comb += [
-            walk.start.eq(self.start),
-            walk.tokens.eq(self.product.tokens),
-            walk.channels.eq(self.product.channels),
+            self.destination.eq(align(m, read, drain_latency(c), name="destination")),
+            self.valid.eq(align(m, active, drain_latency(c), name="valid", reset=True)),
         ]
+        return m
 
+    def _walk(self, m: Module, active: Signal, read: data.View, token: Signal, column_read: Signal) -> None:
+        """Slot after slot, row after row of each tile that is complete."""
+        c = self._config
+        m.submodules.walk = walk = TileWalk(c)
         # Two registers are in this path already: tile_end itself, and the count of complete tiles.
         complete = align(m, self.tile_end, drain_start(c) - 2, name="complete", reset=True)
         tiles = Signal(range(RESULT_TILES + 1))
         row = Signal(range(c.rows))
         slot = Signal(range(c.slots_a_row))
-        token = Signal(range(c.max_tokens))
-        tile_base = Signal.like(self.parameter_address)
-        parameter_slot = Signal.like(self.parameter_address)
-        column_read = Signal()  # the last slot of a column tile is
-        active = Signal()
         last_slot = Signal()
         last_row = Signal()
         m.d.comb += [
+            walk.start.eq(self.start),
+            walk.tokens.eq(self.product.tokens),
+            walk.channels.eq(self.product.channels),
             active.eq(tiles != 0),
             last_slot.eq(slot == c.slots_a_row - 1),
             last_row.eq(row == walk.rows - 1),
             walk.advance.eq(active & last_slot & last_row),
             column_read.eq(walk.advance & walk.last_tokens),
-            parameter_slot.eq(tile_base + slot),
-            # Parameters are for what has left the array.
-            self.parameter_address.eq(align(m, parameter_slot, reader_latency(c), name="parameters_of")),
-            self.row_parameter_address.eq(align(m, token, reader_latency(c), name="token")),
-            self.drained.eq(align(m, column_read, reader_latency(c), name="drained", reset=True)),
+            read.row.eq(row),
+            read.slot.eq(slot),
+            read.last.eq(last_slot & last_row),
         ]
         m.d.sync += tiles.eq(tiles + complete - walk.advance)
         with m.If(active):
@@ -99,20 +106,36 @@ class Drain(wiring.Component):
                 m.d.sync += [slot.eq(0), row.eq(row + 1), token.eq(token + 1)]
                 with m.If(last_row):
                     m.d.sync += row.eq(0)
+        with m.If(column_read | self.start):
+            m.d.sync += token.eq(0)
+
+    def _address_parameters(self, m: Module, slot: Value, token: Signal, column_read: Signal) -> None:
+        """They are for what has left the array."""
+        c = self._config
+        tile_base = Signal.like(self.parameter_address)
+        parameter_slot = Signal.like(self.parameter_address)
+        m.d.comb += [
+            parameter_slot.eq(tile_base + slot),
+            self.parameter_address.eq(align(m, parameter_slot, reader_latency(c), name="parameters_of")),
+            self.row_parameter_address.eq(align(m, token, reader_latency(c), name="token")),
+            self.drained.eq(align(m, column_read, reader_latency(c), name="drained", reset=True)),
+        ]
         with m.If(column_read):
-            m.d.sync += [token.eq(0), tile_base.eq(tile_base + c.slots_a_row)]
+            m.d.sync += tile_base.eq(tile_base + c.slots_a_row)
             with m.If(tile_base == (PARAMETER_TILES - 1) * c.slots_a_row):
                 m.d.sync += tile_base.eq(0)
         with m.If(self.start):
-            m.d.sync += [tile_base.eq(0), token.eq(0)]
+            m.d.sync += tile_base.eq(0)
 
-        # The row, then the slot of it; a register before the requantisers.
+    def _requantise(self, m: Module, read: data.View) -> None:
+        """The row, then the slot of it; a register before the requantisers."""
+        c = self._config
         m.submodules.reader = reader = RowReader(c)
         m.d.comb += [
-            reader.row.eq(row),
+            reader.row.eq(read.row),
             *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
         ]
-        slot_of_row = align(m, slot, reader_latency(c), name="slot_of_row")
+        slot_of_row = align(m, read.slot, reader_latency(c), name="slot_of_row")
         for lane in range(c.drain_lanes):
             m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
             acc = Signal(signed(c.accumulator_bits), name=f"acc_{lane}", reset_less=True)
@@ -127,11 +150,3 @@ class Drain(wiring.Component):
                 requantiser.wide.eq(self.product.wide),
                 self.outputs[lane].eq(requantiser.result),
             ]
-
-        destination = Signal(result_destination(c))
-        m.d.comb += [destination.row.eq(row), destination.slot.eq(slot), destination.last.eq(last_slot & last_row)]
-        m.d.comb += [
-            self.destination.eq(align(m, destination, drain_latency(c), name="destination")),
-            self.valid.eq(align(m, active, drain_latency(c), name="valid", reset=True)),
-        ]
-        return m

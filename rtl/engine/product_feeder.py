@@ -1,6 +1,6 @@
 """The feeder: walks the array through the tiles, a step a cycle, and sees that no result is overwritten."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -49,92 +49,107 @@ class Feeder(wiring.Component):
         m = Module()
         c, product = self._config, self.product
         m.submodules.walk = walk = TileWalk(c)
-        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(product.tokens), walk.channels.eq(product.channels)]
+        first = Signal(init=1)  # the next step is the first, the last of its tile
+        last = Signal()
+        loaded = Signal()  # the tile's operands are there
+        result_room = Signal()  # its results may come
+        issue = Signal()
+        issue_last = Signal()
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.tokens.eq(product.tokens),
+            walk.channels.eq(product.channels),
+            issue.eq(walk.running & (~first | loaded) & (~last | result_room)),
+            issue_last.eq(issue & last),
+            walk.advance.eq(issue_last),
+        ]
+        m.d.sync += [
+            self.step.valid.eq(issue),
+            self.step.first.eq(first & issue),
+            self.step.last.eq(issue_last),
+            self.tile_end.eq(issue_last),
+            self.column_done.eq(issue_last & walk.last_tokens),
+        ]
+        with m.If(issue):
+            m.d.sync += first.eq(0)
+        with m.If(issue_last):
+            m.d.sync += first.eq(1)
+        self._rows(m, issue, issue_last, walk.last_tokens, last)
+        self._columns(m, issue, issue_last, walk.last_tokens)
+        self._wait_for_operands(m, loaded, issue_last, walk.last_tokens)
+        self._wait_for_results(m, result_room, issue_last)
+        return m
 
-        # Where in the tile: step of the group, group of the word, word of the token.
+    def _rows(self, m: Module, issue: Signal, issue_last: Signal, last_tokens: Value, last: Signal) -> None:
+        """Where the step is in its rows: step of the group, group of the word, word of the token."""
+        c, product = self._config, self.product
         step = Signal.like(product.steps)
         groups_left = Signal.like(product.groups, reset_less=True)
         group = Signal.like(self.step.group, reset_less=True)
         word = Signal.like(self.step.word, reset_less=True)
-        first = Signal(init=1)
-        last = Signal()
-        m.d.comb += last.eq((groups_left == 1) & (step == product.steps))
-        half = Signal()
-        column_address = Signal.like(self.column_address, reset_less=True)
-        column_base = Signal.like(self.column_address)
-        m.d.comb += column_base.eq(Mux(half, c.max_steps, 0))
-
-        # What a tile waits for.
-        token_tile = Signal.like(self.tiles_loaded)
-        columns_ready = Signal(range(3))
-        in_flight = Signal(range(RESULT_TILES + 1))
-        start_in, window = drain_start(c), drain_window(c)
-        slots = c.rows * c.slots_a_row
-        hold = Signal(range(start_in + slots + window + 1))
-        drain_free = Signal(range(start_in + 2 * slots + 1))
-        issue = Signal()
-        issue_last = Signal()
-        m.d.comb += [
-            issue.eq(
-                walk.running
-                & (~first | ((columns_ready != 0) & (token_tile < self.tiles_loaded)))
-                & (~last | ((hold == 0) & (in_flight != RESULT_TILES)))
-            ),
-            issue_last.eq(issue & last),
-            walk.advance.eq(issue_last),
-        ]
-
-        groups_a_word = c.store_word_bytes // c.m
         next_base = Signal.like(word)
-        m.d.comb += next_base.eq(Mux(walk.last_tokens, 0, word + 1))
+        groups_a_word = c.store_word_bytes // c.m
+        m.d.comb += last.eq((groups_left == 1) & (step == product.steps))
+        m.d.comb += next_base.eq(Mux(last_tokens, 0, word + 1))
+        m.d.sync += [self.step.word.eq(word), self.step.group.eq(group)]
         with m.If(issue):
-            m.d.sync += [first.eq(0), column_address.eq(column_address + 1), step.eq(step + 1)]
+            m.d.sync += step.eq(step + 1)
             with m.If(step == product.steps):
                 m.d.sync += [step.eq(0), groups_left.eq(groups_left - 1), group.eq(group + 1)]
                 with m.If(group == groups_a_word - 1):
                     m.d.sync += [group.eq(0), word.eq(word + 1)]
         with m.If(issue_last):
-            m.d.sync += [
-                first.eq(1),
-                groups_left.eq(product.groups),
-                group.eq(0),
-                word.eq(next_base),
-                column_address.eq(column_base),
-                token_tile.eq(token_tile + 1),
-            ]
-            with m.If(walk.last_tokens):
-                m.d.sync += [half.eq(~half), token_tile.eq(0), column_address.eq(Mux(half, 0, c.max_steps))]
+            m.d.sync += [groups_left.eq(product.groups), group.eq(0), word.eq(next_base)]
         with m.If(self.start):
-            m.d.sync += [
-                groups_left.eq(product.groups),
-                group.eq(0),
-                word.eq(0),
-                half.eq(0),
-                column_address.eq(0),
-                token_tile.eq(0),
-            ]
+            m.d.sync += [groups_left.eq(product.groups), group.eq(0), word.eq(0)]
 
+    def _columns(self, m: Module, issue: Signal, issue_last: Signal, last_tokens: Value) -> None:
+        """Where it is in the column buffer: each token tile goes through the half again."""
+        half = Signal()
+        column_address = Signal.like(self.column_address, reset_less=True)
+        column_base = Signal.like(self.column_address)
+        m.d.comb += column_base.eq(Mux(half, self._config.max_steps, 0))
+        m.d.sync += self.column_address.eq(column_address)
+        with m.If(issue):
+            m.d.sync += column_address.eq(column_address + 1)
+        with m.If(issue_last):
+            m.d.sync += column_address.eq(column_base)
+            with m.If(last_tokens):
+                m.d.sync += [half.eq(~half), column_address.eq(Mux(half, 0, self._config.max_steps))]
+        with m.If(self.start):
+            m.d.sync += [half.eq(0), column_address.eq(0)]
+
+    def _wait_for_operands(self, m: Module, loaded: Signal, issue_last: Signal, last_tokens: Value) -> None:
+        token_tile = Signal.like(self.tiles_loaded)
+        columns_ready = Signal(range(3))
+        m.d.comb += loaded.eq((columns_ready != 0) & (token_tile < self.tiles_loaded))
+        m.d.sync += columns_ready.eq(columns_ready + self.column_loaded - (issue_last & last_tokens))
+        with m.If(issue_last):
+            m.d.sync += token_tile.eq(token_tile + 1)
+            with m.If(last_tokens):
+                m.d.sync += token_tile.eq(0)
+        with m.If(self.start):
+            m.d.sync += token_tile.eq(0)
+
+    def _wait_for_results(self, m: Module, result_room: Signal, issue_last: Signal) -> None:
+        """The results of the tile before are out of the way, and the result buffer has room for this one's."""
+        c = self._config
+        start_in, window = drain_start(c), drain_window(c)
+        slots = c.rows * c.slots_a_row
+        in_flight = Signal(range(RESULT_TILES + 1))
+        hold = Signal(range(start_in + slots + window + 1))
+        drain_free = Signal(range(start_in + 2 * slots + 1))
+        drain_begins = Signal.like(drain_free)  # cycles from now until this tile's results begin to drain
+        m.d.comb += [
+            result_room.eq((hold == 0) & (in_flight != RESULT_TILES)),
+            drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in)),
+        ]
         m.d.sync += [
-            columns_ready.eq(columns_ready + self.column_loaded - (issue_last & walk.last_tokens)),
             in_flight.eq(in_flight + issue_last - self.written),
             hold.eq(Mux(hold == 0, 0, hold - 1)),
             drain_free.eq(Mux(drain_free == 0, 0, drain_free - 1)),
         ]
-        drain_begins = Signal.like(drain_free)  # cycles from now until this tile's results begin to drain
-        m.d.comb += drain_begins.eq(Mux(drain_free > start_in, drain_free, start_in))
         with m.If(self.start):
             m.d.sync += [hold.eq(0), drain_free.eq(0)]
         with m.If(issue_last):
             m.d.sync += [hold.eq(drain_begins + (window - 1)), drain_free.eq(drain_begins + (slots - 1))]
-
-        m.d.sync += [
-            self.step.valid.eq(issue),
-            self.step.first.eq(first & issue),
-            self.step.last.eq(issue_last),
-            self.step.word.eq(word),
-            self.step.group.eq(group),
-            self.column_address.eq(column_address),
-            self.tile_end.eq(issue_last),
-            self.column_done.eq(issue_last & walk.last_tokens),
-        ]
-        return m

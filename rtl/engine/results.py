@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
@@ -47,13 +47,62 @@ class ResultBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, product = self._config, self.product
-        depth = RESULT_TILES * c.rows
-
+        m.submodules.walk = walk = TileWalk(c)
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.tokens.eq(product.tokens),
+            walk.channels.eq(product.channels),
+            walk.advance.eq(self.written),
+        ]
         # A row of the memory is made of chunks of drain_lanes bytes: one a slot, or two where results are wide.
         chunk_bits = 8 * c.drain_lanes
-        m.submodules.memory = memory = Memory(shape=2 * c.slots_a_row * chunk_bits, depth=depth, init=[])
+        shape, depth = 2 * c.slots_a_row * chunk_bits, RESULT_TILES * c.rows
+        m.submodules.memory = memory = Memory(shape=shape, depth=depth, init=[])
         write = memory.write_port(granularity=chunk_bits)
         read = memory.read_port(domain="comb")
+        tiles = self._fill(m, write, depth)
+
+        pitches = [c.pitch(out_bytes) for out_bytes in (1, 2)]
+        beats = [max(1, pitch // c.port_bytes) for pitch in pitches]
+        row = Signal(range(c.rows + 1))
+        requested = Signal(range(c.rows + 1))  # rows of the tile
+        burst = Mux(product.wide, beats[1], beats[0])
+        tile_address = self._request(m, walk, tiles, requested, pitches, burst)
+
+        # Data: requests run ahead by at least a cycle.
+        base = Signal(range(depth))
+        beat = Signal(range(max(beats)))
+        last_beat = Signal()
+        m.d.comb += [
+            self.data.valid.eq(row != requested),
+            last_beat.eq(beat == burst - 1),
+            self.written.eq(self.data.valid & self.data.ready & last_beat & (row == walk.rows - 1)),
+            self.finished.eq(self.written & walk.last_tokens & walk.last_channels),
+            read.addr.eq(base + row),
+        ]
+        with m.If(self.data.valid & self.data.ready):
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(last_beat):
+                m.d.sync += [beat.eq(0), row.eq(row + 1)]
+        with m.If(self.written):
+            m.d.sync += [row.eq(0), requested.eq(0), base.eq(Mux(base == depth - c.rows, 0, base + c.rows))]
+
+        # The piece as beats, for either width of results.
+        for out_bytes, pitch in enumerate(pitches, start=1):
+            piece = Signal(8 * pitch, name=f"piece_{8 * out_bytes}")
+            mask = Signal(pitch, name=f"mask_{8 * out_bytes}")
+            m.d.comb += [
+                piece.eq(read.data),
+                mask.eq(Cat((walk.columns > i).replicate(out_bytes) for i in range(c.cols))),
+            ]
+            with m.If(product.wide == out_bytes - 1):
+                self._beat(m, piece, mask, beat, tile_address)
+        return m
+
+    def _fill(self, m: Module, write: WritePort, depth: int) -> Signal:
+        """Results into the memory. Returns how many tiles of them are complete."""
+        c, product = self._config, self.product
+        chunk_bits = 8 * c.drain_lanes
         narrow = Cat(result[:8] for result in self.inputs)
         wide = Cat(*self.inputs)
         for j in range(2 * c.slots_a_row):
@@ -72,59 +121,33 @@ class ResultBuffer(wiring.Component):
         with m.If(tile_filled):
             m.d.sync += fill_base.eq(Mux(fill_base == depth - c.rows, 0, fill_base + c.rows))
         m.d.sync += tiles.eq(tiles + tile_filled - self.written)
+        return tiles
 
-        # Requests run ahead of the data by at least a cycle.
-        m.submodules.walk = walk = TileWalk(c)
-        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(product.tokens), walk.channels.eq(product.channels)]
-        row = Signal(range(c.rows + 1))
-        requested = Signal(range(c.rows + 1))
+    def _request(
+        self, m: Module, walk: TileWalk, tiles: Signal, requested: Signal, pitches: list[int], burst: Value
+    ) -> Signal:
+        """A burst a row of a complete tile. Returns the address of the column tile's first token."""
+        product = self.product
+        beat_shift = self._config.port_bytes.bit_length() - 1
         piece_address = Signal.like(product.y_address, reset_less=True)
-        tile_address = Signal.like(product.y_address, reset_less=True)  # of the column tile's first token
-        base = Signal(range(depth))
-        pitches = [c.pitch(out_bytes) for out_bytes in (1, 2)]
-        beats = [max(1, pitch // c.port_bytes) for pitch in pitches]
-        beat = Signal(range(max(beats)))
-        beat_shift = c.port_bytes.bit_length() - 1
+        tile_address = Signal.like(product.y_address, reset_less=True)
         next_tile_address = Signal.like(tile_address)
-        last_beat = Signal()
         m.d.comb += [
             self.request.valid.eq((tiles != 0) & (requested != walk.rows)),
             self.request.payload.address.eq(piece_address[beat_shift:] << beat_shift),
-            self.request.payload.length.eq(Mux(product.wide, beats[1], beats[0]) - 1),
-            self.data.valid.eq(row != requested),
+            self.request.payload.length.eq(burst - 1),
             next_tile_address.eq(tile_address + Mux(product.wide, pitches[1], pitches[0])),
-            last_beat.eq(beat == Mux(product.wide, beats[1], beats[0]) - 1),
-            self.written.eq(self.data.valid & self.data.ready & last_beat & (row == walk.rows - 1)),
-            self.finished.eq(self.written & walk.last_tokens & walk.last_channels),
-            walk.advance.eq(self.written),
-            read.addr.eq(base + row),
         ]
         with m.If(self.request.valid & self.request.ready):
             m.d.sync += [requested.eq(requested + 1), piece_address.eq(piece_address + product.y_stride)]
-        with m.If(self.data.valid & self.data.ready):
-            m.d.sync += beat.eq(beat + 1)
-            with m.If(last_beat):
-                m.d.sync += [beat.eq(0), row.eq(row + 1)]
-        with m.If(self.written):
-            m.d.sync += [row.eq(0), requested.eq(0), base.eq(Mux(base == depth - c.rows, 0, base + c.rows))]
-            with m.If(walk.last_tokens):
-                m.d.sync += [piece_address.eq(next_tile_address), tile_address.eq(next_tile_address)]
+        with m.If(self.written & walk.last_tokens):
+            m.d.sync += [piece_address.eq(next_tile_address), tile_address.eq(next_tile_address)]
         with m.If(self.start):
             m.d.sync += [piece_address.eq(product.y_address), tile_address.eq(product.y_address)]
-
-        # The piece as beats, for either width of results.
-        for out_bytes, pitch in enumerate(pitches, start=1):
-            piece = Signal(8 * pitch, name=f"piece_{8 * out_bytes}")
-            mask = Signal(pitch, name=f"mask_{8 * out_bytes}")
-            m.d.comb += [
-                piece.eq(read.data),
-                mask.eq(Cat((walk.columns > i).replicate(out_bytes) for i in range(c.cols))),
-            ]
-            with m.If(product.wide == out_bytes - 1):
-                self._beat(m, piece, mask, beat, tile_address)
-        return m
+        return tile_address
 
     def _beat(self, m: Module, piece: Signal, mask: Signal, beat: Value, address: Value) -> None:
+        """A beat of a piece: of several pieces a beat only the strobes say which."""
         port_bytes = self._config.port_bytes
         payload = self.data.payload
         pieces_a_beat = port_bytes // len(mask)
