@@ -104,6 +104,7 @@ class Sta(wiring.Component):
         connect(m, flipped(self.memory.read_data), fetch.data)
         connect(m, store_unit.request, flipped(self.memory.write_request))
         connect(m, store_unit.data, flipped(self.memory.write_data))
+        connect(m, store_unit.residual, post_processor.residual)
         connect(m, sequencer.segment, fetch.segment)
         beats = {}
         # A cycle after the fetch has `stop`: from then on it delivers nothing.
@@ -203,9 +204,9 @@ class Sta(wiring.Component):
             post_processor.tile_end.eq(feeder.tile_end),
             *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
             post_processor.parameters_loaded.eq(columns.parameters_loaded),
-            columns.parameter_address.eq(post_processor.parameter_address),
-            columns.drained.eq(post_processor.drained),
-            post_processor.parameters.eq(columns.parameters),
+            columns.parameter_address.eq(post_processor.channels.address),
+            columns.drained.eq(post_processor.channels.drained),
+            post_processor.channels.parameters.eq(columns.parameters),
             *(post_processor.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
             *(post_processor.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
             store.write.eq(Mux(loader.write.enable, loader.write.as_value(), post_processor.store_write.as_value())),
@@ -219,7 +220,5 @@ class Sta(wiring.Component):
             columns.copy_valid.eq(store.copy_valid),
             store_unit.copy_data.eq(store.copy_data),
             columns.copy_data.eq(store.copy_data),
-            post_processor.store_unit_address.eq(store_unit.residual_address),
-            store_unit.residual_data.eq(post_processor.store_unit_data),
         ]
         return m

@@ -61,7 +61,7 @@ class Written(wiring.Component):
         ]
 
         asked, sent = Signal(), Signal()
-        to_ask, asks, may_ask = (inside.signal(name) for name in ("beats_to_ask", "asks", "may_ask"))
+        to_ask, asks, may_ask = (inside.signal(name) for name in ("beats_to_request", "requesting", "may_request"))
         begins = inside.signal("begins_1")
         m.d.comb += Assume(implies(self.start, ~asks & ~inside.signal("may_send")))  # all of the one before is written
 

@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.requantise import SHIFT_BITS
 from rtl.array.steps import ROW_BITS, row_step
 from rtl.lib.cases import cases
+from rtl.lib.divider import Divider
 from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, hard_register, registered, relay
 from rtl.params import MULT_BITS, power_of_two_at_least
@@ -97,10 +98,50 @@ class Reciprocal(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = self._config.sum_bits
+        normal, halted, shifts = self._normalise(m)
+        divisor = Signal(bits, reset_less=True)
+        moved_by = Signal(len(shifts), reset_less=True)
+        shift_next = Signal(SHIFT_BITS, reset_less=True)
+        shift_most = Signal(SHIFT_BITS, reset_less=True)  # where the total is 1
+        none = Signal(reset_less=True)
+        load = Signal()
+        normalised = align(m, self.start, len(HALTS), name="normalised", reset=True)
+        m.d.sync += [load.eq(normalised), shift_most.eq(self.shift + (bits - 1))]
+        with m.If(normalised):
+            m.d.sync += [divisor.eq(normal), none.eq(halted == 0), moved_by.eq(Cat(*reversed(shifts)))]
 
-        # Normalise: shift the total's highest bit to the top, by halved distances.
+        # mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult, so it has as many bits.
+        m.submodules.divider = divider = Divider(bits, MULT_BITS)
+        left = Signal(range(MULT_BITS + 1))
+        done = Signal()
+        m.d.comb += [
+            divider.load.eq(load),
+            divider.dividend.eq(Cat(divisor[1:], self.mult)),
+            divider.step.eq(1),  # without a division nobody looks
+            divider.divisor.eq(divisor),
+        ]
+        m.d.sync += [done.eq((left == 1) & ~load), left.eq(Mux(left == 0, 0, left - 1))]
+        with m.If(load):
+            m.d.sync += [left.eq(MULT_BITS), shift_next.eq(Mux(none, self.shift, shift_most - moved_by))]
+
+        q = Signal(MULT_BITS, reset_less=True)
+        shift_t = Signal(SHIFT_BITS, reset_less=True)
+        with m.If(done):
+            m.d.sync += [q.eq(Mux(none, 0, divider.quotient)), shift_t.eq(shift_next)]
+        m.d.comb += [self.q.eq(q), self.shift_t.eq(shift_t)]
+        return m
+
+    def _normalise(self, m: Module) -> tuple[Signal, Signal, list[Signal]]:
+        """The total with its highest bit at the top, len(HALTS) cycles later.
+
+        Returns
+        -------
+        tuple : it; not shifted all the way, but 0 if and only if the total is; the number of leading zeros, highest bit
+            first
+        """
+        bits = self._config.sum_bits
         normal = halted = self.total
-        shifts: list[Signal] = []  # the number of leading zeros, highest bit first
+        shifts: list[Signal] = []
         distance = max(power_of_two_at_least(bits) >> 1, *HALTS)
         while distance:
             zeros = Signal(name=f"zeros_{distance}")
@@ -112,48 +153,7 @@ class Reciprocal(wiring.Component):
                 normal = halted = registered(m, normal, name=f"moved_{distance}")
                 shifts = [align(m, one, 1, name=f"{one.name}_later") for one in shifts]
             distance >>= 1
-        divisor = Signal(bits, reset_less=True)
-        moved_by = Signal(len(shifts), reset_less=True)
-        shift_next = Signal(SHIFT_BITS, reset_less=True)
-        shift_most = Signal(SHIFT_BITS, reset_less=True)  # where the total is 1
-        none = Signal(reset_less=True)
-        load = Signal()
-        normalised = align(m, self.start, len(HALTS), name="normalised", reset=True)
-        m.d.sync += load.eq(normalised)
-        with m.If(normalised):
-            m.d.sync += [divisor.eq(normal), none.eq(halted == 0), moved_by.eq(Cat(*reversed(shifts)))]
-
-        # Restoring division. mult << (bits − 1) and divisor >> 1 do not overlap. The quotient is at most mult, so there
-        # are as many steps as mult has bits: each shifts a dividend bit into the remainder, a quotient bit into `rest`.
-        remainder = Signal(bits, reset_less=True)
-        rest = Signal(MULT_BITS, reset_less=True)
-        left = Signal(range(MULT_BITS + 1))
-        done = Signal()
-        wider = Signal(bits + 1)
-        difference = Signal(signed(bits + 2))
-        fits = Signal()
-        m.d.comb += [
-            wider.eq(Cat(rest[-1], remainder)),
-            difference.eq(wider - divisor),
-            fits.eq(difference >= 0),
-        ]
-        m.d.sync += [
-            done.eq((left == 1) & ~load),
-            remainder.eq(Mux(fits, difference, wider)),
-            rest.eq(Cat(fits, rest)),
-            left.eq(Mux(left == 0, 0, left - 1)),
-        ]
-        m.d.sync += shift_most.eq(self.shift + (bits - 1))
-        with m.If(load):
-            m.d.sync += shift_next.eq(Mux(none, self.shift, shift_most - moved_by))
-            m.d.sync += [Cat(rest, remainder).eq(Cat(divisor[1:], self.mult)), left.eq(MULT_BITS)]
-
-        q = Signal(MULT_BITS, reset_less=True)
-        shift_t = Signal(SHIFT_BITS, reset_less=True)
-        with m.If(done):
-            m.d.sync += [q.eq(Mux(none, 0, rest)), shift_t.eq(shift_next)]
-        m.d.comb += [self.q.eq(q), self.shift_t.eq(shift_t)]
-        return m
+        return normal, halted, shifts
 
 
 class RowSoftmax(wiring.Component):

@@ -10,7 +10,7 @@ from rtl.params import CHANNELS_MAX, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import FIELDS
 from rtl.sta.operands.tiles import token_tile
-from rtl.sta.params import StaConfig
+from rtl.sta.params import RESIDUAL_BITS, StaConfig
 
 STORE_ADDRESS_BITS = FIELDS["y_base"].bits
 
@@ -44,29 +44,50 @@ def destination(config: StaConfig) -> data.StructLayout:
 
 
 class Slots(wiring.Signature):
-    """Results seen from their source, without back-pressure.
+    """Values with their destination, seen from their source, without back-pressure.
+
+    Parameters
+    ----------
+    bits : of a value; None: of a sum of the array
 
     Members
     -------
     valid : out
-    destination : destination, out
-    values : accumulator_bits signed each, out
+    destination : of the values, out
+    values : signed, one a lane, out
     """
 
-    def __init__(self, config: StaConfig) -> None:
+    def __init__(self, config: StaConfig, bits: int | None = None) -> None:
         super().__init__(
             {
                 "valid": Out(1),
                 "destination": Out(destination(config)),
-                "values": Out(signed(config.accumulator_bits)).array(config.drain_lanes),
+                "values": Out(signed(bits or config.accumulator_bits)).array(config.drain_lanes),
             }
         )
 
 
-def residual_address(config: StaConfig, token: Value, piece: Value) -> Value:
-    """token · residual_words + piece, by shifts and adders: the factor is constant."""
-    words = config.residual_words
-    return sum(((token << i) for i in range(words.bit_length()) if words >> i & 1), start=piece)
+class Results(wiring.Signature):
+    """Results with their destination, seen from the pipeline, without back-pressure.
+
+    Members
+    -------
+    valid : out
+    destination : of the results, out
+    wide : 16 bits each, out
+    narrow : the same in 8 bits, for the activation store, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        lanes = config.drain_lanes
+        super().__init__(
+            {
+                "valid": Out(1),
+                "destination": Out(destination(config)),
+                "wide": Out(signed(RESIDUAL_BITS)).array(lanes),
+                "narrow": Out(signed(8)).array(lanes),
+            }
+        )
 
 
 class SlotWalk(wiring.Component):
@@ -102,50 +123,54 @@ class SlotWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, instruction, here = self._config, self.instruction, self.destination
+        c, instruction, own = self._config, self.instruction, self.destination
         m.submodules.tiles = tiles = TileWalk(c)
-        row = Signal.like(here.row)
-        slot = Signal.like(here.slot)
-        one_slot = c.slots_a_row == 1
-        last_slot = Signal(init=one_slot)  # of the row: registered when the walk steps to it
-        token = Signal.like(here.token, reset_less=True)
-        tile_piece = Signal.like(here.piece, reset_less=True)  # of the column tile's first slot
-        tile_goes = Signal()
-        last_row = Signal(reset_less=True)  # of the tile
-        last = Signal(reset_less=True)  # both
+        slot = Signal.like(own.slot)
+        token = Signal.like(own.token, reset_less=True)
+        tile_piece = Signal.like(own.piece, reset_less=True)  # of the column tile's first slot
+        tile_advance = Signal()
         m.d.comb += [
             tiles.start.eq(self.start),
             tiles.tokens.eq(instruction.tokens),
             tiles.channels.eq(instruction.channels),
-            tiles.advance.eq(tile_goes),
+            tiles.advance.eq(tile_advance),
             self.running.eq(tiles.running),
-            self.row_last.eq(last_slot),
-            self.tile_last.eq(last),
-            tile_goes.eq(self.advance & self.tile_last),
-            here.row.eq(row),
-            here.slot.eq(slot),
-            here.token.eq(token),
-            here.piece.eq(tile_piece + slot),
-            here.keep.eq(Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))),
-            here.column_last.eq(self.tile_last & tiles.last_tokens),
-            here.last.eq(here.column_last & tiles.last_channels),
+            tile_advance.eq(self.advance & self.tile_last),
+            own.slot.eq(slot),
+            own.token.eq(token),
+            own.piece.eq(tile_piece + slot),
+            own.keep.eq(Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))),
+            own.column_last.eq(self.tile_last & tiles.last_tokens),
+            own.last.eq(own.column_last & tiles.last_channels),
         ]
-        with m.If(self.advance):
-            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == c.slots_a_row - 2)]
-            with m.If(last_slot):
-                m.d.sync += [slot.eq(0), last_slot.eq(one_slot), row.eq(Mux(last, 0, row + 1))]
-        with m.If(tile_goes & tiles.last_tokens):
+        with m.If(tile_advance & tiles.last_tokens):
             m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
         with preload(m, ~tiles.running):
             m.d.sync += tile_piece.eq(0)
         # Whether it steps is an enable, where to is a mux: neither waits for the other.
-        first_again = Signal()  # if it steps
-        m.d.comb += first_again.eq(~tiles.running | (last & tiles.last_tokens))
-        with m.If(~tiles.running | (self.advance & last_slot)):
-            m.d.sync += token.eq(Mux(first_again, instruction.first_token, token + 1))
+        to_first_token = Signal()  # if it steps
+        m.d.comb += to_first_token.eq(~tiles.running | (self.tile_last & tiles.last_tokens))
+        with m.If(~tiles.running | (self.advance & self.row_last)):
+            m.d.sync += token.eq(Mux(to_first_token, instruction.first_token, token + 1))
+        self._count_slots(m, tiles, slot)
+        self._place_tiles(m, tile_advance | ~tiles.running, to_first_token)
+        return m
+
+    def _count_slots(self, m: Module, tiles: TileWalk, slot: Signal) -> None:
+        """Slot and row within the tile, and whether they are the last: registered when the walk steps to them."""
+        one_slot, before_last = self._config.slots_a_row == 1, self._config.slots_a_row - 2
+        row = Signal.like(self.destination.row)
+        last_slot = Signal(init=one_slot)  # of the row
+        last_row = Signal(reset_less=True)  # of the tile
+        last = Signal(reset_less=True)  # both
+        m.d.comb += [self.destination.row.eq(row), self.row_last.eq(last_slot), self.tile_last.eq(last)]
+        with m.If(self.advance):
+            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == before_last)]
+            with m.If(last_slot):
+                m.d.sync += [slot.eq(0), last_slot.eq(one_slot), row.eq(Mux(last, 0, row + 1))]
         # Both outcomes are computed; `advance` comes late and selects.
         next_row_last = Mux(last, tiles.next_one_row, row + 2 == tiles.rows)  # of the row behind this one
-        next_last = Mux(last_slot, next_row_last & one_slot, (slot == c.slots_a_row - 2) & last_row)
+        next_last = Mux(last_slot, next_row_last & one_slot, (slot == before_last) & last_row)
         first_row_last = ~tiles.running & tiles.next_one_row
         m.d.sync += [
             last_row.eq(
@@ -154,17 +179,17 @@ class SlotWalk(wiring.Component):
             last.eq(Mux(self.advance, next_last, (tiles.running & last) | (first_row_last & one_slot))),
         ]
 
-        # Wide, and not urgent: relays in front, a cycle behind the others.
+    def _place_tiles(self, m: Module, advance: Value, to_first: Signal) -> None:
+        """Number and first word of the token tile: wide, and not urgent, so behind relays, a cycle after the others."""
+        instruction = self.instruction
         tile = Signal.like(self.tile, reset_less=True)
         base = Signal.like(self.base, reset_less=True)
         m.d.comb += [self.tile.eq(tile), self.base.eq(base)]
-        went_again = relay(m, first_again, name="went_again")
-        went = relay(m, tile_goes | ~tiles.running, name="went")
-        with m.If(went):
+        to_first = relay(m, to_first, name="tile_to_first")
+        with m.If(relay(m, advance, name="tile_advance")):
             m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
-            with m.If(went_again):
-                m.d.sync += [tile.eq(token_tile(c, instruction.first_token)), base.eq(instruction.y_base)]
-        return m
+            with m.If(to_first):
+                m.d.sync += [tile.eq(token_tile(self._config, instruction.first_token)), base.eq(instruction.y_base)]
 
 
 def destination_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:
@@ -192,14 +217,14 @@ class PieceWalk(wiring.Component):
 
     def __init__(self, config: StaConfig) -> None:
         self._lanes = config.drain_lanes
-        where = destination(config)
+        layout = destination(config)
         super().__init__(
             {
                 "start": In(1),
                 "channels": In(FIELDS["channels"].bits),
                 "advance": In(1),
-                "piece": Out(where["piece"].shape),
-                "keep": Out(where["keep"].shape),
+                "piece": Out(layout["piece"].shape),
+                "keep": Out(layout["keep"].shape),
                 "last": Out(1),
             }
         )
@@ -219,12 +244,12 @@ class PieceWalk(wiring.Component):
             first_last.eq(self.channels <= lanes),
         ]
         with m.If(self.start | self.advance):
-            again = Signal()
-            m.d.comb += again.eq(self.start | last)
+            to_first = Signal()
+            m.d.comb += to_first.eq(self.start | last)
             m.d.sync += [
-                left.eq(Mux(again, self.channels, left - lanes)),
-                piece.eq(Mux(again, 0, piece + 1)),
-                keep.eq(Mux(again, first_keep, Cat(left > lanes + lane for lane in range(lanes)))),
-                last.eq(Mux(again, first_last, left <= 2 * lanes)),
+                left.eq(Mux(to_first, self.channels, left - lanes)),
+                piece.eq(Mux(to_first, 0, piece + 1)),
+                keep.eq(Mux(to_first, first_keep, Cat(left > lanes + lane for lane in range(lanes)))),
+                last.eq(Mux(to_first, first_last, left <= 2 * lanes)),
             ]
         return m

@@ -1,6 +1,6 @@
 """GATHER: rows of a table in memory, by ids that are in memory too, into the residual."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,6 +24,28 @@ class RowSegment(data.Struct):
 
     address: ADDRESS_BITS
     beats: BEATS_BITS
+
+
+class _Offset:
+    """A row's offset in the table, id · beats: a bit of `beats` a step. Both methods stand where it is decided."""
+
+    def __init__(self, most_beats: int) -> None:
+        self._shifted = Signal(ADDRESS_BITS, name="shifted", reset_less=True)  # id · 2^i
+        self._bits_left = Signal(range(most_beats + 1), name="bits_left", reset_less=True)  # beats >> i
+        self.complete = Signal(name="complete", reset_less=True)  # no bits left
+        self.beats = Signal(ADDRESS_BITS, name="offset", reset_less=True)
+
+    def load(self, m: Module, row_id: Value, beats: Value) -> None:
+        m.d.sync += [self._shifted.eq(row_id), self._bits_left.eq(beats), self.beats.eq(0)]
+        m.d.sync += self.complete.eq(beats[: len(self._bits_left)] == 0)
+
+    def step(self, m: Module) -> None:
+        m.d.sync += [
+            self.beats.eq(self.beats + Mux(self._bits_left[0], self._shifted, 0)),
+            self._shifted.eq(self._shifted << 1),
+            self._bits_left.eq(self._bits_left >> 1),
+            self.complete.eq(self._bits_left[1:] == 0),
+        ]
 
 
 class RowAddresses(wiring.Component):
@@ -57,69 +79,61 @@ class RowAddresses(wiring.Component):
         m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         token = Signal(range(c.max_tokens))
-        left = Signal(range(c.max_tokens + 1), reset_less=True)  # tokens, this one among them
-        last = Signal(reset_less=True)  # left == 1
-        one_token = registered(m, instruction.tokens == 1, name="one_token")  # long before the first id comes
+        offset = _Offset(residual_row_beats(c, c.hidden))
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        m.d.sync += address.eq(instruction.address + offset.beats * c.port_bytes)
         m.d.comb += [
             memory.write.address.eq(token),
             memory.write.data.eq(gearbox.units.payload),
             memory.read_address.eq(token),
-        ]
-
-        shifted = Signal(ADDRESS_BITS, reset_less=True)  # id · 2^i
-        bits_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)  # beats >> i
-        none_left = Signal(reset_less=True)
-        row = Signal(ADDRESS_BITS, reset_less=True)  # of the table, in beats
-        address = Signal(ADDRESS_BITS, reset_less=True)
-        m.d.sync += address.eq(instruction.address + row * c.port_bytes)
-        m.d.comb += [
             self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
-        offers = Signal()  # `segment.valid`
-        m.d.comb += self.segment.valid.eq(offers)
-        takes = Signal()  # accepts ids; registered, since `ids.ready` depends on it
-        m.d.comb += [gearbox.units.ready.eq(takes), gearbox.last.eq(last)]
+        self._control(m, gearbox, memory, token, offset)
+        return m
+
+    def _control(self, m: Module, gearbox: Gearbox, memory: LutMemory, token: Signal, offset: _Offset) -> None:
+        """All ids into the memory, then for each token: read its id, compute the address, request the segment."""
+        instruction, units = self.instruction, gearbox.units
+        left = Signal(range(self._config.max_tokens + 1), reset_less=True)  # tokens, this one among them
+        last = Signal(reset_less=True)  # left == 1
+        one_token = registered(m, instruction.tokens == 1, name="one_token")  # long before the first id comes
+        requesting = Signal()
+        accepting = Signal()  # ids; registered, since `ids.ready` depends on it
+        m.d.comb += [self.segment.valid.eq(requesting), units.ready.eq(accepting), gearbox.last.eq(last)]
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [left.eq(instruction.tokens), last.eq(instruction.tokens == 1)]
                 with m.If(self.start):
-                    m.d.sync += takes.eq(1)
-                    m.next = "numbers"
-            with m.State("numbers"):
-                with m.If(gearbox.units.valid):
+                    m.d.sync += accepting.eq(1)
+                    m.next = "ids"
+            with m.State("ids"):
+                with m.If(units.valid):
                     m.d.comb += memory.write.enable.eq(1)
                     m.d.sync += [token.eq(token + 1), left.eq(left - 1), last.eq(left == 2)]
                     with m.If(last):
-                        m.d.sync += [token.eq(0), left.eq(instruction.tokens), last.eq(one_token), takes.eq(0)]
+                        m.d.sync += [token.eq(0), left.eq(instruction.tokens), last.eq(one_token), accepting.eq(0)]
                         m.next = "read"
             with m.State("read"):
                 m.next = "part"
             with m.State("part"):
-                m.next = "number"
-            with m.State("number"):
-                m.d.sync += [shifted.eq(memory.read_data), bits_left.eq(instruction.beats), row.eq(0)]
-                m.d.sync += none_left.eq(instruction.beats[: len(bits_left)] == 0)
+                m.next = "id"
+            with m.State("id"):
+                offset.load(m, memory.read_data, instruction.beats)
                 m.next = "multiply"
             with m.State("multiply"):
-                m.d.sync += [
-                    row.eq(row + Mux(bits_left[0], shifted, 0)),
-                    shifted.eq(shifted << 1),
-                    bits_left.eq(bits_left >> 1),
-                    none_left.eq(bits_left[1:] == 0),
-                ]
-                with m.If(none_left):
-                    m.d.sync += offers.eq(1)
-                    m.next = "ask"
-            with m.State("ask"):
+                offset.step(m)
+                with m.If(offset.complete):
+                    m.d.sync += requesting.eq(1)
+                    m.next = "request"
+            with m.State("request"):
                 with m.If(self.segment.ready):
-                    m.d.sync += offers.eq(0)
+                    m.d.sync += requesting.eq(0)
                     m.d.sync += [token.eq(token + 1), left.eq(left - 1), last.eq(left == 2)]
                     m.next = "read"
                     with m.If(last):
                         m.d.sync += token.eq(0)
                         m.next = "idle"
-        return m
 
 
 class RowCutter(wiring.Component):
@@ -147,55 +161,60 @@ class RowCutter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, instruction = self._config, self.instruction
+        c, slots = self._config, self.slots
         word = residual_word(c)
         m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
         m.submodules.pieces = pieces = PieceWalk(c)
-        units, slots = gearbox.units, self.slots
+        m.d.comb += [
+            gearbox.beats.payload.eq(self.rows.payload),
+            gearbox.units.ready.eq(1),
+            gearbox.last.eq(pieces.last),
+            pieces.channels.eq(self.instruction.channels),
+            slots.destination.piece.eq(pieces.piece),
+            slots.destination.keep.eq(pieces.keep),
+            *(value.eq(element) for value, element in zip(slots.values, word(gearbox.units.payload), strict=True)),
+        ]
+        self._control(m, gearbox, pieces)
+        return m
+
+    def _control(self, m: Module, gearbox: Gearbox, pieces: PieceWalk) -> None:
+        """Row after row: cuts its beats into words, then drops the rest of them."""
+        c, instruction, units, slots = self._config, self.instruction, gearbox.units, self.slots
         begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.destination.token, reset_less=True)
         beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
         # One-hot states, but for idle: they have a high fan-out.
-        cuts = Signal()
-        rests = Signal()  # drops the rest of a row
-        takes = Signal()  # more beats of the row will come
+        cutting = Signal()
+        dropping = Signal()  # the rest of a row
+        more_beats = Signal()  # of the row will come
         last_row = Signal()  # tokens_left == 1
-        row_last = Signal()
         m.d.comb += [
-            gearbox.beats.payload.eq(self.rows.payload),
-            units.ready.eq(1),
-            gearbox.last.eq(pieces.last),
-            pieces.channels.eq(instruction.channels),
-            row_last.eq(units.valid & pieces.last),
-            self.rows.ready.eq(takes & (rests | gearbox.beats.ready)),
+            self.rows.ready.eq(more_beats & (dropping | gearbox.beats.ready)),
             slots.destination.token.eq(token),
-            slots.destination.piece.eq(pieces.piece),
-            slots.destination.keep.eq(pieces.keep),
             slots.destination.last.eq(pieces.last & last_row),
-            *(value.eq(element) for value, element in zip(slots.values, word(units.payload), strict=True)),
         ]
         with m.If(self.rows.valid & self.rows.ready):
-            m.d.sync += [beats_left.eq(beats_left - 1), takes.eq(beats_left != 1)]
-        with m.If(cuts):
+            m.d.sync += [beats_left.eq(beats_left - 1), more_beats.eq(beats_left != 1)]
+        with m.If(cutting):
             m.d.comb += [slots.valid.eq(units.valid), pieces.advance.eq(units.valid)]
             # A word of several beats may have fewer at the row's end; the missing ones are undefined.
-            with m.If(takes):
+            with m.If(more_beats):
                 m.d.comb += gearbox.beats.valid.eq(self.rows.valid)
             with m.Else():
                 m.d.comb += gearbox.beats.valid.eq(~units.valid)
-            with m.If(row_last):
-                m.d.sync += [cuts.eq(0), rests.eq(1)]
-        with m.Elif(rests):
-            with m.If(~takes):
+            with m.If(units.valid & pieces.last):
+                m.d.sync += [cutting.eq(0), dropping.eq(1)]
+        with m.Elif(dropping):
+            with m.If(~more_beats):
                 m.d.sync += [
                     tokens_left.eq(tokens_left - 1),
                     last_row.eq(tokens_left == 2),
                     token.eq(token + 1),
                     beats_left.eq(instruction.beats),
-                    rests.eq(0),
-                    cuts.eq(~last_row),
-                    takes.eq(~last_row),
+                    dropping.eq(0),
+                    cutting.eq(~last_row),
+                    more_beats.eq(~last_row),
                 ]
         with m.Else():
             # As by `preload`.
@@ -205,10 +224,9 @@ class RowCutter(wiring.Component):
                 last_row.eq(instruction.tokens == 1),
                 token.eq(instruction.first_token),
                 beats_left.eq(instruction.beats),
-                cuts.eq(begins),
-                takes.eq(begins),
+                cutting.eq(begins),
+                more_beats.eq(begins),
             ]
-        return m
 
 
 class Gather(wiring.Component):

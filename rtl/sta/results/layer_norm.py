@@ -6,6 +6,7 @@ With S = Σ r and Q = Σ r² over H elements, H²·variance is V = H·Q − S² 
 
 from collections.abc import Iterable
 from math import isqrt
+from typing import NamedTuple
 
 from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -57,6 +58,15 @@ def elements_write(config: StaConfig) -> data.StructLayout:
     )
 
 
+class _Stages(NamedTuple):
+    """Of each stage that words and requests pass, a cycle each: what is in it."""
+
+    token: list[Signal]
+    enable: list[Signal]  # a word
+    first: list[Signal]  # of its token
+    request: list[Signal]
+
+
 class Statistics(wiring.Component):
     """Sums S and Q of every token, updated as the residual is written, and `reciprocal_square_root` of them on request.
 
@@ -91,44 +101,61 @@ class Statistics(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.reciprocal_square_root = reciprocal_square_root = ReciprocalSquareRoot(c)
-        m.d.comb += [
-            reciprocal_square_root.channels.eq(self.channels),
-            reciprocal_square_root.epsilon.eq(self.epsilon),
-            self.answer.eq(reciprocal_square_root.answer),
-        ]
+        m.submodules.reciprocal_square_root = root = ReciprocalSquareRoot(c)
+        stages = self._stages(m, root.ready)
+        # Stage 2 reads the memories, 4 has their words, 5 adds, 6 writes.
+        total = Signal(sums(c), reset_less=True)
+        read = self._memories(m, stages, total)
+        before = self._sums_before(m, stages, read, total)
+        part = self._part(m)
+        m.d.sync += [total.sum.eq(before.sum + part.sum), total.squares.eq(before.squares + part.squares)]
 
-        # A request goes through the words' pipeline, and so sees those before it. One at a time is in it.
-        asked = Signal()
+        magnitude = Signal(len(before.sum))
+        m.d.comb += [
+            magnitude.eq(Mux(before.sum < 0, -before.sum, before.sum)),
+            root.channels.eq(self.channels),
+            root.epsilon.eq(self.epsilon),
+            root.request.valid.eq(stages.request[6]),
+            root.request.token.eq(stages.token[6]),
+            root.request.sums.eq(relay(m, before, name="requested_sums")),
+            root.request.magnitude.eq(relay(m, magnitude, name="requested_magnitude")),
+            self.answer.eq(root.answer),
+        ]
+        return m
+
+    def _stages(self, m: Module, ready: Signal) -> _Stages:
+        """Words and requests on their way: a request goes through the words' pipeline, and so sees those before it."""
+        requested = Signal()  # a request is on its way: one at a time
         accepted = Signal()
         # Words wait a cycle: one of those that their squares take.
         enable = [align(m, self.write.enable, 1, name="enable_0", reset=True)]
+        first = [align(m, self.write.first, 1, name="first_0")]
         m.d.comb += [
-            self.request.ready.eq(~enable[0] & ~asked & reciprocal_square_root.ready),
+            self.request.ready.eq(~enable[0] & ~requested & ready),
             accepted.eq(self.request.valid & self.request.ready),
         ]
-        with m.If(accepted):
-            m.d.sync += asked.eq(1)
-        token_in = Signal(range(c.max_tokens))
+        token_in = Signal(range(self._config.max_tokens))
         m.d.comb += token_in.eq(Mux(enable[0], align(m, self.write.token, 1, name="word_token"), self.request.payload))
-        token = [token_in]
-        asks = [accepted]
-        first = [align(m, self.write.first, 1, name="first_0")]
+        token, request = [token_in], [accepted]
         for i in range(1, 8):
             token.append(align(m, token[-1], 1, name=f"token_{i}"))
             enable.append(align(m, enable[-1], 1, name=f"enable_{i}", reset=True))
-            asks.append(align(m, asks[-1], 1, name=f"asks_{i}", reset=True))
+            request.append(align(m, request[-1], 1, name=f"request_{i}", reset=True))
             first.append(align(m, first[-1], 1, name=f"first_{i}"))
-        part = self._part(m)
+        with m.If(accepted):
+            m.d.sync += requested.eq(1)
+        with m.If(request[6]):
+            m.d.sync += requested.eq(0)
+        return _Stages(token, enable, first, request)
 
-        # Token and word in step: stage 2 reads the memories, 4 has their words, 5 adds, 6 writes.
-        # Each sum has a memory, with its own address.
-        read = Signal(sums(c))
-        total = Signal(sums(c), reset_less=True)
-        squares_token = replicate(m, token[1], name="squares_token", enable=enable[1] | asks[1])
+    def _memories(self, m: Module, stages: _Stages, total: data.View) -> data.View:
+        """The sums of every token so far. Each sum has a memory, with its own address."""
+        token, enable = stages.token, stages.enable
+        read = Signal(sums(self._config))
+        squares_token = replicate(m, token[1], name="squares_token", enable=enable[1] | stages.request[1])
         for name, address in (("sum", token[2]), ("squares", squares_token)):
             width = read.shape()[name].width
-            m.submodules[name] = memory = LutMemory(width=width, depth=c.max_tokens)
+            m.submodules[name] = memory = LutMemory(width=width, depth=self._config.max_tokens)
             m.d.comb += [
                 memory.write.address.eq(token[6]),
                 memory.write.data.eq(total[name]),
@@ -136,11 +163,18 @@ class Statistics(wiring.Component):
                 memory.read_address.eq(address),
                 read[name].eq(memory.read_data),
             ]
-        held = Signal(sums(c), reset_less=True)
-        base = Signal(sums(c))
-        zero = Const(0, total.shape().size)
-        # Forwarding: a word of the same token in stages 5 to 8 has newer sums than the memory; the latest one counts.
-        # Tokens are compared a cycle before.
+        return read
+
+    def _sums_before(self, m: Module, stages: _Stages, read: data.View, total: data.View) -> data.View:
+        """What a token's sums were before the word in stage 5; the word's own sums are `total` in stage 6.
+
+        Forwarding: a word of the same token in stages 5 to 8 has newer sums than the memory; the latest one counts.
+        Tokens are compared a cycle before.
+        """
+        token, enable, first = stages.token, stages.enable, stages.first
+        held = Signal(sums(self._config), reset_less=True)
+        before = Signal(sums(self._config))
+        zero = Const(0, held.shape().size)
         is_same_5 = enable[5] & (token[5] == token[4]) & ~(first[4] & enable[4])
         same_5 = {
             name: replicate(m, is_same_5, name=f"same_5_{name}", distinct_init=init, reset=True)
@@ -156,22 +190,11 @@ class Statistics(wiring.Component):
                 m.d.sync += held.eq(later)
         with m.If(first[4] & enable[4]):
             m.d.sync += held.as_value().eq(zero)
-        absolute = Signal(len(base.sum))
-        m.d.comb += [base.eq(held), absolute.eq(Mux(base.sum < 0, -base.sum, base.sum))]
+        m.d.comb += before.eq(held)
         for name, same in same_5.items():
             with m.If(same):
-                m.d.comb += base[name].eq(total[name])
-        m.d.sync += [total.sum.eq(base.sum + part.sum), total.squares.eq(base.squares + part.squares)]
-
-        m.d.comb += [
-            reciprocal_square_root.request.valid.eq(asks[6]),
-            reciprocal_square_root.request.token.eq(token[6]),
-            reciprocal_square_root.request.sums.eq(relay(m, base, name="asked_sums")),
-            reciprocal_square_root.request.magnitude.eq(relay(m, absolute, name="asked_magnitude")),
-        ]
-        with m.If(asks[6]):
-            m.d.sync += asked.eq(0)
-        return m
+                m.d.comb += before[name].eq(total[name])
+        return before
 
     def _part(self, m: Module) -> data.View:
         """Sums over the lanes, six cycles later."""

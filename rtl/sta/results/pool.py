@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.timing import align, preload, replicate
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
-from rtl.sta.results.destination import PieceWalk, Slots, destination, residual_address
-from rtl.sta.results.residual import Residual, residual_depth, residual_word
+from rtl.sta.results.destination import PieceWalk, Slots, destination
+from rtl.sta.results.residual import Residual, ResidualRead, residual_address
 
 
 class Pool(wiring.Component):
@@ -19,8 +19,7 @@ class Pool(wiring.Component):
     Members
     -------
     start, instruction : of a POOL, in
-    read_address : of the residual, out
-    read_data : `Residual.LATENCY` cycles later, in
+    residual : `ResidualRead`, out
     slots : the sums, out
     """
 
@@ -30,29 +29,34 @@ class Pool(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "read_address": Out(range(residual_depth(config))),
-                "read_data": In(residual_word(config)),
+                "residual": Out(ResidualRead(config)),
                 "slots": Out(Slots(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, instruction = self._config, self.instruction
-        m.submodules.pieces = pieces = PieceWalk(c)
+        m.submodules.pieces = pieces = PieceWalk(self._config)
         running = Signal()
-        begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
-        tokens_left = Signal.like(instruction.tokens, reset_less=True)
-        first = Signal()
-        last = Signal()  # tokens_left == 1
-        first_address = Signal.like(self.read_address, reset_less=True)  # of the piece, of the first token
-        address = Signal.like(self.read_address, reset_less=True)
+        first = Signal()  # token of the pass
+        last = Signal()
         m.d.comb += [
             pieces.start.eq(~running),
-            pieces.channels.eq(instruction.channels),
+            pieces.channels.eq(self.instruction.channels),
             pieces.advance.eq(running & last),
-            self.read_address.eq(address),
         ]
+        self._walk(m, pieces, running, first, last)
+        self._sum(m, pieces, running, first, last)
+        return m
+
+    def _walk(self, m: Module, pieces: PieceWalk, running: Signal, first: Signal, last: Signal) -> None:
+        """The address of every token of a piece, then of the next piece."""
+        c, instruction = self._config, self.instruction
+        begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
+        tokens_left = Signal.like(instruction.tokens, reset_less=True)  # 1 where `last` is set
+        first_address = Signal.like(self.residual.address, reset_less=True)  # of the piece, of the first token
+        address = Signal.like(self.residual.address, reset_less=True)
+        m.d.comb += self.residual.address.eq(address)
         with m.If(running):
             m.d.sync += [first.eq(0), tokens_left.eq(tokens_left - 1), address.eq(address + c.residual_words)]
             m.d.sync += last.eq(tokens_left == 2)
@@ -66,7 +70,7 @@ class Pool(wiring.Component):
                     running.eq(~pieces.last),
                 ]
         with preload(m, ~running):
-            begin = Signal.like(self.read_address)
+            begin = Signal.like(self.residual.address)
             m.d.comb += begin.eq(residual_address(c, instruction.first_token, Const(0)))
             m.d.sync += [
                 running.eq(begins),
@@ -77,23 +81,24 @@ class Pool(wiring.Component):
                 address.eq(begin),
             ]
 
-        # In step with the word that was read, in a register beside the sum, and a cycle later with the sum.
-        here = Signal(destination(c))
+    def _sum(self, m: Module, pieces: PieceWalk, running: Signal, first: Signal, last: Signal) -> None:
+        """Sums of the words: the word that was read is in a register beside the sum, a cycle later it is in the sum."""
+        c = self._config
+        own = Signal(destination(c), name="destination")
         m.d.comb += [
-            here.token.eq(instruction.first_token),
-            here.piece.eq(pieces.piece),
-            here.keep.eq(pieces.keep),
-            here.last.eq(pieces.last),
+            own.token.eq(self.instruction.first_token),
+            own.piece.eq(pieces.piece),
+            own.keep.eq(pieces.keep),
+            own.last.eq(pieces.last),
         ]
         reads = align(m, running, Residual.LATENCY, name="reads", reset=True)
-        words = replicate(m, self.read_data, name="words", enable=reads)
+        words = replicate(m, self.residual.word, name="words", enable=reads)
         word_first = align(m, first, Residual.LATENCY + 1, name="first")
         m.d.comb += [
             self.slots.valid.eq(align(m, running & last, Residual.LATENCY + 2, name="valid", reset=True)),
-            self.slots.destination.eq(align(m, here, Residual.LATENCY + 2, name="destination")),
+            self.slots.destination.eq(align(m, own, Residual.LATENCY + 2, name="destination")),
         ]
         for lane, element in enumerate(words):
             total = Signal(signed(c.accumulator_bits), name=f"total_{lane}", reset_less=True)
             m.d.sync += total.eq(Mux(word_first, 0, total) + element)
             m.d.comb += self.slots.values[lane].eq(total)
-        return m

@@ -7,12 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.lib.timing import align, relay, replicate
-from rtl.params import PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout, own_instruction
 from rtl.sta.instances import NORM_SOURCE, PIPELINE, RESIDUAL, STATISTICS
 from rtl.sta.isa import Op
 from rtl.sta.latencies import POST_PROCESSOR_ENGINES
-from rtl.sta.operands.columns import ChannelParameters
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import TableEntry, TableLoader
@@ -21,9 +19,9 @@ from rtl.sta.results.destination import destination
 from rtl.sta.results.gather import Gather, RowSegment
 from rtl.sta.results.layer_norm import Statistics
 from rtl.sta.results.norm_source import NormSource
-from rtl.sta.results.pipeline import ResultPipeline, RowParameters
+from rtl.sta.results.pipeline import ChannelParameterRead, ResultPipeline, RowParameters
 from rtl.sta.results.pool import Pool
-from rtl.sta.results.residual import Residual, residual_depth, residual_word
+from rtl.sta.results.residual import Residual, ResidualRead
 from rtl.sta.results.writer import Writer, row_maximum
 
 TILED = {Op.PRODUCT, Op.NORM}  # walk through tiles
@@ -49,8 +47,7 @@ class PostProcessor(wiring.Component):
     finished : all its results are readable from the next cycle on, out; not of LOAD, STORE, END
     tile_end, results : of a PRODUCT, see `ArraySource`, in
     parameters_loaded : the parameters of another column tile are loaded, in
-    parameter_address, drained : to the column buffer, out
-    parameters : from it, two cycles after the address, in
+    channels : `ChannelParameterRead`, of the column buffer, out
     row_parameters : of each row of the array, in
     store_write : of the activation store, out
     row_maximum : of a row of the array, out
@@ -58,8 +55,7 @@ class PostProcessor(wiring.Component):
     row_segment : `RowSegment`, the beats that a GATHER reads next, stream out
     table : beats of a TABLE, stream in
     exponential : `TableEntry`, of the exponential's table, out
-    store_unit_address : of the residual, while the instruction is a STORE, in
-    store_unit_data : its word, `Residual.LATENCY` cycles later, out
+    residual : `ResidualRead` of the store unit, while the instruction is a STORE, in
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -74,9 +70,7 @@ class PostProcessor(wiring.Component):
                 "tile_end": In(1),
                 "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
                 "parameters_loaded": In(1),
-                "parameter_address": Out(range(PARAMETER_TILES * config.slots_a_row)),
-                "drained": Out(1),
-                "parameters": In(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
+                "channels": Out(ChannelParameterRead(config)),
                 "row_parameters": In(RowParameters).array(config.rows),
                 "store_write": Out(store_write(config)),
                 "row_maximum": Out(row_maximum(config)),
@@ -85,18 +79,17 @@ class PostProcessor(wiring.Component):
                 "row_segment": Out(stream.Signature(RowSegment)),
                 "table": In(beats),
                 "exponential": Out(TableEntry),
-                "store_unit_address": In(range(residual_depth(config))),
-                "store_unit_data": Out(residual_word(config)),
+                "residual": In(ResidualRead(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, opcode = self._config, self.instruction.opcode
+        c = self._config
         array, norm, pool, gather = ArraySource(c), NormSource(c), Pool(c), Gather(c)
         tables, pipeline, writer, residual = TableLoader(c), ResultPipeline(c), Writer(c), Residual(c)
         statistics = Statistics(c)
-        engines = {
+        parts = {
             "array_source": array,
             NORM_SOURCE: norm,
             "pool": pool,
@@ -107,90 +100,101 @@ class PostProcessor(wiring.Component):
             RESIDUAL: residual,
             STATISTICS: statistics,
         }
-        # One after another, as in `Sta`.
-        assert len(engines) == POST_PROCESSOR_ENGINES
-        reset = self.reset
-        for name, engine in engines.items():
-            reset = relay(m, reset, name=f"reset_{name}")
-            m.submodules[name] = ResetInserter(reset)(engine)
-
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
-        for op, engine in {**sources, Op.TABLE: tables}.items():
-            start, own = own_instruction(m, self.begins & (opcode == op), self.instruction, name=op.name.lower())
-            m.d.comb += [engine.start.eq(start), engine.instruction.eq(own)]
-        _, instruction = own_instruction(m, self.begins, self.instruction, name="post_processor")  # of any of these
-        m.d.comb += [pipeline.instruction.eq(instruction), writer.instruction.eq(instruction)]
-
-        # The operation, registered when the engines start: in time for the first slot.
-        which = {op: Signal(name=f"is_{op.name.lower()}") for op in (*sources, Op.STORE)}
-        with m.If(align(m, self.begins, 1, name="begun", reset=True)):
-            m.d.sync += [signal.eq(opcode == op) for op, signal in which.items()]
+        self._add_parts(m, parts)
+        instruction = self._begin_parts(m, {**sources, Op.TABLE: tables})
+        executes = self._decode_operation(m, (*sources, Op.STORE))
 
         # Sources.
-        m.d.comb += [
-            array.tile_end.eq(self.tile_end),
-            *(array.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
-            norm.parameters_loaded.eq(self.parameters_loaded),
-            norm.drained.eq(pipeline.drained & which[Op.PRODUCT]),
-        ]
         connect(m, norm.request, statistics.request)
         connect(m, flipped(self.ids), gather.ids)
         connect(m, flipped(self.rows), gather.rows)
         connect(m, gather.segment, flipped(self.row_segment))
         connect(m, flipped(self.table), tables.beats)
+        m.d.comb += [
+            array.tile_end.eq(self.tile_end),
+            *(array.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+            norm.parameters_loaded.eq(self.parameters_loaded),
+            norm.drained.eq(pipeline.channels.drained & executes[Op.PRODUCT]),
+            norm.scaling.eq(statistics.answer),
+        ]
+        # The pipeline.
+        self._choose_slots(m, sources, executes, pipeline.slots)
+        connect(m, pipeline.channels, flipped(self.channels))
+        connect(m, pipeline.results, writer.results)
+        m.d.comb += [
+            pipeline.instruction.eq(instruction),
+            *(pipeline.rows[r].eq(self.row_parameters[r]) for r in range(c.rows)),
+            pipeline.table.eq(tables.activation),
+            self.exponential.eq(tables.exponential),
+        ]
+        # Destinations.
+        connect(m, writer.residual_write, residual.write)
+        m.d.comb += [
+            writer.instruction.eq(instruction),
+            self.store_write.eq(writer.store_write),
+            self.row_maximum.eq(writer.maximum),
+            self.finished.eq(writer.finished | tables.finished),
+            statistics.write.eq(writer.statistics),
+            statistics.channels.eq(instruction.channels),
+            statistics.epsilon.eq(instruction.epsilon),
+        ]
+        readers = {Op.NORM: norm.residual, Op.POOL: pool.residual, Op.STORE: flipped(self.residual)}
+        self._choose_reader(m, executes, readers, writer.residual_read, residual.read)
+        return m
 
-        # The pipeline. One source at a time: the others' slots are not valid. Without a source the array's slots are
-        # selected, and undefined fields are another source's: a zero would be a reset of registers all over the chip.
-        m.d.comb += pipeline.slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
-        chosen = relay(m, Cat(which[op] for op in sources), name="source")
+    def _add_parts(self, m: Module, parts: dict[str, Any]) -> None:
+        """Each with a reset of its own, one after another, as in `Sta`."""
+        assert len(parts) == POST_PROCESSOR_ENGINES
+        reset = self.reset
+        for name, part in parts.items():
+            reset = relay(m, reset, name=f"reset_{name}")
+            m.submodules[name] = ResetInserter(reset)(part)
+
+    def _begin_parts(self, m: Module, parts: dict[Op, Any]) -> data.View:
+        """Starts the one whose instruction begins; the instruction, of any of these."""
+        opcode = self.instruction.opcode
+        for op, part in parts.items():
+            start, own = own_instruction(m, self.begins & (opcode == op), self.instruction, name=op.name.lower())
+            m.d.comb += [part.start.eq(start), part.instruction.eq(own)]
+        _, instruction = own_instruction(m, self.begins, self.instruction, name="post_processor")
+        return instruction
+
+    def _decode_operation(self, m: Module, ops: tuple[Op, ...]) -> dict[Op, Signal]:
+        """Which executes: registered when the parts start, in time for the first slot."""
+        executes = {op: Signal(name=f"is_{op.name.lower()}") for op in ops}
+        with m.If(align(m, self.begins, 1, name="begun", reset=True)):
+            m.d.sync += [signal.eq(self.instruction.opcode == op) for op, signal in executes.items()]
+        return executes
+
+    def _choose_slots(self, m: Module, sources: dict[Op, Any], executes: dict[Op, Signal], slots: Any) -> None:
+        """One source at a time: the others' slots are not valid.
+
+        Without a source the array's slots are selected, and undefined fields are another source's: a zero would be a
+        reset of registers all over the chip.
+        """
+        c = self._config
+        m.d.comb += slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
+        chosen = relay(m, Cat(executes[op] for op in sources), name="source")
         for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
             with m.If(op == Op.PRODUCT or is_chosen):
                 for name in destination(c).members:
                     if op in TILED or name not in OF_TILES:
-                        m.d.comb += pipeline.slots.destination[name].eq(source.slots.destination[name])
+                        m.d.comb += slots.destination[name].eq(source.slots.destination[name])
         for quarter in range(4):
             chosen = replicate(m, chosen, name=f"source_of_{quarter}")
             for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
                 with m.If(op == Op.PRODUCT or is_chosen):
                     for i in range(quarter, c.drain_lanes, 4):
-                        m.d.comb += pipeline.slots.values[i].eq(source.slots.values[i])
-        m.d.comb += [
-            self.parameter_address.eq(pipeline.parameter_address),
-            self.drained.eq(pipeline.drained),
-            pipeline.parameters.eq(self.parameters),
-            *(pipeline.row_parameters[r].eq(self.row_parameters[r]) for r in range(c.rows)),
-            pipeline.table.eq(tables.activation),
-            self.exponential.eq(tables.exponential),
-        ]
+                        m.d.comb += slots.values[i].eq(source.slots.values[i])
 
-        # Destinations.
-        m.d.comb += [
-            writer.valid.eq(pipeline.valid),
-            writer.destination.eq(pipeline.destination),
-            *(writer.wide[i].eq(pipeline.wide[i]) for i in range(c.drain_lanes)),
-            *(writer.narrow[i].eq(pipeline.narrow[i]) for i in range(c.drain_lanes)),
-            self.store_write.eq(writer.store_write),
-            self.row_maximum.eq(writer.maximum),
-            self.finished.eq(writer.finished | tables.finished),
-            residual.write_enable.eq(writer.write_enable),
-            residual.write_address.eq(writer.write_address),
-            residual.write_data.eq(writer.write_data),
-            statistics.write.eq(writer.statistics),
-            statistics.channels.eq(instruction.channels),
-            statistics.epsilon.eq(instruction.epsilon),
-            norm.scaling.eq(statistics.answer),
-        ]
-
-        # Readers of the residual.
-        readers = {Op.NORM: norm.read_address, Op.POOL: pool.read_address, Op.STORE: self.store_unit_address}
-        m.d.comb += residual.read_address.eq(writer.read_address)
-        for op, address in readers.items():
-            with m.If(which[op]):
-                m.d.comb += residual.read_address.eq(address)
-        m.d.comb += [
-            norm.read_data.eq(residual.read_data),
-            pool.read_data.eq(residual.read_data),
-            writer.read_data.eq(residual.read_data),
-            self.store_unit_data.eq(residual.read_data),
-        ]
-        return m
+    def _choose_reader(
+        self, m: Module, executes: dict[Op, Signal], readers: dict[Op, Any], other: Any, memory: Any
+    ) -> None:
+        """The instruction's own reader of the residual, of an instruction without one the writer, which adds to it."""
+        m.d.comb += memory.address.eq(other.address)
+        for op, reader in readers.items():
+            with m.If(executes[op]):
+                m.d.comb += memory.address.eq(reader.address)
+        for reader in (*readers.values(), other):
+            m.d.comb += reader.word.eq(memory.word)

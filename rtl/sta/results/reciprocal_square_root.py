@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.lib.divider import Divider
 from rtl.params import ceil_div, signed_bits
 from rtl.sta.params import RADICAND_BITS, RESIDUAL_BITS, ROOT_BITS, StaConfig
 
@@ -281,30 +282,22 @@ class RootDivision(wiring.Component):
         work = _serial(m, self.inputs, self.outputs, bits)
         _pass(m, work, self.inputs, self.outputs, "shift")
 
-        # The dividend is 2^36 + root / 2: its upper 19 bits are 2^18 and the highest bit of root, which is 1.
+        # The dividend is 2^36 + root / 2: its upper bits are 2^18 and the highest bit of root, which is 1.
+        given = self.inputs.payload
         root = Signal(SQRT_BITS, reset_less=True)
         none = Signal(reset_less=True)
-        rest = Signal(bits, reset_less=True)
-        remainder = Signal(SQRT_BITS, reset_less=True)
-        wider = Signal(SQRT_BITS + 1)
-        difference = Signal(signed(SQRT_BITS + 2))
-        fits = Signal()
+        m.submodules.divider = divider = Divider(SQRT_BITS, bits)
         m.d.comb += [
-            wider.eq(Cat(rest[-1], remainder)),
-            difference.eq(wider - root),
-            fits.eq(difference >= 0),
+            divider.load.eq(work.load),
+            divider.dividend.eq(Cat(given.root[1 : bits + 1], Const((1 << 18) + 1, SQRT_BITS))),
+            divider.step.eq(work.step),
+            divider.divisor.eq(root),
         ]
         with m.If(work.load):
-            m.d.sync += [
-                root.eq(self.inputs.payload.root),
-                none.eq(self.inputs.payload.none),
-                rest.eq(self.inputs.payload.root[1:]),
-                remainder.eq((1 << 18) + 1),
-            ]
-        with m.If(work.step):
-            m.d.sync += [remainder.eq(Mux(fits, difference, wider)), rest.eq(Cat(fits, rest))]
-        largest = rest[-1].replicate(ROOT_BITS)
-        m.d.comb += self.outputs.payload.inverse.eq(Mux(none, 0, rest[:ROOT_BITS] | largest))
+            m.d.sync += [root.eq(given.root), none.eq(given.none)]
+        quotient = divider.quotient
+        largest = quotient[-1].replicate(ROOT_BITS)
+        m.d.comb += self.outputs.payload.inverse.eq(Mux(none, 0, quotient[:ROOT_BITS] | largest))
         return m
 
 

@@ -14,8 +14,7 @@ from rtl.sta.isa import Op
 from rtl.sta.latencies import STORE_AHEAD
 from rtl.sta.operands.store import store_copy
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
-from rtl.sta.results.destination import residual_address
-from rtl.sta.results.residual import Residual, residual_depth, residual_word
+from rtl.sta.results.residual import Residual, ResidualRead, residual_address
 
 
 def chunk_bytes(config: StaConfig) -> tuple[int, int]:
@@ -35,7 +34,7 @@ class ChunkReader(wiring.Component):
     -------
     start, instruction : of a STORE, in
     copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads during a STORE
-    residual_address, residual_data : see `residual.Residual`; out, in
+    residual : `ResidualRead`, out
     chunks : `chunk_stream`, out
     """
 
@@ -48,33 +47,49 @@ class ChunkReader(wiring.Component):
                 "copy_request": Out(store_copy(config)),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),
-                "residual_address": Out(range(residual_depth(config))),
-                "residual_data": In(residual_word(config)),
+                "residual": Out(ResidualRead(config)),
                 "chunks": Out(chunk_stream(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, instruction = self._config, self.instruction
-        which = Signal()  # a cycle after the start, in time for the first read
-        m.d.sync += which.eq(instruction.which)
-        groups_a_word = c.store_word_bytes // c.m
+        c = self._config
         words_a_chunk = chunk_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
+        which = Signal()  # a cycle after the start, in time for the first read
+        running = Signal()
+        row_last = Signal()  # the word is the last of its row
+        advance = Signal()  # it is read
+        number = Signal(range(words_a_chunk), reset_less=True)  # of the word in its chunk
+        first, last = Signal(name="chunk_first"), Signal(name="chunk_last")
+        m.d.sync += which.eq(self.instruction.which)
+        m.d.comb += [
+            first.eq(~which | (number == 0)),
+            last.eq(~which | (number == words_a_chunk - 1) | row_last),
+        ]
+        no_room = tally(m, STORE_AHEAD, advance & first, self.chunks.valid & self.chunks.ready, name="ahead").full
+        m.d.comb += advance.eq(running & (~no_room | ~first))
+        with m.If(advance):
+            m.d.sync += number.eq(Mux(last, 0, number + 1))
+        with preload(m, ~running):
+            m.d.sync += number.eq(0)
+        self._count_words(m, running, row_last, advance)
+        self._address_store(m, running, row_last, advance, which)
+        self._address_residual(m, running, row_last, advance)
+        self._collect(m, advance, which, number, last)
+        return m
 
+    def _count_words(self, m: Module, running: Signal, row_last: Signal, advance: Signal) -> None:
+        """Row after row, of as many words each. Flags are registered when the counts change."""
+        c, instruction = self._config, self.instruction
+        groups_a_word = c.store_word_bytes // c.m
         most = max(c.residual_words, ceil_div(c.max_groups, groups_a_word))
         words = Signal(range(most + 1), reset_less=True)  # of a row
         begins = align(m, self.start, 1, name="begins", reset=True)  # when that is known
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
         words_left = Signal.like(words, reset_less=True)
-        runs = Signal()
-        last_token = Signal()  # these are registered when the counts change
-        last_word = Signal()
+        last_token = Signal()
         one_word = Signal()
-        word_in_chunk = Signal(range(words_a_chunk), reset_less=True)  # of the word in its chunk
-        starts = Signal()  # the word is the first of a chunk
-        ends = Signal()
-        goes = Signal()
         m.d.sync += words.eq(
             Mux(
                 instruction.which,
@@ -82,95 +97,95 @@ class ChunkReader(wiring.Component):
                 (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
             )
         )
-        m.d.comb += [
-            starts.eq(~which | (word_in_chunk == 0)),
-            ends.eq(~which | (word_in_chunk == words_a_chunk - 1) | last_word),
-        ]
-
-        no_room = tally(m, STORE_AHEAD, goes & starts, self.chunks.valid & self.chunks.ready, name="ahead").full
-        m.d.comb += goes.eq(runs & (~no_room | ~starts))
         m.d.sync += one_word.eq(words == 1)
+        with m.If(advance):
+            m.d.sync += [words_left.eq(words_left - 1), row_last.eq(words_left == 2)]
+            with m.If(row_last):
+                m.d.sync += [
+                    words_left.eq(words),
+                    row_last.eq(one_word),
+                    tokens_left.eq(tokens_left - 1),
+                    last_token.eq(tokens_left == 2),
+                    running.eq(~last_token),
+                ]
+        with preload(m, ~running):
+            m.d.sync += [
+                tokens_left.eq(instruction.tokens),
+                last_token.eq(instruction.tokens == 1),
+                running.eq(begins),
+                words_left.eq(words),
+                row_last.eq(words == 1),
+            ]
 
-        # Where the next word is; relays, since the memories lie all over the chip.
+    def _address_store(self, m: Module, running: Signal, row_last: Signal, advance: Signal, which: Signal) -> None:
+        """The next word of the activation store; relays, since the memories lie all over the chip."""
+        c, instruction = self._config, self.instruction
         bank = Signal.like(self.copy_request.bank, reset_less=True)
         base = Signal.like(self.copy_request.address, reset_less=True)  # of the token tile
         address = Signal.like(base, reset_less=True)
         next_base = Signal.like(base)
-        residual_base = Signal.like(self.residual_address, reset_less=True)  # of the token
-        residual_at = Signal.like(self.residual_address, reset_less=True)
-        next_residual = Signal.like(self.residual_address)
         m.d.comb += [
-            self.copy_request.valid.eq(relay(m, goes & ~which, name="asks", reset=True)),
-            self.copy_request.bank.eq(relay(m, bank, name="asked_bank")),
-            self.copy_request.address.eq(relay(m, address, name="asked_address")),
-            self.residual_address.eq(relay(m, residual_at, name="residual_address")),
+            self.copy_request.valid.eq(relay(m, advance & ~which, name="copy_valid", reset=True)),
+            self.copy_request.bank.eq(relay(m, bank, name="copy_bank")),
+            self.copy_request.address.eq(relay(m, address, name="copy_address")),
             next_base.eq(base + instruction.x_pitch),
-            next_residual.eq(residual_base + c.residual_words),
         ]
-        with m.If(goes):
-            m.d.sync += [
-                words_left.eq(words_left - 1),
-                last_word.eq(words_left == 2),
-                word_in_chunk.eq(Mux(ends, 0, word_in_chunk + 1)),
-                address.eq(address + 1),
-                residual_at.eq(residual_at + 1),
-            ]
-            with m.If(last_word):
-                m.d.sync += [
-                    words_left.eq(words),
-                    last_word.eq(one_word),
-                    tokens_left.eq(tokens_left - 1),
-                    last_token.eq(tokens_left == 2),
-                    runs.eq(~last_token),
-                    bank.eq(bank + 1),
-                    address.eq(base),
-                    residual_base.eq(next_residual),
-                    residual_at.eq(next_residual),
-                ]
+        with m.If(advance):
+            m.d.sync += address.eq(address + 1)
+            with m.If(row_last):
+                m.d.sync += [bank.eq(bank + 1), address.eq(base)]
                 with m.If(bank == c.rows - 1):
                     m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        first = Signal.like(self.residual_address, reset_less=True)
-        m.d.sync += first.eq(residual_address(c, instruction.first_token, Value.cast(0)))
-        with preload(m, ~runs):
-            m.d.sync += [
-                tokens_left.eq(instruction.tokens),
-                last_token.eq(instruction.tokens == 1),
-                runs.eq(begins),
-                words_left.eq(words),
-                last_word.eq(words == 1),
-                word_in_chunk.eq(0),
-                bank.eq(0),
-                base.eq(instruction.x_base),
-                address.eq(instruction.x_base),
-                residual_base.eq(first),
-                residual_at.eq(first),
-            ]
+        with preload(m, ~running):
+            m.d.sync += [bank.eq(0), base.eq(instruction.x_base), address.eq(instruction.x_base)]
 
-        # Words of the store are chunks; words of the residual are gathered into one.
+    def _address_residual(self, m: Module, running: Signal, row_last: Signal, advance: Signal) -> None:
+        """The next word of the residual; behind a relay, too."""
+        c = self._config
+        base = Signal.like(self.residual.address, name="residual_base", reset_less=True)  # of the token
+        address = Signal.like(self.residual.address, name="residual_next", reset_less=True)
+        next_base = Signal.like(self.residual.address, name="residual_next_base")
+        first = Signal.like(self.residual.address, name="residual_first", reset_less=True)
+        m.d.sync += first.eq(residual_address(c, self.instruction.first_token, Value.cast(0)))
+        m.d.comb += [
+            self.residual.address.eq(relay(m, address, name="residual_address")),
+            next_base.eq(base + c.residual_words),
+        ]
+        with m.If(advance):
+            m.d.sync += address.eq(address + 1)
+            with m.If(row_last):
+                m.d.sync += [base.eq(next_base), address.eq(next_base)]
+        with preload(m, ~running):
+            m.d.sync += [base.eq(first), address.eq(first)]
+
+    def _collect(self, m: Module, advance: Signal, which: Signal, number: Signal, last: Signal) -> None:
+        """Words into chunks: those of the store are chunks, those of the residual are gathered into one."""
+        c = self._config
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.chunks.payload), depth=STORE_AHEAD)
-        copying = Signal(range(STORE_AHEAD + 1))  # requested and not yet here: copies of others do not count
+        copying = Signal(range(STORE_AHEAD + 1))  # requested and to come: copies of others do not count
         copied = Signal()
         m.d.comb += copied.eq(self.copy_valid & (copying != 0))
-        m.d.sync += copying.eq(copying + (goes & ~which) - copied)
-        arrives_in = 1 + Residual.LATENCY + 1  # the relay of the address, the residual, `word`
-        arrives = align(m, goes & which, arrives_in, name="arrives", reset=True)
-        arrives_at = align(m, word_in_chunk, arrives_in, name="arrives_at")
-        completes = align(m, ends, arrives_in, name="completes")
-        word = replicate(m, self.residual_data.as_value(), name="word", enable=which)
+        m.d.sync += copying.eq(copying + (advance & ~which) - copied)
+        latency = 1 + Residual.LATENCY + 1  # the relay of the address, the residual, `word`
+        arrives = align(m, advance & which, latency, name="arrives", reset=True)
+        arrived_number = align(m, number, latency, name="arrived_number")
+        completes = align(m, last, latency, name="completes")
+        word = replicate(m, self.residual.word.as_value(), name="word", enable=which)
         word_bits = c.drain_lanes * RESIDUAL_BITS
+        words_a_chunk = chunk_bytes(c)[1] * 8 // word_bits
         gathered = Signal(words_a_chunk * word_bits, reset_less=True)
         chunk = Signal.like(gathered)
         m.d.comb += chunk.eq(gathered)
-        for i in cases(m, arrives_at, words_a_chunk):
+        for i in cases(m, arrived_number, words_a_chunk):
             m.d.comb += chunk.word_select(i, word_bits).eq(word)
         with m.If(arrives):
             m.d.sync += gathered.eq(chunk)
+        complete = Mux(which, arrives & completes, copied)
         m.d.comb += [
-            fifo.w_stream.valid.eq(registered(m, Mux(which, arrives & completes, copied), name="comes", reset=True)),
-            fifo.w_stream.payload.eq(registered(m, Mux(which, chunk, self.copy_data), name="came")),
+            fifo.w_stream.valid.eq(registered(m, complete, name="chunk_valid", reset=True)),
+            fifo.w_stream.payload.eq(registered(m, Mux(which, chunk, self.copy_data), name="chunk")),
         ]
         wiring.connect(m, fifo.r_stream, wiring.flipped(self.chunks))
-        return m
 
 
 def _burst(beats: Value) -> Value:
@@ -205,87 +220,107 @@ class ChunkWriter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction = self._config, self.instruction
-        beat_shift = c.port_bytes.bit_length() - 1
         row_bytes = Signal(range(max(c.hidden * (RESIDUAL_BITS // 8), c.max_groups * c.m) + 1))
         row_beats = Signal.like(row_bytes, reset_less=True)
         begins = align(m, self.start, 1, name="begins", reset=True)  # when that is known
         m.d.comb += row_bytes.eq(
             Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
         )
-        m.d.sync += row_beats.eq((row_bytes + (c.port_bytes - 1)) >> beat_shift)
+        m.d.sync += row_beats.eq((row_bytes + (c.port_bytes - 1)) >> c.port_bytes.bit_length() - 1)
 
-        # Requests, row after row, at most two bursts ahead of the beats.
-        address = Signal.like(self.request.payload.address, reset_less=True)
-        rows_to_ask = Signal.like(instruction.tokens)
-        beats_to_ask = Signal.like(row_beats, reset_less=True)
-        asks = Signal()  # rows_to_ask != 0
-        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # the next one's beats
-        last_burst = Signal(reset_less=True)  # it is the row's last; both lag beats_to_ask by a cycle
-        rest = Signal.like(beats_to_ask)
-        asked = Signal()
-        due = Signal(range(2 * BURST_BEATS + 1))  # beats requested and not yet sent
-        may_ask = Signal(init=1)
+        # Requests are at most two bursts ahead of the beats.
+        requesting = Signal()
+        may_request = Signal(init=1)
+        requested = Signal()
         may_send = Signal()
-        m.d.sync += [burst.eq(_burst(beats_to_ask)), last_burst.eq(beats_to_ask <= BURST_BEATS)]
-        m.d.comb += [
-            self.request.valid.eq(asks & may_ask),
-            self.request.payload.address.eq(address),
-            self.request.payload.length.eq(burst - 1),
-            asked.eq(self.request.valid & self.request.ready),
-            rest.eq(beats_to_ask - burst),
-        ]
-        with m.If(asked):
-            m.d.sync += [
-                address.eq(address + (burst << beat_shift)),
-                beats_to_ask.eq(rest),
-            ]
-            with m.If(last_burst):
-                m.d.sync += [
-                    beats_to_ask.eq(row_beats),
-                    rows_to_ask.eq(rows_to_ask - 1),
-                    asks.eq(rows_to_ask != 1),
-                ]
-
-        # Beats.
-        rows_left = Signal.like(instruction.tokens, reset_less=True)
-        beats_left = Signal.like(row_beats, reset_less=True)
-        last_beat, one_beat, last_row = (Signal(name=name) for name in ("last_beat", "one_beat", "last_row"))
         sent = Signal()
+        idle = ~requesting & ~may_send
         m.d.comb += [
+            self.request.valid.eq(requesting & may_request),
+            requested.eq(self.request.valid & self.request.ready),
             self.data.valid.eq(self.chunks.valid & may_send),
             sent.eq(self.data.valid & self.data.ready),
         ]
-        m.d.sync += due.eq(due + Mux(asked, burst, 0) - sent)
-        lookahead(m, may_ask, Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~asked & ~begins)
-        lookahead(m, may_send, asked | Mux(sent, due > 1, due != 0))
+        burst = self._request_rows(m, row_beats, idle, begins, requesting, requested)
+        due = Signal(range(2 * BURST_BEATS + 1))  # beats requested and not yet sent
+        m.d.sync += due.eq(due + Mux(requested, burst, 0) - sent)
+        lookahead(m, may_request, Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~requested & ~begins)
+        lookahead(m, may_send, requested | Mux(sent, due > 1, due != 0))
+        last_beat = self._count_beats(m, row_beats, idle, sent)
+        self._cut(m, sent, last_beat)
+        self._strobe(m, row_bytes, last_beat)
+        return m
+
+    def _request_rows(
+        self, m: Module, row_beats: Signal, idle: Value, begins: Signal, requesting: Signal, requested: Signal
+    ) -> Signal:
+        """Bursts of row after row; the beats of the next one."""
+        instruction = self.instruction
+        address = Signal.like(self.request.payload.address, reset_less=True)
+        rows_left = Signal.like(instruction.tokens, name="rows_to_request")  # not 0 while requesting
+        beats_left = Signal.like(row_beats, name="beats_to_request", reset_less=True)
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)
+        last_burst = Signal(reset_less=True)  # it is the row's last; both lag beats_left by a cycle
+        rest = Signal.like(beats_left)
+        m.d.sync += [burst.eq(_burst(beats_left)), last_burst.eq(beats_left <= BURST_BEATS)]
+        m.d.comb += [
+            self.request.payload.address.eq(address),
+            self.request.payload.length.eq(burst - 1),
+            rest.eq(beats_left - burst),
+        ]
+        with m.If(requested):
+            m.d.sync += [
+                address.eq(address + (burst << self._config.port_bytes.bit_length() - 1)),
+                beats_left.eq(rest),
+            ]
+            with m.If(last_burst):
+                m.d.sync += [
+                    beats_left.eq(row_beats),
+                    rows_left.eq(rows_left - 1),
+                    requesting.eq(rows_left != 1),
+                ]
+        with preload(m, idle):
+            m.d.sync += [
+                address.eq(instruction.address),
+                rows_left.eq(instruction.tokens),
+                requesting.eq(begins),
+                beats_left.eq(row_beats),
+            ]
+        return burst
+
+    def _count_beats(self, m: Module, row_beats: Signal, idle: Value, sent: Signal) -> Signal:
+        """Whether the beat is the last of its row."""
+        instruction = self.instruction
+        rows_left = Signal.like(instruction.tokens, reset_less=True)
+        beats_left = Signal.like(row_beats, reset_less=True)
+        last_beat, one_beat, last_row = (Signal(name=name) for name in ("last_beat", "one_beat", "last_row"))
         m.d.sync += [self.finished.eq(sent & last_beat & last_row), one_beat.eq(row_beats == 1)]
         with m.If(sent):
             m.d.sync += [beats_left.eq(beats_left - 1), last_beat.eq(beats_left == 2)]
             with m.If(last_beat):
                 m.d.sync += [beats_left.eq(row_beats), last_beat.eq(one_beat)]
                 m.d.sync += [rows_left.eq(rows_left - 1), last_row.eq(rows_left == 2)]
-        self._cut(m, sent, last_beat)
-        m.d.comb += self.data.payload.strobe.eq(-1)
-        if beat_shift:
-            left_over = row_bytes[:beat_shift]  # bytes of a row's last beat, 0 for all of them
-            last_strobe = Signal.like(self.data.payload.strobe, reset_less=True)
-            whole = left_over == 0
-            m.d.sync += last_strobe.eq(Cat(*((left_over > i) | whole for i in range(c.port_bytes - 1)), whole))
-            with m.If(last_beat):
-                m.d.comb += self.data.payload.strobe.eq(last_strobe)
-
-        with preload(m, ~asks & ~may_send):
+        with preload(m, idle):
             m.d.sync += [
-                address.eq(instruction.address),
-                rows_to_ask.eq(instruction.tokens),
-                asks.eq(begins),
-                beats_to_ask.eq(row_beats),
                 rows_left.eq(instruction.tokens),
                 last_row.eq(instruction.tokens == 1),
                 beats_left.eq(row_beats),
                 last_beat.eq(row_beats == 1),
             ]
-        return m
+        return last_beat
+
+    def _strobe(self, m: Module, row_bytes: Signal, last_beat: Signal) -> None:
+        """Of a row's last beat its bytes alone."""
+        c = self._config
+        strobe = self.data.payload.strobe
+        m.d.comb += strobe.eq(-1)
+        if c.port_bytes > 1:
+            left_over = row_bytes[: c.port_bytes.bit_length() - 1]  # bytes of the last beat, 0 for all of them
+            last_strobe = Signal.like(strobe, reset_less=True)
+            whole = left_over == 0
+            m.d.sync += last_strobe.eq(Cat(*((left_over > i) | whole for i in range(c.port_bytes - 1)), whole))
+            with m.If(last_beat):
+                m.d.comb += strobe.eq(last_strobe)
 
     def _cut(self, m: Module, sent: Signal, last_beat: Signal) -> None:
         """Chunks into beats."""
@@ -315,8 +350,7 @@ class StoreUnit(wiring.Component):
     start : an instruction begins; anything but STORE is ignored, in
     instruction : steady from start to finished, in
     copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads meanwhile; out, in, in
-    residual_address : out
-    residual_data : its word, Residual.LATENCY cycles later, in
+    residual : `ResidualRead`, out
     request, data : the write half of the memory port
     finished : the last beat was accepted, out
     """
@@ -330,8 +364,7 @@ class StoreUnit(wiring.Component):
                 "copy_request": Out(store_copy(config)),
                 "copy_valid": In(1),
                 "copy_data": In(8 * config.store_word_bytes),
-                "residual_address": Out(range(residual_depth(config))),
-                "residual_data": In(residual_word(config)),
+                "residual": Out(ResidualRead(config)),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
                 "finished": Out(1),
@@ -351,10 +384,9 @@ class StoreUnit(wiring.Component):
             self.copy_request.eq(reader.copy_request),
             reader.copy_valid.eq(self.copy_valid),
             reader.copy_data.eq(self.copy_data),
-            self.residual_address.eq(reader.residual_address),
-            reader.residual_data.eq(self.residual_data),
             self.finished.eq(writer.finished),
         ]
+        wiring.connect(m, reader.residual, wiring.flipped(self.residual))
         wiring.connect(m, reader.chunks, writer.chunks)
         wiring.connect(m, writer.request, wiring.flipped(self.request))
         wiring.connect(m, writer.data, wiring.flipped(self.data))

@@ -12,7 +12,8 @@ from rtl.array.walk import TileWalk
 from rtl.params import ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.params import StaConfig
-from rtl.sta.results.destination import PieceWalk, SlotWalk, destination, destination_after, residual_address
+from rtl.sta.results.destination import PieceWalk, SlotWalk, destination, destination_after
+from rtl.sta.results.residual import residual_address
 from tests.rtl.simulate import drive, gaps, run, seeded, trace
 
 CONFIGURATIONS = {

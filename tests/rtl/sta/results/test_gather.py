@@ -138,10 +138,10 @@ def test_pool(name: str) -> None:
             drive(
                 ctx,
                 dut,
-                {"start": cycle == 0, "instruction": instruction, "read_data": memory[reads[-1] % len(memory)]},
+                {"start": cycle == 0, "instruction": instruction, "residual.word": memory[reads[-1] % len(memory)]},
             )
             _, _, address, valid, destination, *values = await ctx.tick().sample(
-                dut.read_address, dut.slots.valid, dut.slots.destination, *dut.slots.values
+                dut.residual.address, dut.slots.valid, dut.slots.destination, *dut.slots.values
             )
             reads = [address, *reads][: Residual.LATENCY]
             if valid:

@@ -65,10 +65,10 @@ def test_slots(name: str, seed: int | None) -> None:
         # The address of a cycle is that of its first moments: memory has it Residual.LATENCY cycles later.
         if len(read) >= Residual.LATENCY:
             token, piece = divmod(read[-Residual.LATENCY], words)
-            drive(ctx, dut, {"read_data": rows[token % len(rows)][piece * lanes : (piece + 1) * lanes]})
+            drive(ctx, dut, {"residual.word": rows[token % len(rows)][piece * lanes : (piece + 1) * lanes]})
         drive(ctx, dut, {"parameters_loaded": 0, "drained": 0, "start": 0, "scaling": {"valid": 0}, **inputs})
         _, _, address, asks, token = await ctx.tick().sample(
-            dut.read_address, dut.request.valid & dut.request.ready, dut.request.payload
+            dut.residual.address, dut.request.valid & dut.request.ready, dut.request.payload
         )
         read.append(address)
         cycle += 1

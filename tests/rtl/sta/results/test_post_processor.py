@@ -221,7 +221,7 @@ class Bench:
         addressed = -1
         read = 0
         loaded_at = self.late()
-        parameters = dut.parameters.as_value()
+        parameters = dut.channels.parameters.as_value()
         ids, beats = list(ids or []), list(beats or [])
         rows: list[bytes] = []
         offered = dict.fromkeys(("ids", "rows", "table"), False)
@@ -259,8 +259,8 @@ class Bench:
             drive(ctx, dut, {**signals, "row_segment.ready": asks, **answer})
             sampled = await ctx.tick().sample(
                 dut.finished,
-                dut.parameter_address,
-                dut.drained,
+                dut.channels.address,
+                dut.channels.drained,
                 *self.writes,
                 dut.row_segment.valid,
                 dut.row_segment.payload,
@@ -325,8 +325,8 @@ class Bench:
         quiet = ("begins", "ids.valid", "rows.valid", "table.valid", "tile_end", "parameters_loaded")
         drive(ctx, dut, {"instruction": {"opcode": Op.STORE}, **dict.fromkeys(quiet, 0), "begins": 1})
         for token, piece in [(0, 0), (0, 0), *asked, *[(0, 0)] * Residual.LATENCY]:
-            ctx.set(dut.store_unit_address, token * c.residual_words + piece)
-            _, _, word, finished, *writes = await ctx.tick().sample(dut.store_unit_data, dut.finished, *self.writes)
+            ctx.set(dut.residual.address, token * c.residual_words + piece)
+            _, _, word, finished, *writes = await ctx.tick().sample(dut.residual.word, dut.finished, *self.writes)
             ctx.set(dut.begins, 0)
             got.append([word[lane] for lane in range(c.drain_lanes)])
             assert not finished | sum(bits & 1 for bits in writes), f"after finished: {i}"

@@ -17,15 +17,15 @@ def test_words_of_every_memory() -> None:
     dut = Residual(config)
     for cycle in range(600):
         read, write = rng.choice([*held, few[0]]), rng.choice([*few, rng.randrange(depth)])
-        word = rng.getrandbits(len(dut.write_data.as_value()))
+        word = rng.getrandbits(len(dut.write.word.as_value()))
         writes = rng.random() < 0.8 and write != read
         if read in held:
             due[cycle + Residual.LATENCY] = held[read]
         if writes:
             held[write] = word
-        data = dut.write_data.shape().from_bits(word)
-        cycles.append({"read_address": read, "write_address": write, "write_data": data, "write_enable": writes})
-    record = trace(dut, cycles, dut.read_data)
+        data = dut.write.word.shape().from_bits(word)
+        cycles.append({"read.address": read, "write.address": write, "write.word": data, "write.enable": writes})
+    record = trace(dut, cycles, dut.read.word)
     for cycle, word in due.items():
         if cycle < len(record):
             assert record[cycle] == (word,), f"cycle {cycle}"

@@ -15,7 +15,7 @@ from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.operands.store import ActivationStore, store_copy, store_step, store_write
 from rtl.sta.params import StaConfig
-from rtl.sta.results.residual import Residual
+from rtl.sta.results.residual import Residual, ResidualWrite
 from rtl.sta.results.store_unit import StoreUnit
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import drive, gaps, run, seeded
@@ -48,9 +48,7 @@ class Stored(wiring.Component):
                 "step": In(store_step(config)),
                 "write": In(store_write(config)),
                 "foreign": In(store_copy(config)),
-                "write_enable": In(1),
-                "write_address": In(self.residual.write_address.shape()),
-                "write_data": In(self.residual.write_data.shape()),
+                "residual_write": In(ResidualWrite(config)),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
                 "finished": Out(1),
@@ -71,15 +69,12 @@ class Stored(wiring.Component):
             request.eq(store_unit.copy_request),
             store_unit.copy_valid.eq(store.copy_valid),
             store_unit.copy_data.eq(store.copy_data),
-            residual.read_address.eq(store_unit.residual_address),
-            store_unit.residual_data.eq(residual.read_data),
-            residual.write_enable.eq(self.write_enable),
-            residual.write_address.eq(self.write_address),
-            residual.write_data.eq(self.write_data),
             self.finished.eq(store_unit.finished),
         ]
         with m.If(self.foreign.valid):
             m.d.comb += request.eq(self.foreign)
+        wiring.connect(m, store_unit.residual, residual.read)
+        wiring.connect(m, wiring.flipped(self.residual_write), residual.write)
         wiring.connect(m, store_unit.request, wiring.flipped(self.request))
         wiring.connect(m, store_unit.data, wiring.flipped(self.data))
         return m
@@ -142,9 +137,10 @@ class Bench:
                 await ctx.tick()
         drive(ctx, dut, {"write": {"enable": 0}})
         for address, elements in enumerate(self.residual):
-            drive(ctx, dut, {"write_enable": 1, "write_address": address, "write_data": elements})
+            write = {"enable": 1, "address": address, "word": elements}
+            drive(ctx, dut, {f"residual_write.{name}": value for name, value in write.items()})
             await ctx.tick()
-        drive(ctx, dut, {"write_enable": 0})
+        drive(ctx, dut, {"residual_write.enable": 0})
         await ctx.tick()
 
     def instructions(self) -> list[dict[str, int]]:

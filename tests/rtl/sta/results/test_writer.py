@@ -18,7 +18,7 @@ CONFIGURATIONS = {
     "a word is a slot": StaConfig(rows=1, cols=4, drain=4, n=1, m=2, port_bytes=4, max_tokens=2, hidden=9),
 }
 EVERY = pytest.mark.parametrize("name", CONFIGURATIONS)
-IDLE = {"valid": 0}
+IDLE = {"slots.valid": 0}
 
 
 @EVERY
@@ -36,7 +36,7 @@ def test_maxima(name: str, top: int, monkeypatch: pytest.MonkeyPatch) -> None:
     token = 0
     for _ in range(1500):
         if rng.random() < 0.2:
-            cycles.append({"valid": 0})
+            cycles.append({"slots.valid": 0})
             wants.append(None)
             continue
         if rng.random() < 0.4:
@@ -48,10 +48,10 @@ def test_maxima(name: str, top: int, monkeypatch: pytest.MonkeyPatch) -> None:
         best[token] = most if piece[token] == 0 else max(most, best[token])
         row, tile = token % c.rows, token // c.rows
         where = {"token": token, "row": row, "tile": tile, "piece": piece[token], "keep": (1 << kept) - 1}
-        cycles.append({"valid": 1, "destination": where, "values": values})
+        cycles.append({"slots.valid": 1, "slots.destination": where, "slots.values": values})
         wants.append({"row": row, "tile": tile, "value": best[token]})
     unit = Maxima(c)
-    record = trace(unit, cycles + [{"valid": 0}] * Maxima.LATENCY, unit.maximum)
+    record = trace(unit, cycles + [{"slots.valid": 0}] * Maxima.LATENCY, unit.maximum)
     for want, (bits,) in zip(wants, record[Maxima.LATENCY :], strict=True):
         got = unit.maximum.shape().from_bits(bits)
         assert got.enable == (want is not None)
@@ -76,22 +76,22 @@ def test_residual_writer(name: str) -> None:
         reads = 1 + Residual.LATENCY  # from the results to the word that is there
         cycles = [
             {
-                "valid": 1,
+                "slots.valid": 1,
                 "add": add,
-                "destination": {"token": given[i % 300][0], "piece": given[i % 300][1]},
-                "values": given[i % 300][2],
-                "read_data": given[(i - reads) % 300][3],
+                "slots.destination": {"token": given[i % 300][0], "piece": given[i % 300][1]},
+                "slots.values": given[i % 300][2],
+                "read.word": given[(i - reads) % 300][3],
             }
             for i in range(300 + ResidualWriter.LATENCY)
         ]
-        watch = (unit.read_address, unit.write_enable, unit.write_address, unit.write_data, unit.statistics)
+        watch = (unit.read.address, unit.write.enable, unit.write.address, unit.write.word, unit.statistics)
         record = trace(unit, cycles, *watch)
         for i, (token, piece, values, held) in enumerate(given):
             address = token * c.residual_words + piece
             assert record[i + 1][0] == address
             _, enable, write_address, data, bits = record[i + ResidualWriter.LATENCY]
             sums = [max(-32768, min(32767, v + (h if add else 0))) for v, h in zip(values, held, strict=True)]
-            word = unit.write_data.shape().from_bits(data)
+            word = unit.write.word.shape().from_bits(data)
             assert (enable, write_address, [word[lane] for lane in range(c.drain_lanes)]) == (1, address, sums)
             statistics = unit.statistics.shape().from_bits(bits)
             assert (statistics.enable, statistics.token, statistics.first) == (1, token, piece == 0)
@@ -110,7 +110,11 @@ def test_store_writer(name: str) -> None:
         values = [rng.randint(-128, 127) for _ in range(c.drain_lanes)]
         given.append((rng.randrange(c.rows), base, channel, values, rng.randrange(2)))
     cycles = [
-        {"valid": valid, "destination": {"row": row, "base": base, "piece": piece}, "values": values}
+        {
+            "slots.valid": valid,
+            "slots.destination": {"row": row, "base": base, "piece": piece},
+            "slots.values": values,
+        }
         for row, base, piece, values, valid in given
     ]
     record = trace(unit, [*cycles, IDLE], unit.write)
