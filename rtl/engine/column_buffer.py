@@ -6,14 +6,13 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.requantise import Parameters
-from rtl.array.selection import BitmapDecoder, BitmapRanks
-from rtl.array.steps import WEIGHT_BITS, column_step
+from rtl.array.step_unpacker import StepUnpacker, selection_units, value_units
+from rtl.array.steps import column_step
 from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
-from rtl.lib.cases import cases
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, hard_register
-from rtl.params import PARAMETER_BYTES, PARAMETER_TILES, READ_LATENCY, Config, ceil_div
+from rtl.params import PARAMETER_TILES, READ_LATENCY, Config
 
 
 class ColumnBank(wiring.Component):
@@ -92,23 +91,40 @@ class ColumnLoader(wiring.Component):
         m = Module()
         c, product = self._config, self.product
         port_bits = 8 * c.port_bytes
+        m.submodules.values = values = Gearbox(port_bits, value_units(c))
+        m.submodules.selections = selections = Gearbox(port_bits, selection_units(c))
+        m.submodules.unpacker = unpacker = StepUnpacker(c, pipelined=False)
+        step = Signal.like(product.steps)
+        m.d.comb += [
+            values.beats.payload.eq(self.beats.payload),
+            selections.beats.payload.eq(self.beats.payload),
+            selections.kind.eq(Mux(product.bitmap, 0, product.lanes)),
+            unpacker.values.eq(values.units.payload),
+            unpacker.selections.eq(selections.units.payload),
+            unpacker.step.eq(step),
+            unpacker.lanes.eq(product.lanes),
+            unpacker.bitmap.eq(product.bitmap),
+            unpacker.counted.eq(product.counted),
+            self.entry.eq(unpacker.columns),
+        ]
+        for d in range(c.drain_lanes):
+            fields = values.units.payload[64 * d : 64 * (d + 1)]
+            m.d.comb += [
+                self.parameters[d].bias.eq(fields[:32]),
+                self.parameters[d].mult.eq(fields[32:48]),
+                self.parameters[d].shift.eq(fields[48:]),
+            ]
+        self._control(m, values, selections, step)
+        return m
 
+    def _control(self, m: Module, values: Gearbox, selections: Gearbox, step: Signal) -> None:
+        """A tile's parameters, then its steps: which gearbox a beat is for, and when their units are taken."""
+        c, product = self._config, self.product
         m.submodules.walk = walk = TileWalk(c)
-        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(1), walk.channels.eq(product.channels)]
-
-        # Kinds of units. Values and parameters share a gearbox: they never come together.
-        lanes = range(1, c.n + 1)
-        parameter_bits = 8 * PARAMETER_BYTES * c.drain_lanes
-        value_bits = [parameter_bits, *(8 * c.cols * n for n in lanes)]
-        index_bits = [c.cols * c.index_bits * n for n in lanes]
-        m.submodules.values = values = Gearbox(port_bits, value_bits)
-        m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
-
         slot = Signal(range(c.slots_a_row))
         groups_left = Signal.like(product.groups, reset_less=True)
-        step = Signal.like(product.steps)
-        unit = values.units.payload
-        both = Signal()  # of a step, values and selection are here
+        both = Signal()  # values and selection of a step are valid
+        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(1), walk.channels.eq(product.channels)]
         m.d.sync += [self.entry_enable.eq(both), self.loaded.eq(walk.advance)]
         with m.FSM():
             with m.State("wait"):
@@ -146,48 +162,6 @@ class ColumnLoader(wiring.Component):
                         with m.If(groups_left == 1):
                             m.d.comb += [values.last.eq(1), selections.last.eq(1), walk.advance.eq(1)]
                             m.next = "wait"
-        m.d.comb += [
-            values.beats.payload.eq(self.beats.payload),
-            selections.beats.payload.eq(self.beats.payload),
-            selections.kind.eq(Mux(product.bitmap, 0, product.lanes)),
-        ]
-
-        for d in range(c.drain_lanes):
-            fields = unit[64 * d : 64 * (d + 1)]
-            m.d.comb += [
-                self.parameters[d].bias.eq(fields[:32]),
-                self.parameters[d].mult.eq(fields[32:48]),
-                self.parameters[d].shift.eq(fields[48:]),
-            ]
-
-        # Decode the selection; a register before the memories.
-        entry = Signal.like(self.entry, reset_less=True)
-        m.d.comb += self.entry.eq(entry)
-        code = selections.units.payload
-        for column in range(c.cols):
-            m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
-            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
-            m.d.comb += [
-                ranks.bitmap.eq(code[c.m * column :]),
-                decoder.bitmap.eq(ranks.bitmap),
-                *(decoder.ranks[position].eq(ranks.ranks[position]) for position in range(c.m)),
-                decoder.step.eq(step),
-            ]
-            for lane in range(c.n):
-                byte = lane * c.cols + column
-                weight = unit.word_select(byte, WEIGHT_BITS).as_signed()
-                target = entry[column]
-                m.d.sync += target.weights[lane].eq(weight)
-                with m.If(lane >= product.lanes):
-                    m.d.sync += target.weights[lane].eq(0)
-                with m.If(product.bitmap):
-                    m.d.sync += target.indices[lane].eq(decoder.indices[lane])
-                with m.Elif(product.counted):
-                    for i in cases(m, step, ceil_div(c.m, c.n)):
-                        m.d.sync += target.indices[lane].eq(i * c.n + lane)
-                with m.Else():
-                    m.d.sync += target.indices[lane].eq(code.word_select(byte, c.index_bits))
-        return m
 
 
 class ColumnBuffer(wiring.Component):
@@ -225,18 +199,22 @@ class ColumnBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self._config
-        m.submodules.loader = loader = ColumnLoader(c)
+        m.submodules.loader = loader = ColumnLoader(self._config)
         wiring.connect(m, wiring.flipped(self.beats), loader.beats)
         m.d.comb += [
             loader.start.eq(self.start),
             loader.product.eq(self.product),
             self.loaded.eq(loader.loaded),
         ]
+        self._count_room(m, loader)
+        self._keep_steps(m, loader)
+        self._keep_parameters(m, loader)
+        return m
 
-        # The last column reads a tile's last step cols − 1 cycles after the first column does.
-        released = align(m, self.column_done, c.cols, name="released", reset=True)
-        halves = Signal(range(3))
+    def _count_room(self, m: Module, loader: ColumnLoader) -> None:
+        """The last column reads a tile's last step cols − 1 cycles after the first column does."""
+        released = align(m, self.column_done, self._config.cols, name="released", reset=True)
+        halves = Signal(range(3))  # that hold a tile, or will
         parameter_tiles = Signal(range(PARAMETER_TILES + 1))
         m.d.comb += loader.room.eq((halves != 2) & (parameter_tiles != PARAMETER_TILES))
         m.d.sync += [
@@ -244,6 +222,9 @@ class ColumnBuffer(wiring.Component):
             parameter_tiles.eq(parameter_tiles + loader.begins - self.drained),
         ]
 
+    def _keep_steps(self, m: Module, loader: ColumnLoader) -> None:
+        """Into the halves in turn; every product begins in the first one."""
+        c = self._config
         half = Signal()
         entry_address = Signal(range(2 * c.max_steps))
         with m.If(loader.entry_enable):
@@ -254,7 +235,8 @@ class ColumnBuffer(wiring.Component):
                 m.d.sync += entry_address.eq(0)
             with m.Else():
                 m.d.sync += entry_address.eq(c.max_steps)
-
+        with m.If(self.start):
+            m.d.sync += [half.eq(0), entry_address.eq(0)]
         address = self.address
         for column in range(c.cols):
             m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
@@ -267,23 +249,22 @@ class ColumnBuffer(wiring.Component):
             ]
             address = bank.address_out
 
-        depth = PARAMETER_TILES * c.slots_a_row
+    def _keep_parameters(self, m: Module, loader: ColumnLoader) -> None:
+        """Slot after slot, round and round; every product begins at 0."""
+        depth = PARAMETER_TILES * self._config.slots_a_row
         m.submodules.parameter_memory = memory = Memory(shape=self.parameters.shape().size, depth=depth, init=[])
         write, read = memory.write_port(), memory.read_port()
+        slot = Signal(range(depth))
         m.d.comb += [
+            write.addr.eq(slot),
             write.data.eq(loader.parameters),
             write.en.eq(loader.parameters_enable),
             read.addr.eq(self.parameter_address),
             self.parameters.as_value().eq(read.data),
         ]
-        slot = Signal(range(depth))
-        m.d.comb += write.addr.eq(slot)
         with m.If(loader.parameters_enable):
             m.d.sync += slot.eq(slot + 1)
             with m.If(slot == depth - 1):
                 m.d.sync += slot.eq(0)
-
-        # Every product begins in the first half and the first place.
         with m.If(self.start):
-            m.d.sync += [half.eq(0), entry_address.eq(0), slot.eq(0)]
-        return m
+            m.d.sync += slot.eq(0)

@@ -1,13 +1,13 @@
 """Unpacks column tiles from memory: packed weights and the channels' parameters."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.selection import BitmapDecoder, BitmapRanks
-from rtl.array.steps import WEIGHT_BITS, column_step
+from rtl.array.step_unpacker import StepUnpacker, selection_units, value_units
+from rtl.array.steps import column_step
 from rtl.lib.gearbox import Gearbox
-from rtl.lib.timing import align, preload, registered, relay
+from rtl.lib.timing import align, preload, relay
 from rtl.params import PARAMETER_BYTES
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.params import StaConfig
@@ -50,47 +50,61 @@ class TileLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, job = self._config, self.job
-
-        # Kinds of units. Values and parameters share a gearbox: they never come at the same time.
         port_bits = 8 * c.port_bytes
-        parameter_bits = 8 * PARAMETER_BYTES * c.drain_lanes
-        value_bits = [parameter_bits, *(WEIGHT_BITS * c.cols * lanes for lanes in range(1, c.n + 1))]
-        index_bits = [c.cols * c.index_bits * lanes for lanes in range(1, c.n + 1)]
-        m.submodules.values = values = Gearbox(port_bits, value_bits)
-        m.submodules.selections = selections = Gearbox(port_bits, [c.cols * c.m, *index_bits])
+        m.submodules.values = values = Gearbox(port_bits, value_units(c))
+        m.submodules.selections = selections = Gearbox(port_bits, selection_units(c))
+        m.submodules.unpacker = unpacker = StepUnpacker(c, pipelined=True)
         # Relays of the job beside the gearboxes.
-        kind = Signal.like(values.kind, reset_less=True)
         bitmap, counted, lanes = (relay(m, job[name], name=name) for name in ("bitmap", "counted", "lanes"))
         selection_kind = relay(m, Mux(job.bitmap, 0, job.lanes), name="selection_kind")
+        step = Signal.like(job.steps)  # of the group
         m.d.comb += [
             values.beats.payload.eq(self.beats.payload),
             selections.beats.payload.eq(self.beats.payload),
-            values.kind.eq(kind),
             selections.kind.eq(selection_kind),
             self.parameters.eq(values.units.payload),
+            unpacker.values.eq(values.units.payload),
+            unpacker.selections.eq(selections.units.payload),
+            unpacker.step.eq(step),
+            unpacker.lanes.eq(lanes),
+            unpacker.bitmap.eq(bitmap),
+            self.step.eq(unpacker.columns),
         ]
+        both = Signal()  # values and selection of a step are valid
+        runs = Signal()  # units are taken
+        self._control(m, values, selections, step, both, runs, bitmap=bitmap, counted=counted)
+        self._address(m, both, runs)
+        return m
 
+    def _control(
+        self,
+        m: Module,
+        values: Gearbox,
+        selections: Gearbox,
+        step: Signal,
+        both: Signal,
+        runs: Signal,
+        *,
+        bitmap: Value,
+        counted: Value,
+    ) -> None:
+        """Which gearbox a beat is for, and when units are taken; what comes late only drives muxes."""
+        c, job = self._config, self.job
+        kind = Signal.like(values.kind, reset_less=True)
         slot = Signal(range(c.slots_a_row))
         groups_left = Signal.like(job.groups, reset_less=True)
-        step = Signal.like(job.steps)  # of the group
         last_step = Signal()  # registered when it changes: `beats.ready` depends on it
         next_last_step = Signal()
         selected = Signal()  # the step is the last one of the selection's unit
         last_group = Signal()
         last = Signal()  # next is the last slot of the parameters, or the last step of the tile
-        word = Signal.like(self.word, reset_less=True)
-        sub = Signal.like(self.sub, reset_less=True)
-        both = Signal()  # values and selection of a step are valid
         parameters = Signal()  # units are parameters
         loads = Signal()  # units are of steps
-        runs = Signal()  # either
         takes_selections = Signal()  # units are of steps, with a selection that is not counted
-        m.d.sync += [
-            self.step_enable.eq(align(m, both, 2, name="unpacked", reset=True)),
-            both.eq(loads & values.next_valid & (selections.next_valid | counted)),
-        ]
         selects = Signal()  # the next beat is of the selection
+        m.d.sync += both.eq(loads & values.next_valid & (selections.next_valid | counted))
         m.d.comb += [
+            values.kind.eq(kind),
             selects.eq(takes_selections & selections.beats.ready),
             selections.beats.valid.eq(self.beats.valid & selects),
             values.beats.valid.eq(self.beats.valid & runs & ~selects),
@@ -105,7 +119,6 @@ class TileLoader(wiring.Component):
         with preload(m, ~runs):
             m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
             m.d.comb += next_last_step.eq(job.steps == 0)
-            m.d.sync += [word.eq(0), sub.eq(0)]
             m.d.sync += [last.eq(c.slots_a_row == 1), kind.eq(0), parameters.eq(self.begin), runs.eq(self.begin)]
         m.d.comb += self.parameters_enable.eq(parameters & values.units.valid)
         with m.If(self.parameters_enable):
@@ -118,10 +131,8 @@ class TileLoader(wiring.Component):
                 m.d.sync += takes_selections.eq(~job.parameters_only & ~counted)
         with m.If(both):
             m.d.comb += next_last_step.eq(step + 1 == job.steps)
-            m.d.sync += [step.eq(step + 1), sub.eq(sub + 1)]
+            m.d.sync += step.eq(step + 1)
             m.d.sync += last.eq((step + 1 == job.steps) & last_group)
-            with m.If(sub == c.steps_a_group - 1):
-                m.d.sync += [sub.eq(0), word.eq(word + 1)]
             with m.If(last_step):
                 m.d.comb += next_last_step.eq(job.steps == 0)
                 m.d.sync += step.eq(0)
@@ -131,32 +142,22 @@ class TileLoader(wiring.Component):
                 m.d.comb += self.done.eq(1)
                 m.d.sync += [loads.eq(0), takes_selections.eq(0), runs.eq(0)]
 
-        # Three stages: the bitmaps' ranks; positions decoded from these; the step, registered before the memories.
-        code = align(m, selections.units.payload, 1, name="code")
-        index_code = align(m, code, 1, name="index_code")
-        unpacked = align(m, values.units.payload, 2, name="values_unpacked")
-        step = align(m, step, 1, name="step_unpacked")
+    def _address(self, m: Module, both: Signal, runs: Signal) -> None:
+        """Of each step, in step with the unpacker."""
+        word = Signal.like(self.word, reset_less=True)
+        sub = Signal.like(self.sub, reset_less=True)
+        with preload(m, ~runs):
+            m.d.sync += [word.eq(0), sub.eq(0)]
+        with m.If(both):
+            m.d.sync += sub.eq(sub + 1)
+            with m.If(sub == self._config.steps_a_group - 1):
+                m.d.sync += [sub.eq(0), word.eq(word + 1)]
         word, sub = (align(m, value, 2, name=f"{value.name}_unpacked") for value in (word, sub))
-        entry = Signal.like(self.step, reset_less=True)
         entry_word = Signal.like(self.word, reset_less=True)
         entry_sub = Signal.like(self.sub, reset_less=True)
-        m.d.sync += [entry_word.eq(word), entry_sub.eq(sub)]
-        m.d.comb += [self.step.eq(entry), self.word.eq(entry_word), self.sub.eq(entry_sub)]
-        for column in range(c.cols):
-            m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
-            m.d.comb += [decoder.bitmap.eq(code[c.m * column :]), decoder.step.eq(step)]
-            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
-            m.d.comb += ranks.bitmap.eq(selections.units.payload[c.m * column :])
-            for position, rank in enumerate(ranks.ranks):
-                m.d.comb += decoder.ranks[position].eq(registered(m, rank, name=f"rank_{column}_{position}"))
-            decoded = registered(m, Cat(decoder.indices), name=f"decoded_{column}")
-            target = entry[column]
-            for lane in range(c.n):
-                byte = lane * c.cols + column
-                position = decoded.word_select(lane, c.index_bits)
-                index = Mux(bitmap, position, index_code.word_select(byte, c.index_bits))
-                weight = unpacked.word_select(byte, WEIGHT_BITS).as_signed()
-                m.d.sync += [target.indices[lane].eq(index), target.weights[lane].eq(weight)]
-                with m.If(lane >= lanes):
-                    m.d.sync += target.weights[lane].eq(0)
-        return m
+        m.d.sync += [
+            entry_word.eq(word),
+            entry_sub.eq(sub),
+            self.step_enable.eq(align(m, both, 2, name="unpacked", reset=True)),
+        ]
+        m.d.comb += [self.word.eq(entry_word), self.sub.eq(entry_sub)]
