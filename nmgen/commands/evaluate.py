@@ -7,7 +7,7 @@ from typing import Any
 
 from nmgen.console import tables
 from nmgen.console.threads import one_thread
-from nmgen.families.interface import Measures, Scores, split_title
+from nmgen.families.interface import ScoredOn, Scores, split_title
 from nmgen.families.known import halves_of
 from nmgen.models.forms import open_forms
 from nmgen.models.model_program import warn
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="DIR",
         type=Path,
-        help="a folder of MNIST's kin: a ViT's accuracy on its test pictures in %%",
+        help="a folder of MNIST-format IDX files: a ViT's accuracy on its test pictures in %%",
     )
     parser.add_argument(
         "--calibrate", metavar="FILE", type=Path, help="score a folder in int8 too, calibrated on this text or pictures"
@@ -64,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, Scores]:
     """By form."""
-    measures = Measures(sts=tuple(args.sts), classify=args.classify, images=args.images)
+    on = ScoredOn(sts=tuple(args.sts), classify=args.classify, images=args.images)
     family = halves_of(args.model)
-    measure = family.compiles.measure(args.model, family.open(args.model), measures)
+    score = family.compiles.scorer(args.model, family.open(args.model), on)
     forms = open_forms(args.model, args.calibrate, warnings.append)
-    return {form: measure(one) for form, one in forms.items()}
+    return {form: score(one) for form, one in forms.items()}
 
 
 def _show(model: str, found: dict[str, dict[str, Any]]) -> None:

@@ -93,7 +93,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="text: files, or folders with *.txt and *.tsv; for a ViT, a folder of MNIST's kin, four IDX files",
+        help="text: files, or folders with *.txt and *.tsv; for a ViT, a folder of four MNIST-format IDX files",
     )
     training.add_argument(
         "--classify",

@@ -122,12 +122,12 @@ class Program:
             raise InputError(f"{len(ids)} sequences, the program is compiled for {len(self.sequences)}")
         memory = np.array(np.frombuffer(self.memory, np.uint8))
         words = memory[self.region("ids").address :][: self.region("ids").size].view("<u4")
-        for place, row in zip(self.sequences, ids, strict=True):
-            if len(row) != place.tokens:
-                raise InputError(f"a sequence of {len(row)} tokens, the program is compiled for {place.tokens}")
+        for sequence, row in zip(self.sequences, ids, strict=True):
+            if len(row) != sequence.tokens:
+                raise InputError(f"a sequence of {len(row)} tokens, the program is compiled for {sequence.tokens}")
             if wrong := [token for token in row if not 0 <= token < self.about["vocabulary"]]:
                 raise InputError(f"token id is {wrong[0]}, must be below {self.about['vocabulary']}")
-            words[place.first_token : place.first_token + place.tokens] = row
+            words[sequence.first_token : sequence.first_token + sequence.tokens] = row
         return memory
 
     def image_of_patches(self, patches: Sequence[NDArray[np.int8]]) -> Bytes:
@@ -143,11 +143,11 @@ class Program:
         pixels, pitch = self.about["patch"], self.about["patch_bytes"]
         region = self.region("patches")
         rows = memory[region.address :][: region.size].reshape(-1, pitch)
-        for place, picture in zip(self.sequences, patches, strict=True):
-            if picture.shape != (place.tokens, pixels) or picture.dtype != np.int8:
+        for sequence, picture in zip(self.sequences, patches, strict=True):
+            if picture.shape != (sequence.tokens, pixels) or picture.dtype != np.int8:
                 found = f"{picture.dtype} {list(picture.shape)}"
-                raise InputError(f"patches are {found}, the program is compiled for int8 {[place.tokens, pixels]}")
-            rows[place.first_token : place.first_token + place.tokens, :pixels] = picture.view(np.uint8)
+                raise InputError(f"patches are {found}, the program is compiled for int8 {[sequence.tokens, pixels]}")
+            rows[sequence.first_token : sequence.first_token + sequence.tokens, :pixels] = picture.view(np.uint8)
         return memory
 
     def result(self, name: str, memory: Bytes) -> NDArray[np.int16]:
@@ -263,7 +263,7 @@ def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
     config = StaConfig(**given)
     end = len(memory)
     regions = [items(f"region {i}", one, 3, 3) for i, one in enumerate(items("regions", parts["regions"], 1, end))]
-    places = items("sequences", parts["sequences"], 1, config.max_tokens)
+    listed = items("sequences", parts["sequences"], 1, config.max_tokens)
     names = [string("name of an instruction", name) for name in items("names", parts["names"], 1, INSTRUCTIONS_MAX)]
     if not isinstance(parts["tokenizer"], str):
         raise InputError(f"tokenizer is {shown(parts['tokenizer'])}, must be a text")
@@ -281,10 +281,8 @@ def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
             for name, address, size in regions
         ),
         sequences=tuple(
-            Placed(
-                *(integer(f"sequence {i}", one, 0, config.max_tokens) for one in items(f"sequence {i}", place, 2, 2))
-            )
-            for i, place in enumerate(places)
+            Placed(*(integer(f"sequence {i}", one, 0, config.max_tokens) for one in items(f"sequence {i}", pair, 2, 2)))
+            for i, pair in enumerate(listed)
         ),
         results=tuple(_result(one, end) for one in items("results", parts["results"], 1, 2)),
         notes=tuple(string("note", note) for note in items("notes", parts["notes"], 0, INSTRUCTIONS_MAX)),

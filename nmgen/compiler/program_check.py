@@ -59,13 +59,13 @@ def _expect_region(program: "Program", name: str, address: int, size: int) -> No
 
 def _check_sequences(program: "Program") -> None:
     first, c = 0, program.config
-    for number, place in enumerate(program.sequences):
-        if place.first_token != first or not 1 <= place.tokens <= c.max_tokens - first:
+    for number, sequence in enumerate(program.sequences):
+        if sequence.first_token != first or not 1 <= sequence.tokens <= c.max_tokens - first:
             raise InputError(
-                f"sequence {number} has {place.tokens} tokens from {place.first_token} on, must have 1 to "
+                f"sequence {number} has {sequence.tokens} tokens from {sequence.first_token} on, must have 1 to "
                 f"{c.max_tokens - first} from {first} on"
             )
-        first = round_up(first + place.tokens, c.rows)
+        first = round_up(first + sequence.tokens, c.rows)
 
 
 def _check_results(program: "Program") -> None:
@@ -92,7 +92,7 @@ def _check_about(program: "Program") -> None:
         return
     side, patch, pixels = about["image"], about["patch_side"], about["patch"]
     tokens = (side // patch) ** 2 + 1
-    if side % patch or any(place.tokens != tokens for place in program.sequences):
+    if side % patch or any(sequence.tokens != tokens for sequence in program.sequences):
         raise InputError(f"pictures of {side} pixels a side in patches of {patch} are not the tokens of each sequence")
     if pixels != about["channels"] * patch**2 or about["patch_bytes"] != round_up(round_up(pixels, c.m), c.port_bytes):
         raise InputError(
@@ -109,7 +109,7 @@ class _Instructions:
     def __init__(self, program: "Program") -> None:
         self._program, self._c = program, program.config
         self._limit = len(program.memory)
-        self._sequences = {place.first_token: place.tokens for place in program.sequences}
+        self._sequences = {sequence.first_token: sequence.tokens for sequence in program.sequences}
         self._written: set[tuple[str, int]] = set()  # results of sequences
         self._work = 0
 
@@ -164,10 +164,10 @@ class _Instructions:
         size = 2 * f["channels"] if f["which"] else f["groups"] * c.m
         beats = residual_row_beats(c, f["channels"]) if f["which"] else store_row_beats(c, f["groups"])
         for result in self._program.results:
-            number, place = divmod(f["address"] - result.address, result.pitch)
+            number, offset = divmod(f["address"] - result.address, result.pitch)
             rows = tokens == 1 or beats * c.port_bytes == result.pitch
             within = 0 <= number <= len(self._program.sequences) - tokens
-            if rows and within and (place, size) == (0, 2 * result.channels):
+            if rows and within and (offset, size) == (0, 2 * result.channels):
                 self._written |= {(result.name, number + row) for row in range(tokens)}
                 return
         raise InputError(f"writes {tokens} x {size} bytes from {f['address']} on, must write results alone")

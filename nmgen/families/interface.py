@@ -42,7 +42,7 @@ class Calibration(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measures:
+class ScoredOn:
     """What a model is scored on: files of scored pairs, a folder of labelled sentences, one of labelled pictures."""
 
     sts: tuple[Path, ...] = ()
@@ -60,7 +60,7 @@ class Given:
     program : as it runs
     memory : its image with the input in it
     inputs : the same as `Family.reference` takes it
-    count : sequences or pictures; places that are left over count for nothing
+    count : sequences or pictures; what is left over counts for nothing
     facts : of the input, for the report
     result : the program's result that stands for an input: embedding, compared at length 1, or logits
     """
@@ -138,7 +138,7 @@ class Family(Protocol):
         """What a series is trained for; the data is read and checked."""
 
     @staticmethod
-    def measure(name: str, model: "Model", measures: Measures) -> "Callable[[Form], Scores]":
+    def scorer(name: str, model: "Model", on: ScoredOn) -> "Callable[[Form], Scores]":
         """What scores a model of this one's shape; the files are read and checked."""
 
     @staticmethod

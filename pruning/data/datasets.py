@@ -42,7 +42,7 @@ def fashion_mnist(folder: Path = FASHION_MNIST) -> tuple[Images, Images]:
 
 
 def labelled(folder: Path) -> tuple[Images, Images]:
-    """(training images, test images) of a folder of four IDX files, named as those of MNIST and its kin.
+    """(training images, test images) of a folder of four MNIST-format IDX files, named as MNIST's are.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""IDX files, in which MNIST and its kin come: bytes of any number of dimensions. Numpy only, no torch."""
+"""IDX files, the format of MNIST: bytes of any number of dimensions. Numpy only, no torch."""
 
 import gzip
 import zlib

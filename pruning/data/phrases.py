@@ -56,8 +56,8 @@ def phrases(count: int, seed: int, words: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     while len(found) < count:
         pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
-        places = rng.integers(0, np.where(rng.random(pattern.count("{}")) < 0.5, len(words) // 10, len(words)))
-        sentence = pattern.format(*(words[int(place)] for place in places))
+        chosen = rng.integers(0, np.where(rng.random(pattern.count("{}")) < 0.5, len(words) // 10, len(words)))
+        sentence = pattern.format(*(words[int(number)] for number in chosen))
         found[sentence[0].upper() + sentence[1:]] = None
     return list(found)
 

@@ -1,4 +1,4 @@
-"""The scale of every place where the accelerator rounds in an encoder's blocks, from what the float model sees.
+"""The scale of every point where the accelerator rounds in an encoder's blocks, from what the float model sees.
 
 An integer times its scale is the float. Scales are float64: one a place, or one a channel where that is free because it
 folds into the weights behind it (SmoothQuant, arXiv 2211.10438). What is free where:
@@ -25,15 +25,15 @@ PERCENTILE = 99.99  # of the magnitudes of an 8-bit tensor; what is larger satur
 LEAST = 1e-3  # of the largest channel: what any other counts as at least
 HEADROOM = 2.0  # of 16-bit tensors
 
-Scales = Mapping[str, Tensor]  # by the name of the place: float64, a scalar or [channels]
+Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or [channels]
 
 
 def block_scales(
     model: nn.Module, seen: Scales, name: str, attention: str, alpha: float, percentile: float
 ) -> dict[str, Tensor]:
-    """Scales of the 8-bit places of the block `name`, its operands behind 16 bits not yet `represented`.
+    """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`.
 
-    seen : what each place gets, [tokens, channels]; of scores any that have their largest
+    seen : what each point gets, [tokens, channels]; of scores any that have their largest
     attention : the module in the block that has query, key and value
     """
     own = f"{name}.{attention}"
@@ -53,7 +53,7 @@ def block_scales(
 
 
 def wide_scales(seen: Scales, sharing: Iterable[Sequence[str]]) -> dict[str, Tensor]:
-    """Scales of the places of 16 bits, of which those that share one come together."""
+    """Scales of the points of 16 bits, of which those that share one come together."""
     scales: dict[str, Tensor] = {}
     for points in sharing:
         scales |= dict.fromkeys(points, wide_scale(HEADROOM * max(float(seen[point].max()) for point in points)))
@@ -61,7 +61,7 @@ def wide_scales(seen: Scales, sharing: Iterable[Sequence[str]]) -> dict[str, Ten
 
 
 def represented(scales: Scales, rescaled: Mapping[str, str]) -> dict[str, Tensor]:
-    """The scales of operands behind 16 bits as a factor makes them; rescaled : the operand and the place before it."""
+    """The scales of operands behind 16 bits as a factor makes them; rescaled : the operand and the point before it."""
     return {
         operand: torch.from_numpy(representable(float(scales[wide]), scales[operand].numpy()))
         for operand, wide in rescaled.items()
@@ -93,8 +93,8 @@ def _at_least(largest: Tensor) -> Tensor:
 def narrow_scale(x: Tensor, percentile: float) -> Tensor:
     """float64: the percentile of the magnitudes is 127."""
     magnitudes = x.abs().flatten().to(torch.float64)
-    place = max(1, min(len(magnitudes), round(len(magnitudes) * percentile / 100)))
-    return (magnitudes.kthvalue(place).values / 127).clamp(min=1e-12)
+    rank = max(1, min(len(magnitudes), round(len(magnitudes) * percentile / 100)))
+    return (magnitudes.kthvalue(rank).values / 127).clamp(min=1e-12)
 
 
 def wide_scale(largest: float) -> Tensor:

@@ -11,7 +11,7 @@ from pruning.files.artefact import Artefact
 Model = Any  # the family's own, an nn.Module with `linears`, the linear layers of its blocks by name
 Inputs = Any  # what its models read: sentences, or pictures uint8 [pictures, channels, side, side]
 Form = Any  # a model, or the int8 one of an artefact: a TextForm or a PictureForm of pruning/encoder/forms.py
-Scales = Mapping[str, Tensor]  # by the place where the accelerator rounds: float64, a scalar or [channels]
+Scales = Mapping[str, Tensor]  # by the point where the accelerator rounds: float64, a scalar or [channels]
 
 
 class Rounding(Protocol):

@@ -39,21 +39,21 @@ class Texts:
         self.ids = [encoder.ids(sentence)[:MAX_TOKENS] for sentence in sentences]
         # Drawn, since text may come in a pattern; always the same, since candidates are compared.
         drawn = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(0)).tolist()
-        self.validation = sorted(drawn[: len(drawn) // KEPT])  # places in the list of sentences
+        self.validation = sorted(drawn[: len(drawn) // KEPT])  # numbers in the list of sentences
         self.training = sorted(drawn[len(drawn) // KEPT :])
 
     def parts(self, batch: Tensor) -> Iterator[tuple[list[int], list[int]]]:
-        """The places of a batch's sentences, in parts of similar length: of each those of this process, and all."""
+        """The numbers of a batch's sentences, in parts of similar length: of each those of this process, and all."""
         rank, _ = world()
         mine = range(rank * len(batch), (rank + 1) * len(batch))
-        places = [self.training[int(i)] for i in gathered(batch)]
-        order = sorted(range(len(places)), key=lambda i: len(self.ids[places[i]]))
+        numbers = [self.training[int(i)] for i in gathered(batch)]
+        order = sorted(range(len(numbers)), key=lambda i: len(self.ids[numbers[i]]))
         count = -(-len(order) // PART)
         for i in range(count):
             part = order[i * len(order) // count : (i + 1) * len(order) // count]
-            own = [places[i] for i in part if i in mine]
+            own = [numbers[i] for i in part if i in mine]
             if own:
-                yield own, [places[i] for i in part]
+                yield own, [numbers[i] for i in part]
 
     def pieces(self) -> None:
         """As many sentences again, and once more, that nobody wrote, to train on: of each that trains a piece, and
@@ -68,7 +68,7 @@ class Texts:
             at = 1 + drawn(len(ids) - 1 - size)
             return ids[at : at + size]
 
-        found, own = [], [self.ids[place] for place in self.training]
+        found, own = [], [self.ids[number] for number in self.training]
         longest = max(len(ids) for ids in own)  # a model may have no more positions
         for ids in own:
             other = own[drawn(len(own))]
@@ -77,13 +77,13 @@ class Texts:
         self.training += range(len(self.ids), len(self.ids) + len(found))
         self.ids += found
 
-    def tokens(self, places: Sequence[int]) -> int:
+    def tokens(self, numbers: Sequence[int]) -> int:
         """Of these sentences together."""
-        return sum(len(self.ids[place]) for place in places)
+        return sum(len(self.ids[number]) for number in numbers)
 
-    def batch(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(ids, mask), both [sentences, longest]."""
-        return padded([self.ids[place] for place in places])
+        return padded([self.ids[number] for number in numbers])
 
 
 class Teacher:
@@ -102,22 +102,22 @@ class Teacher:
         device = next(encoder.parameters()).device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
             for at in range(0, len(order), PART):
-                places = order[at : at + PART]
-                ids, mask = texts.batch(places)
+                numbers = order[at : at + PART]
+                ids, mask = texts.batch(numbers)
                 blocks = encoder.states(ids, mask)
-                self.means[places] = pooled(blocks[-1].float(), mask)
+                self.means[numbers] = pooled(blocks[-1].float(), mask)
                 squares += torch.stack([states[mask].float().square().sum() for states in blocks])
                 joined = torch.cat(blocks, dim=2).to(torch.bfloat16)
-                for place, states in zip(places, joined, strict=True):
-                    self.states[place] = states[: len(texts.ids[place])].clone()
+                for number, states in zip(numbers, joined, strict=True):
+                    self.states[number] = states[: len(texts.ids[number])].clone()
         self.squares = squares / sum(len(ids) for ids in texts.ids)  # [blocks], of a token's states, mean of the tokens
 
-    def distance(self, blocks: Sequence[Tensor], mask: Tensor, places: Sequence[int]) -> Tensor:
+    def distance(self, blocks: Sequence[Tensor], mask: Tensor, numbers: Sequence[int]) -> Tensor:
         """How far what a model's blocks give, each [sentences, tokens, hidden], is from what the dense model's do.
 
         Squared error over mean square, mean of the blocks, sum of the tokens.
         """
-        wanted = torch.cat([self.states[place] for place in places]).float().chunk(self.blocks, dim=1)
+        wanted = torch.cat([self.states[number] for number in numbers]).float().chunk(self.blocks, dim=1)
         errors = [(states[mask].float() - right).square().sum() for states, right in zip(blocks, wanted, strict=True)]
         return (torch.stack(errors) / self.squares).mean()
 
@@ -139,7 +139,7 @@ class Distillation:
         self.embeddings = normalize(self.teacher.means, dim=1)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        encoder, embeddings, places = cast(TextModel, model), [], []
+        encoder, embeddings, numbers = cast(TextModel, model), [], []
         distance = torch.zeros(())
         with parametrize.cached():  # the masks act once a step, not once a part
             for part, _ in self.texts.parts(batch):
@@ -147,9 +147,9 @@ class Distillation:
                 blocks = encoder.states(ids, mask)
                 distance = distance + self.teacher.distance(blocks, mask, part)
                 embeddings.append(normalize(pooled(blocks[-1].float(), mask), dim=1))
-                places += part
-        found, right = torch.cat(embeddings), self.embeddings[places]
-        tokens = gathered(torch.tensor([float(self.texts.tokens(places))])).mean()  # of a process
+                numbers += part
+        found, right = torch.cat(embeddings), self.embeddings[numbers]
+        tokens = gathered(torch.tensor([float(self.texts.tokens(numbers))])).mean()  # of a process
         with torch.autocast(found.device.type, enabled=False):  # cosines near 1 need more than bfloat16
             cosine = 1 - (found * right).sum(dim=1).mean()
             found, right = gathered(found), gathered(right)  # pairs are of the whole batch
@@ -158,9 +158,9 @@ class Distillation:
 
     def validate(self, model: nn.Module | TextForm) -> dict[str, float]:
         """cosine: between the embeddings and the dense model's, mean of the sentences that validate."""
-        encoder, places = cast(TextForm, model), self.texts.validation
-        means = by_length([self.texts.ids[place] for place in places], encoder.means).float()
-        return {"cosine": float((normalize(means, dim=1) * self.embeddings[places]).sum(dim=1).mean())}
+        encoder, numbers = cast(TextForm, model), self.texts.validation
+        means = by_length([self.texts.ids[number] for number in numbers], encoder.means).float()
+        return {"cosine": float((normalize(means, dim=1) * self.embeddings[numbers]).sum(dim=1).mean())}
 
 
 class Classification:
@@ -203,6 +203,6 @@ class Classification:
 
     def validate(self, model: nn.Module | TextForm) -> dict[str, float]:
         """accuracy: 100 · share of the sentences that validate whose label has the largest output."""
-        places = self.texts.validation
-        logits = by_length([self.texts.ids[place] for place in places], cast(TextForm, model).logits)
-        return {"accuracy": 100 * float((logits.argmax(dim=1) == self.labels[places]).double().mean())}
+        numbers = self.texts.validation
+        logits = by_length([self.texts.ids[number] for number in numbers], cast(TextForm, model).logits)
+        return {"accuracy": 100 * float((logits.argmax(dim=1) == self.labels[numbers]).double().mean())}

@@ -221,9 +221,9 @@ def schedule(step: int, steps: int, warm_up: float) -> float:
 def batch_numbers(size: int, batch: int, seed: int, step: int) -> Tensor:
     """int64 [batch]: the examples of a step. Every epoch has each of the `size` examples once, in an order of its own;
     a batch may end one epoch and begin the next."""
-    places = torch.arange(step * batch, (step + 1) * batch)
-    epochs = places // size
-    return torch.cat([_order(size, seed, int(epoch))[places[epochs == epoch] % size] for epoch in epochs.unique()])
+    positions = torch.arange(step * batch, (step + 1) * batch)
+    epochs = positions // size
+    return torch.cat([_order(size, seed, int(epoch))[positions[epochs == epoch] % size] for epoch in epochs.unique()])
 
 
 def mixed(*numbers: int) -> int:

@@ -4,8 +4,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.families.bert.scores import measure
-from nmgen.families.interface import Calibration, Measures, Scores
+from nmgen.families.bert.scores import scorer
+from nmgen.families.interface import Calibration, ScoredOn, Scores
 from nmgen.families.recipe import Progress, Recipe
 from rtl.params import InputError
 
@@ -38,8 +38,8 @@ class TextGoal:
         source = recipe.calibrate or " ".join(map(str, recipe.data))
         self.calibration = Calibration(calibrated_on, unfit(model.tokenizer, calibrated_on, source))
         self.facts = {"sentences": len(self._sentences)}
-        measures = Measures(sts=recipe.sts, classify=recipe.data[0] if recipe.classify else None)
-        self._measure = measure(recipe.model, model, measures)
+        on = ScoredOn(sts=recipe.sts, classify=recipe.data[0] if recipe.classify else None)
+        self._score = scorer(recipe.model, model, on)
         if recipe.head_steps and not self._lacks_head:
             why = "has a head" if recipe.classify else "gets no head without --classify"
             raise InputError(f"--head-steps are to train a head, but {recipe.model} {why}")
@@ -69,7 +69,7 @@ class TextGoal:
 
     def scores(self, form: "TextForm") -> Scores:
         """What the task says of a model beside what it scores on the files."""
-        return {"validation": self.task.validate(form), **self._measure(form)}
+        return {"validation": self.task.validate(form), **self._score(form)}
 
 
 def _rows(recipe: Recipe, encoder: "Encoder") -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.families.interface import Measures, Scores
+from nmgen.families.interface import ScoredOn, Scores
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ def sts_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def measure(name: str, encoder: "TextForm", measures: Measures) -> "Callable[[TextForm], Scores]":
+def scorer(name: str, encoder: "TextForm", on: ScoredOn) -> "Callable[[TextForm], Scores]":
     """Spearman · 100 of each file of scored pairs, and their mean; accuracy on labelled splits.
 
     train.txt counts only where it is alone.
     """
     from pruning.data.text import classification
     from pruning.data.text import sts as pairs_of
-    from pruning.training.measure import accuracy, mean, sts_score
+    from pruning.training.scores import accuracy, mean, sts_score
 
-    if measures.images:
+    if on.images:
         raise InputError(f"{name} reads text: it takes no --images")
-    pairs = {str(path): pairs_of(path) for path in sts_files(measures.sts)}
-    rows = classification(measures.classify, encoder.classes or None) if measures.classify else {}
+    pairs = {str(path): pairs_of(path) for path in sts_files(on.sts)}
+    rows = classification(on.classify, encoder.classes or None) if on.classify else {}
     splits = [split for split in rows if split != "train"] or list(rows)
 
     def scored(form: "TextForm") -> Scores:

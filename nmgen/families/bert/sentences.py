@@ -51,27 +51,27 @@ def fitted(program: Program, ids: Sequence[Sequence[int]]) -> tuple[Program, Ids
     InputError : not as many sequences as the program is compiled for, an empty or a longer one, an id beyond the
         vocabulary.
     """
-    places = program.sequences
-    if len(ids) != len(places):
-        raise InputError(f"{_count(len(ids))}, the program is compiled for {len(places)}")
-    for number, (row, place) in enumerate(zip(ids, places, strict=True), start=1):
-        if not 1 <= len(row) <= place.tokens:
+    sequences = program.sequences
+    if len(ids) != len(sequences):
+        raise InputError(f"{_count(len(ids))}, the program is compiled for {len(sequences)}")
+    for number, (row, sequence) in enumerate(zip(ids, sequences, strict=True), start=1):
+        if not 1 <= len(row) <= sequence.tokens:
             raise InputError(
-                f"sequence {number} has {len(row)} tokens, the program is compiled for 1 to {place.tokens}"
+                f"sequence {number} has {len(row)} tokens, the program is compiled for 1 to {sequence.tokens}"
             )
         if wrong := [token for token in row if not 0 <= token < program.about["vocabulary"]]:
             raise InputError(
                 f"sequence {number} has token id {wrong[0]}, must be from 0 to {program.about['vocabulary'] - 1}"
             )
-    padded = [[*row, *[0] * (place.tokens - len(row))] for row, place in zip(ids, places, strict=True)]
+    padded = [[*row, *[0] * (sequence.tokens - len(row))] for row, sequence in zip(ids, sequences, strict=True)]
     return _shortened(program, [len(row) for row in ids]), padded
 
 
 def _shortened(program: Program, lengths: Sequence[int]) -> Program:
     """The program that attends to and pools only this many tokens of each sequence."""
-    if list(lengths) == [place.tokens for place in program.sequences]:
+    if list(lengths) == [sequence.tokens for sequence in program.sequences]:
         return program
-    by_token = {place.first_token: tokens for place, tokens in zip(program.sequences, lengths, strict=True)}
+    by_token = {sequence.first_token: tokens for sequence, tokens in zip(program.sequences, lengths, strict=True)}
     memory = bytearray(program.memory)
     for number, instruction in enumerate(program.instructions):
         tokens = by_token.get(instruction.get("first_token", 0), 0)

@@ -44,7 +44,7 @@ class PictureGoal:
         else:
             pictures = self._training.pixels[spread(len(self._training.labels))][:, None]
         self.calibration = Calibration(pictures, "")
-        self._measure = scored_on(test)
+        self._score = scored_on(test)
 
     def begin(self, run: Path, progress: Progress) -> bool:
         from pruning.training.image_task import ImageTask
@@ -60,4 +60,4 @@ class PictureGoal:
         return self.dense.logits(self.calibration.inputs)
 
     def scores(self, form: "PictureForm") -> Scores:
-        return self._measure(form)
+        return self._score(form)

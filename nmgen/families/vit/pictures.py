@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Pictures = NDArray[np.uint8]  # [pictures, channels, side, side]
 
 SUFFIXES = (".png", ".pgm", ".ppm", ".jpg", ".jpeg", ".bmp", ".npy")  # of a folder's pictures
-TRAINING = "train-images-idx3-ubyte.gz"  # of a folder of MNIST or its kin: what is calibrated on
+TRAINING = "train-images-idx3-ubyte.gz"  # of a folder of MNIST-format IDX files: what is calibrated on
 HEADER = re.compile(rb"P[56]" + rb"(?:\s|#[^\n]*\n)+(\d{1,6})" * 3 + rb"\s")  # of PGM and PPM
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # of those that Pillow opens; some others run programs
 PICTURE_MAX = 64 * MIB  # bytes of a file
@@ -38,8 +38,8 @@ def read_pictures(path: Path, channels: int, side: int, most: int | None = None)
     """The pictures of a file or a folder, as a model of so many channels and pixels a side takes them.
 
     A file is a picture that Pillow opens (PGM and PPM need no Pillow), an .npy array uint8 [pictures, channels, side,
-    side], where leading dimensions and one channel may be left out, or an IDX file. A folder is one of MNIST's kin, of
-    which the training pictures count, or holds pictures. A grey picture goes to all channels.
+    side], where leading dimensions and one channel may be left out, or an IDX file. A folder holds pictures, or
+    MNIST-format IDX files, of which the training pictures count. A grey picture goes to all channels.
 
     most : of a folder, as many of its pictures at most, spread evenly
 
@@ -88,7 +88,7 @@ def pictures_for(program: "Program", files: Sequence[Path]) -> tuple[Pictures, l
 
 
 def fitted(program: "Program", pictures: Pictures) -> list[NDArray[np.int8]]:
-    """The patches of pictures for every place of a program; places without a picture are grey."""
+    """The patches of pictures for every sequence of a program; those without a picture are grey."""
     grey = len(program.sequences) - len(pictures)
     found = patches(pictures, program.about["patch_side"])
     return [*found, *[np.zeros_like(found[0])] * grey]

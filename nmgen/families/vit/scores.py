@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.families.interface import Measures, Scores
+from nmgen.families.interface import ScoredOn, Scores
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ AT_ONCE = 250  # pictures that are scored together
 TEST = "test pictures"  # what a score is of
 
 
-def measure(name: str, model: "ViT", measures: Measures) -> "Callable[[PictureForm], Scores]":
+def scorer(name: str, model: "ViT", on: ScoredOn) -> "Callable[[PictureForm], Scores]":
     """Per cent of the test pictures of a folder."""
-    if measures.images is None or measures.sts or measures.classify:
+    if on.images is None or on.sts or on.classify:
         raise InputError(f"{name} is a ViT: give --images, and neither --sts nor --classify")
-    return scored_on(labelled_pictures(measures.images, model)[1])
+    return scored_on(labelled_pictures(on.images, model)[1])
 
 
 def scored_on(test: "Images") -> "Callable[[PictureForm], Scores]":
@@ -28,7 +28,7 @@ def scored_on(test: "Images") -> "Callable[[PictureForm], Scores]":
 
 
 def labelled_pictures(folder: Path, model: "ViT") -> "tuple[Images, Images]":
-    """(training pictures, test pictures) of a folder of MNIST's kin, which fit a model.
+    """(training pictures, test pictures) of a folder of MNIST-format IDX files, which fit a model.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Fake quantisation: the float forward, rounded at every place where the accelerator rounds.
+"""Fake quantisation: the float forward, rounded at every point where the accelerator rounds.
 
 Products compute with what int8 holds, exactly: each operand and each weight is an integer times its scale. The residual
 has 16 bits. Softmax and LayerNorm stay in float, except that the exponentials which multiply the values are 8 bits,

@@ -1,4 +1,4 @@
-"""A BERT-family encoder in plain torch: it trains, and it marks every place where the accelerator rounds.
+"""A BERT-family encoder in plain torch: it trains, and it marks every point where the accelerator rounds.
 
 Modules bear the names of BERT's own checkpoints whatever the family, for instance encoder.layer.0.intermediate.dense.
 A place where the accelerator rounds is a `Point`, in float the identity, so that quantisation
@@ -52,7 +52,7 @@ class Origin:
 
 
 class Point(nn.Identity):
-    """A place where the accelerator rounds: to 8 bits or, where the name says so, to 16."""
+    """A point where the accelerator rounds: to 8 bits or, where the name says so, to 16."""
 
 
 def bits_of(point: str) -> int:
@@ -230,7 +230,7 @@ class Encoder(nn.Module):
         }
 
     def points(self) -> dict[str, nn.Module]:
-        """The places where the accelerator rounds, by name, in the order in which a sentence meets them."""
+        """The points where the accelerator rounds, by name, in the order in which a sentence meets them."""
         return {name: module for name, module in self.named_modules() if isinstance(module, Point)}
 
     def ids(self, sentence: str) -> Tensor:

@@ -27,7 +27,7 @@ from rtl.params import InputError
 
 
 def calibrate(model: ViT, images: Tensor, *, alpha: float = ALPHA, percentile: float = PERCENTILE) -> dict[str, Tensor]:
-    """Scales of all places of a float ViT, from images uint8 [images, channels, side, side]."""
+    """Scales of all points of a float ViT, from images uint8 [images, channels, side, side]."""
     if not len(images):
         raise InputError("there is no image to calibrate on, must be at least 1")
     seen, shape = observe(model, images[spread(len(images))]), model.shape
@@ -62,7 +62,7 @@ def _logit_scale(classifier: nn.Linear, operand: Tensor) -> Tensor:
 
 
 def wide_points(shape: ViTShape) -> list[str]:
-    """The places of 16 bits."""
+    """The points of 16 bits."""
     parts = ("layernorm_before", "layernorm_after", "intermediate.result")
     return [
         "residual",
@@ -73,8 +73,8 @@ def wide_points(shape: ViTShape) -> list[str]:
 
 @torch.inference_mode()
 def observe(model: ViT, images: Tensor) -> dict[str, Tensor]:
-    """What each place gets: of 8-bit ones all of it, [tokens, channels], scores excepted; of scores the largest of each
-    image, of 16-bit places the largest magnitude."""
+    """What each point gets: of 8-bit ones all of it, [tokens, channels], scores excepted; of scores the largest of each
+    image, of 16-bit points the largest magnitude."""
     seen: dict[str, list[Tensor]] = {}
     wide = set(wide_points(model.shape))
 

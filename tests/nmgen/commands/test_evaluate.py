@@ -19,7 +19,7 @@ from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.model import Encoder
 from pruning.files.artefact import read
 from pruning.files.artefact import save as save_artefact
-from pruning.training.measure import accuracy, sts_score
+from pruning.training.scores import accuracy, sts_score
 from tests.pruning.samples import WORDS, random_layer, write_model
 
 

@@ -14,7 +14,7 @@ from pruning.families.bert.folder import load
 from pruning.families.bert.model import Encoder
 from pruning.masks.methods import method_of
 from pruning.masks.sparsify import sparsify
-from pruning.training.measure import accuracy, spearman, sts_score
+from pruning.training.scores import accuracy, spearman, sts_score
 from pruning.training.tasks import Classification, Distillation, Texts
 from pruning.training.train import train
 from rtl.params import InputError

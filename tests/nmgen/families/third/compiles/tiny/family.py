@@ -8,10 +8,10 @@ from nmgen.families.bert.family import (
     goal,
     layer_inputs,
     lengths,
-    measure,
     outputs,
     program,
     reference,
+    scorer,
 )
 
 TITLE = "a tiny one"
