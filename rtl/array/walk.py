@@ -63,22 +63,23 @@ class TileWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows, cols = self._config.rows, self._config.cols
         begun = Signal()
-        any_channels = Signal(reset_less=True)  # channels, a cycle after the start
+        any_channels = Signal(reset_less=True)  # a cycle after the start
         primes = Signal()  # the first tile is ahead
         running = Signal()
         idle = Signal(init=1)
-        takes_next = Signal()
+        takes_next = Signal()  # the tile ahead becomes the tile
+        loads = Signal()  # the tile ahead becomes the first one
         ends = Signal()
+        ahead_last = Signal(init=1)  # the tile ahead is the column tile's last token tile
+        ahead_channels = Signal(init=1)  # it is of the last column tile
         tile_final = Signal(init=1)  # the last tile of all
-        ahead_one = Signal(reset_less=True)
         m.d.comb += [
             self.running.eq(running),
             self.idle.eq(idle),
             takes_next.eq(self.advance | ~running),
+            loads.eq(~running & ~primes),
             ends.eq(self.advance & tile_final),
-            self.next_one_row.eq(ahead_one),
         ]
         m.d.sync += [
             begun.eq(self.start),
@@ -86,29 +87,33 @@ class TileWalk(wiring.Component):
             primes.eq(begun & any_channels),
             running.eq((running | primes) & ~ends),
         ]
+        with m.If(takes_next):
+            m.d.sync += tile_final.eq(ahead_last & ahead_channels)
         with m.If(self.start):
             m.d.sync += idle.eq(0)
         with m.Elif(ends | (begun & ~any_channels)):
             m.d.sync += idle.eq(1)
+        self._token_tiles(m, takes_next, loads, ahead_last)
+        self._column_tiles(m, takes_next, loads, ahead_last, ahead_channels)
+        return m
 
-        # A column tile's first token tile.
+    def _token_tiles(self, m: Module, takes_next: Signal, loads: Signal, ahead_last: Signal) -> None:
+        """The token tile, the one ahead of it, and a column tile's first."""
+        rows = self._config.rows
         first_last = Signal(init=1)
         first_rows = Signal.like(self.rows, reset_less=True)
         first_one = Signal(reset_less=True)
+        tokens_left = Signal.like(self.tokens, reset_less=True)
+        ahead_rows = Signal.like(self.rows, reset_less=True)
+        ahead_one = Signal(reset_less=True)
+        tile_last = Signal(init=1)
+        tile_rows = Signal.like(self.rows, reset_less=True)
+        m.d.comb += [self.last_tokens.eq(tile_last), self.rows.eq(tile_rows), self.next_one_row.eq(ahead_one)]
         m.d.sync += [
             first_last.eq(_within(self.tokens, rows)),
             first_rows.eq(_at_most(self.tokens, rows)),
             first_one.eq((self.tokens == 1) | (rows == 1)),
         ]
-        # The token tile ahead, and this one.
-        tokens_left = Signal.like(self.tokens, reset_less=True)
-        ahead_last = Signal(init=1)
-        ahead_rows = Signal.like(self.rows, reset_less=True)
-        tile_last = Signal(init=1)
-        tile_rows = Signal.like(self.rows, reset_less=True)
-        m.d.comb += [self.last_tokens.eq(tile_last), self.rows.eq(tile_rows)]
-        loads = Signal()
-        m.d.comb += loads.eq(~running & ~primes)
         with m.If(takes_next):
             m.d.sync += [tile_last.eq(ahead_last), tile_rows.eq(ahead_rows)]
             with m.If(loads | ahead_last):
@@ -126,12 +131,15 @@ class TileWalk(wiring.Component):
                     ahead_one.eq((tokens_left == rows + 1) | (rows == 1)),
                 ]
 
-        # The same of columns.
+    def _column_tiles(
+        self, m: Module, takes_next: Signal, loads: Signal, ahead_last: Signal, ahead_channels: Signal
+    ) -> None:
+        """The same of columns: the one ahead is another behind each last token tile."""
+        cols = self._config.cols
         channels = Signal.like(self.channels, reset_less=True)
         first_channels = Signal(init=1)
         first_columns = Signal.like(self.columns, reset_less=True)
         channels_left = Signal.like(self.channels, reset_less=True)
-        ahead_channels = Signal(init=1)
         ahead_columns = Signal.like(self.columns, reset_less=True)
         tile_channels = Signal(init=1)
         tile_columns = Signal.like(self.columns, reset_less=True)
@@ -143,7 +151,6 @@ class TileWalk(wiring.Component):
         ]
         with m.If(takes_next):
             m.d.sync += [tile_channels.eq(ahead_channels), tile_columns.eq(ahead_columns)]
-            m.d.sync += tile_final.eq(ahead_last & ahead_channels)
             with m.If(loads):
                 m.d.sync += [
                     channels_left.eq(channels),
@@ -156,4 +163,3 @@ class TileWalk(wiring.Component):
                     ahead_channels.eq(channels_left <= 2 * cols),
                     ahead_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
                 ]
-        return m

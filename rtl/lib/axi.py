@@ -3,7 +3,7 @@
 AMBA AXI and ACE Protocol Specification, ARM IHI 0022E; section numbers below are of it.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -154,53 +154,82 @@ class AxiMaster(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        axi, port = self.axi, self.port
+        axi = self.axi
         size = self._port_bytes.bit_length() - 1
         m.d.comb += [axi.arsize.eq(size), axi.awsize.eq(size), axi.arburst.eq(INCREMENT), axi.awburst.eq(INCREMENT)]
 
-        # Reads: the address of each burst is kept to the burst's end, in case it ends in an error.
-        m.submodules.read_splitter = reads = PageSplitter(self._port_bytes)
-        m.submodules.read_bursts = read_bursts = SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)
-        connect(m, flipped(port.read_request), reads.whole)
+        read_fault, read_address = self._read(m)
+        write_fault, write_address = self._write(m)
         m.d.comb += [
-            axi.arvalid.eq(reads.parts.valid & read_bursts.w_rdy),
-            reads.parts.ready.eq(axi.arready & read_bursts.w_rdy),
-            axi.araddr.eq(reads.parts.payload.address),
-            axi.arlen.eq(reads.parts.payload.length),
-            read_bursts.w_data.eq(reads.parts.payload.address),
-            read_bursts.w_en.eq(axi.arvalid & axi.arready),
-            # A memory may answer before the address is out of the FIFO.
-            port.read_data.valid.eq(axi.rvalid & read_bursts.r_rdy),
-            port.read_data.payload.eq(axi.rdata),
-            axi.rready.eq(port.read_data.ready & read_bursts.r_rdy),
+            self.fault.eq(read_fault | write_fault),
+            self.fault_address.eq(Mux(read_fault, read_address, write_address)),
         ]
+        return m
+
+    def _read(self, m: Module) -> tuple[Signal, Value]:
+        """Bursts and beats. Returns that a beat is an error, and its burst's address, which is kept until then."""
+        axi, port = self.axi, self.port
+        m.submodules.read_splitter = splitter = PageSplitter(self._port_bytes)
+        m.submodules.read_bursts = bursts = SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)
+        connect(m, flipped(port.read_request), splitter.whole)
         read_beat = Signal()
         read_fault = Signal()
         m.d.comb += [
+            axi.arvalid.eq(splitter.parts.valid & bursts.w_rdy),
+            splitter.parts.ready.eq(axi.arready & bursts.w_rdy),
+            axi.araddr.eq(splitter.parts.payload.address),
+            axi.arlen.eq(splitter.parts.payload.length),
+            bursts.w_data.eq(splitter.parts.payload.address),
+            bursts.w_en.eq(axi.arvalid & axi.arready),
+            # A memory may answer before the address is out of the FIFO.
+            port.read_data.valid.eq(axi.rvalid & bursts.r_rdy),
+            port.read_data.payload.eq(axi.rdata),
+            axi.rready.eq(port.read_data.ready & bursts.r_rdy),
             read_beat.eq(axi.rvalid & axi.rready),
-            read_bursts.r_en.eq(read_beat & axi.rlast),
+            bursts.r_en.eq(read_beat & axi.rlast),
             read_fault.eq(read_beat & axi.rresp[1]),
         ]
+        return read_fault, bursts.r_data
 
-        # Writes: address and data are independent, since a slave may wait with one for the other (A3.3.1).
-        m.submodules.write_splitter = writes = PageSplitter(self._port_bytes)
+    def _write(self, m: Module) -> tuple[Signal, Value]:
+        """Bursts, their beats and their answers. Returns that an answer is an error, and its burst's address.
+
+        Address and data are independent, since a slave may wait with one for the other (A3.3.1).
+        """
+        axi, port = self.axi, self.port
+        m.submodules.write_splitter = splitter = PageSplitter(self._port_bytes)
         m.submodules.write_addresses = addresses = SyncFIFOBuffered(width=ADDRESS_BITS + LENGTH_BITS, depth=2)
         m.submodules.write_lengths = lengths = SyncFIFOBuffered(width=LENGTH_BITS, depth=OUTSTANDING)
-        m.submodules.write_bursts = write_bursts = SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)
-        connect(m, flipped(port.write_request), writes.whole)
-        part = writes.parts.payload
+        m.submodules.write_bursts = bursts = SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)
+        connect(m, flipped(port.write_request), splitter.whole)
+        part = splitter.parts.payload
         room = Signal()
         m.d.comb += [
-            room.eq(addresses.w_rdy & lengths.w_rdy & write_bursts.w_rdy),
-            writes.parts.ready.eq(room),
+            room.eq(addresses.w_rdy & lengths.w_rdy & bursts.w_rdy),
+            splitter.parts.ready.eq(room),
             addresses.w_data.eq(Cat(part.address, part.length)),
             lengths.w_data.eq(part.length),
-            write_bursts.w_data.eq(part.address),
-            Cat(addresses.w_en, lengths.w_en, write_bursts.w_en).eq((writes.parts.valid & room).replicate(3)),
+            bursts.w_data.eq(part.address),
+            Cat(addresses.w_en, lengths.w_en, bursts.w_en).eq((splitter.parts.valid & room).replicate(3)),
             axi.awvalid.eq(addresses.r_rdy),
             Cat(axi.awaddr, axi.awlen).eq(addresses.r_data),
             addresses.r_en.eq(axi.awready),
         ]
+        self._write_beats(m, lengths)
+        write_fault = Signal()
+        waiting = Signal(range(OUTSTANDING + 1))  # bursts that are not answered yet
+        m.d.comb += [
+            axi.bready.eq(bursts.r_rdy),
+            bursts.r_en.eq(axi.bvalid),
+            write_fault.eq(axi.bvalid & axi.bready & axi.bresp[1]),
+            self.pending.eq(splitter.parts.valid | (waiting != 0)),
+        ]
+        m.d.sync += waiting.eq(waiting + (splitter.parts.valid & room) - (axi.bvalid & axi.bready))
+        return write_fault, bursts.r_data
+
+    def _write_beats(self, m: Module, lengths: SyncFIFOBuffered) -> None:
+        """Beats of bursts of these lengths, the last one marked."""
+        axi, port = self.axi, self.port
         beat = Signal(LENGTH_BITS)
         write_beat = Signal()
         m.d.comb += [
@@ -214,18 +243,6 @@ class AxiMaster(wiring.Component):
         ]
         with m.If(write_beat):
             m.d.sync += beat.eq(Mux(axi.wlast, 0, beat + 1))
-        write_fault = Signal()
-        waiting = Signal(range(OUTSTANDING + 1))  # bursts that are not answered yet
-        m.d.comb += [
-            axi.bready.eq(write_bursts.r_rdy),
-            write_bursts.r_en.eq(axi.bvalid),
-            write_fault.eq(axi.bvalid & axi.bready & axi.bresp[1]),
-            self.pending.eq(writes.parts.valid | (waiting != 0)),
-            self.fault.eq(read_fault | write_fault),
-            self.fault_address.eq(Mux(read_fault, read_bursts.r_data, write_bursts.r_data)),
-        ]
-        m.d.sync += waiting.eq(waiting + (writes.parts.valid & room) - (axi.bvalid & axi.bready))
-        return m
 
 
 class AxiLiteSlave(wiring.Component):

@@ -263,7 +263,7 @@ BREAKS = [
     (Pages, "address.eq(address + (part << beat_shift))", "address.eq(address + part)"),
     (Writes, "axi.wlast.eq(beat == lengths.r_data)", "axi.wlast.eq((beat == lengths.r_data) & axi.wready)"),
     (Writes, "axi.wvalid.eq(port.write_data.valid & lengths.r_rdy)", "axi.wvalid.eq(port.write_data.valid)"),
-    (Reads, "axi.arvalid.eq(reads.parts.valid & read_bursts.w_rdy)", "axi.arvalid.eq(reads.parts.valid & axi.rready)"),
+    (Reads, "axi.arvalid.eq(splitter.parts.valid & bursts.w_rdy)", "axi.arvalid.eq(splitter.parts.valid & axi.rready)"),
 ]  # fmt: skip
 DEPTH = 2
 
