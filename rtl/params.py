@@ -48,7 +48,8 @@ def signed_bits(magnitude: int) -> int:
     return magnitude.bit_length() + 1
 
 
-def _check(name: str, value: int, low: int, high: int) -> None:
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """InputError unless the value is an integer from low to high."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}, must be an integer from {low} to {high}")
 
@@ -92,26 +93,26 @@ class Config:
     def __post_init__(self) -> None:
         for field in fields(self):
             if field.name not in TECHNOLOGY:
-                _check(field.name, getattr(self, field.name), 1, 1 << 16)
+                check_range(field.name, getattr(self, field.name), 1, 1 << 16)
         if self.m not in (2, 4, 8, 16, 32):
             raise InputError(f"m is {self.m}, must be 2, 4, 8, 16 or 32")
         if self.n > self.m:
             raise InputError(f"n is {self.n}, must be at most m = {self.m}")
-        _check("rows", self.rows, 1, 32)
-        _check("cols", self.cols, 1, 32)
+        check_range("rows", self.rows, 1, 32)
+        check_range("cols", self.cols, 1, 32)
         if self.drain not in (1, 2, 4, 8):
             raise InputError(f"drain is {self.drain}, must be 1, 2, 4 or 8")
         if self.port_bytes not in (1, 2, 4, 8, 16, 32, 64):
             raise InputError(f"port_bytes is {self.port_bytes}, must be 1, 2, 4, 8, 16, 32 or 64")
-        _check("max_tokens", self.max_tokens, 1, 4096)
-        _check("max_k", self.max_k, self.m, 1 << 16)
+        check_range("max_tokens", self.max_tokens, 1, 4096)
+        check_range("max_k", self.max_k, self.m, 1 << 16)
         if not isinstance(self.device, str) or not re.fullmatch(r"[\w.-]{0,40}", self.device):
             raise InputError(f"device is {self.device!r}, must be a name such as LFE5U-85F")
         if self.pe not in BACK_ENDS:
             raise InputError(f"pe is {self.pe!r}, must be {' or '.join(BACK_ENDS)}")
         if self.pe == "portable" and self.device:
             raise InputError(f"device is {self.device}, of which nothing is known to portable PEs; give pe ecp5")
-        _check("soft_rows", self.soft_rows, 0, 0 if self.pe == "portable" else self.rows)
+        check_range("soft_rows", self.soft_rows, 0, 0 if self.pe == "portable" else self.rows)
 
     # --- selection -----------------------------------------------------------------------------
     @property
@@ -261,7 +262,7 @@ class Pattern:
     n: int
 
     def __post_init__(self) -> None:
-        _check("pattern n", self.n, 1, self.config.m)
+        check_range("pattern n", self.n, 1, self.config.m)
 
     @property
     def dense(self) -> bool:
@@ -315,9 +316,9 @@ class Product:
     per_row: bool = False
 
     def __post_init__(self) -> None:
-        _check("tokens", self.tokens, 1, self.config.max_tokens)
-        _check("k", self.k, 1, self.config.max_groups * self.config.m)
-        _check("channels", self.channels, 1, CHANNELS_MAX)
+        check_range("tokens", self.tokens, 1, self.config.max_tokens)
+        check_range("k", self.k, 1, self.config.max_groups * self.config.m)
+        check_range("channels", self.channels, 1, CHANNELS_MAX)
         if self.out_bits not in (8, 16):
             raise InputError(f"out_bits is {self.out_bits}, must be 8 or 16")
         self.pattern  # noqa: B018  (checks pattern_n)
@@ -491,153 +492,3 @@ def drain_window(config: Config) -> int:
     """
     rows, slots = config.rows, config.slots_a_row
     return rows * (slots - 1) + READER_SAMPLE + 1 - OPERAND_CYCLES - config.pe_latency
-
-
-class _Beats:
-    """The cycles in which beats reach their consumers: the model of `fetch.Fetch` and an unstalled memory."""
-
-    def __init__(self, latency: int) -> None:
-        self._latency = latency
-        self._arrivals: list[int] = []
-        self._taken: list[int] = []
-        self._left = 0  # of the segment, not yet requested
-        self._request = 0  # the last request, or the cycle in which the segment was entered
-        self._enter = 0  # first cycle in which the segment's beats are delivered
-
-    def segment(self, beats: int) -> None:
-        """The next segment of the fetch: a cycle to enter it, for the requests and for the delivery."""
-        self._request += 1
-        self._enter = max(self._enter + 1, self._taken[-1] + 2 if self._taken else 2)
-        self._left = beats
-
-    def take(self, ready: int) -> int:
-        """The next beat goes to its consumer, which is ready from that cycle on. Returns the cycle."""
-        number = len(self._taken)
-        if number == len(self._arrivals):
-            self._ask(number)
-        cycle = max(ready, self._enter, self._arrivals[number] + FIFO_CYCLES)
-        if number:
-            cycle = max(cycle, self._taken[-1] + 1)
-        self._taken.append(cycle)
-        return cycle
-
-    def _ask(self, number: int) -> None:
-        burst = min(self._left, BURST_BEATS)
-        self._left -= burst
-        self._request += 1
-        if number + burst > FIFO_BEATS:
-            self._request = max(self._request, self._taken[number + burst - FIFO_BEATS - 1] + 1)
-        arrival = self._request + self._latency
-        if number:
-            arrival = max(arrival, self._arrivals[-1] + 1)
-        self._arrivals += range(arrival, arrival + burst)
-
-
-def product_cycles(
-    config: Config,
-    tokens: int,
-    k: int,
-    channels: int,
-    pattern: int,
-    mem_latency: int = 30,
-    *,
-    out_bits: int = 8,
-    per_row: bool = False,
-) -> int:
-    """Cycles of a product, equal to the hardware's counter when the memory never stalls.
-
-    From the start write to the last accepted write beat, both included. The first beat of a burst comes
-    `mem_latency` cycles after its request, then one a cycle; requests and writes are taken at once.
-
-    Parameters
-    ----------
-    pattern : N' of the layer's pattern N':M; M where dense
-    mem_latency : cycles, at least 1
-
-    Raises
-    ------
-    InputError : a dimension out of the configuration's bounds.
-    """
-    product = Product(
-        config=config, tokens=tokens, k=k, channels=channels, pattern_n=pattern, out_bits=out_bits, per_row=per_row
-    )
-    _check("mem_latency", mem_latency, 1, 1 << 16)
-    port_bits = 8 * config.port_bytes
-    slots = config.slots_a_row
-    tiles, row_tiles, steps = product.column_tiles, product.token_tiles, product.steps
-    rows = [min(config.rows, tokens - tile * config.rows) for tile in range(row_tiles)]
-    write_beats = max(1, config.pitch(out_bits // 8) // config.port_bytes)
-
-    beats = _Beats(mem_latency)
-    beats.segment(product.r_beats)
-    units, _ = units_in_beats(8 * PARAMETER_BYTES, port_bits)
-    ready = 0
-    for _ in range(product.r_beats):
-        ready = beats.take(ready) + units
-
-    # Column loader (column_buffer.ColumnLoader): when each tile's last entry is written.
-    parameter_units, parameter_beats = units_in_beats(product.parameter_unit_bits, port_bits)
-    value_units, value_beats = units_in_beats(product.value_unit_bits, port_bits)
-    selection_units, selection_beats = 0, 0
-    if product.selection_unit_bits:
-        selection_units, selection_beats = units_in_beats(product.selection_unit_bits, port_bits)
-        selection_units *= product.selection_unit_steps
-
-    def load(begin: int) -> int:
-        goes = begin
-        for slot in range(slots):
-            arrived = goes
-            if slot % parameter_units == 0:
-                arrived = max(beats.take(begin + 1 if slot == 0 else goes) for _ in range(parameter_beats))
-            goes = max(goes, arrived) + 1
-        accept = goes + 1
-        goes = accept - 1
-        for step in range(steps):
-            here = goes
-            if selection_units and step % selection_units == 0:
-                here = max(beats.take(accept) for _ in range(selection_beats))
-            if step % value_units == 0:
-                here = max(beats.take(accept) for _ in range(value_beats))
-            accept = goes = max(goes, here) + 1
-        return goes
-
-    loaded_rows: list[int] = []
-    loader_free = 1
-    tile_last_step: list[int] = []  # of each column tile: the decision to issue its last step
-    tile_drained: list[int] = []
-    last_step = drain_free = drain_next = hold = 0
-    written: list[int] = []
-    for tile in range(tiles):
-        # Load: a half of the column buffer and a place for the parameters have to be free.
-        if tile < 2:
-            beats.segment(product.w_tile_beats * (1 if tile == 0 else tiles - 1))
-        begin = loader_free
-        if tile >= 2:
-            begin = max(begin, tile_last_step[tile - 2] + 2 + config.cols)
-        if tile >= PARAMETER_TILES:
-            begin = max(begin, tile_drained[tile - PARAMETER_TILES] + 1)
-        loaded = load(begin)
-        loader_free = loaded + 1
-        if tile == 0:
-            beats.segment(product.tokens * product.x_row_beats)
-            for token in range(tokens):
-                done = max(beats.take(0) for _ in range(product.x_row_beats))
-                if (token + 1) % config.rows == 0 or token == tokens - 1:
-                    loaded_rows.append(done)
-
-        # Feed, drain and write the column tile's token tiles.
-        for row_tile in range(row_tiles):
-            begin = max(last_step + 1, loaded + 2, loaded_rows[row_tile] + 1)
-            last_step = max(begin + steps - 1, hold)
-            if len(written) >= RESULT_TILES:
-                last_step = max(last_step, written[-RESULT_TILES] + 1)
-            drain_begins = max(last_step + drain_start(config), drain_free)
-            drain_free = drain_begins + config.rows * slots
-            hold = drain_begins + drain_window(config)
-            drain_next = max(last_step + drain_start(config), drain_next) + rows[row_tile] * slots
-            filled = drain_next + drain_latency(config)
-            begin = max(filled, written[-1] + 1 if written else 0)
-            written.append(begin + rows[row_tile] * write_beats)
-        tile_last_step.append(last_step)
-        tile_drained.append(drain_next - 1 + reader_latency(config))
-    return written[-1] + 1

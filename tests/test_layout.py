@@ -115,7 +115,7 @@ def test_modules_of_the_hardware_have_names_of_their_own() -> None:
 
 
 FACTS = (
-    "rtl.params", "rtl.format", "rtl.lib.register_map",
+    "rtl.params", "rtl.format", "rtl.lib.register_map", "rtl.engine.cycles",
     "rtl.sta.params", "rtl.sta.isa", "rtl.sta.legality", "rtl.sta.latencies", "rtl.sta.instances",
 )  # fmt: skip
 

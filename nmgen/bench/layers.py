@@ -1,7 +1,7 @@
 """Cycles and utilisation of MiniLM's linear layers, for several configurations and densities: ``make bench``.
 
-The cycles are those of `rtl.params.product_cycles`, which the tests hold equal to the RTL to the cycle. The tables go
-into docs/results.md, all numbers into build/bench/cycles.json.
+The cycles are those of `rtl.engine.cycles`, which the tests hold equal to the RTL to the cycle. The tables go into
+docs/results.md, all numbers into build/bench/cycles.json.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from pathlib import Path
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
-from rtl.params import PRESETS, Config, InputError, Product, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import PRESETS, Config, InputError, Product
 
 # (K, channels) of a linear layer → how many of its kind an encoder block has
 LAYERS = {(384, 384): 4, (384, 1536): 1, (1536, 384): 1}

@@ -18,7 +18,8 @@ from nmgen.console.options import KINDS, add_configuration, add_simulation, conf
 from nmgen.console.progress import stages
 from pruning.files.artefact import Layer, load
 from pruning.files.reading import read_json, string
-from rtl.params import Config, InputError, Product, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import Config, InputError, Product
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:

@@ -16,18 +16,9 @@ from numpy.typing import NDArray
 
 from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate.cycles import Constants, estimate, total
+from rtl.engine.cycles import product_cycles
 from rtl.lib.register_map import Register
-from rtl.params import (
-    BIAS_BITS,
-    MULT_BITS,
-    REGISTERS,
-    SHIFT_MAX,
-    Config,
-    Product,
-    product_cycles,
-    round_up,
-    selection_coding,
-)
+from rtl.params import BIAS_BITS, MULT_BITS, REGISTERS, SHIFT_MAX, Config, Product, round_up, selection_coding
 from rtl.sta.isa import BYTES
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS as STA_REGISTERS

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import Config, InputError, Product, ceil_div, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import Config, InputError, Product, ceil_div
 from sim import ecp5
 from sim.bench import memory, object_cache
 from sim.bench.memory import content_file, image_number, write_image

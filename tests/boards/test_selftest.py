@@ -17,9 +17,10 @@ from boards.known import BOARDS
 from boards.selftest import SelfTest
 from nmgen.fpga import selftest
 from nmgen.verilog import writer as verilog
+from rtl.engine.cycles import product_cycles
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.lib.ram import OnChipRam
-from rtl.params import VERSION, Config, product_cycles
+from rtl.params import VERSION, Config
 from sim.ecp5 import CELLS
 from sim.golden import layer as golden
 from sim.image.product import pack_weights, parameter_bytes

@@ -15,7 +15,8 @@ import pytest
 from nmgen.bench.estimate import drawn
 from nmgen.verilog.writer import emit
 from rtl.engine.accelerator import Accelerator
-from rtl.params import Config, Product, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import Config, Product
 from sim.bench.runner import SIMULATORS, Job, run_products
 from sim.golden.layer import linear
 from tests.nmgen.estimate.test_cycles import exact

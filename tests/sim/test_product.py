@@ -1,7 +1,7 @@
 """Whole products on the generated Verilog, in both simulators: every result, every byte, and every cycle.
 
 A configuration is built once a simulator and runs its products one after another, without a reset in between: first
-without stalls, where the cycles are those that rtl.params.product_cycles says, then with random back-pressure.
+without stalls, where the cycles are those that rtl.engine.cycles.product_cycles says, then with random back-pressure.
 """
 
 from dataclasses import replace
@@ -11,7 +11,8 @@ import pytest
 
 from nmgen.verilog.writer import emit
 from rtl.engine.accelerator import Accelerator
-from rtl.params import Config, Product, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import Config, Product
 from sim.bench.runner import SIMULATORS, run_products
 from sim.golden.layer import compare, linear
 from tests.sim.operands import extreme_job, random_job

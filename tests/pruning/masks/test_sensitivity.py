@@ -11,7 +11,8 @@ from pruning.masks.plan import Plan
 from pruning.masks.sensitivity import choose, sensitivities
 from pruning.masks.sparsify import finalize, sparsify, verify
 from pruning.training.train import train
-from rtl.params import PRESETS, InputError, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import PRESETS, InputError
 from tests.pruning.toy import RECIPE, Toy, mlp
 
 CONFIG = PRESETS["base"]  # M = 8

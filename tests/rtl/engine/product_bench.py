@@ -13,7 +13,8 @@ from amaranth.sim import Simulator, SimulatorContext
 from numpy.typing import NDArray
 
 from rtl.engine.accelerator import Accelerator
-from rtl.params import REGISTERS, Config, Product, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import REGISTERS, Config, Product
 from sim.bench.gaps import NO_GAPS, Gaps
 from sim.bench.runner import Job
 from sim.golden.layer import compare, linear

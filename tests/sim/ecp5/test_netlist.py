@@ -11,7 +11,8 @@ from nmgen.bench.estimate import deviation
 from nmgen.verilog.writer import emit
 from rtl.array.grid import Array
 from rtl.engine.accelerator import Accelerator
-from rtl.params import Config, Product, product_cycles
+from rtl.engine.cycles import product_cycles
+from rtl.params import Config, Product
 from rtl.sta.operands.store import ActivationStore
 from rtl.sta.params import StaConfig
 from rtl.sta.results.requantise import Requantiser
