@@ -1,5 +1,7 @@
 """The feeder of STA: issues the steps of a product's tiles, one a cycle, and never overwrites a result."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -14,6 +16,29 @@ from rtl.sta.operands.columns import column_address
 from rtl.sta.operands.store import store_step
 from rtl.sta.operands.tiles import token_tile
 from rtl.sta.params import StaConfig
+
+
+class Sizes(NamedTuple):
+    """What a tile's steps need of the instruction, registered: a cycle after the start, in time for the first tile."""
+
+    last_sub: Signal  # steps of a group, less one
+    one_sub: Signal
+    one_group: Signal
+    two_groups: Signal
+    one_step: Signal  # in a tile
+    softmax: Signal  # the rows hold scores
+
+
+class Step(NamedTuple):
+    """The step that is issued next: as `store_step` has it."""
+
+    first: Signal
+    last: Signal
+    sub: Signal
+    position: Signal
+    group: Signal
+    word: Signal
+    tile: Signal
 
 
 class Feeder(wiring.Component):
@@ -58,143 +83,158 @@ class Feeder(wiring.Component):
         m = Module()
         c, instruction = self._config, self.instruction
         start = Signal()
+        advance = Signal()  # a step is issued
+        tile_advance = Signal()  # a tile's last one
         m.submodules.walk = walk = TileWalk(c)
         m.d.comb += [
             start.eq(self.start & (instruction.opcode == Op.PRODUCT)),
             walk.start.eq(start),
             walk.tokens.eq(instruction.tokens),
             walk.channels.eq(instruction.channels),
+            walk.advance.eq(tile_advance),
             self.running.eq(walk.running),
         ]
+        sizes = self._sizes(m)
+        step = self._step(m, walk, sizes, advance, tile_advance)
 
-        # Decoded from the instruction: a cycle after the start, in time for the first tile of the walk.
+        # A tile waits for its columns, its last step for the drain.
+        columns_ready = self._columns_ready(m, walk, step.first, advance, tile_advance)
+        held = self._held(m, start, tile_advance, sizes.softmax)
+        drain_ready = Signal()
+        m.d.comb += [
+            drain_ready.eq(~step.last | ~held),
+            advance.eq(walk.running & columns_ready & drain_ready),
+            tile_advance.eq(walk.running & columns_ready & step.last & ~held),  # advance & last, in one step
+            self.no_columns.eq(walk.running & ~columns_ready & drain_ready),
+            self.no_drain.eq(walk.running & columns_ready & ~drain_ready),
+        ]
+
+        self._issue(m, step, sizes.softmax, advance, tile_advance)
+        self._columns(m, walk, step.last, advance, tile_advance)
+        return m
+
+    def _sizes(self, m: Module) -> Sizes:
+        """Decode the instruction."""
+        c, instruction = self._config, self.instruction
         last_sub = Signal(range(c.steps_a_group), reset_less=True)
         softmax = Signal()
         m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
-        given_sub = Signal.like(last_sub)
+        decoded_sub = Signal.like(last_sub)
         for i in cases(m, instruction.pattern, c.m + 1):
-            m.d.comb += given_sub.eq((max(i, 1) - 1) // c.n)
+            m.d.comb += decoded_sub.eq((max(i, 1) - 1) // c.n)
         one_sub = Signal(reset_less=True)
         one_group = Signal(reset_less=True)
         two_groups = Signal(reset_less=True)
         one_step = Signal(reset_less=True)
         m.d.sync += [
-            last_sub.eq(given_sub),
-            one_sub.eq(given_sub == 0),
+            last_sub.eq(decoded_sub),
+            one_sub.eq(decoded_sub == 0),
             one_group.eq(instruction.groups == 1),
             two_groups.eq(instruction.groups == 2),
             one_step.eq(one_sub & one_group),
         ]
+        return Sizes(last_sub, one_sub, one_group, two_groups, one_step, softmax)
 
-        # Position in the tile: step of the group, group of the word, word of the token.
-        sub = Signal.like(last_sub, reset_less=True)
-        position = Signal.like(instruction.groups, reset_less=True)
+    def _step(self, m: Module, walk: TileWalk, sizes: Sizes, advance: Signal, tile_advance: Signal) -> Step:
+        """Count: step of the group, group of the word, word of the token, token tile."""
+        c, instruction = self._config, self.instruction
+        first = Signal()
+        sub = Signal.like(sizes.last_sub, reset_less=True)
+        counted = Signal.like(instruction.groups, reset_less=True)
         group = Signal.like(self.step.group, reset_less=True)
         word = Signal.like(self.step.word, reset_less=True)
         groups_left = Signal(range(c.max_groups + 1), reset_less=True)
         first_word = Signal.like(word, reset_less=True)  # of the token tile
+        next_word = Signal.like(word)
         tile = Signal.like(self.step.tile, reset_less=True)
         first_tile = Signal.like(tile)
-        m.d.comb += first_tile.eq(token_tile(c, instruction.first_token))
-        first = Signal()
-        last = Signal()
-        column = Signal.like(self.column_address)  # the half is never reset
-        # sub == last_sub, groups_left == 1, both, and groups_left == 2, registered when the counts change: `go` depends
-        # on them, and most registers on `go`.
+        position = Signal.like(counted)  # cleared by `first`, not by the end of the tile before
+        # sub == last_sub, groups_left == 1, both, and groups_left == 2, registered when the counts change: `advance`
+        # depends on them, and most registers on `advance`.
         is_last_sub = Signal()
         is_last_group = Signal()
+        last = Signal()
         before_last_group = Signal()
-
-        # A tile waits for its columns, its last step for the drain.
-        starts = [drain_start(c, mode) for mode in (False, True)]
-        windows = [drain_window(c, mode) for mode in (False, True)]
-        slots = c.rows * c.slots_a_row
-        hold = Signal(range(max(starts) + slots + max(windows) + 1))
-        held = Signal()  # hold != 0
-        columns_there = Signal()
-        drain_there = Signal()
-        go = Signal()
-        tile_goes = Signal()
-        columns_ready = tally(m, 2, self.loaded, tile_goes & walk.last_tokens, name="columns_ready")
-        another = Signal()  # a column tile is loaded after this cycle, if none is used up
         m.d.comb += [
-            another.eq(~columns_ready.none | self.loaded),
-            drain_there.eq(~last | ~held),
-            go.eq(walk.running & columns_there & drain_there),
-            self.no_columns.eq(walk.running & ~columns_there & drain_there),
-            self.no_drain.eq(walk.running & columns_there & ~drain_there),
-            tile_goes.eq(walk.running & columns_there & last & ~held),  # go & last, in one step
-            walk.advance.eq(tile_goes),
+            first_tile.eq(token_tile(c, instruction.first_token)),
+            next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch)),
+            position.eq(Mux(first, 0, counted)),
         ]
-
-        here = Signal.like(position)  # cleared by `first`, not by the end of the tile before
-        m.d.comb += here.eq(Mux(first, 0, position))
-        groups_a_word = c.store_word_bytes // c.m
-        next_word = Signal.like(word)
-        m.d.comb += next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch))
-        lookahead(m, columns_there, ~first | another)
-        with m.If(go):
-            lookahead(m, columns_there, 1)
-            m.d.sync += position.eq(here + is_last_sub)
-            m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == last_sub)]
-            m.d.sync += last.eq((sub + 1 == last_sub) & is_last_group)
-            # After the last step comes the first one.
-            next_column = Signal.like(column)
-            m.d.comb += [next_column.sub.eq(column.sub + 1), next_column.word.eq(column.word)]
-            with m.If(column.sub == c.steps_a_group - 1):
-                m.d.comb += [next_column.sub.eq(0), next_column.word.eq(column.word + 1)]
-            for part in ("sub", "word"):
-                m.d.sync += column[part].eq(cleared(next_column[part], last))
+        with m.If(advance):
+            m.d.sync += counted.eq(position + is_last_sub)
+            m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == sizes.last_sub)]
+            m.d.sync += last.eq((sub + 1 == sizes.last_sub) & is_last_group)
             with m.If(is_last_sub):
                 m.d.sync += [
                     sub.eq(0),
-                    is_last_sub.eq(one_sub),
+                    is_last_sub.eq(sizes.one_sub),
                     groups_left.eq(groups_left - 1),
                     is_last_group.eq(before_last_group),
                     before_last_group.eq(groups_left == 3),
-                    last.eq(one_sub & before_last_group),
+                    last.eq(sizes.one_sub & before_last_group),
                     group.eq(group + 1),
                 ]
-                with m.If(group == groups_a_word - 1):
+                with m.If(group == c.store_word_bytes // c.m - 1):
                     m.d.sync += [group.eq(0), word.eq(word + 1)]
-        with m.If(tile_goes):
-            more_than_one = columns_ready.full | (self.loaded & ~columns_ready.none)
-            lookahead(m, columns_there, Mux(walk.last_tokens, more_than_one, another))
-            m.d.sync += [
-                first.eq(1),
-                groups_left.eq(instruction.groups),
-                is_last_group.eq(one_group),
-                before_last_group.eq(two_groups),
-                last.eq(one_step),
-                group.eq(0),
-                word.eq(next_word),
-                first_word.eq(next_word),
-                tile.eq(tile + 1),
-            ]
+        first_step = [
+            first.eq(1),
+            groups_left.eq(instruction.groups),
+            is_last_group.eq(sizes.one_group),
+            before_last_group.eq(sizes.two_groups),
+            last.eq(sizes.one_step),
+            group.eq(0),
+        ]
+        with m.If(tile_advance):
+            m.d.sync += [*first_step, word.eq(next_word), first_word.eq(next_word), tile.eq(tile + 1)]
             with m.If(walk.last_tokens):
-                m.d.sync += [tile.eq(first_tile), column.half.eq(~column.half)]
+                m.d.sync += tile.eq(first_tile)
         # Between products, wait at the first step of the next one.
         with m.If(~walk.running):
-            lookahead(m, columns_there, another)
             m.d.sync += [
-                first.eq(1),
+                *first_step,
                 sub.eq(0),
-                is_last_sub.eq(one_sub),
-                groups_left.eq(instruction.groups),
-                is_last_group.eq(one_group),
-                before_last_group.eq(two_groups),
-                last.eq(one_step),
-                group.eq(0),
+                is_last_sub.eq(sizes.one_sub),
                 word.eq(instruction.x_base),
                 first_word.eq(instruction.x_base),
                 tile.eq(first_tile),
             ]
+        return Step(first, last, sub, position, group, word, tile)
 
+    def _columns_ready(self, m: Module, walk: TileWalk, first: Signal, advance: Signal, tile_advance: Signal) -> Signal:
+        """The step's columns are loaded, registered."""
+        ready = Signal(name="columns_ready")
+        tiles = tally(m, 2, self.loaded, tile_advance & walk.last_tokens, name="columns_loaded")
+        any_loaded = Signal()  # after this cycle, if none is used up
+        m.d.comb += any_loaded.eq(~tiles.none | self.loaded)
+        lookahead(m, ready, ~first | any_loaded)
+        with m.If(advance):
+            lookahead(m, ready, 1)
+        with m.If(tile_advance):
+            two_loaded = tiles.full | (self.loaded & ~tiles.none)
+            lookahead(m, ready, Mux(walk.last_tokens, two_loaded, any_loaded))
+        with m.If(~walk.running):
+            lookahead(m, ready, any_loaded)
+        return ready
+
+    def _held(self, m: Module, start: Signal, tile_advance: Signal, softmax: Signal) -> Signal:
+        """A tile's last step has to wait for the drain, registered."""
+        c = self._config
+        slots = c.rows * c.slots_a_row
+        starts = [drain_start(c, mode) for mode in (False, True)]
+        windows = [drain_window(c, mode) for mode in (False, True)]
+        safe_in = [starts[mode] + windows[mode] - 1 for mode in (False, True)]  # cycles, where it is not late
+        hold = Signal(range(max(starts) + slots + max(windows) + 1))
+        held = Signal()  # hold != 0
         # If the tile's last step were issued now, its results would begin to drain `late` cycles after they are ready,
         # behind those of the tile before.
         late = Signal(range(2 * slots + 1), reset_less=True)
         is_late = Signal()  # late != 0
-        safe_in = [starts[mode] + windows[mode] - 1 for mode in (False, True)]  # cycles, where it is not late
+        next_hold = Signal.like(hold)
+        next_late = Signal.like(late)
+        m.d.comb += [
+            next_hold.eq(late + Mux(softmax, safe_in[True], safe_in[False])),
+            next_late.eq(late + slots - 1),
+        ]
         m.d.sync += [
             hold.eq(Mux(held, hold - 1, 0)),
             held.eq(hold[1:].any()),
@@ -203,33 +243,42 @@ class Feeder(wiring.Component):
         ]
         with m.If(start):
             m.d.sync += [hold.eq(0), held.eq(0), late.eq(0), is_late.eq(0)]
-        with m.If(tile_goes):
-            next_hold = Signal.like(hold)
-            next_late = Signal.like(late)
-            m.d.comb += [
-                next_hold.eq(late + Mux(softmax, safe_in[True], safe_in[False])),
-                next_late.eq(late + slots - 1),
-            ]
+        with m.If(tile_advance):
             m.d.sync += [hold.eq(next_hold), held.eq(is_late | Mux(softmax, safe_in[True] != 0, safe_in[False] != 0))]
             m.d.sync += [late.eq(next_late), is_late.eq(next_late != 0)]
+        return held
 
-        step = self.step
+    def _issue(self, m: Module, step: Step, softmax: Signal, advance: Signal, tile_advance: Signal) -> None:
+        """To the store, a cycle later."""
+        issued = self.step
         m.d.sync += [
-            step.valid.eq(go),
-            step.first.eq(first & go),
-            step.last.eq(tile_goes),
-            step.read.eq(go & (group == 0) & (sub == 0)),
-            step.word.eq(word),
-            step.group.eq(group),
-            step.sub.eq(sub),
-            step.softmax.eq(softmax),
-            step.tile.eq(tile),
-            step.position.eq(here),
-            self.tile_end.eq(tile_goes),
+            issued.valid.eq(advance),
+            issued.first.eq(step.first & advance),
+            issued.last.eq(tile_advance),
+            issued.read.eq(advance & (step.group == 0) & (step.sub == 0)),
+            issued.word.eq(step.word),
+            issued.group.eq(step.group),
+            issued.sub.eq(step.sub),
+            issued.softmax.eq(softmax),
+            issued.tile.eq(step.tile),
+            issued.position.eq(step.position),
+            self.tile_end.eq(tile_advance),
         ]
+
+    def _columns(self, m: Module, walk: TileWalk, last: Signal, advance: Signal, tile_advance: Signal) -> None:
+        """Address the columns' operands, so that they meet the rows' in the array."""
+        address = Signal.like(self.column_address, name="column")  # the half is never reset
+        next_address = Signal.like(address)
+        m.d.comb += [next_address.sub.eq(address.sub + 1), next_address.word.eq(address.word)]
+        with m.If(address.sub == self._config.steps_a_group - 1):
+            m.d.comb += [next_address.sub.eq(0), next_address.word.eq(address.word + 1)]
+        with m.If(advance):
+            for part in ("sub", "word"):  # after the last step comes the first one
+                m.d.sync += address[part].eq(cleared(next_address[part], last))
+        with m.If(tile_advance & walk.last_tokens):
+            m.d.sync += address.half.eq(~address.half)
         lead = ROW_CYCLES - COLUMN_LATENCY  # the columns' path is shorter than the rows'
         m.d.comb += [
-            self.column_address.eq(align(m, column, lead, name="column_address")),
-            self.column_done.eq(align(m, tile_goes & walk.last_tokens, lead, name="column_done", reset=True)),
+            self.column_address.eq(align(m, address, lead, name="column_address")),
+            self.column_done.eq(align(m, tile_advance & walk.last_tokens, lead, name="column_done", reset=True)),
         ]
-        return m
