@@ -153,7 +153,7 @@ class Sta(wiring.Component):
             registers.error.eq(sequencer.error),
             registers.cause.eq(sequencer.cause),
             registers.cause_address.eq(sequencer.cause_address),
-            registers.pc.eq(sequencer.place),
+            registers.pc.eq(sequencer.pc),
             registers.execute.eq(sequencer.execute),
             registers.finished.eq(sequencer.finished & sequencer.executing),
             registers.stepping.eq(feeder.step.valid),

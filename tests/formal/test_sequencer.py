@@ -242,7 +242,7 @@ class Runs(wiring.Component):
         m.d.comb += to_go.eq(longest(longest(to_ready, to_load), to_end) + 1)
         with m.If(self.bad):
             m.d.comb += to_go.eq(to_end)
-        with m.Elif(inside.signal("intake.ended") | inside.signal("intake.wrong")):
+        with m.Elif(inside.signal("intake.ended") | inside.signal("intake.illegal")):
             m.d.comb += to_go.eq(to_end + 1)
         with m.Elif(waiting & ready):
             m.d.comb += to_go.eq(engine.left)

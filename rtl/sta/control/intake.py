@@ -1,6 +1,8 @@
 """The intake: fetches instructions, has them checked, and requests their data."""
 
-from amaranth.hdl import Module, Mux, Signal
+from typing import NamedTuple
+
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +15,15 @@ from rtl.sta.control.legality_checker import LegalityChecker, ceil_shift, instru
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
 from rtl.sta.legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats
 from rtl.sta.params import StaConfig
+
+
+class Kinds(NamedTuple):
+    """What the upcoming instruction is: registers, but for `reads`."""
+
+    loads: Signal  # a LOAD
+    gathers: Signal  # a GATHER
+    tables: Signal  # a TABLE
+    reads: Signal  # it reads memory
 
 
 class Intake(wiring.Component):
@@ -34,8 +45,8 @@ class Intake(wiring.Component):
     copies : it is a PRODUCT of KEYS or VALUES, out; gathers, stores : a GATHER, a STORE, out
     taken : it begins to execute in this cycle, in
     ended : the next instruction is an END, out
-    wrong : the next instruction is illegal, out; cause : `Cause`, out
-    wrong_address : the instruction's, or with Cause.ADDRESS that of the memory, out
+    illegal : the next instruction is illegal, out; cause : `Cause`, out
+    illegal_address : the instruction's, or with Cause.ADDRESS that of the memory, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -58,28 +69,28 @@ class Intake(wiring.Component):
                 "stores": Out(1),
                 "taken": In(1),
                 "ended": Out(1),
-                "wrong": Out(1),
+                "illegal": Out(1),
                 "cause": Out(CAUSE_BITS),
-                "wrong_address": Out(ADDRESS_BITS),
+                "illegal_address": Out(ADDRESS_BITS),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self._config
+        passed = Signal()  # the next instruction becomes the upcoming one
+        code, received = self._receive(m, passed)
+        fields = {name: code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
+        kinds = self._upcoming(m, fields, passed)
+        self._states(m, code, fields, kinds, received=received, passed=passed)
+        return m
 
-        # From memory into a register.
-        m.submodules.checker = checker = LegalityChecker(c)
+    def _receive(self, m: Module, passed: Signal) -> tuple[Signal, Signal]:
+        """The next instruction, from memory into a register; and whether all of it is there."""
+        c = self._config
         code = Signal(8 * BYTES, reset_less=True)
         part = Signal(instruction_beats(c) + 1, init=1)  # which beat comes next, one-hot; the last bit: none
         received = Signal()
-        passed = Signal()
-        m.d.comb += [
-            received.eq(part[-1]),
-            self.beats.ready.eq(~received),
-            checker.code.eq(code),
-            checker.limit.eq(self.limit),
-        ]
+        m.d.comb += [received.eq(part[-1]), self.beats.ready.eq(~received)]
         # Each slice loads every cycle until its beat arrives.
         for i in range(instruction_beats(c)):
             with preload(m, part[i]):
@@ -88,46 +99,38 @@ class Intake(wiring.Component):
             m.d.sync += part.eq(part << 1)
         with m.If(passed):
             m.d.sync += part.eq(1)
-        fields = {name: code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
+        return code, received
 
-        # What the upcoming instruction reads.
-        upcoming = Signal(instruction_layout(c), reset_less=True)
-        loads = Signal()
-        gathers = Signal()
-        tables = Signal()
-        reads = Signal()
+    def _upcoming(self, m: Module, fields: dict[str, Value], passed: Signal) -> Kinds:
+        """The upcoming instruction, and what it reads."""
+        upcoming = Signal(instruction_layout(self._config), reset_less=True)
+        kinds = Kinds(*(Signal(name=name) for name in Kinds._fields))
         opcode, columns = fields["opcode"], fields["columns"]
         product = opcode == Op.PRODUCT
         m.d.comb += [
             self.upcoming.eq(upcoming),
-            self.gathers.eq(gathers),
-            reads.eq(self.packed | loads | tables | gathers),
+            self.gathers.eq(kinds.gathers),
+            kinds.reads.eq(self.packed | kinds.loads | kinds.tables | kinds.gathers),
         ]
         with preload(m, ~self.waiting):  # what is passed on has been here for long
             m.d.sync += [upcoming[name].eq(value) for name, value in fields.items()]
         with m.If(passed):
             m.d.sync += [
-                loads.eq(opcode == Op.LOAD),
-                gathers.eq(opcode == Op.GATHER),
-                tables.eq(opcode == Op.TABLE),
+                kinds.loads.eq(opcode == Op.LOAD),
+                kinds.gathers.eq(opcode == Op.GATHER),
+                kinds.tables.eq(opcode == Op.TABLE),
                 self.stores.eq(opcode == Op.STORE),
                 self.packed.eq((product & (columns == Columns.MEMORY)) | (opcode == Op.NORM)),
                 self.copies.eq(product & (columns != Columns.MEMORY)),
             ]
+        return kinds
 
-        # Where the next instruction is.
-        states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
-        address = Signal(ADDRESS_BITS, reset_less=True)
-        behind = Signal(ADDRESS_BITS + 1, reset_less=True)
-        outside = Signal()  # the instruction is not in memory: it is not asked for
-        m.submodules.instruction_end = instruction_end = Beyond(len(behind), ADDRESS_BITS)
-        m.d.comb += [
-            instruction_end.value.eq(behind),
-            instruction_end.limit.eq(self.limit),
-            outside.eq(instruction_end.beyond),
-        ]
+    def _offer(self, m: Module, address: Signal, kinds: Kinds, *, asks_code: Value, asks_data: Signal) -> Signal:
+        """Offer a segment to the fetch, a cycle later: the next instruction, or the upcoming one's data.
 
-        # What is requested, behind registers: the next instruction, or the upcoming one's data.
+        Returns whether it is accepted in this cycle.
+        """
+        c, upcoming = self._config, self.upcoming
         offers = Signal()
         offered = Signal(Segment)
         asks = Signal()
@@ -136,8 +139,8 @@ class Intake(wiring.Component):
         held = Signal()
         m.d.sync += [asks.eq(offers & ~accepted), asked.eq(offered)]
         m.d.comb += [
-            offers.eq((states["ask"] & ~outside) | (states["data"] & self.waiting & reads & ~held)),
-            held.eq(self.storing & (loads | gathers)),
+            offers.eq(asks_code | (asks_data & self.waiting & kinds.reads & ~held)),
+            held.eq(self.storing & (kinds.loads | kinds.gathers)),
             self.segment.valid.eq(asks),
             self.segment.payload.eq(asked),
             accepted.eq(asks & self.segment.ready),
@@ -145,32 +148,51 @@ class Intake(wiring.Component):
             offered.beats.eq(instruction_beats(c)),
             offered.consumer.eq(Consumer.INSTRUCTION),
         ]
-        with m.If(states["data"]):
+        with m.If(asks_data):
             m.d.comb += [
                 offered.address.eq(upcoming.address),
                 offered.beats.eq(upcoming.beats),
                 offered.consumer.eq(Consumer.WEIGHTS),
             ]
-            with m.If(loads):
+            with m.If(kinds.loads):
                 m.d.comb += offered.consumer.eq(Consumer.ROWS)
-            with m.If(tables):
+            with m.If(kinds.tables):
                 m.d.comb += offered.consumer.eq(Consumer.TABLE)
-            with m.If(gathers):
+            with m.If(kinds.gathers):
                 m.d.comb += [
                     offered.address.eq(upcoming.ids_address),
                     offered.beats.eq(ceil_shift(upcoming.tokens * ID_BYTES, c.port_bytes)),
                     offered.consumer.eq(Consumer.IDS),
                 ]
+        return accepted
 
-        # For each instruction: request it, request the data of the one before, check it, pass it on.
+    def _states(
+        self, m: Module, code: Signal, fields: dict[str, Value], kinds: Kinds, *, received: Signal, passed: Signal
+    ) -> None:
+        """For each instruction: request it, request the data of the one before, check it, pass it on."""
+        states = States(m, "off", "add", "address", "ask", "data", "receive", "check", "checked")
+        address = Signal(ADDRESS_BITS, reset_less=True)  # of the next instruction
+        behind = Signal(ADDRESS_BITS + 1, reset_less=True)
+        outside = Signal()  # it is not in memory: it is not asked for
+        m.submodules.checker = checker = LegalityChecker(self._config)
+        m.submodules.instruction_end = instruction_end = Beyond(len(behind), ADDRESS_BITS)
+        m.d.sync += behind.eq(address + BYTES)
+        m.d.comb += [
+            checker.code.eq(code),
+            checker.limit.eq(self.limit),
+            instruction_end.value.eq(behind),
+            instruction_end.limit.eq(self.limit),
+            outside.eq(instruction_end.beyond),
+        ]
+        accepted = self._offer(m, address, kinds, asks_code=states["ask"] & ~outside, asks_data=states["data"])
+
         cause = Signal(CAUSE_BITS)
         faulty = Signal()  # cause != Cause.NONE
         is_end = Signal(reset_less=True)  # the code stays while it is checked
         m.d.sync += is_end.eq(fields["opcode"] == Op.END)
-        m.d.sync += behind.eq(address + BYTES)
-        m.d.comb += [self.cause.eq(cause), self.wrong_address.eq(address)]
+        m.d.comb += [self.cause.eq(cause), self.illegal_address.eq(address)]
         with m.If((cause == Cause.ADDRESS) & ~outside):  # a STORE's
-            m.d.comb += self.wrong_address.eq(fields["address"])
+            m.d.comb += self.illegal_address.eq(fields["address"])
         with m.If(self.taken):
             m.d.sync += [self.waiting.eq(0), self.ready.eq(0)]
         with m.If(states["off"]):
@@ -185,7 +207,7 @@ class Intake(wiring.Component):
             m.d.sync += [cause.eq(Mux(outside, Cause.ADDRESS, Cause.NONE)), faulty.eq(outside)]
             with m.If(outside | accepted):
                 states.move("ask", "data")
-        with m.If(states["data"] & (~self.waiting | ~reads | accepted)):
+        with m.If(states["data"] & (~self.waiting | ~kinds.reads | accepted)):
             m.d.sync += self.ready.eq(self.waiting)
             with m.If(outside):
                 states.move("data", "checked")
@@ -200,11 +222,10 @@ class Intake(wiring.Component):
                 states.move("check", "checked")
         with m.If(states["checked"] & ~self.waiting):
             with m.If(faulty):
-                m.d.comb += self.wrong.eq(1)
+                m.d.comb += self.illegal.eq(1)
             with m.Elif(is_end):
                 m.d.comb += self.ended.eq(1)
             with m.Elif(~self.gathering):
                 m.d.comb += passed.eq(1)
                 m.d.sync += [self.waiting.eq(1), address.eq(behind)]
                 states.move("checked", "add")
-        return m

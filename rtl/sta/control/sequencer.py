@@ -1,5 +1,7 @@
 """The sequencer: executes a program's instructions one at a time and prepares the next one meanwhile."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,6 +16,15 @@ from rtl.sta.isa import BYTES
 from rtl.sta.latencies import reset_cycles
 from rtl.sta.legality import CAUSE_BITS, Cause
 from rtl.sta.params import StaConfig
+
+
+class Current(NamedTuple):
+    """What is going on: registers, all 0 after an abort."""
+
+    executing: Signal  # an instruction
+    gathering: Signal  # a GATHER
+    storing: Signal  # a STORE
+    prepared: Signal  # the column loader has the upcoming instruction
 
 
 class Sequencer(wiring.Component):
@@ -53,7 +64,7 @@ class Sequencer(wiring.Component):
     abort : resets all engines but the fetch, one after another (`timing.reset_cycles`), out
     busy, done, error : out
     cause, cause_address : `Cause`, with the instruction's address; of ADDRESS and BUS, that of the memory, out
-    place : address of the instruction that executes, or is next, out
+    pc : address of the instruction that executes, or is next, out
     executing : an instruction executes, out
     """
 
@@ -87,7 +98,7 @@ class Sequencer(wiring.Component):
                 "error": Out(1),
                 "cause": Out(CAUSE_BITS),
                 "cause_address": Out(ADDRESS_BITS),
-                "place": Out(ADDRESS_BITS),
+                "pc": Out(ADDRESS_BITS),
                 "executing": Out(1),
             }
         )
@@ -100,89 +111,102 @@ class Sequencer(wiring.Component):
         m.submodules.intake = ResetInserter(stopped)(intake)
         wiring.connect(m, intake.segment, wiring.flipped(self.segment))
         wiring.connect(m, wiring.flipped(self.instruction_beats), intake.beats)
-
-        executing = Signal()
-        prepared = Signal()
-        goes = Signal()
-        ends = Signal()  # relay of `finished`, which comes from all engines
-        gathering = Signal()  # a GATHER executes
-        storing = Signal()  # a STORE does
-        m.d.sync += ends.eq(self.finished)
         m.d.comb += [
             intake.begin.eq(states["run"]),
             intake.program.eq(self.program),
             intake.limit.eq(self.limit),
-            intake.gathering.eq(gathering),
-            intake.storing.eq(storing),
             self.upcoming.eq(intake.upcoming),
-            self.begins.eq(goes),
-            self.executing.eq(executing),
+            self.busy.eq(~states["idle"]),
         ]
+        current = self._execute(m, states["run"], intake)
+        bad, illegal = self._errors(m, states, intake, current)
+        cleared = Signal()  # while it ran
+        self._run(m, states, intake, current, bad=bad, illegal=illegal, stopped=stopped, cleared=cleared)
+        self._stop(m, states, current, stopped=stopped, cleared=cleared)
+        return m
 
-        # The column loader gets the upcoming instruction as soon as it is idle.
+    def _execute(self, m: Module, runs: Signal, intake: Intake) -> Current:
+        """Begin an instruction when the one before has finished, and prepare the one behind it."""
+        current = Current(*(Signal(name=name) for name in Current._fields))
+        executing, prepared = current.executing, current.prepared
         prepares = Signal()
+        ends = Signal()
+        m.d.sync += ends.eq(self.finished)  # a relay: it comes from all engines
         m.d.comb += [
+            # The column loader gets the upcoming instruction as soon as it is idle.
             prepares.eq(
-                states["run"]
+                runs
                 & (intake.waiting & intake.ready & intake.packed & ~prepared)
                 & (self.loader_idle & ~self.execute & ~self.prepare)
             ),
-            goes.eq(
-                states["run"]
+            self.begins.eq(
+                runs
                 & (intake.waiting & intake.ready)
                 & (~executing | ends)
                 & (prepared | ~intake.packed)
                 & (self.loader_idle | ~intake.copies)
             ),
-            intake.taken.eq(goes),
+            intake.taken.eq(self.begins),
+            intake.gathering.eq(current.gathering),
+            intake.storing.eq(current.storing),
+            self.executing.eq(executing),
         ]
-        m.d.sync += [self.prepare.eq(prepares), self.execute.eq(goes)]
-        m.d.sync += self.load.eq(prepares | (goes & intake.copies))
+        m.d.sync += [self.prepare.eq(prepares), self.execute.eq(self.begins)]
+        m.d.sync += self.load.eq(prepares | (self.begins & intake.copies))
         with m.If(prepares):
             m.d.sync += prepared.eq(1)
         with m.If(executing & ends):
-            m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), self.place.eq(self.place + BYTES)]
-        with m.If(goes):
+            m.d.sync += [executing.eq(0), current.gathering.eq(0), current.storing.eq(0), self.pc.eq(self.pc + BYTES)]
+        with m.If(self.begins):
             m.d.sync += [executing.eq(1), prepared.eq(0)]
-            m.d.sync += [gathering.eq(intake.gathers), storing.eq(intake.stores)]
+            m.d.sync += [current.gathering.eq(intake.gathers), current.storing.eq(intake.stores)]
+        return current
 
-        cleared = Signal()  # while it ran
-        bad = Signal()  # of an upcoming instruction: when all before it are finished
-        wrong = Signal()  # the same
-        fails = Signal()
-        records = Signal()  # the address of what is wrong
-        resets = reset_cycles(self._config)
-        left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
-        last_left = Signal()  # left == 0
-        stopped_fetch = align(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
-        rests = registered(m, stopped_fetch & self.fetch_idle, name="rests", reset=True)
-        m.d.sync += self.stop.eq(states["stop"] | states["abort"])
+    def _errors(self, m: Module, states: States, intake: Intake, current: Current) -> tuple[Signal, Signal]:
+        """When all before it are finished: the upcoming instruction reads outside its memory, or is illegal.
+
+        Holds the address of what is wrong.
+        """
+        bad = Signal(name="bad_access")
+        illegal = Signal()
         m.d.comb += [
-            self.busy.eq(~states["idle"]),
-            bad.eq(self.bad & (~executing | gathering)),
-            wrong.eq(intake.wrong & ~executing),
-            fails.eq(self.fault | bad | wrong | self.clear),
+            bad.eq(self.bad & (~current.executing | current.gathering)),
+            illegal.eq(intake.illegal & ~current.executing),
         ]
-        with m.If(records):
+        stops = states["run"] & (self.fault | bad | illegal)
+        with m.If(stops | (states["end"] & self.fault) | (states["idle"] & ~self.clear & self.done & self.fault)):
             m.d.sync += self.cause_address.eq(
-                Mux(self.fault, self.fault_address, Mux(bad, self.bad_address, intake.wrong_address))
+                Mux(self.fault, self.fault_address, Mux(bad, self.bad_address, intake.illegal_address))
             )
+        return bad, illegal
+
+    def _run(
+        self,
+        m: Module,
+        states: States,
+        intake: Intake,
+        current: Current,
+        *,
+        bad: Signal,
+        illegal: Signal,
+        stopped: Signal,
+        cleared: Signal,
+    ) -> None:
+        """States from a start to the end of the program, or to what stops it."""
         with m.If(states["idle"]):
             with m.If(self.clear):
                 m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
             with m.Elif(self.done & self.fault):  # the last writes' answers may come late
-                m.d.comb += records.eq(1)
                 m.d.sync += [self.done.eq(0), self.error.eq(1), self.cause.eq(Cause.BUS)]
             with m.Elif(self.start & ~self.error):
-                m.d.sync += [self.done.eq(0), self.place.eq(self.program)]
+                m.d.sync += [self.done.eq(0), self.pc.eq(self.program)]
                 states.move("idle", "run")
         with m.If(states["run"]):
-            m.d.comb += records.eq(self.fault | bad | wrong)
-            with m.If(fails):
+            with m.If(self.fault | bad | illegal | self.clear):
                 m.d.sync += self.cause.eq(Mux(self.fault, Cause.BUS, Mux(bad, Cause.ADDRESS, intake.cause)))
                 m.d.sync += stopped.eq(1)
                 states.move("run", "stop")
-            with m.Elif(intake.ended & ~executing):
+            with m.Elif(intake.ended & ~current.executing):
                 m.d.sync += stopped.eq(1)
                 states.move("run", "end")
             with m.If(self.clear):
@@ -190,17 +214,25 @@ class Sequencer(wiring.Component):
         with m.If(states["end"]):
             m.d.sync += stopped.eq(0)
             with m.If(self.fault):
-                m.d.comb += records.eq(1)
                 m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS)]
             with m.Elif(~self.clear):
                 m.d.sync += self.done.eq(1)
             states.move("end", "idle")
+
+    def _stop(self, m: Module, states: States, current: Current, *, stopped: Signal, cleared: Signal) -> None:
+        """States from an error, or a clear: the fetch comes to rest, then the engines are reset."""
+        resets = reset_cycles(self._config)
+        left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
+        last_left = Signal()  # left == 0
+        stopped_fetch = align(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
+        rests = registered(m, stopped_fetch & self.fetch_idle, name="rests", reset=True)
+        m.d.sync += self.stop.eq(states["stop"] | states["abort"])
         with m.If(states["stop"]):
             m.d.sync += self.done.eq(0)
             with m.If(self.clear):
                 m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
             m.d.sync += left.eq(2 * resets - 1)
-            with m.If(rests & ~storing):
+            with m.If(rests & ~current.storing):
                 states.move("stop", "abort")
         with m.If(states["abort"]):  # long enough that all engines are in reset at once, and then none
             m.d.comb += self.abort.eq(left >= resets)
@@ -208,8 +240,6 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
             m.d.sync += [left.eq(left - 1), last_left.eq(left == 1)]
             with m.If(last_left):
-                m.d.sync += stopped.eq(0)
-                m.d.sync += [executing.eq(0), gathering.eq(0), storing.eq(0), prepared.eq(0), cleared.eq(0)]
+                m.d.sync += [*(flag.eq(0) for flag in current), stopped.eq(0), cleared.eq(0)]
                 m.d.sync += self.error.eq(~cleared & ~self.clear)
                 states.move("abort", "idle")
-        return m

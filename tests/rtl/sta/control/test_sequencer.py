@@ -335,7 +335,7 @@ class Bench:
         assert Cause(ctx.get(self.dut.cause)) == want.cause
         assert ctx.get(self.dut.done) == (want.cause == Cause.NONE)
         assert ctx.get(self.dut.error) == (want.cause != Cause.NONE)
-        assert ctx.get(self.dut.place) == want.place
+        assert ctx.get(self.dut.pc) == want.place
         if want.cause != Cause.NONE:
             assert ctx.get(self.dut.cause_address) == want.address
         assert not self.memory.coming
