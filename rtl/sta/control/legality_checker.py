@@ -1,5 +1,7 @@
 """Instructions as the engines see them, and the hardware that checks them by the rules of `rtl/sta/legality.py`."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -43,6 +45,9 @@ def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, nam
     started = Signal(name=f"{name}_start")
     m.d.sync += [begun.eq(begins), started.eq(begun)]
     return started, replicate(m, instruction, name=f"{name}_instruction", enable=begun)
+
+
+BEGIN = 2  # the cycle in which divisions begin: operands are registered, and those of them that depend on the operation
 
 
 class Quotient(wiring.Component):
@@ -98,6 +103,33 @@ class Quotient(wiring.Component):
         return m
 
 
+class Kinds(NamedTuple):
+    """What kind of instruction it is: registers, a cycle after the start."""
+
+    is_op: dict[Op, Signal]
+    memory: Signal  # PRODUCT, by its columns
+    keys: Signal
+    values: Signal
+    tiles: Signal  # it takes column tiles from memory: a PRODUCT or a NORM
+    from_store: Signal  # STORE, by what it reads
+    from_residual: Signal
+    to_store: Signal  # PRODUCT or NORM, by where results go
+    to_residual: Signal
+    has_tokens: Signal
+
+
+class Sizes(NamedTuple):
+    """Sizes that follow from single fields, and relays of fields that many checks compare."""
+
+    group_words: Signal  # words of a token of so many groups
+    channel_words: Signal
+    row_beats: Signal  # of a LOAD or STORE
+    gather_beats: Signal
+    groups: Signal
+    beats: Signal
+    tile_beats: Signal
+
+
 class LegalityChecker(wiring.Component):
     """Checks that 64 bytes are a legal instruction, one that every engine will finish.
 
@@ -129,219 +161,28 @@ class LegalityChecker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self._config
-        bits = {name: self.code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
-        f = {name: Signal(len(value), name=name) for name, value in bits.items()}
-        m.d.comb += [f[name].eq(value) for name, value in bits.items()]
-
-        # The operation.
-        is_op = {op: Signal(name=f"is_{op.name.lower()}") for op in Op}
-        m.d.sync += [signal.eq(f["opcode"] == op) for op, signal in is_op.items()]
-        product, norm, pool, gather, load = (is_op[op] for op in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD))
-        memory, keys, values = (Signal(name=one.name.lower()) for one in Columns)
-        from_store, from_residual, to_store, to_residual, has_tokens = (
-            Signal(name=name) for name in ("from_store", "from_residual", "to_store", "to_residual", "has_tokens")
-        )
-        opcode = f["opcode"]
-        has_results = (opcode == Op.PRODUCT) | (opcode == Op.NORM)
-        m.d.sync += [
-            memory.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)),
-            keys.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.KEYS)),
-            values.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.VALUES)),
-            from_store.eq((opcode == Op.STORE) & ~f["which"]),
-            from_residual.eq((opcode == Op.STORE) & f["which"]),
-            to_store.eq(has_results & f["to_store"]),
-            to_residual.eq(has_results & f["to_residual"]),
-            has_tokens.eq((opcode != Op.END) & (opcode != Op.TABLE)),
-        ]
-
-        # Sizes.
-        group_words = Signal(range(ceil_div((1 << 16) * c.m, c.store_word_bytes) + 1), reset_less=True)
-        channel_words = Signal(range(ceil_div(1 << 16, c.store_word_bytes) + 1), reset_less=True)
-        row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
-        gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1), reset_less=True)
-        m.d.comb += row_beats.eq(Mux(from_residual, gather_beats, ceil_shift(f["groups"] * c.m, c.port_bytes)))
-        m.d.sync += [
-            gather_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
-            group_words.eq(ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
-            channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
-        ]
-
-        groups, beats, given_tile_beats = (
-            relay(m, f[name], name=f"near_{name}") for name in ("groups", "beats", "tile_beats")
-        )
-
-        # Checks of single fields.
-        faults = {
-            cause: Signal(name=f"fault_{cause.name.lower()}", reset_less=True)
-            for cause in Cause
-            if cause not in (Cause.NONE, Cause.BUS)
-        }
-        channels_outside = registered(m, _outside(f["channels"], c.hidden), name="channels_outside")
-        groups_outside = registered(m, _outside(f["groups"], c.max_groups), name="groups_outside")
-        pattern_outside = registered(m, _outside(f["pattern"], c.m), name="pattern_outside")
-        keys_outside = registered(m, _outside(f["keys"], c.max_tokens), name="keys_outside")
-        shift_outside = registered(m, _outside(f["shift"], SHIFT_MAX), name="shift_outside")
-        groups_of_keys = registered(m, ceil_shift(f["keys"], c.m), name="groups_of_keys")
-        other_groups = registered(m, groups_of_keys != groups, name="other_groups")
-        no_tokens = registered(m, f["tokens"] == 0, name="no_tokens")
-        unaligned = registered(m, (f["address"] & (c.port_bytes - 1)).any(), name="unaligned")
-        other_table_beats = registered(m, beats != ceil_div(TABLE_BYTES, c.port_bytes), name="other_table_beats")
-        rescaled = (product & to_store & (f["table"] | to_residual)) | (norm & to_store)
-        in_residual = to_residual | norm | pool | gather | from_residual
-        m.d.sync += [
-            faults[Cause.OPCODE].eq(~Cat(is_op.values()).any()),
-            faults[Cause.RESERVED].eq(self._reserved(m, f, is_op)),
-            faults[Cause.FLAGS].eq(
-                (product & ~(memory | keys | values))
-                | ((product | norm) & ~f["to_store"] & ~f["to_residual"])
-                | (product & f["add"] & ~to_residual)
-                | (product & f["table"] & (to_residual | ~to_store))
-                | (product & f["maximum"] & ~keys)
-                | ((keys | values) & (to_residual | f["table"]))
-            ),
-            faults[Cause.CHANNELS].eq(
-                (product & (f["channels"] == 0))
-                | (in_residual & channels_outside)
-                | (keys & (f["channels"] > c.max_tokens))
-            ),
-            faults[Cause.GROUPS].eq((product | load | from_store) & groups_outside),
-            faults[Cause.PATTERN].eq((memory & pattern_outside) | ((keys | values) & (f["pattern"] != c.m))),
-            faults[Cause.KEYS].eq(values & (keys_outside | other_groups)),
-            faults[Cause.SHIFT].eq(((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0))),
-        ]
-
-        # Checks that take a division. A one-hot bit for each cycle, since each starts all registers of a divider.
+        f = self._fields(m)
+        kinds = self._kinds(m, f)
+        sizes = self._sizes(m, f, kinds)
+        # For checks that take a division: a one-hot bit for each cycle, since each starts all registers of a divider.
         begins = [self.start]
         for cycle in range(1, self.LATENCY):
             begins.append(align(m, begins[-1], 1, name=f"begins_{cycle}", reset=True))
-        end = begins[-1]
+        tile_beats = self._tile_beats(m, f, kinds, sizes, begins)
+        beats = self._beats(m, f, kinds, sizes, begins)
 
-        def quotient(
-            name: str,
-            dividend: ValueLike,
-            dividend_max: int,
-            divisor: ValueLike,
-            divisor_max: int,
-            factor: Value,
-            *,
-            begin: int = 2,
-        ) -> Quotient:
-            """A divider with registered inputs, so that sums may lie before them. All are done before the end."""
-            unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
-            assert begin + dividend_max.bit_length() + 6 <= self.LATENCY
-            m.submodules[name] = unit
-            held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
-            m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
-            m.d.comb += [unit.start.eq(begins[begin]), unit.dividend.eq(held)]
-            return unit
-
-        rows, tokens = c.rows, f["tokens"]
-        key_tokens = Mux(keys, f["channels"], f["keys"])
-        first = quotient("first", f["first_token"], 65535, rows, rows, Cat(tokens[0]))
-        x = quotient("x", tokens - 1, c.max_tokens - 1 or 1, rows, rows, f["x_pitch"])
-        y = quotient("y", tokens - 1, c.max_tokens - 1 or 1, rows, rows, f["y_pitch"])
-        keys_or_values = quotient("keys_or_values", key_tokens - 1, c.max_tokens - 1 or 1, rows, rows, f["c_pitch"])
-
-        patterns = [TileBeats.of(c, pattern) for pattern in range(1, c.m + 1)]
-        most_steps = c.max_groups * max(one.steps for one in patterns)
-        most_tile = parameter_beats(c) + max(one.beats(c.max_groups) for one in patterns)
-        shape = {
-            name: Signal(range(most + 1), name=name)
-            for name, most in (
-                ("group_steps", max(one.steps for one in patterns)),
-                ("v_units", max(one.values[0] for one in patterns)),
-                ("v_beats", max(one.values[1] for one in patterns)),
-                ("s_units", max(one.selection[0] for one in patterns)),
-                ("s_beats", max(max(one.selection[1] for one in patterns), 1)),
-                ("per_step", 1),
-            )
+        found = {
+            Cause.OPCODE: ~Cat(kinds.is_op.values()).any(),
+            Cause.RESERVED: self._reserved(m, f, kinds.is_op),
+            **self._of_single_fields(m, f, kinds, sizes),
+            Cause.TOKENS: self._tokens(m, f, kinds, begins),
+            Cause.STORE: self._regions(m, f, kinds, sizes, begins),
+            Cause.BEATS: self._other_beats(m, kinds, sizes, tile_beats, beats),
+            Cause.ADDRESS: self._beyond_memory(m, f, kinds, beats),
         }
-        with m.Switch(f["pattern"]):
-            for pattern, one in enumerate(patterns, start=1):
-                with m.Case(pattern):
-                    m.d.sync += [
-                        shape["group_steps"].eq(one.steps),
-                        shape["v_units"].eq(one.values[0]),
-                        shape["v_beats"].eq(one.values[1]),
-                        shape["s_units"].eq(one.selection[0]),
-                        shape["s_beats"].eq(one.selection[1]),
-                        shape["per_step"].eq(one.selection_per_step),
-                    ]
-        # Shifts and adders; of `*` yosys would make a multiplier.
-        steps = Signal(range(most_steps + 1), reset_less=True)
-        m.d.sync += steps.eq(sum((Mux(bit, groups << i, 0) for i, bit in enumerate(shape["group_steps"])), Const(0)))
-        selections = Mux(shape["per_step"], steps, f["groups"])
-        v_units, v_beats, s_units, s_beats = (shape[name] for name in ("v_units", "v_beats", "s_units", "s_beats"))
-        most_values = max(one.values[0] for one in patterns)
-        most_selections = max(one.selection[0] for one in patterns)
-        weights = quotient("weights", steps - 1, most_steps - 1 or 1, v_units, most_values, v_beats, begin=3)
-        selection = quotient(
-            "selection", selections - 1, most_steps - 1 or 1, s_units, most_selections, s_beats, begin=3
-        )
-        tiles = Signal()  # memory | norm
-        m.d.sync += tiles.eq(((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)) | (opcode == Op.NORM))
-        factor_bits = max(most_tile.bit_length(), len(row_beats))
-        all_beats = quotient(
-            "all_beats",
-            Mux(tiles, f["channels"], tokens) - 1,
-            65535,
-            Mux(tiles, c.cols, 1),
-            c.cols,
-            Mux(tiles, f["tile_beats"], row_beats)[:factor_bits],
-        )
-
-        tile_beats = Signal(range(most_tile + 1), reset_less=True)
-        whole = Signal(len(all_beats.product) + 1, reset_less=True)
-        behind = Signal(ADDRESS_BITS + 1 + len(whole), reset_less=True)
-        weights_beats = Signal(range(most_tile + 1), reset_less=True)
-        selection_beats = Signal(range(most_tile + 1), reset_less=True)
-        m.d.sync += [
-            weights_beats.eq(weights.product + weights.factor + parameter_beats(c)),  # and those of parameters
-            selection_beats.eq(selection.product + selection.factor),
-            tile_beats.eq(Mux(memory, weights_beats + selection_beats, parameter_beats(c))),
-            whole.eq(all_beats.product + all_beats.factor),
-            behind.eq(f["address"] + (whole << (c.port_bytes.bit_length() - 1))),
-        ]
-
-        def leaves(region: str, unit: Quotient, words: ValueLike) -> Signal:
-            """The region ends beyond the store."""
-            region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
-            outside = Signal(reset_less=True, name=f"{region}_outside")
-            words = registered(m, words, name=f"{region}_words")
-            m.d.sync += [
-                region_end.eq(f[f"{region}_base"] + unit.product + words),
-                outside.eq(region_end > c.store_words),
-            ]
-            return outside
-
-        last_token = Signal(17, reset_less=True)
-        tokens_outside = registered(m, no_tokens | (last_token > c.max_tokens), name="tokens_outside")
-        x_outside = leaves("x", x, group_words)
-        c_outside = leaves("c", keys_or_values, Mux(keys, group_words, channel_words))
-        y_outside = leaves("y", y, Mux(load, group_words, channel_words))
-        other_beats = Signal(reset_less=True)  # not what the sizes give: for all tiles, a tile, a gathered row
-        other_tile_beats = Signal(reset_less=True)
-        other_gather_beats = Signal(reset_less=True)
-        m.submodules.written = written = Beyond(len(behind), ADDRESS_BITS)
-        m.d.comb += [written.value.eq(behind), written.limit.eq(self.limit)]
-        m.d.sync += [
-            last_token.eq(tokens + f["first_token"]),
-            other_beats.eq(beats != whole),
-            other_tile_beats.eq(given_tile_beats != tile_beats),
-            other_gather_beats.eq(beats != gather_beats),
-            faults[Cause.TOKENS].eq(has_tokens & ((first.remainder != 0) | tokens_outside)),
-            faults[Cause.STORE].eq(
-                ((product | from_store) & x_outside) | ((keys | values) & c_outside) | ((to_store | load) & y_outside)
-            ),
-            faults[Cause.BEATS].eq(
-                (tiles & (other_tile_beats | other_beats))
-                | (load & other_beats)
-                | (gather & other_gather_beats)
-                | (is_op[Op.TABLE] & other_table_beats)
-            ),
-            faults[Cause.ADDRESS].eq(is_op[Op.STORE] & (unaligned | written.beyond)),
-        ]
+        faults = {cause: Signal(name=f"fault_{cause.name.lower()}", reset_less=True) for cause in sorted(found)}
+        m.d.sync += [faults[cause].eq(value) for cause, value in found.items()]
+        end = begins[-1]
         m.d.sync += self.done.eq(end)
         with m.If(end):
             m.d.sync += self.cause.eq(Cause.NONE)
@@ -349,6 +190,224 @@ class LegalityChecker(wiring.Component):
                 with m.If(faults[cause]):
                     m.d.sync += self.cause.eq(cause)
         return m
+
+    def _fields(self, m: Module) -> dict[str, Signal]:
+        """Name the fields of the code."""
+        bits = {name: self.code[32 * f.word + f.low : 32 * f.word + f.low + f.bits] for name, f in FIELDS.items()}
+        f = {name: Signal(len(value), name=name) for name, value in bits.items()}
+        m.d.comb += [f[name].eq(value) for name, value in bits.items()]
+        return f
+
+    def _kinds(self, m: Module, f: dict[str, Signal]) -> Kinds:
+        """Decode the operation."""
+        opcode = f["opcode"]
+        is_op = {op: Signal(name=f"is_{op.name.lower()}") for op in Op}
+        kinds = Kinds(is_op, *(Signal(name=name) for name in Kinds._fields[1:]))
+        has_results = (opcode == Op.PRODUCT) | (opcode == Op.NORM)
+        m.d.sync += [
+            *(signal.eq(opcode == op) for op, signal in is_op.items()),
+            kinds.memory.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)),
+            kinds.keys.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.KEYS)),
+            kinds.values.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.VALUES)),
+            kinds.tiles.eq(((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)) | (opcode == Op.NORM)),
+            kinds.from_store.eq((opcode == Op.STORE) & ~f["which"]),
+            kinds.from_residual.eq((opcode == Op.STORE) & f["which"]),
+            kinds.to_store.eq(has_results & f["to_store"]),
+            kinds.to_residual.eq(has_results & f["to_residual"]),
+            kinds.has_tokens.eq((opcode != Op.END) & (opcode != Op.TABLE)),
+        ]
+        return kinds
+
+    def _sizes(self, m: Module, f: dict[str, Signal], kinds: Kinds) -> Sizes:
+        """Round up, by shifts."""
+        c = self._config
+        group_words = Signal(range(ceil_div((1 << 16) * c.m, c.store_word_bytes) + 1), reset_less=True)
+        channel_words = Signal(range(ceil_div(1 << 16, c.store_word_bytes) + 1), reset_less=True)
+        row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
+        gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1), reset_less=True)
+        m.d.comb += row_beats.eq(Mux(kinds.from_residual, gather_beats, ceil_shift(f["groups"] * c.m, c.port_bytes)))
+        m.d.sync += [
+            gather_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
+            group_words.eq(ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
+            channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
+        ]
+        near = (relay(m, f[name], name=f"near_{name}") for name in ("groups", "beats", "tile_beats"))
+        return Sizes(group_words, channel_words, row_beats, gather_beats, *near)
+
+    def _of_single_fields(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes) -> dict[Cause, ValueLike]:
+        """Checks that compare a field with a constant or with another field."""
+        c = self._config
+        memory, keys, values = kinds.memory, kinds.keys, kinds.values
+        product, norm, pool, gather, load = (
+            kinds.is_op[op] for op in (Op.PRODUCT, Op.NORM, Op.POOL, Op.GATHER, Op.LOAD)
+        )
+        channels_outside = registered(m, _outside(f["channels"], c.hidden), name="channels_outside")
+        groups_outside = registered(m, _outside(f["groups"], c.max_groups), name="groups_outside")
+        pattern_outside = registered(m, _outside(f["pattern"], c.m), name="pattern_outside")
+        keys_outside = registered(m, _outside(f["keys"], c.max_tokens), name="keys_outside")
+        shift_outside = registered(m, _outside(f["shift"], SHIFT_MAX), name="shift_outside")
+        groups_of_keys = registered(m, ceil_shift(f["keys"], c.m), name="groups_of_keys")
+        other_groups = registered(m, groups_of_keys != sizes.groups, name="other_groups")
+        rescaled = (product & kinds.to_store & (f["table"] | kinds.to_residual)) | (norm & kinds.to_store)
+        in_residual = kinds.to_residual | norm | pool | gather | kinds.from_residual
+        return {
+            Cause.FLAGS: (product & ~(memory | keys | values))
+            | ((product | norm) & ~f["to_store"] & ~f["to_residual"])
+            | (product & f["add"] & ~kinds.to_residual)
+            | (product & f["table"] & (kinds.to_residual | ~kinds.to_store))
+            | (product & f["maximum"] & ~keys)
+            | ((keys | values) & (kinds.to_residual | f["table"])),
+            Cause.CHANNELS: (product & (f["channels"] == 0))
+            | (in_residual & channels_outside)
+            | (keys & (f["channels"] > c.max_tokens)),
+            Cause.GROUPS: (product | load | kinds.from_store) & groups_outside,
+            Cause.PATTERN: (memory & pattern_outside) | ((keys | values) & (f["pattern"] != c.m)),
+            Cause.KEYS: values & (keys_outside | other_groups),
+            Cause.SHIFT: ((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0)),
+        }
+
+    def _quotient(
+        self,
+        m: Module,
+        begins: list[Signal],
+        name: str,
+        dividend: ValueLike,
+        dividend_max: int,
+        divisor: ValueLike,
+        divisor_max: int,
+        factor: Value,
+        *,
+        begin: int = BEGIN,
+    ) -> Quotient:
+        """A divider with registered inputs, so that sums may lie before them. All are done before the end."""
+        unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
+        assert begin + dividend_max.bit_length() + 6 <= self.LATENCY
+        m.submodules[name] = unit
+        held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
+        m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
+        m.d.comb += [unit.start.eq(begins[begin]), unit.dividend.eq(held)]
+        return unit
+
+    def _tokens(self, m: Module, f: dict[str, Signal], kinds: Kinds, begins: list[Signal]) -> Value:
+        """None, too many, or not from the first row of a tile."""
+        c, rows, tokens = self._config, self._config.rows, f["tokens"]
+        first = self._quotient(m, begins, "first", f["first_token"], 65535, rows, rows, Cat(tokens[0]))
+        no_tokens = registered(m, tokens == 0, name="no_tokens")
+        last_token = registered(m, tokens + f["first_token"], name="last_token")
+        tokens_outside = registered(m, no_tokens | (last_token > c.max_tokens), name="tokens_outside")
+        return kinds.has_tokens & ((first.remainder != 0) | tokens_outside)
+
+    def _regions(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes, begins: list[Signal]) -> Value:
+        """A region leaves the activation store."""
+        c = self._config
+        load, tokens = kinds.is_op[Op.LOAD], f["tokens"]
+        group_words, channel_words = sizes.group_words, sizes.channel_words
+
+        def leaves(region: str, name: str, region_tokens: Value, words: ValueLike) -> Signal:
+            most = c.max_tokens - 1 or 1
+            pitch = f[f"{region}_pitch"]
+            unit = self._quotient(m, begins, name, region_tokens - 1, most, c.rows, c.rows, pitch)
+            words = registered(m, Value.cast(words), name=f"{region}_words")
+            region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
+            outside = Signal(reset_less=True, name=f"{region}_outside")
+            m.d.sync += [
+                region_end.eq(f[f"{region}_base"] + unit.product + words),
+                outside.eq(region_end > c.store_words),
+            ]
+            return outside
+
+        key_tokens = Mux(kinds.keys, f["channels"], f["keys"])
+        x_outside = leaves("x", "x", tokens, group_words)
+        y_outside = leaves("y", "y", tokens, Mux(load, group_words, channel_words))
+        c_outside = leaves("c", "keys_or_values", key_tokens, Mux(kinds.keys, group_words, channel_words))
+        return (
+            ((kinds.is_op[Op.PRODUCT] | kinds.from_store) & x_outside)
+            | ((kinds.keys | kinds.values) & c_outside)
+            | ((kinds.to_store | load) & y_outside)
+        )
+
+    def _tile_beats(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes, begins: list[Signal]) -> Signal:
+        """Beats of a column tile, by the pattern."""
+        c = self._config
+        patterns = [TileBeats.of(c, pattern) for pattern in range(1, c.m + 1)]
+        # What a pattern gives, and the most of it.
+        given = {
+            "group_steps": [one.steps for one in patterns],
+            "v_units": [one.values[0] for one in patterns],
+            "v_beats": [one.values[1] for one in patterns],
+            "s_units": [one.selection[0] for one in patterns],
+            "s_beats": [one.selection[1] for one in patterns],
+            "per_step": [int(one.selection_per_step) for one in patterns],
+        }
+        shape = {name: Signal(range(max(1, *numbers) + 1), name=name) for name, numbers in given.items()}
+        with m.Switch(f["pattern"]):
+            for i in range(c.m):
+                with m.Case(i + 1):
+                    m.d.sync += [shape[name].eq(numbers[i]) for name, numbers in given.items()]
+
+        most_steps = c.max_groups * max(given["group_steps"])
+        most_tile = _most_tile_beats(c)
+        # Shifts and adders; of `*` yosys would make a multiplier.
+        steps = Signal(range(most_steps + 1), reset_less=True)
+        terms = (Mux(bit, sizes.groups << i, 0) for i, bit in enumerate(shape["group_steps"]))
+        m.d.sync += steps.eq(sum(terms, Const(0)))
+        selections = Mux(shape["per_step"], steps, f["groups"])
+
+        def quotient(name: str, dividend: Value, units: str, beats: str) -> Quotient:
+            most = most_steps - 1 or 1
+            divisor, factor = shape[units], shape[beats]
+            begin = BEGIN + 1  # when the steps are known
+            return self._quotient(m, begins, name, dividend - 1, most, divisor, max(given[units]), factor, begin=begin)
+
+        weights = quotient("weights", steps, "v_units", "v_beats")
+        selection = quotient("selection", selections, "s_units", "s_beats")
+        tile_beats = Signal(range(most_tile + 1), reset_less=True)
+        weights_beats = Signal(range(most_tile + 1), reset_less=True)
+        selection_beats = Signal(range(most_tile + 1), reset_less=True)
+        m.d.sync += [
+            weights_beats.eq(weights.product + weights.factor + parameter_beats(c)),  # and those of parameters
+            selection_beats.eq(selection.product + selection.factor),
+            tile_beats.eq(Mux(kinds.memory, weights_beats + selection_beats, parameter_beats(c))),
+        ]
+        return tile_beats
+
+    def _beats(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes, begins: list[Signal]) -> Signal:
+        """Beats of all column tiles, or of all tokens' rows."""
+        c, tiles = self._config, kinds.tiles
+        factor = Mux(tiles, f["tile_beats"], sizes.row_beats)
+        unit = self._quotient(
+            m, begins, "all_beats",
+            Mux(tiles, f["channels"], f["tokens"]) - 1, 65535,
+            Mux(tiles, c.cols, 1), c.cols,
+            factor[: max(_most_tile_beats(c).bit_length(), len(sizes.row_beats))],
+        )  # fmt: skip
+        beats = Signal(len(unit.product) + 1, reset_less=True, name="whole")
+        m.d.sync += beats.eq(unit.product + unit.factor)
+        return beats
+
+    def _other_beats(self, m: Module, kinds: Kinds, sizes: Sizes, tile_beats: Signal, beats: Signal) -> Value:
+        """The instruction says other numbers of beats: for all tiles, for a tile, for a gathered row, for a table."""
+        other_beats = registered(m, sizes.beats != beats, name="other_beats")
+        other_tile_beats = registered(m, sizes.tile_beats != tile_beats, name="other_tile_beats")
+        other_gather_beats = registered(m, sizes.beats != sizes.gather_beats, name="other_gather_beats")
+        table_beats = ceil_div(TABLE_BYTES, self._config.port_bytes)
+        other_table_beats = registered(m, sizes.beats != table_beats, name="other_table_beats")
+        return (
+            (kinds.tiles & (other_tile_beats | other_beats))
+            | (kinds.is_op[Op.LOAD] & other_beats)
+            | (kinds.is_op[Op.GATHER] & other_gather_beats)
+            | (kinds.is_op[Op.TABLE] & other_table_beats)
+        )
+
+    def _beyond_memory(self, m: Module, f: dict[str, Signal], kinds: Kinds, beats: Signal) -> Value:
+        """A STORE writes beyond the limit, or from the middle of a beat on."""
+        port_bytes = self._config.port_bytes
+        unaligned = registered(m, (f["address"] & (port_bytes - 1)).any(), name="unaligned")
+        behind = Signal(ADDRESS_BITS + 1 + len(beats), reset_less=True)
+        m.submodules.written = written = Beyond(len(behind), ADDRESS_BITS)
+        m.d.sync += behind.eq(f["address"] + (beats << (port_bytes.bit_length() - 1)))
+        m.d.comb += [written.value.eq(behind), written.limit.eq(self.limit)]
+        return kinds.is_op[Op.STORE] & (unaligned | written.beyond)
 
     def _reserved(self, m: Module, f: dict[str, Signal], is_op: dict[Op, Signal]) -> Value:
         """A bit is set outside all fields, or in a field that the opcode does not use."""
@@ -368,6 +427,12 @@ class LegalityChecker(wiring.Component):
 def ceil_shift(value: Value, divisor: int) -> Value:
     """⌈value / divisor⌉, the divisor a power of two."""
     return (value + (divisor - 1)) >> (divisor.bit_length() - 1)
+
+
+def _most_tile_beats(config: Config) -> int:
+    """Beats of the largest column tile."""
+    most = max(TileBeats.of(config, pattern).beats(config.max_groups) for pattern in range(1, config.m + 1))
+    return parameter_beats(config) + most
 
 
 def _outside(value: Value, largest: int) -> Value:

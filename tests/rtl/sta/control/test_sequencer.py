@@ -49,7 +49,7 @@ class Front(wiring.Component):
                 **{name: In(1) for name in inputs},
                 **{name: In(ADDRESS_BITS) for name in ("program", "limit", "fault_address")},
                 **{name: Out(1) for name in outputs},
-                **{name: Out(ADDRESS_BITS) for name in ("cause_address", "place")},
+                **{name: Out(ADDRESS_BITS) for name in ("cause_address", "pc")},
                 "upcoming": Out(instruction),
                 **{name: Out(beats) for name in ("weights", "table", "rows", "ids")},
                 "cause": Out(CAUSE_BITS),
@@ -59,7 +59,7 @@ class Front(wiring.Component):
             }
         )
         self.ports = [*inputs, "program", "limit", "fault_address"]
-        self.results = [*outputs, "cause_address", "place", "upcoming", "cause"]
+        self.results = [*outputs, "cause_address", "pc", "upcoming", "cause"]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -115,7 +115,7 @@ class Outcome:
     executed: list[dict[str, int]]  # to their end
     cause: Cause
     address: int
-    place: int
+    pc: int
 
 
 def row_beats(f: dict[str, int]) -> int:
@@ -181,20 +181,20 @@ class Bench:
 
     def outcome(self, program: int) -> Outcome:
         executed: list[dict[str, int]] = []
-        for place in range(program, 1 << 33, BYTES):
-            if place + BYTES > self.limit or place % self.config.port_bytes:
-                return Outcome(executed, Cause.ADDRESS, place, place)
+        for pc in range(program, 1 << 33, BYTES):
+            if pc + BYTES > self.limit or pc % self.config.port_bytes:
+                return Outcome(executed, Cause.ADDRESS, pc, pc)
             size = self.config.port_bytes
-            code = b"".join(self.memory.beat(place + i).to_bytes(size, "little") for i in range(0, BYTES, size))
+            code = b"".join(self.memory.beat(pc + i).to_bytes(size, "little") for i in range(0, BYTES, size))
             cause = violation(self.config, code, self.limit)
             f = decode(code)
             if cause != Cause.NONE:
-                return Outcome(executed, cause, f["address"] if cause == Cause.ADDRESS else place, place)
+                return Outcome(executed, cause, f["address"] if cause == Cause.ADDRESS else pc, pc)
             if f["opcode"] == Op.END:
-                return Outcome(executed, Cause.NONE, 0, place)
+                return Outcome(executed, Cause.NONE, 0, pc)
             bad = self.wanted(f)[1]
             if bad is not None:
-                return Outcome(executed, Cause.ADDRESS, bad, place)
+                return Outcome(executed, Cause.ADDRESS, bad, pc)
             executed.append(f)
         raise AssertionError("a program without an end")
 
@@ -335,7 +335,7 @@ class Bench:
         assert Cause(ctx.get(self.dut.cause)) == want.cause
         assert ctx.get(self.dut.done) == (want.cause == Cause.NONE)
         assert ctx.get(self.dut.error) == (want.cause != Cause.NONE)
-        assert ctx.get(self.dut.pc) == want.place
+        assert ctx.get(self.dut.pc) == want.pc
         if want.cause != Cause.NONE:
             assert ctx.get(self.dut.cause_address) == want.address
         assert not self.memory.coming
