@@ -102,7 +102,7 @@ class Delivery(wiring.Component):
             # There is room for whatever comes.
             Assert(self.data.ready),
             Assert(due <= FIFO_BEATS),
-            Assert(on_their_way + inside.signal("gone") + inside.signal("room") == FIFO_BEATS),
+            Assert(on_their_way + inside.signal("used_before") + inside.signal("room") == FIFO_BEATS),
             Assert(implies(fetch.idle, on_their_way + inside.signal("leaves") + inside.signal("pushes") == 0)),
             Assert(held(m, request.valid, request.ready, request.payload.as_value(), "request")),
         ]
@@ -137,14 +137,14 @@ class Delivery(wiring.Component):
             Assert(implies(request.valid, inside.signal("burst") == Mux(whole, BURST_BEATS, rest))),
             Assert(implies(request.valid & ~stop, inside.signal("one_burst") == (bursts == 1))),
             Assert(implies(request.valid, (burst <= asks) & (burst <= BURST_BEATS) & (burst != 0))),
-            Assert(inside.signal("left") == (asks != 0)),
-            Assert(implies(taken, (asks == 0) & (state == TAKE) & may_be_read & ~inside.signal("places_full"))),
+            Assert(inside.signal("any_left") == (asks != 0)),
+            Assert(implies(taken, (asks == 0) & (state == TAKE) & may_be_read & ~inside.signal("pending_full"))),
             Assert(implies(state >= 2, checked_end == checked[:32] + (checked[32:64] << shift))),
             Assert(implies(state >= TAKE, inside.signal("outside") != may_be_read)),
             Assert(implies(fetch.bad, ~may_be_read)),
             Assert(implies(state == TAKE - 1, inside.signal("fours_1") == fours)),
             Assert(implies(state == TAKE - 1, inside.signal("low_one_1") == (checked[32:36] == 1))),
-            Assert(implies(state >= TAKE, inside.signal("some") == (checked[32:64] != 0))),
+            Assert(implies(state >= TAKE, inside.signal("any_beats") == (checked[32:64] != 0))),
             Assert(implies(state >= TAKE, inside.signal("one_beat") == (checked[32:64] == 1))),
             Assert(implies(state != 0, checked[64:67] < len(Consumer))),
             Assert(state <= 4),
@@ -157,14 +157,14 @@ class Delivery(wiring.Component):
         starts = Signal()
         m.d.comb += [
             starts.eq(queue.valid & (stop | (expected == 0))),
-            queue.push.eq(taken & inside.signal("some")),
+            queue.push.eq(taken & inside.signal("any_beats")),
             queue.pop.eq(starts),
             consumer.eq(Cat(serves[1] | serves[3] | serves[5], serves[2] | serves[3], serves[4] | serves[5])),
             Assert(serves == Mux(expected == 0, 0, 1 << consumer)),
             Assert(inside.signal("serving") == (expected != 0)),
-            Assert(implies(inside.signal("may") & (expected == 0), stopped & stop)),
-            Assert(inside.signal("places") == queue.level),
-            Assert(inside.signal("places_full") == (queue.level == SEGMENTS)),
+            Assert(implies(inside.signal("may_leave") & (expected == 0), stopped & stop)),
+            Assert(inside.signal("pending") == queue.level),
+            Assert(inside.signal("pending_full") == (queue.level == SEGMENTS)),
             Assert(implies(expected != 0, inside.signal("last") == (expected == 1))),
         ]
         queue.every(
@@ -247,7 +247,7 @@ class Delivery(wiring.Component):
         room_1 = past(m, self.room, "room")
         before = past(m, room_1, "room_1")
         m.d.comb += [
-            Assert(implies(inside.signal("may") & (expected != 0), (serves & room_1).any())),
+            Assert(implies(inside.signal("may_leave") & (expected != 0), (serves & room_1).any())),
             Assert(follows + leaves + pushed <= 1),
             Assert(implies(pushed, given == 1 << owner)),
             Assert(implies(inside.signal("leaves") != 0, (inside.signal("leaves") & before).any())),

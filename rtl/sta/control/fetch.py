@@ -1,6 +1,8 @@
 """The fetch unit: reads segments of memory in the order of their requests and delivers each to its consumer."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -71,11 +73,11 @@ class BeatBuffer(wiring.Component):
         write, read = storage.write_port(), storage.read_port(domain="comb")
         produce = Signal.like(write.addr)
         consume = Signal.like(read.addr)
-        more = Signal(self.DEPTH)  # bit i: more than i words are here. `goes` comes late and drives only muxes
-        goes = Signal()
+        more = Signal(self.DEPTH)  # bit i: more than i words are here. `taken` comes late and drives only muxes
+        taken = Signal()
         fills, falls = Cat(1, more[:-1]), Cat(more[1:], 0)
         m.d.comb += [
-            goes.eq(words_out.valid & words_out.ready),
+            taken.eq(words_out.valid & words_out.ready),
             words_in.room.eq(~more[self.ROOM]),
             words_out.valid.eq(more[0]),
             words_out.payload.eq(read.data),
@@ -86,10 +88,19 @@ class BeatBuffer(wiring.Component):
         ]
         m.d.sync += [
             produce.eq(produce + came),
-            consume.eq(consume + goes),
-            more.eq(Mux(goes, Mux(came, more, falls), Mux(came, fills, more))),
+            consume.eq(consume + taken),
+            more.eq(Mux(taken, Mux(came, more, falls), Mux(came, fills, more))),
         ]
         return m
+
+
+class Checked(NamedTuple):
+    """The segment that is requested next."""
+
+    segment: data.View
+    any_beats: Signal  # it has beats
+    taken: Signal  # it is taken in this cycle
+    checking: Signal  # it is not yet taken
 
 
 class FetchUnit(wiring.Component):
@@ -121,6 +132,8 @@ class FetchUnit(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._beat_shift = config.port_bytes.bit_length() - 1  # beats to bytes
+        self._left_bits = BEATS_BITS - self._beat_shift + 1  # beats within the address space
         beats = stream.Signature(8 * config.port_bytes)
         super().__init__(
             {
@@ -139,15 +152,24 @@ class FetchUnit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        size = self._config.port_bytes
-        beat_shift = size.bit_length() - 1  # beats to bytes
-        burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
-        # The beat FIFO, with room for every requested beat. Of LUT RAM: block RAMs of this width would be nearly empty.
-        m.submodules.storage = storage = LutMemory(width=8 * size, depth=FIFO_BEATS, part=16)
+        used = Signal()  # a beat leaves the FIFO
+        any_left = Signal()  # beats of the segment are still to be requested
+        m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
+        empty, beat = self._beats(m, used)
+        checked = self._check(m, segments, any_left)
+        all_room = self._request(m, checked, any_left, used)
+        delivers = self._deliver(m, segments, used, empty, beat)
+        m.d.comb += self.idle.eq(~any_left & all_room & ~delivers & ~checked.checking & ~self.bad)
+        return m
+
+    def _beats(self, m: Module, used: Signal) -> tuple[Signal, Signal]:
+        """The beat FIFO, with room for every requested beat: whether it is empty; the beat that left a cycle ago."""
+        # Of LUT RAM: block RAMs of this width would be nearly empty.
+        width = 8 * self._config.port_bytes
+        m.submodules.storage = storage = LutMemory(width=width, depth=FIFO_BEATS, part=16)
         produce = Signal(range(FIFO_BEATS))
         consume = Signal(range(FIFO_BEATS))
         came = relay(m, self.data.valid, name="came", reset=True)
-        used = Signal()
         m.d.comb += [
             self.data.ready.eq(1),
             storage.write.enable.eq(came),
@@ -159,64 +181,43 @@ class FetchUnit(wiring.Component):
             m.d.sync += produce.eq(produce + 1)
         with m.If(used):  # comes late: an enable, not an addend
             m.d.sync += consume.eq(consume + 1)
-        no_beat = tally(m, FIFO_BEATS, came, used, name="beats").none
+        return tally(m, FIFO_BEATS, came, used, name="beats").none, storage.read_data
 
-        # The next segment is checked while the one before is being requested.
-        left_bits = BEATS_BITS - beat_shift + 1  # beats within the address space
-        next_segment = Signal(Segment, reset_less=True)
-        next_end = Signal(ADDRESS_BITS + BEATS_BITS + 1, reset_less=True)
+    def _check(self, m: Module, segments: SyncFIFO, any_left: Signal) -> Checked:
+        """Check the next segment while the one before is being requested."""
+        segment = Signal(Segment, name="next_segment", reset_less=True)
+        end = Signal(ADDRESS_BITS + BEATS_BITS + 1, name="next_end", reset_less=True)
         gathers = Signal()
-        address = Signal(ADDRESS_BITS, reset_less=True)
-        bursts = Signal(left_bits - burst_shift)  # whole ones, and the beats of the last one, still to be requested
-        rest = Signal(burst_shift)
-        whole = Signal()  # bursts != 0
-        left = Signal()  # one or the other
-        gone = Signal()  # a beat was used in the cycle before
-        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)  # beats that may still be requested
-        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # beats of the request: known a cycle before it
-        one_burst = Signal(reset_less=True)  # bursts == 1, the same
-        fits = Signal()  # there is room for the burst
-        asked = Signal()
         taken = Signal()
-        some = Signal()  # the next segment has beats; one of them
+        checking = Signal()
+        any_beats = Signal()
         one_beat = Signal()
         # A stage before: which groups of four bits are not 0, whether the lowest group is 1.
-        fours = Cat(next_segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
+        fours = Cat(segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
         fours = registered(m, fours, name="fours")
-        low_one = registered(m, next_segment.beats[:4] == 1, name="low_one")
-        outside = Signal()  # the next segment must not be read
-        unaligned = Signal(reset_less=True)
-        m.submodules.next_beyond = next_beyond = Beyond(len(next_end), ADDRESS_BITS)
-        m.d.sync += unaligned.eq((next_segment.address & (size - 1)).any())
-        m.d.comb += [
-            next_beyond.value.eq(next_end),
-            next_beyond.limit.eq(self.limit),
-            outside.eq(next_beyond.beyond | unaligned),
-        ]
-        checking = Signal()
-        m.submodules.segments = segments = SyncFIFO(width=1 + Segment.as_shape().size - ADDRESS_BITS, depth=SEGMENTS)
-        m.d.comb += self.bad_address.eq(next_segment.address)
-        no_place = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="places").full
+        low_one = registered(m, segment.beats[:4] == 1, name="low_one")
+        outside = self._outside(m, segment, end)
+        full = tally(m, SEGMENTS, segments.w_en, segments.r_en & segments.r_rdy, name="pending").full
         m.d.sync += taken.eq(0)
         with m.FSM():
             with m.State("wait"):
                 with m.If(self.gather_segment.valid):
-                    m.d.sync += [next_segment.eq(self.gather_segment.payload), gathers.eq(1)]
+                    m.d.sync += [segment.eq(self.gather_segment.payload), gathers.eq(1)]
                 with m.Else():
-                    m.d.sync += [next_segment.eq(self.segment.payload), gathers.eq(0)]
+                    m.d.sync += [segment.eq(self.segment.payload), gathers.eq(0)]
                 with m.If((self.segment.valid | self.gather_segment.valid) & ~self.stop):
                     m.next = "add"
             with m.State("add"):
                 m.d.comb += checking.eq(1)
-                m.d.sync += next_end.eq(next_segment.address + (next_segment.beats << beat_shift))
+                m.d.sync += end.eq(segment.address + (segment.beats << self._beat_shift))
                 m.next = "compare"
             with m.State("compare"):
                 m.d.comb += checking.eq(1)
-                m.d.sync += [some.eq(fours.any()), one_beat.eq(low_one & ~fours[1:].any())]
+                m.d.sync += [any_beats.eq(fours.any()), one_beat.eq(low_one & ~fours[1:].any())]
                 m.next = "take"
             with m.State("take"):
                 m.d.comb += checking.eq(1)
-                takes = ~left & ~no_place & ~outside & ~taken
+                takes = ~any_left & ~full & ~outside & ~taken
                 lookahead(m, taken, takes & ~self.stop)
                 with m.If(taken | self.stop):
                     m.next = "wait"
@@ -227,16 +228,48 @@ class FetchUnit(wiring.Component):
                 with m.If(self.stop):
                     m.next = "wait"
         m.d.comb += [
+            self.bad_address.eq(segment.address),
             self.segment.ready.eq(taken & ~gathers),
             self.gather_segment.ready.eq(taken & gathers),
-            segments.w_en.eq(taken & some),
-            segments.w_data.eq(Cat(one_beat, next_segment.as_value()[ADDRESS_BITS:])),
+            segments.w_en.eq(taken & any_beats),
+            segments.w_data.eq(Cat(one_beat, segment.as_value()[ADDRESS_BITS:])),
         ]
+        return Checked(segment, any_beats, taken, checking)
 
-        # Requests: a burst every other cycle while there is room. Under a stop an offered request stays, and no other
-        # comes.
+    def _outside(self, m: Module, segment: data.View, end: Signal) -> Signal:
+        """The segment must not be read, a cycle later."""
+        outside = Signal()
+        unaligned = Signal(reset_less=True)
+        m.submodules.next_beyond = beyond = Beyond(len(end), ADDRESS_BITS)
+        m.d.sync += unaligned.eq((segment.address & (self._config.port_bytes - 1)).any())
+        m.d.comb += [
+            beyond.value.eq(end),
+            beyond.limit.eq(self.limit),
+            outside.eq(beyond.beyond | unaligned),
+        ]
+        return outside
+
+    def _request(self, m: Module, checked: Checked, any_left: Signal, used: Signal) -> Value:
+        """Request a burst every other cycle while there is room. Returns whether all of the FIFO is room.
+
+        Under a stop an offered request stays, and no other comes.
+        """
+        burst_shift = BURST_BEATS.bit_length() - 1  # bursts to beats
+        segment, taken = checked.segment, checked.taken
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        bursts = Signal(
+            self._left_bits - burst_shift
+        )  # whole ones, and the beats of the last one, still to be requested
+        rest = Signal(burst_shift)
+        whole = Signal()  # bursts != 0
+        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)  # beats that may still be requested
+        burst = Signal(range(BURST_BEATS + 1), reset_less=True)  # beats of the request: known a cycle before it
+        one_burst = Signal(reset_less=True)  # bursts == 1, the same
+        fits = Signal()  # there is room for the burst
+        asked = Signal()
+        used_before = Signal()  # in the cycle before
         m.d.sync += [burst.eq(Mux(whole, BURST_BEATS, rest)), one_burst.eq(bursts == 1)]
-        lookahead(m, fits, left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
+        lookahead(m, fits, any_left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
         m.d.comb += [
             self.request.valid.eq(fits),
             self.request.payload.address.eq(address),
@@ -245,46 +278,50 @@ class FetchUnit(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [
-                address.eq(next_segment.address),
-                bursts.eq(next_segment.beats >> burst_shift),
-                whole.eq((next_segment.beats >> burst_shift).any()),
-                rest.eq(next_segment.beats),
-                left.eq(some),
+                address.eq(segment.address),
+                bursts.eq(segment.beats >> burst_shift),
+                whole.eq((segment.beats >> burst_shift).any()),
+                rest.eq(segment.beats),
+                any_left.eq(checked.any_beats),
             ]
         with m.Elif(asked):
-            m.d.sync += address.eq(address + (burst << beat_shift))
+            m.d.sync += address.eq(address + (burst << self._beat_shift))
             with m.If(whole):
-                m.d.sync += [bursts.eq(bursts - 1), whole.eq(~one_burst), left.eq(~one_burst | rest.any())]
+                m.d.sync += [bursts.eq(bursts - 1), whole.eq(~one_burst), any_left.eq(~one_burst | rest.any())]
             with m.Else():
-                m.d.sync += [rest.eq(0), left.eq(0)]
+                m.d.sync += [rest.eq(0), any_left.eq(0)]
         with m.If(self.stop):  # what is offered stays offered
             with m.If(asked | ~self.request.valid):
-                m.d.sync += [whole.eq(0), rest.eq(0), left.eq(0)]
+                m.d.sync += [whole.eq(0), rest.eq(0), any_left.eq(0)]
             with m.Elif(whole):
                 m.d.sync += [bursts.eq(1), rest.eq(0)]
-        m.d.sync += [gone.eq(used), room.eq(room - Mux(asked, burst, 0) + gone)]
+        m.d.sync += [used_before.eq(used), room.eq(room - Mux(asked, burst, 0) + used_before)]
+        return room == FIFO_BEATS
 
-        # Delivery: the same segments, beat by beat.
+    def _deliver(self, m: Module, segments: SyncFIFO, used: Signal, empty: Signal, beat: Value) -> Value:
+        """Deliver the same segments, beat by beat: whether there are some, or beats on their way.
+
+        A beat leaves the FIFO when there was room for it in the cycle before, and is pushed two cycles later.
+        """
         layout = data.StructLayout({"one_beat": 1, "beats": BEATS_BITS, "consumer": Consumer})
         entry = data.View(layout, segments.r_data)
-        serves = Signal(len(CONSUMERS))  # one bit, while there are beats to come
-        expected = Signal(left_bits)
-        last = Signal()  # expected == 1
-        # A beat leaves the FIFO when there was room for it in the cycle before, and is pushed two cycles later.
         consumers = [getattr(self, name) for name in CONSUMERS]
+        serves = Signal(len(CONSUMERS))  # one bit, while there are beats to come
         serving = Signal()  # serves != 0
-        may = Signal()
+        expected = Signal(self._left_bits)
+        last = Signal()  # expected == 1
+        may_leave = Signal()
         leaves = Signal(len(CONSUMERS))
         pushes = Signal(len(CONSUMERS))
-        lookahead(m, may, (serves & Cat(one.room for one in consumers)).any() & ~(used & last))
-        m.d.comb += used.eq(~no_beat & (may | self.stop))
+        lookahead(m, may_leave, (serves & Cat(one.room for one in consumers)).any() & ~(used & last))
+        m.d.comb += used.eq(~empty & (may_leave | self.stop))
         with m.If(used & ~self.stop):
             m.d.sync += leaves.eq(serves)
         with m.Else():
             m.d.sync += leaves.eq(0)
         m.d.sync += pushes.eq(Mux(self.stop, 0, leaves))
         for i, one in enumerate(consumers):
-            m.d.comb += [one.payload.eq(storage.read_data), one.valid.eq(pushes[i])]
+            m.d.comb += [one.payload.eq(beat), one.valid.eq(pushes[i])]
         with m.If(self.stop):
             m.d.comb += segments.r_en.eq(1)
             m.d.sync += [expected.eq(0), serves.eq(0), serving.eq(0)]
@@ -297,7 +334,4 @@ class FetchUnit(wiring.Component):
             m.d.sync += [expected.eq(expected - 1), last.eq(expected == 2)]
             with m.If(last):
                 m.d.sync += [serves.eq(0), serving.eq(0)]
-
-        delivers = serving | segments.r_rdy | leaves.any() | pushes.any()
-        m.d.comb += self.idle.eq(~left & (room == FIFO_BEATS) & ~delivers & ~checking & ~self.bad)
-        return m
+        return serving | segments.r_rdy | leaves.any() | pushes.any()
