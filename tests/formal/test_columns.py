@@ -54,12 +54,11 @@ class Halves(wiring.Component):
         product = instruction.opcode == Op.PRODUCT
         was_idle = past(m, buffer.idle, "idle")
         m.d.comb += [
-            *(
-                getattr(buffer, name).eq(getattr(self, name))
-                for name in ("start", "next_cycle_busy", "copy_valid", "drained")
-            ),
+            *(getattr(buffer, name).eq(getattr(self, name)) for name in ("start", "drained")),
             buffer.instruction.eq(instruction),
-            buffer.column_done.eq(self.column_done),
+            buffer.reads.tile_done.eq(self.column_done),
+            buffer.copy.next_cycle_busy.eq(self.next_cycle_busy),
+            buffer.copy.valid.eq(self.copy_valid),
             # The sequencer starts legal instructions, a cycle after it saw the buffer idle at the earliest.
             Assume(implies(self.start, buffer.idle & was_idle)),
             Assume(product | (instruction.opcode == Op.NORM)),
@@ -74,8 +73,11 @@ class Halves(wiring.Component):
         began = past(m, begins, "began")
         walks = inside.signal("walk.running")
         alone = job.parameters_only
-        state = Cat(inside.signal("loader.parameters", "sync"), inside.signal("loader.loads"))
-        copying, begins_copy = inside.signal("copier.takes.running"), inside.signal("copier.begins_1")
+        state = Cat(inside.signal("tile_loader.parameters", "sync"), inside.signal("tile_loader.loads"))
+        copying, begins_copy = (
+            inside.signal("key_value_loader.takes.running"),
+            inside.signal("key_value_loader.begins_1"),
+        )
         # A tile is complete: `loaded` says so five cycles later, when all that was chosen for the banks is in them. The
         # half is the next one's from the second of them on.
         fulls = [inside.signal(name) for name in ("filled_half", "filled_half_1", "filled_half_2", "filled_half_3")]
@@ -90,7 +92,7 @@ class Halves(wiring.Component):
         to_read = Signal(range(3))  # tiles that the reader has not said to be done
         released = past(m, past(m, self.column_done, "done_1"), "released")
         m.d.comb += Assume(implies(self.column_done, to_read != 0))
-        m.d.sync += to_read.eq(to_read + buffer.loaded - self.column_done)
+        m.d.sync += to_read.eq(to_read + buffer.reads.loaded - self.column_done)
         m.d.sync += oldest.eq(oldest ^ released)
         for h in range(2):
             with m.If(full_4 & (half != h)):  # it is the other one's turn now
@@ -108,8 +110,8 @@ class Halves(wiring.Component):
         m.d.comb += [
             Assert(inside.signal("released_2") == released),
             Assert(inside.signal("released_1") == past(m, self.column_done, "done_one")),
-            Assert(to_read + buffer.loaded + inside.signal("released_1") + released == used),
-            Assert(buffer.loaded == past(m, full_4, "full")),
+            Assert(to_read + buffer.reads.loaded + inside.signal("released_1") + released == used),
+            Assert(buffer.reads.loaded == past(m, full_4, "full")),
             Assert(sum(fulls) <= 1),
             Assert(inside.signal("halves") == complete + (filling & ~alone)),
             Assert(inside.signal("halves") <= 2),
@@ -126,7 +128,7 @@ class Halves(wiring.Component):
         # The parameters: a place that is complete and not yet drained is in use.
         places = Signal(range(PARAMETER_TILES + 1))  # in use
         filled_place, drained_place = Signal(range(PARAMETER_TILES)), Signal(range(PARAMETER_TILES))
-        slot, slot_of_tile = inside.signal("slot"), inside.signal("loader.slot")
+        slot, slot_of_tile = inside.signal("slot"), inside.signal("tile_loader.slot")
         copied = inside.signal(
             "copied_1"
         )  # a tile of keys or values, to which no parameters belong, in the cycle before
@@ -141,27 +143,32 @@ class Halves(wiring.Component):
             Assert(inside.signal("places") <= PARAMETER_TILES),
             Assert(inside.signal("places_full") == (inside.signal("places") == PARAMETER_TILES)),
             Assert(filled_place == (drained_place + places)[:2]),
-            Assert(implies(inside.signal("loader.parameters_enable"), (slot >> 1) == filled_place)),
+            Assert(implies(inside.signal("tile_loader.parameters_enable"), (slot >> 1) == filled_place)),
             Assert((slot + (copied << 1))[:3] == ((filled_place << 1) + slot_of_tile + ((state == STEPS) << 1))[:3]),
             Assert(implies(state != PARAMETERS, slot_of_tile == 0)),
         ]
 
         # The steps of a tile: each once, in order, all of them.
-        takes, writes = inside.signal("loader.both"), inside.signal("loader.step_enable")
-        counted = inside.signal("loader.counted_1")
-        unpacked_1, unpacked_2 = (inside.signal(f"loader.unpacked_{i}") for i in (1, 2))
-        steps, step, groups_left = job.steps, inside.signal("loader.step", "sync"), inside.signal("loader.groups_left")
+        takes, writes = inside.signal("tile_loader.both"), inside.signal("tile_loader.step_enable")
+        counted = inside.signal("tile_loader.counted_1")
+        unpacked_1, unpacked_2 = (inside.signal(f"tile_loader.unpacked_{i}") for i in (1, 2))
+        steps, step, groups_left = (
+            job.steps,
+            inside.signal("tile_loader.step", "sync"),
+            inside.signal("tile_loader.groups_left"),
+        )
         written = Signal(range(2 * CONFIG.max_groups + 1))
         left = Signal(range(2 * CONFIG.max_groups + 1))
         m.d.sync += [
             written.eq(Mux(began, 0, written + writes)),  # the last one of the tile before may come with that
             left.eq(Mux(begins, Mux(steps != 0, job.groups << 1, job.groups), left - takes)),
         ]
-        place = Cat(inside.signal("loader.entry_sub"), inside.signal("loader.entry_word"))
+        place = Cat(inside.signal("tile_loader.entry_sub"), inside.signal("tile_loader.entry_word"))
         places_unpacked = [
-            Cat(inside.signal(f"loader.sub_unpacked_{i}"), inside.signal(f"loader.word_unpacked_{i}")) for i in (1, 2)
+            Cat(inside.signal(f"tile_loader.sub_unpacked_{i}"), inside.signal(f"tile_loader.word_unpacked_{i}"))
+            for i in (1, 2)
         ]
-        next_place = Cat(inside.signal("loader.sub", "sync"), inside.signal("loader.word", "sync"))
+        next_place = Cat(inside.signal("tile_loader.sub", "sync"), inside.signal("tile_loader.word", "sync"))
         m.d.comb += [
             Assert(implies(writes, place == written[:3])),
             Assert(implies(unpacked_2, places_unpacked[1] == (written + writes)[:3])),
@@ -178,14 +185,16 @@ class Halves(wiring.Component):
             Assert(implies(state != 0, left + step == Mux(steps != 0, groups_left << 1, groups_left))),
             Assert(implies(done & ~job.copy & ~alone, (left == 1) & takes)),
             Assert(step <= steps),
-            Assert(implies(state != 0, inside.signal("loader.last_step") == (step == steps))),
-            Assert(implies(state != 0, inside.signal("loader.last_group") == (groups_left == 1))),
+            Assert(implies(state != 0, inside.signal("tile_loader.last_step") == (step == steps))),
+            Assert(implies(state != 0, inside.signal("tile_loader.last_group") == (groups_left == 1))),
             Assert(implies(takes, state == STEPS)),
-            Assert(implies(takes, inside.signal("loader.values.valid"))),
-            Assert(implies(takes, inside.signal("loader.selections.valid") | counted)),
+            Assert(implies(takes, inside.signal("tile_loader.values.valid"))),
+            Assert(implies(takes, inside.signal("tile_loader.selections.valid") | counted)),
             Assert(implies(state == STEPS, counted == job.counted)),
-            Assert(implies(state == STEPS, inside.signal("loader.last") == ((step == steps) & (groups_left == 1)))),
-            Assert(implies(state == PARAMETERS, inside.signal("loader.last") == slot_of_tile)),
+            Assert(
+                implies(state == STEPS, inside.signal("tile_loader.last") == ((step == steps) & (groups_left == 1)))
+            ),
+            Assert(implies(state == PARAMETERS, inside.signal("tile_loader.last") == slot_of_tile)),
             Assert(implies(state != STEPS, step == 0)),
         ]
         m.d.comb += [
@@ -210,11 +219,11 @@ class Halves(wiring.Component):
             Assert(implies(unpacked_1, full_1 | (state == STEPS))),
             Assert(implies(unpacked_2, full_1 | full_2 | (state == STEPS))),
             Assert(implies(writes, full_1 | full_2 | full_3 | (state == STEPS))),
-            Assert(implies(inside.signal("copier.enable").any(), full_1 | copying)),
+            Assert(implies(inside.signal("key_value_loader.enable").any(), full_1 | copying)),
             Assert(implies(full_1 | filling, ~alone | filling)),
             Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
             Assert(state <= STEPS),
-            Assert(inside.signal("loader.runs") == (state != 0)),
+            Assert(inside.signal("tile_loader.runs") == (state != 0)),
         ]
         return m
 

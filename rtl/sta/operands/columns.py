@@ -10,14 +10,14 @@ from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
-from rtl.lib.timing import align, relay, replicate, tally
+from rtl.lib.timing import align, hard_register, registered, relay, replicate, tally
 from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.instances import BANK
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
 from rtl.sta.operands.key_value_loader import KeyValueLoader
-from rtl.sta.operands.store import store_copy
+from rtl.sta.operands.store import CopyPort
 from rtl.sta.operands.tile_loader import TileLoader
 from rtl.sta.params import RESCALE_BITS, StaConfig
 
@@ -30,6 +30,20 @@ def column_address(config: StaConfig) -> data.StructLayout:
     halves alternate from tile to tile of all products, the first tile after reset is in half 0; no start resets it.
     """
     return data.StructLayout({"half": 1, "sub": range(config.steps_a_group), "word": range(config.max_groups)})
+
+
+class ColumnReads(wiring.Signature):
+    """Reads of the column buffer, seen from who reads.
+
+    Members
+    -------
+    address : `column_address` of the step for column 0, out
+    tile_done : `address` is the last step read from the older half, out
+    loaded : another half is complete; its first step may be read in the next cycle, in
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__({"address": Out(column_address(config)), "tile_done": Out(1), "loaded": In(1)})
 
 
 class ChannelParameters(data.Struct):
@@ -94,60 +108,18 @@ class ColumnBank(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, write = self._config, self.write
-        word_lanes = c.steps_a_group * c.n  # at least M
-        index_shape = self.own.indices.shape()
-
-        # The bank's own input registers, behind the muxes for its bytes.
-        written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
-        strobe = Signal.like(write.strobe, reset_less=True)
-        own_indices = Signal(index_shape.size, reset_less=True)
-        selects = Signal(reset_less=True)
-        m.d.sync += [
-            strobe.eq(Mux(self.write_enable, write.strobe, 0)),
-            selects.eq(self.write_enable & write.selection),
-            own_indices.eq(self.own.indices),
-        ]
-        address = replicate(m, write.address, name="address", enable=self.write_enable)
-        for i in range(word_lanes):
-            byte = self.own.weights[i % c.n]
-            if i < c.m:
-                byte = Mux(write.whole, write.group.word_select(i, WEIGHT_BITS), byte.as_unsigned())
-            m.d.sync += written.word_select(i, WEIGHT_BITS).eq(byte)
-
-        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
-        weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
-        m.d.comb += [
-            weights_in.addr.eq(Cat(address.half, address.word)),
-            weights_in.data.eq(written),
-            weights_in.en.eq(strobe),
-            weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
-        ]
-
-        steps = 1 << len(self.address_in.sub)
-        m.submodules.selection = selection = Memory(shape=index_shape.size, depth=2 * steps * c.max_groups, init=[])
-        selection_in, selection_out = selection.write_port(), selection.read_port()
-        m.d.comb += [
-            selection_in.addr.eq(address),
-            selection_in.data.eq(own_indices),
-            selection_in.en.eq(selects),
-            selection_out.addr.eq(self.address_in),
-        ]
-
-        # A block RAM's output is slow: it goes straight into a register.
+        c = self._config
         address_out = relay(m, self.address_in, name="address_out")
         m.d.comb += self.address_out.eq(address_out)
+        word, indices = self._memories(m)
+
+        # A block RAM's output is slow: it goes straight into a register. Then the step of the word.
         assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
-        word = Signal.like(weights_out.data, reset_less=True)
-        indices = Signal.like(selection_out.data, reset_less=True)
         counted = Signal(reset_less=True)
-        m.d.sync += [
-            word.eq(weights_out.data),
-            indices.eq(selection_out.data),
-            counted.eq(Mux(address_out.half, self.counted[1], self.counted[0])),
-        ]
+        m.d.sync += counted.eq(Mux(address_out.half, self.counted[1], self.counted[0]))
         column = Signal.like(self.column, reset_less=True)
-        m.d.sync += column.indices.as_value().eq(indices)
+        m.d.sync += column.indices.as_value().eq(hard_register(m, indices, name="indices"))
+        word = hard_register(m, word, name="word")
         for sub in cases(m, align(m, address_out.sub, 1, name="sub"), c.steps_a_group):
             for lane in range(c.n):
                 position = sub * c.n + lane
@@ -158,6 +130,41 @@ class ColumnBank(wiring.Component):
                         m.d.sync += column.weights[lane].eq(0)
         m.d.comb += self.column.eq(column)
         return m
+
+    def _memories(self, m: Module) -> tuple[Signal, Signal]:
+        """Words of weights, and indices of steps: written two cycles after they came, read a cycle later."""
+        c, write = self._config, self.write
+        word_lanes = c.steps_a_group * c.n  # at least M
+        index_bits = self.own.indices.shape().size
+
+        # The bank's own input registers, behind the muxes for its bytes.
+        written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
+        for i in range(word_lanes):
+            byte = self.own.weights[i % c.n]
+            if i < c.m:
+                byte = Mux(write.whole, write.group.word_select(i, WEIGHT_BITS), byte.as_unsigned())
+            m.d.sync += written.word_select(i, WEIGHT_BITS).eq(byte)
+        address = replicate(m, write.address, name="address", enable=self.write_enable)
+
+        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
+        weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
+        m.d.comb += [
+            weights_in.addr.eq(Cat(address.half, address.word)),
+            weights_in.data.eq(written),
+            weights_in.en.eq(registered(m, Mux(self.write_enable, write.strobe, 0), name="strobe")),
+            weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
+        ]
+
+        steps = 1 << len(self.address_in.sub)
+        m.submodules.selection = selection = Memory(shape=index_bits, depth=2 * steps * c.max_groups, init=[])
+        selection_in, selection_out = selection.write_port(), selection.read_port()
+        m.d.comb += [
+            selection_in.addr.eq(address),
+            selection_in.data.eq(registered(m, self.own.indices.as_value(), name="own_indices")),
+            selection_in.en.eq(registered(m, self.write_enable & write.selection, name="selects")),
+            selection_out.addr.eq(self.address_in),
+        ]
+        return weights_out.data, selection_out.data
 
 
 class ColumnBuffer(wiring.Component):
@@ -172,16 +179,13 @@ class ColumnBuffer(wiring.Component):
     -------
     start : take the instruction of this cycle; only from the second idle cycle on, in
     instruction : `instruction_layout`, need not be held, in
-    idle : all tiles of the instruction are loaded, from the last `loaded` on; low from the cycle after the start, out
+    idle : all tiles of the instruction are loaded; low from the cycle after the start, high with the last
+        `reads.loaded`, out
     beats : packed weights and parameters, stream in
-    copy_request : `store_copy`, reads of keys and values from banks of the store whose rows do not read, out
-    next_cycle_busy : the rows that read from their banks in the next cycle, in
-    copy_valid, copy_data : answers in the order of the requests, with any latency of at least a cycle, in
-    loaded : another half is complete; its first step may be read in the next cycle, out
-    parameters_loaded : another tile's parameters are complete: four cycles before loaded, or of a NORM, out
-    address : `column_address` of the step for column 0, in
-    column_done : `address` is the last step read from the older half, in
-    columns : `column_step` for each column, COLUMN_LATENCY cycles after address and c more, out
+    copy : `CopyPort`, reads of keys and values, out
+    reads : `ColumnReads`, in
+    parameters_loaded : another tile's parameters are complete: four cycles before `reads.loaded`, or of a NORM, out
+    columns : `column_step` for each column, COLUMN_LATENCY cycles after reads.address and c more, out
     parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
     parameters : `ChannelParameters` of the slot's lanes, two cycles after parameter_address, out
     drained : the oldest tile's parameters are no longer needed: once for each column tile, in
@@ -195,14 +199,9 @@ class ColumnBuffer(wiring.Component):
                 "instruction": In(instruction_layout(config)),
                 "idle": Out(1),
                 "beats": In(stream.Signature(8 * config.port_bytes)),
-                "copy_request": Out(store_copy(config)),
-                "next_cycle_busy": In(config.rows),
-                "copy_valid": In(1),
-                "copy_data": In(8 * config.store_word_bytes),
-                "loaded": Out(1),
+                "copy": Out(CopyPort(config)),
+                "reads": In(ColumnReads(config)),
                 "parameters_loaded": Out(1),
-                "address": In(column_address(config)),
-                "column_done": In(1),
                 "columns": Out(column_step(config)).array(config.cols),
                 "parameter_address": In(range(PARAMETER_TILES * config.slots_a_row)),
                 "parameters": Out(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
@@ -213,11 +212,11 @@ class ColumnBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.column_job = job = ColumnJob(c)
+        m.submodules.column_job = column_job = ColumnJob(c)
         m.submodules.walk = walk = TileWalk(c)
-        m.submodules.loader = loader = TileLoader(c)
-        m.submodules.copier = copier = KeyValueLoader(c)
-        what = job.job
+        m.submodules.tile_loader = tiles = TileLoader(c)
+        m.submodules.key_value_loader = copies = KeyValueLoader(c)
+        job = column_job.job
 
         # One tile after another.
         begins = Signal()
@@ -225,52 +224,49 @@ class ColumnBuffer(wiring.Component):
         filling = Signal()
         filled_half = Signal()  # done with a product's tile, registered: from copies it comes late
         # The last column reads a tile's last step cols − 1 cycles after column 0.
-        released = align(m, self.column_done, c.cols, name="released", reset=True)
+        released = align(m, self.reads.tile_done, c.cols, name="released", reset=True)
         m.d.comb += [
-            job.start.eq(self.start),
-            job.instruction.eq(self.instruction),
+            column_job.start.eq(self.start),
+            column_job.instruction.eq(self.instruction),
             walk.start.eq(self.start),
             walk.tokens.eq(1),
             walk.channels.eq(self.instruction.channels),
             walk.advance.eq(self.parameters_loaded),  # a cycle after the tile is done
             self.idle.eq(walk.idle),
-            done.eq(loader.done | copier.done),
+            done.eq(tiles.done | copies.done),
         ]
-        no_half = tally(m, 2, begins & ~what.parameters_only, released, name="halves").full
+        no_half = tally(m, 2, begins & ~job.parameters_only, released, name="halves").full
         no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places").full
         m.d.comb += begins.eq(
-            (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | what.parameters_only) & ~no_place
+            (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | job.parameters_only) & ~no_place
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
-            filled_half.eq(done & ~what.parameters_only),
-            self.loaded.eq(align(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
+            filled_half.eq(done & ~job.parameters_only),
+            self.reads.loaded.eq(align(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
             self.parameters_loaded.eq(done),
         ]
 
-        wiring.connect(m, wiring.flipped(self.beats), loader.beats)
-        m.d.sync += copier.restart.eq(self.start)
+        wiring.connect(m, wiring.flipped(self.beats), tiles.beats)
+        wiring.connect(m, copies.copy, wiring.flipped(self.copy))
+        m.d.sync += copies.restart.eq(self.start)
         m.d.comb += [
-            loader.begin.eq(begins & ~what.copy),
-            loader.job.eq(what),
-            copier.begin.eq(begins & what.copy),
-            copier.job.eq(what),
-            copier.columns.eq(walk.columns),
-            self.copy_request.eq(copier.request),
-            copier.next_cycle_busy.eq(self.next_cycle_busy),
-            copier.answer_valid.eq(self.copy_valid),
-            copier.answer.eq(self.copy_data),
+            tiles.begin.eq(begins & ~job.copy),
+            tiles.job.eq(job),
+            copies.begin.eq(begins & job.copy),
+            copies.job.eq(job),
+            copies.columns.eq(walk.columns),
         ]
 
-        self._banks(m, loader, copier, what, begins=begins, filled_half=filled_half)
-        self._parameters(m, loader, copied=align(m, copier.done, 1, name="copied", reset=True))
+        self._banks(m, tiles, copies, job, begins=begins, filled_half=filled_half)
+        self._parameters(m, tiles, copied=align(m, copies.done, 1, name="copied", reset=True))
         return m
 
     def _banks(
         self,
         m: Module,
-        loader: TileLoader,
-        copier: KeyValueLoader,
+        tiles: TileLoader,
+        copies: KeyValueLoader,
         job: data.View,
         *,
         begins: Signal,
@@ -289,26 +285,26 @@ class ColumnBuffer(wiring.Component):
         write = Signal(column_write(c), reset_less=True)
         m.d.sync += [
             write.address.half.eq(Mux(job.copy, half, align(m, half, 2, name="half_before"))),
-            write.address.sub.eq(loader.sub),
-            write.address.word.eq(Mux(job.copy, copier.word, loader.word)),
-            write.whole.eq(job.copy & ~copier.transposed),
-            write.group.eq(copier.group),
+            write.address.sub.eq(tiles.sub),
+            write.address.word.eq(Mux(job.copy, copies.word, tiles.word)),
+            write.whole.eq(job.copy & ~copies.transposed),
+            write.group.eq(copies.group),
             write.selection.eq(~job.copy),
         ]
         with m.If(job.copy):
-            m.d.sync += write.strobe.eq(copier.strobe)
+            m.d.sync += write.strobe.eq(copies.strobe)
         with m.Else():
-            for sub in cases(m, loader.sub, c.steps_a_group):
+            for sub in cases(m, tiles.sub, c.steps_a_group):
                 m.d.sync += write.strobe.eq(((1 << c.n) - 1) << (sub * c.n))
 
-        address = self.address
+        address = self.reads.address
         for column in range(c.cols):
             m.submodules[BANK.format(column)] = bank = ColumnBank(c)
             enable = Signal(name=f"enable_{column}", reset_less=True)
             own = Signal(column_step(c), name=f"own_{column}", reset_less=True)
             m.d.sync += [
-                enable.eq(Mux(job.copy, copier.enable[column], loader.step_enable)),
-                own.indices.eq(loader.step[column].indices),
+                enable.eq(Mux(job.copy, copies.enable[column], tiles.step_enable)),
+                own.indices.eq(tiles.step[column].indices),
             ]
             m.d.comb += [
                 bank.write.eq(write),
@@ -319,11 +315,11 @@ class ColumnBuffer(wiring.Component):
                 self.columns[column].eq(bank.column),
             ]
             for lane in range(c.n):
-                weight = loader.step[column].weights[lane]
-                m.d.sync += own.weights[lane].eq(Mux(job.copy, copier.bytes[column].as_signed(), weight))
+                weight = tiles.step[column].weights[lane]
+                m.d.sync += own.weights[lane].eq(Mux(job.copy, copies.bytes[column].as_signed(), weight))
             address = bank.address_out
 
-    def _parameters(self, m: Module, loader: TileLoader, *, copied: Signal) -> None:
+    def _parameters(self, m: Module, tiles: TileLoader, *, copied: Signal) -> None:
         slots = self._config.slots_a_row
         depth = PARAMETER_TILES * slots
         m.submodules.parameter_memory = memory = Memory(
@@ -334,12 +330,12 @@ class ColumnBuffer(wiring.Component):
         # Relays: the loader decides late, and readers come later than these, a cycle after the end of a tile.
         m.d.comb += [
             write.addr.eq(relay(m, slot, name="written_slot")),
-            write.data.eq(relay(m, loader.parameters, name="written_parameters")),
-            write.en.eq(relay(m, loader.parameters_enable, name="writes_parameters", reset=True)),
+            write.data.eq(relay(m, tiles.parameters, name="written_parameters")),
+            write.en.eq(relay(m, tiles.parameters_enable, name="writes_parameters", reset=True)),
             read.addr.eq(self.parameter_address),
             self.parameters.as_value().eq(relay(m, read.data, name="read_parameters")),
         ]
-        with m.If(loader.parameters_enable):
+        with m.If(tiles.parameters_enable):
             m.d.sync += slot.eq(slot + 1)
             with m.If(slot == depth - 1):
                 m.d.sync += slot.eq(0)

@@ -12,7 +12,7 @@ from rtl.lib.timing import align, cleared, lookahead, tally
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
-from rtl.sta.operands.columns import column_address
+from rtl.sta.operands.columns import ColumnReads
 from rtl.sta.operands.store import store_step
 from rtl.sta.operands.tiles import token_tile
 from rtl.sta.params import StaConfig
@@ -53,10 +53,8 @@ class Feeder(wiring.Component):
     -------
     start : an instruction begins; anything but PRODUCT is ignored, in
     instruction : steady from start until the last results have left, in
-    loaded : the column buffer has another tile of steps, in
+    columns : `ColumnReads`; addresses come COLUMN_LATENCY cycles before the array has the step, out
     step : `store_step` for row 0; registered, a cycle after the decision, out
-    column_address : of the step for column 0, COLUMN_LATENCY cycles before the array has the step, out
-    column_done : with a column tile's last column_address, out
     tile_end : with a tile's last step, out
     running : there are steps to come, out
     no_columns, no_drain : it waits in this cycle for columns alone, or for the drain alone, out
@@ -68,10 +66,8 @@ class Feeder(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "loaded": In(1),
+                "columns": Out(ColumnReads(config)),
                 "step": Out(store_step(config)),
-                "column_address": Out(column_address(config)),
-                "column_done": Out(1),
                 "tile_end": Out(1),
                 "running": Out(1),
                 "no_columns": Out(1),
@@ -203,14 +199,14 @@ class Feeder(wiring.Component):
     def _columns_ready(self, m: Module, walk: TileWalk, first: Signal, advance: Signal, tile_advance: Signal) -> Signal:
         """The step's columns are loaded, registered."""
         ready = Signal(name="columns_ready")
-        tiles = tally(m, 2, self.loaded, tile_advance & walk.last_tokens, name="columns_loaded")
+        tiles = tally(m, 2, self.columns.loaded, tile_advance & walk.last_tokens, name="columns_loaded")
         any_loaded = Signal()  # after this cycle, if none is used up
-        m.d.comb += any_loaded.eq(~tiles.none | self.loaded)
+        m.d.comb += any_loaded.eq(~tiles.none | self.columns.loaded)
         lookahead(m, ready, ~first | any_loaded)
         with m.If(advance):
             lookahead(m, ready, 1)
         with m.If(tile_advance):
-            two_loaded = tiles.full | (self.loaded & ~tiles.none)
+            two_loaded = tiles.full | (self.columns.loaded & ~tiles.none)
             lookahead(m, ready, Mux(walk.last_tokens, two_loaded, any_loaded))
         with m.If(~walk.running):
             lookahead(m, ready, any_loaded)
@@ -267,7 +263,7 @@ class Feeder(wiring.Component):
 
     def _columns(self, m: Module, walk: TileWalk, last: Signal, advance: Signal, tile_advance: Signal) -> None:
         """Address the columns' operands, so that they meet the rows' in the array."""
-        address = Signal.like(self.column_address, name="column")  # the half is never reset
+        address = Signal.like(self.columns.address, name="column")  # the half is never reset
         next_address = Signal.like(address)
         m.d.comb += [next_address.sub.eq(address.sub + 1), next_address.word.eq(address.word)]
         with m.If(address.sub == self._config.steps_a_group - 1):
@@ -279,6 +275,6 @@ class Feeder(wiring.Component):
             m.d.sync += address.half.eq(~address.half)
         lead = ROW_CYCLES - COLUMN_LATENCY  # the columns' path is shorter than the rows'
         m.d.comb += [
-            self.column_address.eq(align(m, address, lead, name="column_address")),
-            self.column_done.eq(align(m, tile_advance & walk.last_tokens, lead, name="column_done", reset=True)),
+            self.columns.address.eq(align(m, address, lead, name="column_address")),
+            self.columns.tile_done.eq(align(m, tile_advance & walk.last_tokens, lead, name="column_done", reset=True)),
         ]

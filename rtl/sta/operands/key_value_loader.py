@@ -1,8 +1,9 @@
 """Keys and values from the activation store into the column buffer; values are transposed on the way."""
 
 from math import gcd
+from typing import NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +12,7 @@ from rtl.lib.cases import cases
 from rtl.lib.timing import align, lookahead
 from rtl.params import Config
 from rtl.sta.operands.column_job import column_job
-from rtl.sta.operands.store import store_copy
+from rtl.sta.operands.store import CopyPort
 from rtl.sta.params import StaConfig
 
 
@@ -22,6 +23,16 @@ def pieces(config: Config) -> int:
     """
     word = config.store_word_bytes
     return (word - gcd(config.cols, word) + config.cols - 1) // word + 1
+
+
+class Sizes(NamedTuple):
+    """What ends a token or a tile: registers, but for `one_read`."""
+
+    one_read: Signal  # a token has one read
+    last_piece: Signal  # values
+    last_column: Signal  # keys: that is in use
+    before_last_group: Signal  # keys
+    one_key: Signal  # values
 
 
 class CopyWalk(wiring.Component):
@@ -42,7 +53,7 @@ class CopyWalk(wiring.Component):
     skip : nothing is read, out
     last : the tile's last read, out
     bank, address : of the read, out
-    next_bank, goes_on : the bank after this one, and that the next read is of it, out
+    next_bank, to_next_bank : the bank after this one, and that the next read is of it, out
     part : keys: the group within the word, out
     column : keys: the column that it is for, out
     group : keys and values: the group that it is for, out
@@ -66,7 +77,7 @@ class CopyWalk(wiring.Component):
                 "bank": Out(range(config.rows)),
                 "address": Out(range(config.store_words)),
                 "next_bank": Out(range(config.rows)),
-                "goes_on": Out(1),
+                "to_next_bank": Out(1),
                 "part": Out(range(config.store_word_bytes // config.m)),
                 "column": Out(range(config.cols)),
                 "group": Out(range(config.max_groups)),
@@ -78,21 +89,98 @@ class CopyWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, job = self._config, self.job
-        word_bytes = c.store_word_bytes
-        word_bits = word_bytes.bit_length() - 1
+        sizes = self._sizes(m)
+        last_of_token, last_token = self._count(m, sizes)
+        self._address(m, last_of_token, last_token)
+        m.d.comb += [
+            self.last.eq(last_of_token & last_token),
+            self.to_next_bank.eq(self.advance & last_of_token),
+        ]
+        return m
 
-        # All addresses that may be next, computed before they are needed: the token's first read, that of the tokens
-        # behind the last bank, and that of the next tile's first token (values).
+    def _sizes(self, m: Module) -> Sizes:
+        """What ends a token or a tile."""
+        c, job = self._config, self.job
+        word_bits = c.store_word_bytes.bit_length() - 1
+        one_read = Signal()
+        last_piece = Signal(range(pieces(c)), reset_less=True)
+        last_column = Signal.like(self.columns, reset_less=True)
+        one_group = Signal(reset_less=True)
+        before_last_group = Signal(len(job.groups) + 1, reset_less=True)
+        one_key = Signal(reset_less=True)
+        m.d.sync += [
+            last_piece.eq((self.offset + self.columns - 1) >> word_bits),
+            last_column.eq(self.columns - 1),
+            one_group.eq(job.groups == 1),
+            before_last_group.eq(job.groups - 2),
+            one_key.eq(job.keys == 1),
+        ]
+        m.d.comb += one_read.eq(Mux(job.values, last_piece == 0, one_group))
+        return Sizes(one_read, last_piece, last_column, before_last_group, one_key)
+
+    def _count(self, m: Module, sizes: Sizes) -> tuple[Signal, Signal]:
+        """Count the reads of a token and the tokens of a tile: whether each is at its last, registered."""
+        c, job = self._config, self.job
+        last_of_token = Signal()
+        last_token = Signal()  # values: the last key; keys: the last column
+        last_position = Signal()  # position == c.m - 1
+        keys_left = Signal.like(job.keys, reset_less=True)
+        with m.If(self.advance):
+            with m.If(job.values):
+                m.d.sync += self.piece.eq(self.piece + 1)
+                m.d.sync += last_of_token.eq(self.piece + 1 == sizes.last_piece)
+            with m.Else():
+                m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
+                m.d.sync += last_of_token.eq(self.group == sizes.before_last_group)
+                with m.If(self._last_part):
+                    m.d.sync += self.part.eq(0)
+            with m.If(last_of_token):
+                m.d.sync += last_of_token.eq(sizes.one_read)
+                with m.If(job.values):
+                    m.d.sync += [self.piece.eq(0), self.position.eq(self.position + 1)]
+                    m.d.sync += last_position.eq(self.position == c.m - 2)
+                    m.d.sync += [keys_left.eq(keys_left - 1), last_token.eq(keys_left == 2)]
+                    with m.If(last_position):
+                        m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
+                with m.Else():
+                    m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
+                    m.d.sync += self.skip.eq(self.skip | (self.column == sizes.last_column))
+                    m.d.sync += last_token.eq(self.column == c.cols - 2)
+            with m.If(self.last):
+                m.d.sync += self.running.eq(0)
+                with m.If(job.values):
+                    m.d.sync += [self.position.eq(0), last_position.eq(0), self.group.eq(0)]
+                with m.Else():
+                    m.d.sync += [self.column.eq(0), self.skip.eq(0)]
+        with m.If(~self.running):  # the next tile's
+            m.d.sync += [
+                self.running.eq(self.begin),
+                keys_left.eq(job.keys),
+                last_of_token.eq(sizes.one_read),
+                last_token.eq(Mux(job.values, sizes.one_key, c.cols == 1)),
+            ]
+        return last_of_token, last_token
+
+    @property
+    def _last_part(self) -> Value:
+        return self.part == self._config.store_word_bytes // self._config.m - 1
+
+    def _address(self, m: Module, last_of_token: Signal, last_token: Signal) -> None:
+        """Bank and address of the read.
+
+        All addresses that may be next are computed before they are needed: the token's first read, that of the tokens
+        behind the last bank, and that of the next tile's first token (values).
+        """
+        c, job = self._config, self.job
+        word_bits = c.store_word_bytes.bit_length() - 1
         base = Signal.like(self.address, reset_less=True)
         base_behind = Signal.like(self.address, reset_less=True)
         origin = Signal.like(self.address, reset_less=True)  # values: of the first token's first read
         next_origin = Signal.like(self.address, reset_less=True)
         origin_behind = Signal.like(self.address, reset_less=True)
-        next_tile = Signal(range(word_bytes + c.cols))  # values: the next tile's first byte, from this word's
+        next_tile = Signal(range(c.store_word_bytes + c.cols))  # values: the next tile's first byte, from this word's
         last_bank = Signal(init=c.rows == 1)  # registered when the walk steps to it, as all that a read ends
         next_base = Signal.like(self.address)
-        last_token = Signal()  # values: the last key; keys: the last column
         m.d.comb += [
             next_tile.eq(self.offset + c.cols),
             self.next_bank.eq(Mux(last_bank, 0, self.bank + 1)),
@@ -102,85 +190,26 @@ class CopyWalk(wiring.Component):
             next_origin.eq(origin + (next_tile >> word_bits)),
             origin_behind.eq(next_origin + job.c_pitch),
         ]
-
-        keys_left = Signal.like(job.keys, reset_less=True)
-        last_piece = Signal(range(pieces(c)), reset_less=True)
-        last_column = Signal.like(self.columns, reset_less=True)  # that is in use
-        one_group = Signal(reset_less=True)
-        before_last_group = Signal(len(job.groups) + 1, reset_less=True)
-        one_key = Signal(reset_less=True)
-        last_of_token = Signal()
-        m.d.sync += [
-            last_piece.eq((self.offset + self.columns - 1) >> word_bits),
-            last_column.eq(self.columns - 1),
-            one_group.eq(job.groups == 1),
-            before_last_group.eq(job.groups - 2),
-            one_key.eq(job.keys == 1),
-        ]
-        one_read = Signal()
-        m.d.comb += [
-            one_read.eq(Mux(job.values, last_piece == 0, one_group)),
-            self.last.eq(last_of_token & last_token),
-            self.goes_on.eq(self.advance & last_of_token),
-        ]
-
         # Whether it steps is an enable, where to is a mux: neither waits for the other.
-        last_position = Signal()  # position == c.m - 1
-        last_part = Signal()
-        m.d.comb += last_part.eq(self.part == word_bytes // c.m - 1)
-        with m.If(self.advance & (job.values | last_part | last_of_token)):
+        with m.If(self.advance & (job.values | self._last_part | last_of_token)):
             m.d.sync += self.address.eq(self.address + 1)
             with m.If(last_of_token):
                 m.d.sync += self.address.eq(next_base)
-        with m.If(self.advance):
-            with m.If(job.values):
-                m.d.sync += self.piece.eq(self.piece + 1)
-                m.d.sync += last_of_token.eq(self.piece + 1 == last_piece)
-            with m.Else():
-                m.d.sync += [self.group.eq(self.group + 1), self.part.eq(self.part + 1)]
-                m.d.sync += last_of_token.eq(self.group == before_last_group)
-                with m.If(last_part):
-                    m.d.sync += self.part.eq(0)
-            with m.If(last_of_token):
-                m.d.sync += [
-                    last_of_token.eq(one_read),
-                    self.bank.eq(self.next_bank),
-                    last_bank.eq(self.next_bank == c.rows - 1),
-                    base.eq(next_base),
-                ]
-                with m.If(last_bank):
-                    m.d.sync += base_behind.eq(base_behind + job.c_pitch)
-                with m.If(job.values):
-                    m.d.sync += [self.piece.eq(0), self.position.eq(self.position + 1)]
-                    m.d.sync += last_position.eq(self.position == c.m - 2)
-                    m.d.sync += [keys_left.eq(keys_left - 1), last_token.eq(keys_left == 2)]
-                    with m.If(last_position):
-                        m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
-                with m.Else():
-                    m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
-                    m.d.sync += self.skip.eq(self.skip | (self.column == last_column))
-                    m.d.sync += last_token.eq(self.column == c.cols - 2)
-            with m.If(self.last):
-                m.d.sync += self.running.eq(0)
-                with m.If(job.values):
-                    m.d.sync += [
-                        self.position.eq(0),
-                        last_position.eq(0),
-                        self.group.eq(0),
-                        self.offset.eq(next_tile[:word_bits]),
-                        origin.eq(next_origin),
-                        self.bank.eq(0),
-                        last_bank.eq(c.rows == 1),
-                        base_behind.eq(origin_behind),
-                    ]
-                with m.Else():
-                    m.d.sync += [self.column.eq(0), self.skip.eq(0)]
-        with m.If(~self.running):  # the next tile's
+        with m.If(self.advance & last_of_token):
             m.d.sync += [
-                self.running.eq(self.begin),
-                keys_left.eq(job.keys),
-                last_of_token.eq(one_read),
-                last_token.eq(Mux(job.values, one_key, c.cols == 1)),
+                self.bank.eq(self.next_bank),
+                last_bank.eq(self.next_bank == c.rows - 1),
+                base.eq(next_base),
+            ]
+            with m.If(last_bank):
+                m.d.sync += base_behind.eq(base_behind + job.c_pitch)
+        with m.If(self.advance & self.last & job.values):
+            m.d.sync += [
+                self.offset.eq(next_tile[:word_bits]),
+                origin.eq(next_origin),
+                self.bank.eq(0),
+                last_bank.eq(c.rows == 1),
+                base_behind.eq(origin_behind),
             ]
         with m.If(self.restart):
             m.d.sync += [
@@ -192,7 +221,6 @@ class CopyWalk(wiring.Component):
                 self.address.eq(job.c_base),
                 self.offset.eq(0),
             ]
-        return m
 
 
 class KeyValueLoader(wiring.Component):
@@ -205,9 +233,7 @@ class KeyValueLoader(wiring.Component):
     Members
     -------
     restart, begin, job, columns : as of `CopyWalk`, begin a cycle earlier, in
-    request : `store_copy`, of a bank whose row does not read, out
-    next_cycle_busy : the rows that read from their banks in the next cycle, in
-    answer_valid, answer : a word of the store, in
+    copy : `CopyPort`, out
     done : the tile's last answer is here, out
     enable : columns that are written, a cycle after an answer, out
     word : that is written, out
@@ -225,10 +251,7 @@ class KeyValueLoader(wiring.Component):
                 "begin": In(1),
                 "job": In(column_job(config)),
                 "columns": In(range(config.cols + 1)),
-                "request": Out(store_copy(config)),
-                "next_cycle_busy": In(config.rows),
-                "answer_valid": In(1),
-                "answer": In(8 * config.store_word_bytes),
+                "copy": Out(CopyPort(config)),
                 "done": Out(1),
                 "enable": Out(config.cols),
                 "word": Out(range(config.max_groups)),
@@ -241,49 +264,59 @@ class KeyValueLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, job = self._config, self.job
-        word_bytes = c.store_word_bytes
-
         # Two walks, so that no tag travels with a read: one makes the requests, the other follows the answers.
-        m.submodules.asks = asks = CopyWalk(c)
-        m.submodules.takes = takes = CopyWalk(c)
+        m.submodules.asks = asks = CopyWalk(self._config)
+        m.submodules.takes = takes = CopyWalk(self._config)
         begins = align(m, self.begin, 1, name="begins", reset=True)  # when it is known how many words a key has
         for walk in (asks, takes):
             m.d.comb += [
                 walk.restart.eq(self.restart),
                 walk.begin.eq(begins),
-                walk.job.eq(job),
+                walk.job.eq(self.job),
                 walk.columns.eq(self.columns),
             ]
-        # Whether the bank is free, for both banks that may be next.
-        ready = Signal()
-        here = Signal()
-        further = Signal()
-        for r in cases(m, asks.bank, c.rows):
-            m.d.comb += here.eq(~self.next_cycle_busy[r])
-        for r in cases(m, asks.next_bank, c.rows):
-            m.d.comb += further.eq(~self.next_cycle_busy[r])
-        lookahead(m, ready, Mux(asks.goes_on, further, here))
+        self._request(m, asks)
         m.d.comb += [
-            self.request.valid.eq(asks.running & ~asks.skip & ready),
-            self.request.bank.eq(asks.bank),
-            self.request.address.eq(asks.address),
-            asks.advance.eq(asks.running & (asks.skip | ready)),
-            takes.advance.eq(takes.running & (takes.skip | self.answer_valid)),
+            takes.advance.eq(takes.running & (takes.skip | self.copy.valid)),
             self.done.eq(takes.advance & takes.last),
         ]
+        self._write(m, takes)
+        self._transpose(m, takes)
+        return m
 
+    def _request(self, m: Module, asks: CopyWalk) -> None:
+        """Request a word when its bank is free."""
+        c, copy = self._config, self.copy
+        # Whether the bank is free, for both banks that may be next.
+        ready = Signal()
+        this_free = Signal()
+        next_free = Signal()
+        for r in cases(m, asks.bank, c.rows):
+            m.d.comb += this_free.eq(~copy.next_cycle_busy[r])
+        for r in cases(m, asks.next_bank, c.rows):
+            m.d.comb += next_free.eq(~copy.next_cycle_busy[r])
+        lookahead(m, ready, Mux(asks.to_next_bank, next_free, this_free))
+        m.d.comb += [
+            copy.request.valid.eq(asks.running & ~asks.skip & ready),
+            copy.request.bank.eq(asks.bank),
+            copy.request.address.eq(asks.address),
+            asks.advance.eq(asks.running & (asks.skip | ready)),
+        ]
+
+    def _write(self, m: Module, takes: CopyWalk) -> None:
+        """Write a group of keys, or a byte in each column, a cycle later."""
+        c, values = self._config, self.job.values
         word = Signal.like(self.word, reset_less=True)
         strobe = Signal.like(self.strobe, reset_less=True)
         transposed = Signal.like(self.transposed, reset_less=True)
         group = Signal.like(self.group, reset_less=True)
         m.d.sync += [
             word.eq(takes.group),
-            strobe.eq(Mux(job.values, 1 << takes.position, -1)),
-            transposed.eq(job.values),
+            strobe.eq(Mux(values, 1 << takes.position, -1)),
+            transposed.eq(values),
         ]
-        for part in cases(m, takes.part, word_bytes // c.m):
-            m.d.sync += group.eq(self.answer.word_select(part, WEIGHT_BITS * c.m))
+        for part in cases(m, takes.part, c.store_word_bytes // c.m):
+            m.d.sync += group.eq(self.copy.data.word_select(part, WEIGHT_BITS * c.m))
         with m.If(takes.skip):
             m.d.sync += group.eq(0)
         m.d.comb += [
@@ -293,8 +326,12 @@ class KeyValueLoader(wiring.Component):
             self.group.eq(group),
         ]
 
+    def _transpose(self, m: Module, takes: CopyWalk) -> None:
+        """Give each column its byte of a key's values, and say which columns are written."""
+        c, values = self._config, self.job.values
+        word_bytes = c.store_word_bytes
         # Rotate column 0's byte to the front. Tiles begin at multiples of the common divisor: no need of the low bits.
-        turned = self.answer
+        turned: Value = self.copy.data
         for bit in range(gcd(c.cols, word_bytes).bit_length() - 1, word_bytes.bit_length() - 1):
             turned = Mux(takes.offset[bit], turned.rotate_right(WEIGHT_BITS << bit), turned)
         in_word = Signal(WEIGHT_BITS * word_bytes)
@@ -302,15 +339,14 @@ class KeyValueLoader(wiring.Component):
         for column in range(c.cols):
             # A column that is not in use gets a zero with every word.
             unused = Signal(name=f"unused_{column}", reset_less=True)
-            here = Signal(name=f"here_{column}")
+            in_piece = Signal(name=f"in_piece_{column}")  # its byte is in this word
             byte = Signal(WEIGHT_BITS, name=f"byte_{column}", reset_less=True)
             m.d.sync += unused.eq(column >= self.columns)
             m.d.comb += [
-                here.eq(((takes.offset + column) >> (word_bytes.bit_length() - 1)) == takes.piece),
+                in_piece.eq(((takes.offset + column) >> (word_bytes.bit_length() - 1)) == takes.piece),
                 self.bytes[column].eq(byte),
             ]
             m.d.sync += [
                 byte.eq(Mux(unused, 0, in_word.word_select(column % word_bytes, WEIGHT_BITS))),
-                self.enable[column].eq(takes.advance & Mux(job.values, unused | here, takes.column == column)),
+                self.enable[column].eq(takes.advance & Mux(values, unused | in_piece, takes.column == column)),
             ]
-        return m

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, hard_register, replicate
+from rtl.lib.timing import align, hard_register, relay, replicate
 from rtl.sta.instances import BANK
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
@@ -63,6 +63,27 @@ def store_copy(config: StaConfig) -> data.StructLayout:
     return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
 
 
+class CopyPort(wiring.Signature):
+    """Reads of words beside those of the rows, seen from who reads. Answers come in the order of the requests.
+
+    Members
+    -------
+    request : `store_copy`, of a bank that is not busy, out
+    next_cycle_busy : the banks that their rows read in the next cycle, in
+    valid, data : the word, COPY_LATENCY cycles after its request, in
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__(
+            {
+                "request": Out(store_copy(config)),
+                "next_cycle_busy": In(config.rows),
+                "valid": In(1),
+                "data": In(8 * config.store_word_bytes),
+            }
+        )
+
+
 class StoreBank(wiring.Component):
     """Operands of the tokens that one row of the array works on.
 
@@ -93,29 +114,12 @@ class StoreBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, step = self._config, self.step_in
-        m.submodules.memory = memory = Memory(shape=8 * c.store_word_bytes, depth=c.store_words, init=[])
-        write = memory.write_port(granularity=8)
-        read = memory.read_port()
         reads = Signal()
-        copied = hard_register(m, read.data, name="copied")
-        # Each address goes to many block RAMs, so each bank has its own.
-        read_address = Signal.like(read.addr, reset_less=True)
-        strobe = Signal.like(self.write.strobe, reset_less=True)
+        m.d.comb += [reads.eq(step.valid & step.read), self.copy_data.eq(self._memory(m, reads))]
+
+        # To the next bank.
         step_out = Signal.like(step, reset_less=True)
-        m.d.sync += [
-            read_address.eq(Mux(reads, step.word, self.copy_address)),
-            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
-        ]
-        write_address = replicate(m, self.write.address, name="write_address", enable=self.write_enable)
-        m.d.comb += [
-            write.addr.eq(write_address),
-            write.data.eq(self.write.data),
-            write.en.eq(strobe),
-            reads.eq(step.valid & step.read),
-            read.addr.eq(read_address),
-            self.copy_data.eq(copied),
-            self.step_out.eq(step_out),
-        ]
+        m.d.comb += self.step_out.eq(step_out)
         m.d.sync += [step_out[mark].eq(step[mark]) for mark in ALWAYS]
         with m.If(step.valid):  # an enable, so that it is not merged with what travels with the row
             m.d.sync += [step_out[mark].eq(step[mark]) for mark in step.shape().members if mark not in ALWAYS]
@@ -134,6 +138,28 @@ class StoreBank(wiring.Component):
             m.d.comb += self.row[mark].eq(align(m, step[mark], BANK_LATENCY, name=mark, reset=mark == "valid"))
         return m
 
+    def _memory(self, m: Module, reads: Signal) -> Signal:
+        """The words, written and read: by a step, else by a copy; three cycles later."""
+        c = self._config
+        m.submodules.memory = memory = Memory(shape=8 * c.store_word_bytes, depth=c.store_words, init=[])
+        write = memory.write_port(granularity=8)
+        read = memory.read_port()
+        # Each address goes to many block RAMs, so each bank has its own.
+        read_address = Signal.like(read.addr, reset_less=True)
+        strobe = Signal.like(self.write.strobe, reset_less=True)
+        m.d.sync += [
+            read_address.eq(Mux(reads, self.step_in.word, self.copy_address)),
+            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
+        ]
+        m.d.comb += [
+            write.addr.eq(replicate(m, self.write.address, name="write_address", enable=self.write_enable)),
+            write.data.eq(self.write.data),
+            write.en.eq(strobe),
+            read.addr.eq(read_address),
+        ]
+        word: Signal = hard_register(m, read.data, name="copied")
+        return word
+
 
 class ActivationStore(wiring.Component):
     """Feeds the array's rows a group a step, and serves copies in the cycles between.
@@ -145,9 +171,7 @@ class ActivationStore(wiring.Component):
     -------
     step : `store_step` of row 0, in
     rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
-    next_cycle_busy : the rows that read from their banks in the next cycle, out
-    copy_request : `store_copy`, of a bank whose row does not read, in
-    copy_valid, copy_data : the word, COPY_LATENCY cycles after the request, out
+    copy : `CopyPort`, in
     write : `store_write`, in
     """
 
@@ -157,34 +181,25 @@ class ActivationStore(wiring.Component):
             {
                 "step": In(store_step(config)),
                 "rows": Out(store_row(config)).array(config.rows),
-                "next_cycle_busy": Out(config.rows),
-                "copy_request": In(store_copy(config)),
-                "copy_valid": Out(1),
-                "copy_data": Out(8 * config.store_word_bytes),
+                "copy": In(CopyPort(config)),
                 "write": In(store_write(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self._config
-        # A relay between those who write and the many banks; the data waits for the banks' addresses.
-        write = Signal(store_write(c), reset_less=True)
-        write_enable = Signal()
-        m.d.sync += [write.eq(self.write), write_enable.eq(self.write.enable)]
+        c, copy = self._config, self.copy
+        # Relays between those who write or step and the many banks; the data waits for the banks' addresses.
+        write = relay(m, self.write, name="write")
+        write_enable = relay(m, self.write.enable, name="write_enable", reset=True)
         written = Signal.like(write)
         m.d.comb += [written.eq(write), written.data.eq(align(m, write.data, 1, name="written"))]
+        step = Signal(store_step(c), name="entering")
+        m.d.comb += [
+            step.eq(relay(m, self.step, name="step")),
+            step.valid.eq(relay(m, self.step.valid, name="step_valid", reset=True)),
+        ]
 
-        step = Signal(store_step(c), name="step_1", reset_less=True)
-        valid = Signal(name="step_1_valid")
-        m.d.sync += [step.eq(self.step), valid.eq(self.step.valid)]
-        entering = Signal.like(step)
-        m.d.comb += [entering.eq(step), entering.valid.eq(valid)]
-        step = entering
-        # Which rows read, kept apart from the banks' own bits, to be near the copies' requests.
-        reads = [align(m, self.step.read, 1, name="reads_0", reset=True)]
-        for r in range(1, c.rows):
-            reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         words = []
         for r in range(c.rows):
             m.submodules[BANK.format(r)] = bank = StoreBank(c)
@@ -192,29 +207,40 @@ class ActivationStore(wiring.Component):
                 bank.write.eq(written),
                 bank.write_enable.eq(write_enable & (write.bank == r)),
                 bank.step_in.eq(step),
-                bank.copy_address.eq(self.copy_request.address),
+                bank.copy_address.eq(copy.request.address),
                 self.rows[r].eq(bank.row),
             ]
             words.append(bank.copy_data)
             step = bank.step_out
 
+        # Which rows read, kept apart from the banks' own bits, to be near the copies' requests.
+        reads = [self.step.read]
+        for r in range(c.rows):
+            reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         m.d.comb += [
-            self.next_cycle_busy.eq(Cat(self.step.read, *reads[:-1])),
-            self.copy_valid.eq(align(m, self.copy_request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
+            copy.next_cycle_busy.eq(Cat(reads[:-1])),
+            copy.valid.eq(align(m, copy.request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
+            copy.data.eq(self._copied_word(m, words)),
         ]
-        # A mux tree, neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
+        return m
+
+    def _copied_word(self, m: Module, words: list[Signal]) -> Signal:
+        """The word of the requested bank, by a mux tree: three cycles behind the banks' words.
+
+        Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
+        """
+        bank, shape = self.copy.request.bank, self.copy.data.shape()
         for level in (1, 2):
             pairs = [words[r : r + 2] for r in range(0, len(words), 2)]
-            words = [Signal.like(self.copy_data, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
+            words = [Signal(shape, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
             for i, (word, pair) in enumerate(zip(words, pairs, strict=True)):
                 m.d.sync += word.eq(pair[0])
                 if len(pair) == 2:  # each pair has its own select
-                    is_second = self.copy_request.bank >> (level - 1) == 2 * i + 1
+                    is_second = bank >> (level - 1) == 2 * i + 1
                     second = align(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
                     m.d.sync += word.eq(Mux(second, pair[1], pair[0]))
-        copied = Signal.like(self.copy_data, reset_less=True)
-        rest = align(m, self.copy_request.bank[2:], COPY_LATENCY - 1, name="which")
-        for i in cases(m, rest, len(words)):
+        copied = Signal(shape, reset_less=True)
+        four = align(m, bank[2:], COPY_LATENCY - 1, name="four")
+        for i in cases(m, four, len(words)):
             m.d.sync += copied.eq(words[i])
-        m.d.comb += self.copy_data.eq(copied)
-        return m
+        return copied

@@ -60,19 +60,14 @@ class Path(wiring.Component):
         m.submodules.feeder = feeder = Feeder(c)
         m.submodules.columns = columns = ColumnBuffer(c)
         m.submodules.array = array = Array(c)
+        wiring.connect(m, feeder.columns, columns.reads)
+        wiring.connect(m, columns.copy, store.copy)
         m.d.comb += [
             feeder.start.eq(self.start),
             feeder.instruction.eq(instruction),
-            feeder.loaded.eq(columns.loaded),
             columns.start.eq(self.start),
             columns.instruction.eq(instruction),
-            columns.address.eq(feeder.column_address),
-            columns.column_done.eq(feeder.column_done),
             columns.drained.eq(self.drained),
-            columns.next_cycle_busy.eq(store.next_cycle_busy),
-            columns.copy_valid.eq(store.copy_valid),
-            columns.copy_data.eq(store.copy_data),
-            store.copy_request.eq(columns.copy_request),
             store.step.eq(feeder.step),
             store.write.eq(self.write),
             self.tile_end.eq(feeder.tile_end),

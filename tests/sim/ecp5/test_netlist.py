@@ -129,13 +129,13 @@ def test_a_store_with_registers_in_block_ram(tmp_path: Path) -> None:
             "write": {"enable": 0},
             "step": {"valid": valid, "read": valid and rng.getrandbits(1), "word": rng.choice(words)}
             | {"group": rng.getrandbits(1)},
-            "copy_request": {"valid": 1, "bank": rng.getrandbits(1), "address": rng.choice(words)},
+            "copy.request": {"valid": 1, "bank": rng.getrandbits(1), "address": rng.choice(words)},
         }
         for valid in [1] * 8
         + [rng.getrandbits(1) for _ in range(300)]  # at first in every row, whose registers start anyhow
     ]
     store = ActivationStore(config)
-    watch = [*store.rows, store.next_cycle_busy, store.copy_valid, store.copy_data]
+    watch = [*store.rows, store.copy.next_cycle_busy, store.copy.valid, store.copy.data]
     netlist = synthesised(emit(store), tmp_path, absorbed=True).read_text()
     assert 'REGMODE_B("OUTREG")' in netlist
     got = trace_text(netlist, TOP, store, [*writes, *reads], *watch, folder=tmp_path)

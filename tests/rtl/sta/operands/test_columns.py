@@ -285,15 +285,15 @@ class Bench:
                 "instruction": fields,
                 "beats.valid": offering,
                 "beats.payload": beats[0] if offering else rng.getrandbits(8),
-                "next_cycle_busy": next_cycle_busy,
-                "copy_valid": cycle in answers,
-                "copy_data": answers.pop(cycle, rng.getrandbits(8)),
-                "column_done": 0,
+                "copy.next_cycle_busy": next_cycle_busy,
+                "copy.valid": cycle in answers,
+                "copy.data": answers.pop(cycle, rng.getrandbits(8)),
+                "reads.tile_done": 0,
                 "drained": 0,
             }
             if feed and feed[0][0] <= stored and not self.gaps["read"].stall():
                 number, address, last, step = feed.popleft()
-                inputs |= {"address": address, "column_done": last}
+                inputs |= {"reads.address": address, "reads.tile_done": last}
                 if last:
                     self.released.append(cycle)
                     ends[[i for i, tile in enumerate(tiles) if tile.steps is not None][number - 1]] = True
@@ -314,8 +314,8 @@ class Bench:
             _, _, idle, ready, copies, loaded, placed, shown, *steps = await ctx.tick().sample(
                 dut.idle,
                 dut.beats.ready,
-                dut.copy_request,
-                dut.loaded,
+                dut.copy.request,
+                dut.reads.loaded,
                 dut.parameters_loaded,
                 dut.parameters.as_value(),
                 *dut.columns,

@@ -136,21 +136,21 @@ class Bench:
         while True:
             cycle = self.cycle
             loads = to_load > 0 and self.ahead < 2 and not self.gaps.stall()
-            drive(ctx, dut, {"start": cycle == begin, "instruction": instruction, "loaded": loads})
+            drive(ctx, dut, {"start": cycle == begin, "instruction": instruction, "columns.loaded": loads})
             values = [dut.step[name] for name in STEP]
-            address = dut.column_address
+            address = dut.columns.address
             sampled = await ctx.tick().sample(
                 dut.step.valid, dut.tile_end, dut.running, dut.no_columns, dut.no_drain,
-                address.half, address.word, address.sub, dut.column_done, *values,
+                address.half, address.word, address.sub, dut.columns.tile_done, *values,
             )  # fmt: skip
-            valid, tile_end, running, no_columns, no_drain, half, word, sub, column_done, *outputs = sampled[2:]
+            valid, tile_end, running, no_columns, no_drain, half, word, sub, tile_done, *outputs = sampled[2:]
             where = f"cycle {cycle}, before step {step} of tile {at} of {instruction}"
             assert valid == (issued is not None), f"{where}: a step"
             assert tile_end == (issued is not None and issued[1]), f"{where}: tile end"
             assert issued is None or tuple(outputs) == issued, where
             due = self.columns_due.pop(cycle, None)
-            assert due is None or (half, word, sub, column_done) == due, f"{where}: columns"
-            assert due is not None or not column_done, f"{where}: column done"
+            assert due is None or (half, word, sub, tile_done) == due, f"{where}: columns"
+            assert due is not None or not tile_done, f"{where}: column done"
 
             issued = None
             walks = cycle >= begin + TileWalk.LATENCY

@@ -86,9 +86,9 @@ class Bench:
             request["valid"] = int(rng.random() < 0.7 and not next_cycle_busy >> request["bank"] & 1)
             write = self.write()
             drive(ctx, dut, {"step": self.steps[cycle], "write": write})
-            drive(ctx, dut, {"copy_request": request})
+            drive(ctx, dut, {"copy.request": request})
             _, _, next_cycle_busy, valid, word, *rows = await ctx.tick().sample(
-                dut.next_cycle_busy, dut.copy_valid, dut.copy_data, *values
+                dut.copy.next_cycle_busy, dut.copy.valid, dut.copy.data, *values
             )
 
             busy = set()
