@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.timing import align, preload
+from rtl.lib.timing import align, preload, relay
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.operands.store import store_write
@@ -39,43 +39,45 @@ class LoadUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, write = self._config, self.instruction, self.write
+        words = Signal.like(instruction.groups, reset_less=True)  # of a token
         groups_a_word = c.store_word_bytes // c.m
-        parts = c.store_word_bytes // c.port_bytes  # beats of a word
+        m.d.sync += words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1))
+        # In step with `words`.
+        begins = align(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
 
+        beats_a_word = c.store_word_bytes // c.port_bytes
+        part = Signal(beats_a_word, init=1, reset_less=True)  # of the word, one-hot
+        bank = Signal.like(write.bank, reset_less=True)
+        address = Signal.like(write.address, reset_less=True)
+        taken = Signal()
+        runs = self._walk(m, words, begins, taken, part, bank, address)
+        m.d.comb += [self.rows.ready.eq(runs), taken.eq(self.rows.valid & self.rows.ready)]
+
+        # Relays before the store, which lies all over the chip.
+        m.d.comb += [
+            write.enable.eq(relay(m, taken, name="enable", reset=True)),
+            write.bank.eq(relay(m, bank, name="bank")),
+            write.address.eq(relay(m, address, name="address")),
+            write.data.eq(relay(m, self.rows.payload.replicate(beats_a_word), name="data")),
+            write.strobe.eq(relay(m, Cat(bit.replicate(c.port_bytes) for bit in part), name="strobe")),
+        ]
+        return m
+
+    def _walk(
+        self, m: Module, words: Signal, begins: Signal, taken: Signal, part: Signal, bank: Signal, address: Signal
+    ) -> Signal:
+        """Where the next beat goes, beat after beat, word after word, token after token: whether there is one."""
+        c, instruction = self._config, self.instruction
         tokens_left = Signal.like(instruction.tokens, reset_less=True)
+        words_left = Signal.like(words, reset_less=True)
         runs = Signal()
         last_token = Signal()  # these are registered when the counts change
         last_word = Signal()
         one_word = Signal()
-        words = Signal.like(instruction.groups, reset_less=True)  # of a token
-        # In step with `words`.
-        begins = align(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
-        words_left = Signal.like(words, reset_less=True)
-        part = Signal(parts, init=1, reset_less=True)
-        bank = Signal.like(write.bank, reset_less=True)
-        base = Signal.like(write.address, reset_less=True)  # of the token tile
-        address = Signal.like(write.address, reset_less=True)
+        base = Signal.like(address, reset_less=True)  # of the token tile
         next_base = Signal.like(base)
-        taken = Signal()
-        m.d.comb += [
-            self.rows.ready.eq(runs),
-            taken.eq(self.rows.valid & self.rows.ready),
-            next_base.eq(base + instruction.y_pitch),
-        ]
-        m.d.sync += words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1))
-        # Relays before the store, which lies all over the chip.
-        enable = Signal()
-        entry = Signal.like(write, reset_less=True)
         ends = Signal()
-        m.d.sync += [
-            enable.eq(taken),
-            entry.bank.eq(bank),
-            entry.address.eq(address),
-            entry.data.eq(self.rows.payload.replicate(parts)),
-            entry.strobe.eq(Cat(here.replicate(c.port_bytes) for here in part)),
-        ]
-        m.d.comb += [write.eq(entry), write.enable.eq(enable)]
-
+        m.d.comb += next_base.eq(base + instruction.y_pitch)
         m.d.sync += [self.finished.eq(ends), ends.eq(0), one_word.eq(words == 1)]
         with m.If(taken):
             m.d.sync += part.eq(part.rotate_left(1))
@@ -106,4 +108,4 @@ class LoadUnit(wiring.Component):
                 base.eq(instruction.y_base),
                 address.eq(instruction.y_base),
             ]
-        return m
+        return runs
