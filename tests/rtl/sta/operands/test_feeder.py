@@ -187,7 +187,9 @@ class Bench:
         """An instruction of which nothing is the feeder's."""
         assert not self.columns_due
         for start in (1, 0, 0, 0):
-            drive(ctx, self.dut, {"start": start, "loaded": 0, "instruction": {"opcode": Op.NORM, "channels": 9}})
+            drive(
+                ctx, self.dut, {"start": start, "columns.loaded": 0, "instruction": {"opcode": Op.NORM, "channels": 9}}
+            )
             _, _, valid, running = await ctx.tick().sample(self.dut.step.valid, self.dut.running)
             assert (valid, running) == (0, 0)
             self.cycle += 1
@@ -230,9 +232,9 @@ def test_reset(name: str) -> None:
 
     async def testbench(ctx: SimulatorContext) -> None:
         for cycles, instruction in enumerate(instructions, start=3):
-            drive(ctx, bench.dut, {"start": 1, "instruction": instructions[0], "loaded": 1})
+            drive(ctx, bench.dut, {"start": 1, "instruction": instructions[0], "columns.loaded": 1})
             await ctx.tick()
-            drive(ctx, bench.dut, {"start": 0, "loaded": 0})
+            drive(ctx, bench.dut, {"start": 0, "columns.loaded": 0})
             for _ in range(cycles):
                 await ctx.tick()
             ctx.set(reset, 1)
