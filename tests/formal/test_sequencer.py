@@ -360,8 +360,8 @@ class Runs(wiring.Component):
 BREAKS = [
     (
         "sequencer",
-        "with m.If(rests & ~storing):",
-        "with m.If(rests & storing):",
+        "with m.If(rests & ~current.storing):",
+        "with m.If(rests & current.storing):",
         12,
     ),
 ]
