@@ -1,7 +1,7 @@
 """STA: the whole data path on one screen."""
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.array.grid import Array
@@ -33,7 +33,7 @@ class Sta(wiring.Component):
         control ─► registers ─► sequencer ─► every engine
         memory ─► fetch ─┬─ weights ─► column buffer ─► columns ─┐
                          │                 ▲ keys, values        │
-                         ├─ rows ─► load ─► store ─► softmax ─► rows ─► array ─► post-processor ─┬─► store
+                         ├─ rows ─► load unit ─► store ─► softmax ─► rows ─► array ─► post-processor ─┬─► store
                          └─ ids, gathered rows, tables ────────────────────────► post-processor  └─► residual
         store, residual ─► store unit ─► memory
 
@@ -68,86 +68,177 @@ class Sta(wiring.Component):
         m.submodules.registers = registers = Registers(c)
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.fetch = fetch = FetchUnit(c)
-        columns, store, feeder, array = ColumnBuffer(c), ActivationStore(c), Feeder(c), Array(c)
-        post_processor, loader, store_unit = PostProcessor(c), LoadUnit(c), StoreUnit(c)
+        m.submodules.array = array = Array(c)  # no reset: its steps leave it before new ones come
+        columns, store, feeder = ColumnBuffer(c), ActivationStore(c), Feeder(c)
+        load_unit, store_unit, post_processor = LoadUnit(c), StoreUnit(c), PostProcessor(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
-        engines = {
-            COLUMN_BUFFER: columns,
-            STORE: store,
-            "feeder": feeder,
-            "loader": loader,
-            "store_unit": store_unit,
-            **{SOFTMAX.format(r): row for r, row in enumerate(softmax)},
-        }
-        # What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
-        # With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
-        assert 1 + len(engines) <= reset_cycles(c)
-        reset = relay(m, sequencer.abort, name="reset", reset=True)
         m.submodules[POST_PROCESSOR] = post_processor
-        m.d.comb += post_processor.reset.eq(reset)
-        for name, engine in engines.items():
-            reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
-            m.submodules[name] = ResetInserter(reset)(engine)
-        m.submodules.array = array  # no reset: its steps leave it before new ones come
+        engines = {COLUMN_BUFFER: columns, STORE: store, "feeder": feeder, "load_unit": load_unit}
+        engines |= {"store_unit": store_unit, **{SOFTMAX.format(r): row for r, row in enumerate(softmax)}}
+        self._reset(m, sequencer.abort, post_processor, engines)
 
-        # A STORE executes: registered, in time for its first copy.
-        upcoming = sequencer.upcoming
-        storing = Signal()
-        with m.If(sequencer.execute):
-            m.d.sync += storing.eq(upcoming.opcode == Op.STORE)
-
-        # Memory.
-        limit = relay(m, registers.limit, name="limit")
-        stop = relay(m, sequencer.stop, name="stop", reset=True)
+        # Memory: beats go to their consumers, and STORE writes.
         connect(m, flipped(self.control), registers.control)
         connect(m, fetch.request, flipped(self.memory.read_request))
         connect(m, flipped(self.memory.read_data), fetch.data)
         connect(m, store_unit.request, flipped(self.memory.write_request))
         connect(m, store_unit.data, flipped(self.memory.write_data))
-        connect(m, store_unit.residual, post_processor.residual)
         connect(m, sequencer.segment, fetch.segment)
-        beats = {}
+        self._gather(m, post_processor, fetch)
+        beats = self._beats(m, fetch, sequencer.stop)
+        connect(m, beats["instruction"], sequencer.instruction_beats)
+        connect(m, beats["weights"], columns.beats)
+        connect(m, beats["rows"], load_unit.rows)
+        connect(m, beats["table"], post_processor.table)
+        connect(m, beats["ids"], post_processor.ids)
+        connect(m, beats["gathered"], post_processor.rows)
+
+        # Operands: the feeder addresses rows and columns, which meet in the array.
+        connect(m, feeder.columns, columns.reads)
+        m.d.comb += store.step.eq(feeder.step)
+        m.d.comb += [row.row.eq(step) for row, step in zip(softmax, store.rows, strict=True)]
+        m.d.comb += [step.eq(row.step) for row, step in zip(softmax, array.rows, strict=True)]
+        m.d.comb += [operands.eq(column) for operands, column in zip(array.columns, columns.columns, strict=True)]
+        self._row_tables(m, softmax, feeder, post_processor)
+        self._copies(m, sequencer, store, {Op.PRODUCT: columns.copy, Op.STORE: store_unit.copy})
+
+        # Results: out of the array while it works on, and back to the store; the residual is in the post-processor.
+        connect(m, post_processor.channels, columns.channels)
+        connect(m, store_unit.residual, post_processor.residual)
+        m.d.comb += [
+            post_processor.tile_end.eq(feeder.tile_end),
+            *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+            *(post_processor.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
+            *(post_processor.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
+            post_processor.parameters_loaded.eq(columns.parameters_loaded),
+            store.write.eq(
+                Mux(load_unit.write.enable, load_unit.write.as_value(), post_processor.store_write.as_value())
+            ),
+        ]
+
+        # Control.
+        self._instructions(m, sequencer, columns, post_processor, feeder, load_unit, store_unit)
+        self._errors(m, registers, sequencer, fetch)
+        self._status(m, registers, sequencer, feeder)
+        return m
+
+    def _reset(
+        self, m: Module, abort: Signal, post_processor: PostProcessor, engines: dict[str, wiring.Component]
+    ) -> None:
+        """What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
+
+        With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
+        """
+        assert 1 + len(engines) <= reset_cycles(self._config)
+        reset = relay(m, abort, name="reset", reset=True)
+        m.d.comb += post_processor.reset.eq(reset)
+        for name, engine in engines.items():
+            reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
+            m.submodules[name] = ResetInserter(reset)(engine)
+
+    def _gather(self, m: Module, post_processor: PostProcessor, fetch: FetchUnit) -> None:
+        """GATHER requests its rows."""
+        asked, segment = post_processor.row_segment, fetch.gather_segment
+        m.d.comb += [
+            segment.valid.eq(asked.valid),
+            segment.payload.address.eq(asked.payload.address),
+            segment.payload.beats.eq(asked.payload.beats),
+            segment.payload.consumer.eq(Consumer.GATHERED),
+            asked.ready.eq(segment.ready),
+        ]
+
+    def _beats(self, m: Module, fetch: FetchUnit, stop: Signal) -> dict[str, stream.Interface]:
+        """A buffer beside each consumer, emptied by a stop."""
+        stop = relay(m, stop, name="stop", reset=True)
+        m.d.comb += fetch.stop.eq(stop)
         # A cycle after the fetch has `stop`: from then on it delivers nothing.
         dropped = align(m, stop, 1, name="dropped", reset=True)
+        beats = {}
         for name in CONSUMERS:
-            buffer = BeatBuffer(c)
+            buffer = BeatBuffer(self._config)
             m.submodules[f"{name}_buffer"] = ResetInserter(dropped)(buffer)
             connect(m, getattr(fetch, name), buffer.words_in)
             beats[name] = buffer.words_out
-        connect(m, beats["instruction"], sequencer.instruction_beats)
-        connect(m, beats["weights"], columns.beats)
-        connect(m, beats["table"], post_processor.table)
-        connect(m, beats["ids"], post_processor.ids)
-        connect(m, beats["rows"], loader.rows)
-        connect(m, beats["gathered"], post_processor.rows)
+        return beats
+
+    def _row_tables(self, m: Module, softmax: list[RowSoftmax], feeder: Feeder, post_processor: PostProcessor) -> None:
+        """What the softmax needs beside the scores goes from row to row, as the steps: relays."""
+        exponential = post_processor.exponential.as_value()
+        maximum = post_processor.row_maximum
+        given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
+        for r, row in enumerate(softmax):
+            exponential = relay(m, exponential, name=f"exponential_{r}")
+            maximum = relay(m, maximum, name=f"maximum_{r}")
+            given = {name: relay(m, value, name=f"{name}_{r}") for name, value in given.items()}
+            m.d.comb += [
+                *(getattr(row, name).eq(value) for name, value in given.items()),
+                row.table.eq(exponential),
+                row.maximum.enable.eq(maximum.enable & (maximum.row == r)),
+                row.maximum.tile.eq(maximum.tile),
+                row.maximum.value.eq(maximum.value),
+            ]
+
+    def _copies(
+        self, m: Module, sequencer: Sequencer, store: ActivationStore, readers: dict[Op, wiring.PureInterface]
+    ) -> None:
+        """Keys and values, or STORE, read the store; they never run at the same time."""
+        storing = Signal()  # a STORE executes: registered, in time for its first copy
+        with m.If(sequencer.execute):
+            m.d.sync += storing.eq(sequencer.upcoming.opcode == Op.STORE)
+        keys_values, stored = (readers[op].request.as_value() for op in (Op.PRODUCT, Op.STORE))
+        m.d.comb += store.copy.request.eq(Mux(storing, stored, keys_values))
+        for reader in readers.values():
+            m.d.comb += [
+                reader.next_cycle_busy.eq(store.copy.next_cycle_busy),
+                reader.valid.eq(store.copy.valid),
+                reader.data.eq(store.copy.data),
+            ]
+
+    def _instructions(
+        self,
+        m: Module,
+        sequencer: Sequencer,
+        columns: ColumnBuffer,
+        post_processor: PostProcessor,
+        feeder: Feeder,
+        load_unit: LoadUnit,
+        store_unit: StoreUnit,
+    ) -> None:
+        """The upcoming instruction goes to the engines, and they say when it is finished."""
+        upcoming = sequencer.upcoming
+        m.d.comb += [
+            columns.start.eq(sequencer.load),
+            columns.instruction.eq(upcoming),
+            sequencer.loader_idle.eq(columns.idle),
+            post_processor.begins.eq(sequencer.begins),
+            post_processor.instruction.eq(upcoming),
+            sequencer.finished.eq(post_processor.finished | load_unit.finished | store_unit.finished),
+        ]
+        # Each takes its own instructions alone: another enable, so that synthesis does not merge their registers.
+        for engine, op in ((feeder, Op.PRODUCT), (load_unit, Op.LOAD), (store_unit, Op.STORE)):
+            begins = sequencer.begins & (upcoming.opcode == op)
+            start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
+            m.d.comb += [engine.start.eq(start), engine.instruction.eq(instruction)]
+
+    def _errors(self, m: Module, registers: Registers, sequencer: Sequencer, fetch: FetchUnit) -> None:
+        """Where memory ends, and what the sequencer is told of bad accesses and faults: relays."""
+        limit = relay(m, registers.limit, name="limit")
         m.d.comb += [
             fetch.limit.eq(limit),
-            fetch.stop.eq(stop),
-            fetch.gather_segment.valid.eq(post_processor.row_segment.valid),
-            fetch.gather_segment.payload.address.eq(post_processor.row_segment.payload.address),
-            fetch.gather_segment.payload.beats.eq(post_processor.row_segment.payload.beats),
-            fetch.gather_segment.payload.consumer.eq(Consumer.GATHERED),
-            post_processor.row_segment.ready.eq(fetch.gather_segment.ready),
+            sequencer.limit.eq(relay(m, limit, name="limit_later")),
+            sequencer.fetch_idle.eq(fetch.idle),
+            sequencer.bad.eq(relay(m, fetch.bad, name="bad", reset=True)),
+            sequencer.bad_address.eq(fetch.bad_address),
+            sequencer.fault.eq(relay(m, self.fault, name="fault", reset=True)),
+            sequencer.fault_address.eq(relay(m, self.fault_address, name="fault_address")),
         ]
 
-        # Relays to the sequencer.
-        limit_later = relay(m, limit, name="limit_later")
-        bad = relay(m, fetch.bad, name="bad", reset=True)
-        fault = relay(m, self.fault, name="fault", reset=True)
-        fault_address = relay(m, self.fault_address, name="fault_address")
-
-        # Control.
+    def _status(self, m: Module, registers: Registers, sequencer: Sequencer, feeder: Feeder) -> None:
+        """From the control registers to the sequencer, and what the host and the pins are told."""
         m.d.comb += [
             sequencer.start.eq(registers.start),
             sequencer.clear.eq(registers.clear),
             sequencer.program.eq(registers.program),
-            sequencer.limit.eq(limit_later),
-            sequencer.fetch_idle.eq(fetch.idle),
-            sequencer.bad.eq(bad),
-            sequencer.bad_address.eq(fetch.bad_address),
-            sequencer.fault.eq(fault),
-            sequencer.fault_address.eq(fault_address),
-            sequencer.loader_idle.eq(columns.idle),
             registers.busy.eq(sequencer.busy),
             registers.done.eq(sequencer.done),
             registers.error.eq(sequencer.error),
@@ -161,64 +252,5 @@ class Sta(wiring.Component):
             registers.waits_drain.eq(feeder.no_drain),
             self.busy.eq(sequencer.busy | registers.start),
             self.irq.eq(registers.interrupt),
-            sequencer.finished.eq(post_processor.finished | loader.finished | store_unit.finished),
-            columns.start.eq(sequencer.load),
-            columns.instruction.eq(upcoming),
         ]
         m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
-        m.d.comb += [post_processor.begins.eq(sequencer.begins), post_processor.instruction.eq(upcoming)]
-        # Each takes its own instructions alone: another enable, so that synthesis does not merge their registers.
-        for engine, op in ((feeder, Op.PRODUCT), (loader, Op.LOAD), (store_unit, Op.STORE)):
-            begins = sequencer.begins & (upcoming.opcode == op)
-            start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
-            m.d.comb += [engine.start.eq(start), engine.instruction.eq(instruction)]
-
-        # Operands: the feeder addresses both, which meet in the array.
-        m.d.comb += [
-            feeder.loaded.eq(columns.loaded),
-            store.step.eq(feeder.step),
-            columns.address.eq(feeder.column_address),
-            columns.column_done.eq(feeder.column_done),
-            *(array.columns[i].eq(columns.columns[i]) for i in range(c.cols)),
-        ]
-        exponential = post_processor.exponential.as_value()
-        maximum = post_processor.row_maximum
-        given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
-        for r, row in enumerate(softmax):
-            # From row to row, as the steps.
-            exponential = relay(m, exponential, name=f"exponential_{r}")
-            maximum = relay(m, maximum, name=f"maximum_{r}")
-            given = {name: relay(m, value, name=f"{name}_{r}") for name, value in given.items()}
-            m.d.comb += [
-                row.row.eq(store.rows[r]),
-                *(getattr(row, name).eq(value) for name, value in given.items()),
-                row.table.eq(exponential),
-                row.maximum.enable.eq(maximum.enable & (maximum.row == r)),
-                row.maximum.tile.eq(maximum.tile),
-                row.maximum.value.eq(maximum.value),
-                array.rows[r].eq(row.step),
-            ]
-
-        # Results: out of the array while it works on.
-        m.d.comb += [
-            post_processor.tile_end.eq(feeder.tile_end),
-            *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
-            post_processor.parameters_loaded.eq(columns.parameters_loaded),
-            columns.parameter_address.eq(post_processor.channels.address),
-            columns.drained.eq(post_processor.channels.drained),
-            post_processor.channels.parameters.eq(columns.parameters),
-            *(post_processor.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
-            *(post_processor.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
-            store.write.eq(Mux(loader.write.enable, loader.write.as_value(), post_processor.store_write.as_value())),
-        ]
-
-        # Copies from the store: keys and values, or STORE; they never run at the same time.
-        m.d.comb += [
-            store.copy_request.eq(Mux(storing, store_unit.copy_request.as_value(), columns.copy_request.as_value())),
-            store_unit.copy_valid.eq(store.copy_valid),
-            columns.next_cycle_busy.eq(store.next_cycle_busy),
-            columns.copy_valid.eq(store.copy_valid),
-            store_unit.copy_data.eq(store.copy_data),
-            columns.copy_data.eq(store.copy_data),
-        ]
-        return m

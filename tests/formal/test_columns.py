@@ -54,7 +54,8 @@ class Halves(wiring.Component):
         product = instruction.opcode == Op.PRODUCT
         was_idle = past(m, buffer.idle, "idle")
         m.d.comb += [
-            *(getattr(buffer, name).eq(getattr(self, name)) for name in ("start", "drained")),
+            buffer.start.eq(self.start),
+            buffer.channels.drained.eq(self.drained),
             buffer.instruction.eq(instruction),
             buffer.reads.tile_done.eq(self.column_done),
             buffer.copy.next_cycle_busy.eq(self.next_cycle_busy),

@@ -56,6 +56,26 @@ class ChannelParameters(data.Struct):
     rescale: unsigned(RESCALE_BITS)
 
 
+class ChannelParameterRead(wiring.Signature):
+    """Reads of the channels' parameters, which the column buffer holds, seen from the reader.
+
+    Members
+    -------
+    address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, out
+    parameters : of each of the slot's lanes, two cycles later, in
+    drained : those of the oldest column tile are no longer needed: once for each column tile, out
+    """
+
+    def __init__(self, config: StaConfig) -> None:
+        super().__init__(
+            {
+                "address": Out(range(PARAMETER_TILES * config.slots_a_row)),
+                "parameters": In(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
+                "drained": Out(1),
+            }
+        )
+
+
 def column_write(config: StaConfig) -> data.StructLayout:
     """What a write into the banks has in common.
 
@@ -186,9 +206,7 @@ class ColumnBuffer(wiring.Component):
     reads : `ColumnReads`, in
     parameters_loaded : another tile's parameters are complete: four cycles before `reads.loaded`, or of a NORM, out
     columns : `column_step` for each column, COLUMN_LATENCY cycles after reads.address and c more, out
-    parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, tiles counted since reset, in
-    parameters : `ChannelParameters` of the slot's lanes, two cycles after parameter_address, out
-    drained : the oldest tile's parameters are no longer needed: once for each column tile, in
+    channels : `ChannelParameterRead`, in
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -203,9 +221,7 @@ class ColumnBuffer(wiring.Component):
                 "reads": In(ColumnReads(config)),
                 "parameters_loaded": Out(1),
                 "columns": Out(column_step(config)).array(config.cols),
-                "parameter_address": In(range(PARAMETER_TILES * config.slots_a_row)),
-                "parameters": Out(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
-                "drained": In(1),
+                "channels": In(ChannelParameterRead(config)),
             }
         )
 
@@ -236,7 +252,7 @@ class ColumnBuffer(wiring.Component):
             done.eq(tiles.done | copies.done),
         ]
         no_half = tally(m, 2, begins & ~job.parameters_only, released, name="halves").full
-        no_place = tally(m, PARAMETER_TILES, begins, self.drained, name="places").full
+        no_place = tally(m, PARAMETER_TILES, begins, self.channels.drained, name="places").full
         m.d.comb += begins.eq(
             (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | job.parameters_only) & ~no_place
         )
@@ -323,7 +339,7 @@ class ColumnBuffer(wiring.Component):
         slots = self._config.slots_a_row
         depth = PARAMETER_TILES * slots
         m.submodules.parameter_memory = memory = Memory(
-            shape=self.parameters.shape().size, depth=depth, init=[], attrs=LUT_RAM
+            shape=self.channels.parameters.shape().size, depth=depth, init=[], attrs=LUT_RAM
         )
         write, read = memory.write_port(), memory.read_port()
         slot = Signal(range(depth))
@@ -332,8 +348,8 @@ class ColumnBuffer(wiring.Component):
             write.addr.eq(relay(m, slot, name="written_slot")),
             write.data.eq(relay(m, tiles.parameters, name="written_parameters")),
             write.en.eq(relay(m, tiles.parameters_enable, name="writes_parameters", reset=True)),
-            read.addr.eq(self.parameter_address),
-            self.parameters.as_value().eq(relay(m, read.data, name="read_parameters")),
+            read.addr.eq(self.channels.address),
+            self.channels.parameters.as_value().eq(relay(m, read.data, name="read_parameters")),
         ]
         with m.If(tiles.parameters_enable):
             m.d.sync += slot.eq(slot + 1)

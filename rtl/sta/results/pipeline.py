@@ -12,7 +12,7 @@ from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.instances import REQUANTISER, RESCALER
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import CHOICE_LATENCY, PIPELINE_LATENCY
-from rtl.sta.operands.columns import ChannelParameters
+from rtl.sta.operands.columns import ChannelParameterRead, ChannelParameters
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import Activation, TableEntry
 from rtl.sta.results.destination import Results, Slots
@@ -25,26 +25,6 @@ class RowParameters(data.Struct):
 
     mult: MULT_BITS
     shift: SHIFT_BITS
-
-
-class ChannelParameterRead(wiring.Signature):
-    """Reads of the channels' parameters, which the column buffer holds, seen from the reader.
-
-    Members
-    -------
-    address : of a slot's parameters, out
-    parameters : of each of its lanes, two cycles later, in
-    drained : those of the oldest column tile are no longer needed, out
-    """
-
-    def __init__(self, config: StaConfig) -> None:
-        super().__init__(
-            {
-                "address": Out(range(PARAMETER_TILES * config.slots_a_row)),
-                "parameters": In(data.ArrayLayout(ChannelParameters, config.drain_lanes)),
-                "drained": Out(1),
-            }
-        )
 
 
 class ResultPipeline(wiring.Component):

@@ -11,6 +11,7 @@ from rtl.sta.control.legality_checker import instruction_layout, own_instruction
 from rtl.sta.instances import NORM_SOURCE, PIPELINE, RESIDUAL, STATISTICS
 from rtl.sta.isa import Op
 from rtl.sta.latencies import POST_PROCESSOR_ENGINES
+from rtl.sta.operands.columns import ChannelParameterRead
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import TableEntry, TableLoader
@@ -19,7 +20,7 @@ from rtl.sta.results.destination import destination
 from rtl.sta.results.gather import Gather, RowSegment
 from rtl.sta.results.layer_norm import Statistics
 from rtl.sta.results.norm_source import NormSource
-from rtl.sta.results.pipeline import ChannelParameterRead, ResultPipeline, RowParameters
+from rtl.sta.results.pipeline import ResultPipeline, RowParameters
 from rtl.sta.results.pool import Pool
 from rtl.sta.results.residual import Residual, ResidualRead
 from rtl.sta.results.writer import Writer, row_maximum

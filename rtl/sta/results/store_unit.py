@@ -12,7 +12,7 @@ from rtl.params import BURST_BEATS, ceil_div
 from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.latencies import STORE_AHEAD
-from rtl.sta.operands.store import store_copy
+from rtl.sta.operands.store import CopyPort
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.residual import Residual, ResidualRead, residual_address
 
@@ -33,7 +33,7 @@ class ChunkReader(wiring.Component):
     Members
     -------
     start, instruction : of a STORE, in
-    copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads during a STORE
+    copy : `CopyPort`, out; no bank is busy during a STORE
     residual : `ResidualRead`, out
     chunks : `chunk_stream`, out
     """
@@ -44,9 +44,7 @@ class ChunkReader(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "copy_request": Out(store_copy(config)),
-                "copy_valid": In(1),
-                "copy_data": In(8 * config.store_word_bytes),
+                "copy": Out(CopyPort(config)),
                 "residual": Out(ResidualRead(config)),
                 "chunks": Out(chunk_stream(config)),
             }
@@ -120,14 +118,14 @@ class ChunkReader(wiring.Component):
     def _address_store(self, m: Module, running: Signal, row_last: Signal, advance: Signal, which: Signal) -> None:
         """The next word of the activation store; relays, since the memories lie all over the chip."""
         c, instruction = self._config, self.instruction
-        bank = Signal.like(self.copy_request.bank, reset_less=True)
-        base = Signal.like(self.copy_request.address, reset_less=True)  # of the token tile
+        bank = Signal.like(self.copy.request.bank, reset_less=True)
+        base = Signal.like(self.copy.request.address, reset_less=True)  # of the token tile
         address = Signal.like(base, reset_less=True)
         next_base = Signal.like(base)
         m.d.comb += [
-            self.copy_request.valid.eq(relay(m, advance & ~which, name="copy_valid", reset=True)),
-            self.copy_request.bank.eq(relay(m, bank, name="copy_bank")),
-            self.copy_request.address.eq(relay(m, address, name="copy_address")),
+            self.copy.request.valid.eq(relay(m, advance & ~which, name="copy_valid", reset=True)),
+            self.copy.request.bank.eq(relay(m, bank, name="copy_bank")),
+            self.copy.request.address.eq(relay(m, address, name="copy_address")),
             next_base.eq(base + instruction.x_pitch),
         ]
         with m.If(advance):
@@ -164,7 +162,7 @@ class ChunkReader(wiring.Component):
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.chunks.payload), depth=STORE_AHEAD)
         copying = Signal(range(STORE_AHEAD + 1))  # requested and to come: copies of others do not count
         copied = Signal()
-        m.d.comb += copied.eq(self.copy_valid & (copying != 0))
+        m.d.comb += copied.eq(self.copy.valid & (copying != 0))
         m.d.sync += copying.eq(copying + (advance & ~which) - copied)
         latency = 1 + Residual.LATENCY + 1  # the relay of the address, the residual, `word`
         arrives = align(m, advance & which, latency, name="arrives", reset=True)
@@ -183,7 +181,7 @@ class ChunkReader(wiring.Component):
         complete = Mux(which, arrives & completes, copied)
         m.d.comb += [
             fifo.w_stream.valid.eq(registered(m, complete, name="chunk_valid", reset=True)),
-            fifo.w_stream.payload.eq(registered(m, Mux(which, chunk, self.copy_data), name="chunk")),
+            fifo.w_stream.payload.eq(registered(m, Mux(which, chunk, self.copy.data), name="chunk")),
         ]
         wiring.connect(m, fifo.r_stream, wiring.flipped(self.chunks))
 
@@ -349,7 +347,7 @@ class StoreUnit(wiring.Component):
     -------
     start : an instruction begins; anything but STORE is ignored, in
     instruction : steady from start to finished, in
-    copy_request, copy_valid, copy_data : see `store.ActivationStore`; no row reads meanwhile; out, in, in
+    copy : `CopyPort`, out; no bank is busy meanwhile
     residual : `ResidualRead`, out
     request, data : the write half of the memory port
     finished : the last beat was accepted, out
@@ -361,9 +359,7 @@ class StoreUnit(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "copy_request": Out(store_copy(config)),
-                "copy_valid": In(1),
-                "copy_data": In(8 * config.store_word_bytes),
+                "copy": Out(CopyPort(config)),
                 "residual": Out(ResidualRead(config)),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
@@ -381,12 +377,10 @@ class StoreUnit(wiring.Component):
                 part.instruction.eq(self.instruction),
             ]
         m.d.comb += [
-            self.copy_request.eq(reader.copy_request),
-            reader.copy_valid.eq(self.copy_valid),
-            reader.copy_data.eq(self.copy_data),
             self.finished.eq(writer.finished),
         ]
         wiring.connect(m, reader.residual, wiring.flipped(self.residual))
+        wiring.connect(m, reader.copy, wiring.flipped(self.copy))
         wiring.connect(m, reader.chunks, writer.chunks)
         wiring.connect(m, writer.request, wiring.flipped(self.request))
         wiring.connect(m, writer.data, wiring.flipped(self.data))

@@ -67,7 +67,7 @@ class Path(wiring.Component):
             feeder.instruction.eq(instruction),
             columns.start.eq(self.start),
             columns.instruction.eq(instruction),
-            columns.drained.eq(self.drained),
+            columns.channels.drained.eq(self.drained),
             store.step.eq(feeder.step),
             store.write.eq(self.write),
             self.tile_end.eq(feeder.tile_end),

@@ -289,7 +289,7 @@ class Bench:
                 "copy.valid": cycle in answers,
                 "copy.data": answers.pop(cycle, rng.getrandbits(8)),
                 "reads.tile_done": 0,
-                "drained": 0,
+                "channels.drained": 0,
             }
             if feed and feed[0][0] <= stored and not self.gaps["read"].stall():
                 number, address, last, step = feed.popleft()
@@ -303,11 +303,11 @@ class Bench:
             look = None
             if ended < places:
                 i, slot = rng.randrange(ended, places), rng.randrange(slots)
-                inputs["parameter_address"] = i % PARAMETER_TILES * slots + slot
+                inputs["channels.address"] = i % PARAMETER_TILES * slots + slot
                 wanted = tiles[i].slots
                 look = None if wanted is None else (i, slot, wanted[slot])
                 if ends[ended] and not self.gaps["drain"].stall():
-                    inputs["drained"] = 1
+                    inputs["channels.drained"] = 1
                     self.drained.append(cycle)
                     ended += 1
             drive(ctx, dut, inputs)
@@ -317,7 +317,7 @@ class Bench:
                 dut.copy.request,
                 dut.reads.loaded,
                 dut.parameters_loaded,
-                dut.parameters.as_value(),
+                dut.channels.parameters.as_value(),
                 *dut.columns,
             )
             if (now := looks.pop(0)) is not None:

@@ -60,15 +60,15 @@ class Stored(wiring.Component):
         m.submodules.store = store = ActivationStore(self.config)
         m.submodules.residual = residual = self.residual
         m.submodules.store_unit = store_unit = StoreUnit(self.config)
-        request = store.copy_request
+        request = store.copy.request
         m.d.comb += [
             store_unit.start.eq(self.start),
             store_unit.instruction.eq(self.instruction),
             store.step.eq(self.step),
             store.write.eq(self.write),
-            request.eq(store_unit.copy_request),
-            store_unit.copy_valid.eq(store.copy_valid),
-            store_unit.copy_data.eq(store.copy_data),
+            request.eq(store_unit.copy.request),
+            store_unit.copy.valid.eq(store.copy.valid),
+            store_unit.copy.data.eq(store.copy.data),
             self.finished.eq(store_unit.finished),
         ]
         with m.If(self.foreign.valid):
