@@ -9,7 +9,7 @@ from rtl.lib.port import ControlPort, MemoryPort
 from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import BeatBuffer, Consumer, FetchUnit
-from rtl.sta.control.legality_checker import own_instruction
+from rtl.sta.control.instruction import own_instruction
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.instances import COLUMN_BUFFER, POST_PROCESSOR, SOFTMAX, STORE
 from rtl.sta.isa import Op

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, connect, flipped
 import rtl.sta.operands.columns
 import rtl.sta.operands.tile_loader
 from rtl.params import PARAMETER_TILES
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.operands.columns import column_write

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, connect, flipped
 
 import rtl.sta.results.store_unit
 from rtl.params import BURST_BEATS
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.params import StaConfig
 from rtl.sta.results.store_unit import chunk_bytes
 from tests.formal.proof import Z3_STEPS, Change, Inside, changed, held, implies, past, prove

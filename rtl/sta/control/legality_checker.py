@@ -1,13 +1,13 @@
-"""Instructions as the engines see them, and the hardware that checks them by the rules of `rtl/sta/legality.py`."""
+"""The hardware that checks instructions by the rules of `rtl/sta/legality.py`."""
 
 from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
-from rtl.lib.timing import align, registered, relay, replicate
+from rtl.lib.timing import align, registered, relay
 from rtl.params import ADDRESS_BITS, SHIFT_MAX, Config, ceil_div
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
 from rtl.sta.latencies import CHECKER_LATENCY
@@ -21,31 +21,6 @@ from rtl.sta.legality import (
     store_row_beats,
 )
 from rtl.sta.params import StaConfig
-
-
-def instruction_layout(config: Config) -> data.StructLayout:
-    """Every field of `isa.FIELDS` by its name, wide enough for legal instructions."""
-    most = {
-        "tokens": config.max_tokens,
-        "first_token": config.max_tokens,
-        "groups": config.max_groups,
-        "pattern": config.m,
-    }
-    return data.StructLayout(
-        {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()}
-    )
-
-
-def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
-    """A start, and its instruction, two cycles after `begins`, `replicate`d for the engine that works on it.
-
-    The instruction is to be steady for a cycle behind `begins`.
-    """
-    begun = Signal(name=f"{name}_begun")
-    started = Signal(name=f"{name}_start")
-    m.d.sync += [begun.eq(begins), started.eq(begun)]
-    return started, replicate(m, instruction, name=f"{name}_instruction", enable=begun)
-
 
 BEGIN = 2  # the cycle in which divisions begin: operands are registered, and those of them that depend on the operation
 

@@ -10,8 +10,8 @@ from rtl.lib.states import States
 from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Segment
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.intake import Intake
-from rtl.sta.control.legality_checker import instruction_layout
 from rtl.sta.isa import BYTES
 from rtl.sta.latencies import reset_cycles
 from rtl.sta.legality import CAUSE_BITS, Cause

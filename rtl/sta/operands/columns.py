@@ -12,7 +12,7 @@ from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, hard_register, registered, relay, replicate, tally
 from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.instances import BANK
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, cleared, lookahead, tally
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
 from rtl.sta.operands.columns import ColumnReads

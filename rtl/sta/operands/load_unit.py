@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.timing import align, preload, relay
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.latencies import ACTIVATION_LATENCY
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 

@@ -8,7 +8,7 @@ from rtl.array.row_reader import RowReader
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, tally
 from rtl.params import RESULT_TILES, reader_latency
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns
 from rtl.sta.latencies import drain_start, source_latency
 from rtl.sta.params import StaConfig

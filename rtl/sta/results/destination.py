@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.walk import TileWalk
 from rtl.lib.timing import align, preload, relay
 from rtl.params import CHANNELS_MAX, ceil_div
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import FIELDS
 from rtl.sta.operands.tiles import token_tile
 from rtl.sta.params import RESIDUAL_BITS, StaConfig

@@ -8,7 +8,7 @@ from rtl.lib.gearbox import Gearbox
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import FIELDS
 from rtl.sta.legality import ID_BYTES, residual_row_beats
 from rtl.sta.params import StaConfig

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.lut_ram import LutMemory
 from rtl.lib.timing import Tally, align, lookahead, relay, replicate, tally
 from rtl.params import PARAMETER_TILES
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.instances import NORMALISER
 from rtl.sta.latencies import NORM_LATENCY
 from rtl.sta.params import StaConfig

@@ -8,7 +8,7 @@ from rtl.array.requantise import SHIFT_BITS
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, relay, replicate
 from rtl.params import MULT_BITS, PARAMETER_TILES, ceil_div
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.instances import REQUANTISER, RESCALER
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import CHOICE_LATENCY, PIPELINE_LATENCY

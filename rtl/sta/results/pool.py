@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.timing import align, preload, replicate
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, Slots, destination
 from rtl.sta.results.residual import Residual, ResidualRead, residual_address

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.lib.timing import align, relay, replicate
-from rtl.sta.control.legality_checker import instruction_layout, own_instruction
+from rtl.sta.control.instruction import instruction_layout, own_instruction
 from rtl.sta.instances import NORM_SOURCE, PIPELINE, RESIDUAL, STATISTICS
 from rtl.sta.isa import Op
 from rtl.sta.latencies import POST_PROCESSOR_ENGINES

@@ -9,7 +9,7 @@ from rtl.lib.cases import cases
 from rtl.lib.port import Request, write_beat
 from rtl.lib.timing import align, lookahead, preload, registered, relay, replicate, tally
 from rtl.params import BURST_BEATS, ceil_div
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.latencies import STORE_AHEAD
 from rtl.sta.operands.store import CopyPort

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from rtl.lib.cases import cases
 from rtl.lib.compare import Greater
 from rtl.lib.timing import align, gated, registered, replicate
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.latencies import (
     MAXIMA_LATENCY,

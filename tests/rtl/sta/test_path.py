@@ -14,7 +14,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.grid import Array
 from rtl.params import READER_SAMPLE, ceil_div
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import drain_start, row_latency
 from rtl.sta.operands.columns import ColumnBuffer

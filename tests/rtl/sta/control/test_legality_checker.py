@@ -7,7 +7,8 @@ from amaranth.hdl import Shape
 from amaranth.sim import SimulatorContext
 
 from rtl.params import Product
-from rtl.sta.control.legality_checker import LegalityChecker, instruction_layout
+from rtl.sta.control.instruction import instruction_layout
+from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import BYTES, FIELDS, Op, encode
 from rtl.sta.legality import Cause, TileBeats, parameter_beats, violation
 from rtl.sta.params import StaConfig

@@ -15,7 +15,7 @@ from rtl.lib.port import Request
 from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS, ceil_div
 from rtl.sta.control.fetch import BeatBuffer, FetchUnit, Segment
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op, decode, encode
 from rtl.sta.legality import CAUSE_BITS, Cause, TileBeats, ids_beats, parameter_beats, violation

@@ -10,7 +10,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.walk import TileWalk
 from rtl.params import ceil_div
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, SlotWalk, destination, destination_after
 from rtl.sta.results.residual import residual_address

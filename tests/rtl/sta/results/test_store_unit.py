@@ -11,7 +11,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.lib.port import Request, write_beat
 from rtl.params import BURST_BEATS, ceil_div
-from rtl.sta.control.legality_checker import instruction_layout
+from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.operands.store import ActivationStore, store_copy, store_step, store_write
 from rtl.sta.params import StaConfig
