@@ -140,9 +140,9 @@ class Halves(wiring.Component):
         ]
         m.d.comb += [
             Assume(implies(self.drained, places != 0)),
-            Assert(inside.signal("places") == places + filling),
-            Assert(inside.signal("places") <= PARAMETER_TILES),
-            Assert(inside.signal("places_full") == (inside.signal("places") == PARAMETER_TILES)),
+            Assert(inside.signal("parameter_tiles") == places + filling),
+            Assert(inside.signal("parameter_tiles") <= PARAMETER_TILES),
+            Assert(inside.signal("parameter_tiles_full") == (inside.signal("parameter_tiles") == PARAMETER_TILES)),
             Assert(filled_place == (drained_place + places)[:2]),
             Assert(implies(inside.signal("tile_loader.parameters_enable"), (slot >> 1) == filled_place)),
             Assert((slot + (copied << 1))[:3] == ((filled_place << 1) + slot_of_tile + ((state == STEPS) << 1))[:3]),

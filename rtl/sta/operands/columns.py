@@ -191,8 +191,8 @@ class ColumnBuffer(wiring.Component):
     """Double buffer of the columns' operands, with what fills it, and the parameters of the channels.
 
     It loads the column tiles of one instruction after another: a PRODUCT's, or a NORM's, which have parameters alone.
-    A tile begins to load as soon as there is room: a half of the banks (PRODUCT), and one of PARAMETER_TILES places for
-    parameters (every tile takes one, whatever its source; undefined for keys and values). Halves and places are used
+    A tile begins to load as soon as there is room: a half of the banks (PRODUCT), and one of PARAMETER_TILES sets of
+    parameters (every tile takes one, whatever its source; undefined for keys and values). Halves and sets are used
     round-robin from the first after reset; no start resets them.
 
     Members
@@ -252,9 +252,9 @@ class ColumnBuffer(wiring.Component):
             done.eq(tiles.done | copies.done),
         ]
         no_half = tally(m, 2, begins & ~job.parameters_only, released, name="halves").full
-        no_place = tally(m, PARAMETER_TILES, begins, self.channels.drained, name="places").full
+        no_parameters = tally(m, PARAMETER_TILES, begins, self.channels.drained, name="parameter_tiles").full
         m.d.comb += begins.eq(
-            (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | job.parameters_only) & ~no_place
+            (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | job.parameters_only) & ~no_parameters
         )
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
