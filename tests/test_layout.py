@@ -114,6 +114,20 @@ def test_modules_of_the_hardware_have_names_of_their_own() -> None:
     assert {name for name, times in names.items() if times > 1} == {"params", "requantise", "pe"}
 
 
+def parameters(function: ast.FunctionDef) -> set[str]:
+    return {argument.arg for argument in function.args.args}
+
+
+@pytest.mark.parametrize(("folder", "most"), [("rtl/sta", 70), ("rtl/engine", 80)])
+def test_hardware_is_read_a_section_at_a_time(folder: str, most: int) -> None:
+    """A section of an elaborate is a method; the core's data path fits on a screen."""
+    for path in sources(folder):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and (node.name == "elaborate" or "m" in parameters(node)):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= (60 if path.name == "top.py" else most), f"{path}: {node.name} has {lines} lines"
+
+
 FACTS = (
     "rtl.params", "rtl.format", "rtl.lib.register_map", "rtl.engine.cycles",
     "rtl.sta.params", "rtl.sta.isa", "rtl.sta.legality", "rtl.sta.latencies", "rtl.sta.instances",
