@@ -67,6 +67,7 @@ class Accelerator(wiring.Component):
         connect(m, fetch.row_parameters, row_parameters.beats)
         connect(m, fetch.weights, columns.beats)
         connect(m, fetch.activations, activations.beats)
+        connect(m, drain.outputs, results.inputs)
         connect(m, results.request, flipped(self.memory.write_request))
         connect(m, results.data, flipped(self.memory.write_data))
 
@@ -90,9 +91,6 @@ class Accelerator(wiring.Component):
             drain.parameters.eq(columns.parameters),
             row_parameters.address.eq(drain.row_parameter_address),
             drain.row_parameters.eq(row_parameters.parameters),
-            *(results.inputs[d].eq(drain.outputs[d]) for d in range(c.drain_lanes)),
-            results.destination.eq(drain.destination),
-            results.valid.eq(drain.valid),
             feeder.written.eq(results.written),
             registers.finished.eq(results.finished),
             self.busy.eq(registers.busy),

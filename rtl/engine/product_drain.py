@@ -18,6 +18,26 @@ def result_destination(config: Config) -> data.StructLayout:
     return data.StructLayout({"row": range(config.rows), "slot": range(config.slots_a_row), "last": 1})
 
 
+class SlotResults(wiring.Signature):
+    """Requantised results of a slot on their way to the result buffer, which always takes them.
+
+    Members
+    -------
+    valid : in this cycle, out
+    destination : `result_destination`, out
+    values : 16 bits signed each, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "destination": Out(result_destination(config)),
+                "values": Out(signed(16)).array(config.drain_lanes),
+            }
+        )
+
+
 class Drain(wiring.Component):
     """Reads drain_lanes results of one row a cycle, row after row, and requantises them.
 
@@ -33,9 +53,7 @@ class Drain(wiring.Component):
     parameters : from it, a cycle later, in
     row_parameter_address : token, out
     row_parameters : of that token, a cycle later, in
-    outputs : requantised results, 16 bits signed each, out
-    destination : `result_destination` of the outputs, out
-    valid : outputs are there, out
+    outputs : `SlotResults`, out
     """
 
     def __init__(self, config: Config) -> None:
@@ -52,9 +70,7 @@ class Drain(wiring.Component):
                 "drained": Out(1),
                 "row_parameter_address": Out(range(config.max_tokens)),
                 "row_parameters": In(Parameters),
-                "outputs": Out(signed(16)).array(lanes),
-                "destination": Out(result_destination(config)),
-                "valid": Out(1),
+                "outputs": Out(SlotResults(config)),
             }
         )
 
@@ -70,8 +86,8 @@ class Drain(wiring.Component):
         self._address_parameters(m, read.slot, token, column_read)
         self._requantise(m, read)
         m.d.comb += [
-            self.destination.eq(align(m, read, drain_latency(c), name="destination")),
-            self.valid.eq(align(m, active, drain_latency(c), name="valid", reset=True)),
+            self.outputs.destination.eq(align(m, read, drain_latency(c), name="destination")),
+            self.outputs.valid.eq(align(m, active, drain_latency(c), name="valid", reset=True)),
         ]
         return m
 
@@ -148,5 +164,5 @@ class Drain(wiring.Component):
                     Mux(self.product.per_row, self.row_parameters.as_value(), self.parameters[lane].as_value())
                 ),
                 requantiser.wide.eq(self.product.wide),
-                self.outputs[lane].eq(requantiser.result),
+                self.outputs.values[lane].eq(requantiser.result),
             ]

@@ -1,12 +1,12 @@
 """The result buffer: gathers a tile's results and writes them to memory, a token's piece after the other."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
-from rtl.engine.product_drain import result_destination
+from rtl.engine.product_drain import SlotResults
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.port import Request, write_beat
@@ -22,7 +22,7 @@ class ResultBuffer(wiring.Component):
     Members
     -------
     start, product : in
-    inputs, destination, valid : requantised results, in; always taken
+    inputs : `SlotResults`, in
     request, data : the write half of the memory port
     written : the last beat of a tile is accepted, out
     finished : and it was the product's last tile, out
@@ -34,9 +34,7 @@ class ResultBuffer(wiring.Component):
             {
                 "start": In(1),
                 "product": In(descriptor(config)),
-                "inputs": In(signed(16)).array(config.drain_lanes),
-                "destination": In(result_destination(config)),
-                "valid": In(1),
+                "inputs": In(SlotResults(config)),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
                 "written": Out(1),
@@ -103,20 +101,20 @@ class ResultBuffer(wiring.Component):
         """Results into the memory. Returns how many tiles of them are complete."""
         c, product = self._config, self.product
         chunk_bits = 8 * c.drain_lanes
-        narrow = Cat(result[:8] for result in self.inputs)
-        wide = Cat(*self.inputs)
+        narrow = Cat(result[:8] for result in self.inputs.values)
+        wide = Cat(*self.inputs.values)
         for j in range(2 * c.slots_a_row):
             half = j % 2
             m.d.comb += [
                 write.data.word_select(j, chunk_bits).eq(Mux(product.wide, wide.word_select(half, chunk_bits), narrow)),
-                write.en[j].eq(self.valid & (self.destination.slot == Mux(product.wide, j // 2, j))),
+                write.en[j].eq(self.inputs.valid & (self.inputs.destination.slot == Mux(product.wide, j // 2, j))),
             ]
         fill_base = Signal(range(depth))
         tiles = Signal(range(RESULT_TILES + 1))
         tile_filled = Signal()
         m.d.comb += [
-            write.addr.eq(fill_base + self.destination.row),
-            tile_filled.eq(self.valid & self.destination.last),
+            write.addr.eq(fill_base + self.inputs.destination.row),
+            tile_filled.eq(self.inputs.valid & self.inputs.destination.last),
         ]
         with m.If(tile_filled):
             m.d.sync += fill_base.eq(Mux(fill_base == depth - c.rows, 0, fill_base + c.rows))

@@ -127,7 +127,12 @@ class Bench:
             for r, i, value in changes.get(cycle, []):
                 ctx.set(dut.results[r][i], value)
             _, _, valid, place, address, token, drained, *outputs = await ctx.tick().sample(
-                dut.valid, dut.destination, dut.parameter_address, dut.row_parameter_address, dut.drained, *dut.outputs
+                dut.outputs.valid,
+                dut.outputs.destination,
+                dut.parameter_address,
+                dut.row_parameter_address,
+                dut.drained,
+                *dut.outputs.values,
             )
             read = reads.get(cycle)
             if read:

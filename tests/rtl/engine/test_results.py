@@ -93,9 +93,9 @@ class Bench:
             inputs: dict[str, object] = {
                 "start": cycle == 0,
                 "product": described(product, y_address=address),
-                "valid": 0,
+                "inputs.valid": 0,
             }
-            inputs |= {"inputs": [rng.randint(low, high) for _ in range(lanes)]}
+            inputs |= {"inputs.values": [rng.randint(low, high) for _ in range(lanes)]}
             tile_filled = False
             walks = cycle >= TileWalk.LATENCY  # results come long after
             if walks and filling < len(fills) and fills[filling][0] - at < RESULT_TILES and not self.fill.stall():
@@ -109,7 +109,8 @@ class Bench:
                     y[token][ch] if ch < product.channels and slot * lanes + lane < c.cols else rng.randint(low, high)
                     for lane, ch in enumerate(channels)
                 ]
-                inputs |= {"valid": 1, "inputs": values, "destination": {"row": r, "slot": slot, "last": tile_filled}}
+                destination = {"row": r, "slot": slot, "last": tile_filled}
+                inputs |= {"inputs.valid": 1, "inputs.values": values, "inputs.destination": destination}
             accept, take = not self.request.stall(), not self.data.stall()
             drive(ctx, dut, {**inputs, "request.ready": accept, "data.ready": take})
             _, _, asks, request, offers, data, written, finished = await ctx.tick().sample(
