@@ -108,8 +108,7 @@ class Sta(wiring.Component):
         m.d.comb += [
             post_processor.tile_end.eq(feeder.tile_end),
             *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
-            *(post_processor.row_parameters[r].mult.eq(softmax[r].q) for r in range(c.rows)),
-            *(post_processor.row_parameters[r].shift.eq(softmax[r].shift_t) for r in range(c.rows)),
+            *(post_processor.row_factors[r].eq(softmax[r].factor) for r in range(c.rows)),
             post_processor.parameters_loaded.eq(columns.parameters_loaded),
             store.write.eq(
                 Mux(load_unit.write.enable, load_unit.write.as_value(), post_processor.store_write.as_value())

@@ -67,6 +67,13 @@ def table_write() -> data.StructLayout:
     return data.StructLayout({"enable": 1, "address": range(TABLE_ENTRIES), "data": EXP_BITS})
 
 
+class RowFactor(data.Struct):
+    """What a row's results are multiplied by, mult / 2^shift: it is divided by the row's own sum."""
+
+    mult: unsigned(MULT_BITS)
+    shift: unsigned(SHIFT_BITS)
+
+
 class Reciprocal(wiring.Component):
     """`reciprocal` in hardware, a bit a cycle. Results are held until the next ones are complete.
 
@@ -75,7 +82,7 @@ class Reciprocal(wiring.Component):
     start : total is valid, in; while the unit works it starts again
     total : sum_bits, in
     mult, shift : steady, in
-    q, shift_t : new LATENCY cycles after start, out
+    factor : new LATENCY cycles after start, out
     """
 
     LATENCY = RECIPROCAL_CYCLES + 1  # normalise (three), load, a bit a cycle, results
@@ -90,8 +97,7 @@ class Reciprocal(wiring.Component):
                 "total": In(config.sum_bits),
                 "mult": In(MULT_BITS),
                 "shift": In(SHIFT_BITS),
-                "q": Out(MULT_BITS),
-                "shift_t": Out(SHIFT_BITS),
+                "factor": Out(RowFactor),
             }
         )
 
@@ -124,11 +130,10 @@ class Reciprocal(wiring.Component):
         with m.If(load):
             m.d.sync += [left.eq(MULT_BITS), shift_next.eq(Mux(none, self.shift, shift_most - moved_by))]
 
-        q = Signal(MULT_BITS, reset_less=True)
-        shift_t = Signal(SHIFT_BITS, reset_less=True)
+        factor = Signal(RowFactor, reset_less=True)
         with m.If(done):
-            m.d.sync += [q.eq(Mux(none, 0, divider.quotient)), shift_t.eq(shift_next)]
-        m.d.comb += [self.q.eq(q), self.shift_t.eq(shift_t)]
+            m.d.sync += [factor.mult.eq(Mux(none, 0, divider.quotient)), factor.shift.eq(shift_next)]
+        m.d.comb += self.factor.eq(factor)
         return m
 
     def _normalise(self, m: Module) -> tuple[Signal, Signal, list[Signal]]:
@@ -173,7 +178,7 @@ class RowSoftmax(wiring.Component):
     table : `table_write`, in
     step : `row_step`, LATENCY cycles after row, out
     mult, shift : the factor of the results before the division; steady, in
-    q, shift_t : `reciprocal` of the sum of the last row of scores, new RECIPROCAL_LATENCY cycles after that row's last
+    factor : `reciprocal` of the sum of the last row of scores, new RECIPROCAL_LATENCY cycles after that row's last
         step came out, out
     """
 
@@ -195,8 +200,7 @@ class RowSoftmax(wiring.Component):
                 "step": Out(row_step(config)),
                 "mult": In(MULT_BITS),
                 "shift": In(SHIFT_BITS),
-                "q": Out(MULT_BITS),
-                "shift_t": Out(SHIFT_BITS),
+                "factor": Out(RowFactor),
             }
         )
 
@@ -255,8 +259,7 @@ class RowSoftmax(wiring.Component):
             division.total.eq(total[EXP_CARRIED_BITS:]),
             division.mult.eq(self.mult),
             division.shift.eq(self.shift),
-            self.q.eq(division.q),
-            self.shift_t.eq(division.shift_t),
+            self.factor.eq(division.factor),
         ]
         return m
 

@@ -4,27 +4,20 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.requantise import SHIFT_BITS
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, relay, replicate
-from rtl.params import MULT_BITS, PARAMETER_TILES, ceil_div
+from rtl.params import PARAMETER_TILES, ceil_div
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.instances import REQUANTISER, RESCALER
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import CHOICE_LATENCY, PIPELINE_LATENCY
 from rtl.sta.operands.columns import ChannelParameterRead, ChannelParameters
+from rtl.sta.operands.softmax import RowFactor
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import Activation, TableEntry
 from rtl.sta.results.destination import Results, Slots
 from rtl.sta.results.requantise import Requantiser
 from rtl.sta.results.rescale import Rescaler
-
-
-class RowParameters(data.Struct):
-    """Requantisation of a row's results that are divided by the row's own sum."""
-
-    mult: MULT_BITS
-    shift: SHIFT_BITS
 
 
 class ResultPipeline(wiring.Component):
@@ -41,7 +34,7 @@ class ResultPipeline(wiring.Component):
     slots : in
     channels : `ChannelParameterRead`: the address of a slot a cycle after it, `drained` a cycle after a column tile's
         last slot, out
-    rows : each row's parameters, sampled a cycle after the slots, in
+    row_factors : sampled a cycle after the slots, in
     table : entries of the activation table, in
     results : `LATENCY` cycles after the slots, out
     """
@@ -55,7 +48,7 @@ class ResultPipeline(wiring.Component):
                 "instruction": In(instruction_layout(config)),
                 "slots": In(Slots(config)),
                 "channels": Out(ChannelParameterRead(config)),
-                "rows": In(RowParameters).array(config.rows),
+                "row_factors": In(RowFactor).array(config.rows),
                 "table": In(TableEntry),
                 "results": Out(Results(config)),
             }
@@ -135,8 +128,8 @@ class ResultPipeline(wiring.Component):
         """Those that all lanes share: of the row, where its sum divides the results, else given by the instruction."""
         c, instruction = self._config, self.instruction
         alike = Signal(ChannelParameters)
-        own = Signal(RowParameters, name="shared", reset_less=True)
-        given = Signal(RowParameters, reset_less=True)  # by the instruction
+        own = Signal(RowFactor, name="shared", reset_less=True)
+        given = Signal(RowFactor, reset_less=True)  # by the instruction
         divided = Signal()  # by the row's sum
         m.d.sync += [
             divided.eq((instruction.opcode == Op.PRODUCT) & (instruction.columns == Columns.VALUES)),
@@ -147,12 +140,12 @@ class ResultPipeline(wiring.Component):
             m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]
         # A mux tree, neighbours first: rows are far apart.
         row = relay(m, self.slots.destination.row, name="row")
-        pairs = [Signal(RowParameters, name=f"of_rows_{i}", reset_less=True) for i in range(ceil_div(c.rows, 2))]
+        pairs = [Signal(RowFactor, name=f"of_rows_{i}", reset_less=True) for i in range(ceil_div(c.rows, 2))]
         for i, pair in enumerate(pairs):
-            m.d.sync += pair.eq(self.rows[2 * i])
+            m.d.sync += pair.eq(self.row_factors[2 * i])
             if 2 * i + 1 < c.rows:
                 with m.If(row[0]):
-                    m.d.sync += pair.eq(self.rows[2 * i + 1])
+                    m.d.sync += pair.eq(self.row_factors[2 * i + 1])
         with m.If(divided):
             for i in cases(m, align(m, row[1:], 1, name="row_pair"), len(pairs)):
                 m.d.sync += own.eq(pairs[i])

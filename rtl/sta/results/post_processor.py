@@ -12,6 +12,7 @@ from rtl.sta.instances import NORM_SOURCE, PIPELINE, RESIDUAL, STATISTICS
 from rtl.sta.isa import Op
 from rtl.sta.latencies import POST_PROCESSOR_ENGINES
 from rtl.sta.operands.columns import ChannelParameterRead
+from rtl.sta.operands.softmax import RowFactor
 from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import TableEntry, TableLoader
@@ -20,7 +21,7 @@ from rtl.sta.results.destination import destination
 from rtl.sta.results.gather import Gather, RowSegment
 from rtl.sta.results.layer_norm import Statistics
 from rtl.sta.results.norm_source import NormSource
-from rtl.sta.results.pipeline import ResultPipeline, RowParameters
+from rtl.sta.results.pipeline import ResultPipeline
 from rtl.sta.results.pool import Pool
 from rtl.sta.results.residual import Residual, ResidualRead
 from rtl.sta.results.writer import Writer, row_maximum
@@ -49,7 +50,7 @@ class PostProcessor(wiring.Component):
     tile_end, results : of a PRODUCT, see `ArraySource`, in
     parameters_loaded : the parameters of another column tile are loaded, in
     channels : `ChannelParameterRead`, of the column buffer, out
-    row_parameters : of each row of the array, in
+    row_factors : of each row of the array, in
     store_write : of the activation store, out
     row_maximum : of a row of the array, out
     ids, rows : beats of a GATHER, streams in
@@ -72,7 +73,7 @@ class PostProcessor(wiring.Component):
                 "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
                 "parameters_loaded": In(1),
                 "channels": Out(ChannelParameterRead(config)),
-                "row_parameters": In(RowParameters).array(config.rows),
+                "row_factors": In(RowFactor).array(config.rows),
                 "store_write": Out(store_write(config)),
                 "row_maximum": Out(row_maximum(config)),
                 "ids": In(beats),
@@ -125,7 +126,7 @@ class PostProcessor(wiring.Component):
         connect(m, pipeline.results, writer.results)
         m.d.comb += [
             pipeline.instruction.eq(instruction),
-            *(pipeline.rows[r].eq(self.row_parameters[r]) for r in range(c.rows)),
+            *(pipeline.row_factors[r].eq(self.row_factors[r]) for r in range(c.rows)),
             pipeline.table.eq(tables.activation),
             self.exponential.eq(tables.exponential),
         ]

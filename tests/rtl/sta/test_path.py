@@ -82,8 +82,8 @@ class Path(wiring.Component):
                 softmax.mult.eq(instruction.mult),
                 softmax.shift.eq(instruction["shift"]),
                 array.rows[r].eq(softmax.step),
-                self.q[r].eq(softmax.q),
-                self.shift_t[r].eq(softmax.shift_t),
+                self.q[r].eq(softmax.factor.mult),
+                self.shift_t[r].eq(softmax.factor.shift),
             ]
         for i in range(c.cols):
             m.d.comb += array.columns[i].eq(columns.columns[i])

@@ -90,7 +90,7 @@ class Bench:
         ]
         self.cycles.append({"table": {"enable": 0, "address": rng.randrange(TABLE_ENTRIES), "data": 0}})
         self.steps: dict[int, tuple[list[int | None], int, int]] = {}  # group (None: may be anything), first, last
-        self.sums: dict[int, tuple[int, int]] = {}  # q and shift_t, by the cycle of the last step
+        self.sums: dict[int, tuple[int, int]] = {}  # factors, by the cycle of the last step
 
     def add(self, row: Row) -> None:
         c, rng = self.config, self.rng
@@ -145,12 +145,12 @@ class Bench:
     def check(self) -> None:
         unit = RowSoftmax(self.config)
         step = unit.step
-        watch = [step.valid, step.first, step.last, unit.q, unit.shift_t, *step.group]
+        watch = [step.valid, step.first, step.last, unit.factor.mult, unit.factor.shift, *step.group]
         self._idle({})
         record = trace(unit, self.cycles + [self.cycles[-1]] * READY, *watch)
         quotients = list(self.sums.items())
         known = None
-        for cycle, (valid, first, last, q, shift_t, *group) in enumerate(record):
+        for cycle, (valid, first, last, mult, shift, *group) in enumerate(record):
             assert valid == (cycle in self.steps), f"cycle {cycle}"
             if valid:
                 want, *marks = self.steps[cycle]
@@ -160,7 +160,7 @@ class Bench:
             if quotients and cycle == quotients[0][0] + RowSoftmax.RECIPROCAL_LATENCY:
                 known = quotients.pop(0)[1]
             if known:
-                assert (q, shift_t) == known, f"cycle {cycle}"
+                assert (mult, shift) == known, f"cycle {cycle}"
         assert not quotients
 
 
@@ -231,7 +231,7 @@ def test_reciprocal_equals_its_twin(max_tokens: int) -> None:
             want[begin + Reciprocal.LATENCY] = reciprocal(total, mult, shift, config.sum_bits)
             cycles.append({"start": 1, "total": total, "mult": mult, "shift": shift})
             cycles += [{"start": 0, "total": rng.randint(0, most)}] * rng.randint(Reciprocal.LATENCY - 1, READY)
-    record = trace(unit, cycles + cycles[-1:], unit.q, unit.shift_t)
+    record = trace(unit, cycles + cycles[-1:], unit.factor.mult, unit.factor.shift)
     known = None
     for cycle, got in enumerate(record):
         known = want.get(cycle, known)
@@ -249,7 +249,7 @@ def test_reciprocal_begins_anew() -> None:
         cycles = [{"start": 1, "total": first, "mult": 50000, "shift": 20}] + [{"start": 0}] * (after - 1)
         cycles += [{"start": 1, "total": second}] + [{"start": 0}] * Reciprocal.LATENCY
         shown = [(0, 0), *(reciprocal(total, 50000, 20, config.sum_bits) for total in (first, second))]
-        record = trace(unit, cycles, unit.q, unit.shift_t)
+        record = trace(unit, cycles, unit.factor.mult, unit.factor.shift)
         assert record[-1] == shown[-1], f"after {after}"
         assert set(record) <= set(shown), f"after {after}"
 

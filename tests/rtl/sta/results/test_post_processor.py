@@ -246,7 +246,7 @@ class Bench:
                     ctx.set(dut.results[r][column], value)
                 else:
                     _, r, mult, shift = event
-                    ctx.set(dut.row_parameters[r], {"mult": mult, "shift": shift})
+                    ctx.set(dut.row_factors[r], {"mult": mult, "shift": shift})
             for name, queue in (("ids", ids), ("rows", rows), ("table", beats)):
                 offered[name] = bool(queue) and cycle > 0 and (offered[name] or not self.beats.stall())
                 if offered[name]:
