@@ -127,7 +127,7 @@ class Statistics(wiring.Component):
         """Words and requests on their way: a request goes through the words' pipeline, and so sees those before it."""
         requested = Signal()  # a request is on its way: one at a time
         accepted = Signal()
-        # Words wait a cycle: one of those that their squares take.
+        # Words wait a cycle, while their squares are under way.
         enable = [align(m, self.write.enable, 1, name="enable_0", reset=True)]
         first = [align(m, self.write.first, 1, name="first_0")]
         m.d.comb += [
