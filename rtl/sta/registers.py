@@ -11,6 +11,7 @@ from rtl.lib.port import ControlPort, register_layout, written
 from rtl.lib.register_map import REGISTER_BITS, Field, Register, register_map
 from rtl.lib.timing import registered
 from rtl.params import ADDRESS_BITS, VERSION
+from rtl.sta.control.status import Status
 from rtl.sta.legality import CAUSE_BITS
 from rtl.sta.params import StaConfig
 
@@ -100,15 +101,14 @@ class Registers(wiring.Component):
     control : the control port
     start, clear : in the cycle after the control write, out
     program, limit : steady while busy, out
-    busy, done, error, cause, cause_address, pc : from the sequencer, in
-    execute, finished : the instruction at `pc` begins, or finishes, in this cycle, in
+    status : `Status` of the sequencer, in
     stepping, waits_memory, waits_drain : in this cycle, in; each counts a cycle later
     interrupt : level, out
     """
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
-        events = ("busy", "done", "error", "execute", "finished", "stepping", "waits_memory", "waits_drain")
+        events = ("stepping", "waits_memory", "waits_drain")
         super().__init__(
             {
                 "control": Out(ControlPort()),
@@ -117,9 +117,7 @@ class Registers(wiring.Component):
                 "program": Out(ADDRESS_BITS),
                 "limit": Out(ADDRESS_BITS),
                 **{name: In(1) for name in events},
-                "cause": In(CAUSE_BITS),
-                "cause_address": In(ADDRESS_BITS),
-                "pc": In(ADDRESS_BITS),
+                "status": In(Status()),
                 "interrupt": Out(1),
             }
         )
@@ -131,8 +129,8 @@ class Registers(wiring.Component):
         kept = self._kept(m, status.busy)
         counters = self._counters(m, kept["watch"])
         # What stopped the program is forgotten as soon as a clear is written.
-        cause = Mux(self.clear, 0, self.cause)
-        stopped = {"cause": cause, "cause_address": self.cause_address, "pc": self.pc}
+        cause = Mux(self.clear, 0, self.status.cause)
+        stopped = {"cause": cause, "cause_address": self.status.cause_address, "pc": self.status.pc}
         identity = {"id": self._config.identification, "version": REGISTERS["version"].reset}
         self._read(m, {**kept, **counters, **identity, **stopped, "status": status.as_value()})
         enabled = data.View(register_layout(REGISTERS["interrupt"]), kept["interrupt"])
@@ -153,9 +151,9 @@ class Registers(wiring.Component):
             writes_control.eq(self.control.write & (self.control.address == REGISTERS["control"].offset)),
             self.clear.eq(clearing),
             self.start.eq(starting),
-            status.busy.eq(self.busy | starting),
-            status.done.eq(self.done & ~starting & ~clearing),
-            status.error.eq(self.error & ~clearing),
+            status.busy.eq(self.status.busy | starting),
+            status.done.eq(self.status.done & ~starting & ~clearing),
+            status.error.eq(self.status.error & ~clearing),
         ]
         m.d.sync += [
             clearing.eq(writes_control & command.clear),
@@ -176,7 +174,7 @@ class Registers(wiring.Component):
         """Counters, by name. `cycles` counts those of the write and of the start, and every one while busy."""
         counters = {name: Signal(REGISTERS[name].bits, name=f"{name}_count") for name in COUNTERS}
         events = {
-            name: registered(m, event & self.busy, name=name, reset=True)
+            name: registered(m, event & self.status.busy, name=name, reset=True)
             for name, event in (
                 ("steps", self.stepping),
                 ("waits_memory", self.waits_memory),
@@ -190,10 +188,10 @@ class Registers(wiring.Component):
         ends = Signal()
         before = Signal.like(counters["cycles"], reset_less=True)
         m.d.sync += [
-            watched[0].eq(self.pc[:half] == watch[:half]),
-            watched[1].eq(self.pc[half:] == watch[half:]),
-            begins.eq(self.execute & self.busy),
-            ends.eq(self.finished & self.busy),
+            watched[0].eq(self.status.pc[:half] == watch[:half]),
+            watched[1].eq(self.status.pc[half:] == watch[half:]),
+            begins.eq(self.status.execute & self.status.busy),
+            ends.eq(self.status.finished & self.status.busy),
             before.eq(counters["cycles"]),
         ]
         with m.If(watched.all() & begins):
@@ -204,7 +202,7 @@ class Registers(wiring.Component):
             m.d.sync += [counter.eq(0) for counter in counters.values()]
             m.d.sync += counters["cycles"].eq(2)
         with m.Else():
-            m.d.sync += counters["cycles"].eq(counters["cycles"] + self.busy)
+            m.d.sync += counters["cycles"].eq(counters["cycles"] + self.status.busy)
             m.d.sync += [counters[name].eq(counters[name] + event) for name, event in events.items()]
         return counters
 

@@ -234,22 +234,15 @@ class Sta(wiring.Component):
 
     def _status(self, m: Module, registers: Registers, sequencer: Sequencer, feeder: Feeder) -> None:
         """From the control registers to the sequencer, and what the host and the pins are told."""
+        connect(m, sequencer.status, registers.status)
         m.d.comb += [
             sequencer.start.eq(registers.start),
             sequencer.clear.eq(registers.clear),
             sequencer.program.eq(registers.program),
-            registers.busy.eq(sequencer.busy),
-            registers.done.eq(sequencer.done),
-            registers.error.eq(sequencer.error),
-            registers.cause.eq(sequencer.cause),
-            registers.cause_address.eq(sequencer.cause_address),
-            registers.pc.eq(sequencer.pc),
-            registers.execute.eq(sequencer.execute),
-            registers.finished.eq(sequencer.finished & sequencer.executing),
             registers.stepping.eq(feeder.step.valid),
             registers.waits_memory.eq(feeder.no_columns),
             registers.waits_drain.eq(feeder.no_drain),
-            self.busy.eq(sequencer.busy | registers.start),
+            self.busy.eq(sequencer.status.busy | registers.start),
             self.irq.eq(registers.interrupt),
         ]
-        m.d.sync += [self.execute.eq(registers.execute), self.finished.eq(registers.finished)]
+        m.d.sync += [self.execute.eq(sequencer.status.execute), self.finished.eq(sequencer.status.finished)]

@@ -148,7 +148,7 @@ class Runs(wiring.Component):
         received = part[1]
         m.d.comb += Assert((part == 1) | (part == 2))
         reads = inside.signal("intake.reads")
-        executing, storing = sequencer.executing, inside.signal("storing")
+        executing, storing = inside.signal("executing"), inside.signal("storing")
         ends = inside.signal("ends")
         goes = inside.signal("taken")
         connect(m, flipped(self.beats), sequencer.instruction_beats)
@@ -275,13 +275,15 @@ class Runs(wiring.Component):
             Assert(implies(state == IDLE, ~executing)),
             Assert(
                 implies(
-                    past(m, sequencer.busy, "busy") & ~sequencer.busy,
-                    sequencer.done | sequencer.error | past(m, inside.signal("cleared") | sequencer.clear, "cleared"),
+                    past(m, sequencer.status.busy, "busy") & ~sequencer.status.busy,
+                    sequencer.status.done
+                    | sequencer.status.error
+                    | past(m, inside.signal("cleared") | sequencer.clear, "cleared"),
                 )
             ),
             # The column loader starts a cycle after it was seen idle, and is idle still.
             Assert(implies(sequencer.load, ~loading & past(m, ~loading, "unloading"))),
-            Cover((state == IDLE) & sequencer.done),
+            Cover((state == IDLE) & sequencer.status.done),
             # The bounds are reached.
             Cover(goes & (since + 1 == cycles(most, latency))),
             Cover((state == IDLE) & was_stopping & (since == stop_cycles(most))),
@@ -302,7 +304,7 @@ class Runs(wiring.Component):
             Assert(implies(state == ABORT, ~storing & ~was_running)),
             Assert(implies(state == ABORT, inside.signal("left") < 2 * reset_cycles(CONFIG))),
             Assert(inside.signal("last_left") == ((state == ABORT) & (inside.signal("left") == 0))),
-            Assert((state == IDLE) == ~sequencer.busy),
+            Assert((state == IDLE) == ~sequencer.status.busy),
             Assert(stopped == ((state != IDLE) & (state != RUN))),
             Assert(implies(state == RUN, ~sequencer.stop)),
             Assert(implies((state == RUN) & stops, stage == OFF)),

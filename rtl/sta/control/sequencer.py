@@ -12,9 +12,10 @@ from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Segment
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.intake import Intake
+from rtl.sta.control.status import Status
 from rtl.sta.isa import BYTES
 from rtl.sta.latencies import reset_cycles
-from rtl.sta.legality import CAUSE_BITS, Cause
+from rtl.sta.legality import Cause
 from rtl.sta.params import StaConfig
 
 
@@ -62,10 +63,7 @@ class Sequencer(wiring.Component):
     finished : pulse, in the cycle of `execute` at the earliest, in
     load : the column loader starts on `upcoming`: in the cycle of prepare, or of the execute of KEYS or VALUES, out
     abort : resets all engines but the fetch, one after another (`timing.reset_cycles`), out
-    busy, done, error : out
-    cause, cause_address : `Cause`, with the instruction's address; of ADDRESS and BUS, that of the memory, out
-    pc : address of the instruction that executes, or is next, out
-    executing : an instruction executes, out
+    status : `Status`, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -93,13 +91,7 @@ class Sequencer(wiring.Component):
                 "finished": In(1),
                 "load": Out(1),
                 "abort": Out(1),
-                "busy": Out(1),
-                "done": Out(1),
-                "error": Out(1),
-                "cause": Out(CAUSE_BITS),
-                "cause_address": Out(ADDRESS_BITS),
-                "pc": Out(ADDRESS_BITS),
-                "executing": Out(1),
+                "status": Out(Status()),
             }
         )
 
@@ -116,7 +108,7 @@ class Sequencer(wiring.Component):
             intake.program.eq(self.program),
             intake.limit.eq(self.limit),
             self.upcoming.eq(intake.upcoming),
-            self.busy.eq(~states["idle"]),
+            self.status.busy.eq(~states["idle"]),
         ]
         current = self._execute(m, states["run"], intake)
         bad, illegal = self._errors(m, states, intake, current)
@@ -149,14 +141,16 @@ class Sequencer(wiring.Component):
             intake.taken.eq(self.begins),
             intake.gathering.eq(current.gathering),
             intake.storing.eq(current.storing),
-            self.executing.eq(executing),
+            self.status.execute.eq(self.execute),
+            self.status.finished.eq(self.finished & executing),
         ]
         m.d.sync += [self.prepare.eq(prepares), self.execute.eq(self.begins)]
         m.d.sync += self.load.eq(prepares | (self.begins & intake.copies))
         with m.If(prepares):
             m.d.sync += prepared.eq(1)
         with m.If(executing & ends):
-            m.d.sync += [executing.eq(0), current.gathering.eq(0), current.storing.eq(0), self.pc.eq(self.pc + BYTES)]
+            m.d.sync += [executing.eq(0), current.gathering.eq(0), current.storing.eq(0)]
+            m.d.sync += self.status.pc.eq(self.status.pc + BYTES)
         with m.If(self.begins):
             m.d.sync += [executing.eq(1), prepared.eq(0)]
             m.d.sync += [current.gathering.eq(intake.gathers), current.storing.eq(intake.stores)]
@@ -174,8 +168,10 @@ class Sequencer(wiring.Component):
             illegal.eq(intake.illegal & ~current.executing),
         ]
         stops = states["run"] & (self.fault | bad | illegal)
-        with m.If(stops | (states["end"] & self.fault) | (states["idle"] & ~self.clear & self.done & self.fault)):
-            m.d.sync += self.cause_address.eq(
+        with m.If(
+            stops | (states["end"] & self.fault) | (states["idle"] & ~self.clear & self.status.done & self.fault)
+        ):
+            m.d.sync += self.status.cause_address.eq(
                 Mux(self.fault, self.fault_address, Mux(bad, self.bad_address, intake.illegal_address))
             )
         return bad, illegal
@@ -195,28 +191,28 @@ class Sequencer(wiring.Component):
         """States from a start to the end of the program, or to what stops it."""
         with m.If(states["idle"]):
             with m.If(self.clear):
-                m.d.sync += [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
-            with m.Elif(self.done & self.fault):  # the last writes' answers may come late
-                m.d.sync += [self.done.eq(0), self.error.eq(1), self.cause.eq(Cause.BUS)]
-            with m.Elif(self.start & ~self.error):
-                m.d.sync += [self.done.eq(0), self.pc.eq(self.program)]
+                m.d.sync += [self.status.done.eq(0), self.status.error.eq(0), self.status.cause.eq(Cause.NONE)]
+            with m.Elif(self.status.done & self.fault):  # the last writes' answers may come late
+                m.d.sync += [self.status.done.eq(0), self.status.error.eq(1), self.status.cause.eq(Cause.BUS)]
+            with m.Elif(self.start & ~self.status.error):
+                m.d.sync += [self.status.done.eq(0), self.status.pc.eq(self.program)]
                 states.move("idle", "run")
         with m.If(states["run"]):
             with m.If(self.fault | bad | illegal | self.clear):
-                m.d.sync += self.cause.eq(Mux(self.fault, Cause.BUS, Mux(bad, Cause.ADDRESS, intake.cause)))
+                m.d.sync += self.status.cause.eq(Mux(self.fault, Cause.BUS, Mux(bad, Cause.ADDRESS, intake.cause)))
                 m.d.sync += stopped.eq(1)
                 states.move("run", "stop")
             with m.Elif(intake.ended & ~current.executing):
                 m.d.sync += stopped.eq(1)
                 states.move("run", "end")
             with m.If(self.clear):
-                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                m.d.sync += [self.status.cause.eq(Cause.NONE), cleared.eq(1)]
         with m.If(states["end"]):
             m.d.sync += stopped.eq(0)
             with m.If(self.fault):
-                m.d.sync += [self.error.eq(1), self.cause.eq(Cause.BUS)]
+                m.d.sync += [self.status.error.eq(1), self.status.cause.eq(Cause.BUS)]
             with m.Elif(~self.clear):
-                m.d.sync += self.done.eq(1)
+                m.d.sync += self.status.done.eq(1)
             states.move("end", "idle")
 
     def _stop(self, m: Module, states: States, current: Current, *, stopped: Signal, cleared: Signal) -> None:
@@ -228,18 +224,18 @@ class Sequencer(wiring.Component):
         rests = registered(m, stopped_fetch & self.fetch_idle, name="rests", reset=True)
         m.d.sync += self.stop.eq(states["stop"] | states["abort"])
         with m.If(states["stop"]):
-            m.d.sync += self.done.eq(0)
+            m.d.sync += self.status.done.eq(0)
             with m.If(self.clear):
-                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                m.d.sync += [self.status.cause.eq(Cause.NONE), cleared.eq(1)]
             m.d.sync += left.eq(2 * resets - 1)
             with m.If(rests & ~current.storing):
                 states.move("stop", "abort")
         with m.If(states["abort"]):  # long enough that all engines are in reset at once, and then none
             m.d.comb += self.abort.eq(left >= resets)
             with m.If(self.clear):
-                m.d.sync += [self.cause.eq(Cause.NONE), cleared.eq(1)]
+                m.d.sync += [self.status.cause.eq(Cause.NONE), cleared.eq(1)]
             m.d.sync += [left.eq(left - 1), last_left.eq(left == 1)]
             with m.If(last_left):
                 m.d.sync += [*(flag.eq(0) for flag in current), stopped.eq(0), cleared.eq(0)]
-                m.d.sync += self.error.eq(~cleared & ~self.clear)
+                m.d.sync += self.status.error.eq(~cleared & ~self.clear)
                 states.move("abort", "idle")

@@ -15,7 +15,7 @@ class Status(wiring.Signature):
     busy, done, error : as in the register `status`, out
     cause, cause_address : `Cause`, with the instruction's address; of ADDRESS and BUS, that of the memory, out
     pc : address of the instruction that executes, or is next, out
-    begins, finished : the instruction at pc begins, or finishes, in this cycle, out
+    execute, finished : the instruction at pc begins, or finishes, in this cycle, out
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Status(wiring.Signature):
                 "cause": Out(CAUSE_BITS),
                 "cause_address": Out(ADDRESS_BITS),
                 "pc": Out(ADDRESS_BITS),
-                "begins": Out(1),
+                "execute": Out(1),
                 "finished": Out(1),
             }
         )

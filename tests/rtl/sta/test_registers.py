@@ -85,9 +85,11 @@ def test_what_the_sequencer_says() -> None:
 
     async def testbench(ctx: SimulatorContext) -> None:
         for status in range(8):
-            drive(ctx, host.dut, {"busy": status & 1, "done": status >> 1 & 1, "error": status >> 2})
+            drive(
+                ctx, host.dut, {"status.busy": status & 1, "status.done": status >> 1 & 1, "status.error": status >> 2}
+            )
             assert await host.read(ctx, "status") == status
-        drive(ctx, host.dut, {"cause": 13, "cause_address": WORD, "pc": 0x1234_5678})
+        drive(ctx, host.dut, {"status.cause": 13, "status.cause_address": WORD, "status.pc": 0x1234_5678})
         assert await host.read(ctx, "cause") == 13
         assert await host.read(ctx, "cause_address") == WORD
         assert await host.read(ctx, "pc") == 0x1234_5678
@@ -102,7 +104,7 @@ def test_start_and_clear() -> None:
 
     async def testbench(ctx: SimulatorContext) -> None:
         for busy, error in ((0, 0), (1, 0), (0, 1)):
-            drive(ctx, dut, {"busy": busy, "error": error, "done": 1})
+            drive(ctx, dut, {"status.busy": busy, "status.error": error, "status.done": 1})
             for address in (REGISTERS["control"].offset, REGISTERS["status"].offset):
                 for value in range(8):
                     here = address == REGISTERS["control"].offset
@@ -124,10 +126,10 @@ def test_what_was_written_counts_at_once() -> None:
     dut = host.dut
 
     async def testbench(ctx: SimulatorContext) -> None:
-        drive(ctx, dut, {"done": 1})
+        drive(ctx, dut, {"status.done": 1})
         await host.write(ctx, "control", START)
         assert await host.read(ctx, "status") == 1
-        drive(ctx, dut, {"done": 0, "error": 1, "cause": 5})
+        drive(ctx, dut, {"status.done": 0, "status.error": 1, "status.cause": 5})
         for name, value in (("status", 0), ("cause", 0)):
             await host.write(ctx, "control", CLEAR)
             assert await host.read(ctx, name) == value
@@ -146,11 +148,11 @@ def test_writes_while_busy_change_nothing() -> None:
     async def testbench(ctx: SimulatorContext) -> None:
         for name in KEPT:
             await host.write(ctx, name, 1)
-        ctx.set(host.dut.busy, 1)
+        ctx.set(host.dut.status.busy, 1)
         for name in KEPT:
             await host.write(ctx, name, 2)
             assert await host.read(ctx, name) == 1
-        ctx.set(host.dut.busy, 0)
+        ctx.set(host.dut.status.busy, 0)
         for name in KEPT:
             await host.write(ctx, name, 2)
             assert await host.read(ctx, name) == 2
@@ -167,7 +169,7 @@ def test_interrupt() -> None:
         for enable in range(4):
             await host.write(ctx, "interrupt", enable)
             for done, error in ((0, 0), (0, 1), (1, 0), (1, 1)):
-                drive(ctx, dut, {"done": done, "error": error})
+                drive(ctx, dut, {"status.done": done, "status.error": error})
                 assert ctx.get(dut.interrupt) == bool(enable & (done | error << 1))
 
     host.run(testbench)
@@ -186,7 +188,7 @@ def test_counters() -> None:
         for length in (1, 57, 20):
             await host.write(ctx, "control", START)
             await ctx.tick()
-            ctx.set(dut.busy, 1)
+            ctx.set(dut.status.busy, 1)
             wanted = dict.fromkeys(names, 0)
             begin, end = (rng.randrange(length) for _ in range(2))
             for cycle in range(length):
@@ -195,10 +197,20 @@ def test_counters() -> None:
                 pc = watch if here else watch ^ (1 << rng.randrange(32))
                 execute = cycle == begin if here else rng.randint(0, 1)
                 finished = cycle == end if here else rng.randint(0, 1)
-                drive(ctx, dut, {**events, "pc": pc, "execute": execute, "finished": finished})
+                drive(ctx, dut, {**events, "status.pc": pc, "status.execute": execute, "status.finished": finished})
                 await ctx.tick()
                 wanted = {name: wanted[name] + events[name] for name in names}
-            drive(ctx, dut, {"busy": 0, **dict.fromkeys(names, 1), "pc": watch, "execute": 1, "finished": 1})
+            drive(
+                ctx,
+                dut,
+                {
+                    "status.busy": 0,
+                    **dict.fromkeys(names, 1),
+                    "status.pc": watch,
+                    "status.execute": 1,
+                    "status.finished": 1,
+                },
+            )
             for _ in range(2):
                 assert await host.read(ctx, "cycles") == length + 2
                 assert await host.read(ctx, "steps") == wanted["stepping"]

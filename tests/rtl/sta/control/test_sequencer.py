@@ -43,7 +43,7 @@ class Front(wiring.Component):
         beats = stream.Signature(8 * config.port_bytes)
         instruction = instruction_layout(config)
         inputs = ["start", "clear", "fault", "loader_idle", "finished"]
-        outputs = ["prepare", "begins", "execute", "load", "abort", "busy", "done", "error", "executing"]
+        outputs = ["prepare", "begins", "execute", "load", "abort", "busy", "done", "error"]
         super().__init__(
             {
                 **{name: In(1) for name in inputs},
@@ -70,7 +70,8 @@ class Front(wiring.Component):
         for name in self.ports:
             m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
         for name in self.results:
-            m.d.comb += getattr(self, name).eq(getattr(sequencer, name))
+            of = sequencer.status if hasattr(sequencer.status, name) and name != "execute" else sequencer
+            m.d.comb += getattr(self, name).eq(getattr(of, name))
         wiring.connect(m, fetch.request, wiring.flipped(self.request))
         for name in ("instruction", "weights", "table", "rows", "ids"):
             m.submodules[f"{name}_buffer"] = buffer = ResetInserter(dropped)(BeatBuffer(self._config))
