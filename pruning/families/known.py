@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pruning.files.artefact import read
 from pruning.files.folders import folder_of
-from pruning.files.reading import read_json
+from pruning.files.reading import read_object
 from rtl.params import InputError
 
 if TYPE_CHECKING:  # it imports torch
@@ -36,15 +36,11 @@ def family_of(model: Path | str) -> str:
         except InputError as error:
             raise InputError(f"{model}: {error}") from None
     path = folder_of(model) / "config.json"
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    return family_of_config(read_json(path), str(path))
+    return family_of_config(read_object(path), str(path))
 
 
-def family_of_config(config: Any, where: str) -> str:
+def family_of_config(config: Mapping[str, Any], where: str) -> str:
     """The family by the contents of a config.json; where : whose they are, for messages."""
-    if not isinstance(config, Mapping):
-        raise InputError(f"{where} is not a JSON object")
     if "model_type" not in config:
         return OLDEST
     for name, types in FAMILIES.items():

@@ -107,6 +107,16 @@ def read_json(path: Path | str) -> Any:
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError, which names the file, where it is missing or holds anything else."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return found
+
+
 def parse_json(text: str) -> Any:
     """The value of a JSON text: numbers finite, strings Unicode, lists and objects at most DEPTH_MAX deep.
 

@@ -20,7 +20,7 @@ from pruning.families.bert.model import Encoder, Origin, Shape
 from pruning.files.checkpoint_files import Weights, opened
 from pruning.files.config_keys import check_computed, count, epsilon
 from pruning.files.folders import check_folder
-from pruning.files.reading import JSON_MAX, read_bytes, read_json, shown
+from pruning.files.reading import JSON_MAX, read_bytes, read_object, shown
 from pruning.files.tokenizer import Tokenizer, open_tokenizer, open_words
 from rtl.params import InputError
 
@@ -89,7 +89,7 @@ def load(folder: Path | str) -> Encoder:
         shape, or has a NaN or infinity.
     """
     folder = check_folder(folder)
-    config = _with_family(_json(folder / "config.json"))
+    config = _with_family(read_object(folder / "config.json"))
     shape = shape_of(config, folder / "config.json")
     _check_pooling(folder / "1_Pooling" / "config.json")
     files = {name: read_bytes(folder / name, JSON_MAX) for name in KEPT if (folder / name).is_file()}
@@ -114,15 +114,6 @@ def _with_family(config: dict[str, Any]) -> dict[str, Any]:
     first = str(named[0]) if isinstance(named, list) and named else "BertModel"
     is_bert = "model_type" not in config and set(BERT_KEYS.values()) <= set(config) and first.startswith("Bert")
     return {"model_type": "bert", **config} if is_bert else config
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is not a JSON object")
-    return found
 
 
 def shape_of(config: dict[str, Any], path: Path | str) -> Shape:
@@ -166,7 +157,7 @@ def _tokenizer(folder: Path, files: Mapping[str, bytes], shape: Shape) -> Tokeni
         text = files[file.name].decode(errors="replace")
         tokenizer = open_tokenizer(text, f"{file} is no tokenizer", shape.max_tokens)
     elif words.name in files:
-        lower = _json(settings).get("do_lower_case", True) if settings.is_file() else True
+        lower = read_object(settings).get("do_lower_case", True) if settings.is_file() else True
         tokenizer = open_words(words, f"{words} is no tokenizer", shape.max_tokens, lowercase=bool(lower))
     else:
         raise InputError(f"{file} is missing")
@@ -198,7 +189,7 @@ def _head(folder: Path, shape: Shape) -> dict[str, Tensor]:
     """The head in sentence-transformers' form, a module Dense behind the pooling; {} where there is none."""
     if not (folder / "config.json").is_file():
         return {}
-    config = _json(folder / "config.json")
+    config = read_object(folder / "config.json")
     activation = str(config.get("activation_function"))
     if not activation.endswith(".Identity"):
         raise InputError(f"{folder / 'config.json'}: activation_function is {activation!r}, must be Identity")
@@ -217,7 +208,7 @@ def _head(folder: Path, shape: Shape) -> dict[str, Tensor]:
 
 def _check_pooling(path: Path) -> None:
     """Other ways of pooling would be computed as the mean without a word."""
-    config = _json(path) if path.is_file() else {}
+    config = read_object(path) if path.is_file() else {}
     # sentence-transformers 6 says it with one key; before, each way had a key of its own.
     ways = {key: value for key, value in config.items() if key.startswith("pooling_mode")}
     on = {key: value for key, value in ways.items() if value}

@@ -11,7 +11,7 @@ from pruning.encoder.pixels import Pixels
 from pruning.families.vit.model import ViT
 from pruning.families.vit.shape import shape_of
 from pruning.files.checkpoint_files import opened
-from pruning.files.reading import read_json, shown
+from pruning.files.reading import read_object, shown
 from rtl.params import InputError
 
 PREFIX = "vit."  # of the checkpoint's tensors where there is a classifier beside them
@@ -29,9 +29,7 @@ def load(folder: Path | str) -> ViT:
     """
     folder = Path(folder)
     path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    config = read_json(path)
+    config = read_object(path)
     with opened(folder) as weights:
         names = {name.removeprefix(PREFIX): name for name in weights.names}
         classifier = weights.shape(names["classifier.weight"]) if "classifier.weight" in names else ()
@@ -53,9 +51,7 @@ def _pixels(path: Path, channels: int) -> Pixels:
     """What a Hugging Face processor does to a byte: times rescale_factor, less image_mean, over image_std."""
     if not path.is_file():
         return Pixels()
-    said = read_json(path)
-    if not isinstance(said, dict):
-        raise InputError(f"{path} is no JSON object")
+    said = read_object(path)
     step = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
     normalised = said.get("do_normalize", True)
     mean, deviation = (

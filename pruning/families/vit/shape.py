@@ -1,5 +1,6 @@
 """What config.json says of a ViT."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ def config_of(shape: ViTShape) -> dict[str, Any]:
     }
 
 
-def shape_of(config: Any, where: str, labels: int) -> ViTShape:
+def shape_of(config: Mapping[str, Any], where: str, labels: int) -> ViTShape:
     """The shape that the contents of a config.json give.
 
     where : whose config it is, for messages
@@ -66,9 +67,8 @@ def shape_of(config: Any, where: str, labels: int) -> ViTShape:
     ------
     InputError : another kind of model, or a number out of its bounds.
     """
-    if not isinstance(config, dict) or config.get("model_type") != "vit":
-        found = config.get("model_type") if isinstance(config, dict) else config
-        raise InputError(f"{where}: model_type is {found!r}, must be 'vit'")
+    if config.get("model_type") != "vit":
+        raise InputError(f"{where}: model_type is {config.get('model_type')!r}, must be 'vit'")
     check_computed(config, where)
     values: dict[str, Any] = {}
     for ours, theirs in KEYS.items():
