@@ -98,7 +98,7 @@ class Bench:
                 f"the design is of another version or configuration: identification {found:#010x}, want {wanted:#010x}"
             )
 
-    async def product(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
+    async def job(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
         """Run one product; returns its counts."""
         regions = {name: Region(name, *place) for name, place in job["regions"].items()}
         results = regions.pop("y")
@@ -132,6 +132,11 @@ class Bench:
             "bytes_written": memory.bytes_written,
         }
 
+    @property
+    def finished(self) -> int:
+        """Of a job that failed, the parts that were finished: instructions of a program."""
+        return 0
+
     def _done(self) -> bool:
         return bool(int(self.top.control__read_data.value) & REGISTERS["status"].field("done").mask)
 
@@ -146,23 +151,29 @@ def now() -> int:
     return int(get_sim_time("ns"))
 
 
-@cocotb.test()
-async def products(top: Any) -> None:
-    """Run the products of run.json one after another, and write results.json."""
+async def serve(top: Any, kind: "type[Bench]") -> None:
+    """Run the jobs of run.json on a top one after another, and write results.json."""
     folder = Path(os.environ["NMGEN_RUN"])
     run = json.loads((folder / "run.json").read_text())
     results: list[dict[str, Any]] = []
-    error = None
+    error, bench = None, None
     try:
-        bench = Bench(top, run, folder)
+        bench = kind(top, run, folder)
         await bench.reset()
         await bench.identify(run["identification"])
         for number, job in enumerate(run["jobs"]):
             bench.number = number
             bench.alive(0)
-            results.append(await bench.product(number, job))
+            results.append(await bench.job(number, job))
     except ProtocolError as problem:
         error = str(problem)
     except ValueError as problem:  # from a handle: something at the ports is neither 0 nor 1
         error = f"an output of the design is unknown: {problem}"
-    (folder / "results.json").write_text(json.dumps({"results": results, "error": error}))
+    finished = bench.finished if bench else 0
+    (folder / "results.json").write_text(json.dumps({"results": results, "error": error, "finished": finished}))
+
+
+@cocotb.test()
+async def products(top: Any) -> None:
+    """The products of run.json."""
+    await serve(top, Bench)

@@ -5,9 +5,6 @@ the memories, which change there. Whatever the design does wrong is a result too
 fails the test.
 """
 
-import json
-import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from rtl.sta.isa import BYTES
 from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS
 from sim.bench.memory import ProtocolError, image_number
-from sim.bench.tb_product import PERIOD_NS, Bench, now
+from sim.bench.tb_product import PERIOD_NS, Bench, now, serve
 from sim.image.product import Region
 
 COUNTERS = ("cycles", "steps", "waits_memory", "waits_drain")
@@ -30,6 +27,8 @@ class ProgramBench(Bench):
     registers = REGISTERS
 
     def __init__(self, top: Any, run: dict[str, Any], folder: Path) -> None:
+        top.fault.value = 0
+        top.fault_address.value = 0
         super().__init__(top, run, folder)
         self.begun: list[int] = []  # times in ns; of the program that runs
         self.ended: list[int] = []
@@ -43,7 +42,7 @@ class ProgramBench(Bench):
             await rises
             times.append(now())
 
-    async def program(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
+    async def job(self, number: int, job: dict[str, Any]) -> dict[str, Any]:
         """Run one program; returns its counts."""
         memory = self.memory
         whole = Region("the program's memory", 0, job["size"])
@@ -86,6 +85,10 @@ class ProgramBench(Bench):
             "bytes_written": memory.bytes_written,
         }
 
+    @property
+    def finished(self) -> int:
+        return len(self.ended)
+
     @staticmethod
     def _instruction(job: dict[str, Any], address: int) -> str:
         """An instruction's address, and its name."""
@@ -96,25 +99,5 @@ class ProgramBench(Bench):
 
 @cocotb.test()
 async def programs(top: Any) -> None:
-    """Run the programs of run.json one after another, and write results.json."""
-    folder = Path(os.environ["NMGEN_RUN"])
-    run = json.loads((folder / "run.json").read_text())
-    results: list[dict[str, Any]] = []
-    error, bench = None, None
-    try:
-        top.fault.value = 0
-        top.fault_address.value = 0
-        bench = ProgramBench(top, run, folder)
-        bench.random = random.Random(run["seed"])
-        await bench.reset()
-        await bench.identify(run["identification"])
-        for number, job in enumerate(run["jobs"]):
-            bench.number = number
-            bench.alive(0)
-            results.append(await bench.program(number, job))
-    except ProtocolError as problem:
-        error = str(problem)
-    except ValueError as problem:  # from a handle: something at the ports is neither 0 nor 1
-        error = f"an output of the design is unknown: {problem}"
-    finished = len(bench.ended) if bench else 0  # instructions of the program that failed
-    (folder / "results.json").write_text(json.dumps({"results": results, "error": error, "finished": finished}))
+    """The programs of run.json."""
+    await serve(top, ProgramBench)
