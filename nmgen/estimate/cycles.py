@@ -107,7 +107,7 @@ def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
     if op == Op.PRODUCT:
         return f["beats"], f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
     if op == Op.GATHER:
-        return ceil_div(4 * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
+        return ceil_div(ID_BYTES * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
     if op == Op.STORE:
         return f["tokens"] * _row_beats(c, f), 0
     return f["beats"], 0
