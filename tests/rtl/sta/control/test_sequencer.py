@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, Shape
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
@@ -33,6 +33,12 @@ BASE = StaConfig(max_tokens=16, max_k=64)
 LATENCY = 30
 
 Testbench = Callable[["Bench", SimulatorContext], Awaitable[None]]
+
+
+def as_engines_see(config: StaConfig, fields: dict[str, int]) -> dict[str, int]:
+    """A field that nobody looks at, the groups of a STORE of the residual, say, may be wider than a legal one needs."""
+    layout = instruction_layout(config)
+    return {name: value & ((1 << Shape.cast(layout[name].shape).width) - 1) for name, value in fields.items()}
 
 
 class Front(wiring.Component):
@@ -196,7 +202,7 @@ class Bench:
             bad = self.wanted(f)[1]
             if bad is not None:
                 return Outcome(executed, Cause.ADDRESS, bad, pc)
-            executed.append(f)
+            executed.append(as_engines_see(self.config, f))
         raise AssertionError("a program without an end")
 
     # --- the models ----------------------------------------------------------------------------
