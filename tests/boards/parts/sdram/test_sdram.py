@@ -11,6 +11,7 @@ from amaranth.back import verilog
 
 from boards.parts.sdram.chips import CHIPS, SdramChip, timing
 from boards.parts.sdram.memory import Sdram
+from nmgen.simulate.board_sim import parameters
 from rtl.params import InputError
 from sim.bench.runner import find_verilator
 from sim.board import SDRAM_CHIP
@@ -18,21 +19,6 @@ from sim.board import SDRAM_CHIP
 HERE = Path(__file__).parent
 BENCH = HERE / "sdram_tb.v"
 SEED = os.environ.get("NMGEN_SEED", "2026")
-
-
-TIMES = ("rcd", "rp", "ras", "rc", "rrd", "rfc", "wr", "refi", "power_up")
-
-
-def parameters(chip: SdramChip) -> dict[str, int]:
-    """Of the module sdram_chip: its times are in ps."""
-    times = {f"T_{name.upper()}": round(1000 * getattr(chip, f"t_{name}")) for name in TIMES}
-    return {
-        "ROW_BITS": chip.row_bits,
-        "COLUMN_BITS": chip.column_bits,
-        "T_CK": int(1e6 / chip.mhz_max),
-        **times,
-        "MRD": chip.mrd,
-    }
 
 
 def clocks(core_mhz: float, chip_mhz: float) -> list[str]:

@@ -1,0 +1,135 @@
+"""The link between a host and a board: frames, operations, answers. Both ends and docs/link.md come from these tables.
+
+A frame is a header, a payload and the CRC-32 of both, in that order, between two bytes FLAG. A FLAG or ESCAPE within is
+sent as ESCAPE and the byte with bit 5 inverted. So a FLAG always stands between frames, and both ends find the next
+frame after any garbage. Numbers are little-endian. Standard library only.
+
+Requests are numbered. The board executes a request once, in the order of the numbers. What was lost, the host sends
+again.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from zlib import crc32
+
+FLAG = 0x7E
+ESCAPE = 0x7D
+FLIP = 0x20
+REQUEST = struct.Struct("<BBHI")  # sequence, operation, length, address
+ANSWER = struct.Struct("<BBH")  # sequence, status, length
+CRC = struct.Struct("<I")
+PAYLOAD_MAX = 960  # bytes: with header and CRC within 1024, and whole beats of 64 bytes and less
+WINDOW = 64  # requests that may be under way: less than half of the numbers that there are
+SEQUENCES = 256
+PROTOCOL = 1
+BOARD_REGISTERS = 0x100  # address of the first register of the board itself; those of the accelerator are below
+
+
+class Operation(IntEnum):
+    """What a request asks for. `length` counts its payload, or of READ the bytes of the answer's."""
+
+    HELLO = 0
+    WRITE = 1
+    READ = 2
+    CHECKSUM = 3
+    SET = 4
+    GET = 5
+
+
+ABOUT_OPERATIONS = {
+    Operation.HELLO: "the next number is this one's plus 1; the answer says what the board is, `Hello`",
+    Operation.WRITE: "the payload goes to memory at `address`; both multiples of a beat",
+    Operation.READ: "`length` bytes of memory at `address`; both multiples of a beat",
+    Operation.CHECKSUM: "CRC-32 of memory from `address` on; the payload is the count of bytes, 32 bits",
+    Operation.SET: "the payload, 32 bits, goes to the register at `address`",
+    Operation.GET: "the register at `address`, 32 bits",
+}
+EXECUTED_ONCE = (Operation.WRITE, Operation.SET)  # the others may be executed again, where an answer was lost
+
+
+class Status(IntEnum):
+    """How a request ended."""
+
+    DONE = 0
+    OUT_OF_ORDER = 1
+    BAD_REQUEST = 2
+    NOT_READY = 3
+
+
+ABOUT_STATUS = {
+    Status.DONE: "executed now or before; the payload is the answer",
+    Status.OUT_OF_ORDER: "not executed: requests before it are missing; the payload is the number expected, 8 bits",
+    Status.BAD_REQUEST: "not executed: no such operation, or a length or address that it does not take",
+    Status.NOT_READY: "not executed: the memory is not set up, or failed its test",
+}
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a board says of itself, 32-bit words in this order.
+
+    Attributes
+    ----------
+    protocol : PROTOCOL of the image
+    identification : of the accelerator, its register `id`
+    version : of the accelerator, its register `version`
+    memory_bytes : of the memory
+    port_bytes : of a beat of the memory
+    core_khz, memory_khz : clocks
+    board : number of the board in boards.known
+    """
+
+    protocol: int
+    identification: int
+    version: int
+    memory_bytes: int
+    port_bytes: int
+    core_khz: int
+    memory_khz: int
+    board: int
+
+
+HELLO = struct.Struct("<8I")
+
+
+def stuffed(frame: bytes) -> bytes:
+    """A frame as it is on the wire, between flags."""
+    out = bytearray([FLAG])
+    for byte in frame + CRC.pack(crc32(frame)):
+        out += bytes([ESCAPE, byte ^ FLIP]) if byte in (FLAG, ESCAPE) else bytes([byte])
+    out.append(FLAG)
+    return bytes(out)
+
+
+class Unstuffer:
+    """Frames out of the bytes that come in. What has a wrong CRC or no CRC at all is dropped.
+
+    Attributes
+    ----------
+    dropped : frames so far
+    """
+
+    def __init__(self, longest: int = PAYLOAD_MAX + 64) -> None:
+        self._frame = bytearray()
+        self._escaped = False
+        self._longest = longest
+        self.dropped = 0
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """Frames that end in `received`, without their CRCs."""
+        for byte in received:
+            if byte == FLAG:
+                frame, whole = bytes(self._frame), not self._escaped
+                self._frame.clear()
+                self._escaped = False
+                if len(frame) > CRC.size and whole and CRC.unpack(frame[-CRC.size :])[0] == crc32(frame[: -CRC.size]):
+                    yield frame[: -CRC.size]
+                elif frame:
+                    self.dropped += 1
+            elif byte == ESCAPE:
+                self._escaped = True
+            elif len(self._frame) < self._longest:
+                self._frame.append(byte ^ FLIP if self._escaped else byte)
+                self._escaped = False

@@ -1,0 +1,1 @@
+"""The host's link: a UART, frames, and what their requests do."""

@@ -1,0 +1,113 @@
+"""A board in simulation: the Verilog of its image and its SDRAM in Verilator, its UART behind a pseudo-terminal."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from boards.encoder import Encoder
+from boards.parts.sdram.chips import SdramChip
+from rtl.params import InputError
+from rtl.sta.params import StaConfig
+from sim import board as models
+from sim.bench.runner import MAKE_VARIABLES, check_simulator, find_verilator
+from sim.process import children
+from sim.process.interrupts import held
+
+TIMES = ("rcd", "rp", "ras", "rc", "rrd", "rfc", "wr", "refi", "power_up")
+CYCLES_A_BIT = 4  # of the UART in simulation: a real one would take most of the time
+
+
+def parameters(chip: SdramChip) -> dict[str, int]:
+    """Of the module sdram_chip: its times are in ps."""
+    times = {f"T_{name.upper()}": round(1000 * getattr(chip, f"t_{name}")) for name in TIMES}
+    return {
+        "ROW_BITS": chip.row_bits,
+        "COLUMN_BITS": chip.column_bits,
+        "T_CK": int(1e6 / chip.mhz_max),
+        **times,
+        "MRD": chip.mrd,
+    }
+
+
+class BoardSimulation:
+    """The program that simulates a board; built once for each configuration, in a folder below `folder`.
+
+    Parameters
+    ----------
+    config, chip, core_mhz, memory_mhz : of the image
+    say : gets what is done now
+
+    Raises
+    ------
+    InputError : Verilator is missing, or cannot build it
+    """
+
+    def __init__(
+        self,
+        config: StaConfig,
+        chip: SdramChip,
+        *,
+        core_mhz: float,
+        memory_mhz: float,
+        folder: Path,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        check_simulator("verilator")
+        self._clocks = [f"+half_core={round(5e5 / core_mhz)}", f"+half_chip={round(5e5 / memory_mhz)}"]
+        baud = round(1e6 * core_mhz / CYCLES_A_BIT)
+        say("Verilog")
+        image = Encoder(config, chip, core_mhz=core_mhz, memory_mhz=memory_mhz, baud=baud)
+        text = verilog.convert(image, name="nmgen_encoder", emit_src=False)
+        sources = [models.BOARD, models.SDRAM_CHIP, models.HARNESS]
+        model = ", ".join(f".{name}({value})" for name, value in parameters(chip).items())
+        key = sha256("\0".join([text, model, *(path.read_text() for path in sources)]).encode()).hexdigest()[:16]
+        self._folder = folder / f"board-{key}"
+        self._program = self._folder / "Vboard"
+        if not self._program.exists():
+            say("Verilator")
+            self._build(text, model, sources)
+
+    def _build(self, text: str, model: str, sources: list[Path]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "image.v").write_text(text)
+        log = self._folder / "build.log"
+        command = [
+            str(find_verilator()),
+            *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+            *("--x-initial", "unique", "--x-assign", "unique"),
+            *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
+            *("--top-module", "board", "-Mdir", ".", f"-DCHIP={model}"),
+            *(str(path.resolve()) for path in (*sources, self._folder / "image.v")),
+        ]
+        with log.open("wb") as output:
+            status = children.run(command, folder=self._folder, output=output)
+        if status:
+            children.check_room(self._folder)
+            raise InputError(f"verilator cannot build the board: see {log}")
+
+    @contextmanager
+    def started(self, preload: Path | None = None, *, speed: bool = False) -> Iterator["subprocess.Popen[str]"]:
+        """The running board to the end of the block. The first line of its output is the name of its port.
+
+        preload : a file of bytes that are in the memory from the start
+        speed : a line `cycles N busy M` every second on its standard error, which has to be read
+        """
+        arguments = [*self._clocks, f"+bit={CYCLES_A_BIT}", *([f"+sdram_image={preload}"] if preload else [])]
+        with held():
+            child = subprocess.Popen(
+                [str(self._program.resolve()), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if speed else subprocess.DEVNULL,
+                text=True,
+            )
+        with child:  # closes its pipes
+            try:
+                yield child
+            finally:
+                with held():
+                    child.kill()
