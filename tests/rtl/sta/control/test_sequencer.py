@@ -36,9 +36,11 @@ Testbench = Callable[["Bench", SimulatorContext], Awaitable[None]]
 
 
 def as_engines_see(config: StaConfig, fields: dict[str, int]) -> dict[str, int]:
-    """A field that nobody looks at, the groups of a STORE of the residual, say, may be wider than a legal one needs."""
-    layout = instruction_layout(config)
-    return {name: value & ((1 << Shape.cast(layout[name].shape).width) - 1) for name, value in fields.items()}
+    """Nobody looks at the groups of a STORE of the residual: they may be more than the engines' field holds."""
+    if fields["opcode"] != Op.STORE:
+        return fields
+    width = Shape.cast(instruction_layout(config)["groups"].shape).width
+    return {**fields, "groups": fields["groups"] & ((1 << width) - 1)}
 
 
 class Front(wiring.Component):
