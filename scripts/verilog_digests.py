@@ -13,6 +13,8 @@ from hashlib import sha256
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
+from boards.encoder import Encoder
+from boards.parts.sdram.chips import CHIPS
 from rtl.engine.accelerator import Accelerator
 from rtl.lib.ram import OnChipRam
 from rtl.params import Config
@@ -53,14 +55,17 @@ def show(name: object, design: wiring.Component) -> None:
 
 
 def main(files: Sequence[str]) -> None:
+    boards = [file for file in files if file.startswith("boards/")]
     sta = [file for file in files if file.startswith("rtl/sta/") or file in STA_ALONE]
-    if not files or len(sta) < len(files):
+    if not files or len(sta) + len(boards) < len(files):
         for config in CONFIGURATIONS:
             show(config, Accelerator(config))
         show("ram", OnChipRam(4, 16))
     if not files or sta or any(file in STA_TOO for file in files):
         show(STA, AxiSta(STA))
         show("residual", Residual(RESIDUAL))
+    if not files or boards:
+        show("board", Encoder(STA, CHIPS["AS4C32M16SB-7"], core_mhz=100, memory_mhz=125, baud=1_000_000))
 
 
 if __name__ == "__main__":
