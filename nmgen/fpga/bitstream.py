@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen.console.files import written_whole
 from nmgen.fpga import selftest
-from nmgen.fpga.floorplan import Floor, floor_of
+from nmgen.fpga.floorplan import Placement, placement_of
 from nmgen.fpga.router_watchdog import ROUTER, Routing, UnroutedError
 from nmgen.fpga.tools import TOOLS, ToolError, find_tool, run_tool
 from rtl.params import Config, InputError, ceil_div
@@ -178,7 +178,7 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
         cells = json.loads((scratch / f"{NAME}.stat.json").read_text())["design"]["num_cells_by_type"]
         check_cells(board, cells)
         netlist = scratch / f"{NAME}.json"
-        (floor_of(config, board.device, room=False) or Floor(multipliers={})).write(netlist, netlist)
+        (placement_of(config, board.device, room=False) or Placement(multipliers={})).write(netlist, netlist)
         place += ["--placer-heap-beta", f"{density(cells, board.device):.2f}"]
         tried: dict[int, float] = {}
         unrouted: dict[int, str] = {}

@@ -23,12 +23,12 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
-from nmgen.fpga.register_packing import absorb
+from nmgen.fpga.register_packing import pack_registers
 from rtl.array.ecp5.floorplan import DEVICES, ELEMENT, Floorplan, Site
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 
-EVERY = 3  # rows
+ROWS_APART = 3  # rows
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 NUMBER = re.compile(r"\d+")
 
@@ -39,7 +39,7 @@ MEMORIES = {"LFE5U-85F": (22, 46, 70, 82)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Floor:
+class Placement:
     """What the placer is told.
 
     Attributes
@@ -61,7 +61,7 @@ class Floor:
         """Says all of it."""
         return json.dumps(
             [
-                "absorb, 36 bits too",
+                "register packing, 36 bits too",
                 sorted(self.multipliers.items()),
                 self.others,
                 self.memories,
@@ -74,7 +74,7 @@ class Floor:
         """Write a netlist with this in it."""
         design = json.loads(netlist.read_text())
         top = next(m for m in design["modules"].values() if int(m["attributes"].get("top", "0"), 2))
-        absorb(top)
+        pack_registers(top)
         element, multipliers = cells_of(f"{ELEMENT}."), [cells_of(path) for path in LANE_MULTIPLIERS]
         elements: dict[tuple[int, int], list[str]] = defaultdict(list)
         lanes: list[tuple[int, int, str]] = []  # kind, number, name
@@ -116,7 +116,7 @@ def _idle(bel: str) -> dict[str, Any]:
     }
 
 
-def floor_of(config: Config, device: str, *, room: bool) -> Floor | None:
+def placement_of(config: Config, device: str, *, room: bool) -> Placement | None:
     """What the placer of a device is told of a configuration; None where there is nothing to tell.
 
     Parameters
@@ -136,8 +136,12 @@ def floor_of(config: Config, device: str, *, room: bool) -> Floor | None:
     columns, rows = TILES.get(device, ((), ())) if room else ((), ())
     if not any(elements.values()) and not rows:
         return None
-    return Floor(
-        multipliers=elements, others=others, memories=memories, rows_empty=tuple(rows[::EVERY]), columns=tuple(columns)
+    return Placement(
+        multipliers=elements,
+        others=others,
+        memories=memories,
+        rows_empty=tuple(rows[::ROWS_APART]),
+        columns=tuple(columns),
     )
 
 

@@ -18,7 +18,7 @@ from threading import Event, Lock
 from typing import Any
 
 from nmgen.console.files import written_whole
-from nmgen.fpga.floorplan import Floor
+from nmgen.fpga.floorplan import Placement
 from nmgen.fpga.router_watchdog import Routing, UnroutedError
 from nmgen.fpga.tools import StoppedError, ToolError, find_tool, run_tool, tool_version
 from rtl.params import InputError
@@ -38,7 +38,7 @@ class Design:
     script : of yosys, which finds the Verilog in `VERILOG`; it writes the numbers of cells (`stat -json`) to `CELLS`
         and, where place is given, the netlist to `NETLIST`
     place : arguments of nextpnr-ecp5: device, clock, router; None of what is only synthesised
-    floor : what the placer is told of places; None for nothing
+    placement : what the placer is told of places; None for nothing
     delays : whether those of every cell and wire are kept, for `nmgen.fpga.timing_paths`
     seeds : of place and route
     """
@@ -47,7 +47,7 @@ class Design:
     verilog: str
     script: str
     place: tuple[str, ...] | None = None
-    floor: Floor | None = None
+    placement: Placement | None = None
     delays: bool = False
     seeds: tuple[int, ...] = ()
 
@@ -223,9 +223,9 @@ class _Run:
 
         def make(folder: Path) -> None:
             source = netlist / NETLIST
-            if design.floor:
+            if design.placement:
                 source = folder / FLOORED
-                design.floor.write(netlist / NETLIST, source)
+                design.placement.write(netlist / NETLIST, source)
             # Relative: YoWASP's tools have a /tmp of their own.
             files = ["--json", os.path.relpath(source, folder), "--report", PLACED]
             try:
@@ -240,7 +240,7 @@ class _Run:
             self._versions["nextpnr-ecp5"],
             netlist.name,
             *options,
-            design.floor.key if design.floor else "",
+            design.placement.key if design.placement else "",
         ]
         path, new = self._store.made(key, make)
         found = slowest_clock(path / PLACED, what)

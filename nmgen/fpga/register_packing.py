@@ -73,7 +73,7 @@ class _Nets:
         self.registers.pop(connections["Q"][0], None)
 
 
-def absorb(module: Mapping[str, Any]) -> int:
+def pack_registers(module: Mapping[str, Any]) -> int:
     """Do it in a module of yosys's JSON, flat; returns how many flip-flops are gone.
 
     Only registers of the same clock, without enable and reset, of operands that are both signed or neither.
@@ -91,11 +91,11 @@ def absorb(module: Mapping[str, Any]) -> int:
         parameters = nets.cells[name]["parameters"]
         wide = any(int(str(parameters.get(f"DATA_WIDTH_{side}", "0")), 2) > WIDTH for side in "AB")
         for sides in ("AB",) if wide else ("A", "B"):
-            _absorb_outputs(nets, name, sides)
+            _pack_outputs(nets, name, sides)
     for name in multipliers:
         signs = [nets.cells[name]["connections"][port] for port in ("SIGNEDA", "SIGNEDB")]
         if signs in ([["0"]] * 2, [["1"]] * 2):
-            _absorb(nets, name)
+            _pack_operands(nets, name)
     gone = before - len(nets.cells)
     bits = (bit for cell in nets.cells.values() for bits in cell["connections"].values() for bit in bits)
     fresh = count(1 + max((bit for bit in bits if isinstance(bit, int)), default=1))
@@ -105,7 +105,7 @@ def absorb(module: Mapping[str, Any]) -> int:
     return gone
 
 
-def _absorb_outputs(nets: _Nets, name: str, sides: str) -> None:
+def _pack_outputs(nets: _Nets, name: str, sides: str) -> None:
     """Of a port of a block RAM that is always enabled. One of 36 bits has the outputs of both sides: these get the same
     enable, so that it does not matter which side's governs which half."""
     cell = nets.cells[name]
@@ -128,7 +128,7 @@ def _absorb_outputs(nets: _Nets, name: str, sides: str) -> None:
         connections |= {f"OCE{side}": ["1"] for side in sides}
 
 
-def _absorb(nets: _Nets, name: str) -> None:
+def _pack_operands(nets: _Nets, name: str) -> None:
     cell = nets.cells[name]
     connections = cell["connections"]
     clocks: set[int] = set()

@@ -7,7 +7,7 @@ from typing import Any
 
 from nmgen.fpga.array_harness import BLOCK_WIDTH, ArrayHarness
 from nmgen.fpga.core_harness import CoreHarness
-from nmgen.fpga.floorplan import floor_of
+from nmgen.fpga.floorplan import placement_of
 from nmgen.fpga.place_and_route import DELAYS, Design, Measured, say
 from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import ECP5, Target
@@ -138,7 +138,7 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules)), *mapper),
         place=target.place(ROUTER, mhz, *placer) if placed else None,
-        floor=floor_of(config, target.device, room=isinstance(config, StaConfig)),
+        placement=placement_of(config, target.device, room=isinstance(config, StaConfig)),
         delays=isinstance(config, StaConfig),
         seeds=seeds if placed else (),
     )

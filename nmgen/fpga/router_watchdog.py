@@ -13,7 +13,7 @@ PASS = re.compile(rb"Info:\s+iter=(\d+) .*\boverused=(\d+)")  # of router2: a pa
 PATIENCE = 200_000  # arcs, within which a router that still gets somewhere has fewer left than ever before
 PASSES = 300  # the same, of router2: its last passes take a fifth of a second each, and one wire may take 30 of them
 LONGEST = 900  # seconds, the same: the last wires may take a minute a thousand arcs, for hours
-EVERY = 50_000  # arcs, after which something is said
+ARCS_A_LINE = 50_000  # arcs, after which something is said
 
 
 class UnroutedError(Exception):
@@ -54,7 +54,7 @@ class Routing:
             self.state = f"{routed:,} arcs tried, {left:,} left"
             if not self._nearer(routed, left, seconds, PATIENCE):
                 raise UnroutedError(f"{self._best:,} arcs left at best, after {self._best_at:,} of {routed:,} tries")
-            if routed >= self._said + EVERY:
+            if routed >= self._said + ARCS_A_LINE:
                 self._said = routed
                 self._say(self.state)
         for number, left in ((int(a), int(b)) for a, b in PASS.findall(whole)):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from amaranth.hdl import Fragment
 
-from nmgen.fpga.floorplan import EVERY, TILES, Floor, cells_of, floor_of
+from nmgen.fpga.floorplan import ROWS_APART, TILES, Placement, cells_of, placement_of
 from nmgen.fpga.place_and_route import DELAYS, Design, measure
 from nmgen.fpga.targets import find_target
 from nmgen.fpga.timing_paths import read_paths
@@ -44,26 +44,26 @@ def cell(kind: str) -> dict[str, Any]:
     }
 
 
-def written(floor: Floor | None, folder: Path, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def written(placement: Placement | None, folder: Path, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The top module of a netlist with those cells, once it has been told."""
-    assert floor is not None
+    assert placement is not None
     ports = {"clk": {"direction": "input", "bits": [2]}}
     design = {"modules": {"other": {"attributes": {}}}}
     design["modules"]["t"] = {"attributes": {"top": "01"}, "ports": ports, "cells": cells}
     (folder / "in.json").write_text(json.dumps(design))
-    floor.write(folder / "in.json", folder / "out.json")
+    placement.write(folder / "in.json", folder / "out.json")
     top: dict[str, Any] = json.loads((folder / "out.json").read_text())["modules"]["t"]
     return top
 
 
 def test_rows_that_stay_empty(tmp_path: Path) -> None:
-    floor = floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True)
-    top = written(floor, tmp_path, {"x": cell("LUT4")})
+    placement = placement_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True)
+    top = written(placement, tmp_path, {"x": cell("LUT4")})
     columns, rows = TILES[DEVICE]
     assert top["cells"].pop("x") == cell("LUT4")
     taken = [one["attributes"]["BEL"] for one in top["cells"].values()]
-    assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::EVERY])
-    assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::EVERY])
+    assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::ROWS_APART])
+    assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::ROWS_APART])
 
 
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
     names = [f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT" for row in (0, 7) for col in (0, 7) for lane in (1, 0)]
     cells = {name: cell("MULT18X18D") for name in [*names, "core.post_processor.factor_0_MULT"]}
     cells["core.array.pe_0_0.x"] = cell("LUT4")
-    top = written(floor_of(Config(), DEVICE, room=False), tmp_path, cells)
+    top = written(placement_of(Config(), DEVICE, room=False), tmp_path, cells)
     sites = {name: one["attributes"].get("BEL") for name, one in top["cells"].items()}
     assert {name for name, bel in sites.items() if bel} == set(names)
     assert sites["core.array.pe_0_0.operand_0_2_MULT"] == "X4/Y10/MULT18_0"
@@ -98,7 +98,9 @@ def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
         for i in range(count)
     ]
     config = StaConfig(pe=pe, device=DEVICE if pe == "ecp5" else "")
-    top = written(floor_of(config, DEVICE, room=True), tmp_path, {name: cell("MULT18X18D") for name in reversed(names)})
+    top = written(
+        placement_of(config, DEVICE, room=True), tmp_path, {name: cell("MULT18X18D") for name in reversed(names)}
+    )
     sites = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
     assert len(set(sites.values())) == len(names) == 24
     plan = Floorplan(StaConfig(pe="ecp5", device=DEVICE))
@@ -128,8 +130,8 @@ def site_of(bel: str) -> tuple[int, int]:
 def test_block_ram(tmp_path: Path) -> None:
     """The core's: column banks at the left edge, rows side by side near the array's, the residual at the bottom."""
     names = block_ram(columns=8, rows=8, bank=16, residual=6)
-    floor = floor_of(StaConfig(), DEVICE, room=True)
-    top = written(floor, tmp_path, {name: cell("DP16KD") for name in names})
+    placement = placement_of(StaConfig(), DEVICE, room=True)
+    top = written(placement, tmp_path, {name: cell("DP16KD") for name in names})
     bels = {name: top["cells"][name]["attributes"]["BEL"] for name in names}
     assert len(set(bels.values())) == len(names) == 208
     sites = {name: site_of(bel) for name, bel in bels.items()}
@@ -142,10 +144,10 @@ def test_block_ram(tmp_path: Path) -> None:
     rows = [[at for name, at in sites.items() if re.search(f"(store.bank|softmax)_{r}[.]", name)] for r in range(8)]
     for here, right in pairwise(rows):
         assert max(x for x, _ in here) <= min(x for x, _ in right)
-    assert floor is not None
+    assert placement is not None
     for r, row in enumerate(rows):
         assert len(row) == 17
-        element = site_of(floor.multipliers[r, 0][0])[0]
+        element = site_of(placement.multipliers[r, 0][0])[0]
         assert min(x for x, _ in row) - 15 <= element <= max(x for x, _ in row)
         assert sites[f"core.softmax_{r}.table_0.0.0"][1] == 22
     residual = [
@@ -162,8 +164,8 @@ def test_more_block_ram_than_there_is(tmp_path: Path) -> None:
     """What has no place, and what is of none of these, is left to the placer; no two have the same."""
     names = block_ram(columns=4, rows=4, bank=60, residual=1)
     others = ["core.other.memory.0.0"]
-    floor = floor_of(StaConfig(rows=4), DEVICE, room=True)
-    top = written(floor, tmp_path, {name: cell("DP16KD") for name in [*names, *others]})
+    placement = placement_of(StaConfig(rows=4), DEVICE, room=True)
+    top = written(placement, tmp_path, {name: cell("DP16KD") for name in [*names, *others]})
     sites = {name: top["cells"][name]["attributes"].get("BEL") for name in [*names, *others]}
     assert sites[others[0]] is None
     bels = [bel for bel in sites.values() if bel]
@@ -206,10 +208,10 @@ def test_what_is_placed_bears_these_names(pe: str) -> None:
 
 
 def test_nothing_to_tell() -> None:
-    assert floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=False) is None
-    assert floor_of(Config(), "", room=True) is None
-    assert floor_of(Config(n=1, rows=10, cols=8), DEVICE, room=False) is None, "more elements than slices"
-    bare, roomy = (floor_of(Config(), DEVICE, room=room) for room in (False, True))
+    assert placement_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=False) is None
+    assert placement_of(Config(), "", room=True) is None
+    assert placement_of(Config(n=1, rows=10, cols=8), DEVICE, room=False) is None, "more elements than slices"
+    bare, roomy = (placement_of(Config(), DEVICE, room=room) for room in (False, True))
     assert bare is not None
     assert roomy is not None
     assert bare.key != roomy.key
@@ -227,7 +229,7 @@ def test_the_real_tools(tmp_path: Path) -> None:
         seeds=(1,),
     )
     bare, roomy = measure(
-        [design, replace(design, floor=floor_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True))],
+        [design, replace(design, placement=placement_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True))],
         tmp_path / "made",
         jobs=1,
     )
@@ -238,7 +240,7 @@ def test_the_real_tools(tmp_path: Path) -> None:
         assert 1000 / read_paths(folder / DELAYS)[0].ns == pytest.approx(one.mhz[0], rel=0.001)
     used = [json.loads((one.placed[0] / "placed.json").read_text())["utilization"] for one in (bare, roomy)]
     columns, rows = TILES[target.device]
-    empty = 8 * len(columns) * len(rows[::EVERY])
+    empty = 8 * len(columns) * len(rows[::ROWS_APART])
     constants = 2  # the LUTs of the multiplier's: it has registers, with an enable
     assert used[1]["TRELLIS_COMB"]["used"] - used[0]["TRELLIS_COMB"]["used"] == empty + constants
     assert used[0]["TRELLIS_COMB"]["available"] == 8 * len(columns) * len(rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nmgen.fpga.register_packing import absorb
+from nmgen.fpga.register_packing import pack_registers
 from nmgen.fpga.tools import find_tool, run_tool
 
 OUTPUTS = {"REG_PIPELINE_CLK", "REG_OUTPUT_CLK"}
@@ -78,7 +78,7 @@ def test_registers(name: str, tmp_path: Path) -> None:
     registers, seen, want, gone = CASES[name]
     module = synthesised(TOY.format(registers=registers, seen=seen), tmp_path)
     before = len(registers_of(module))
-    assert absorb(module) == gone == before - len(registers_of(module))
+    assert pack_registers(module) == gone == before - len(registers_of(module))
     (multiplier,) = (cell for cell in module["cells"].values() if cell["type"] == "MULT18X18D")
     found = {key: value for key, value in multiplier["parameters"].items() if key.startswith("REG_")}
     assert found == dict.fromkeys(want, "CLK0")
@@ -123,7 +123,7 @@ def test_block_ram(registers: str, more: str, seen: str, gone: int, tmp_path: Pa
     module = synthesised(
         RAM.replace("{registers}", registers).replace("{more}", more).replace("{seen}", seen), tmp_path
     )
-    assert absorb(module) == gone
+    assert pack_registers(module) == gone
     (memory,) = (cell for cell in module["cells"].values() if cell["type"] == "DP16KD")
     modes = {memory["parameters"].get(f"REGMODE_{side}", "NOREG") for side in "AB"}
     assert modes == ({"NOREG", "OUTREG"} if gone else {"NOREG"})
@@ -137,7 +137,7 @@ def test_block_ram_of_36_bits(write: str, tmp_path: Path) -> None:
     )
     text = text.replace("{registers}", "word <= words[at]; q <= word;").replace("{more}", "").replace("{seen}", "0")
     module = synthesised(text, tmp_path)
-    assert absorb(module) == 36
+    assert pack_registers(module) == 36
     (memory,) = (cell for cell in module["cells"].values() if cell["type"] == "DP16KD")
     assert {memory["parameters"][f"REGMODE_{side}"] for side in "AB"} == {"OUTREG"}
     assert [memory["connections"][f"{port}{side}"] for port in ("CE", "OCE") for side in "AB"] == [["1"]] * 4
@@ -163,7 +163,7 @@ def is_tie(cell: dict[str, Any]) -> bool:
 
 def test_a_second_time_nothing(tmp_path: Path) -> None:
     module = synthesised(TOY.format(registers=PLAIN, seen="0"), tmp_path)
-    assert absorb(module)
+    assert pack_registers(module)
     once = json.dumps(module)
-    assert absorb(module) == 0
+    assert pack_registers(module) == 0
     assert json.dumps(module) == once

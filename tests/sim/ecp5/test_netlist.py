@@ -36,7 +36,7 @@ def cells(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("pe", "n", "m", "rows", "cols", "soft_rows", "absorbed"),
+    ("pe", "n", "m", "rows", "cols", "soft_rows", "packed"),
     [
         ("ecp5", 2, 8, 2, 2, 0, False),
         ("ecp5", 3, 4, 3, 2, 2, False),
@@ -46,11 +46,11 @@ def cells(text: str) -> set[str]:
         ("portable", 3, 4, 2, 2, 0, True),
     ],
 )
-def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, absorbed: bool, tmp_path: Path) -> None:
+def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, packed: bool, tmp_path: Path) -> None:
     """The steps that the Verilog passes: one step after another, gaps anywhere, the longest sums at both ends."""
     config = Config(n=n, m=m, rows=rows, cols=cols, max_tokens=rows, max_k=32, pe=pe, soft_rows=soft_rows)
     array = Array(config)
-    netlist = synthesised(emit(array), tmp_path, absorbed=absorbed).read_text()
+    netlist = synthesised(emit(array), tmp_path, packed=packed).read_text()
     assert "MULT18X18D" in cells(netlist)
     assert ("ALU54B" in cells(netlist)) == (pe == "ecp5")
     rng = seeded(pe, n, m)
@@ -77,11 +77,11 @@ def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, ab
                 assert results[number] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"
 
 
-@pytest.mark.parametrize(("pe", "absorbed"), [("ecp5", False), ("portable", False), ("portable", True)])
-def test_products(pe: str, absorbed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pe", "packed"), [("ecp5", False), ("portable", False), ("portable", True)])
+def test_products(pe: str, packed: bool, tmp_path: Path) -> None:
     """Of the whole engine around an array: results, bytes and cycles."""
     config = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=5, max_k=24, pe=pe)
-    netlist = synthesised(emit(Accelerator(config)), tmp_path, absorbed=absorbed)
+    netlist = synthesised(emit(Accelerator(config)), tmp_path, packed=packed)
     assert "DP16KD" in cells(netlist.read_text())
     shapes = [(5, 23, 5, 2, 8), (5, 24, 3, 4, 16), (2, 4, 2, 1, 8)]
     jobs = [
@@ -136,7 +136,7 @@ def test_a_store_with_registers_in_block_ram(tmp_path: Path) -> None:
     ]
     store = ActivationStore(config)
     watch = [*store.rows, store.copy.next_cycle_busy, store.copy.valid, store.copy.data]
-    netlist = synthesised(emit(store), tmp_path, absorbed=True).read_text()
+    netlist = synthesised(emit(store), tmp_path, packed=True).read_text()
     assert 'REGMODE_B("OUTREG")' in netlist
     got = trace_text(netlist, TOP, store, [*writes, *reads], *watch, folder=tmp_path)
     want = trace(store, [*writes, *reads], *watch)
@@ -164,7 +164,7 @@ def test_a_requantiser_with_registers_in_multipliers(tmp_path: Path) -> None:
         }
         for _ in range(400)
     ]
-    netlist = synthesised(emit(requantiser), tmp_path, absorbed=True).read_text()
+    netlist = synthesised(emit(requantiser), tmp_path, packed=True).read_text()
     assert netlist.count('REG_OUTPUT_CLK("CLK0")') == netlist.count("MULT18X18D #(") == 2
     with_reset = re.sub(rf"module {TOP}\(([^;]*);", rf"module {TOP}(rst, \1; input rst;", netlist)  # it has none
     got = trace_text(with_reset, TOP, requantiser, cycles, requantiser.result, folder=tmp_path)
