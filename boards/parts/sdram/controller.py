@@ -70,6 +70,44 @@ def chunk_layout(port_bytes: int) -> data.StructLayout:
     )
 
 
+class _Signals:
+    """What the controller's sections share.
+
+    Attributes
+    ----------
+    active, ahead : chunks: the one whose bursts are issued, and the next one, whose row is opened
+    issue, finishing : a burst of the active chunk in this cycle; its last one
+    checked, hit, closed : of the chunk ahead: the bank was looked at; its row is open; no row is
+    opened, rows : of each bank
+    close_wait, read_wait, write_wait, ahead_wait, pause : cycles until a bank may be closed, a READ or a WRITE issued,
+        something done for the chunk ahead, a refresh go on
+    running, wants_refresh : chunks may be taken; but for a refresh
+    """
+
+    def __init__(self, chip: SdramChip, t: Timing, bursts: int, burst: int) -> None:
+        slot = data.StructLayout(
+            {
+                "write": 1,
+                "last": range(CHUNK_BEATS * bursts),  # bursts left after this one
+                "column": chip.column_bits,
+                "bank": range(BANKS),
+                "row": chip.row_bits,
+            }
+        )
+        self.active, self.ahead = Signal(slot, name="active"), Signal(slot, name="ahead")
+        self.active_valid, self.ahead_valid = Signal(name="active_valid"), Signal(name="ahead_valid")
+        self.issue, self.finishing = Signal(name="issue"), Signal(name="finishing")
+        self.checked, self.hit, self.closed = Signal(name="checked"), Signal(name="hit"), Signal(name="closed")
+        self.opened = Signal(BANKS, name="opened")
+        self.rows = [Signal(chip.row_bits, name=f"row_{i}") for i in range(BANKS)]
+        self.close_wait = [Signal(range(max(t.ras, burst + t.wr)), name=f"close_wait_{i}") for i in range(BANKS)]
+        self.read_wait = Signal(range(burst + 1), name="read_wait")
+        self.write_wait = Signal(range(CAS_LATENCY + burst + 1), name="write_wait")
+        self.ahead_wait = Signal(range(max(t.rcd, t.rp)), name="ahead_wait")
+        self.pause = Signal(range(t.power_up), init=t.power_up - 1, name="pause")
+        self.running, self.wants_refresh = Signal(name="running"), Signal(name="wants_refresh")
+
+
 class SdramController(wiring.Component):
     """Reads and writes chunks in their order, and keeps the chip refreshed.
 
@@ -114,135 +152,124 @@ class SdramController(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        chip, t, pins = self._chip, self._timing, self.pins
-        bursts = self._words // self._burst
-        slot = data.StructLayout(
-            {
-                "write": 1,
-                "last": range(CHUNK_BEATS * bursts),  # bursts left after this one
-                "column": chip.column_bits,
-                "bank": range(BANKS),
-                "row": chip.row_bits,
-            }
-        )
-
-        # Two chunks: one is active, its bursts are issued; of the one ahead the row is opened.
-        active, ahead = Signal(slot), Signal(slot)
-        active_valid, ahead_valid = Signal(), Signal()
-        opened = Signal(BANKS)
-        rows = [Signal(chip.row_bits, name=f"row_{i}") for i in range(BANKS)]
-        # Cycles until the bank may be closed, and until a READ or a WRITE may be issued.
-        close_wait = [Signal(range(max(t.ras, self._burst + t.wr)), name=f"close_wait_{i}") for i in range(BANKS)]
-        read_wait = Signal(range(self._burst + 1))
-        write_wait = Signal(range(CAS_LATENCY + self._burst + 1))
-        for counter in (*close_wait, read_wait, write_wait):
+        s = _Signals(self._chip, self._timing, self._words // self._burst, self._burst)
+        for counter in (*s.close_wait, s.read_wait, s.write_wait, s.ahead_wait, s.pause):
             with m.If(counter != 0):
                 m.d.sync += counter.eq(counter - 1)
+        m.d.sync += self.pins.command.eq(Command.NOP)
+        self._issue(m, s)
+        self._move(m, s)
+        self._open_row(m, s)
+        self._refresh(m, s)
+        self._write_words(m, s.issue & s.active.write)
+        self._read_words(m, s.issue & ~s.active.write)
+        return m
 
-        m.d.sync += pins.command.eq(Command.NOP)
-
-        # The active chunk: a burst as soon as the one before it is through.
-        issue = Signal()
-        finishing = Signal()
+    def _issue(self, m: Module, s: "_Signals") -> None:
+        """The active chunk: a burst as soon as the one before it is through."""
+        active, t = s.active, self._timing
         m.d.comb += [
-            issue.eq(active_valid & Mux(active.write, write_wait == 0, read_wait == 0)),
-            finishing.eq(issue & (active.last == 0)),
+            s.issue.eq(s.active_valid & Mux(active.write, s.write_wait == 0, s.read_wait == 0)),
+            s.finishing.eq(s.issue & (active.last == 0)),
         ]
-        with m.If(issue):
+        with m.If(s.issue):
             m.d.sync += [
-                pins.command.eq(Mux(active.write, Command.WRITE, Command.READ)),
-                pins.bank.eq(active.bank),
-                pins.address.eq(active.column),
+                self.pins.command.eq(Mux(active.write, Command.WRITE, Command.READ)),
+                self.pins.bank.eq(active.bank),
+                self.pins.address.eq(active.column),
                 active.column.eq(active.column + self._burst),
                 active.last.eq(active.last - 1),
-                read_wait.eq(self._burst - 1),
+                s.read_wait.eq(self._burst - 1),
                 # A cycle in which nobody drives the data pins lies between words read and words written.
-                write_wait.eq(Mux(active.write, self._burst - 1, CAS_LATENCY + self._burst)),
+                s.write_wait.eq(Mux(active.write, self._burst - 1, CAS_LATENCY + self._burst)),
             ]
             for i in range(BANKS):
                 with m.If(active.bank == i):
-                    self._at_least(m, close_wait[i], Mux(active.write, self._burst - 2 + t.wr, self._burst - 1))
+                    self._at_least(m, s.close_wait[i], Mux(active.write, self._burst - 2 + t.wr, self._burst - 1))
 
-        # The chunk ahead: its row is looked up, the bank closed if another row is open there, the row opened.
-        running, wants_refresh = Signal(), Signal()
-        checked, hit, closed = Signal(), Signal(), Signal()
-        ahead_wait = Signal(range(max(t.rcd, t.rp)))
+    def _move(self, m: Module, s: "_Signals") -> None:
+        """Chunks move up: the one that is offered is next, the next one active."""
         moves = Signal()
         m.d.comb += [
-            moves.eq(ahead_valid & checked & hit & (ahead_wait == 0) & (~active_valid | finishing)),
-            self.chunks.ready.eq(running & ~wants_refresh & (~ahead_valid | moves)),
+            moves.eq(s.ahead_valid & s.checked & s.hit & (s.ahead_wait == 0) & (~s.active_valid | s.finishing)),
+            self.chunks.ready.eq(s.running & ~s.wants_refresh & (~s.ahead_valid | moves)),
         ]
         with m.If(moves):
-            m.d.sync += [active_valid.eq(1), active.eq(ahead)]
-        with m.Elif(finishing):
-            m.d.sync += active_valid.eq(0)
+            m.d.sync += [s.active_valid.eq(1), s.active.eq(s.ahead)]
+        with m.Elif(s.finishing):
+            m.d.sync += s.active_valid.eq(0)
         with m.If(self.chunks.ready):
-            m.d.sync += [ahead_valid.eq(self.chunks.valid), ahead.eq(self._slot(slot)), checked.eq(0)]
+            m.d.sync += [s.ahead_valid.eq(self.chunks.valid), s.ahead.eq(self._slot(s.ahead.shape())), s.checked.eq(0)]
         with m.Elif(moves):
-            m.d.sync += ahead_valid.eq(0)
-        with m.If(ahead_wait != 0):
-            m.d.sync += ahead_wait.eq(ahead_wait - 1)
-        with m.If(ahead_valid & ~checked):
-            is_open = opened.bit_select(ahead.bank, 1)
-            m.d.sync += [checked.eq(1), hit.eq(is_open & (Array(rows)[ahead.bank] == ahead.row)), closed.eq(~is_open)]
-        with m.If(ahead_valid & checked & ~hit & (ahead_wait == 0) & ~issue):
+            m.d.sync += s.ahead_valid.eq(0)
+
+    def _open_row(self, m: Module, s: "_Signals") -> None:
+        """The row of the chunk ahead is looked up, the bank closed if another row is open there, the row opened."""
+        pins, t, ahead = self.pins, self._timing, s.ahead
+        with m.If(s.ahead_valid & ~s.checked):
+            is_open = s.opened.bit_select(ahead.bank, 1)
+            m.d.sync += [
+                s.checked.eq(1),
+                s.hit.eq(is_open & (Array(s.rows)[ahead.bank] == ahead.row)),
+                s.closed.eq(~is_open),
+            ]
+        with m.If(s.ahead_valid & s.checked & ~s.hit & (s.ahead_wait == 0) & ~s.issue):
             for i in range(BANKS):
                 with m.If(ahead.bank == i):
-                    with m.If(closed):
+                    with m.If(s.closed):
                         m.d.sync += [
                             pins.command.eq(Command.ACTIVATE),
                             pins.bank.eq(i),
                             pins.address.eq(ahead.row),
-                            opened[i].eq(1),
-                            rows[i].eq(ahead.row),
-                            hit.eq(1),
-                            ahead_wait.eq(max(t.rcd - 2, 0)),  # one cycle to become active, one to be issued
+                            s.opened[i].eq(1),
+                            s.rows[i].eq(ahead.row),
+                            s.hit.eq(1),
+                            s.ahead_wait.eq(max(t.rcd - 2, 0)),  # one cycle to become active, one to be issued
                         ]
-                        self._at_least(m, close_wait[i], t.ras - 1)
-                    with m.Elif((close_wait[i] == 0) & ~(active_valid & (active.bank == i))):
+                        self._at_least(m, s.close_wait[i], t.ras - 1)
+                    with m.Elif((s.close_wait[i] == 0) & ~(s.active_valid & (s.active.bank == i))):
                         m.d.sync += [
                             pins.command.eq(Command.PRECHARGE),
                             pins.bank.eq(i),
                             pins.address.eq(0),
-                            opened[i].eq(0),
-                            closed.eq(1),
-                            ahead_wait.eq(t.rp - 1),
+                            s.opened[i].eq(0),
+                            s.closed.eq(1),
+                            s.ahead_wait.eq(t.rp - 1),
                         ]
 
-        # Refreshes: `due` counts them; the first ones are part of the set-up.
+    def _refresh(self, m: Module, s: "_Signals") -> None:
+        """Set-up, and refreshes when they cost least. `due` counts them; the first ones are part of the set-up."""
+        pins, t = self.pins, self._timing
         due = Signal(range(2 * REFRESHES_BEFORE_MODE), init=REFRESHES_BEFORE_MODE)
         interval = Signal(range(t.refi))
         refreshes = Signal()
         due_again = Signal()
         m.d.comb += [
             due_again.eq(self.ready & (interval == 0)),
-            wants_refresh.eq((due >= FORCED) | ((due != 0) & ~self.chunks.valid)),
+            s.wants_refresh.eq((due >= FORCED) | ((due != 0) & ~self.chunks.valid)),
         ]
         m.d.sync += [
             interval.eq(Mux(interval == 0, t.refi - 1, interval - 1)),
             due.eq(due + due_again - refreshes),
         ]
-        pause = Signal(range(t.power_up), init=t.power_up - 1)
-        with m.If(pause != 0):
-            m.d.sync += pause.eq(pause - 1)
         with m.FSM():
             with m.State("close"):
-                with m.If((pause == 0) & ~Cat(*close_wait).any()):
+                with m.If((s.pause == 0) & ~Cat(*s.close_wait).any()):
                     m.d.sync += [
                         pins.command.eq(Command.PRECHARGE),
                         pins.address.eq(ALL_BANKS),
-                        opened.eq(0),
-                        pause.eq(t.rp - 1),
+                        s.opened.eq(0),
+                        s.pause.eq(t.rp - 1),
                     ]
                     m.next = "refresh"
             with m.State("refresh"):
-                with m.If(pause == 0):
+                with m.If(s.pause == 0):
                     m.d.comb += refreshes.eq(1)
-                    m.d.sync += [pins.command.eq(Command.REFRESH), pause.eq(t.rfc - 1)]
+                    m.d.sync += [pins.command.eq(Command.REFRESH), s.pause.eq(t.rfc - 1)]
                     with m.If((due == 1) & ~due_again):
                         m.next = "refreshed"
             with m.State("refreshed"):
-                with m.If(pause == 0):
+                with m.If(s.pause == 0):
                     m.next = "run"
                     with m.If(~self.ready):
                         m.d.sync += [
@@ -250,17 +277,13 @@ class SdramController(wiring.Component):
                             pins.bank.eq(0),
                             pins.address.eq(CAS_LATENCY << 4 | (self._burst.bit_length() - 1)),
                             self.ready.eq(1),
-                            pause.eq(t.mrd - 1),
+                            s.pause.eq(t.mrd - 1),
                         ]
                         m.next = "refreshed"
             with m.State("run"):
-                m.d.comb += running.eq(1)
-                with m.If(wants_refresh & ~ahead_valid & ~active_valid):
+                m.d.comb += s.running.eq(1)
+                with m.If(s.wants_refresh & ~s.ahead_valid & ~s.active_valid):
                     m.next = "close"
-
-        self._write_words(m, issue & active.write)
-        self._read_words(m, issue & ~active.write)
-        return m
 
     @staticmethod
     def _at_least(m: Module, counter: Signal, cycles: ValueLike) -> None:
