@@ -1,1 +1,1 @@
-"""The accelerator in Amaranth. `top.Accelerator` shows the data path on one screen."""
+"""The accelerator in Amaranth. `engine.accelerator.Accelerator` shows the data path on one screen."""

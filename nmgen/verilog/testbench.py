@@ -1,6 +1,6 @@
 """Testbenches in plain Verilog: an external memory, products or a program with their results, and the verdict.
 
-The texts are in nmgen/testbenches: memory.v with port.v or axi.v is what engine.v and program.v stand on.
+The texts are in nmgen/verilog/testbenches: memory.v with port.v or axi.v is what engine.v and program.v stand on.
 
 Operands come from Python's own generator with a fixed seed, so that the same configuration gives the same bytes.
 """

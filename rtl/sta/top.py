@@ -30,12 +30,14 @@ class Sta(wiring.Component):
 
     ::
 
-        control ─► registers ─► sequencer ─► every engine
-        memory ─► fetch ─┬─ weights ─► column buffer ─► columns ─┐
-                         │                 ▲ keys, values        │
-                         ├─ rows ─► load unit ─► store ─► softmax ─► rows ─► array ─► post-processor ─┬─► store
-                         └─ ids, gathered rows, tables ────────────────────────► post-processor  └─► residual
-        store, residual ─► store unit ─► memory
+        control ─► registers ─► sequencer ── instruction ─► every engine
+        memory ─► fetch ─┬─ weights ─► column buffer ── columns ──────────┐
+                         │                  ▲ keys, values               ▼
+                         ├─ rows ─► load unit ─► store ─► softmax ─ rows ─► array
+                         │                         ▲                     │ results
+                         └─ ids, rows, tables ──► post-processor ◄───────┘
+                                                   │ residual
+                            memory ◄─ store unit ◄─┴─ store
 
     Members
     -------
@@ -75,7 +77,7 @@ class Sta(wiring.Component):
         m.submodules[POST_PROCESSOR] = post_processor
         engines = {COLUMN_BUFFER: columns, STORE: store, "feeder": feeder, "load_unit": load_unit}
         engines |= {"store_unit": store_unit, **{SOFTMAX.format(r): row for r, row in enumerate(softmax)}}
-        self._reset(m, sequencer.abort, post_processor, engines)
+        self._add_engines(m, sequencer.abort, post_processor, engines)
 
         # Memory: beats go to their consumers, and STORE writes.
         connect(m, flipped(self.control), registers.control)
@@ -121,7 +123,7 @@ class Sta(wiring.Component):
         self._status(m, registers, sequencer, feeder)
         return m
 
-    def _reset(
+    def _add_engines(
         self, m: Module, abort: Signal, post_processor: PostProcessor, engines: dict[str, wiring.Component]
     ) -> None:
         """What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.

@@ -62,7 +62,7 @@ class Sequencer(wiring.Component):
     execute : pulse, a cycle after begins, out
     finished : pulse, in the cycle of `execute` at the earliest, in
     load : the column loader starts on `upcoming`: in the cycle of prepare, or of the execute of KEYS or VALUES, out
-    abort : resets all engines but the fetch, one after another (`timing.reset_cycles`), out
+    abort : resets all engines but the fetch, one after another (`latencies.reset_cycles`), out
     status : `Status`, out
     """
 

@@ -16,7 +16,7 @@ STORE_ADDRESS_BITS = FIELDS["y_base"].bits
 
 
 def destination(config: StaConfig) -> data.StructLayout:
-    """Destination of the results of a cycle: drain_lanes channels of one token.
+    """Destination of a slot: drain_lanes neighbouring channels of one token, which pass the pipeline in one cycle.
 
     row, slot : within the tile; a row has slots_a_row slots
     tile : token tile, token div rows

@@ -18,7 +18,9 @@ from rtl.sta.results.residual import Residual, ResidualRead, residual_address
 
 
 class NormSource(wiring.Component):
-    """Walks the slots of a product: column tile, token tile, row, slot; a slot a cycle.
+    """Reads a slot of the residual a cycle, normalises it, and sends it on in the order of a product's slots.
+
+    That order is: column tile, token tile, row, slot.
 
     A column tile waits for its parameters. With `normalise`, each token of the first column tile waits for its
     scaling, which is stored for the other tiles. So a NORM takes tokens · max(slots_a_row, cycles of a token's

@@ -103,7 +103,7 @@ class PostProcessor(wiring.Component):
             STATISTICS: statistics,
         }
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
-        self._add_parts(m, parts)
+        self._add_engines(m, parts)
         instruction = self._begin_parts(m, {**sources, Op.TABLE: tables})
         executes = self._decode_operation(m, (*sources, Op.STORE))
 
@@ -145,7 +145,7 @@ class PostProcessor(wiring.Component):
         self._choose_reader(m, executes, readers, writer.residual_read, residual.read)
         return m
 
-    def _add_parts(self, m: Module, parts: dict[str, Any]) -> None:
+    def _add_engines(self, m: Module, parts: dict[str, Any]) -> None:
         """Each with a reset of its own, one after another, as in `Sta`."""
         assert len(parts) == POST_PROCESSOR_ENGINES
         reset = self.reset
