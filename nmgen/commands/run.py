@@ -53,14 +53,13 @@ def run(args: argparse.Namespace) -> int:
         board.load(program, lambda done, of: say(f"loading {done / of:.0%} of {of:,} bytes"))
         for begin in range(0, len(inputs), places):
             say(f"{begin} of {len(inputs)}")
-            started = time.monotonic()
             some = inputs[begin : begin + places]
             # What is left of the places repeats the last one: a program runs all of its sequences.
-            found = _run(args, board, program, some + some[-1:] * (places - len(some)))[: len(some)]
-            results.append(found)
+            found, seconds = _run(args, board, program, some + some[-1:] * (places - len(some)))
+            results.append(found[: len(some)])
             cycles = board.cycles
             core = 1000 * cycles / (board.hello.core_khz * 1000)
-            runs += [{"cycles": cycles, "core_ms": core, "ms": 1000 * (time.monotonic() - started)}] * len(found)
+            runs += [{"cycles": cycles, "core_ms": core, "ms": 1000 * seconds}] * len(some)
     every = np.concatenate(results)
     if args.output:
         with written_whole(args.output) as output, output.open("wb") as stream:
@@ -87,8 +86,10 @@ def _inputs(args: argparse.Namespace) -> list[Any]:
     return lines
 
 
-def _run(args: argparse.Namespace, board: Any, program: "Program", inputs: list[Any]) -> "NDArray[np.float32]":
-    """[inputs, width]: embeddings of length 1, or logits."""
+def _run(
+    args: argparse.Namespace, board: Any, program: "Program", inputs: list[Any]
+) -> "tuple[NDArray[np.float32], float]":
+    """([inputs, width], seconds on the board and the link): embeddings of length 1, or logits."""
     import numpy as np
 
     from nmgen.families.known import family_of_program
@@ -98,12 +99,14 @@ def _run(args: argparse.Namespace, board: Any, program: "Program", inputs: list[
         file=args.file, ids=None, text=None if pictures else inputs, image=inputs if pictures else None
     )
     given = family_of_program(program).given(asked, program, lambda text: None)
+    started = time.monotonic()
     memory = board.run(given.memory)
+    seconds = time.monotonic() - started
     (scale,) = [one.scale for one in given.program.results if one.name == given.result]
     found = given.program.result(given.result, memory)[: given.count].astype(np.float32) * np.float32(scale)
     if given.result == "embedding":
         found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
-    return found
+    return found, seconds
 
 
 def _show(inputs: list[Any], runs: list[dict[str, Any]], every: "NDArray[np.float32]") -> None:

@@ -110,9 +110,10 @@ class Board:
         """
         assert self._program is not None
         assert self._memory is not None
-        for begin, end in self._changes(memory):
-            for _ in self.host.write(begin, bytes(memory[begin:end])):
-                pass
+        changes = list(self._changes(memory))
+        for _ in self.host.write_all((begin, bytes(memory[begin:end])) for begin, end in changes):
+            pass
+        for begin, end in changes:
             self._memory[begin:end] = memory[begin:end]
         self.host.set(CONTROL.offset, CONTROL.value(start=1))
         self._wait()

@@ -100,11 +100,17 @@ class Host:
 
     def write(self, address: int, data: bytes) -> Iterator[int]:
         """Write memory; address and size in whole beats. Yields the bytes of each piece that is written."""
-        pieces = [data[i : i + PAYLOAD_MAX] for i in range(0, len(data), PAYLOAD_MAX)]
-        requests = (
-            Request(Operation.WRITE, address + PAYLOAD_MAX * i, len(piece), piece) for i, piece in enumerate(pieces)
-        )
-        for piece, _ in zip(pieces, self.ask(requests), strict=True):
+        return self.write_all([(address, data)])
+
+    def write_all(self, ranges: Iterable[tuple[int, bytes]]) -> Iterator[int]:
+        """Write several ranges of memory, which may be short, as `write` does one."""
+        pieces = [
+            (address + at, data[at : at + PAYLOAD_MAX])
+            for address, data in ranges
+            for at in range(0, len(data), PAYLOAD_MAX)
+        ]
+        requests = (Request(Operation.WRITE, address, len(piece), piece) for address, piece in pieces)
+        for (_, piece), _ in zip(pieces, self.ask(requests), strict=True):
             yield len(piece)
 
     def read(self, address: int, size: int) -> bytes:
