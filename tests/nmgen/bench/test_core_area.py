@@ -21,12 +21,12 @@ def stat(**modules: dict[str, int]) -> dict[str, Any]:
 
 
 STAT = stat(
-    core={"LUT4": 10, "TRELLIS_FF": 5, "sta_array": 1, "sta_softmax": 8, "sta_drain": 1},
+    core={"LUT4": 10, "TRELLIS_FF": 5, "sta_array": 1, "sta_softmax": 8, "sta_post_processor": 1},
     array={"sta_pe": 64, "PFUMX": 3},
     pe={"LUT4": 100, "CCU2C": 20, "MULT18X18D": 2, "TRELLIS_FF": 50},
     softmax={"LUT4": 40, "DP16KD": 1, "TRELLIS_DPR16X4": 2},
-    drain={"LUT4": 1, "sta_finish": 1},
-    finish={"LUT4": 60000},
+    post_processor={"LUT4": 1, "sta_pipeline": 1},
+    pipeline={"LUT4": 60000},
 )
 
 
@@ -40,14 +40,14 @@ def test_a_module_counts_all_that_is_in_it() -> None:
     }
 
 
-def test_components_come_largest_first_and_the_drain_in_parts() -> None:
+def test_components_come_largest_first_and_the_post_processor_in_parts() -> None:
     rows = by_component(STAT, "sta_core")
-    assert [name for name, _ in rows] == ["drain", "– finish", "array", "softmax ×8"]
+    assert [name for name, _ in rows] == ["post_processor", "– pipeline", "array", "softmax ×8"]
     assert dict(rows)["softmax ×8"] == {"LUTs": 384, "block RAM": 8, "multipliers": 0, "FF": 0}
 
 
 def core(config: StaConfig, mhz: tuple[float, ...] = (40, 60, 50), luts: int = 41000, memories: int = 208) -> Report:
-    path = Worst(ns=20, logic_ns=2, through=("drain finish", "store"))
+    path = Worst(ns=20, logic_ns=2, through=("post_processor pipeline", "store"))
     return Report(
         design="core",
         target="ulx3s-85f",
@@ -77,7 +77,7 @@ def test_bounds_are_missed_only_where_a_number_is_over() -> None:
     assert "The bounds are **missed**." in missed
     assert "| **all Components** | 69,355 (83%) |" in missed
     assert "| **flattened**, ecp5, with pins | 41,000 (49%) | 208 (100%) | 152 (97%) | 30,000 (36%) |" in missed
-    smaller = {"modules": STAT["modules"] | {"\\sta_finish": {"num_cells_by_type": {"LUT4": 50000}}}}
+    smaller = {"modules": STAT["modules"] | {"\\sta_pipeline": {"num_cells_by_type": {"LUT4": 50000}}}}
     assert "The bounds are met." in tables(smaller)
     assert "The bounds are **missed**." in tables(smaller, memories=209)
     assert "The bounds are **missed**." in tables(smaller, luts=66913)
@@ -87,7 +87,7 @@ def test_clock_paths_and_latency() -> None:
     text = tables(mhz=(84, 85, 131))
     assert "| ecp5 | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
     assert "| portable | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 85 MHz met |" in text
-    assert "| ecp5 | 20.0 | 2.0 | drain finish → store |" in text
+    assert "| ecp5 | 20.0 | 2.0 | post_processor pipeline → store |" in text
     assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 | 9.0 | 8.0 |" in text
     assert "MHz" not in tables(mhz=())
     unrouted = tables(mhz=(0, 0, 57))
