@@ -76,13 +76,15 @@ class Simulation:
 CASES = {  # core's clock, the chip's, bytes of a beat
     "MT48LC16M16A2-6A": (100.0, 125.0, 16),
     "AS4C32M16SB-7": (133.0, 112.5, 4),
+    "IS42S16160G-7": (60.0, 143.0, 32),
+    "M12L2561616A-6T": (125.0, 100.0, 2),
 }
-ALL = {**CASES, "IS42S16160G-7": (60.0, 143.0, 32), "M12L2561616A-6T": (125.0, 100.0, 2)}
+QUICK = "MT48LC16M16A2-6A"
 
 
-@pytest.fixture(scope="module", params=CASES)
-def simulation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
-    return Simulation(CHIPS[request.param], *CASES[request.param], tmp_path_factory.mktemp("sdram"))
+@pytest.fixture(scope="module")
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    return Simulation(CHIPS[QUICK], *CASES[QUICK], tmp_path_factory.mktemp("sdram"))
 
 
 def test_two_masters(simulation: Simulation) -> None:
@@ -96,9 +98,9 @@ def test_sequential_reads(simulation: Simulation) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", CASES)
 def test_a_million_accesses(name: str, tmp_path: Path) -> None:
-    simulation = Simulation(CHIPS[name], *ALL[name], tmp_path)
+    simulation = Simulation(CHIPS[name], *CASES[name], tmp_path)
     said = simulation.run("+accesses=500000", f"+seed={SEED}")
     assert said.startswith("passed"), said
     assert simulation.sequential(65536) >= 0.85
