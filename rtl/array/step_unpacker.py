@@ -33,7 +33,7 @@ class StepUnpacker(wiring.Component):
 
     Members
     -------
-    values, selections : a unit of `value_units` and one of `selection_units`, in
+    value_unit, selection_unit : of `value_units` and of `selection_units`, in
     step : of the group, in
     lanes : that the step fills; the others get a weight of 0; steady while a tile is unpacked, in
     bitmap, counted : the selection's coding, index where neither; steady, in
@@ -45,8 +45,8 @@ class StepUnpacker(wiring.Component):
         self._pipelined = pipelined
         super().__init__(
             {
-                "values": In(max(value_units(config))),
-                "selections": In(max(selection_units(config))),
+                "value_unit": In(max(value_units(config))),
+                "selection_unit": In(max(selection_units(config))),
                 "step": In(range(ceil_div(config.m, config.n))),
                 "lanes": In(range(config.n + 1)),
                 "bitmap": In(1),
@@ -62,9 +62,9 @@ class StepUnpacker(wiring.Component):
         def stage(value: Any, name: str) -> Any:
             return registered(m, value, name=name) if self._pipelined else value
 
-        code = stage(self.selections, "code")
+        code = stage(self.selection_unit, "code")
         index_code = stage(code, "index_code")
-        values = stage(stage(self.values, "values"), "values_unpacked")
+        values = stage(stage(self.value_unit, "values"), "values_unpacked")
         step = stage(self.step, "step_unpacked")
         columns = Signal.like(self.columns, reset_less=True)
         m.d.comb += self.columns.eq(columns)
@@ -72,7 +72,7 @@ class StepUnpacker(wiring.Component):
             m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
             m.d.comb += [
-                ranks.bitmap.eq(self.selections[c.m * column :]),
+                ranks.bitmap.eq(self.selection_unit[c.m * column :]),
                 decoder.bitmap.eq(code[c.m * column :]),
                 decoder.step.eq(step),
             ]

@@ -42,7 +42,7 @@ def step_of(config: Config, pattern: Pattern, rng: Random) -> tuple[dict[str, in
         elif pattern.coding == "counted":
             indices.append([(step * c.n + lane) % c.m for lane in range(c.n)])
     idle = [0] * (c.n - lanes)
-    return {"values": values, "selections": selections, "step": step}, [
+    return {"value_unit": values, "selection_unit": selections, "step": step}, [
         (own + idle, positions) for own, positions in zip(weights, indices, strict=True)
     ]
 
