@@ -34,6 +34,7 @@ module master #(parameter PORT_BYTES = 16, parameter NUMBER = 0, parameter ADDRE
     reg [8*PORT_BYTES-1:0] word;
     reg [PORT_BYTES-1:0] strobe;
     reg word_valid = 0, ready = 0;
+    integer cycle = 0, share = 3;
     integer hot;  // a few rows, so that hits and conflicts are frequent
 
     assign read_request = request;
@@ -72,7 +73,10 @@ module master #(parameter PORT_BYTES = 16, parameter NUMBER = 0, parameter ADDRE
             end
             head = head + 1;
         end
-        ready <= $random(seed) % 4 != 0;
+        // Phases of different back-pressure, one of them without any beat taken: FIFOs are seen full.
+        cycle = cycle + 1;
+        if (cycle % 256 == 0) share = $random(seed);
+        ready <= share[1:0] == 0 ? 1'b0 : share[1:0] == 1 ? $random(seed) % 8 == 0 : $random(seed) % 4 != 0;
         case (state)
             0: if (left == 0) done <= head == tail;
             else if ($random(seed) % 4 != 0) begin
