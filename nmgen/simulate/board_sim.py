@@ -10,6 +10,7 @@ from amaranth.back import verilog
 
 from boards.encoder import Encoder
 from boards.parts.sdram.chips import SdramChip
+from nmgen.console.files import written_whole
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from sim import board as models
@@ -72,22 +73,27 @@ class BoardSimulation:
             self._build(text, model, sources)
 
     def _build(self, text: str, model: str, sources: list[Path]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "image.v").write_text(text)
-        log = self._folder / "build.log"
-        command = [
-            str(find_verilator()),
-            *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
-            *("--x-initial", "unique", "--x-assign", "unique"),
-            *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
-            *("--top-module", "board", "-Mdir", ".", f"-DCHIP={model}"),
-            *(str(path.resolve()) for path in (*sources, self._folder / "image.v")),
-        ]
-        with log.open("wb") as output:
-            status = children.run(command, folder=self._folder, output=output)
-        if status:
-            children.check_room(self._folder)
-            raise InputError(f"verilator cannot build the board: see {log}")
+        """In a folder of its own, so that several may build the same at a time; what runs is kept."""
+        log = self._folder.parent / f"{self._folder.name}.log"
+        with written_whole(self._folder, replace=True) as scratch:
+            scratch.mkdir()
+            (scratch / "image.v").write_text(text)
+            command = [
+                str(find_verilator()),
+                *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+                *("--x-initial", "unique", "--x-assign", "unique"),
+                *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
+                *("--top-module", "board", "-Mdir", ".", f"-DCHIP={model}"),
+                *(str(path.resolve()) for path in (*sources, scratch / "image.v")),
+            ]
+            with log.open("wb") as output:
+                status = children.run(command, folder=scratch, output=output)
+            if status:
+                children.check_room(scratch)
+                raise InputError(f"verilator cannot build the board: see {log}")
+            for path in scratch.iterdir():
+                if path.name != self._program.name:
+                    path.unlink()
 
     @contextmanager
     def started(self, preload: Path | None = None, *, speed: bool = False) -> Iterator["subprocess.Popen[str]"]:
