@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from boards.link import PAYLOAD_MAX
+from boards.link import PAYLOAD_MAX, REQUEST, Operation, stuffed
 from boards.parts.sdram.chips import CHIPS
 from nmgen.cli import main
 from nmgen.compiler.program import Program
@@ -190,6 +190,20 @@ def test_what_a_board_refuses(board: Board) -> None:
             ask()
     assert board.host.read(CHIP.bytes - beat, beat) is not None
     assert PAYLOAD_MAX % 64 == 0
+
+
+def test_a_wrong_crc_writes_nothing(port: str) -> None:
+    wire = SerialWire(port)
+    wire.quiet()
+    base, beat = 2 << 20, CONFIG.port_bytes
+    before = Board(wire, port).host.read(base, beat)
+    wire.write(stuffed(REQUEST.pack(9, Operation.HELLO, 0, 0)))
+    bad = bytearray(stuffed(REQUEST.pack(10, Operation.WRITE, beat, base) + bytes(byte ^ 1 for byte in before)))
+    bad[-3] ^= 1  # of the CRC
+    wire.write(bytes(bad))
+    wire.quiet(0.3)
+    assert Board(wire, port).host.read(base, beat) == before
+    wire.close()
 
 
 def test_programs_for_other_boards(board: Board, program: Program) -> None:
