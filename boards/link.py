@@ -62,7 +62,7 @@ ABOUT_STATUS = {
     Status.DONE: "executed now or before; the payload is the answer",
     Status.OUT_OF_ORDER: "not executed: requests before it are missing; the payload is the number expected, 8 bits",
     Status.BAD_REQUEST: "not executed: no such operation, or a length or address that it does not take",
-    Status.NOT_READY: "not executed: the memory is not set up, or failed its test",
+    Status.NOT_READY: "not executed, and expected still: the memory is not set up",
 }
 
 
@@ -78,7 +78,6 @@ class Hello:
     memory_bytes : of the memory
     port_bytes : of a beat of the memory
     core_khz, memory_khz : clocks
-    board : number of the board in boards.known
     """
 
     protocol: int
@@ -88,10 +87,9 @@ class Hello:
     port_bytes: int
     core_khz: int
     memory_khz: int
-    board: int
 
 
-HELLO = struct.Struct("<8I")
+HELLO = struct.Struct("<7I")
 
 
 def stuffed(frame: bytes) -> bytes:

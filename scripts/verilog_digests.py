@@ -13,7 +13,7 @@ from hashlib import sha256
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-from boards.encoder import Encoder
+from boards.encoder import Encoder, EncoderConfig
 from boards.parts.sdram.chips import CHIPS
 from rtl.engine.accelerator import Accelerator
 from rtl.lib.ram import OnChipRam
@@ -65,7 +65,8 @@ def main(files: Sequence[str]) -> None:
         show(STA, AxiSta(STA))
         show("residual", Residual(RESIDUAL))
     if not files or boards:
-        show("board", Encoder(STA, CHIPS["AS4C32M16SB-7"], core_mhz=100, memory_mhz=125, baud=1_000_000))
+        image = EncoderConfig(sta=STA, chip=CHIPS["AS4C32M16SB-7"], core_mhz=100, memory_mhz=125, baud=1_000_000)
+        show("board", Encoder(image))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS, version_number
 
 Bytes = NDArray[np.uint8]
-RANGE = 4 << 10  # bytes that one checksum covers
+RANGE = 64 << 10  # bytes that one checksum covers: a question takes a few ms, as many bytes to send 0.2 s
 RUN_SECONDS = 60.0
 READY_SECONDS = 2.0  # after power-on
 POLL_SECONDS = 0.002

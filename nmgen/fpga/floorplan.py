@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.fpga.register_packing import pack_registers
-from rtl.array.ecp5.floorplan import DEVICES, ELEMENT, Floorplan, Site
+from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Site
+from rtl.array.grid import ELEMENT
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 

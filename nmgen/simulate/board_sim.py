@@ -4,11 +4,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 
 from amaranth.back import verilog
 
-from boards.encoder import Encoder
+from boards.encoder import Encoder, EncoderConfig
 from boards.parts.sdram.chips import SdramChip
 from nmgen.console.files import written_whole
 from rtl.params import InputError
@@ -32,6 +33,11 @@ def parameters(chip: SdramChip) -> dict[str, int]:
         **times,
         "MRD": chip.mrd,
     }
+
+
+def half_period(mhz: float) -> int:
+    """ps; rounded up, so that no clock is faster than told."""
+    return ceil(5e5 / mhz)
 
 
 class BoardSimulation:
@@ -58,11 +64,11 @@ class BoardSimulation:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         check_simulator("verilator")
-        self._clocks = [f"+half_core={round(5e5 / core_mhz)}", f"+half_chip={round(5e5 / memory_mhz)}"]
+        self._clocks = [f"+half_core={half_period(core_mhz)}", f"+half_chip={half_period(memory_mhz)}"]
         baud = round(1e6 * core_mhz / CYCLES_A_BIT)
         say("Verilog")
-        image = Encoder(config, chip, core_mhz=core_mhz, memory_mhz=memory_mhz, baud=baud)
-        text = verilog.convert(image, name="nmgen_encoder", emit_src=False)
+        image = EncoderConfig(sta=config, chip=chip, core_mhz=core_mhz, memory_mhz=memory_mhz, baud=baud)
+        text = verilog.convert(Encoder(image), name="nmgen_encoder", emit_src=False)
         sources = [models.BOARD, models.SDRAM_CHIP, models.HARNESS]
         model = ", ".join(f".{name}({value})" for name, value in parameters(chip).items())
         key = sha256("\0".join([text, model, *(path.read_text() for path in sources)]).encode()).hexdigest()[:16]

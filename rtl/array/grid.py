@@ -4,10 +4,11 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.ecp5.floorplan import ELEMENT
 from rtl.array.steps import column_step, row_step
 from rtl.array.technology import processing_elements
 from rtl.params import Config
+
+ELEMENT = "pe_{}_{}"  # the instance of element (row, column)
 
 
 class Array(wiring.Component):

@@ -86,6 +86,11 @@ class AxiLite(wiring.Signature):
 class PageSplitter(wiring.Component):
     """Cuts bursts where they cross a page: one stream of bursts in, one out, each a cycle later at the earliest.
 
+    Parameters
+    ----------
+    port_bytes : of a beat
+    page_bytes : a power of two
+
     Members
     -------
     whole : stream of Request, in
@@ -95,14 +100,15 @@ class PageSplitter(wiring.Component):
     whole: In(stream.Signature(Request))
     parts: Out(stream.Signature(Request))
 
-    def __init__(self, port_bytes: int) -> None:
+    def __init__(self, port_bytes: int, page_bytes: int = PAGE_BYTES) -> None:
         self._port_bytes = port_bytes
+        self._page_bytes = page_bytes
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beat_shift = self._port_bytes.bit_length() - 1
-        page_beats = PAGE_BYTES // self._port_bytes
+        page_beats = self._page_bytes // self._port_bytes
         address = Signal(ADDRESS_BITS)
         left = Signal(LENGTH_BITS + 1)
         room = Signal(range(page_beats + 1))  # beats to the end of the page
@@ -110,7 +116,7 @@ class PageSplitter(wiring.Component):
         last = Signal()
         sent = Signal()
         m.d.comb += [
-            room.eq(page_beats - address[beat_shift : PAGE_BYTES.bit_length() - 1]),
+            room.eq(page_beats - address[beat_shift : self._page_bytes.bit_length() - 1]),
             last.eq(left <= room),
             part.eq(Mux(last, left, room)),
             self.parts.valid.eq(left != 0),

@@ -6,10 +6,22 @@ one another without an await in between transfer back to back, one a cycle. `gap
 
 from typing import Any
 
+from amaranth.hdl import ValueLike
 from amaranth.lib import stream
 from amaranth.sim import SimulatorContext
 
 from sim.bench.gaps import NO_GAPS, Gaps
+
+
+async def until(ctx: SimulatorContext, condition: ValueLike, *sampled: ValueLike) -> tuple[Any, ...]:
+    """Wait for a clock edge at which the condition holds; what is sampled there.
+
+    `TickTrigger.until` does the same, but leaves a generator open in a background testbench, which Python reports.
+    """
+    while True:
+        _, _, holds, *values = await ctx.tick().sample(condition, *sampled)
+        if holds:
+            return tuple(values)
 
 
 async def stream_put(ctx: SimulatorContext, port: stream.Interface, value: Any, *, gaps: Gaps = NO_GAPS) -> None:
@@ -18,7 +30,7 @@ async def stream_put(ctx: SimulatorContext, port: stream.Interface, value: Any, 
         await ctx.tick()
     ctx.set(port.payload, value)
     ctx.set(port.valid, 1)
-    await ctx.tick().until(port.ready)
+    await until(ctx, port.ready)
     ctx.set(port.valid, 0)
 
 
@@ -30,7 +42,7 @@ async def stream_get(ctx: SimulatorContext, port: stream.Interface, *, gaps: Gap
         assert offered is None or (valid and payload == offered), f"offer {offered!r} was withdrawn or changed"
         offered = payload if valid else None
     ctx.set(port.ready, 1)
-    (payload,) = await ctx.tick().sample(port.payload).until(port.valid)
+    (payload,) = await until(ctx, port.valid, port.payload)
     ctx.set(port.ready, 0)
     assert offered is None or payload == offered, f"offer {offered!r} was changed to {payload!r}"
     return payload

@@ -126,9 +126,9 @@ module sdram_chip #(
         end
     endtask
 
-    task broken(input [8*64-1:0] rule, input time passed, input time least);
+    task broken(input [8*64-1:0] rule, input [1:0] of, input time passed, input time least);
         begin
-            $display("sdram: %0s, bank %0d at %0d ps: %0d ps passed, must be %0d", rule, bank, $time, passed, least);
+            $display("sdram: %0s, bank %0d at %0d ps: %0d ps passed, must be %0d", rule, of, $time, passed, least);
             $finish;
         end
     endtask
@@ -140,15 +140,15 @@ module sdram_chip #(
         end
     endtask
 
-    task at_least(input [8*64-1:0] rule, input time since, input time least);
-        if ($time - since < least) broken(rule, $time - since, least);
+    task at_least(input [8*64-1:0] rule, input [1:0] of, input time since, input time least);
+        if ($time - since < least) broken(rule, of, $time - since, least);
     endtask
 
     always @(posedge clk) begin
         if (!running) begin
             running = 1'b1;
             first_edge = $time;
-        end else if ($time - last_edge < t_ck) broken("clock period tCK", $time - last_edge, t_ck);
+        end else if ($time - last_edge < t_ck) broken("clock period tCK", bank, $time - last_edge, t_ck);
         last_edge = $time;
         cycles_since_mode = cycles_since_mode + 1;
 
@@ -163,15 +163,15 @@ module sdram_chip #(
             if (command == STOP) refused("BURST STOP is not modelled");
             if (cycles_since_mode < mrd) refused("a command less than tMRD after MODE");
             if (!ready && command != PRECHARGE && command != REFRESH && command != MODE) refused("a command before MODE");
-            if ($time - first_edge < t_power_up) broken("a command before power-up ends", $time - first_edge, t_power_up);
-            if (refreshed != 0) at_least("tRFC, REFRESH to a command", refreshed, t_rfc);
+            if ($time - first_edge < t_power_up) broken("a command before power-up ends", bank, $time - first_edge, t_power_up);
+            if (refreshed != 0) at_least("tRFC, REFRESH to a command", bank, refreshed, t_rfc);
         end
         case (command)
             ACTIVATE: begin
                 if (open[bank]) refused("ACTIVATE of a bank that is open");
-                if (precharged_all != 0) at_least("tRP, PRECHARGE to ACTIVATE", closed[bank], t_rp);
-                if (activated[bank] != 0) at_least("tRC, ACTIVATE to ACTIVATE", activated[bank], t_rc);
-                if (activated_ever) at_least("tRRD, ACTIVATE to that of another bank", last_activate, t_rrd);
+                if (precharged_all != 0) at_least("tRP, PRECHARGE to ACTIVATE", bank, closed[bank], t_rp);
+                if (activated[bank] != 0) at_least("tRC, ACTIVATE to ACTIVATE", bank, activated[bank], t_rc);
+                if (activated_ever) at_least("tRRD, ACTIVATE to that of another bank", bank, last_activate, t_rrd);
                 open[bank] = 1'b1;
                 row[bank] = address[ROW_BITS-1:0];
                 activated[bank] = $time;
@@ -180,7 +180,7 @@ module sdram_chip #(
             end
             READ, WRITE: begin
                 if (!open[bank]) refused("READ or WRITE of a bank that is closed");
-                at_least("tRCD, ACTIVATE to READ or WRITE", activated[bank], t_rcd);
+                at_least("tRCD, ACTIVATE to READ or WRITE", bank, activated[bank], t_rcd);
                 if (address[10]) refused("auto precharge is not modelled");
                 if (left != 0) refused("READ or WRITE within a burst");
                 if (command == WRITE && (drove || data_out_driven || out_valid != 0))
@@ -195,10 +195,10 @@ module sdram_chip #(
             PRECHARGE: begin
                 for (i = 0; i < 4; i = i + 1)
                     if ((address[10] || bank == i) && open[i]) begin
-                        at_least("tRAS, ACTIVATE to PRECHARGE", activated[i], t_ras);
+                        at_least("tRAS, ACTIVATE to PRECHARGE", i[1:0], activated[i], t_ras);
                         if ($time - activated[i] > T_RAS_MAX)
-                            broken("tRAS, ACTIVATE to PRECHARGE at most", $time - activated[i], T_RAS_MAX);
-                        if (written[i] != 0) at_least("tWR, last word written to PRECHARGE", written[i], t_wr);
+                            broken("tRAS, ACTIVATE to PRECHARGE at most", i[1:0], $time - activated[i], T_RAS_MAX);
+                        if (written[i] != 0) at_least("tWR, last word written to PRECHARGE", i[1:0], written[i], t_wr);
                         if (left != 0 && at_bank == i) refused("PRECHARGE within a burst");
                         open[i] = 1'b0;
                         closed[i] = $time;
@@ -211,16 +211,18 @@ module sdram_chip #(
             REFRESH: begin
                 if (precharged_all == 0) refused("REFRESH before PRECHARGE of all banks");
                 if (open != 0) refused("REFRESH with a bank open");
-                for (i = 0; i < 4; i = i + 1) at_least("tRP, PRECHARGE to REFRESH", closed[i], t_rp);
+                for (i = 0; i < 4; i = i + 1) at_least("tRP, PRECHARGE to REFRESH", i[1:0], closed[i], t_rp);
                 for (i = 0; i < 4; i = i + 1)
-                    if (activated[i] != 0) at_least("tRC, ACTIVATE to REFRESH", activated[i], t_rc);
+                    if (activated[i] != 0) at_least("tRC, ACTIVATE to REFRESH", i[1:0], activated[i], t_rc);
                 refreshed = $time;
-                refreshes = refreshes + 1;
+                // No more than POSTPONED done early count.
+                if (!ready || refreshes < ($time - set_up) / t_refi + POSTPONED) refreshes = refreshes + 1;
                 all_refreshes = all_refreshes + 1;
             end
             MODE: begin
                 if (open != 0) refused("MODE with a bank open");
                 if (precharged_all == 0) refused("MODE before PRECHARGE of all banks");
+                for (i = 0; i < 4; i = i + 1) at_least("tRP, PRECHARGE to MODE", i[1:0], closed[i], t_rp);
                 if (refreshes < SETUP_REFRESHES) refused("MODE before the first refreshes");
                 if (address[12:10] != 0 || bank != 0) refused("MODE with reserved bits set");
                 if (address[9:7] != 0 || address[3] != 0 || address[2:0] > 3) refused("MODE that is not modelled");
@@ -239,7 +241,7 @@ module sdram_chip #(
 
         // Refreshes in time: of those due since the set-up at most POSTPONED are not done.
         if (ready && ($time - set_up) / t_refi > refreshes + POSTPONED)
-            broken("tREFI, a refresh is too late", $time - set_up, (refreshes + POSTPONED + 1) * t_refi);
+            broken("tREFI, a refresh is too late", bank, $time - set_up, (refreshes + POSTPONED + 1) * t_refi);
 
         // Pins: a word read is there from the edge on that is one before the one at which it is due.
         if (reads) begin
@@ -252,8 +254,9 @@ module sdram_chip #(
         out_word[0] = out_word[1];
         out_word[1] = out_word[2];
         out_word[2] = out_word[3];
-        data_out_driven <= out_valid[0] && mask_before == 0;
-        data_out <= out_valid[0] && mask_before == 0 ? out_word[0] : ~data_out;
+        data_out_driven <= out_valid[0] && mask_before != 2'b11;
+        for (i = 0; i < 2; i = i + 1)  // a byte that nobody drives is anything
+            data_out[8*i +: 8] <= out_valid[0] && !mask_before[i] ? out_word[0][8*i +: 8] : ~data_out[8*i +: 8];
         mask_before = mask;
         if (data_in_driven && data_out_driven) refused("both ends drive the data pins");
 
@@ -283,4 +286,39 @@ module sdram_chip #(
             words_written = words_written + 1;
         end
     endtask
+endmodule
+
+// The chip as a controller sees it: behind a register in the I/O cell of each pin. CHIP is the list of sdram_chip's parameters.
+module sdram_behind_cells (
+    input clk,
+    input [2:0] command,
+    input [1:0] bank,
+    input [12:0] address,
+    input [1:0] mask,
+    input [15:0] dq_o,
+    input dq_enable,
+    output reg [15:0] dq_i
+);
+    reg [2:0] pin_command = 3'b111;
+    reg [1:0] pin_bank = 0, pin_mask = 0;
+    reg [12:0] pin_address = 0;
+    reg [15:0] pin_dq_o = 0;
+    reg pin_dq_enable = 0;
+    wire [15:0] read;
+
+    initial dq_i = 0;
+    always @(posedge clk) begin
+        pin_command <= command;
+        pin_bank <= bank;
+        pin_mask <= mask;
+        pin_address <= address;
+        pin_dq_o <= dq_o;
+        pin_dq_enable <= dq_enable;
+        dq_i <= read;
+    end
+
+    sdram_chip #(`CHIP) chip (
+        .clk(clk), .command(pin_command), .bank(pin_bank), .address(pin_address), .mask(pin_mask),
+        .data_in(pin_dq_o), .data_in_driven(pin_dq_enable), .data_out(read), .data_out_driven()
+    );
 endmodule

@@ -6,9 +6,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from boards.link import Hello
 from boards.parts.link.frames import FrameReceiver, FrameSender
-from boards.parts.link.receiver import Receiver
 from boards.parts.link.requests import Requests
-from boards.parts.uart import Transmitter
+from boards.parts.uart import Receiver, Transmitter
 from rtl.lib.port import ControlPort, MemoryPort
 
 
@@ -27,8 +26,9 @@ class Link(wiring.Component):
 
     Members
     -------
-    rx, tx : pins
-    memory, control, board, ready : see `Requests`
+    rx : pin, in
+    tx : pin, out
+    memory, control, board, initialised : see `Requests`
     """
 
     def __init__(self, divisor: int, port_bytes: int, hello: Hello, board_registers: int) -> None:
@@ -41,7 +41,7 @@ class Link(wiring.Component):
                 "memory": Out(MemoryPort(port_bytes)),
                 "control": In(ControlPort()),
                 "board": In(32).array(board_registers),
-                "ready": In(1),
+                "initialised": In(1),
             }
         )
 
@@ -52,6 +52,7 @@ class Link(wiring.Component):
         m.submodules.requests = requests = self._requests
         m.submodules.frame_sender = sender = FrameSender()
         m.submodules.transmitter = transmitter = Transmitter(self._divisor)
+        connect(m, frames.frame, requests.frame)
         connect(m, requests.answer, sender.frame)
         connect(m, sender.characters, transmitter.characters)
         connect(m, requests.memory, flipped(self.memory))
@@ -61,12 +62,7 @@ class Link(wiring.Component):
             self.tx.eq(transmitter.tx),
             frames.byte.eq(receiver.byte),
             frames.valid.eq(receiver.valid),
-            requests.held.eq(frames.held),
-            requests.length.eq(frames.length),
-            frames.address.eq(requests.address),
-            requests.data.eq(frames.data),
-            frames.release.eq(requests.release),
-            requests.ready.eq(self.ready),
+            requests.initialised.eq(self.initialised),
             *(mine.eq(given) for mine, given in zip(requests.board, self.board, strict=True)),
         ]
         return m

@@ -1,74 +1,24 @@
 """Several masters at one memory: bursts of each cut into chunks, chunk by chunk in turn."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from boards.parts.sdram.controller import CHUNK_BEATS_BITS, chunk_layout
-from rtl.lib.port import LENGTH_BITS, MemoryPort, Request, write_beat
-from rtl.params import ADDRESS_BITS
-
-
-def piece_layout(port_bytes: int) -> data.StructLayout:
-    """Part of a burst: a chunk without its direction."""
-    members = dict(chunk_layout(port_bytes).members)
-    del members["write"]
-    return data.StructLayout(members)
-
-
-class Chunker(wiring.Component):
-    """Cuts a burst into pieces that cross no multiple of CHUNK_BEATS beats. A burst's first piece comes a cycle later.
-
-    Members
-    -------
-    requests : stream of `Request`, in
-    pieces : stream of `piece_layout`, out
-    """
-
-    def __init__(self, port_bytes: int) -> None:
-        self._beat_bits = port_bytes.bit_length() - 1
-        super().__init__(
-            {"requests": In(stream.Signature(Request)), "pieces": Out(stream.Signature(piece_layout(port_bytes)))}
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        request, piece = self.requests, self.pieces
-        address = Signal(ADDRESS_BITS - self._beat_bits)
-        left = Signal(LENGTH_BITS)  # beats, less one
-        valid = Signal()
-        room = Signal(CHUNK_BEATS_BITS)  # beats to the next multiple, less one
-        last = Signal()
-        m.d.comb += [
-            room.eq(~address[:CHUNK_BEATS_BITS]),
-            last.eq(left <= room),
-            piece.valid.eq(valid),
-            piece.payload.address.eq(address),
-            piece.payload.beats.eq(Mux(last, left, room)),
-            request.ready.eq(~valid | (piece.ready & last)),
-        ]
-        with m.If(piece.valid & piece.ready):
-            m.d.sync += [
-                address[CHUNK_BEATS_BITS:].eq(address[CHUNK_BEATS_BITS:] + 1),
-                address[:CHUNK_BEATS_BITS].eq(0),
-                left.eq(left - room - 1),
-            ]
-        with m.If(request.ready):
-            m.d.sync += [
-                valid.eq(request.valid),
-                address.eq(request.payload.address[self._beat_bits :]),
-                left.eq(request.payload.length),
-            ]
-        return m
+from boards.parts.sdram.controller import CHUNK_BEATS, CHUNK_BEATS_BITS, chunk_layout
+from rtl.lib.axi import PageSplitter
+from rtl.lib.port import MemoryPort, Request, write_beat
 
 
 class MemoryArbiter(wiring.Component):
     """Gives the masters' chunks to one memory.
 
-    Who had a chunk waits until every other master that asks has had one, reads and writes apart. A chunk to write is
-    passed on behind its last beat, so that the memory never waits for one; a chunk to read, when there is room for its
-    beats. A read sees what was written before: what any master's last beat was taken of before the read was asked for.
+    Who had a chunk waits until every other master that asks has had one, reads and writes apart. Reads and writes that
+    wait take turns. A chunk to write is passed on behind its last beat, so that the memory never waits for one; a chunk
+    to read, when there is room for its beats. A read sees what was written before: whatever any master's last beat was
+    taken of before the read was asked for.
 
     Parameters
     ----------
@@ -88,6 +38,7 @@ class MemoryArbiter(wiring.Component):
         self._masters = masters
         self._port_bytes = port_bytes
         self._room = room
+        self._tag = data.StructLayout({"master": range(masters), "beats": CHUNK_BEATS_BITS})
         super().__init__(
             {
                 "ports": In(MemoryPort(port_bytes)).array(masters),
@@ -99,92 +50,132 @@ class MemoryArbiter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        who = range(self._masters)
-        readers = [Chunker(self._port_bytes) for _ in who]
-        writers = [Chunker(self._port_bytes) for _ in who]
-        for i in who:
+        chunk_bytes = CHUNK_BEATS * self._port_bytes
+        readers = [PageSplitter(self._port_bytes, chunk_bytes) for _ in range(self._masters)]
+        writers = [PageSplitter(self._port_bytes, chunk_bytes) for _ in range(self._masters)]
+        for i, port in enumerate(self.ports):
             m.submodules[f"reader_{i}"], m.submodules[f"writer_{i}"] = readers[i], writers[i]
-            connect(m, flipped(self.ports[i].read_request), readers[i].requests)
-            connect(m, flipped(self.ports[i].write_request), writers[i].requests)
+            connect(m, flipped(port.read_request), readers[i].whole)
+            connect(m, flipped(port.write_request), writers[i].whole)
         # Where the beats of each chunk that is read go.
-        tag = data.StructLayout({"master": who, "beats": CHUNK_BEATS_BITS})
-        m.submodules.tags = tags = SyncFIFOBuffered(width=tag.size, depth=max(4, self._room))
+        m.submodules.tags = tags = SyncFIFOBuffered(width=self._tag.size, depth=self._room)
+        # The chunk that is offered stays as it is until it is taken.
+        offered = Signal()
+        offer = Signal(self.chunks.payload.shape())
+        free = Signal()
+        m.d.comb += [
+            self.chunks.valid.eq(offered),
+            self.chunks.payload.eq(offer),
+            free.eq(~offered | self.chunks.ready),
+        ]
+        with m.If(free):
+            m.d.sync += offered.eq(0)
+        reads, writes = Signal(), Signal()
+        complete, written = self._collect(m, writers, writes)
+        eligible = self._eligible(m, readers, complete, reads, writes)
+        chosen, read, fits = self._choose(m, readers, eligible, reads)
+        m.d.comb += [
+            reads.eq(free & eligible.any() & fits & tags.w_rdy),
+            writes.eq(free & complete & ~reads),
+        ]
+        for event, write, part in ((reads, 0, read), (writes, 1, written)):
+            with m.If(event):
+                m.d.sync += [
+                    offered.eq(1),
+                    offer.write.eq(write),
+                    offer.beats.eq(part.length),
+                    offer.address.eq(part.address[self._port_bytes.bit_length() - 1 :]),
+                ]
+        m.d.comb += [tags.w_en.eq(reads), tags.w_data.eq(Cat(chosen, read.length[:CHUNK_BEATS_BITS]))]
+        self._give_back(m, tags)
+        return m
 
-        # Writes: a chunk's beats, then the chunk.
-        collecting, collected = Signal(), Signal()
-        writer = Signal(who)
-        writing = Signal(piece_layout(self._port_bytes))
+    def _collect(self, m: Module, writers: Sequence[PageSplitter], writes: Value) -> tuple[Signal, data.View]:
+        """(complete, part): the beats of a write are passed on; its part is complete from its last beat to `writes`."""
+        collecting, complete = Signal(), Signal()
+        writer = Signal(range(self._masters))
+        part = Signal(Request)
         beats_left = Signal(CHUNK_BEATS_BITS)
-        idle = ~collecting & ~collected
-        offered = Cat(chunker.pieces.valid for chunker in writers)
-        chosen_writer = self._turn(m, offered, writer, "writer")
-        with m.If(idle & offered.any()):
+        idle = ~collecting & ~complete
+        asks = Cat(splitter.parts.valid for splitter in writers)
+        chosen = self._turn(m, asks, writer, "writer")
+        with m.If(idle & asks.any()):
             m.d.sync += [
                 collecting.eq(1),
-                writer.eq(chosen_writer),
-                writing.eq(Array(chunker.pieces.payload.as_value() for chunker in writers)[chosen_writer]),
-                beats_left.eq(Array(chunker.pieces.payload.beats for chunker in writers)[chosen_writer]),
+                writer.eq(chosen),
+                part.eq(Array(splitter.parts.payload.as_value() for splitter in writers)[chosen]),
+                beats_left.eq(Array(splitter.parts.payload.length for splitter in writers)[chosen]),
             ]
-        for i in who:
+        for i, port in enumerate(self.ports):
             m.d.comb += [
-                writers[i].pieces.ready.eq(idle & (chosen_writer == i)),
-                self.ports[i].write_data.ready.eq(collecting & (writer == i) & self.write_beats.ready),
+                writers[i].parts.ready.eq(idle & (chosen == i)),
+                port.write_data.ready.eq(collecting & (writer == i) & self.write_beats.ready),
             ]
             with m.If(writer == i):
                 m.d.comb += [
-                    self.write_beats.valid.eq(collecting & self.ports[i].write_data.valid),
-                    self.write_beats.payload.eq(self.ports[i].write_data.payload),
+                    self.write_beats.valid.eq(collecting & port.write_data.valid),
+                    self.write_beats.payload.eq(port.write_data.payload),
                 ]
         with m.If(self.write_beats.valid & self.write_beats.ready):
             m.d.sync += beats_left.eq(beats_left - 1)
             with m.If(beats_left == 0):
-                m.d.sync += [collecting.eq(0), collected.eq(1)]
+                m.d.sync += [collecting.eq(0), complete.eq(1)]
+        with m.If(writes):
+            m.d.sync += complete.eq(0)
+        return complete, part
 
-        # Reads: a chunk of the next master that asks, if there is room for all of it.
+    def _eligible(
+        self, m: Module, readers: Sequence[PageSplitter], complete: Value, reads: Value, writes: Value
+    ) -> Signal:
+        """A bit for each reader that may go on: beside a complete write, who asked before that, if a write was last."""
+        asks = Cat(splitter.parts.valid for splitter in readers)
+        before = Signal(self._masters)
+        write_was_last = Signal()
+        eligible = Signal(self._masters)
+        with m.If(reads | writes):
+            m.d.sync += write_was_last.eq(writes)
+        with m.If(~complete):
+            m.d.sync += before.eq(asks)
+            m.d.comb += eligible.eq(asks)
+        with m.Elif(write_was_last):
+            m.d.comb += eligible.eq(asks & before)
+        return eligible
+
+    def _choose(
+        self, m: Module, readers: Sequence[PageSplitter], eligible: Value, reads: Value
+    ) -> tuple[Signal, data.View, Value]:
+        """(master, part, fits): the next reader, its part, and whether there is room for all the part's beats."""
         room = Signal(range(self._room + 1), init=self._room)
-        reader = Signal(who)
-        asked = Cat(chunker.pieces.valid for chunker in readers)
-        chosen = self._turn(m, asked, reader, "reader")
-        reading = Signal(piece_layout(self._port_bytes))
-        m.d.comb += reading.eq(Array(chunker.pieces.payload.as_value() for chunker in readers)[chosen])
-        fits = room > reading.beats
-        reads = Signal()
-        # A write that is complete goes first: who reads next finds what was written.
+        reader = Signal(range(self._masters))
+        chosen = self._turn(m, eligible, reader, "reader")
+        part = Signal(Request, name="read_part")
         m.d.comb += [
-            self.chunks.valid.eq(collected | (asked.any() & fits & tags.w_rdy)),
-            self.chunks.payload.write.eq(collected),
-            self.chunks.payload.beats.eq(Mux(collected, writing.beats, reading.beats)),
-            self.chunks.payload.address.eq(Mux(collected, writing.address, reading.address)),
-            reads.eq(self.chunks.valid & self.chunks.ready & ~collected),
-            tags.w_en.eq(reads),
-            tags.w_data.eq(Cat(chosen, reading.beats)),
-            *(chunker.pieces.ready.eq(reads & (chosen == i)) for i, chunker in enumerate(readers)),
+            part.eq(Array(splitter.parts.payload.as_value() for splitter in readers)[chosen]),
+            *(splitter.parts.ready.eq(reads & (chosen == i)) for i, splitter in enumerate(readers)),
         ]
         with m.If(reads):
             m.d.sync += reader.eq(chosen)
-        with m.If(collected & self.chunks.ready):
-            m.d.sync += collected.eq(0)
+        taken = self.read_beats.valid & self.read_beats.ready
+        m.d.sync += room.eq(room + taken - Mux(reads, part.length + 1, 0))
+        return chosen, part, room > part.length
 
-        # Beats that were read.
-        owner = data.View(tag, tags.r_data)
+    def _give_back(self, m: Module, tags: SyncFIFOBuffered) -> None:
+        """Beats that were read, to the master who asked."""
+        owner = data.View(self._tag, tags.r_data)
         beat = Signal(CHUNK_BEATS_BITS)
-        taken = Signal()
-        for i in who:
+        for i, port in enumerate(self.ports):
             mine = tags.r_rdy & (owner.master == i)
-            data_out = self.ports[i].read_data
-            m.d.comb += [data_out.valid.eq(self.read_beats.valid & mine), data_out.payload.eq(self.read_beats.payload)]
+            m.d.comb += [
+                port.read_data.valid.eq(self.read_beats.valid & mine),
+                port.read_data.payload.eq(self.read_beats.payload),
+            ]
             with m.If(mine):
-                m.d.comb += self.read_beats.ready.eq(data_out.ready)
-        m.d.comb += [
-            taken.eq(self.read_beats.valid & self.read_beats.ready),
-            tags.r_en.eq(taken & (beat == owner.beats)),
-        ]
-        with m.If(taken):
+                m.d.comb += self.read_beats.ready.eq(port.read_data.ready)
+        with m.If(self.read_beats.valid & self.read_beats.ready):
+            m.d.comb += tags.r_en.eq(beat == owner.beats)
             m.d.sync += beat.eq(Mux(tags.r_en, 0, beat + 1))
-        m.d.sync += room.eq(room + taken - Mux(reads, reading.beats + 1, 0))
-        return m
 
-    def _turn(self, m: Module, asks: Cat, last: Signal, name: str) -> Signal:
+    def _turn(self, m: Module, asks: Value, last: Signal, name: str) -> Signal:
         """The next master behind `last` that asks; `last` itself if no other does."""
         chosen = Signal(range(self._masters), name=f"chosen_{name}")
         with m.Switch(last):

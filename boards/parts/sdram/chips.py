@@ -29,7 +29,6 @@ class SdramChip:
     t_wr : last word written to PRECHARGE
     t_refi : a REFRESH, on average
     t_power_up : stable clock before the first command
-    t_ac, t_oh : clock edge to valid read data, and how long it stays after the next one
     mrd : cycles from MODE to any command
     """
 
@@ -46,8 +45,6 @@ class SdramChip:
     t_wr: float
     t_refi: float = 64e6 / 8192
     t_power_up: float = 200e3
-    t_ac: float = 5.4
-    t_oh: float = 2.5
     mrd: int = 2
 
     @property
@@ -88,14 +85,13 @@ CHIPS = {
 class Timing:
     """A chip's times in cycles, at least; `refi` at most.
 
-    Names are the chip's. `power_up` and `refi` are long, the others a dozen cycles at most.
+    Names are the chip's. `power_up` and `refi` are long, the others a dozen cycles at most. tRC and tRRD need no
+    counter: tRAS and tRP, and tRCD, are as long.
     """
 
     rcd: int
     rp: int
     ras: int
-    rc: int
-    rrd: int
     rfc: int
     wr: int
     mrd: int
@@ -113,6 +109,9 @@ def timing(chip: SdramChip, mhz: float) -> Timing:
     if not mhz <= chip.mhz_max:
         raise InputError(f"the memory's clock is {mhz:g} MHz, must be at most {chip.mhz_max:g} for {chip.name}")
 
+    assert chip.t_ras + chip.t_rp >= chip.t_rc
+    assert chip.t_rcd >= chip.t_rrd
+
     def cycles(ns: float) -> int:
         return ceil(ns * mhz / 1000 - 1e-9)
 
@@ -125,8 +124,6 @@ def timing(chip: SdramChip, mhz: float) -> Timing:
         rcd=cycles(chip.t_rcd),
         rp=cycles(chip.t_rp),
         ras=cycles(chip.t_ras),
-        rc=cycles(chip.t_rc),
-        rrd=cycles(chip.t_rrd),
         rfc=cycles(chip.t_rfc),
         wr=cycles(chip.t_wr),
         mrd=chip.mrd,

@@ -130,7 +130,7 @@ class SdramController(wiring.Component):
     chunks : `chunk_layout`, stream in
     write_beats : those of a write are there when its chunk is, stream in
     read_beat, read_valid : beats in the order of the chunks, which cannot be held back, out
-    ready : the chip is set up, out
+    initialised : the chip is set up, out
     pins : `ChipPins`; each passes a register in the I/O cell, CELL_CYCLES in all
     """
 
@@ -145,7 +145,7 @@ class SdramController(wiring.Component):
                 "write_beats": In(stream.Signature(write_beat(port_bytes))),
                 "read_beat": Out(8 * port_bytes),
                 "read_valid": Out(1),
-                "ready": Out(1),
+                "initialised": Out(1),
                 "pins": Out(ChipPins()),
             }
         )
@@ -245,7 +245,7 @@ class SdramController(wiring.Component):
         refreshes = Signal()
         due_again = Signal()
         m.d.comb += [
-            due_again.eq(self.ready & (interval == 0)),
+            due_again.eq(self.initialised & (interval == 0)),
             s.wants_refresh.eq((due >= FORCED) | ((due != 0) & ~self.chunks.valid)),
         ]
         m.d.sync += [
@@ -271,12 +271,12 @@ class SdramController(wiring.Component):
             with m.State("refreshed"):
                 with m.If(s.pause == 0):
                     m.next = "run"
-                    with m.If(~self.ready):
+                    with m.If(~self.initialised):
                         m.d.sync += [
                             pins.command.eq(Command.MODE),
                             pins.bank.eq(0),
                             pins.address.eq(CAS_LATENCY << 4 | (self._burst.bit_length() - 1)),
-                            self.ready.eq(1),
+                            self.initialised.eq(1),
                             s.pause.eq(t.mrd - 1),
                         ]
                         m.next = "refreshed"

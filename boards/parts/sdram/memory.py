@@ -1,6 +1,6 @@
 """An SDRAM behind burst ports of another clock."""
 
-from amaranth.hdl import DomainRenamer, Module, Signal
+from amaranth.hdl import DomainRenamer, Module
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import AsyncFIFO
@@ -21,8 +21,8 @@ class Sdram(wiring.Component):
     """The memory of a board: ports in the clock `sync`, the chip in the clock `sdram`. The clocks may have any ratio.
 
     What crosses between them passes three FIFOs and a synchroniser: chunks and beats to write towards the chip, beats
-    that were read away from it, and `ready`. A chunk is asked for when there is room for all its beats, so nothing is
-    held back in the chip's clock.
+    that were read away from it, and `initialised`. A chunk is asked for when there is room for all its beats, so
+    nothing is held back in the chip's clock.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Sdram(wiring.Component):
     Members
     -------
     ports : `MemoryPort` of each master, in
-    ready : the chip is set up, out; what is asked for before waits
+    initialised : the chip is set up, out; what is asked for before waits
     pins : `ChipPins`, in the clock `sdram`, out
     """
 
@@ -42,7 +42,9 @@ class Sdram(wiring.Component):
         self._port_bytes = port_bytes
         self._controller = SdramController(chip, timing, port_bytes)
         self._arbiter = MemoryArbiter(masters, port_bytes, READ_ROOM)
-        super().__init__({"ports": In(MemoryPort(port_bytes)).array(masters), "ready": Out(1), "pins": Out(ChipPins())})
+        super().__init__(
+            {"ports": In(MemoryPort(port_bytes)).array(masters), "initialised": Out(1), "pins": Out(ChipPins())}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -69,14 +71,12 @@ class Sdram(wiring.Component):
         m.submodules.read_beats = fifo = AsyncFIFO(
             width=8 * self._port_bytes, depth=READ_ROOM, w_domain=DOMAIN, r_domain="sync"
         )
-        ready = Signal()
-        m.submodules.ready_crossing = FFSynchronizer(controller.ready, ready)
+        m.submodules.initialised = FFSynchronizer(controller.initialised, self.initialised)
         m.d.comb += [
             fifo.w_data.eq(controller.read_beat),
             fifo.w_en.eq(controller.read_valid),
             arbiter.read_beats.payload.eq(fifo.r_data),
             arbiter.read_beats.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(arbiter.read_beats.ready),
-            self.ready.eq(ready),
         ]
         return m

@@ -6,8 +6,6 @@ from itertools import product
 
 from rtl.params import Config, InputError, ceil_div
 
-ELEMENT = "pe_{}_{}"  # the instance of element (row, column)
-
 
 @dataclass(frozen=True)
 class Device:

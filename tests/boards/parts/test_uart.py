@@ -1,9 +1,9 @@
-"""The transmitter: frames decoded from the pin in the middle of each bit, back to back and with gaps."""
+"""The transmitter: frames decoded from the pin in the middle of each bit. The receiver: clocks that are off."""
 
 import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
-from boards.parts.uart import Transmitter, baud_divisor
+from boards.parts.uart import DIVISOR_MIN, Receiver, Transmitter, baud_divisor
 from rtl.params import InputError
 from sim.bench.amaranth_stream import stream_put
 from sim.bench.gaps import Gaps
@@ -71,3 +71,42 @@ def test_divisor() -> None:
     assert baud_divisor(115200, 115200) == 1
     with pytest.raises(InputError, match=r"baud rate is 115200, must divide 0\.2 MHz to within 2 %"):
         baud_divisor(200e3, 115200)
+    with pytest.raises(InputError, match=r"^baud rate is 20000000, must be at most 12500000 at 50 MHz$"):
+        baud_divisor(50e6, 20_000_000, least=DIVISOR_MIN)
+
+
+def received(levels: list[int], divisor: int) -> bytes:
+    """The characters that come in by these levels of the pin, one a cycle."""
+    uart = Receiver(divisor)
+    text = bytearray()
+
+    async def drive(ctx: SimulatorContext) -> None:
+        for level in [1] * 5 + levels + [1] * (2 * divisor + 5):
+            ctx.set(uart.rx, level)
+            _, _, valid, byte = await ctx.tick().sample(uart.valid, uart.byte)
+            if valid:
+                text.append(byte)
+
+    simulator = Simulator(uart)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.run()
+    return bytes(text)
+
+
+def levels_of(text: bytes, bit_cycles: float, begin: float) -> list[int]:
+    """Characters without gaps, by a sender whose bits take that many of our cycles."""
+    bits = [bit for byte in text for bit in (0, *(byte >> i & 1 for i in range(8)), 1)]
+    return [bits[int((cycle - begin) / bit_cycles)] for cycle in range(1, int(len(bits) * bit_cycles + begin))]
+
+
+@pytest.mark.parametrize("divisor", [DIVISOR_MIN, 17, 64])
+@pytest.mark.parametrize("error", [-0.02, 0, 0.02])
+@pytest.mark.parametrize("begin", [0.0, 0.5, 0.99])
+def test_characters_of_a_clock_that_is_off(divisor: int, error: float, begin: float) -> None:
+    assert received(levels_of(TEXT, divisor * (1 + error), begin), divisor) == TEXT
+
+
+def test_a_character_without_a_stop_bit_is_dropped() -> None:
+    broken = [0] * 9 * 8 + [0] * 30 + [1] * 20
+    assert received([*broken, *levels_of(b"U", 8, 0)], 8) == b"U"

@@ -14,7 +14,8 @@ from nmgen.fpga.floorplan import ROWS_APART, TILES, Placement, cells_of, placeme
 from nmgen.fpga.place_and_route import DELAYS, Design, measure
 from nmgen.fpga.targets import find_target
 from nmgen.fpga.timing_paths import read_paths
-from rtl.array.ecp5.floorplan import ELEMENT, Floorplan
+from rtl.array.ecp5.floorplan import Floorplan
+from rtl.array.grid import ELEMENT
 from rtl.params import Config
 from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig

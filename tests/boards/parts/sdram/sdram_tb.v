@@ -133,24 +133,9 @@ module sdram_tb (input clk, input sdram_clk, input rst);
     wire [15:0] dq_o, dq_i;
     wire dq_enable;
     wire [1:0] mask;
-    // Registers of the I/O cells.
-    reg [2:0] pin_command = 7;
-    reg [1:0] pin_bank = 0, pin_mask = 0;
-    reg [12:0] pin_address = 0;
-    reg [15:0] pin_dq_o = 0, dq_in = 0;
-    reg pin_dq_enable = 0;
-    always @(posedge sdram_clk) begin
-        pin_command <= command;
-        pin_bank <= bank;
-        pin_address <= address;
-        pin_mask <= mask;
-        pin_dq_o <= dq_o;
-        pin_dq_enable <= dq_enable;
-        dq_in <= dq_i;
-    end
-    sdram_chip #(`CHIP) chip (
-        .clk(sdram_clk), .command(pin_command), .bank(pin_bank), .address(pin_address), .mask(pin_mask),
-        .data_in(pin_dq_o), .data_in_driven(pin_dq_enable), .data_out(dq_i), .data_out_driven()
+    sdram_behind_cells sdram (
+        .clk(sdram_clk), .command(command), .bank(bank), .address(address), .mask(mask),
+        .dq_o(dq_o), .dq_enable(dq_enable), .dq_i(dq_i)
     );
 
     wire [39:0] rr [0:1], wr [0:1];
@@ -174,7 +159,7 @@ module sdram_tb (input clk, input sdram_clk, input rst);
     // Sequential reads by master 0.
     wire [39:0] stream_request = {8'd15, 32'd0} | (base + asked) * PORT_BYTES;
     nmgen_sdram dut (
-        .clk(clk), .rst(rst), .sdram_clk(sdram_clk), .sdram_rst(rst), .ready(ready),
+        .clk(clk), .rst(rst), .sdram_clk(sdram_clk), .sdram_rst(rst), .initialised(ready),
         .ports__0__read_request__payload(stream_mode ? stream_request : rr[0]),
         .ports__0__read_request__valid(stream_mode ? asked < limit : rrv[0]), .ports__0__read_request__ready(rrr[0]),
         .ports__0__read_data__payload(rd[0]), .ports__0__read_data__valid(rdv[0]),
@@ -189,7 +174,7 @@ module sdram_tb (input clk, input sdram_clk, input rst);
         .ports__1__write_request__ready(wrr[1]), .ports__1__write_data__payload(wd[1]),
         .ports__1__write_data__valid(wdv[1]), .ports__1__write_data__ready(wdr[1]),
         .pins__command(command), .pins__bank(bank), .pins__address(address), .pins__dq_o(dq_o),
-        .pins__dq_enable(dq_enable), .pins__mask(mask), .pins__dq_i(dq_in)
+        .pins__dq_enable(dq_enable), .pins__mask(mask), .pins__dq_i(dq_i)
     );
     initial begin
         asked = 0;
@@ -202,17 +187,17 @@ module sdram_tb (input clk, input sdram_clk, input rst);
     always @(posedge clk) if (ready && stream_mode) begin
         if (asked == 0) begin
             begin_time = $time;
-            words0 = chip.words_read;
+            words0 = sdram.chip.words_read;
         end
         if (asked < limit && rrr[0]) asked <= asked + 16;
         if (rdv[0]) taken = taken + 1;
         if (taken == limit) begin
-            $display("%0d words in %0d ps", chip.words_read - words0, $time - begin_time);
+            $display("%0d words in %0d ps", sdram.chip.words_read - words0, $time - begin_time);
             $finish;
         end
     end else if (ready && done[0] && done[1]) begin
         $display("passed: %0d words read, %0d written, %0d refreshes, %0d ps",
-            chip.words_read, chip.words_written, chip.all_refreshes, $time);
+            sdram.chip.words_read, sdram.chip.words_written, sdram.chip.all_refreshes, $time);
         $finish;
     end
     always @(posedge clk) if ($time > 64'd2_000_000_000_000) begin
