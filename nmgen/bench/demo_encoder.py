@@ -98,8 +98,8 @@ def _cosine(artefact: Path, text: str, embedding: Any) -> float:
     """To the embedding of the artefact's model in float."""
     import numpy as np
 
-    from nmgen.models.forms import open_forms
+    from nmgen.families.known import Named
 
     with one_thread():
-        reference = open_forms(str(artefact))["float"].embed([text])[0].numpy().astype(np.float64)
+        reference = Named(str(artefact)).float_model.embed([text])[0].numpy().astype(np.float64)
     return float(reference @ embedding / np.linalg.norm(reference) / np.linalg.norm(embedding.astype(np.float64)))

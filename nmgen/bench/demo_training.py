@@ -50,7 +50,7 @@ def trained(out: Path, progress: Callable[[str, int, int, float], None]) -> tupl
 
 
 def _facts(artefact: Path) -> dict[str, Any]:
-    from nmgen.models.forms import open_forms
+    from nmgen.families.known import Named
     from pruning.data.text import read_sentences
     from pruning.families.bert.folder import load
     from pruning.files.folders import packaged_minilm
@@ -60,7 +60,7 @@ def _facts(artefact: Path) -> dict[str, Any]:
         sentences, encoder = read_sentences(), load(packaged_minilm())
         dense = encoder.embed(sentences)
         sparsify(encoder, PATTERN)
-        found = {"cosine": open_forms(str(artefact))["int8"], "one_shot_cosine": encoder}
+        found = {"cosine": Named(str(artefact)).int8_model, "one_shot_cosine": encoder}
         return {
             "sentences": len(sentences),
             **{name: float((one.embed(sentences) * dense).sum(dim=1).mean()) for name, one in found.items()},

@@ -8,7 +8,7 @@ from typing import Any
 from nmgen.console import tables
 from nmgen.console.threads import one_thread
 from nmgen.families.interface import ScoredOn, Scores, split_title
-from nmgen.families.known import halves_of
+from nmgen.families.known import Named
 from nmgen.models.forms import open_forms
 from nmgen.models.model_program import warn
 from rtl.params import InputError
@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
 def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, Scores]:
     """By form."""
     on = ScoredOn(sts=tuple(args.sts), classify=args.classify, images=args.images)
-    family = halves_of(args.model)
-    score = family.compiles.scorer(args.model, family.open(args.model), on)
-    forms = open_forms(args.model, args.calibrate, warnings.append)
+    model = Named(args.model)
+    score = model.family.compiles.scorer(args.model, model.float_model, on)
+    forms = open_forms(model, args.calibrate, warnings.append)
     return {form: score(one) for form, one in forms.items()}
 
 

@@ -161,15 +161,16 @@ def _reference(args: argparse.Namespace, given: Given) -> "NDArray[np.float32]":
         import torch
 
         from nmgen.console.threads import one_thread
-        from nmgen.families.known import halves_of
+        from nmgen.families.known import Named
 
-        family = halves_of(args.reference)
+        model = Named(args.reference)
     except ModuleNotFoundError as missing:
         raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
-    if not any(region.name == family.compiles.HOST for region in given.program.regions):
-        raise InputError(f"{args.reference} is {family.compiles.TITLE}, {args.file} is a program of another kind")
+    family = model.family.compiles
+    if not any(region.name == family.HOST for region in given.program.regions):
+        raise InputError(f"{args.reference} is {family.TITLE}, {args.file} is a program of another kind")
     with one_thread(), torch.inference_mode():
-        found = family.compiles.reference(args.reference, family.open(args.reference), given)
+        found = family.reference(args.reference, model.float_model, given)
     (channels,) = (one.channels for one in given.program.results if one.name == given.result)
     if found.shape[1] != channels:
         what = "embeddings" if given.result == "embedding" else given.result

@@ -116,7 +116,7 @@ class Family(Protocol):
     HOST: str  # the region of a program that the host fills
 
     @staticmethod
-    def calibration(name: str, model: "Model", paths: Sequence[Path]) -> Calibration:
+    def calibration(model: "Model", paths: Sequence[Path]) -> Calibration:
         """What is in these files; without, what nmgen has."""
 
     @staticmethod

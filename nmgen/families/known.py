@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nmgen.families.interface import Family
-from pruning.families.known import FAMILIES, family_named, family_of
+from pruning.families.known import FAMILIES, family_named, family_of, family_of_artefact
 from pruning.files.artefact import Artefact, read
 from pruning.files.folders import folder_of
 from rtl.params import InputError
@@ -25,23 +26,42 @@ class Halves:
     prunes: "pruning.Family"
     compiles: Family
 
-    def open(self, model: str) -> "Model":
-        """The float model of a folder, of an artefact or of minilm."""
-        if not Path(model).is_file():
-            return self.prunes.load(folder_of(model))
-        return self._named(model, self.prunes.from_artefact)
 
-    def integers(self, model: str) -> "Form":
-        """The int8 model of an artefact."""
-        return self._named(model, self.prunes.integers)
+class Named:
+    """A model by the name that a user gives it: a folder, an artefact or minilm. An artefact's file is read once.
 
-    @staticmethod
-    def _named(file: str, opened: "Callable[[Artefact], Any]") -> "Model":
-        """What is opened of an artefact; a message begins with the file's name."""
+    Attributes
+    ----------
+    artefact : None of a folder
+
+    Raises
+    ------
+    InputError, OSError : there is none of that name, or of no known type; a file that cannot be used.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.artefact: Artefact | None = read(name) if Path(name).is_file() else None
+        self.family = halves_named(family_of_artefact(self.artefact, name) if self.artefact else family_of(name))
+
+    @cached_property
+    def float_model(self) -> "Model":
+        if self.artefact is None:
+            return self.family.prunes.load(folder_of(self.name))
+        return self._opened(self.family.prunes.from_artefact, self.artefact)
+
+    @cached_property
+    def int8_model(self) -> "Form":
+        """Of an artefact: a folder has none."""
+        assert self.artefact
+        return self._opened(self.family.prunes.integers, self.artefact)
+
+    def _opened(self, how: "Callable[[Artefact], Any]", artefact: Artefact) -> Any:
+        """What is made of the artefact; a message begins with the file's name."""
         try:
-            return opened(read(file))
+            return how(artefact)
         except InputError as error:
-            raise InputError(str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}") from None
+            raise InputError(f"{self.name}: {error}") from None
 
 
 def halves_of(model: str) -> Halves:

@@ -49,7 +49,7 @@ class Dense:
                 f"{name} is a folder of {family.TITLE}: give {family.NEEDS} to calibrate on, --calibrate FILE or folder"
             )
         self.model: Model = self.family.prunes.load(folder)
-        self.inputs, self.unfit = family.calibration(name, self.model, calibrate)
+        self.inputs, self.unfit = family.calibration(self.model, calibrate)
 
     def linears(self) -> "dict[str, nn.Linear]":
         """The linear layers of the blocks by name."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.families.known import halves_of
+from nmgen.families.known import Named
 from nmgen.models.dense import Dense
 from rtl.params import InputError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_forms(
-    model: str, calibrate: Path | None = None, warn: Callable[[str], None] = lambda _: None
+    model: Named, calibrate: Path | None = None, warn: Callable[[str], None] = lambda _: None
 ) -> "dict[str, Form]":
     """'float' and 'int8' of an artefact, 'float' of a folder and, with something to calibrate on, its 'int8'.
 
@@ -21,16 +21,15 @@ def open_forms(
 
     Raises
     ------
-    InputError, OSError : neither an artefact with a whole model nor a folder; text or pictures that cannot be used.
+    InputError, OSError : files of the model, text or pictures that cannot be used.
     """
-    if Path(model).is_file():
+    if model.artefact:
         if calibrate:
-            raise InputError(f"{model} is an artefact, which has its scales: --calibrate is for a folder")
-        family = halves_of(model)
-        return {"float": family.open(model), "int8": family.integers(model)}
+            raise InputError(f"{model.name} is an artefact, which has its scales: --calibrate is for a folder")
+        return {"float": model.float_model, "int8": model.int8_model}
     if calibrate is None:
-        return {"float": halves_of(model).open(model)}
-    dense = Dense(model, [calibrate])
+        return {"float": model.float_model}
+    dense = Dense(model.name, [calibrate])
     if dense.unfit:
         warn(dense.unfit)
     return {"float": dense.model, "int8": dense.integers(dense.artefact(dense.model, {}, {}))}

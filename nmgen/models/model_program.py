@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from nmgen.console.options import add_configuration, bounded, configuration_of
 from nmgen.console.progress import Say
-from nmgen.families.known import compiling, halves_named
+from nmgen.families.known import Named, halves_named
 from nmgen.models.dense import Dense, dense_artefact
-from pruning.families.known import family_of, family_of_config
+from pruning.families.known import family_of_config
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
@@ -70,23 +70,22 @@ def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
 
     config = configuration_of(args, StaConfig)
     with one_thread():
-        lengths = compiling(family_of(args.model)).lengths(args.model, args.seq)
-        artefact, warning = artefact_of(args.model, args.pattern, args.calibrate, say)
+        model = Named(args.model)
+        lengths = model.family.compiles.lengths(args.model, args.seq)
+        artefact, warning = artefact_of(model, args.pattern, args.calibrate, say)
         say("placing the program")
         return compiled(artefact, args.model, config, lengths, args.batch), warning
 
 
-def artefact_of(model: str, pattern: str | None, calibrate: Path | None, say: Say) -> "tuple[Artefact, str]":
+def artefact_of(model: Named, pattern: str | None, calibrate: Path | None, say: Say) -> "tuple[Artefact, str]":
     """(artefact, warning) in a file, or of a folder: calibrated and, with a pattern, pruned in one shot."""
-    if Path(model).is_file():
-        from pruning.files.artefact import read
-
+    if model.artefact:
         for flag, value, has in (("--calibrate", calibrate, "its scales"), ("--pattern", pattern, "its patterns")):
             if value is not None:
-                raise InputError(f"{model} is an artefact, which has {has}: {flag} is for a folder")
-        return read(model), ""
+                raise InputError(f"{model.name} is an artefact, which has {has}: {flag} is for a folder")
+        return model.artefact, ""
     say("reading the model")
-    dense = Dense(model, [calibrate] if calibrate else [])
+    dense = Dense(model.name, [calibrate] if calibrate else [])
     say("calibrating and quantising")
     return dense_artefact(dense, pattern), dense.unfit
 

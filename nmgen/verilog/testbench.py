@@ -185,7 +185,7 @@ def _filled(
     bus: str,
     values: Mapping[str, object],
 ) -> str:
-    """A text of nmgen/testbenches with its <<names>> filled in."""
+    """A text of nmgen/verilog/testbenches with its <<names>> filled in."""
     known: dict[str, object] = {}
     for register in registers.values():
         known[f"at_{register.name}"] = f"8'h{register.offset:02x}"

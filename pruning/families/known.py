@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pruning.files.artefact import read
+from pruning.files.artefact import Artefact, read
 from pruning.files.folders import folder_of
 from pruning.files.reading import read_object
 from rtl.params import InputError
@@ -30,13 +30,17 @@ def family_of(model: Path | str) -> str:
     InputError, OSError : neither; an artefact of layers alone; a model of an unknown type.
     """
     if Path(model).is_file():
-        artefact = read(model)
-        try:
-            return family_of_config(artefact.whole.config, "the artefact's config")
-        except InputError as error:
-            raise InputError(f"{model}: {error}") from None
+        return family_of_artefact(read(model), model)
     path = folder_of(model) / "config.json"
     return family_of_config(read_object(path), str(path))
+
+
+def family_of_artefact(artefact: Artefact, file: Path | str) -> str:
+    """The family of an artefact that was read from a file; errors as `family_of`'s."""
+    try:
+        return family_of_config(artefact.whole.config, "the artefact's config")
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
 
 
 def family_of_config(config: Mapping[str, Any], where: str) -> str:

@@ -20,6 +20,7 @@ from nmgen.cli import main
 from nmgen.compiler import program as programs
 from nmgen.compiler.program import Program
 from nmgen.console.threads import one_thread
+from nmgen.families.known import Named
 from nmgen.models.model_program import artefact_of
 from nmgen.simulate.run_program import run
 from nmgen.verilog.writer import emit
@@ -212,7 +213,7 @@ def check(tmp_path: Path, seen: Path, how: How, own: list[str], image: Callable[
     outputs = simulated(tmp_path, program, image(program), how.latency, check_each=how.each)
     np.savez(tmp_path / "outputs.npz", **outputs)
     with one_thread():
-        return artefact_of(str(tmp_path / "model"), how.pattern or None, seen, print)[0]
+        return artefact_of(Named(str(tmp_path / "model")), how.pattern or None, seen, print)[0]
 
 
 def check_text(tmp_path: Path, sizes: Sizes, lengths: list[int], how: How) -> None:

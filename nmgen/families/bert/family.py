@@ -27,7 +27,7 @@ TITLE, NEEDS, HOST = "an encoder of text", "", "ids"
 OWN = "of nmgen's own"  # what messages call the sentences of nmgen
 
 
-def calibration(_name: str, model: "Encoder", paths: Sequence[Path]) -> Calibration:
+def calibration(model: "Encoder", paths: Sequence[Path]) -> Calibration:
     from pruning.data.fitness import unfit
     from pruning.data.text import SENTENCES, gather
 
@@ -35,10 +35,10 @@ def calibration(_name: str, model: "Encoder", paths: Sequence[Path]) -> Calibrat
     return Calibration(sentences, unfit(model.tokenizer, sentences, " ".join(map(str, paths)) or OWN))
 
 
-def outputs(form: "TextForm", sentences: Sequence[str]) -> "Tensor":
+def outputs(form: "TextForm", inputs: Sequence[str]) -> "Tensor":
     from pruning.families.bert.calibrate import representative
 
-    return form.embed(representative(sentences))
+    return form.embed(representative(inputs))
 
 
 def lengths(name: str, seq: str | None, usual: str | None = None) -> list[int]:

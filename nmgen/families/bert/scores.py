@@ -19,7 +19,7 @@ def sts_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def scorer(name: str, encoder: "TextForm", on: ScoredOn) -> "Callable[[TextForm], Scores]":
+def scorer(name: str, model: "TextForm", on: ScoredOn) -> "Callable[[TextForm], Scores]":
     """Spearman · 100 of each file of scored pairs, and their mean; accuracy on labelled splits.
 
     train.txt counts only where it is alone.
@@ -31,7 +31,7 @@ def scorer(name: str, encoder: "TextForm", on: ScoredOn) -> "Callable[[TextForm]
     if on.images:
         raise InputError(f"{name} reads text: it takes no --images")
     pairs = {str(path): pairs_of(path) for path in sts_files(on.sts)}
-    rows = classification(on.classify, encoder.classes or None) if on.classify else {}
+    rows = classification(on.classify, model.classes or None) if on.classify else {}
     splits = [split for split in rows if split != "train"] or list(rows)
 
     def scored(form: "TextForm") -> Scores:

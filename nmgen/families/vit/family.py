@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 TITLE, NEEDS, HOST = "a ViT", "pictures", "patches"
 
 
-def calibration(_name: str, model: "ViT", paths: Sequence[Path]) -> Calibration:
+def calibration(model: "ViT", paths: Sequence[Path]) -> Calibration:
     return Calibration(read_for(model.shape, paths[0]), "")
 
 
-def outputs(form: "PictureForm", pictures: "Tensor") -> "Tensor":
+def outputs(form: "PictureForm", inputs: "Tensor") -> "Tensor":
     from torch.nn.functional import normalize
 
-    return normalize(form.logits(pictures).float(), dim=1)
+    return normalize(form.logits(inputs).float(), dim=1)
 
 
 def lengths(name: str, seq: str | None, usual: str | None = None) -> list[int]:

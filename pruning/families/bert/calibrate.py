@@ -19,14 +19,14 @@ TOKENS = 128  # of a sentence that are read
 
 
 def calibrate(
-    encoder: Encoder, sentences: Sequence[str], *, alpha: float = ALPHA, percentile: float = PERCENTILE
+    model: Encoder, inputs: Sequence[str], *, alpha: float = ALPHA, percentile: float = PERCENTILE
 ) -> dict[str, Tensor]:
     """Scales of all points of a float encoder."""
-    seen, layers = observe(encoder, representative(sentences)), encoder.shape.layers
+    seen, layers = observe(model, representative(inputs)), model.shape.layers
     scales: dict[str, Tensor] = {}
     for i in range(layers):
-        scales |= block_scales(encoder, seen, f"encoder.layer.{i}", "attention.self", alpha, percentile)
-    scales["embeddings.total"] = wide_scale(_largest_sum(encoder))
+        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.self", alpha, percentile)
+    scales["embeddings.total"] = wide_scale(_largest_sum(model))
     scales |= wide_scales(seen, sharing(layers))
     return scales | represented(scales, rescaled(layers))
 

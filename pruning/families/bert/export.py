@@ -37,7 +37,7 @@ RESULTS = {
 
 
 def to_artefact(
-    encoder: Encoder,
+    model: Encoder,
     patterns: Mapping[str, tuple[int, int]],
     scales: Scales,
     about: Mapping[str, Any] | None = None,
@@ -47,7 +47,7 @@ def to_artefact(
     patterns : (n, m) by layer; a layer that is not named is dense. Each group of each layer is checked.
     """
     layers = {}
-    for name, linear in encoder.linears().items():
+    for name, linear in model.linears().items():
         block, own = _block(name)
         result = f"{block}.{RESULTS[own]}"
         n, m = patterns.get(name, DENSE)
@@ -62,19 +62,19 @@ def to_artefact(
             out_bits=16 if own.endswith("output.dense") else 8,
         )
     tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
-    for name, tensor in tensors_of(encoder).items():
+    for name, tensor in tensors_of(model).items():
         if name.startswith("embeddings.") and name.endswith("embeddings.weight"):
             tensors[name] = (tensor.double() / scales["embeddings.total"]).round().to(torch.int16).numpy()
         elif "LayerNorm" in name or name.startswith("head."):
             tensors[name] = tensor.to(torch.float32).numpy()
-    for i in range(encoder.shape.layers):
+    for i in range(model.shape.layers):
         name = f"encoder.layer.{i}.intermediate"
-        found = table(encoder.shape.activation, scales[f"{name}.table"], scales[f"{name}.result"])
+        found = table(model.shape.activation, scales[f"{name}.table"], scales[f"{name}.result"])
         tensors[f"tables.{name}"] = found.numpy()
-    model = Model(
-        config=encoder.origin.config, tokenizer=encoder.tokenizer.to_str(), tensors=tensors, about=dict(about or {})
+    whole = Model(
+        config=model.origin.config, tokenizer=model.tokenizer.to_str(), tensors=tensors, about=dict(about or {})
     )
-    return Artefact(layers=layers, model=model)
+    return Artefact(layers=layers, model=whole)
 
 
 def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:

@@ -25,9 +25,9 @@ def integers(artefact: Artefact) -> IntegerEncoder:
     return IntegerEncoder(artefact)
 
 
-def trainable(encoder: Encoder) -> Encoder:
+def trainable(model: Encoder) -> Encoder:
     """A copy whose weights train, but for the embedding tables: most of their rows are of words that the text lacks."""
-    copy = deepcopy(encoder).requires_grad_(True)
+    copy = deepcopy(model).requires_grad_(True)
     for module in copy.embeddings.modules():
         if isinstance(module, nn.Embedding):
             module.requires_grad_(False)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pruning.encoder.activations import ACTIVATIONS
 from pruning.families.bert.model import Encoder, Origin, Shape
+from pruning.families.known import FAMILIES
 from pruning.files.checkpoint_files import Weights, opened
 from pruning.files.config_keys import check_computed, count, epsilon
 from pruning.files.folders import check_folder
@@ -35,7 +36,7 @@ KEPT = (
     "sentencepiece.bpe.model",
 )
 
-# What each family calls the entries of config.json that matter here, where it differs from BERT.
+# What config.json calls the entries that matter here.
 BERT_KEYS = {
     "hidden": "hidden_size",
     "layers": "num_hidden_layers",
@@ -51,13 +52,6 @@ DISTILBERT_KEYS = BERT_KEYS | {
     "heads": "n_heads",
     "intermediate": "hidden_dim",
     "activation": "activation",
-}
-FAMILIES = {
-    "bert": BERT_KEYS,
-    "roberta": BERT_KEYS,
-    "xlm-roberta": BERT_KEYS,
-    "camembert": BERT_KEYS,
-    "distilbert": DISTILBERT_KEYS,
 }
 
 # Names of tensors in checkpoints → names of the modules below.
@@ -119,10 +113,10 @@ def _with_family(config: dict[str, Any]) -> dict[str, Any]:
 def shape_of(config: dict[str, Any], path: Path | str) -> Shape:
     """What the contents of a config.json say; path is what messages call it."""
     family = config.get("model_type")
-    if family not in tuple(FAMILIES):  # a tuple: JSON may hold what cannot be hashed
-        raise InputError(f"{path}: model_type is {family!r}, must be one of {', '.join(FAMILIES)}")
+    if family not in FAMILIES["bert"]:
+        raise InputError(f"{path}: model_type is {family!r}, must be one of {', '.join(FAMILIES['bert'])}")
     values: dict[str, Any] = {}
-    for ours, theirs in FAMILIES[family].items():
+    for ours, theirs in (DISTILBERT_KEYS if family == "distilbert" else BERT_KEYS).items():
         if theirs not in config:
             raise InputError(f"{path}: {theirs} is missing")
         values[ours] = config[theirs] if ours == "activation" else count(str(path), ours, theirs, config[theirs])
@@ -241,9 +235,9 @@ def tensors_of(encoder: Encoder) -> dict[str, Tensor]:
     }
 
 
-def save(encoder: Encoder, folder: Path) -> None:
+def save(model: Encoder, folder: Path) -> None:
     """Write a folder that transformers, sentence-transformers and load open; folder is new or empty."""
-    origin, tensors = encoder.origin, tensors_of(encoder)
+    origin, tensors = model.origin, tensors_of(model)
     head = {name: tensors.pop(name) for name in list(tensors) if name.startswith("head.")}
     named = {origin.names.get(name, name): tensor.contiguous() for name, tensor in tensors.items()}
     modules = [
@@ -257,12 +251,12 @@ def save(encoder: Encoder, folder: Path) -> None:
             {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for i, (path, kind) in enumerate(modules)
         ],
-        "sentence_bert_config.json": {"max_seq_length": encoder.shape.max_tokens, "do_lower_case": False},
-        "1_Pooling/config.json": {"word_embedding_dimension": encoder.shape.hidden, "pooling_mode_mean_tokens": True},
+        "sentence_bert_config.json": {"max_seq_length": model.shape.max_tokens, "do_lower_case": False},
+        "1_Pooling/config.json": {"word_embedding_dimension": model.shape.hidden, "pooling_mode_mean_tokens": True},
     }
     if head:
         texts["2_Dense/config.json"] = {
-            "in_features": encoder.shape.hidden,
+            "in_features": model.shape.hidden,
             "out_features": len(head["head.bias"]),
             "bias": True,
             "activation_function": "torch.nn.modules.linear.Identity",

@@ -26,11 +26,11 @@ from pruning.integers.quantise import check_seen
 from rtl.params import InputError
 
 
-def calibrate(model: ViT, images: Tensor, *, alpha: float = ALPHA, percentile: float = PERCENTILE) -> dict[str, Tensor]:
-    """Scales of all points of a float ViT, from images uint8 [images, channels, side, side]."""
-    if not len(images):
+def calibrate(model: ViT, inputs: Tensor, *, alpha: float = ALPHA, percentile: float = PERCENTILE) -> dict[str, Tensor]:
+    """Scales of all points of a float ViT, from pictures uint8 [pictures, channels, side, side]."""
+    if not len(inputs):
         raise InputError("there is no image to calibrate on, must be at least 1")
-    seen, shape = observe(model, images[spread(len(images))]), model.shape
+    seen, shape = observe(model, inputs[spread(len(inputs))]), model.shape
     classifier, operand = cast(nn.Linear, model.classifier), "classifier.operand"
     scales: dict[str, Tensor] = {}
     for i in range(shape.layers):

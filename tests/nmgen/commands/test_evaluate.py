@@ -17,6 +17,7 @@ from pruning.families.bert.export import to_artefact
 from pruning.families.bert.folder import load, save
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.model import Encoder
+from pruning.files import artefact
 from pruning.files.artefact import read
 from pruning.files.artefact import save as save_artefact
 from pruning.training.scores import accuracy, sts_score
@@ -130,3 +131,23 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
     assert not out
     assert err.startswith(f"nmgen: {message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate A.safetensors --sts sts/a.tsv",
+        "compile A.safetensors --seq 4 --m 8 --max-tokens 32 --hidden 24 --preset small -o P.nmp",
+    ],
+)
+def test_an_artefact_is_read_once(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    whole = artefact._read
+
+    def counted(*given: Any) -> Any:
+        opened.append(given)
+        return whole(*given)
+
+    monkeypatch.setattr(artefact, "_read", counted)
+    assert main(line.split()) == 0
+    assert len(opened) == 1

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pruning.encoder.batches import by_length, padded, pooled
-from pruning.families.bert.folder import FAMILIES, load, save, shape_of
+from pruning.families.bert.folder import BERT_KEYS, load, save, shape_of
 from pruning.families.bert.model import Encoder
 from pruning.files.folders import packaged_minilm
 from pruning.masks.sparsify import finalize, sparsify
@@ -108,14 +108,14 @@ def test_batches_hold_each_sentence_once(batch: int) -> None:
 
 def test_the_least_model() -> None:
     """Of every number the least: one layer, one head, one of each."""
-    keys = [theirs for ours, theirs in FAMILIES["bert"].items() if ours != "activation"]
+    keys = [theirs for ours, theirs in BERT_KEYS.items() if ours != "activation"]
 
     def numbers(config: dict[str, Any]) -> set[int] | str:
         try:
             shape = shape_of(config, "config.json")
         except InputError as error:
             return str(error)
-        return {getattr(shape, ours) for ours in FAMILIES["bert"] if ours != "activation"}
+        return {getattr(shape, ours) for ours in BERT_KEYS if ours != "activation"}
 
     assert numbers(CONFIG | dict.fromkeys(keys, 1)) == {1}
 
