@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rtl.params import Product, units_in_beats
-from rtl.sta.latencies import COPY_LATENCY
+from rtl.sta.latencies import BUSY_CYCLES, COPY_LATENCY
 from rtl.sta.params import StaConfig
 
 
@@ -97,13 +97,13 @@ def copied_values(config: StaConfig, keys: int, tile: int, columns: int) -> Copi
 def copy_end(begin: int, tile: Copied, reads: frozenset[int] | set[int]) -> int:
     """The cycle in which a copy that began in that cycle is done.
 
-    reads : cycles in which the feeder decides for a step that reads a word: bank r is busy with it r + 2 cycles later
+    reads : cycles in which the feeder decides for a step that reads a word
     """
     if not reads:
         return begin + len(tile.banks) + COPY_LATENCY + tile.unread
     cycle = begin
     for bank in tile.banks:
         cycle += 1
-        while cycle - bank - 2 in reads:
+        while cycle - bank - BUSY_CYCLES in reads:
             cycle += 1
     return cycle + COPY_LATENCY + tile.unread

@@ -18,13 +18,20 @@ from rtl.params import BURST_BEATS, PARAMETER_TILES, Pattern, ceil_div, units_in
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
 from rtl.sta.latencies import (
     ASK_CYCLES,
+    ASKED_CYCLES,
     CHECK_CYCLES,
     COPY_BEGIN_CYCLES,
     COPY_LATENCY,
+    DONE_CYCLES,
     END_CYCLES,
+    GATHER_ASK_CYCLES,
+    GATHER_ROW_CYCLES,
+    HELD_CYCLES,
     LOAD_CYCLES,
+    LOAD_END_CYCLES,
     LOADED_CYCLES,
     NORM_LATENCY,
+    NORM_LOADED_CYCLES,
     OWN_CYCLES,
     PIPELINE_LATENCY,
     POOL_CYCLES,
@@ -148,18 +155,17 @@ class _Machine:
         self._finished = -1  # the instruction before
         self._storing = False  # that is a STORE
         asked = self._fetch.open(START_CYCLES + ASK_CYCLES, len(self._code))
-        self._passed = max(asked + 2, self._fetch.take("instruction", 0, self._code) + 1) + CHECK_CYCLES
+        self._passed = max(asked + ASKED_CYCLES, self._fetch.take("instruction", 0, self._code) + 1) + CHECK_CYCLES
 
     def execute(self, f: Fields) -> int:
         """The cycle of its execute."""
         op = Op(f["opcode"])
         asked = self._fetch.open(self._passed + ASK_CYCLES, len(self._code))
         code = self._fetch.take("instruction", 0, self._code)  # no data of this instruction lies before it
-        ready = asked + 2
+        ready = offered = asked + ASKED_CYCLES
         if beats := self._data_beats(op, f):
-            offered = asked + 2
             if self._storing and op in (Op.LOAD, Op.GATHER):
-                offered = max(offered, self._finished + END_CYCLES + 2)
+                offered = max(offered, self._finished + END_CYCLES + HELD_CYCLES)
             ready = self._fetch.open(offered, beats) + 1
         checked = max(ready, code + 1) + CHECK_CYCLES
         engine = {
@@ -178,7 +184,7 @@ class _Machine:
 
     def end(self) -> int:
         """What the counter of cycles is when the program is done."""
-        return max(self._passed, self._finished + END_CYCLES + 1) + 2
+        return max(self._passed, self._finished + END_CYCLES + 1) + DONE_CYCLES
 
     def _data_beats(self, op: Op, f: Fields) -> int:
         """Beats that are asked for before the instruction executes."""
@@ -248,7 +254,7 @@ class _Machine:
             loads = max(loader, self._tiles.free(half=False))
             loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             loader = loaded + TILE_CYCLES
-            slot = max(slot, loaded + 3)
+            slot = max(slot, loaded + NORM_LOADED_CYCLES)
             if tile or not f["normalise"]:
                 slot += f["tokens"] * slots
             else:
@@ -284,9 +290,9 @@ class _Machine:
         row = starts + 1
         for _ in range(tokens):
             # Read the number, multiply it a bit a cycle, offer.
-            asks = self._fetch.open(asks + 4 + f["beats"].bit_length(), f["beats"]) + 1
+            asks = self._fetch.open(asks + GATHER_ASK_CYCLES + f["beats"].bit_length(), f["beats"]) + 1
             last = self._fetch.take("gathered", row, offsets) + rest
-            row = last + 2
+            row = last + GATHER_ROW_CYCLES
         self._finished = last + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
@@ -314,7 +320,8 @@ class _Machine:
 
     def _load(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._fetch.take("rows", begin + OWN_CYCLES + LOAD_CYCLES, range(f["beats"])) + 2
+        taken = self._fetch.take("rows", begin + OWN_CYCLES + LOAD_CYCLES, range(f["beats"]))
+        self._finished = taken + LOAD_END_CYCLES
         return begin
 
     def _store(self, f: Fields, ready: int) -> int:

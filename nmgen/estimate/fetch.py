@@ -12,11 +12,13 @@ from rtl.sta.latencies import (
     BUFFER_DEPTH,
     BUFFER_ROOM,
     CONSUMERS,
+    DELIVER_CYCLES,
     PUSH_CYCLES,
     REQUEST_CYCLES,
     ROOM_CYCLES,
     SEGMENT_CYCLES,
     SEGMENTS,
+    TAKE_CYCLES,
 )
 
 
@@ -47,10 +49,10 @@ class FetchTimes:
     def open(self, offered: int, beats: int) -> int:
         """A segment that is offered from that cycle on. Returns the cycle in which it is taken."""
         waits = max(offered, self._segment + 1) + SEGMENT_CYCLES
-        self._segment = max(waits, self._request + 2, self._begun[0] + 2)
+        self._segment = max(waits, self._request + TAKE_CYCLES, self._begun[0] + TAKE_CYCLES)
         entered = max(self._segment + 1, self._leaves[-1] + 1)
         self._begun.append(entered)
-        self._begin = entered + 2
+        self._begin = entered + DELIVER_CYCLES
         self._left, self._request = beats, self._segment
         return self._segment
 
@@ -93,10 +95,10 @@ def _with_room(buffer: deque[tuple[int, int]], cycle: int) -> int:
 
     It knows in a cycle what was so in the cycle before.
     """
+    known = cycle - 1
     while len(buffer) > BUFFER_ROOM:
-        known = cycle - 1
         held = [taken for left, taken in buffer if left <= known - PUSH_CYCLES and taken >= known]
         if len(held) <= BUFFER_ROOM:
             break
-        cycle = sorted(held)[-BUFFER_ROOM - 1] + 2  # so many have to be taken first, and that to be known
-    return cycle
+        known = sorted(held)[-BUFFER_ROOM - 1] + 1  # so many have to be taken first
+    return known + 1

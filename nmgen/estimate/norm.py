@@ -2,16 +2,8 @@
 
 from collections import deque
 
-from rtl.params import ceil_div, signed_bits
-from rtl.sta.latencies import (
-    KNOWN_CYCLES,
-    RADICAND_CYCLES,
-    ROOT_CYCLES,
-    ROOT_RECIPROCAL_CYCLES,
-    SCALE_CYCLES,
-    STATISTICS_CYCLES,
-)
-from rtl.sta.params import RESIDUAL_BITS, StaConfig
+from rtl.sta.latencies import KNOWN_CYCLES, STATISTICS_CYCLES, statistics_stages
+from rtl.sta.params import StaConfig
 
 
 class StatisticsTimes:
@@ -22,13 +14,9 @@ class StatisticsTimes:
     start : cycle from which tokens are asked for
     """
 
-    ROOT_STAGE = 2  # takes a token in the cycle in which it gives one away; the others a cycle later
-
     def __init__(self, config: StaConfig, start: int) -> None:
-        elements = config.residual_words * config.drain_lanes
-        digits = ceil_div(signed_bits(elements << (RESIDUAL_BITS - 1)), 2)
-        self._cycles = (digits + 4, RADICAND_CYCLES, ROOT_CYCLES, ROOT_RECIPROCAL_CYCLES, SCALE_CYCLES)
-        self._leaves = [start - 1] * len(self._cycles)  # cycle in which the token before left each stage
+        self._stages = statistics_stages(config)
+        self._leaves = [start - 1] * len(self._stages)  # cycle in which the token before left each stage
 
     def next(self, written: deque[range]) -> int:
         """The cycle from which on the next token may be normalised.
@@ -43,7 +31,12 @@ class StatisticsTimes:
             if asked - 1 in writes:
                 asked = writes.stop + 1
         enters = asked + STATISTICS_CYCLES
-        for stage, cycles in enumerate(self._cycles):
-            free = self._leaves[stage + 1] + (stage + 1 != self.ROOT_STAGE) if stage + 1 < len(self._cycles) else 0
-            enters = self._leaves[stage] = max(enters + cycles, free)
+        for number, stage in enumerate(self._stages):
+            enters = self._leaves[number] = max(enters + stage.cycles, self._free(number + 1))
         return enters + KNOWN_CYCLES
+
+    def _free(self, number: int) -> int:
+        """The first cycle in which that stage takes a token; behind the last one nothing is waited for."""
+        if number == len(self._stages):
+            return 0
+        return self._leaves[number] + (not self._stages[number].at_once)

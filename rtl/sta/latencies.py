@@ -5,14 +5,19 @@ between two events of which the second waits for the first. A path of a row: reg
 row r is r cycles behind row 0, column c is c behind column 0.
 """
 
-from rtl.params import MULT_BITS, READER_SAMPLE, reader_latency
-from rtl.sta.params import RADICAND_BITS, ROOT_BITS, SOFTMAX_LATENCY, StaConfig
+from dataclasses import dataclass
+
+from rtl.params import MULT_BITS, READER_SAMPLE, ceil_div, reader_latency
+from rtl.sta.params import RADICAND_BITS, ROOT_BITS, StaConfig
 
 # --- control/sequencer, control/intake, control/legality_checker ---------------------------------
 START_CYCLES = 1  # from the write that starts to the start
 CHECKER_LATENCY = 26
 CHECK_CYCLES = CHECKER_LATENCY + 1  # of an instruction that is received: the checker, and its verdict
 ASK_CYCLES = 4  # from an instruction that is passed on to the request of the one behind the next
+ASKED_CYCLES = 2  # from when that is taken: the instruction before is ready or its data are offered, or it is received
+HELD_CYCLES = 2  # from when the sequencer knows that a STORE is finished until the data of a LOAD or GATHER are offered
+DONE_CYCLES = 2  # from when an END is known, and all before it finished, until the cycles are no longer counted
 OWN_CYCLES = 1  # from an instruction's execute until its engine has it
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 
@@ -20,9 +25,11 @@ END_CYCLES = 1  # from the cycle in which an instruction is finished until the s
 CONSUMERS = ("instruction", "weights", "table", "rows", "ids", "gathered")  # streams to each
 SEGMENTS = 8  # requested and not yet delivered, at most
 IN_FLIGHT = 4  # beats that leave the FIFO before it sees that `room` has fallen
-BUFFER_ROOM = IN_FLIGHT + 1  # beats in a consumer's buffer up to which another may leave the FIFO
-BUFFER_DEPTH = 2 * BUFFER_ROOM  # enough for a beat every cycle; as many more may come, one of them in the register
+BUFFER_ROOM = IN_FLIGHT + 1  # beats in a consumer's buffer up to which another may leave: enough for one every cycle
+BUFFER_DEPTH = 2 * BUFFER_ROOM  # beyond `room` as many more may come, one of them in the register
 SEGMENT_CYCLES = 4  # from a segment's offer until it is taken: add, compare, and two that wait for the one before
+TAKE_CYCLES = 2  # from the last request of the segment before, or from when a place for one is free, until it is taken
+DELIVER_CYCLES = 2  # from a segment's turn until its first beat may have left the FIFO
 REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
 ROOM_CYCLES = 3  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
 ARRIVAL_CYCLES = 2  # from a beat's arrival until it may leave the FIFO: a register, the FIFO
@@ -31,7 +38,9 @@ PUSH_CYCLES = 4  # from there until its consumer may take it: which part of the 
 # --- operands ----------------------------------------------------------------------------------
 BANK_LATENCY = 5  # address, memory, output register, the word held for its steps, the group of it
 STORE_LATENCY = 1 + BANK_LATENCY  # a register in front: copies know a cycle before which rows read
-COPY_LATENCY = 6  # from an accepted copy request to its word
+COPY_LATENCY = 6  # from a request to its word: address, memory, output register; muxes of two banks, of four, of all
+BUSY_CYCLES = 2  # from the decision for a step that reads a word until bank 0 is busy with it; bank r is r cycles later
+SOFTMAX_LATENCY = 7  # of a row, for plain rows too
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
 COLUMN_LATENCY = 3  # memories, their words, the step; the feeder gives it a step that much before the array has it
 RECIPROCAL_CYCLES = MULT_BITS + 4  # from a row's last step at the array until its new 1 / sum is out
@@ -41,6 +50,7 @@ LOADED_CYCLES = 6  # from the end of a column tile's loading to the decision for
 RELEASE_CYCLES = ROW_CYCLES - COLUMN_LATENCY + 1  # from the decision for the last step until column 0 is done with it
 COPY_BEGIN_CYCLES = 1  # from the begin of a column tile until its copy begins
 LOAD_CYCLES = 2  # of a LOAD: its begin, and until it takes a beat
+LOAD_END_CYCLES = 2  # from its last beat until it is finished
 
 # --- results -----------------------------------------------------------------------------------
 RESIDUAL_LATENCY = 4  # address, memories, output registers, mux
@@ -55,17 +65,56 @@ MAXIMUM_STAGES = 4  # for the maximum of a slot
 MAXIMA_LATENCY = MAXIMUM_STAGES + 5  # mask; maximum of the slot; read the token's; maximum with that, in two; register
 WRITER_LATENCY = max(STORE_WRITE_LATENCY, RESIDUAL_WRITE_LATENCY, MAXIMA_LATENCY)  # until all of them are written
 POOL_CYCLES = 3  # its begin, and from a word of the residual until it is summed
+GATHER_ASK_CYCLES = 4  # for a row beside one for each bit of `beats`: read its id (three), see that no bit is left
+GATHER_ROW_CYCLES = 2  # from a row's last word or beat until a beat of the next row is taken
 POST_PROCESSOR_ENGINES = 9
 
 # NORM: a token is asked for, goes through the stages of its reciprocal square root, and its elements may be normalised.
 NORMALISER_LATENCY = 11
 NORM_LATENCY = 1 + RESIDUAL_LATENCY + NORMALISER_LATENCY  # from the decision for a slot until it is normalised
+NORM_LOADED_CYCLES = 3  # from the end of a column tile's loading to the decision for its first slot
 STATISTICS_CYCLES = 6  # from an accepted request to the first stage
-RADICAND_CYCLES = RADICAND_BITS // 2
-ROOT_CYCLES = RADICAND_BITS // 2 + 1
-ROOT_RECIPROCAL_CYCLES = ROOT_BITS + 2
-SCALE_CYCLES = ROOT_BITS + 1
 KNOWN_CYCLES = 2  # from the last stage until the token may be normalised
+
+
+@dataclass(frozen=True)
+class SerialStage:
+    """A stage that holds one token: it takes it in one cycle, computes, and waits until the next stage takes it.
+
+    steps : cycles in which it computes, at least 2
+    at_once : takes the next token in the cycle in which this one leaves, else in the one after. For the slowest
+        stages alone: if all did, `ready` of the first would depend combinationally on all others
+    """
+
+    steps: int
+    at_once: bool = False
+
+    @property
+    def cycles(self) -> int:
+        """From when it takes a token until the next stage may take it."""
+        return 1 + self.steps
+
+
+def variance_digits(config: StaConfig) -> int:
+    """Pairs of bits of a token's sum."""
+    return ceil_div(config.residual_sum_bits, 2)
+
+
+def variance_stage(config: StaConfig) -> SerialStage:
+    """Two bits a cycle; three more for the first digits' products, their difference, epsilon."""
+    return SerialStage(variance_digits(config) + 3)
+
+
+RADICAND_STAGE = SerialStage(RADICAND_BITS // 2 - 1)  # for a variance of 1; the largest ones need fewer
+ROOT_STAGE = SerialStage(RADICAND_BITS // 2, at_once=True)  # a bit of the root a cycle
+DIVISION_STAGE = SerialStage(ROOT_BITS + 1)  # a bit of the quotient, which is 2^ROOT_BITS where the root is smallest
+SCALE_STAGE = SerialStage(ROOT_BITS)  # a bit of the reciprocal
+
+
+def statistics_stages(config: StaConfig) -> tuple[SerialStage, ...]:
+    """From the sums of a token to its scaling, one behind another."""
+    return (variance_stage(config), RADICAND_STAGE, ROOT_STAGE, DIVISION_STAGE, SCALE_STAGE)
+
 
 # STORE: words are read into chunks, which leave as beats.
 STORE_AHEAD = 10  # chunks read and not yet written; a read takes as long, so this keeps up one a cycle

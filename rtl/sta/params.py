@@ -22,7 +22,6 @@ CHANNEL_FIELDS = {
     "rescale": (55, RESCALE_BITS),
 }
 TABLE_ENTRIES = 256  # of an activation table, and of the exponential's
-SOFTMAX_LATENCY = 7  # of RowSoftmax, for plain rows too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +68,16 @@ class StaConfig(Config):
     def residual_words(self) -> int:
         """Words of a token in the residual memory; a word holds drain_lanes elements."""
         return ceil_div(self.hidden, self.drain_lanes)
+
+    @property
+    def residual_elements(self) -> int:
+        """Elements of a token in the residual memory, which holds whole words."""
+        return self.residual_words * self.drain_lanes
+
+    @property
+    def residual_sum_bits(self) -> int:
+        """Holds the sum of a token's elements in the residual memory; signed."""
+        return signed_bits(self.residual_elements << (RESIDUAL_BITS - 1))
 
     @property
     def max_tiles(self) -> int:

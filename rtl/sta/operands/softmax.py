@@ -19,9 +19,9 @@ from rtl.lib.divider import Divider
 from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, hard_register, registered, relay
 from rtl.params import MULT_BITS, power_of_two_at_least
-from rtl.sta.latencies import RECIPROCAL_CYCLES
+from rtl.sta.latencies import RECIPROCAL_CYCLES, SOFTMAX_LATENCY
 from rtl.sta.operands.store_row import store_row
-from rtl.sta.params import EXP_BITS, EXP_CARRIED_BITS, EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
+from rtl.sta.params import EXP_BITS, EXP_CARRIED_BITS, EXP_ONE, TABLE_ENTRIES, StaConfig
 
 HALF = 1 << (EXP_CARRIED_BITS - 1)
 HALTS = (8, 4)  # the normalising shifter has a register behind the shifts by these distances

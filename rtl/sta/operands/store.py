@@ -16,8 +16,6 @@ from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig
 
-# From a copy request to its word: address, memory, output register; muxes of two banks, of four, of all.
-
 ALWAYS = ("valid", "first", "last")  # passed from bank to bank in every cycle, step or not
 
 
@@ -215,10 +213,10 @@ class ActivationStore(wiring.Component):
 
         # Which rows read, kept apart from the banks' own bits, to be near the copies' requests.
         reads = [self.step.read]
-        for r in range(c.rows):
+        for r in range(1, c.rows):
             reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         m.d.comb += [
-            copy.next_cycle_busy.eq(Cat(reads[:-1])),
+            copy.next_cycle_busy.eq(Cat(reads)),
             copy.valid.eq(align(m, copy.request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
             copy.data.eq(self._copied_word(m, words)),
         ]

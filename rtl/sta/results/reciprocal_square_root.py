@@ -13,39 +13,41 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.divider import Divider
-from rtl.params import ceil_div, signed_bits
+from rtl.params import signed_bits
+from rtl.sta.latencies import (
+    DIVISION_STAGE,
+    RADICAND_STAGE,
+    ROOT_STAGE,
+    SCALE_STAGE,
+    SerialStage,
+    variance_digits,
+    variance_stage,
+)
 from rtl.sta.params import RADICAND_BITS, RESIDUAL_BITS, ROOT_BITS, StaConfig
 
-RADICAND_STEPS = RADICAND_BITS // 2 - 1  # for a variance of 1; the largest ones need fewer
 SQRT_BITS = RADICAND_BITS // 2
 SHIFT_MIDDLE = 20  # an element's shift where e is 0
 EPSILON_BITS = 32
 
 
-def _elements(config: StaConfig) -> int:
-    """Elements of a token in the residual, which holds whole words."""
-    return config.residual_words * config.drain_lanes
-
-
 def sums(config: StaConfig) -> data.StructLayout:
     """Sum and sum of squares of a token's elements."""
-    elements = _elements(config)
     return data.StructLayout(
         {
-            "sum": signed(signed_bits(elements << (RESIDUAL_BITS - 1))),
-            "squares": unsigned((elements << (2 * RESIDUAL_BITS - 2)).bit_length()),
+            "sum": signed(config.residual_sum_bits),
+            "squares": unsigned((config.residual_elements << (2 * RESIDUAL_BITS - 2)).bit_length()),
         }
     )
 
 
 def sum_magnitude(config: StaConfig) -> Shape:
     """The magnitude of a token's sum."""
-    return unsigned((_elements(config) << (RESIDUAL_BITS - 1)).bit_length())
+    return unsigned((config.residual_elements << (RESIDUAL_BITS - 1)).bit_length())
 
 
 def _variance_bits(config: StaConfig) -> int:
     """Bits of H²·variance, signed."""
-    return signed_bits((_elements(config) ** 2 << (2 * RESIDUAL_BITS - 2)) + (1 << EPSILON_BITS))
+    return signed_bits((config.residual_elements**2 << (2 * RESIDUAL_BITS - 2)) + (1 << EPSILON_BITS))
 
 
 def scaling(config: StaConfig) -> data.StructLayout:
@@ -55,7 +57,7 @@ def scaling(config: StaConfig) -> data.StructLayout:
     offset : S·R
     shift : 20 + e, at least 1
     """
-    elements = _elements(config)
+    elements = config.residual_elements
     return data.StructLayout(
         {
             "factor": unsigned((elements << ROOT_BITS).bit_length()),
@@ -85,26 +87,20 @@ class _Work:
     last: Signal  # in the last cycle of that
 
 
-def _serial(
-    m: Module, inputs: stream.Interface, outputs: stream.Interface, cycles: int, *, at_once: bool = False
-) -> _Work:
-    """A stage that holds one token: it computes for `cycles`, at least 2, and waits until the next stage takes it.
-
-    at_once : accepts the next token in the cycle in which this one leaves, else in the one after. For the slowest
-        stages alone: if all did, `ready` of the first would depend combinationally on all others.
-    """
+def _serial(m: Module, inputs: stream.Interface, outputs: stream.Interface, stage: SerialStage) -> _Work:
+    """When a stage takes a token, computes, and gives it away."""
     full = Signal()
     work = _Work(load=Signal(name="load"), step=Signal(name="step"), last=Signal(name="last"))
-    left = Signal(range(cycles + 1))
+    left = Signal(range(stage.steps + 1))
     working = Signal()  # left != 0
     m.d.comb += [
         outputs.valid.eq(full & ~working),
-        inputs.ready.eq(~full | (outputs.valid & outputs.ready) if at_once else ~full),
+        inputs.ready.eq(~full | (outputs.valid & outputs.ready) if stage.at_once else ~full),
         work.load.eq(inputs.valid & inputs.ready),
         work.step.eq(full & working),
     ]
     with m.If(work.load):
-        m.d.sync += [full.eq(1), left.eq(cycles), working.eq(1), work.last.eq(0)]
+        m.d.sync += [full.eq(1), left.eq(stage.steps), working.eq(1), work.last.eq(0)]
     with m.Elif(work.step):
         m.d.sync += [left.eq(left - 1), working.eq(~work.last), work.last.eq(left == 2)]
     with m.Elif(outputs.valid & outputs.ready):
@@ -139,9 +135,8 @@ class Variance(wiring.Component):
         m = Module()
         c = self._config
         given = self.inputs.payload
-        digits = ceil_div(len(given.sum), 2)
-        # Three more cycles: the first digits' products, their difference, epsilon.
-        work = _serial(m, self.inputs, self.outputs, digits + 3)
+        digits = variance_digits(c)
+        work = _serial(m, self.inputs, self.outputs, variance_stage(c))
         _pass(m, work, self.inputs, self.outputs)
 
         magnitude = Signal(2 * digits, reset_less=True)
@@ -206,7 +201,7 @@ class Radicand(wiring.Component):
         low = Signal()
         high = Signal()
         given = self.inputs.payload.variance
-        work = _serial(m, self.inputs, self.outputs, RADICAND_STEPS)
+        work = _serial(m, self.inputs, self.outputs, RADICAND_STAGE)
         _pass(m, work, self.inputs, self.outputs, "none")
         with m.If(work.load):
             m.d.sync += [
@@ -239,7 +234,7 @@ class SquareRoot(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        work = _serial(m, self.inputs, self.outputs, SQRT_BITS, at_once=True)
+        work = _serial(m, self.inputs, self.outputs, ROOT_STAGE)
         _pass(m, work, self.inputs, self.outputs, "shift", "none")
 
         rest = Signal(RADICAND_BITS, reset_less=True)
@@ -278,8 +273,8 @@ class RootDivision(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = ROOT_BITS + 1  # of the quotient, which is 2^ROOT_BITS where the root is smallest
-        work = _serial(m, self.inputs, self.outputs, bits)
+        bits = DIVISION_STAGE.steps  # of the quotient
+        work = _serial(m, self.inputs, self.outputs, DIVISION_STAGE)
         _pass(m, work, self.inputs, self.outputs, "shift")
 
         # The dividend is 2^36 + root / 2: its upper bits are 2^18 and the highest bit of root, which is 1.
@@ -318,7 +313,7 @@ class Scale(wiring.Component):
         m = Module()
         c = self._config
         outputs = _between(c, shift=5).create()
-        work = _serial(m, self.inputs, outputs, ROOT_BITS)
+        work = _serial(m, self.inputs, outputs, SCALE_STAGE)
         _pass(m, work, self.inputs, outputs, "shift")
 
         inverse = Signal(ROOT_BITS, reset_less=True)

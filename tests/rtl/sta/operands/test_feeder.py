@@ -11,10 +11,18 @@ from amaranth.sim import SimulatorContext
 from rtl.array.walk import TileWalk
 from rtl.params import READER_SAMPLE, ceil_div
 from rtl.sta.isa import Columns, Op
-from rtl.sta.latencies import COLUMN_LATENCY, RECIPROCAL_CYCLES, ROW_CYCLES, drain_start, drain_window, row_latency
+from rtl.sta.latencies import (
+    COLUMN_LATENCY,
+    RECIPROCAL_CYCLES,
+    ROW_CYCLES,
+    SOFTMAX_LATENCY,
+    drain_start,
+    drain_window,
+    row_latency,
+)
 from rtl.sta.operands.feeder import Feeder
 from rtl.sta.operands.softmax import RowSoftmax
-from rtl.sta.params import SOFTMAX_LATENCY, StaConfig
+from rtl.sta.params import StaConfig
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 

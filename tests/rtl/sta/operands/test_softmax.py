@@ -12,8 +12,9 @@ import pytest
 
 from rtl.array.requantise import requantise
 from rtl.params import ceil_div
+from rtl.sta.latencies import SOFTMAX_LATENCY
 from rtl.sta.operands.softmax import Reciprocal, RowSoftmax, emit, exponential_table, reciprocal
-from rtl.sta.params import EXP_ONE, SOFTMAX_LATENCY, TABLE_ENTRIES, StaConfig
+from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
 from tests.rtl.simulate import seeded, trace
 
 READY = 22  # cycles after a row's last step in which 1 / sum may be read at the latest
