@@ -8,6 +8,7 @@ from rtl.array.steps import row_step
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import DeepMemory
+from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align
 from rtl.params import READ_LATENCY, Config
 
@@ -124,7 +125,7 @@ class ActivationStore(wiring.Component):
         words = Signal(range(c.row_words + 1))  # of a token
         groups_a_word = c.store_word_bytes // c.m
         tokens_left = Signal.like(self.product.tokens, reset_less=True)
-        m.d.comb += words.eq((self.product.groups + groups_a_word - 1) >> (groups_a_word.bit_length() - 1))
+        m.d.comb += words.eq(ceil_shift(self.product.groups, groups_a_word))
 
         write = Signal(bank_write(c))
         m.d.comb += [

@@ -1,8 +1,13 @@
-"""Division, a bit a cycle."""
+"""Division: a bit a cycle, or by a power of two."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+
+def ceil_shift(value: Value, divisor: int) -> Value:
+    """⌈value / divisor⌉, the divisor a power of two."""
+    return (value + (divisor - 1)) >> (divisor.bit_length() - 1)
 
 
 class Divider(wiring.Component):

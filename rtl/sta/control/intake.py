@@ -7,12 +7,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
+from rtl.lib.divider import ceil_shift
 from rtl.lib.states import States
 from rtl.lib.timing import preload
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Consumer, Segment
 from rtl.sta.control.instruction import instruction_layout
-from rtl.sta.control.legality_checker import LegalityChecker, ceil_shift
+from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
 from rtl.sta.legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats
 from rtl.sta.params import StaConfig

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
+from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, registered, relay
 from rtl.params import ADDRESS_BITS, SHIFT_MAX, Config, ceil_div
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
@@ -397,11 +398,6 @@ class LegalityChecker(wiring.Component):
             for op, signal in is_op.items()
         ]
         return nameless.any() | registered(m, Cat(unused), name="unused").any()
-
-
-def ceil_shift(value: Value, divisor: int) -> Value:
-    """⌈value / divisor⌉, the divisor a power of two."""
-    return (value + (divisor - 1)) >> (divisor.bit_length() - 1)
 
 
 def _most_tile_beats(config: Config) -> int:

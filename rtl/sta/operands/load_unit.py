@@ -4,10 +4,14 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, preload, relay
+from rtl.params import ceil_div
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
+from rtl.sta.latencies import LOAD_END_CYCLES
 from rtl.sta.operands.store import store_write
+from rtl.sta.operands.word_walk import WordWalk
 from rtl.sta.params import StaConfig
 
 
@@ -39,73 +43,33 @@ class LoadUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, write = self._config, self.instruction, self.write
-        words = Signal.like(instruction.groups, reset_less=True)  # of a token
         groups_a_word = c.store_word_bytes // c.m
-        m.d.sync += words.eq((instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1))
-        # In step with `words`.
-        begins = align(m, self.start & (instruction.opcode == Op.LOAD), 1, name="begins", reset=True)
-
         beats_a_word = c.store_word_bytes // c.port_bytes
+        m.submodules.walk = walk = WordWalk(c, ceil_div(c.max_groups, groups_a_word))
         part = Signal(beats_a_word, init=1, reset_less=True)  # of the word, one-hot
-        bank = Signal.like(write.bank, reset_less=True)
-        address = Signal.like(write.address, reset_less=True)
         taken = Signal()
-        runs = self._walk(m, words, begins, taken, part, bank, address)
-        m.d.comb += [self.rows.ready.eq(runs), taken.eq(self.rows.valid & self.rows.ready)]
+        m.d.comb += [
+            walk.start.eq(self.start & (instruction.opcode == Op.LOAD)),
+            walk.tokens.eq(instruction.tokens),
+            walk.words.eq(ceil_shift(instruction.groups, groups_a_word)),
+            walk.base.eq(instruction.y_base),
+            walk.pitch.eq(instruction.y_pitch),
+            walk.advance.eq(taken & part[-1]),
+            self.rows.ready.eq(walk.running),
+            taken.eq(self.rows.valid & self.rows.ready),
+            self.finished.eq(align(m, walk.advance & walk.last, LOAD_END_CYCLES, name="finished", reset=True)),
+        ]
+        with m.If(taken):
+            m.d.sync += part.eq(part.rotate_left(1))
+        with preload(m, ~walk.running):
+            m.d.sync += part.eq(1)
 
         # Relays before the store, which lies all over the chip.
         m.d.comb += [
             write.enable.eq(relay(m, taken, name="enable", reset=True)),
-            write.bank.eq(relay(m, bank, name="bank")),
-            write.address.eq(relay(m, address, name="address")),
+            write.bank.eq(relay(m, walk.bank, name="bank")),
+            write.address.eq(relay(m, walk.address, name="address")),
             write.data.eq(relay(m, self.rows.payload.replicate(beats_a_word), name="data")),
             write.strobe.eq(relay(m, Cat(bit.replicate(c.port_bytes) for bit in part), name="strobe")),
         ]
         return m
-
-    def _walk(
-        self, m: Module, words: Signal, begins: Signal, taken: Signal, part: Signal, bank: Signal, address: Signal
-    ) -> Signal:
-        """Where the next beat goes, beat after beat, word after word, token after token: whether there is one."""
-        c, instruction = self._config, self.instruction
-        tokens_left = Signal.like(instruction.tokens, reset_less=True)
-        words_left = Signal.like(words, reset_less=True)
-        runs = Signal()
-        last_token = Signal()  # these are registered when the counts change
-        last_word = Signal()
-        one_word = Signal()
-        base = Signal.like(address, reset_less=True)  # of the token tile
-        next_base = Signal.like(base)
-        ends = Signal()
-        m.d.comb += next_base.eq(base + instruction.y_pitch)
-        m.d.sync += [self.finished.eq(ends), ends.eq(0), one_word.eq(words == 1)]
-        with m.If(taken):
-            m.d.sync += part.eq(part.rotate_left(1))
-            with m.If(part[-1]):
-                m.d.sync += [address.eq(address + 1), words_left.eq(words_left - 1), last_word.eq(words_left == 2)]
-                with m.If(last_word):
-                    m.d.sync += [
-                        words_left.eq(words),
-                        last_word.eq(one_word),
-                        tokens_left.eq(tokens_left - 1),
-                        last_token.eq(tokens_left == 2),
-                        runs.eq(~last_token),
-                        ends.eq(last_token),
-                        bank.eq(bank + 1),
-                        address.eq(base),
-                    ]
-                    with m.If(bank == c.rows - 1):
-                        m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        with preload(m, ~runs):
-            m.d.sync += [
-                tokens_left.eq(instruction.tokens),
-                last_token.eq(instruction.tokens == 1),
-                runs.eq(begins),
-                words_left.eq(words),
-                last_word.eq(words == 1),
-                part.eq(1),
-                bank.eq(0),
-                base.eq(instruction.y_base),
-                address.eq(instruction.y_base),
-            ]
-        return runs

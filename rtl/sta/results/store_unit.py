@@ -6,13 +6,16 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
+from rtl.lib.divider import ceil_shift
 from rtl.lib.port import Request, write_beat
+from rtl.lib.rows import count_rows
 from rtl.lib.timing import align, lookahead, preload, registered, relay, replicate, tally
 from rtl.params import BURST_BEATS, ceil_div
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.latencies import STORE_AHEAD
 from rtl.sta.operands.store import CopyPort
+from rtl.sta.operands.word_walk import WordWalk
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.residual import Residual, ResidualRead, residual_address
 
@@ -54,90 +57,56 @@ class ChunkReader(wiring.Component):
         m = Module()
         c = self._config
         words_a_chunk = chunk_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
+        groups_a_word = c.store_word_bytes // c.m
+        m.submodules.walk = walk = WordWalk(c, max(c.residual_words, ceil_div(c.max_groups, groups_a_word)))
         which = Signal()  # a cycle after the start, in time for the first read
-        running = Signal()
-        row_last = Signal()  # the word is the last of its row
-        advance = Signal()  # it is read
+        advance = Signal()  # a word is read
         number = Signal(range(words_a_chunk), reset_less=True)  # of the word in its chunk
         first, last = Signal(name="chunk_first"), Signal(name="chunk_last")
         m.d.sync += which.eq(self.instruction.which)
         m.d.comb += [
             first.eq(~which | (number == 0)),
-            last.eq(~which | (number == words_a_chunk - 1) | row_last),
+            last.eq(~which | (number == words_a_chunk - 1) | walk.row_last),
         ]
         no_room = tally(m, STORE_AHEAD, advance & first, self.chunks.valid & self.chunks.ready, name="ahead").full
-        m.d.comb += advance.eq(running & (~no_room | ~first))
+        m.d.comb += advance.eq(walk.running & (~no_room | ~first))
         with m.If(advance):
             m.d.sync += number.eq(Mux(last, 0, number + 1))
-        with preload(m, ~running):
+        with preload(m, ~walk.running):
             m.d.sync += number.eq(0)
-        self._count_words(m, running, row_last, advance)
-        self._address_store(m, running, row_last, advance, which)
-        self._address_residual(m, running, row_last, advance)
+        self._walk(m, walk, advance, groups_a_word)
+        self._address_store(m, walk, advance, which)
+        self._address_residual(m, walk, advance)
         self._collect(m, advance, which, number, last)
         return m
 
-    def _count_words(self, m: Module, running: Signal, row_last: Signal, advance: Signal) -> None:
-        """Row after row, of as many words each. Flags are registered when the counts change."""
-        c, instruction = self._config, self.instruction
-        groups_a_word = c.store_word_bytes // c.m
-        most = max(c.residual_words, ceil_div(c.max_groups, groups_a_word))
-        words = Signal(range(most + 1), reset_less=True)  # of a row
-        begins = align(m, self.start, 1, name="begins", reset=True)  # when that is known
-        tokens_left = Signal.like(instruction.tokens, reset_less=True)
-        words_left = Signal.like(words, reset_less=True)
-        last_token = Signal()
-        one_word = Signal()
-        m.d.sync += words.eq(
-            Mux(
-                instruction.which,
-                (instruction.channels + (c.drain_lanes - 1)) >> (c.drain_lanes.bit_length() - 1),
-                (instruction.groups + (groups_a_word - 1)) >> (groups_a_word.bit_length() - 1),
-            )
-        )
-        m.d.sync += one_word.eq(words == 1)
-        with m.If(advance):
-            m.d.sync += [words_left.eq(words_left - 1), row_last.eq(words_left == 2)]
-            with m.If(row_last):
-                m.d.sync += [
-                    words_left.eq(words),
-                    row_last.eq(one_word),
-                    tokens_left.eq(tokens_left - 1),
-                    last_token.eq(tokens_left == 2),
-                    running.eq(~last_token),
-                ]
-        with preload(m, ~running):
-            m.d.sync += [
-                tokens_left.eq(instruction.tokens),
-                last_token.eq(instruction.tokens == 1),
-                running.eq(begins),
-                words_left.eq(words),
-                row_last.eq(words == 1),
-            ]
+    def _walk(self, m: Module, walk: WordWalk, advance: Signal, groups_a_word: int) -> None:
+        """Row after row, of as many words each: of the residual as well."""
+        instruction = self.instruction
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.tokens.eq(instruction.tokens),
+            walk.words.eq(
+                Mux(
+                    instruction.which,
+                    ceil_shift(instruction.channels, self._config.drain_lanes),
+                    ceil_shift(instruction.groups, groups_a_word),
+                )
+            ),
+            walk.base.eq(instruction.x_base),
+            walk.pitch.eq(instruction.x_pitch),
+            walk.advance.eq(advance),
+        ]
 
-    def _address_store(self, m: Module, running: Signal, row_last: Signal, advance: Signal, which: Signal) -> None:
+    def _address_store(self, m: Module, walk: WordWalk, advance: Signal, which: Signal) -> None:
         """The next word of the activation store; relays, since the memories lie all over the chip."""
-        c, instruction = self._config, self.instruction
-        bank = Signal.like(self.copy.request.bank, reset_less=True)
-        base = Signal.like(self.copy.request.address, reset_less=True)  # of the token tile
-        address = Signal.like(base, reset_less=True)
-        next_base = Signal.like(base)
         m.d.comb += [
             self.copy.request.valid.eq(relay(m, advance & ~which, name="copy_valid", reset=True)),
-            self.copy.request.bank.eq(relay(m, bank, name="copy_bank")),
-            self.copy.request.address.eq(relay(m, address, name="copy_address")),
-            next_base.eq(base + instruction.x_pitch),
+            self.copy.request.bank.eq(relay(m, walk.bank, name="copy_bank")),
+            self.copy.request.address.eq(relay(m, walk.address, name="copy_address")),
         ]
-        with m.If(advance):
-            m.d.sync += address.eq(address + 1)
-            with m.If(row_last):
-                m.d.sync += [bank.eq(bank + 1), address.eq(base)]
-                with m.If(bank == c.rows - 1):
-                    m.d.sync += [bank.eq(0), base.eq(next_base), address.eq(next_base)]
-        with preload(m, ~running):
-            m.d.sync += [bank.eq(0), base.eq(instruction.x_base), address.eq(instruction.x_base)]
 
-    def _address_residual(self, m: Module, running: Signal, row_last: Signal, advance: Signal) -> None:
+    def _address_residual(self, m: Module, walk: WordWalk, advance: Signal) -> None:
         """The next word of the residual; behind a relay, too."""
         c = self._config
         base = Signal.like(self.residual.address, name="residual_base", reset_less=True)  # of the token
@@ -151,9 +120,9 @@ class ChunkReader(wiring.Component):
         ]
         with m.If(advance):
             m.d.sync += address.eq(address + 1)
-            with m.If(row_last):
+            with m.If(walk.row_last):
                 m.d.sync += [base.eq(next_base), address.eq(next_base)]
-        with preload(m, ~running):
+        with preload(m, ~walk.running):
             m.d.sync += [base.eq(first), address.eq(first)]
 
     def _collect(self, m: Module, advance: Signal, which: Signal, number: Signal, last: Signal) -> None:
@@ -224,7 +193,7 @@ class ChunkWriter(wiring.Component):
         m.d.comb += row_bytes.eq(
             Mux(instruction.which, instruction.channels * (RESIDUAL_BITS // 8), instruction.groups << c.index_bits)
         )
-        m.d.sync += row_beats.eq((row_bytes + (c.port_bytes - 1)) >> c.port_bytes.bit_length() - 1)
+        m.d.sync += row_beats.eq(ceil_shift(row_bytes, c.port_bytes))
 
         # Requests are at most two bursts ahead of the beats.
         requesting = Signal()
@@ -244,9 +213,10 @@ class ChunkWriter(wiring.Component):
         m.d.sync += due.eq(due + Mux(requested, burst, 0) - sent)
         lookahead(m, may_request, Mux(sent, due <= BURST_BEATS + 1, due <= BURST_BEATS) & ~requested & ~begins)
         lookahead(m, may_send, requested | Mux(sent, due > 1, due != 0))
-        last_beat = self._count_beats(m, row_beats, idle, sent)
-        self._cut(m, sent, last_beat)
-        self._strobe(m, row_bytes, last_beat)
+        ends = count_rows(m, instruction.tokens, row_beats, idle=idle, advance=sent)
+        m.d.sync += self.finished.eq(sent & ends.row_last & ends.last_row)
+        self._cut(m, sent, ends.row_last)
+        self._strobe(m, row_bytes, ends.row_last)
         return m
 
     def _request_rows(
@@ -285,27 +255,6 @@ class ChunkWriter(wiring.Component):
                 beats_left.eq(row_beats),
             ]
         return burst
-
-    def _count_beats(self, m: Module, row_beats: Signal, idle: Value, sent: Signal) -> Signal:
-        """Whether the beat is the last of its row."""
-        instruction = self.instruction
-        rows_left = Signal.like(instruction.tokens, reset_less=True)
-        beats_left = Signal.like(row_beats, reset_less=True)
-        last_beat, one_beat, last_row = (Signal(name=name) for name in ("last_beat", "one_beat", "last_row"))
-        m.d.sync += [self.finished.eq(sent & last_beat & last_row), one_beat.eq(row_beats == 1)]
-        with m.If(sent):
-            m.d.sync += [beats_left.eq(beats_left - 1), last_beat.eq(beats_left == 2)]
-            with m.If(last_beat):
-                m.d.sync += [beats_left.eq(row_beats), last_beat.eq(one_beat)]
-                m.d.sync += [rows_left.eq(rows_left - 1), last_row.eq(rows_left == 2)]
-        with preload(m, idle):
-            m.d.sync += [
-                rows_left.eq(instruction.tokens),
-                last_row.eq(instruction.tokens == 1),
-                beats_left.eq(row_beats),
-                last_beat.eq(row_beats == 1),
-            ]
-        return last_beat
 
     def _strobe(self, m: Module, row_bytes: Signal, last_beat: Signal) -> None:
         """Of a row's last beat its bytes alone."""
