@@ -470,9 +470,14 @@ def reader_latency(config: Config) -> int:
     return READER_SAMPLE + 2 + config.cols - 1
 
 
+def slot_latency(config: Config) -> int:
+    """Cycles from the numbers of a row and of a slot of it to the results: those of the row, and select the slot."""
+    return reader_latency(config) + 1
+
+
 def drain_latency(config: Config) -> int:
     """Cycles from reading a slot to the result buffer: the row, the slot of it, the requantiser."""
-    return reader_latency(config) + 1 + REQUANTISER_LATENCY
+    return slot_latency(config) + REQUANTISER_LATENCY
 
 
 def drain_start(config: Config) -> int:

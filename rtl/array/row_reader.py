@@ -1,4 +1,4 @@
-"""Reads the results out of the array, row by row."""
+"""Reads the results out of the array, row by row, a slot of a row a cycle."""
 
 from functools import reduce
 from operator import or_
@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.lib.cases import cases
 from rtl.lib.timing import align, gated, relay
 from rtl.params import Config, ceil_div, reader_latency
 
@@ -71,4 +72,44 @@ class RowReader(wiring.Component):
             m.d.sync += output.eq(reduce(or_, chosen))
             behind = c.cols - 1 - column
             m.d.comb += self.outputs[column].eq(align(m, output, behind, name=f"late_{column}") if behind else output)
+        return m
+
+
+class SlotReader(wiring.Component):
+    """Reads a slot of results a cycle: its row, then the slot of it.
+
+    Members
+    -------
+    row, slot : to be read, in
+    results : of the array [row][column], in
+    values : of each of the slot's lanes, `params.slot_latency` cycles later, out
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        shape = signed(config.accumulator_bits)
+        super().__init__(
+            {
+                "row": In(range(config.rows)),
+                "slot": In(range(config.slots_a_row)),
+                "results": In(shape).array(config.rows, config.cols),
+                "values": Out(shape).array(config.drain_lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self._config
+        m.submodules.rows = rows = RowReader(c)
+        m.d.comb += [
+            rows.row.eq(self.row),
+            *(rows.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
+        ]
+        slot = align(m, self.slot, reader_latency(c), name="slot")
+        for lane in range(c.drain_lanes):
+            value = Signal(signed(c.accumulator_bits), name=f"value_{lane}", reset_less=True)
+            of_lane = rows.outputs[lane :: c.drain_lanes]
+            for j in cases(m, slot, len(of_lane)):
+                m.d.sync += value.eq(of_lane[j])
+            m.d.comb += self.values[lane].eq(value)
         return m

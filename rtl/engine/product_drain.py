@@ -5,10 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.requantise import Parameters, Requantiser
-from rtl.array.row_reader import RowReader
+from rtl.array.row_reader import SlotReader
 from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
-from rtl.lib.cases import cases
 from rtl.lib.timing import align
 from rtl.params import PARAMETER_TILES, RESULT_TILES, Config, drain_latency, drain_start, reader_latency
 
@@ -144,22 +143,18 @@ class Drain(wiring.Component):
             m.d.sync += tile_base.eq(0)
 
     def _requantise(self, m: Module, read: data.View) -> None:
-        """The row, then the slot of it; a register before the requantisers."""
+        """The slot of the array, each lane of it through its requantiser."""
         c = self._config
-        m.submodules.reader = reader = RowReader(c)
+        m.submodules.reader = reader = SlotReader(c)
         m.d.comb += [
             reader.row.eq(read.row),
+            reader.slot.eq(read.slot),
             *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
         ]
-        slot_of_row = align(m, read.slot, reader_latency(c), name="slot_of_row")
         for lane in range(c.drain_lanes):
             m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
-            acc = Signal(signed(c.accumulator_bits), name=f"acc_{lane}", reset_less=True)
-            lane_results = reader.outputs[lane :: c.drain_lanes]
-            for j in cases(m, slot_of_row, len(lane_results)):
-                m.d.sync += acc.eq(lane_results[j])
             m.d.comb += [
-                requantiser.acc.eq(acc),
+                requantiser.acc.eq(reader.values[lane]),
                 requantiser.parameters.eq(
                     Mux(self.product.per_row, self.row_parameters.as_value(), self.parameters[lane].as_value())
                 ),

@@ -7,7 +7,7 @@ row r is r cycles behind row 0, column c is c behind column 0.
 
 from dataclasses import dataclass
 
-from rtl.params import MULT_BITS, READER_SAMPLE, ceil_div, reader_latency
+from rtl.params import MULT_BITS, READER_SAMPLE, ceil_div, slot_latency
 from rtl.sta.params import RADICAND_BITS, ROOT_BITS, StaConfig
 
 # --- control/sequencer, control/intake, control/legality_checker ---------------------------------
@@ -131,8 +131,8 @@ def reset_cycles(config: StaConfig) -> int:
 
 
 def source_latency(config: StaConfig) -> int:
-    """Cycles from reading a slot of the array to the pipeline: select the row, the slot of it."""
-    return reader_latency(config) + 1
+    """Cycles from reading a slot of the array to the pipeline."""
+    return slot_latency(config)
 
 
 def row_latency(config: StaConfig) -> int:

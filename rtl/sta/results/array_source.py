@@ -4,10 +4,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.row_reader import RowReader
-from rtl.lib.cases import cases
+from rtl.array.row_reader import SlotReader
 from rtl.lib.timing import align, tally
-from rtl.params import RESULT_TILES, reader_latency
+from rtl.params import RESULT_TILES
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns
 from rtl.sta.latencies import drain_start, source_latency
@@ -56,20 +55,12 @@ class ArraySource(wiring.Component):
         no_tile = tally(m, RESULT_TILES, complete, walk.advance & walk.tile_last, name="tiles").none
         m.d.comb += [walk.start.eq(self.start), walk.instruction.eq(self.instruction), walk.advance.eq(~no_tile)]
 
-        # Select the row, then the slot of it.
-        m.submodules.reader = reader = RowReader(c)
+        m.submodules.reader = reader = SlotReader(c)
         m.d.comb += [
             reader.row.eq(destination.row),
+            reader.slot.eq(destination.slot),
             *(reader.results[r][i].eq(self.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
-        ]
-        slot = align(m, destination.slot, reader_latency(c), name="slot")
-        for lane in range(c.drain_lanes):
-            value = Signal(signed(c.accumulator_bits), name=f"value_{lane}", reset_less=True)
-            lane_results = reader.outputs[lane :: c.drain_lanes]
-            for j in cases(m, slot, len(lane_results)):
-                m.d.sync += value.eq(lane_results[j])
-            m.d.comb += self.slots.values[lane].eq(value)
-        m.d.comb += [
+            *(self.slots.values[lane].eq(reader.values[lane]) for lane in range(c.drain_lanes)),
             self.slots.valid.eq(align(m, walk.advance, source_latency(c), name="valid", reset=True)),
             self.slots.destination.eq(destination_after(m, walk, source_latency(c))),
         ]
