@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.selection import BitmapDecoder, BitmapRanks
 from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.lib.cases import cases
+from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import registered
 from rtl.params import PARAMETER_BYTES, Config, ceil_div
 
@@ -94,3 +95,20 @@ class StepUnpacker(wiring.Component):
                 with m.Else():
                     m.d.sync += target.indices[lane].eq(index_code.word_select(byte, c.index_bits))
         return m
+
+
+def cut_into_units(m: Module, config: Config, unpacker: StepUnpacker, beat: Value) -> tuple[Gearbox, Gearbox]:
+    """The gearboxes that cut the beats of a column tile into values (parameters at first) and selections.
+
+    The unpacker gets their units. Which of them a beat is for, and when units are taken, is left to decide.
+    """
+    port_bits = 8 * config.port_bytes
+    m.submodules.values = values = Gearbox(port_bits, value_units(config))
+    m.submodules.selections = selections = Gearbox(port_bits, selection_units(config))
+    m.d.comb += [
+        values.beats.payload.eq(beat),
+        selections.beats.payload.eq(beat),
+        unpacker.value_unit.eq(values.units.payload),
+        unpacker.selection_unit.eq(selections.units.payload),
+    ]
+    return values, selections

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.requantise import Parameters
-from rtl.array.step_unpacker import StepUnpacker, selection_units, value_units
+from rtl.array.step_unpacker import StepUnpacker, cut_into_units
 from rtl.array.steps import column_step
 from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
@@ -90,17 +90,11 @@ class ColumnLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, product = self._config, self.product
-        port_bits = 8 * c.port_bytes
-        m.submodules.values = values = Gearbox(port_bits, value_units(c))
-        m.submodules.selections = selections = Gearbox(port_bits, selection_units(c))
         m.submodules.unpacker = unpacker = StepUnpacker(c, pipelined=False)
+        values, selections = cut_into_units(m, c, unpacker, self.beats.payload)
         step = Signal.like(product.steps)
         m.d.comb += [
-            values.beats.payload.eq(self.beats.payload),
-            selections.beats.payload.eq(self.beats.payload),
             selections.kind.eq(Mux(product.bitmap, 0, product.lanes)),
-            unpacker.value_unit.eq(values.units.payload),
-            unpacker.selection_unit.eq(selections.units.payload),
             unpacker.step.eq(step),
             unpacker.lanes.eq(product.lanes),
             unpacker.bitmap.eq(product.bitmap),

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.step_unpacker import StepUnpacker, selection_units, value_units
+from rtl.array.step_unpacker import StepUnpacker, cut_into_units
 from rtl.array.steps import column_step
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, preload, relay
@@ -50,21 +50,15 @@ class TileLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, job = self._config, self.job
-        port_bits = 8 * c.port_bytes
-        m.submodules.values = values = Gearbox(port_bits, value_units(c))
-        m.submodules.selections = selections = Gearbox(port_bits, selection_units(c))
         m.submodules.unpacker = unpacker = StepUnpacker(c, pipelined=True)
+        values, selections = cut_into_units(m, c, unpacker, self.beats.payload)
         # Relays of the job beside the gearboxes.
         bitmap, counted, lanes = (relay(m, job[name], name=name) for name in ("bitmap", "counted", "lanes"))
         selection_kind = relay(m, Mux(job.bitmap, 0, job.lanes), name="selection_kind")
         step = Signal.like(job.steps)  # of the group
         m.d.comb += [
-            values.beats.payload.eq(self.beats.payload),
-            selections.beats.payload.eq(self.beats.payload),
             selections.kind.eq(selection_kind),
             self.parameters.eq(values.units.payload),
-            unpacker.value_unit.eq(values.units.payload),
-            unpacker.selection_unit.eq(selections.units.payload),
             unpacker.step.eq(step),
             unpacker.lanes.eq(lanes),
             unpacker.bitmap.eq(bitmap),
