@@ -12,7 +12,7 @@ from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, hard_register
-from rtl.params import PARAMETER_TILES, READ_LATENCY, Config
+from rtl.params import PARAMETER_BYTES, PARAMETER_TILES, READ_LATENCY, Config
 
 
 class ColumnBank(wiring.Component):
@@ -102,12 +102,8 @@ class ColumnLoader(wiring.Component):
             self.entry.eq(unpacker.columns),
         ]
         for d in range(c.drain_lanes):
-            fields = values.units.payload[64 * d : 64 * (d + 1)]
-            m.d.comb += [
-                self.parameters[d].bias.eq(fields[:32]),
-                self.parameters[d].mult.eq(fields[32:48]),
-                self.parameters[d].shift.eq(fields[48:]),
-            ]
+            fields = values.units.payload.word_select(d, 8 * PARAMETER_BYTES)
+            m.d.comb += self.parameters[d].as_value().eq(fields)
         self._control(m, values, selections, step)
         return m
 
