@@ -262,7 +262,7 @@ class Pattern:
     n: int
 
     def __post_init__(self) -> None:
-        check_range("pattern n", self.n, 1, self.config.m)
+        check_range("pattern_n", self.n, 1, self.config.m)
 
     @property
     def dense(self) -> bool:

@@ -166,7 +166,7 @@ def _linear(program: "Program", taken: Sequence[int]) -> float:
     needed = cycles = 0
     for fields, count in zip(program.instructions, taken, strict=True):
         if fields["opcode"] == Op.PRODUCT and fields.get("columns", 0) == Columns.MEMORY:
-            needed += fields["tokens"] * fields["channels"] * fields["groups"] * fields["pattern"]
+            needed += fields["tokens"] * fields["channels"] * fields["groups"] * fields["pattern_n"]
             cycles += count
     return needed / (cycles * c.rows * c.cols * c.n)
 

@@ -218,7 +218,7 @@ class Compiler(ABC):
         common = {
             "opcode": Op.PRODUCT,
             "to_store": 1,
-            "pattern": c.m,
+            "pattern_n": c.m,
             "tokens": sequence.tokens,
             "first_token": sequence.first_token,
         }
@@ -378,7 +378,7 @@ class Compiler(ABC):
         fields: Fields = {
             "opcode": Op.PRODUCT,
             "columns": Columns.MEMORY,
-            "pattern": product.pattern_n,
+            "pattern_n": product.pattern_n,
             "tokens": tokens,
             "channels": product.channels,
             "first_token": first,

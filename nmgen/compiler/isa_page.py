@@ -43,7 +43,7 @@ CAUSES: dict[Cause, str] = {
     Cause.TOKENS: "`tokens` is 0, they go beyond max_tokens, or `first_token` is no multiple of rows",
     Cause.CHANNELS: "`channels` is 0, more than hidden where the residual is used, or more than max_tokens of KEYS",
     Cause.GROUPS: "`groups` is 0 or more than max_groups",
-    Cause.PATTERN: "`pattern` is not from 1 to M, or with KEYS and VALUES not M",
+    Cause.PATTERN: "`pattern_n` is not from 1 to M, or with KEYS and VALUES not M",
     Cause.KEYS: "`keys` is not from 1 to max_tokens, or ⌈keys / M⌉ is not `groups`",
     Cause.SHIFT: "`shift` is not from 1 to 47, or `rescale_shift` is 0 where 16 bits go to the store",
     Cause.STORE: "a region does not lie within the store",

@@ -145,14 +145,14 @@ class _Drawn:
         groups = self._up_to(self._most_groups)
         most = min(c.hidden, self._most_bytes) if to_residual else self._most_bytes
         channels = self._up_to(min(most, 4 * c.cols))
-        pattern = rng.choice((c.n, c.m, rng.randint(1, c.m)))
-        product = Product(config=c, tokens=tokens["tokens"], k=groups * c.m, channels=channels, pattern_n=pattern)
+        pattern_n = rng.choice((c.n, c.m, rng.randint(1, c.m)))
+        product = Product(config=c, tokens=tokens["tokens"], k=groups * c.m, channels=channels, pattern_n=pattern_n)
         order = self._numbers.random((channels, groups, c.m)).argsort(axis=2)
-        weights = np.where(order < pattern, self._numbers.integers(-128, 128, (channels, groups, c.m)), 0)
-        spread = 73.0 * 73.0 * (groups * pattern) ** 0.5
+        weights = np.where(order < pattern_n, self._numbers.integers(-128, 128, (channels, groups, c.m)), 0)
+        spread = 73.0 * 73.0 * (groups * pattern_n) ** 0.5
         units = self._units(channels, spread, 6000.0 if to_residual else 40.0)
         packed = pack_weights(product, weights.reshape(channels, -1).astype(np.int8), units)
-        f = tokens | {"pattern": pattern, "groups": groups, "channels": channels}
+        f = tokens | {"pattern_n": pattern_n, "groups": groups, "channels": channels}
         f |= self._region("x", tokens["tokens"], groups * c.m, read)
         f |= {"address": self._memory.put("weights", packed), "beats": self._beats(packed)}
         if to_residual:
@@ -170,7 +170,7 @@ class _Drawn:
         tokens, (first, scores, last) = self._tokens(), self._thirds()
         keys = self._up_to(min(c.max_tokens, self._most_groups * c.m))
         groups, channels = self._up_to(min(self._most_groups, 4)), self._up_to(self._most_bytes)
-        common = tokens | {"pattern": c.m, "to_store": 1}
+        common = tokens | {"pattern_n": c.m, "to_store": 1}
         y = self._region("y", tokens["tokens"], keys, scores)
         self._add(
             Op.PRODUCT,

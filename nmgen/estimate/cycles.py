@@ -112,7 +112,7 @@ def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
     """Beats and multiplies of an instruction."""
     op = f["opcode"]
     if op == Op.PRODUCT:
-        return f["beats"], f["tokens"] * f["channels"] * f["groups"] * f["pattern"]
+        return f["beats"], f["tokens"] * f["channels"] * f["groups"] * f["pattern_n"]
     if op == Op.GATHER:
         return ceil_div(ID_BYTES * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
     if op == Op.STORE:
@@ -204,7 +204,7 @@ class _Machine:
         feed = _Feed(c, f)
         packed = None
         if source == Columns.MEMORY:
-            packed = packed_weights(c, f["pattern"], f["groups"])
+            packed = packed_weights(c, f["pattern_n"], f["groups"])
             begin, prepared = self._prepare(ready)
         else:
             begin = prepared = max(self._begin(ready), self._loader_idle + 1)
@@ -363,7 +363,7 @@ class _Feed:
     def __init__(self, config: StaConfig, f: Fields) -> None:
         self._c = config
         softmax = f["columns"] == Columns.VALUES
-        self._group_steps = Pattern(config=config, n=f["pattern"]).steps
+        self._group_steps = Pattern(config=config, n=f["pattern_n"]).steps
         self._groups = f["groups"]
         self._steps = f["groups"] * self._group_steps
         self._start, self._window = drain_start(config, softmax), drain_window(config, softmax)

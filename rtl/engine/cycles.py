@@ -27,7 +27,7 @@ def product_cycles(
     tokens: int,
     k: int,
     channels: int,
-    pattern: int,
+    pattern_n: int,
     mem_latency: int = 30,
     *,
     out_bits: int = 8,
@@ -40,7 +40,7 @@ def product_cycles(
 
     Parameters
     ----------
-    pattern : N' of the layer's pattern N':M; M where dense
+    pattern_n : N' of the layer's pattern N':M; M where dense
     mem_latency : cycles, at least 1
 
     Raises
@@ -48,7 +48,7 @@ def product_cycles(
     InputError : a dimension out of the configuration's bounds.
     """
     product = Product(
-        config=config, tokens=tokens, k=k, channels=channels, pattern_n=pattern, out_bits=out_bits, per_row=per_row
+        config=config, tokens=tokens, k=k, channels=channels, pattern_n=pattern_n, out_bits=out_bits, per_row=per_row
     )
     check_range("mem_latency", mem_latency, 1, 1 << 16)
     return _Engine(product, mem_latency).run()

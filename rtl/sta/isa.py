@@ -53,7 +53,7 @@ FIELDS: dict[str, Field] = {
     "maximum": Field(0, 14, 1, "keep each token's maximum, for the softmax"),
     "normalise": Field(0, 15, 1, "NORM: subtract the mean, divide by the deviation; else take elements as they are"),
     "which": Field(0, 16, 1, "STORE: 0 the store, 1 the residual; TABLE: 0 activation, 1 exponential"),
-    "pattern": Field(0, 24, 6, "N' of the weights' pattern N':M; M for keys and values"),
+    "pattern_n": Field(0, 24, 6, "N' of the weights' pattern N':M; M for keys and values"),
     "tokens": Field(1, 0, 16, "tokens"),
     "channels": Field(1, 16, 16, "output channels; keys where columns are keys"),
     "first_token": Field(2, 0, 16, "the first of the tokens, a multiple of rows"),
@@ -79,7 +79,7 @@ FIELDS: dict[str, Field] = {
 USED: dict[Op, tuple[str, ...]] = {
     Op.END: (),
     Op.PRODUCT: (
-        "columns", "to_residual", "to_store", "table", "add", "maximum", "pattern", "tokens", "channels",
+        "columns", "to_residual", "to_store", "table", "add", "maximum", "pattern_n", "tokens", "channels",
         "first_token", "groups", "x_base", "x_pitch", "c_base", "c_pitch", "y_base", "y_pitch", "address", "beats",
         "tile_beats", "mult", "shift", "rescale_shift", "keys",
     ),

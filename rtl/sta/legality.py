@@ -49,8 +49,8 @@ class TileBeats:
     selection_per_step: bool
 
     @classmethod
-    def of(cls, config: Config, pattern: int) -> "TileBeats":
-        product = Product(config=config, tokens=1, k=config.m, channels=1, pattern_n=pattern)
+    def of(cls, config: Config, pattern_n: int) -> "TileBeats":
+        product = Product(config=config, tokens=1, k=config.m, channels=1, pattern_n=pattern_n)
         port_bits = 8 * config.port_bytes
         bits = product.selection_unit_bits
         return cls(
@@ -133,7 +133,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
         return Cause.CHANNELS
     if (product or load or stores_store) and not 1 <= groups <= c.max_groups:
         return Cause.GROUPS
-    if product and not (1 <= f["pattern"] <= c.m if memory else f["pattern"] == c.m):
+    if product and not (1 <= f["pattern_n"] <= c.m if memory else f["pattern_n"] == c.m):
         return Cause.PATTERN
     if values and not (1 <= f["keys"] <= c.max_tokens and ceil_div(f["keys"], c.m) == groups):
         return Cause.KEYS
@@ -159,7 +159,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
 
     row_beats = residual_row_beats(c, channels) if stores_residual else store_row_beats(c, groups)
     if memory or norm:
-        tile_beats = parameter_beats(c) + (TileBeats.of(c, f["pattern"]).beats(groups) if memory else 0)
+        tile_beats = parameter_beats(c) + (TileBeats.of(c, f["pattern_n"]).beats(groups) if memory else 0)
         beats = ceil_div(channels, c.cols) * tile_beats
         if f["tile_beats"] != tile_beats or f["beats"] != beats:
             return Cause.BEATS

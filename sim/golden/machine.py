@@ -127,7 +127,7 @@ class Machine:
             return self._linear(i, x)
         if i["to_residual"] or i["table"]:
             raise MachineError("results of keys and values go to the store in 8 bits")
-        self._check("pattern", i["pattern"], c.m, c.m)
+        self._check("pattern_n", i["pattern_n"], c.m, c.m)
         width = round_up(i["channels"], c.cols)
         if columns == Columns.KEYS:
             k = self.rows(i["c_base"], i["c_pitch"], width, i["groups"] * c.m)
@@ -152,7 +152,7 @@ class Machine:
     def _linear(self, i: dict[str, int], x: Int) -> list[Effect]:
         c = self.config
         product = Product(
-            config=c, tokens=i["tokens"], k=i["groups"] * c.m, channels=i["channels"], pattern_n=i["pattern"]
+            config=c, tokens=i["tokens"], k=i["groups"] * c.m, channels=i["channels"], pattern_n=i["pattern_n"]
         )
         self._check("tile_beats", i["tile_beats"], product.w_tile_beats, product.w_tile_beats)
         beats = product.column_tiles * product.w_tile_beats

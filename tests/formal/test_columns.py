@@ -64,7 +64,7 @@ class Halves(wiring.Component):
             Assume(implies(self.start, buffer.idle & was_idle)),
             Assume(product | (instruction.opcode == Op.NORM)),
             Assume(instruction.columns <= Columns.VALUES),
-            Assume((instruction.channels != 0) & (instruction.pattern != 0) & (instruction.pattern <= CONFIG.m)),
+            Assume((instruction.channels != 0) & (instruction.pattern_n != 0) & (instruction.pattern_n <= CONFIG.m)),
             Assume((instruction.groups != 0) & (instruction.groups <= CONFIG.max_groups)),
             Assume((instruction.keys != 0) & (instruction.keys <= CONFIG.max_tokens)),
         ]

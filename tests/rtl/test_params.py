@@ -126,8 +126,8 @@ def test_a_configuration_is_frozen_and_names_its_fields() -> None:
         ({"k": 1537}, "k is 1537, must be an integer from 1 to 1536"),
         ({"k": 0}, "k is 0, must be an integer from 1 to 1536"),
         ({"channels": 65536}, "channels is 65536, must be an integer from 1 to 65535"),
-        ({"pattern_n": 9}, "pattern n is 9, must be an integer from 1 to 8"),
-        ({"pattern_n": 0}, "pattern n is 0, must be an integer from 1 to 8"),
+        ({"pattern_n": 9}, "pattern_n is 9, must be an integer from 1 to 8"),
+        ({"pattern_n": 0}, "pattern_n is 0, must be an integer from 1 to 8"),
         ({"out_bits": 32}, "out_bits is 32, must be 8 or 16"),
     ],
 )

@@ -14,7 +14,7 @@ def instruction_layout(config: Config) -> data.StructLayout:
         "tokens": config.max_tokens,
         "first_token": config.max_tokens,
         "groups": config.max_groups,
-        "pattern": config.m,
+        "pattern_n": config.m,
     }
     return data.StructLayout(
         {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()}

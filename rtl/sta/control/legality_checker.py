@@ -219,7 +219,7 @@ class LegalityChecker(wiring.Component):
         )
         channels_outside = registered(m, _outside(f["channels"], c.hidden), name="channels_outside")
         groups_outside = registered(m, _outside(f["groups"], c.max_groups), name="groups_outside")
-        pattern_outside = registered(m, _outside(f["pattern"], c.m), name="pattern_outside")
+        pattern_outside = registered(m, _outside(f["pattern_n"], c.m), name="pattern_outside")
         keys_outside = registered(m, _outside(f["keys"], c.max_tokens), name="keys_outside")
         shift_outside = registered(m, _outside(f["shift"], SHIFT_MAX), name="shift_outside")
         groups_of_keys = registered(m, ceil_shift(f["keys"], c.m), name="groups_of_keys")
@@ -237,7 +237,7 @@ class LegalityChecker(wiring.Component):
             | (in_residual & channels_outside)
             | (keys & (f["channels"] > c.max_tokens)),
             Cause.GROUPS: (product | load | kinds.from_store) & groups_outside,
-            Cause.PATTERN: (memory & pattern_outside) | ((keys | values) & (f["pattern"] != c.m)),
+            Cause.PATTERN: (memory & pattern_outside) | ((keys | values) & (f["pattern_n"] != c.m)),
             Cause.KEYS: values & (keys_outside | other_groups),
             Cause.SHIFT: ((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0)),
         }
@@ -305,7 +305,7 @@ class LegalityChecker(wiring.Component):
     def _tile_beats(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes, begins: list[Signal]) -> Signal:
         """Beats of a column tile, by the pattern."""
         c = self._config
-        patterns = [TileBeats.of(c, pattern) for pattern in range(1, c.m + 1)]
+        patterns = [TileBeats.of(c, n) for n in range(1, c.m + 1)]
         # What a pattern gives, and the most of it.
         given = {
             "group_steps": [one.steps for one in patterns],
@@ -316,7 +316,7 @@ class LegalityChecker(wiring.Component):
             "per_step": [int(one.selection_per_step) for one in patterns],
         }
         shape = {name: Signal(range(max(1, *numbers) + 1), name=name) for name, numbers in given.items()}
-        with m.Switch(f["pattern"]):
+        with m.Switch(f["pattern_n"]):
             for i in range(c.m):
                 with m.Case(i + 1):
                     m.d.sync += [shape[name].eq(numbers[i]) for name, numbers in given.items()]
@@ -402,7 +402,7 @@ class LegalityChecker(wiring.Component):
 
 def _most_tile_beats(config: Config) -> int:
     """Beats of the largest column tile."""
-    most = max(TileBeats.of(config, pattern).beats(config.max_groups) for pattern in range(1, config.m + 1))
+    most = max(TileBeats.of(config, n).beats(config.max_groups) for n in range(1, config.m + 1))
     return parameter_beats(config) + most
 
 

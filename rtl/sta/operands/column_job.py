@@ -64,7 +64,7 @@ class ColumnJob(wiring.Component):
                 job.parameters_only.eq(~product),
                 *(job[name].eq(instruction[name]) for name in ("groups", "keys", "c_base", "c_pitch")),
             ]
-            with m.Switch(instruction.pattern):
+            with m.Switch(instruction.pattern_n):
                 for n in range(1, c.m + 1):
                     pattern = Pattern(config=c, n=n)
                     with m.Case(n):

@@ -116,7 +116,7 @@ class Feeder(wiring.Component):
         softmax = Signal()
         m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
         decoded_sub = Signal.like(last_sub)
-        for i in cases(m, instruction.pattern, c.m + 1):
+        for i in cases(m, instruction.pattern_n, c.m + 1):
             m.d.comb += decoded_sub.eq((max(i, 1) - 1) // c.n)
         one_sub = Signal(reset_less=True)
         one_group = Signal(reset_less=True)

@@ -84,7 +84,7 @@ def test_an_artefact_is_compiled_as_its_parameters(capsys: pytest.CaptureFixture
         "channels": 1,
         "patch_side": 4,
     }
-    assert 2 in {one.get("pattern") for one in program.instructions}
+    assert 2 in {one.get("pattern_n") for one in program.instructions}
     said = capsys.readouterr().out
     assert f"P.nmp: {len(program.names)} instructions\n  pictures     2 x 5 tokens\n" in said
     assert f"patches at {program.region('patches').address:#x}" in said

@@ -277,7 +277,8 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["disassemble", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(program.regions) + 1 + len(program.names)
-    assert any(re.search(r"layer\.1\.output\.dense +PRODUCT +memory to_residual add pattern=2", line) for line in lines)
+    found = r"layer\.1\.output\.dense +PRODUCT +memory to_residual add pattern_n=2"
+    assert any(re.search(found, line) for line in lines)
     assert main(["disassemble", str(file), "--json"]) == 0
     listing = json.loads(capsys.readouterr().out)["listing"]
     assert [one["name"] for one in listing] == list(program.names)

@@ -207,7 +207,7 @@ SCORES, CONTEXT = (f"encoder.layer.0.attention.self.{part}.1 [0]" for part in ("
         ("embeddings.LayerNorm", {"keys": 1}, "is illegal: RESERVED"),
         ("embeddings.LayerNorm", {"opcode": int(Op.END)}, "is illegal: RESERVED"),
         ("encoder.layer.0.output.dense", {"beats": lambda beats: beats + 1}, "is illegal: BEATS"),
-        ("encoder.layer.0.output.dense", {"pattern": 9}, "is illegal: PATTERN"),
+        ("encoder.layer.0.output.dense", {"pattern_n": 9}, "is illegal: PATTERN"),
         ("encoder.layer.0.output.dense", {"address": 1 << 31}, "is illegal: ADDRESS"),
         ("encoder.layer.0.output.dense", {"address": lambda address: address + 2}, "is illegal: ADDRESS"),
         (SCORES, {"x_base": 128}, "is illegal: STORE"),
@@ -289,7 +289,7 @@ def test_every_command_refuses(
     monkeypatch.setattr("nmgen.verilog.bundle.generate", None)
     file, ids = tmp_path / "P.nmp", tmp_path / "ids.json"
     ids.write_text("[[1, 2], [3]]")
-    flipped = changed(text, "embeddings.LayerNorm", pattern=1)
+    flipped = changed(text, "embeddings.LayerNorm", pattern_n=1)
     for data, message in (
         (signed(text, memory=flipped), "instruction 2, embeddings.LayerNorm, is illegal: RESERVED"),
         (signed(text, put("about", {})), "about is {}, must have hidden"),

@@ -127,7 +127,7 @@ def test_programs_repeat_and_differ() -> None:
     assert config == again
     assert [program.memory for program, _ in loaded] == [program.memory for program, _ in repeated]
     assert loaded[0][0].memory != loaded[1][0].memory
-    patterns = {one.get("pattern", 0) for program, _ in loaded for one in program.instructions}
+    patterns = {one.get("pattern_n", 0) for program, _ in loaded for one in program.instructions}
     assert len(patterns) > 2, "patterns are mixed"
 
 

@@ -33,8 +33,8 @@ def products(config: Config) -> list[Product]:
     ks = [config.max_k, 1, config.max_k - m // 2, m + 1]
     channels = [2 * cols + 1, 3 * cols, 1, 5 * cols, 4 * cols - 1]
     return [
-        Product(config=config, tokens=1, k=ks[i % 4], channels=channels[i % 5], pattern_n=pattern)
-        for i, pattern in enumerate(patterns)
+        Product(config=config, tokens=1, k=ks[i % 4], channels=channels[i % 5], pattern_n=pattern_n)
+        for i, pattern_n in enumerate(patterns)
     ]
 
 

@@ -141,7 +141,7 @@ def test_a_wrong_weight_shows() -> None:
         ({"tokens": 9}, "tokens is 9, must be an integer from 1 to 8"),
         ({"k": 33}, "k is 33, must be an integer from 1 to 32"),
         ({"channels": 0}, "channels is 0, must be an integer from 1 to 65535"),
-        ({"pattern_n": 5}, "pattern n is 5, must be an integer from 1 to 4"),
+        ({"pattern_n": 5}, "pattern_n is 5, must be an integer from 1 to 4"),
         ({"out_bits": 7}, "out_bits is 7, must be 8 or 16"),
     ],
 )

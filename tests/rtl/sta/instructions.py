@@ -78,9 +78,9 @@ class Random:
         channels = self._up_to(most_channels)
         channel_words = ceil_div(channels, word)
         if kind.startswith("memory"):
-            pattern = rng.randint(1, c.m)
-            tile_beats = parameter_beats(c) + TileBeats.of(c, pattern).beats(groups)
-            f |= {"opcode": Op.PRODUCT, "pattern": pattern, "groups": groups, "tile_beats": tile_beats}
+            pattern_n = rng.randint(1, c.m)
+            tile_beats = parameter_beats(c) + TileBeats.of(c, pattern_n).beats(groups)
+            f |= {"opcode": Op.PRODUCT, "pattern_n": pattern_n, "groups": groups, "tile_beats": tile_beats}
             f |= {"channels": channels, "beats": ceil_div(channels, c.cols) * tile_beats}
             f |= self._region("x", tokens, group_words)
             f["address"] = self._address(f["beats"])
@@ -92,14 +92,14 @@ class Random:
                 f["table"] = 1
         elif kind == "keys":
             keys = self._up_to(c.max_tokens)
-            f |= {"opcode": Op.PRODUCT, "columns": Columns.KEYS, "pattern": c.m, "groups": groups, "channels": keys}
+            f |= {"opcode": Op.PRODUCT, "columns": Columns.KEYS, "pattern_n": c.m, "groups": groups, "channels": keys}
             f |= {"to_store": 1, "maximum": 1, "mult": rng.getrandbits(16), "shift": rng.randint(1, SHIFT_MAX)}
             f |= self._region("x", tokens, group_words) | self._region("c", keys, group_words)
             f |= self._region("y", tokens, ceil_div(keys, word))
         elif kind == "values":
             keys = self._up_to(min(c.max_tokens, most_groups * c.m))
             groups = ceil_div(keys, c.m)
-            f |= {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern": c.m, "groups": groups}
+            f |= {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern_n": c.m, "groups": groups}
             f |= {"channels": channels, "keys": keys, "to_store": 1, "mult": 40000, "shift": rng.randint(1, SHIFT_MAX)}
             f |= self._region("x", tokens, ceil_div(groups * c.m, word)) | self._region("c", keys, channel_words)
             f |= self._region("y", tokens, channel_words)

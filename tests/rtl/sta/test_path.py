@@ -200,7 +200,7 @@ class Bench:
         k_base = x_pitch * tiles
         await self.write_rows(ctx, 0, x_pitch, x)
         await self.write_rows(ctx, k_base, k_pitch, k)
-        common = {"opcode": Op.PRODUCT, "pattern": c.m, "tokens": tokens, "first_token": first}
+        common = {"opcode": Op.PRODUCT, "pattern_n": c.m, "tokens": tokens, "first_token": first}
         scores = [[sum(a * b for a, b in zip(q, key, strict=True)) for key in k] for q in x]
         keys_product: dict[str, int] = {
             **common, "columns": Columns.KEYS, "channels": keys, "groups": width,

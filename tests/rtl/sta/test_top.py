@@ -78,8 +78,8 @@ def program(image: Image) -> list[dict[str, int]]:
     product = Product(config=c, tokens=TOKENS, k=WIDTH, channels=WIDTH, pattern_n=c.m)
     weights = pack_weights(product, rng.integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8), image.units(1 << 15))
     parameters = pack_parameters(c, image.units(1 << 18))
-    heads = {"opcode": Op.PRODUCT, "to_store": 1, "pattern": c.m, "tokens": TOKENS, "mult": 50000}
-    of_weights = {"pattern": c.m, "groups": groups, "address": image.put(weights), "tile_beats": product.w_tile_beats}
+    heads = {"opcode": Op.PRODUCT, "to_store": 1, "pattern_n": c.m, "tokens": TOKENS, "mult": 50000}
+    of_weights = {"pattern_n": c.m, "groups": groups, "address": image.put(weights), "tile_beats": product.w_tile_beats}
     of_weights |= {"beats": product.column_tiles * product.w_tile_beats, "channels": WIDTH, "tokens": TOKENS}
     exponential, activation = exponential_table(0.02), rng.integers(-32768, 32768, 256)
     return [
@@ -208,7 +208,7 @@ def test_every_instruction(
         for i in instructions:
             if i["opcode"] == Op.PRODUCT:
                 tiles = ceil_div(i["channels"], CONFIG.cols) * ceil_div(i["tokens"], CONFIG.rows)
-                steps += tiles * i["groups"] * ceil_div(i["pattern"], CONFIG.n)
+                steps += tiles * i["groups"] * ceil_div(i["pattern_n"], CONFIG.n)
         assert await host.read(ctx, "steps") == steps
         # Of each instruction a pulse when it begins and one when it is done; the registers hold the second one's.
         assert [name for name, _ in host.pulses] == ["execute", "finished"] * len(instructions)

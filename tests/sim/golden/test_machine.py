@@ -85,11 +85,11 @@ def parameters(rng: np.random.Generator, channels: int, spread: int, bits: int) 
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("pattern", [1, 2, 3, 4])
-def test_weights_come_back(config: StaConfig, pattern: int) -> None:
-    rng = np.random.default_rng(pattern)
-    product = Product(config=config, tokens=1, k=37, channels=13, pattern_n=pattern)
-    w = pruned(rng, rng.integers(-127, 128, (13, 37)).astype(np.int8), pattern, config.m)
+@pytest.mark.parametrize("pattern_n", [1, 2, 3, 4])
+def test_weights_come_back(config: StaConfig, pattern_n: int) -> None:
+    rng = np.random.default_rng(pattern_n)
+    product = Product(config=config, tokens=1, k=37, channels=13, pattern_n=pattern_n)
+    w = pruned(rng, rng.integers(-127, 128, (13, 37)).astype(np.int8), pattern_n, config.m)
     p = parameters(rng, 13, 1 << 20, 8)
     found, fields = unpack_weights(product, pack_weights(product, w, parameter_units(**p)))
     padded = np.zeros(found.shape, np.int64)
@@ -104,15 +104,15 @@ def test_weights_come_back(config: StaConfig, pattern: int) -> None:
 @given(
     config=st.sampled_from(CONFIGS),
     kind=st.sampled_from(["plain", "table", "set", "add"]),
-    pattern=st.integers(1, 16),
+    pattern_n=st.integers(1, 16),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_product_with_weights(config: StaConfig, kind: str, pattern: int, seed: int) -> None:
+def test_product_with_weights(config: StaConfig, kind: str, pattern_n: int, seed: int) -> None:
     rig = Rig(config, seed)
     rng, c = rig.rng, config
     tokens, k = int(rng.integers(1, 7)), int(rng.integers(1, 33))
     channels = int(rng.integers(1, min(23, c.hidden + 1)))
-    product = Product(config=c, tokens=tokens, k=k, channels=channels, pattern_n=min(pattern, c.m))
+    product = Product(config=c, tokens=tokens, k=k, channels=channels, pattern_n=min(pattern_n, c.m))
     w = pruned(rng, rng.integers(-127, 128, (channels, k)).astype(np.int8), product.pattern_n, c.m)
     p = parameters(rng, channels, 74 * 74 * 4, 16 if kind in ("set", "add") else 8)
     table = rng.integers(-32768, 32768, 256)
@@ -127,7 +127,7 @@ def test_product_with_weights(config: StaConfig, kind: str, pattern: int, seed: 
         "to_store": int(kind in ("plain", "table")),
         "table": int(kind == "table"),
         "add": int(kind == "add"),
-        "pattern": product.pattern_n,
+        "pattern_n": product.pattern_n,
         "tokens": tokens,
         "channels": channels,
         "first_token": first,
@@ -172,7 +172,8 @@ def test_attention(config: StaConfig, seed: int) -> None:
     rig = Rig(config, seed)
     rng, c = rig.rng, config
     keys, size = int(rng.integers(1, 10)), int(rng.integers(1, 20))
-    groups, first = -(-size // c.m), c.rows * int(rng.integers(0, 2))
+    groups = -(-size // c.m)
+    first = c.rows * int(rng.integers(0, min(2, 1 + (c.max_tokens - keys) // c.rows)))
     mult, shift = int(rng.integers(1 << 15, 1 << 16)), int(rng.integers(20, 24))
     scale = rng.choice([0.001, 0.02, 0.2])
     table = twins.exponential_table(scale)
@@ -181,7 +182,7 @@ def test_attention(config: StaConfig, seed: int) -> None:
     k = [[rig.byte(60, 6, t, j) for j in range(groups * c.m)] for t in range(keys)]
     v = [[rig.byte(60, 6, t, j) for j in range(size)] for t in range(keys)]
     q = [[rig.byte(1, 6, t, j) for j in range(groups * c.m)] for t in range(keys)]
-    common = {"opcode": Op.PRODUCT, "to_store": 1, "pattern": c.m, "tokens": keys, "first_token": first}
+    common = {"opcode": Op.PRODUCT, "to_store": 1, "pattern_n": c.m, "tokens": keys, "first_token": first}
     common |= {"c_base": 60, "c_pitch": 6, "x_pitch": 6, "y_pitch": 6}
     rig.machine.execute(
         common
@@ -332,8 +333,8 @@ LEAST: dict[str, dict[str, int]] = {
     "STORE residual": {"which": 1, "tokens": 1, "channels": 1, "address": 1 << 12},
     "NORM": {"tokens": 1, "channels": 1, "to_residual": 1},
     "NORM to store": {"tokens": 1, "channels": 1, "to_store": 1, "rescale_shift": 1},
-    "PRODUCT": {"tokens": 1, "channels": 1, "groups": 1, "pattern": 1, "to_store": 1},
-    "PRODUCT by table": {"tokens": 1, "channels": 1, "groups": 1, "pattern": 1, "to_store": 1, "table": 1}
+    "PRODUCT": {"tokens": 1, "channels": 1, "groups": 1, "pattern_n": 1, "to_store": 1},
+    "PRODUCT by table": {"tokens": 1, "channels": 1, "groups": 1, "pattern_n": 1, "to_store": 1, "table": 1}
     | {"rescale_shift": 1},
     "PRODUCT keys": {"columns": Columns.KEYS, "tokens": 1, "channels": 1, "groups": 1, "to_store": 1, "shift": 1},
     "PRODUCT values": {"columns": Columns.VALUES, "tokens": 1, "channels": 1, "groups": 1, "to_store": 1, "keys": 1},
@@ -348,7 +349,7 @@ def test_the_least_of_each(kind: str) -> None:
     if kind.startswith("PRODUCT"):
         product = Product(config=c, tokens=1, k=c.m, channels=1, pattern_n=1)
         beats = product.w_tile_beats
-        f |= {"pattern": c.m} if "columns" in f else {"tile_beats": beats, "beats": beats}
+        f |= {"pattern_n": c.m} if "columns" in f else {"tile_beats": beats, "beats": beats}
         f |= {"mult": 1 << 15, "shift": 15} if kind == "PRODUCT values" else {}
     if kind.startswith("NORM"):
         beats = pack_parameters(c, parameter_units(*[np.ones(1, np.int64)] * 5)).shape[1]

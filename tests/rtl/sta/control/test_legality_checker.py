@@ -48,7 +48,7 @@ def test_layout() -> None:
     """Every field by its name, narrowed only where the checker allows no more."""
     config = StaConfig(max_tokens=32, max_k=64)
     members = {name: Shape.cast(shape).width for name, shape in instruction_layout(config).members.items()}
-    narrow = {"tokens": 6, "first_token": 6, "groups": 4, "pattern": 4}
+    narrow = {"tokens": 6, "first_token": 6, "groups": 4, "pattern_n": 4}
     assert members == {name: field.bits for name, field in FIELDS.items()} | narrow
 
 
@@ -57,10 +57,10 @@ def test_tile_beats(name: str) -> None:
     """Those of the packed weights, whatever the pattern and the groups."""
     config = CONFIGURATIONS[name]
     rng = seeded(name)
-    for pattern in range(1, config.m + 1):
+    for pattern_n in range(1, config.m + 1):
         for groups in {1, config.max_groups, rng.randint(1, config.max_groups)}:
-            product = Product(config=config, tokens=1, k=groups * config.m, channels=1, pattern_n=pattern)
-            assert TileBeats.of(config, pattern).beats(groups) + parameter_beats(config) == product.w_tile_beats
+            product = Product(config=config, tokens=1, k=groups * config.m, channels=1, pattern_n=pattern_n)
+            assert TileBeats.of(config, pattern_n).beats(groups) + parameter_beats(config) == product.w_tile_beats
 
 
 @EVERY
@@ -110,9 +110,9 @@ CHANGES: dict[str, tuple[str, dict[str, int], Cause]] = {
     "too many keys": ("keys", {"channels": 129}, Cause.CHANNELS),
     "no groups": ("load", {"groups": 0}, Cause.GROUPS),
     "too many groups": ("memory", {"groups": 193}, Cause.GROUPS),
-    "no pattern": ("memory", {"pattern": 0}, Cause.PATTERN),
-    "pattern beyond M": ("memory", {"pattern": 9}, Cause.PATTERN),
-    "sparse keys": ("keys", {"pattern": 2}, Cause.PATTERN),
+    "no pattern": ("memory", {"pattern_n": 0}, Cause.PATTERN),
+    "pattern beyond M": ("memory", {"pattern_n": 9}, Cause.PATTERN),
+    "sparse keys": ("keys", {"pattern_n": 2}, Cause.PATTERN),
     "no keys": ("values", {"keys": 0}, Cause.KEYS),
     "keys of other groups": ("values", {"keys": 20, "groups": 2}, Cause.KEYS),
     "no shift": ("keys", {"shift": 0}, Cause.SHIFT),

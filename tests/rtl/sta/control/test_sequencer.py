@@ -493,7 +493,7 @@ def test_stops(how: str, name: str, seed: int) -> None:
 def products(bench: Bench, count: int, program: int) -> None:
     """Equal products of two column tiles, and an END."""
     tile_beats = parameter_beats(BASE) + TileBeats.of(BASE, 2).beats(8)
-    f = {"opcode": Op.PRODUCT, "to_store": 1, "pattern": 2, "tokens": 8, "groups": 8, "channels": 16}
+    f = {"opcode": Op.PRODUCT, "to_store": 1, "pattern_n": 2, "tokens": 8, "groups": 8, "channels": 16}
     f |= {"address": 0x1000, "tile_beats": tile_beats, "beats": 2 * tile_beats}
     for i in range(count):
         bench.memory.write(program + i * BYTES, encode(f))

@@ -109,17 +109,17 @@ def anything(steps: list[list[list[tuple[int, int | None]]]]) -> list[list[Opera
     return [[list(column) for column in step] for step in steps]
 
 
-def random_product(config: StaConfig, rng: Random, pattern: int) -> Product:
+def random_product(config: StaConfig, rng: Random, pattern_n: int) -> Product:
     channels = rng.choice([1, config.cols, rng.randint(1, 5 * config.cols)])
     k = rng.choice([1, config.max_k, rng.randint(1, config.max_k)])
-    return Product(config=config, tokens=1, k=k, channels=channels, pattern_n=pattern)
+    return Product(config=config, tokens=1, k=k, channels=channels, pattern_n=pattern_n)
 
 
 def from_memory(config: StaConfig, rng: Random, product: Product) -> Work:
     weights = Weights(product, rng)
     packed, slots = parameters(config, rng, product.channels)
     w = np.array(weights.w, np.int8).reshape(product.channels, product.k)
-    fields = {"opcode": Op.PRODUCT, "columns": Columns.MEMORY, "pattern": product.pattern_n, "groups": product.groups}
+    fields = {"opcode": Op.PRODUCT, "columns": Columns.MEMORY, "pattern_n": product.pattern_n, "groups": product.groups}
     tiles = [Tile(anything(weights.steps(i)), one) for i, one in enumerate(slots)]
     beats = beats_of(config, image.pack_weights(product, w, packed))
     return Work(fields | {"channels": product.channels}, beats, tiles, set())
@@ -169,7 +169,7 @@ def keys(config: StaConfig, rng: Random, store: Store, count: int = 0) -> Work:
             columns.append([store.element(base, pitch, token, e) if token < count else 0 for e in row])
         tiles.append(Tile(dense_steps(config, groups, columns), None))
     reads = {store.place(base, pitch, token, e) for token in range(count) for e in range(groups * config.m)}
-    fields = {"opcode": Op.PRODUCT, "columns": Columns.KEYS, "pattern": config.m, "groups": groups, "channels": count}
+    fields = {"opcode": Op.PRODUCT, "columns": Columns.KEYS, "pattern_n": config.m, "groups": groups, "channels": count}
     return Work(fields | {"c_base": base, "c_pitch": pitch}, [], tiles, reads)
 
 
@@ -192,7 +192,7 @@ def values(config: StaConfig, rng: Random, store: Store, channels: int = 0) -> W
             columns.append(column)
         tiles.append(Tile(dense_steps(config, groups, columns), None))
     reads = {store.place(base, pitch, key, e) for key in range(count) for e in range(channels)}
-    fields = {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern": config.m, "groups": groups, "keys": count}
+    fields = {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern_n": config.m, "groups": groups, "keys": count}
     return Work(fields | {"c_base": base, "c_pitch": pitch, "channels": channels}, [], tiles, reads)
 
 
@@ -200,7 +200,7 @@ def programme(config: StaConfig, rng: Random, store: Store) -> list[Work]:
     """Instructions of all kinds in a random order; patterns of every coding, of few steps and of all."""
     n, m = config.n, config.m
     patterns = sorted({1, n, min(n + 1, m), max(1, m // 4), m // 2 + 1, m - 1, m})
-    works = [from_memory(config, rng, random_product(config, rng, pattern)) for pattern in patterns]
+    works = [from_memory(config, rng, random_product(config, rng, pattern_n)) for pattern_n in patterns]
     works += [norm(config, rng, rng.randint(1, 6 * config.cols)) for _ in range(2)]
     works += [keys(config, rng, store) for _ in range(3)]
     works += [values(config, rng, store) for _ in range(3)]

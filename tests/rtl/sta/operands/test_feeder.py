@@ -52,7 +52,7 @@ def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
         (1, 1, 3 * c.cols, dense, Columns.VALUES),
     ]
     instructions = []
-    for count, groups, channels, pattern, columns in shapes:
+    for count, groups, channels, pattern_n, columns in shapes:
         words = ceil_div(groups * c.m, c.store_word_bytes)
         pitch = words + rng.randrange(3)
         tiles = ceil_div(count, c.rows)
@@ -60,7 +60,7 @@ def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
             {
                 "opcode": Op.PRODUCT,
                 "columns": columns,
-                "pattern": pattern,
+                "pattern_n": pattern_n,
                 "tokens": count,
                 "groups": groups,
                 "channels": channels,
@@ -87,7 +87,7 @@ class Tile:
 
     @property
     def steps_a_group(self) -> int:
-        return ceil_div(self.instruction["pattern"], self.config.n)
+        return ceil_div(self.instruction["pattern_n"], self.config.n)
 
     @property
     def steps(self) -> int:
