@@ -127,6 +127,34 @@ def parameters(function: ast.FunctionDef) -> set[str]:
     return {argument.arg for argument in function.args.args}
 
 
+def copies(tree: ast.AST) -> Iterator[str]:
+    """Registers that take another signal as it is in every cycle: `m.d.sync += a.eq(b)`, and nothing else sets a."""
+    statements: list[tuple[str, ast.expr, bool]] = []
+
+    def visit(node: ast.AST, conditional: bool) -> None:
+        if isinstance(node, ast.AugAssign) and ast.unparse(node.target).endswith(".d.sync"):
+            for call in ast.walk(node.value):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "eq":
+                    statements.append((ast.unparse(call.func.value), call.args[0], conditional))
+        conditional |= isinstance(node, ast.With) or (isinstance(node, ast.For) and "cases(" in ast.unparse(node.iter))
+        for child in ast.iter_child_nodes(node):
+            visit(child, conditional)
+
+    visit(tree, False)
+    times = Counter(register for register, _, _ in statements)
+    for register, value, conditional in statements:
+        if not conditional and times[register] == 1 and isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
+            yield f"{register}.eq({ast.unparse(value)})"
+
+
+def test_registers_that_only_serve_the_clock_are_called_by_name() -> None:
+    for path in sources("rtl"):
+        if path != ROOT / "rtl/lib/timing.py":
+            for node in ast.parse(path.read_text()).body:
+                for copy in copies(node):
+                    raise AssertionError(f"{path}: {copy} is a register of rtl/lib/timing.py: align, relay, …")
+
+
 @pytest.mark.parametrize(("folder", "most"), [("rtl/sta", 70), ("rtl/engine", 80)])
 def test_hardware_is_read_a_section_at_a_time(folder: str, most: int) -> None:
     """A section of an elaborate is a method; the core's data path fits on a screen."""

@@ -7,7 +7,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.timing import align
+from rtl.lib.timing import align, hard_register
 from rtl.params import BIAS_BITS, MULT_BITS, REQUANTISER_LATENCY, SHIFT_MAX, Config
 
 SHIFT_BITS = SHIFT_MAX.bit_length()
@@ -67,14 +67,13 @@ class Requantiser(wiring.Component):
         """From the biased sum, a cycle after its operands, to the result."""
         product_bits = self._config.biased_bits + MULT_BITS
         product = Signal(signed(product_bits), reset_less=True)
-        product_2 = Signal(signed(product_bits), reset_less=True)
-        m.d.sync += [product.eq(biased * mult), product_2.eq(product)]
+        m.d.sync += product.eq(biased * mult)
 
         # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
         shift = align(m, self.parameters.shift, 3, name="shift")
         halves = Signal(signed(product_bits))
         rounded = Signal(signed(product_bits), reset_less=True)
-        m.d.comb += halves.eq(product_2 >> (shift - 1)[:SHIFT_BITS])
+        m.d.comb += halves.eq(hard_register(m, product, name="product") >> (shift - 1)[:SHIFT_BITS])
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
         wide = align(m, self.wide, 4, name="wide")

@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.timing import gated
+from rtl.lib.timing import align, gated
 from rtl.params import CHANNELS_MAX, Config
 
 
@@ -63,7 +63,7 @@ class TileWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        begun = Signal()
+        begun = align(m, self.start, 1, name="begun", reset=True)
         any_channels = Signal(reset_less=True)  # a cycle after the start
         primes = Signal()  # the first tile is ahead
         running = Signal()
@@ -82,7 +82,6 @@ class TileWalk(wiring.Component):
             ends.eq(self.advance & tile_final),
         ]
         m.d.sync += [
-            begun.eq(self.start),
             any_channels.eq(self.channels != 0),
             primes.eq(begun & any_channels),
             running.eq((running | primes) & ~ends),
@@ -136,7 +135,7 @@ class TileWalk(wiring.Component):
     ) -> None:
         """The same of columns: the one ahead is another behind each last token tile."""
         cols = self._config.cols
-        channels = Signal.like(self.channels, reset_less=True)
+        channels = align(m, self.channels, 1, name="channels")
         first_channels = Signal(init=1)
         first_columns = Signal.like(self.columns, reset_less=True)
         channels_left = Signal.like(self.channels, reset_less=True)
@@ -145,7 +144,6 @@ class TileWalk(wiring.Component):
         tile_columns = Signal.like(self.columns, reset_less=True)
         m.d.comb += [self.last_channels.eq(tile_channels), self.columns.eq(tile_columns)]
         m.d.sync += [
-            channels.eq(self.channels),
             first_channels.eq(_within(self.channels, cols)),
             first_columns.eq(_at_most(self.channels, cols)),
         ]

@@ -9,7 +9,7 @@ from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.divider import ceil_shift
-from rtl.lib.timing import align
+from rtl.lib.timing import align, relay
 from rtl.params import READ_LATENCY, Config
 
 
@@ -71,7 +71,7 @@ class ActivationBank(wiring.Component):
             memory.write_enable.eq(self.write.parts & self.write_enable.replicate(parts)),
             memory.read_address.eq(self.step_in.word),
         ]
-        m.d.sync += self.step_out.eq(self.step_in)
+        m.d.comb += self.step_out.eq(relay(m, self.step_in, name="step_out", reset=True))
 
         # The memory's data, M activations of which are this step's.
         group = align(m, self.step_in.group, 1, name="group")

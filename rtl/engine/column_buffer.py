@@ -11,7 +11,7 @@ from rtl.array.steps import column_step
 from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
 from rtl.lib.gearbox import Gearbox
-from rtl.lib.timing import align, hard_register
+from rtl.lib.timing import align, hard_register, registered, relay
 from rtl.params import PARAMETER_BYTES, PARAMETER_TILES, READ_LATENCY, Config
 
 
@@ -49,7 +49,7 @@ class ColumnBank(wiring.Component):
             write.en.eq(self.write_enable),
             read.addr.eq(self.address_in),
         ]
-        m.d.sync += self.address_out.eq(self.address_in)
+        m.d.comb += self.address_out.eq(relay(m, self.address_in, name="address_out", reset=True))
         m.d.comb += self.column.as_value().eq(hard_register(m, read.data, cycles=READ_LATENCY - 1, name="operands"))
         return m
 
@@ -63,7 +63,7 @@ class ColumnLoader(wiring.Component):
     -------
     start, product : in
     beats : packed weights, stream in
-    room : the column buffer has a half, and the parameters a place, for another tile, in
+    room : a half of the column buffer is free for another tile, and a set of its parameters, in
     begins : a tile begins to load, out
     loaded : a tile is complete, in this cycle its last entry is written, out
     parameters, parameters_enable : requantisation parameters of a slot of the drain, out
@@ -114,8 +114,13 @@ class ColumnLoader(wiring.Component):
         slot = Signal(range(c.slots_a_row))
         groups_left = Signal.like(product.groups, reset_less=True)
         both = Signal()  # values and selection of a step are valid
-        m.d.comb += [walk.start.eq(self.start), walk.tokens.eq(1), walk.channels.eq(product.channels)]
-        m.d.sync += [self.entry_enable.eq(both), self.loaded.eq(walk.advance)]
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.tokens.eq(1),
+            walk.channels.eq(product.channels),
+            self.entry_enable.eq(registered(m, both, name="entry_enable", reset=True)),
+            self.loaded.eq(registered(m, walk.advance, name="loaded", reset=True)),
+        ]
         with m.FSM():
             with m.State("wait"):
                 with m.If(walk.running & self.room):

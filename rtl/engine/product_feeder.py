@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.walk import TileWalk
 from rtl.engine.activation_store import row_address
 from rtl.engine.product_registers import descriptor
+from rtl.lib.timing import align, registered
 from rtl.params import RESULT_TILES, Config, drain_start, drain_window
 
 
@@ -63,12 +64,12 @@ class Feeder(wiring.Component):
             issue_last.eq(issue & last),
             walk.advance.eq(issue_last),
         ]
-        m.d.sync += [
-            self.step.valid.eq(issue),
-            self.step.first.eq(first & issue),
-            self.step.last.eq(issue_last),
-            self.tile_end.eq(issue_last),
-            self.column_done.eq(issue_last & walk.last_tokens),
+        m.d.comb += [
+            self.step.valid.eq(registered(m, issue, name="valid", reset=True)),
+            self.step.first.eq(registered(m, first & issue, name="first", reset=True)),
+            self.step.last.eq(registered(m, issue_last, name="last", reset=True)),
+            self.tile_end.eq(registered(m, issue_last, name="tile_end", reset=True)),
+            self.column_done.eq(registered(m, issue_last & walk.last_tokens, name="column_done", reset=True)),
         ]
         with m.If(issue):
             m.d.sync += first.eq(0)
@@ -90,8 +91,11 @@ class Feeder(wiring.Component):
         next_base = Signal.like(word)
         groups_a_word = c.store_word_bytes // c.m
         m.d.comb += last.eq((groups_left == 1) & (step == product.steps))
-        m.d.comb += next_base.eq(Mux(last_tokens, 0, word + 1))
-        m.d.sync += [self.step.word.eq(word), self.step.group.eq(group)]
+        m.d.comb += [
+            next_base.eq(Mux(last_tokens, 0, word + 1)),
+            self.step.word.eq(align(m, word, 1, name="word", reset=True)),
+            self.step.group.eq(align(m, group, 1, name="group", reset=True)),
+        ]
         with m.If(issue):
             m.d.sync += step.eq(step + 1)
             with m.If(step == product.steps):
@@ -109,7 +113,7 @@ class Feeder(wiring.Component):
         column_address = Signal.like(self.column_address, reset_less=True)
         column_base = Signal.like(self.column_address)
         m.d.comb += column_base.eq(Mux(half, self._config.max_steps, 0))
-        m.d.sync += self.column_address.eq(column_address)
+        m.d.comb += self.column_address.eq(align(m, column_address, 1, name="column_address", reset=True))
         with m.If(issue):
             m.d.sync += column_address.eq(column_address + 1)
         with m.If(issue_last):

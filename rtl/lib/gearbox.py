@@ -7,6 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
+from rtl.lib.timing import lookahead
 from rtl.params import round_up, units_in_beats
 
 
@@ -65,7 +66,7 @@ class Gearbox(wiring.Component):
             beat_comes.eq(self.beats.valid & self.beats.ready),
             self.next_valid.eq(beat_ends | (valid & ~(self.units.ready & (last_unit | self.last)))),
         ]
-        m.d.sync += valid.eq(self.next_valid)
+        lookahead(m, valid, self.next_valid)
         for kind in cases(m, self.kind, len(self._kinds)):
             bits, units, beats = self._kinds[kind]
             # Whether a beat comes is known late and not needed here: a buffer loaded without one is not looked at, nor

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.cases import cases
 from rtl.lib.port import ControlPort, register_layout, written
 from rtl.lib.register_map import REGISTER_BITS, Field, Register, register_map
-from rtl.lib.timing import registered
+from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS, VERSION
 from rtl.sta.control.status import Status
 from rtl.sta.legality import CAUSE_BITS
@@ -186,13 +186,12 @@ class Registers(wiring.Component):
         watched = Signal(2)
         begins = Signal()
         ends = Signal()
-        before = Signal.like(counters["cycles"], reset_less=True)
+        before = align(m, counters["cycles"], 1, name="before")
         m.d.sync += [
             watched[0].eq(self.status.pc[:half] == watch[:half]),
             watched[1].eq(self.status.pc[half:] == watch[half:]),
             begins.eq(self.status.execute & self.status.busy),
             ends.eq(self.status.finished & self.status.busy),
-            before.eq(counters["cycles"]),
         ]
         with m.If(watched.all() & begins):
             m.d.sync += counters["watch_begin"].eq(before)

@@ -246,5 +246,6 @@ class Sta(wiring.Component):
             registers.waits_drain.eq(feeder.no_drain),
             self.busy.eq(sequencer.status.busy | registers.start),
             self.irq.eq(registers.interrupt),
+            self.execute.eq(relay(m, sequencer.status.execute, name="execute", reset=True)),
+            self.finished.eq(relay(m, sequencer.status.finished, name="finished", reset=True)),
         ]
-        m.d.sync += [self.execute.eq(sequencer.status.execute), self.finished.eq(sequencer.status.finished)]

@@ -103,7 +103,7 @@ class Halves(wiring.Component):
         used = Signal(range(3))
         complete = Signal(range(4))
         m.d.comb += [used.eq(in_use[0] + in_use[1]), complete.eq(used + full)]
-        half_written = data.View(column_write(CONFIG), inside.signal("write")).address.half
+        half_written = data.View(column_write(CONFIG), inside.signal("write_1")).address.half
         for write in inside.signals("write_enable"):  # of each bank
             m.d.comb += Assert(implies(write, full | (state == STEPS) | copying))
             for h in range(2):
@@ -164,7 +164,7 @@ class Halves(wiring.Component):
             written.eq(Mux(began, 0, written + writes)),  # the last one of the tile before may come with that
             left.eq(Mux(begins, Mux(steps != 0, job.groups << 1, job.groups), left - takes)),
         ]
-        place = Cat(inside.signal("tile_loader.entry_sub"), inside.signal("tile_loader.entry_word"))
+        place = Cat(inside.signal("tile_loader.sub_unpacked_3"), inside.signal("tile_loader.word_unpacked_3"))
         places_unpacked = [
             Cat(inside.signal(f"tile_loader.sub_unpacked_{i}"), inside.signal(f"tile_loader.word_unpacked_{i}"))
             for i in (1, 2)
@@ -206,7 +206,7 @@ class Halves(wiring.Component):
         # What an induction has to know.
         m.d.comb += [
             Assert(~(job.copy & alone)),
-            Assert(buffer.idle + inside.signal("walk.begun") + inside.signal("walk.primes") + walks == 1),
+            Assert(buffer.idle + inside.signal("walk.begun_1") + inside.signal("walk.primes") + walks == 1),
             Assert(implies(filling | buffer.parameters_loaded, walks)),
             Assert(implies(full_1, buffer.parameters_loaded)),
             Assert(implies(buffer.parameters_loaded, ~filling & ~begins)),

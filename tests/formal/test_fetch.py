@@ -102,7 +102,7 @@ class Delivery(wiring.Component):
             # There is room for whatever comes.
             Assert(self.data.ready),
             Assert(due <= FIFO_BEATS),
-            Assert(on_their_way + inside.signal("used_before") + inside.signal("room") == FIFO_BEATS),
+            Assert(on_their_way + inside.signal("used_before_1") + inside.signal("room") == FIFO_BEATS),
             Assert(implies(fetch.idle, on_their_way + inside.signal("leaves") + inside.signal("pushes") == 0)),
             Assert(held(m, request.valid, request.ready, request.payload.as_value(), "request")),
         ]

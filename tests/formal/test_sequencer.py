@@ -149,7 +149,7 @@ class Runs(wiring.Component):
         m.d.comb += Assert((part == 1) | (part == 2))
         reads = inside.signal("intake.reads")
         executing, storing = inside.signal("executing"), inside.signal("storing")
-        ends = inside.signal("ends")
+        ends = inside.signal("ends_1")
         goes = inside.signal("taken")
         connect(m, flipped(self.beats), sequencer.instruction_beats)
         m.d.comb += [

@@ -14,7 +14,7 @@ from rtl.array.ecp5.adder import GatedAdder
 from rtl.array.ecp5.selector import Selector
 from rtl.array.pe import ProcessingElement
 from rtl.array.steps import ROW_BITS, WEIGHT_BITS
-from rtl.lib.timing import align, relay, replicate
+from rtl.lib.timing import align, registered, relay, replicate
 
 HALF = WEIGHT_BITS // 2  # of a weight
 HALF_BITS = ROW_BITS + HALF  # of an activation times half a weight
@@ -55,11 +55,10 @@ class HalfProduct(wiring.Component):
             three.second.eq(two.sum.as_signed() >> 1),
         ]
         partial = Signal(signed(ROW_BITS + 3), reset_less=True)
-        a_later = Signal.like(a, reset_less=True)
-        m.d.sync += [partial.eq(Cat(a[0] & b[0], two.sum[0], three.sum)), a_later.eq(a)]
+        m.d.sync += partial.eq(Cat(a[0] & b[0], two.sum[0], three.sum))
         gate = replicate(m, b[3], name="gate", distinct_init=1)  # of the weight in the element below
         m.d.comb += [
-            four.first.eq(a_later),
+            four.first.eq(align(m, a, 1, name="a")),
             four.first_gate.eq(gate),
             four.second.eq(partial >> 3),
             self.product.eq(Cat(partial[:3], four.sum)),
@@ -120,16 +119,14 @@ class SoftProcessingElement(ProcessingElement):
         keep = align(m, ~marks["first"], c.pe_latency - 2, name="keep")
         end = align(m, marks["last"], c.pe_latency - 2, name="end", reset=True)
 
-        accumulator = Signal(signed(c.accumulator_bits), reset_less=True)
         result = Signal(signed(c.accumulator_bits), reset_less=True)
         m.submodules.accumulate = accumulate = GatedAdder(c.accumulator_bits)
         m.d.comb += [
             accumulate.first.eq(lane_sum),
-            accumulate.second.eq(accumulator),
+            accumulate.second.eq(registered(m, accumulate.sum, name="accumulator")),
             accumulate.second_gate.eq(keep),
             self.result.eq(result),
         ]
-        m.d.sync += accumulator.eq(accumulate.sum)
         with m.If(end):
             m.d.sync += result.eq(accumulate.sum)
         return m
@@ -142,14 +139,12 @@ class SoftProcessingElement(ProcessingElement):
             sums = []
             for i in range(0, len(values), 2):
                 pair = values[i : i + 2]
-                total = Signal(signed(len(pair[0]) + len(pair) - 1), name=f"{name}_{level}_{i}", reset_less=True)
-                if len(pair) == 1:
-                    m.d.sync += total.eq(pair[0])
-                else:
-                    m.submodules[f"add_{name}_{level}_{i}"] = adder = GatedAdder(len(total))
+                total = pair[0]
+                if len(pair) == 2:
+                    m.submodules[f"add_{name}_{level}_{i}"] = adder = GatedAdder(len(total) + 1)
                     m.d.comb += [adder.first.eq(pair[0]), adder.second.eq(pair[1])]
-                    m.d.sync += total.eq(adder.sum)
-                sums.append(total)
+                    total = adder.sum.as_signed()
+                sums.append(registered(m, total, name=f"{name}_{level}_{i}"))
             values = sums
             level += 1
         return values[0]

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.compare import Beyond
 from rtl.lib.lut_ram import LUT_RAM, LutMemory
 from rtl.lib.port import Request
-from rtl.lib.timing import lookahead, registered, relay, replicate, tally
+from rtl.lib.timing import align, lookahead, registered, relay, replicate, tally
 from rtl.params import ADDRESS_BITS, BURST_BEATS, FIFO_BEATS, Config
 from rtl.sta.latencies import BUFFER_DEPTH, BUFFER_ROOM, CONSUMERS, SEGMENTS
 
@@ -267,7 +267,7 @@ class FetchUnit(wiring.Component):
         one_burst = Signal(reset_less=True)  # bursts == 1, the same
         fits = Signal()  # there is room for the burst
         asked = Signal()
-        used_before = Signal()  # in the cycle before
+        used_before = align(m, used, 1, name="used_before", reset=True)
         m.d.sync += [burst.eq(Mux(whole, BURST_BEATS, rest)), one_burst.eq(bursts == 1)]
         lookahead(m, fits, any_left & Mux(whole, room >= BURST_BEATS, room >= rest) & ~asked & (fits | ~self.stop))
         m.d.comb += [
@@ -295,7 +295,7 @@ class FetchUnit(wiring.Component):
                 m.d.sync += [whole.eq(0), rest.eq(0), any_left.eq(0)]
             with m.Elif(whole):
                 m.d.sync += [bursts.eq(1), rest.eq(0)]
-        m.d.sync += [used_before.eq(used), room.eq(room - Mux(asked, burst, 0) + used_before)]
+        m.d.sync += room.eq(room - Mux(asked, burst, 0) + used_before)
         return room == FIFO_BEATS
 
     def _deliver(self, m: Module, segments: SyncFIFO, used: Signal, empty: Signal, beat: Value) -> Value:

@@ -1,9 +1,9 @@
 """Instructions as the engines see them."""
 
-from amaranth.hdl import Module, Signal, ValueLike
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data
 
-from rtl.lib.timing import replicate
+from rtl.lib.timing import align, replicate
 from rtl.params import Config
 from rtl.sta.isa import FIELDS
 
@@ -21,12 +21,11 @@ def instruction_layout(config: Config) -> data.StructLayout:
     )
 
 
-def own_instruction(m: Module, begins: ValueLike, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
+def own_instruction(m: Module, begins: Value, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
     """A start, and its instruction, two cycles after `begins`, `replicate`d for the engine that works on it.
 
     The instruction is to be steady for a cycle behind `begins`.
     """
-    begun = Signal(name=f"{name}_begun")
-    started = Signal(name=f"{name}_start")
-    m.d.sync += [begun.eq(begins), started.eq(begun)]
+    begun = align(m, begins, 1, name=f"{name}_begun", reset=True)
+    started = align(m, begun, 1, name=f"{name}_start", reset=True)
     return started, replicate(m, instruction, name=f"{name}_instruction", enable=begun)

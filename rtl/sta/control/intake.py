@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.compare import Beyond
 from rtl.lib.divider import ceil_shift
 from rtl.lib.states import States
-from rtl.lib.timing import preload
+from rtl.lib.timing import preload, registered
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Consumer, Segment
 from rtl.sta.control.instruction import instruction_layout
@@ -136,15 +136,14 @@ class Intake(wiring.Component):
         offers = Signal()
         offered = Signal(Segment)
         asks = Signal()
-        asked = Signal(Segment, reset_less=True)
         accepted = Signal()
         held = Signal()
-        m.d.sync += [asks.eq(offers & ~accepted), asked.eq(offered)]
+        m.d.sync += asks.eq(offers & ~accepted)
         m.d.comb += [
             offers.eq(asks_code | (asks_data & self.waiting & kinds.reads & ~held)),
             held.eq(self.storing & (kinds.loads | kinds.gathers)),
             self.segment.valid.eq(asks),
-            self.segment.payload.eq(asked),
+            self.segment.payload.eq(registered(m, offered, name="asked")),
             accepted.eq(asks & self.segment.ready),
             offered.address.eq(address),
             offered.beats.eq(instruction_beats(c)),

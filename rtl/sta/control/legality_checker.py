@@ -59,13 +59,12 @@ class Quotient(wiring.Component):
         left = Signal(range(self._bits + 1))
         grown = Signal(len(self.remainder) + 1)
         over = Signal()
-        adds = Signal()  # what the bit before was: the product is a cycle behind
-        steps = Signal()
+        adds = align(m, over, 1, name="adds", reset=True)  # what the bit before was: the product is a cycle behind
+        steps = registered(m, left != 0, name="steps", reset=True)
         m.d.comb += [
             grown.eq(Cat(bits[-1], self.remainder)),
             over.eq(grown >= self.divisor),
         ]
-        m.d.sync += [adds.eq(over), steps.eq(left != 0)]
         with m.If(steps):
             m.d.sync += self.product.eq((self.product << 1) + Mux(adds, self.factor, 0))
         with m.If(self.start):
@@ -156,10 +155,12 @@ class LegalityChecker(wiring.Component):
             Cause.BEATS: self._other_beats(m, kinds, sizes, tile_beats, beats),
             Cause.ADDRESS: self._beyond_memory(m, f, kinds, beats),
         }
-        faults = {cause: Signal(name=f"fault_{cause.name.lower()}", reset_less=True) for cause in sorted(found)}
-        m.d.sync += [faults[cause].eq(value) for cause, value in found.items()]
+        faults = {
+            cause: registered(m, Value.cast(found[cause]), name=f"fault_{cause.name.lower()}")
+            for cause in sorted(found)
+        }
         end = begins[-1]
-        m.d.sync += self.done.eq(end)
+        m.d.comb += self.done.eq(align(m, end, 1, name="done", reset=True))
         with m.If(end):
             m.d.sync += self.cause.eq(Cause.NONE)
             for cause in reversed(faults):  # the lowest comes last and wins
@@ -259,9 +260,10 @@ class LegalityChecker(wiring.Component):
         unit = Quotient(dividend_max.bit_length(), divisor_max, len(factor))
         assert begin + dividend_max.bit_length() + 6 <= self.LATENCY
         m.submodules[name] = unit
-        held = Signal.like(unit.dividend, reset_less=True, name=f"{name}_dividend")
-        m.d.sync += [held.eq(dividend), unit.divisor.eq(divisor), unit.factor.eq(factor)]
-        m.d.comb += [unit.start.eq(begins[begin]), unit.dividend.eq(held)]
+        m.d.comb += unit.start.eq(begins[begin])
+        for member, value in (("dividend", dividend), ("divisor", divisor), ("factor", factor)):
+            given = Signal.like(getattr(unit, member), name=f"{name}_{member}")
+            m.d.comb += [given.eq(value), getattr(unit, member).eq(registered(m, given, name=given.name))]
         return unit
 
     def _tokens(self, m: Module, f: dict[str, Signal], kinds: Kinds, begins: list[Signal]) -> Value:

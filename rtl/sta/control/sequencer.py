@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.states import States
-from rtl.lib.timing import align, registered
+from rtl.lib.timing import align, registered, relay
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Segment
 from rtl.sta.control.instruction import instruction_layout
@@ -122,8 +122,7 @@ class Sequencer(wiring.Component):
         current = Current(*(Signal(name=name) for name in Current._fields))
         executing, prepared = current.executing, current.prepared
         prepares = Signal()
-        ends = Signal()
-        m.d.sync += ends.eq(self.finished)  # a relay: it comes from all engines
+        ends = relay(m, self.finished, name="ends", reset=True)  # it comes from all engines
         m.d.comb += [
             # The column loader gets the upcoming instruction as soon as it is idle.
             prepares.eq(
@@ -138,14 +137,15 @@ class Sequencer(wiring.Component):
                 & (prepared | ~intake.packed)
                 & (self.loader_idle | ~intake.copies)
             ),
+            self.prepare.eq(registered(m, prepares, name="prepare", reset=True)),
+            self.execute.eq(align(m, self.begins, 1, name="execute", reset=True)),
+            self.load.eq(registered(m, prepares | (self.begins & intake.copies), name="load", reset=True)),
             intake.taken.eq(self.begins),
             intake.gathering.eq(current.gathering),
             intake.storing.eq(current.storing),
             self.status.execute.eq(self.execute),
             self.status.finished.eq(self.finished & executing),
         ]
-        m.d.sync += [self.prepare.eq(prepares), self.execute.eq(self.begins)]
-        m.d.sync += self.load.eq(prepares | (self.begins & intake.copies))
         with m.If(prepares):
             m.d.sync += prepared.eq(1)
         with m.If(executing & ends):
@@ -220,9 +220,9 @@ class Sequencer(wiring.Component):
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
         last_left = Signal()  # left == 0
+        m.d.comb += self.stop.eq(registered(m, states["stop"] | states["abort"], name="stop", reset=True))
         stopped_fetch = align(m, self.stop, 1, name="stopped_fetch", reset=True)  # which has it a cycle later
         rests = registered(m, stopped_fetch & self.fetch_idle, name="rests", reset=True)
-        m.d.sync += self.stop.eq(states["stop"] | states["abort"])
         with m.If(states["stop"]):
             m.d.sync += self.status.done.eq(0)
             with m.If(self.clear):

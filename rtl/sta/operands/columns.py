@@ -135,8 +135,7 @@ class ColumnBank(wiring.Component):
 
         # A block RAM's output is slow: it goes straight into a register. Then the step of the word.
         assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
-        counted = Signal(reset_less=True)
-        m.d.sync += counted.eq(Mux(address_out.half, self.counted[1], self.counted[0]))
+        counted = registered(m, Mux(address_out.half, self.counted[1], self.counted[0]), name="counted")
         column = Signal.like(self.column, reset_less=True)
         m.d.sync += column.indices.as_value().eq(hard_register(m, indices, name="indices"))
         word = hard_register(m, word, name="word")
@@ -158,19 +157,19 @@ class ColumnBank(wiring.Component):
         index_bits = self.own.indices.shape().size
 
         # The bank's own input registers, behind the muxes for its bytes.
-        written = Signal(WEIGHT_BITS * word_lanes, reset_less=True)
+        written = []
         for i in range(word_lanes):
             byte = self.own.weights[i % c.n]
             if i < c.m:
                 byte = Mux(write.whole, write.group.word_select(i, WEIGHT_BITS), byte.as_unsigned())
-            m.d.sync += written.word_select(i, WEIGHT_BITS).eq(byte)
+            written.append(byte)
         address = replicate(m, write.address, name="address", enable=self.write_enable)
 
         m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * word_lanes, depth=2 * c.max_groups, init=[])
         weights_in, weights_out = weights.write_port(granularity=WEIGHT_BITS), weights.read_port()
         m.d.comb += [
             weights_in.addr.eq(Cat(address.half, address.word)),
-            weights_in.data.eq(written),
+            weights_in.data.eq(registered(m, Cat(*written), name="written")),
             weights_in.en.eq(registered(m, Mux(self.write_enable, write.strobe, 0), name="strobe")),
             weights_out.addr.eq(Cat(self.address_in.half, self.address_in.word)),
         ]
@@ -259,14 +258,15 @@ class ColumnBuffer(wiring.Component):
         m.d.sync += [
             filling.eq((filling | begins) & ~done),
             filled_half.eq(done & ~job.parameters_only),
-            self.reads.loaded.eq(align(m, filled_half, 3, name="filled_half", reset=True)),  # as what is written
-            self.parameters_loaded.eq(done),
         ]
 
         wiring.connect(m, wiring.flipped(self.beats), tiles.beats)
         wiring.connect(m, copies.copy, wiring.flipped(self.copy))
-        m.d.sync += copies.restart.eq(self.start)
         m.d.comb += [
+            # Written by then.
+            self.reads.loaded.eq(align(m, filled_half, 4, name="filled_half", reset=True)),
+            self.parameters_loaded.eq(align(m, done, 1, name="parameters_loaded", reset=True)),
+            copies.restart.eq(align(m, self.start, 1, name="restart", reset=True)),  # in step with the job
             tiles.begin.eq(begins & ~job.copy),
             tiles.job.eq(job),
             copies.begin.eq(begins & job.copy),
@@ -297,42 +297,41 @@ class ColumnBuffer(wiring.Component):
             m.d.sync += counted.bit_select(half, 1).eq(job.counted)
 
         # A write comes three cycles after it was unpacked, or one after it was read from the store, in the same job.
-        # Relays lie between this mux, beside the two loaders, and the banks.
-        write = Signal(column_write(c), reset_less=True)
-        m.d.sync += [
-            write.address.half.eq(Mux(job.copy, half, align(m, half, 2, name="half_before"))),
-            write.address.sub.eq(tiles.sub),
-            write.address.word.eq(Mux(job.copy, copies.word, tiles.word)),
-            write.whole.eq(job.copy & ~copies.transposed),
-            write.group.eq(copies.group),
-            write.selection.eq(~job.copy),
+        # The mux is beside the two loaders; registers lie between it and the banks.
+        chosen = Signal(column_write(c))
+        m.d.comb += [
+            chosen.address.half.eq(Mux(job.copy, half, align(m, half, 2, name="half_before"))),
+            chosen.address.sub.eq(tiles.sub),
+            chosen.address.word.eq(Mux(job.copy, copies.word, tiles.word)),
+            chosen.whole.eq(job.copy & ~copies.transposed),
+            chosen.group.eq(copies.group),
+            chosen.selection.eq(~job.copy),
         ]
         with m.If(job.copy):
-            m.d.sync += write.strobe.eq(copies.strobe)
+            m.d.comb += chosen.strobe.eq(copies.strobe)
         with m.Else():
             for sub in cases(m, tiles.sub, c.steps_a_group):
-                m.d.sync += write.strobe.eq(((1 << c.n) - 1) << (sub * c.n))
+                m.d.comb += chosen.strobe.eq(((1 << c.n) - 1) << (sub * c.n))
+
+        write = registered(m, chosen, name="write")
 
         address = self.reads.address
         for column in range(c.cols):
             m.submodules[BANK.format(column)] = bank = ColumnBank(c)
-            enable = Signal(name=f"enable_{column}", reset_less=True)
-            own = Signal(column_step(c), name=f"own_{column}", reset_less=True)
-            m.d.sync += [
-                enable.eq(Mux(job.copy, copies.enable[column], tiles.step_enable)),
-                own.indices.eq(tiles.step[column].indices),
-            ]
+            enable = Mux(job.copy, copies.enable[column], tiles.step_enable)
+            own = Signal(column_step(c), name=f"own_{column}")
             m.d.comb += [
+                own.indices.eq(tiles.step[column].indices),
                 bank.write.eq(write),
-                bank.write_enable.eq(enable),
-                bank.own.eq(own),
+                bank.write_enable.eq(registered(m, enable, name=f"enable_{column}")),
+                bank.own.eq(registered(m, own, name=f"own_{column}")),
                 bank.counted.eq(counted),
                 bank.address_in.eq(address),
                 self.columns[column].eq(bank.column),
             ]
             for lane in range(c.n):
                 weight = tiles.step[column].weights[lane]
-                m.d.sync += own.weights[lane].eq(Mux(job.copy, copies.bytes[column].as_signed(), weight))
+                m.d.comb += own.weights[lane].eq(Mux(job.copy, copies.bytes[column].as_signed(), weight))
             address = bank.address_out
 
     def _parameters(self, m: Module, tiles: TileLoader, *, copied: Signal) -> None:

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, cleared, lookahead, tally
+from rtl.lib.timing import align, cleared, lookahead, registered, tally
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
@@ -112,24 +112,19 @@ class Feeder(wiring.Component):
     def _sizes(self, m: Module) -> Sizes:
         """Decode the instruction."""
         c, instruction = self._config, self.instruction
-        last_sub = Signal(range(c.steps_a_group), reset_less=True)
-        softmax = Signal()
-        m.d.sync += softmax.eq(instruction.columns == Columns.VALUES)
-        decoded_sub = Signal.like(last_sub)
+        last_sub = Signal(range(c.steps_a_group))
         for i in cases(m, instruction.pattern_n, c.m + 1):
-            m.d.comb += decoded_sub.eq((max(i, 1) - 1) // c.n)
-        one_sub = Signal(reset_less=True)
-        one_group = Signal(reset_less=True)
-        two_groups = Signal(reset_less=True)
-        one_step = Signal(reset_less=True)
-        m.d.sync += [
-            last_sub.eq(decoded_sub),
-            one_sub.eq(decoded_sub == 0),
-            one_group.eq(instruction.groups == 1),
-            two_groups.eq(instruction.groups == 2),
-            one_step.eq(one_sub & one_group),
-        ]
-        return Sizes(last_sub, one_sub, one_group, two_groups, one_step, softmax)
+            m.d.comb += last_sub.eq((max(i, 1) - 1) // c.n)
+        one_sub = registered(m, last_sub == 0, name="one_sub")
+        one_group = registered(m, instruction.groups == 1, name="one_group")
+        return Sizes(
+            last_sub=registered(m, last_sub, name="last_sub"),
+            one_sub=one_sub,
+            one_group=one_group,
+            two_groups=registered(m, instruction.groups == 2, name="two_groups"),
+            one_step=registered(m, one_sub & one_group, name="one_step"),
+            softmax=registered(m, instruction.columns == Columns.VALUES, name="softmax", reset=True),
+        )
 
     def _step(self, m: Module, walk: TileWalk, sizes: Sizes, advance: Signal, tile_advance: Signal) -> Step:
         """Count: step of the group, group of the word, word of the token, token tile."""
@@ -246,8 +241,8 @@ class Feeder(wiring.Component):
 
     def _issue(self, m: Module, step: Step, softmax: Signal, advance: Signal, tile_advance: Signal) -> None:
         """To the store, a cycle later."""
-        issued = self.step
-        m.d.sync += [
+        issued = Signal(store_step(self._config), name="issued")
+        m.d.comb += [
             issued.valid.eq(advance),
             issued.first.eq(step.first & advance),
             issued.last.eq(tile_advance),
@@ -258,7 +253,8 @@ class Feeder(wiring.Component):
             issued.softmax.eq(softmax),
             issued.tile.eq(step.tile),
             issued.position.eq(step.position),
-            self.tile_end.eq(tile_advance),
+            self.step.eq(registered(m, issued, name="step", reset=True)),
+            self.tile_end.eq(registered(m, tile_advance, name="tile_end", reset=True)),
         ]
 
     def _columns(self, m: Module, walk: TileWalk, last: Signal, advance: Signal, tile_advance: Signal) -> None:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.steps import WEIGHT_BITS
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, lookahead
+from rtl.lib.timing import align, lookahead, registered
 from rtl.params import Config
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.operands.store import CopyPort
@@ -306,23 +306,17 @@ class KeyValueLoader(wiring.Component):
     def _write(self, m: Module, takes: CopyWalk) -> None:
         """Write a group of keys, or a byte in each column, a cycle later."""
         c, values = self._config, self.job.values
-        word = Signal.like(self.word, reset_less=True)
-        strobe = Signal.like(self.strobe, reset_less=True)
-        transposed = Signal.like(self.transposed, reset_less=True)
         group = Signal.like(self.group, reset_less=True)
-        m.d.sync += [
-            word.eq(takes.group),
-            strobe.eq(Mux(values, 1 << takes.position, -1)),
-            transposed.eq(values),
-        ]
+        strobe = Signal.like(self.strobe)
         for part in cases(m, takes.part, c.store_word_bytes // c.m):
             m.d.sync += group.eq(self.copy.data.word_select(part, WEIGHT_BITS * c.m))
         with m.If(takes.skip):
             m.d.sync += group.eq(0)
         m.d.comb += [
-            self.word.eq(word),
-            self.strobe.eq(strobe),
-            self.transposed.eq(transposed),
+            strobe.eq(Mux(values, 1 << takes.position, -1)),
+            self.word.eq(align(m, takes.group, 1, name="word")),
+            self.strobe.eq(registered(m, strobe, name="strobe")),
+            self.transposed.eq(align(m, values, 1, name="transposed")),
             self.group.eq(group),
         ]
 

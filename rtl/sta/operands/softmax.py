@@ -110,9 +110,9 @@ class Reciprocal(wiring.Component):
         shift_next = Signal(SHIFT_BITS, reset_less=True)
         shift_most = Signal(SHIFT_BITS, reset_less=True)  # where the total is 1
         none = Signal(reset_less=True)
-        load = Signal()
         normalised = align(m, self.start, len(HALTS), name="normalised", reset=True)
-        m.d.sync += [load.eq(normalised), shift_most.eq(self.shift + (bits - 1))]
+        load = align(m, normalised, 1, name="load", reset=True)
+        m.d.sync += shift_most.eq(self.shift + (bits - 1))
         with m.If(normalised):
             m.d.sync += [divisor.eq(normal), none.eq(halted == 0), moved_by.eq(Cat(*reversed(shifts)))]
 
@@ -216,11 +216,9 @@ class RowSoftmax(wiring.Component):
         so_far: Signal | Const = Const(0)
         for lane in range(c.n):
             up_to = Signal(sum_shape, name=f"up_to_{lane}")
-            register = Signal(sum_shape, name=f"sum_{lane}", reset_less=True)
             weighs_now = align(m, weighs[lane], 2, name=f"weighs_{lane}")
             m.d.comb += up_to.eq(so_far + Mux(weighs_now, exponentials[lane], 0))
-            m.d.sync += register.eq(up_to)
-            sums.append(register)
+            sums.append(registered(m, up_to, name=f"sum_{lane}"))
             so_far = up_to
 
         # The row's running sum; the increment of its integer part is emitted.
@@ -228,10 +226,9 @@ class RowSoftmax(wiring.Component):
         scores = align(m, row.valid & row.softmax, 5, name="scores", reset=True)
         total = Signal(c.sum_bits + EXP_CARRIED_BITS, reset_less=True)
         before = Signal.like(total)
-        lowest = Signal.like(total, reset_less=True)
         totals = []
         m.d.comb += before.eq(Mux(first, HALF, total))
-        m.d.sync += lowest.eq(before)
+        lowest = align(m, before, 1, name="lowest")
         for lane in range(c.n - 1):
             after = Signal.like(total, name=f"total_{lane}", reset_less=True)
             m.d.sync += after.eq(before + sums[lane])

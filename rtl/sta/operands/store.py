@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, hard_register, relay, replicate
+from rtl.lib.timing import align, gated, hard_register, registered, relay, replicate
 from rtl.sta.instances import BANK
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
@@ -115,12 +115,13 @@ class StoreBank(wiring.Component):
         reads = Signal()
         m.d.comb += [reads.eq(step.valid & step.read), self.copy_data.eq(self._memory(m, reads))]
 
-        # To the next bank.
-        step_out = Signal.like(step, reset_less=True)
-        m.d.comb += self.step_out.eq(step_out)
-        m.d.sync += [step_out[mark].eq(step[mark]) for mark in ALWAYS]
-        with m.If(step.valid):  # an enable, so that it is not merged with what travels with the row
-            m.d.sync += [step_out[mark].eq(step[mark]) for mark in step.shape().members if mark not in ALWAYS]
+        # To the next bank: registers with an enable, so that these are not merged with what travels with the row.
+        for mark in step.shape().members:
+            if mark in ALWAYS:
+                passed = relay(m, step[mark], name=f"{mark}_out")
+            else:
+                passed = replicate(m, step[mark], name=f"{mark}_out", enable=step.valid)
+            m.d.comb += self.step_out[mark].eq(passed)
 
         # The word, held for all of its steps, then this step's group of it.
         assert BANK_LATENCY == 5  # the address, the memory, its register, the word, the group of it
@@ -143,17 +144,13 @@ class StoreBank(wiring.Component):
         write = memory.write_port(granularity=8)
         read = memory.read_port()
         # Each address goes to many block RAMs, so each bank has its own.
-        read_address = Signal.like(read.addr, reset_less=True)
-        strobe = Signal.like(self.write.strobe, reset_less=True)
-        m.d.sync += [
-            read_address.eq(Mux(reads, self.step_in.word, self.copy_address)),
-            strobe.eq(self.write.strobe & self.write_enable.replicate(c.store_word_bytes)),
-        ]
+        read_address = Mux(reads, self.step_in.word, self.copy_address)
+        strobe = gated(self.write.strobe, self.write_enable)
         m.d.comb += [
             write.addr.eq(replicate(m, self.write.address, name="write_address", enable=self.write_enable)),
             write.data.eq(self.write.data),
-            write.en.eq(strobe),
-            read.addr.eq(read_address),
+            write.en.eq(registered(m, strobe, name="strobe")),
+            read.addr.eq(registered(m, read_address, name="read_address")),
         ]
         word: Signal = hard_register(m, read.data, name="copied")
         return word

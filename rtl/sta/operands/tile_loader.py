@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.step_unpacker import StepUnpacker, cut_into_units
 from rtl.array.steps import column_step
 from rtl.lib.gearbox import Gearbox
-from rtl.lib.timing import align, preload, relay
+from rtl.lib.timing import align, lookahead, preload, relay
 from rtl.params import PARAMETER_BYTES
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.params import StaConfig
@@ -109,7 +109,8 @@ class TileLoader(wiring.Component):
             selections.last.eq(last),
             next_last_step.eq(last_step),
         ]
-        m.d.sync += [last_step.eq(next_last_step), selected.eq(~bitmap | next_last_step)]
+        lookahead(m, last_step, next_last_step)
+        lookahead(m, selected, ~bitmap | next_last_step)
         with preload(m, ~runs):
             m.d.sync += [groups_left.eq(job.groups), last_group.eq(job.groups == 1)]
             m.d.comb += next_last_step.eq(job.steps == 0)
@@ -146,12 +147,8 @@ class TileLoader(wiring.Component):
             m.d.sync += sub.eq(sub + 1)
             with m.If(sub == self._config.steps_a_group - 1):
                 m.d.sync += [sub.eq(0), word.eq(word + 1)]
-        word, sub = (align(m, value, 2, name=f"{value.name}_unpacked") for value in (word, sub))
-        entry_word = Signal.like(self.word, reset_less=True)
-        entry_sub = Signal.like(self.sub, reset_less=True)
-        m.d.sync += [
-            entry_word.eq(word),
-            entry_sub.eq(sub),
-            self.step_enable.eq(align(m, both, 2, name="unpacked", reset=True)),
+        m.d.comb += [
+            self.word.eq(align(m, word, 3, name="word_unpacked")),
+            self.sub.eq(align(m, sub, 3, name="sub_unpacked")),
+            self.step_enable.eq(align(m, both, 3, name="unpacked", reset=True)),
         ]
-        m.d.comb += [self.word.eq(entry_word), self.sub.eq(entry_sub)]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.lut_ram import LutMemory
-from rtl.lib.timing import align
+from rtl.lib.timing import align, registered, relay, replicate
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.latencies import ACTIVATION_LATENCY
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
@@ -68,8 +68,10 @@ class TableLoader(wiring.Component):
             entry.eq(gearbox.units.valid & loading),
         ]
         last = Signal()
-        m.d.comb += last.eq(entry & (address == TABLE_ENTRIES - 1))
-        m.d.sync += self.finished.eq(last)
+        m.d.comb += [
+            last.eq(entry & (address == TABLE_ENTRIES - 1)),
+            self.finished.eq(align(m, last, 1, name="finished", reset=True)),
+        ]
         for which, table in enumerate((self.activation, self.exponential)):
             m.d.comb += [
                 table.enable.eq(entry & (self.instruction.which == which)),
@@ -113,19 +115,19 @@ class Activation(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane.
+        # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, in registers
+        # with an enable, so that these are not merged with the chain of the softmax tables.
         entry = self.write
         table = align(m, self.table, LutMemory.LATENCY, name="table")
         for lane, value in enumerate(self.inputs):
-            own = Signal(TableEntry, name=f"entry_{lane}", reset_less=True)
-            m.d.sync += own.enable.eq(entry.enable)
-            with m.If(entry.enable):  # an enable, so that it is not merged with the softmax tables' chain
-                m.d.sync += [own.address.eq(entry.address), own.data.eq(entry.data)]
+            own = Signal(TableEntry, name=f"entry_{lane}")
+            m.d.comb += own.enable.eq(relay(m, entry.enable, name=f"enable_{lane}"))
+            for part in ("address", "data"):
+                m.d.comb += own[part].eq(replicate(m, entry[part], name=f"{part}_{lane}", enable=entry.enable))
             entry = own
             m.submodules[f"memory_{lane}"] = memory = LutMemory(width=ENTRY_BITS, depth=TABLE_ENTRIES, part=PART)
             m.d.comb += [memory.write.eq(entry), memory.read_address.eq(value[:8])]
             passed = align(m, value, LutMemory.LATENCY, name=f"passed_{lane}")
-            output = Signal(signed(RESIDUAL_BITS), name=f"output_{lane}", reset_less=True)
-            m.d.sync += output.eq(Mux(table, memory.read_data, passed))
-            m.d.comb += self.outputs[lane].eq(output)
+            looked_up = Mux(table, memory.read_data.as_signed(), passed)
+            m.d.comb += self.outputs[lane].eq(registered(m, looked_up, name=f"output_{lane}"))
         return m

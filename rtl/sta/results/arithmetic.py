@@ -1,8 +1,8 @@
 """Wide products and shifts, pipelined for a clock that an ECP5's block RAM and multipliers reach."""
 
-from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 
-from rtl.lib.timing import hard_register
+from rtl.lib.timing import align, hard_register
 
 LOW_BITS = 17  # of the lower half of a wide operand; a signed multiplier has 18
 FINE_BITS = 3  # low bits of a shift distance, done in the second stage
@@ -26,10 +26,7 @@ def multiplied(m: Module, value: Signal, factor: Value) -> Signal:
         high.eq(value[LOW_BITS:].as_signed() * factor),
     ]
     low, high = hard_register(m, low, name="low"), hard_register(m, high, name="high")
-    m.d.sync += [
-        product[:LOW_BITS].eq(low),
-        product[LOW_BITS:].eq(high + low[LOW_BITS:]),
-    ]
+    m.d.sync += product.eq(Cat(low[:LOW_BITS], high + low[LOW_BITS:]))
     return product
 
 
@@ -37,10 +34,9 @@ def shifted(m: Module, value: Signal, distance: Signal) -> Signal:
     """value >> distance, two cycles later: by multiples of 2^FINE_BITS, by the rest."""
     coarse = Signal.like(value, name="coarse", reset_less=True)
     fine = Signal.like(value, name="fine", reset_less=True)
-    rest = Signal(FINE_BITS, name="rest", reset_less=True)
+    rest = align(m, distance[:FINE_BITS], 1, name="rest")
     m.d.sync += [
         coarse.eq(value >> (distance[FINE_BITS:] << FINE_BITS)),
-        rest.eq(distance[:FINE_BITS]),
         fine.eq(coarse >> rest),
     ]
     return fine

@@ -257,8 +257,8 @@ class NormaliserLane(wiring.Component):
         difference = Signal(signed(wide_bits), reset_less=True)
         rounded = Signal(signed(wide_bits), reset_less=True)
         over = Signal(reset_less=True)
-        kept = Signal(signed(bits), reset_less=True)
-        negative = Signal(reset_less=True)
+        kept = align(m, rounded[:bits].as_signed(), 1, name="kept")
+        negative = align(m, rounded[-1], 1, name="negative")
         z = Signal(signed(bits), reset_less=True)
         m.d.sync += [
             low.eq(r * self.factor[:LOW_BITS]),
@@ -267,8 +267,6 @@ class NormaliserLane(wiring.Component):
             difference.eq(product - self.offset),
             rounded.eq((shifted(m, difference, self.less) + 1) >> 1),
             over.eq(differs(rounded[bits - 1 :], rounded[-1])),
-            kept.eq(rounded),
-            negative.eq(rounded[-1]),
             z.eq(Mux(over, top ^ negative.replicate(bits).as_signed(), kept)),
         ]
         m.d.comb += self.z.eq(z)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, relay, replicate
+from rtl.lib.timing import align, registered, relay, replicate
 from rtl.params import PARAMETER_TILES, ceil_div
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.instances import REQUANTISER, RESCALER
@@ -57,15 +57,11 @@ class ResultPipeline(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, slots, results = self._config, self.instruction, self.slots, self.results
-        wide = Signal()  # the requantiser gives 16 bits
-        table = Signal()
-        rescales = Signal()
         # Steady long before the first result.
-        m.d.sync += [
-            table.eq(instruction.table),
-            wide.eq((instruction.opcode != Op.PRODUCT) | instruction.to_residual),
-            rescales.eq(wide | table),
-        ]
+        table = relay(m, instruction.table, name="table", reset=True)
+        is_wide = (instruction.opcode != Op.PRODUCT) | instruction.to_residual
+        wide = registered(m, is_wide, name="wide", reset=True)  # the requantiser gives 16 bits
+        rescales = registered(m, wide | table, name="rescales", reset=True)
         self._address_channels(m)
         parameters = self._parameters(m)
 
@@ -98,10 +94,14 @@ class ResultPipeline(wiring.Component):
         """The address of the slot's parameters; column tiles go round in the memory."""
         c, slots, channels = self._config, self.slots, self.channels
         tile_address = Signal.like(channels.address)  # of the column tile's first slot
-        address = Signal.like(channels.address, reset_less=True)
+        address = Signal.like(channels.address)
         drained = Signal()
-        m.d.comb += [drained.eq(slots.valid & slots.destination.column_last), channels.address.eq(address)]
-        m.d.sync += [channels.drained.eq(drained), address.eq(tile_address + slots.destination.slot)]
+        m.d.comb += [
+            drained.eq(slots.valid & slots.destination.column_last),
+            address.eq(tile_address + slots.destination.slot),
+            channels.address.eq(registered(m, address, name="address")),
+            channels.drained.eq(align(m, drained, 1, name="drained", reset=True)),
+        ]
         with m.If(drained):
             m.d.sync += tile_address.eq(tile_address + c.slots_a_row)
             with m.If(tile_address == (PARAMETER_TILES - 1) * c.slots_a_row):

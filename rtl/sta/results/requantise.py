@@ -61,14 +61,13 @@ class Requantiser(plain.Requantiser):
         over = Signal(reset_less=True)
         over_byte = Signal(reset_less=True)
         bound = Signal(signed(RESULT_BITS), reset_less=True)
-        value = Signal(signed(RESULT_BITS), reset_less=True)
+        value = align(m, rounded[:RESULT_BITS].as_signed(), 1, name="value")
         result = Signal(signed(RESULT_BITS), reset_less=True)
         top = Mux(wide, (1 << (RESULT_BITS - 1)) - 1, (1 << 7) - 1)
         m.d.sync += [
             over.eq(differs(rounded[RESULT_BITS - 1 :], sign)),
             over_byte.eq(~wide & differs(rounded[7 : RESULT_BITS - 1], sign)),
             bound.eq(top ^ sign.replicate(RESULT_BITS)),
-            value.eq(rounded),
             result.eq(Mux(over | over_byte, bound, value)),
         ]
         m.d.comb += self.result.eq(result)

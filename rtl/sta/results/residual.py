@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, registered, relay, replicate
+from rtl.lib.timing import align, hard_register, registered, relay, replicate
 from rtl.params import ceil_div
 from rtl.sta.instances import MEMORY
 from rtl.sta.latencies import RESIDUAL_LATENCY
@@ -95,7 +95,7 @@ class Residual(wiring.Component):
             registered(m, self.write.enable & (self.write.address[inner:] == i), name=f"writes_{i}", reset=True)
             for i in range(count)
         ]
-        words = [Signal.like(write_word, name=f"word_{i}", reset_less=True) for i in range(count)]
+        words = [Signal.like(write_word, name=f"word_{i}") for i in range(count)]
         # Each half of a word, of whole block RAMs, has addresses of its own: they lie all over the chip.
         address_bits = min(inner, len(self.read.address))
         middle = BITS * ceil_div(len(write_word), 2 * BITS)
@@ -110,8 +110,8 @@ class Residual(wiring.Component):
                 memory = Memory(shape=len(write_word[own]), depth=depth, init=[])
                 m.submodules[MEMORY.format(half, i)] = memory
                 read, write = memory.read_port(), memory.write_port()
-                m.d.sync += words[i][own].eq(read.data)
                 m.d.comb += [
+                    words[i][own].eq(hard_register(m, read.data, name=f"word_{half}_{i}")),
                     read.addr.eq(read_address),
                     write.en.eq(writes[i]),
                     write.addr.eq(write_address),

@@ -59,11 +59,11 @@ class ChunkReader(wiring.Component):
         words_a_chunk = chunk_bytes(c)[1] // (c.drain_lanes * RESIDUAL_BITS // 8)  # of the residual
         groups_a_word = c.store_word_bytes // c.m
         m.submodules.walk = walk = WordWalk(c, max(c.residual_words, ceil_div(c.max_groups, groups_a_word)))
-        which = Signal()  # a cycle after the start, in time for the first read
+        # A cycle after the start, in time for the first read.
+        which = relay(m, self.instruction.which, name="which", reset=True)
         advance = Signal()  # a word is read
         number = Signal(range(words_a_chunk), reset_less=True)  # of the word in its chunk
         first, last = Signal(name="chunk_first"), Signal(name="chunk_last")
-        m.d.sync += which.eq(self.instruction.which)
         m.d.comb += [
             first.eq(~which | (number == 0)),
             last.eq(~which | (number == words_a_chunk - 1) | walk.row_last),

@@ -60,17 +60,18 @@ class ActivationStoreWriter(wiring.Component):
         c, destination = self._config, self.slots.destination
         pieces_a_word = c.store_word_bytes // c.drain_lanes
         piece_bits = pieces_a_word.bit_length() - 1
-        write = Signal(store_write(c), reset_less=True)
-        enable = Signal()
-        m.d.sync += [
-            enable.eq(self.slots.valid),
+        write = Signal(store_write(c))
+        m.d.comb += [
             write.bank.eq(destination.row),
             write.address.eq(destination.base + (destination.piece >> piece_bits)),
             write.data.eq(Cat(*self.slots.values).replicate(pieces_a_word)),
         ]
         for i in cases(m, destination.piece[:piece_bits], pieces_a_word):
-            m.d.sync += write.strobe.eq(((1 << c.drain_lanes) - 1) << (i * c.drain_lanes))
-        m.d.comb += [self.write.eq(write), self.write.enable.eq(enable)]
+            m.d.comb += write.strobe.eq(((1 << c.drain_lanes) - 1) << (i * c.drain_lanes))
+        m.d.comb += [
+            self.write.eq(registered(m, write, name="write")),
+            self.write.enable.eq(align(m, self.slots.valid, 1, name="enable", reset=True)),
+        ]
         return m
 
 
@@ -227,14 +228,13 @@ class Maxima(wiring.Component):
             write.addr.eq(destinations[-1].token),
             write.data.eq(top),
         ]
-        maximum = Signal(row_maximum(self._config), reset_less=True)
-        enable = Signal()
-        m.d.sync += [
-            enable.eq(write.en),
-            maximum.row.eq(destinations[-1].row),
-            maximum.tile.eq(destinations[-1].tile),
+        # In step with `written`.
+        m.d.comb += [
+            self.maximum.enable.eq(align(m, write.en, 1, name="enable", reset=True)),
+            self.maximum.row.eq(align(m, destinations[-1].row, 1, name="row")),
+            self.maximum.tile.eq(align(m, destinations[-1].tile, 1, name="tile")),
+            self.maximum.value.eq(written),
         ]
-        m.d.comb += [self.maximum.eq(maximum), self.maximum.enable.eq(enable), self.maximum.value.eq(written)]
 
 
 class Writer(wiring.Component):
