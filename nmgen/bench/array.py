@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from nmgen.bench.command import bench
 from nmgen.bench.labels import label
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
@@ -22,7 +23,7 @@ from nmgen.fpga.place_and_route import seeds as seeds_of
 from nmgen.fpga.report import ARRAY_MHZ, UNTIMED, Report, design_of, report, speed, title
 from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import Target, find_target
-from nmgen.fpga.tools import ToolError, find_tool, tool_version
+from nmgen.fpga.tools import find_tool, tool_version
 from rtl.params import Config, InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,41 +180,36 @@ def plot(all_rows: Sequence[Row], reports: Sequence[Report], path: Path) -> None
     pyplot.close(figure)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-array", description="The array on FPGAs, over seeds.")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
     parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
     parser.add_argument("--json", action="store_true", help="print the numbers, and nothing else; write no page")
     args = parser.parse_args(argv)
-    try:
-        seeds = seeds_of(args.seeds)
-        if args.jobs is not None and args.jobs < 1:
-            raise InputError(f"jobs is {args.jobs}, must be at least 1")
-        all_rows = rows()
-        targets = [find_target(row.target) for row in all_rows]
-        designs = [design_of(row.config, target, seeds) for row, target in zip(all_rows, targets, strict=True)]
-        measured = measure(designs, FOLDER, jobs=args.jobs)
-        reports = [
-            report(row.config, target, one) for row, target, one in zip(all_rows, targets, measured, strict=True)
-        ]
-        numbers = json.dumps([found.numbers() for found in reports], indent=1)
-        if args.json:
-            print(numbers)
-            return 0
-        with written_whole(FOLDER / "array.json") as path:
-            path.write_text(numbers + "\n")
-        versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
-        plot(all_rows, reports, ROOT / "docs" / "array.png")
-        text = section(all_rows, reports, targets, versions, args.seeds)
-        replace_section(ROOT / "docs" / "results.md", "array", text)
-    except ToolError as error:
-        print(f"bench-array: {error}", file=sys.stderr)
-        return 1
-    except (InputError, OSError) as error:
-        print(f"bench-array: {error}", file=sys.stderr)
-        return 2
+    seeds = seeds_of(args.seeds)
+    if args.jobs is not None and args.jobs < 1:
+        raise InputError(f"jobs is {args.jobs}, must be at least 1")
+    all_rows = rows()
+    targets = [find_target(row.target) for row in all_rows]
+    designs = [design_of(row.config, target, seeds) for row, target in zip(all_rows, targets, strict=True)]
+    measured = measure(designs, FOLDER, jobs=args.jobs)
+    reports = [report(row.config, target, one) for row, target, one in zip(all_rows, targets, measured, strict=True)]
+    numbers = json.dumps([found.numbers() for found in reports], indent=1)
+    if args.json:
+        print(numbers)
+        return 0
+    with written_whole(FOLDER / "array.json") as path:
+        path.write_text(numbers + "\n")
+    versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
+    plot(all_rows, reports, ROOT / "docs" / "array.png")
+    text = section(all_rows, reports, targets, versions, args.seeds)
+    replace_section(ROOT / "docs" / "results.md", "array", text)
     print(f"{len(reports)} arrays: docs/results.md, docs/array.png, {FOLDER.relative_to(ROOT)}/array.json")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-array")
 
 
 if __name__ == "__main__":

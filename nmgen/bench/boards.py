@@ -15,7 +15,9 @@ from datetime import date
 from pathlib import Path
 
 from nmgen.bench.array import line
+from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
+from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 from nmgen.console.progress import StageProgress
 from nmgen.fpga.bitstream import build, find_board
@@ -143,24 +145,24 @@ def _short(tool: str) -> str:
     return (found[1] or f"nextpnr {found[2]}") if found else tool
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-build", description="Self-test images of many sizes.")
     parser.add_argument("--most", type=int, metavar="N", help="images to build; the next run goes on (all)")
     args = parser.parse_args(argv)
     every = images()
     chosen = every[: args.most]
     done: list[tuple[Image, Made]] = []
-    try:
-        tools = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
-        for image in chosen:
-            done.append((image, made(image, FOLDER)))
-            replace_section(ROOT / "docs" / "results.md", "build", section(done, tools, len(every) - len(done)))
-    except (InputError, OSError) as error:
-        print(f"bench-build: {error}", file=sys.stderr)
-        return 2
+    tools = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
+    for image in chosen:
+        done.append((image, made(image, FOLDER)))
+        replace_section(ROOT / "docs" / "results.md", "build", section(done, tools, len(every) - len(done)))
     print(f"{len(done)} of {len(every)} images: docs/results.md, {FOLDER.relative_to(ROOT)}/")
     return 0
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-build")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench-build"))

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
@@ -203,36 +204,36 @@ def table(done: Sequence[Row]) -> str:
     return "\n".join(text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-core", description="Whole encoders on the RTL of STA.")
     parser.add_argument("--first", type=int, metavar="N", help="only the first N rows of the table")
     parser.add_argument("--json", action="store_true", help="print the numbers, and nothing else; write no page")
     args = parser.parse_args(argv)
     done: list[Row] = []
-    try:
-        wanted = cases()[: args.first]
-        for number, case in enumerate(wanted, start=1):
-            label = f"{number}/{len(wanted)} {case.about}, {case.pattern}, {'+'.join(map(str, case.lengths))}"
-            begin = time.monotonic()
-            done.append((case, *measure(case, lambda text, label=label: say(f"{label}: {text}"))))
-            say(f"{label}: {done[-1][1].cycles:,} cycles, {time.monotonic() - begin:.0f} s")
-        if args.json:
-            print(
-                json.dumps(
-                    [
-                        asdict(case) | asdict(one) | {"estimates": [guess.cycles for guess in estimates]}
-                        for case, one, estimates in done
-                    ],
-                    indent=1,
-                )
+    wanted = cases()[: args.first]
+    for number, case in enumerate(wanted, start=1):
+        label = f"{number}/{len(wanted)} {case.about}, {case.pattern}, {'+'.join(map(str, case.lengths))}"
+        begin = time.monotonic()
+        done.append((case, *measure(case, lambda text, label=label: say(f"{label}: {text}"))))
+        say(f"{label}: {done[-1][1].cycles:,} cycles, {time.monotonic() - begin:.0f} s")
+    if args.json:
+        print(
+            json.dumps(
+                [
+                    asdict(case) | asdict(one) | {"estimates": [guess.cycles for guess in estimates]}
+                    for case, one, estimates in done
+                ],
+                indent=1,
             )
-            return 0
-        replace_section(ROOT / "docs" / "results.md", "bench-core", table(done))
-    except (InputError, OSError) as error:
-        say(f"bench-core: {error}")
-        return 2
+        )
+        return 0
+    replace_section(ROOT / "docs" / "results.md", "bench-core", table(done))
     print(f"{len(done)} programs: docs/results.md")
     return 0 if all(one.right for _, one, _ in done) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-core")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.bench.array import NOTE
+from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.fpga.floorplan import ROWS_APART
@@ -24,7 +25,7 @@ from nmgen.fpga.report import CORE_MHZ, CORE_PLACER, UNTIMED, Report, design_of,
 from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import find_target
 from nmgen.fpga.timing_paths import SPLIT
-from nmgen.fpga.tools import ToolError, find_tool, tool_version
+from nmgen.fpga.tools import find_tool, tool_version
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
@@ -223,42 +224,39 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-core-area", description=f"The whole core in an {CHIP}.")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
     parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
     parser.add_argument("--place", choices=("all", "ecp5", "none"), default="all", help="cores that are placed (all)")
     args = parser.parse_args(argv)
-    try:
-        seeds = seeds_of(args.seeds)
-        if args.jobs is not None and args.jobs < 1:
-            raise InputError(f"jobs is {args.jobs}, must be at least 1")
-        target = find_target(BOARD)
-        designs = [design_of(config, target, seeds) for config in LEAST_MHZ]
-        designs = [
-            design if args.place in ("all", config.pe) else replace(design, place=None, seeds=())
-            for config, design in zip(LEAST_MHZ, designs, strict=True)
-        ]
-        *measured, parts = measure([*designs, by_parts(designs[-1])], FOLDER, jobs=args.jobs)
-        found = {config: report(config, target, one) for config, one in zip(LEAST_MHZ, measured, strict=True)}
-        times: list[Latency] = []
-        cpu = ""
-        if args.place != "none":
-            from nmgen.bench.cpu_time import processor
+    seeds = seeds_of(args.seeds)
+    if args.jobs is not None and args.jobs < 1:
+        raise InputError(f"jobs is {args.jobs}, must be at least 1")
+    target = find_target(BOARD)
+    designs = [design_of(config, target, seeds) for config in LEAST_MHZ]
+    designs = [
+        design if args.place in ("all", config.pe) else replace(design, place=None, seeds=())
+        for config, design in zip(LEAST_MHZ, designs, strict=True)
+    ]
+    *measured, parts = measure([*designs, by_parts(designs[-1])], FOLDER, jobs=args.jobs)
+    found = {config: report(config, target, one) for config, one in zip(LEAST_MHZ, measured, strict=True)}
+    times: list[Latency] = []
+    cpu = ""
+    if args.place != "none":
+        from nmgen.bench.cpu_time import processor
 
-            times, cpu = latencies(), processor()
-        stat = json.loads((parts.synthesised / CELLS).read_text())
-        versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
-        text = section(stat, found, times, versions=versions, cpu=cpu, seeds=args.seeds)
-        replace_section(ROOT / "docs" / "results.md", "area", text)
-    except ToolError as error:
-        print(f"bench-core-area: {error}", file=sys.stderr)
-        return 1
-    except (InputError, OSError) as error:
-        print(f"bench-core-area: {error}", file=sys.stderr)
-        return 2
+        times, cpu = latencies(), processor()
+    stat = json.loads((parts.synthesised / CELLS).read_text())
+    versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
+    text = section(stat, found, times, versions=versions, cpu=cpu, seeds=args.seeds)
+    replace_section(ROOT / "docs" / "results.md", "area", text)
     print(f"docs/results.md, {FOLDER.relative_to(ROOT)}/")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-core-area")
 
 
 if __name__ == "__main__":

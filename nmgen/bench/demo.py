@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nmgen.bench.command import bench
 from nmgen.bench.demo_encoder import encoded
 from nmgen.bench.demo_training import PATTERN, RECIPE, SENTENCES, layer_and_operands, trained
 from nmgen.console.ending import process
@@ -22,9 +23,9 @@ from nmgen.console.tables import fitted
 from nmgen.training.layers_alone import prune_layers
 from nmgen.verilog.bundle import generate
 from pruning.files.artefact import Layer, load
-from rtl.params import Config, InputError, Product
+from rtl.params import Config, Product
 from rtl.sta.params import StaConfig
-from sim.bench.runner import Job, Result, SimulationError, run_products
+from sim.bench.runner import Job, Result, run_products
 from sim.golden.layer import compare
 
 OUT = Path("build/demo")
@@ -37,14 +38,7 @@ MEM_LATENCY = 30
 
 
 def main() -> int:
-    try:
-        return demo()
-    except (InputError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
-    except SimulationError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+    return bench(demo, "demo")
 
 
 def demo() -> int:

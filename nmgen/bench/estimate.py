@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmgen.bench.command import bench
 from nmgen.bench.random_programs import Loaded, random_configuration, random_program
 from nmgen.bench.sections import replace_section
 from nmgen.compiler.program import Program
@@ -166,24 +167,24 @@ def table(rows: Sequence[str], seed: str) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-estimate", description="The estimate beside the RTL.")
     parser.add_argument("--seed", default="1", help="of configurations and programs (1)")
     parser.add_argument("--configurations", type=int, default=10, metavar="N", help="how many (10)")
     parser.add_argument("--programs", type=int, default=10, metavar="N", help="of each (10)")
     args = parser.parse_args(argv)
     rows = []
-    try:
-        for number in range(args.configurations):
-            config, loaded, _ = drawn(args.seed, number, args.programs)
-            rows.append(row(config, measure(config, loaded)))
-            print(rows[-1], file=sys.stderr, flush=True)
-            replace_section(ROOT / "docs" / "results.md", "bench-estimate", table(rows, args.seed))
-    except (InputError, OSError) as error:
-        print(f"bench-estimate: {error}", file=sys.stderr)
-        return 2
+    for number in range(args.configurations):
+        config, loaded, _ = drawn(args.seed, number, args.programs)
+        rows.append(row(config, measure(config, loaded)))
+        print(rows[-1], file=sys.stderr, flush=True)
+        replace_section(ROOT / "docs" / "results.md", "bench-estimate", table(rows, args.seed))
     print(f"{len(rows)} configurations: docs/results.md")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-estimate")
 
 
 if __name__ == "__main__":

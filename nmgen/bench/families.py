@@ -12,12 +12,14 @@ from datetime import date
 from pathlib import Path
 
 from nmgen.bench.array import line
+from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
+from nmgen.console.ending import process
 from nmgen.fpga.place_and_route import measure
 from nmgen.fpga.report import Report, design_of, report, title
 from nmgen.fpga.targets import Target, find_target
-from nmgen.fpga.tools import ToolError, find_tool, tool_version
-from rtl.params import Config, InputError
+from nmgen.fpga.tools import find_tool, tool_version
+from rtl.params import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "report"
@@ -76,32 +78,27 @@ def section(found: Sequence[tuple[Target, str, Config, Report]]) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-families", description="The array on families of FPGAs.")
     parser.add_argument("--yosys", action="append", default=[], metavar="PROGRAM", help="one more, by name or path")
     args = parser.parse_args(argv)
-    try:
-        by_version = programs(args.yosys)
-        targets = [find_target(row.target) for row in rows()]
-        designs = [design_of(row.config, target, ()) for row, target in zip(rows(), targets, strict=True)]
-        measured = {
-            version: measure(designs, FOLDER, tools={"yosys": program}) for version, program in by_version.items()
-        }
-        found = [
-            (target, version, row.config, report(row.config, target, measured[version][i]))
-            for i, (row, target) in enumerate(zip(rows(), targets, strict=True))
-            for version in by_version
-        ]
-        replace_section(ROOT / "docs" / "results.md", "families", section(found))
-    except ToolError as error:
-        print(f"bench-families: {error}", file=sys.stderr)
-        return 1
-    except (InputError, OSError) as error:
-        print(f"bench-families: {error}", file=sys.stderr)
-        return 2
+    by_version = programs(args.yosys)
+    targets = [find_target(row.target) for row in rows()]
+    designs = [design_of(row.config, target, ()) for row, target in zip(rows(), targets, strict=True)]
+    measured = {version: measure(designs, FOLDER, tools={"yosys": program}) for version, program in by_version.items()}
+    found = [
+        (target, version, row.config, report(row.config, target, measured[version][i]))
+        for i, (row, target) in enumerate(zip(rows(), targets, strict=True))
+        for version in by_version
+    ]
+    replace_section(ROOT / "docs" / "results.md", "families", section(found))
     print(f"{len(found)} rows: docs/results.md")
     return 0
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-families")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process(main, "bench-families"))

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 from rtl.engine.cycles import product_cycles
-from rtl.params import PRESETS, Config, InputError, Product
+from rtl.params import PRESETS, Config, Product
 
 # (K, channels) of a linear layer → how many of its kind an encoder block has
 LAYERS = {(384, 384): 4, (384, 1536): 1, (1536, 384): 1}
@@ -110,7 +111,7 @@ def tables(done: Sequence[Run]) -> str:
     return "\n".join(text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description="Cycles and utilisation of MiniLM's linear layers.")
     parser.add_argument("--json", action="store_true", help="print the numbers, and nothing else; write no file")
     args = parser.parse_args(argv)
@@ -120,15 +121,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(numbers)
         return 0
     root = Path(__file__).resolve().parents[2]
-    try:
-        with written_whole(root / "build" / "bench" / "cycles.json") as path:
-            path.write_text(numbers + "\n")
-        replace_section(root / "docs" / "results.md", "bench", tables(done))
-    except (InputError, OSError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+    with written_whole(root / "build" / "bench" / "cycles.json") as path:
+        path.write_text(numbers + "\n")
+    replace_section(root / "docs" / "results.md", "bench", tables(done))
     print(f"{len(done)} products: docs/results.md, build/bench/cycles.json")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench")
 
 
 if __name__ == "__main__":

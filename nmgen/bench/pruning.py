@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
@@ -394,7 +395,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="bench-pruning", description="N:M pruning methods on a small ViT, over seeds."
     )
@@ -403,39 +404,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--choose", action="store_true", help="try learning rates instead, on images kept back")
     parser.add_argument("--json", action="store_true", help="print the numbers, and nothing else; write no page")
     args = parser.parse_args(argv)
-    try:
-        if args.seeds < 1:
-            raise InputError(f"--seeds is {args.seeds}, must be at least 1")
-        from pruning.data.datasets import FASHION_MNIST, fashion_mnist
+    if args.seeds < 1:
+        raise InputError(f"--seeds is {args.seeds}, must be at least 1")
+    from pruning.data.datasets import FASHION_MNIST, fashion_mnist
 
-        data = args.data or FASHION_MNIST
-        fashion_mnist(data)  # complains here, in one line, and not in a process
-        cache = ROOT / "build" / "bench-pruning"
-        if args.choose:
-            wanted, seeds, cache = runs_to_choose(), [CHOOSING_SEED], cache / "choosing"
-        else:
-            wanted, seeds = runs(), list(range(args.seeds))
-        results = run_all(wanted, seeds, data, cache, args.choose)
-        rows = [
-            {"run": one.run.name, "pattern": one.pattern, "steps": one.run.steps, "accuracies": one.accuracies}
-            for one in results
-        ]
-        numbers = json.dumps(rows, indent=1)
-        if args.json:
-            print(numbers)
-            return 0
-        with written_whole(cache / "accuracies.json") as path:
-            path.write_text(numbers + "\n")
-        if args.choose:
-            replace_section(ROOT / "docs" / "results.md", "bench-pruning-choice", table_of_choice(results))
-        else:
-            plot(results, ROOT / "docs" / "pruning.png")
-            replace_section(ROOT / "docs" / "results.md", "bench-pruning", tables(results, args.seeds))
-    except (InputError, OSError) as error:
-        say(f"bench-pruning: {error}")
-        return 2
+    data = args.data or FASHION_MNIST
+    fashion_mnist(data)  # complains here, in one line, and not in a process
+    cache = ROOT / "build" / "bench-pruning"
+    if args.choose:
+        wanted, seeds, cache = runs_to_choose(), [CHOOSING_SEED], cache / "choosing"
+    else:
+        wanted, seeds = runs(), list(range(args.seeds))
+    results = run_all(wanted, seeds, data, cache, args.choose)
+    rows = [
+        {"run": one.run.name, "pattern": one.pattern, "steps": one.run.steps, "accuracies": one.accuracies}
+        for one in results
+    ]
+    numbers = json.dumps(rows, indent=1)
+    if args.json:
+        print(numbers)
+        return 0
+    with written_whole(cache / "accuracies.json") as path:
+        path.write_text(numbers + "\n")
+    if args.choose:
+        replace_section(ROOT / "docs" / "results.md", "bench-pruning-choice", table_of_choice(results))
+    else:
+        plot(results, ROOT / "docs" / "pruning.png")
+        replace_section(ROOT / "docs" / "results.md", "bench-pruning", tables(results, args.seeds))
     print(f"{len(results)} candidates, {len(seeds)} seeds: docs/results.md, {cache.relative_to(ROOT)}/accuracies.json")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return bench(lambda: run(argv), "bench-pruning")
 
 
 if __name__ == "__main__":
