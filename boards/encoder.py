@@ -30,6 +30,7 @@ class EncoderConfig:
     chip : the memory
     core_mhz, memory_mhz : clocks `sync` and `sdram`
     baud : of the UART
+    simulated : it is for a simulation, see `Hello`
     timing : the memory's, in cycles of its clock
     divisor : of the UART, cycles of a bit
     hello : what the image says of itself
@@ -44,6 +45,7 @@ class EncoderConfig:
     core_mhz: float
     memory_mhz: float
     baud: int
+    simulated: bool = False
     timing: Timing = field(init=False)
     divisor: int = field(init=False)
     hello: Hello = field(init=False)
@@ -59,6 +61,7 @@ class EncoderConfig:
             port_bytes=self.sta.port_bytes,
             core_khz=round(1000 * self.core_mhz),
             memory_khz=round(1000 * self.memory_mhz),
+            simulated=int(self.simulated),
         )
         object.__setattr__(self, "timing", timing(self.chip, self.memory_mhz))
         object.__setattr__(self, "divisor", baud_divisor(1e6 * self.core_mhz, self.baud, least=DIVISOR_MIN))

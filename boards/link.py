@@ -78,6 +78,7 @@ class Hello:
     memory_bytes : of the memory
     port_bytes : of a beat of the memory
     core_khz, memory_khz : clocks
+    simulated : 1 : the image runs in a simulation, which takes much longer than these clocks say
     """
 
     protocol: int
@@ -87,9 +88,10 @@ class Hello:
     port_bytes: int
     core_khz: int
     memory_khz: int
+    simulated: int = 0
 
 
-HELLO = struct.Struct("<7I")
+HELLO = struct.Struct("<8I")
 
 
 def stuffed(frame: bytes) -> bytes:
@@ -102,18 +104,12 @@ def stuffed(frame: bytes) -> bytes:
 
 
 class Unstuffer:
-    """Frames out of the bytes that come in. What has a wrong CRC or no CRC at all is dropped.
-
-    Attributes
-    ----------
-    dropped : frames so far
-    """
+    """Frames out of the bytes that come in. What has a wrong CRC or no CRC at all is dropped."""
 
     def __init__(self, longest: int = PAYLOAD_MAX + 64) -> None:
         self._frame = bytearray()
         self._escaped = False
         self._longest = longest
-        self.dropped = 0
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """Frames that end in `received`, without their CRCs."""
@@ -124,8 +120,6 @@ class Unstuffer:
                 self._escaped = False
                 if len(frame) > CRC.size and whole and CRC.unpack(frame[-CRC.size :])[0] == crc32(frame[: -CRC.size]):
                     yield frame[: -CRC.size]
-                elif frame:
-                    self.dropped += 1
             elif byte == ESCAPE:
                 self._escaped = True
             elif len(self._frame) < self._longest:

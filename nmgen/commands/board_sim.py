@@ -1,26 +1,33 @@
 """`nmgen board-sim`: a board in simulation, its UART behind a pseudo-terminal."""
 
 import argparse
+import json
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import TYPE_CHECKING
 
-from nmgen.console.options import add_configuration, configuration_of, number
+from nmgen.console.options import add_configuration, configuration_of, given_configuration, number
 from nmgen.console.progress import say as say_line
 from nmgen.console.progress import stages
 from nmgen.fpga.bitstream import find_board
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
+if TYPE_CHECKING:
+    from boards.parts.sdram.chips import SdramChip
+    from nmgen.compiler.program import Program
+    from nmgen.simulate.board_sim import RunningBoard
+
 NAME = "board-sim"
 HELP = "Simulate a board with its memory: nmgen load and nmgen run work on the port that it prints."
 EXAMPLE = "nmgen board-sim ulx3s-85f --preload build/minilm.nmp"
 BUILDS = Path("build/board-sim")
 EVERY_S = 10.0
+
+BROKEN = 1  # exit status: a rule of the SDRAM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preload",
         metavar="P.nmp",
         type=Path,
-        help="a program that is in the memory from the start; its configuration",
+        help="a program that is in the memory from the start; the board is of its configuration",
     )
     parser.add_argument("--memory", metavar="CHIP", help="the SDRAM, by its name (the first that the board may have)")
     parser.add_argument(
@@ -38,19 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory-mhz", metavar="MHZ", type=number("memory-mhz", 1, 400), default=125.0, help="the memory's (125)"
     )
+    parser.add_argument(
+        "--build", metavar="DIR", type=Path, default=BUILDS, help=f"where builds are kept for the next run ({BUILDS})"
+    )
     add_configuration(parser, StaConfig)
 
 
 def run(args: argparse.Namespace) -> int:
-    from boards.parts.sdram.chips import CHIPS
-    from nmgen.compiler.program import load
     from nmgen.simulate.board_sim import BoardSimulation
 
-    board = find_board(args.board)
-    name = args.memory or board.memories[0]
-    if name not in board.memories:
-        raise InputError(f"memory is {name}, must be one of {', '.join(board.memories)} on {args.board}")
-    program = load(args.preload) if args.preload else None
+    chip = _chip(args)
+    program = _program(args, chip)
     config = configuration_of(args, StaConfig) if program is None else program.config
     with TemporaryDirectory() as scratch:
         preload = None
@@ -59,32 +64,67 @@ def run(args: argparse.Namespace) -> int:
             preload.write_bytes(program.memory)
         with stages() as say:
             simulation = BoardSimulation(
-                config,
-                CHIPS[name],
-                core_mhz=args.core_mhz,
-                memory_mhz=args.memory_mhz,
-                folder=BUILDS,
-                say=say,
+                config, chip, core_mhz=args.core_mhz, memory_mhz=args.memory_mhz, folder=args.build, say=say
             )
-        with simulation.started(preload, speed=True) as child:
-            assert child.stdout
-            assert child.stderr
-            print(f"port: {child.stdout.readline().strip()}", flush=True)
+        with simulation.started(preload, speed=True) as board:
+            if args.json:
+                facts = {"port": board.port, "board": args.board, "memory": chip.name, "preload": program is not None}
+                print(json.dumps({**facts, "core_mhz": args.core_mhz, "memory_mhz": args.memory_mhz}), flush=True)
+            else:
+                print(f"port: {board.port}", flush=True)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
-            threading.Thread(target=_tell, args=(child.stderr,), daemon=True).start()
-            for line in child.stdout:  # what the memory's model has to say, if a rule is broken
-                if line.startswith("sdram:"):
-                    print(f"nmgen: {line.strip()}", file=sys.stderr)
-            return 1 if child.wait() else 0
+            return _watch(board)
 
 
-def _tell(lines: IO[str]) -> None:
-    """The speed, now and then."""
-    said, before = time.monotonic(), 0
-    for line in lines:
-        found = re.match(r"cycles (\d+) busy (\d+)", line)
+def _chip(args: argparse.Namespace) -> "SdramChip":
+    """The SDRAM by its name, one that the board may have."""
+    board = find_board(args.board)
+    name = args.memory or board.memories[0]
+    if name not in board.memories:
+        raise InputError(f"memory is {name}, must be one of {', '.join(board.memories)} on {args.board}")
+    from boards.parts.sdram.chips import CHIPS
+
+    return CHIPS[name]
+
+
+def _program(args: argparse.Namespace, chip: "SdramChip") -> "Program | None":
+    """The program that is to be in the memory; None where there is none."""
+    if args.preload is None:
+        return None
+    from nmgen.compiler.program import load
+
+    if flags := given_configuration(args, StaConfig):
+        raise InputError(
+            f"{args.preload} is compiled for one configuration: {flags[0]} is for a board without a program"
+        )
+    program = load(args.preload)
+    if len(program.memory) > chip.bytes:
+        raise InputError(
+            f"{args.preload} has {len(program.memory):,} bytes, must be at most the {chip.bytes:,} of {chip.name}"
+        )
+    return program
+
+
+def _watch(board: "RunningBoard") -> int:
+    """Say now and then how fast it is, until a rule of its SDRAM is broken.
+
+    Raises
+    ------
+    InputError : it ends by anything else
+    """
+    from nmgen.simulate.board_sim import ending
+
+    said, before, last = time.monotonic(), 0, ""
+    for line in board.lines():
+        if line.startswith("sdram:"):
+            print(f"nmgen: {line}", file=sys.stderr)
+            return BROKEN
+        if (found := re.match(r"cycles (\d+) busy (\d+)", line)) is None:
+            last = f": {line}"
+            continue
         now = time.monotonic()
-        if found and now - said >= EVERY_S:
+        if now - said >= EVERY_S:
             cycles, thousands = int(found[1]), (int(found[1]) - before) / (now - said) / 1000
             say_line(f"{cycles:,} cycles, {thousands:,.0f} thousand a second; busy for {int(found[2]):,}")
             said, before = now, cycles
+    raise InputError(f"the simulated board ended: {ending(board.process.wait())}{last}")

@@ -4,11 +4,10 @@ import argparse
 import json
 from typing import Any
 
-from nmgen.driver.port import BAUD
-
 NAME = "boards"
 HELP = "List the boards that images are built for, and those that are connected."
 EXAMPLE = "nmgen boards"
+ATTEMPTS = 2  # a second and a half at each port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from boards.known import BOARDS
+    from rtl.params import InputError
 
+    try:
+        from serial.tools.list_ports import comports
+
+        from boards.known import BOARDS
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is missing: pip install 'nmgen[board]'") from None
     known: list[dict[str, Any]] = [
         {
             "board": board.name,
@@ -28,42 +33,54 @@ def run(args: argparse.Namespace) -> int:
         }
         for board in BOARDS.values()
     ]
-    found = _connected(args.port)
+    if args.port:
+        found = [_answer(args.port)]
+    else:
+        found = [_answer_or_why(one.device) for one in comports() if one.vid is not None]
     if args.json:
         print(json.dumps({"boards": known, "connected": found}, indent=2))
-        return 0
+    else:
+        _show(known, found)
+    return 0
+
+
+def _answer(port: str) -> dict[str, Any]:
+    """What answers at a port.
+
+    Raises
+    ------
+    InputError : nothing, or no image that runs programs
+    """
+    from nmgen.driver.host import Host
+    from nmgen.driver.port import SerialWire
+
+    with SerialWire(port) as wire:
+        wire.quiet()
+        hello = Host(wire).hello(ATTEMPTS)
+    said = (
+        f"accelerator {hello.identification:#010x}, core {hello.core_khz / 1000:g} MHz, "
+        f"memory {hello.memory_bytes >> 20} MB at {hello.memory_khz / 1000:g} MHz"
+        + ", simulated"
+        * bool(hello.simulated)
+    )
+    return {"port": port, "said": said, **vars(hello)}
+
+
+def _answer_or_why(port: str) -> dict[str, Any]:
+    from rtl.params import InputError
+
+    try:
+        return _answer(port)
+    except InputError as error:
+        return {"port": port, "said": str(error).removeprefix(f"{port}: ")}
+
+
+def _show(known: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
     for board in known:
-        print(
-            f"{board['board']:14}{board['title']}: {board['block_rams']} block RAMs, {board['multipliers']} multipliers"
-        )
+        has = f"{board['block_rams']} block RAMs, {board['multipliers']} multipliers"
+        print(f"{board['board']:14}{board['title']}: {has}")
         print(f"{'':14}memory {' or '.join(board['memories'])}")
     for port in found:
         print(f"{port['port']}: {port['said']}")
     if not found:
         print("connected: none")
-    return 0
-
-
-def _connected(port: str | None) -> list[dict[str, Any]]:
-    """What answers: at this port, or at each of the USB ports of this machine."""
-    from serial.tools.list_ports import comports
-
-    from nmgen.driver.host import Host
-    from nmgen.driver.port import SerialWire
-    from rtl.params import InputError
-
-    found = []
-    for device in [port] if port else [one.device for one in comports() if one.vid is not None]:
-        try:
-            wire = SerialWire(device, BAUD)
-            wire.quiet()
-            hello = Host(wire, attempts=2).hello()
-            wire.close()
-            said = (
-                f"accelerator {hello.identification:#010x}, core {hello.core_khz / 1000:g} MHz, "
-                f"memory {hello.memory_bytes >> 20} MB at {hello.memory_khz / 1000:g} MHz"
-            )
-            found.append({"port": device, "said": said, **vars(hello)})
-        except InputError as error:
-            found.append({"port": device, "said": str(error)})
-    return found

@@ -15,7 +15,7 @@ EXAMPLE = "nmgen load build/minilm.nmp --port /dev/ttyUSB0"
 
 
 def add_port(parser: argparse.ArgumentParser) -> None:
-    """Where the board is."""
+    """Add the flags that say where the board is."""
     parser.add_argument("--port", metavar="DEV", required=True, help="serial port of the board, /dev/ttyUSB0 say")
     parser.add_argument(
         "--baud", metavar="BAUD", type=bounded("baud", 9600, 12_000_000), default=BAUD, help=f"of the image ({BAUD})"
@@ -29,19 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nmgen.compiler.program import load
-    from nmgen.driver.board import Board
-    from nmgen.driver.port import SerialWire
+    from nmgen.driver.board import connected
 
     program = load(args.file)
-    wire = SerialWire(args.port, args.baud)
-    wire.quiet()
     begin = time.monotonic()
-    with stages() as say:
-        board = Board(wire, args.port)
-        sent = board.load(program, lambda done, of: say(f"loading {done / of:.0%} of {of:,} bytes"))
+    with stages() as say, connected(args.port, args.baud) as board:
+        sent = board.load(program, say)
     seconds = time.monotonic() - begin
+    size = len(program.memory)
     if args.json:
-        print(json.dumps({"file": str(args.file), "bytes": len(program.memory), "sent": sent, "seconds": seconds}))
+        print(json.dumps({"file": str(args.file), "bytes": size, "sent": sent, "seconds": seconds}))
     else:
-        print(f"{args.file}: {len(program.memory):,} bytes, {sent:,} of them sent, {seconds:.1f} s")
+        print(f"{args.file}: {size:,} bytes, {sent:,} of them sent, {seconds:.1f} s")
     return 0

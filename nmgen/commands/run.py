@@ -1,14 +1,18 @@
-"""`nmgen run`: texts to embeddings on a board."""
+"""`nmgen run`: texts to embeddings, or pictures to classes, on a board."""
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nmgen.commands.load import add_port
-from nmgen.console.files import written_whole
-from nmgen.console.progress import stages
+from nmgen.console import tables
+from nmgen.console.files import check_writable, written_whole
+from nmgen.console.progress import Say, stages
+from nmgen.families.interface import Given
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -16,10 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nmgen.compiler.program import Program
+    from nmgen.driver.board import Board
 
 NAME = "run"
 HELP = "Run a program on a board: texts in, embeddings out. It is loaded first where it is not there."
 EXAMPLE = 'nmgen run build/minilm.nmp --port /dev/ttyUSB0 --text "A man is playing a guitar." "It rains."'
+SHOWN = 4  # numbers of a result, in the table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,95 +35,141 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--file", dest="texts", metavar="FILE.txt", type=Path, help="a text a line")
     what.add_argument("--image", metavar="FILE", type=Path, nargs="+", help="pictures, for a ViT")
     parser.add_argument(
-        "--output", metavar="y.npy", type=Path, help="where to write the results, float32 [texts, width]"
+        "--output", metavar="y.npy", type=Path, help="where to write the results, float32 [inputs, width]"
+    )
+    parser.add_argument(
+        "--loaded",
+        action="store_true",
+        help="the board's memory holds the program: compare only its instructions and input, not weights and tables",
     )
     add_port(parser)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a run gets.
+
+    Attributes
+    ----------
+    inputs : texts, or names of pictures
+    given : without its memory, which would be as large for each run as the program's
+    writes : address and bytes of what is another than in the program
+    """
+
+    inputs: list[str]
+    given: Given
+    writes: list[tuple[int, bytes]]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What came of an input. ms : of board and link; result : float32 [width]"""
+
+    input: str
+    cycles: int
+    core_ms: float
+    ms: float
+    result: "NDArray[np.float32]"
 
 
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from nmgen.compiler.program import load
-    from nmgen.driver.board import Board
-    from nmgen.driver.port import SerialWire
+    from nmgen.driver.board import connected
 
     program = load(args.file)
-    inputs = _inputs(args)
-    places = len(program.sequences)
-    wire = SerialWire(args.port, args.baud)
-    wire.quiet()
-    results: list[NDArray[np.float32]] = []
-    runs: list[dict[str, Any]] = []
     with stages() as say:
-        board = Board(wire, args.port)
-        board.load(program, lambda done, of: say(f"loading {done / of:.0%} of {of:,} bytes"))
-        for begin in range(0, len(inputs), places):
-            say(f"{begin} of {len(inputs)}")
-            some = inputs[begin : begin + places]
-            # What is left of the places repeats the last one: a program runs all of its sequences.
-            found, seconds = _run(args, board, program, some + some[-1:] * (places - len(some)))
-            results.append(found[: len(some)])
-            cycles = board.cycles
-            core = 1000 * cycles / (board.hello.core_khz * 1000)
-            runs += [{"cycles": cycles, "core_ms": core, "ms": 1000 * seconds}] * len(some)
-    every = np.concatenate(results)
+        # All of it before a port is opened: what cannot be run is refused though no board is there.
+        runs = list(_prepared(args, program, say))
+        if args.output:
+            check_writable(args.output)
+        with connected(args.port, args.baud) as board:
+            board.load(program, say, loaded=args.loaded)
+            found: list[_Found] = []
+            for number, prepared in enumerate(runs):
+                say(f"run {number + 1} of {len(runs)}")
+                found += _run(board, program, prepared)
+            simulated = bool(board.hello.simulated)
     if args.output:
         with written_whole(args.output) as output, output.open("wb") as stream:
-            np.save(stream, every)
+            np.save(stream, np.stack([one.result for one in found]))
     if args.json:
-        rows = [
-            {"input": str(one), **how, "result": row.tolist()}
-            for one, how, row in zip(inputs, runs, every, strict=True)
-        ]
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([{**vars(one), "result": one.result.tolist()} for one in found], indent=2))
     else:
-        _show(inputs, runs, every)
+        _show(found, simulated)
     return 0
 
 
-def _inputs(args: argparse.Namespace) -> list[Any]:
-    if args.texts is None:
-        return list(args.text or args.image)
+def _prepared(args: argparse.Namespace, program: "Program", say: Say) -> Iterator[_Prepared]:
+    """As many inputs a run as the program is compiled for; the last one is filled up."""
+    import numpy as np
+
+    from nmgen.driver.board import differences
+    from nmgen.families.known import family_of_program
+
+    family = family_of_program(program)
+    image = np.frombuffer(program.memory, np.uint8)
+    count = len(program.sequences)
+    texts = args.text if args.texts is None else _lines(args.texts)
+    every = texts or args.image
+    for begin in range(0, len(every), count):
+        say(f"input {begin + 1} of {len(every)}")
+        part = every[begin : begin + count]
+        # A program runs all of its sequences: the last text stands for those that are left. Pictures are grey there.
+        flags = (
+            {"text": part + part[-1:] * (count - len(part)), "image": None} if texts else {"text": None, "image": part}
+        )
+        try:
+            given = family.given(argparse.Namespace(file=args.file, ids=None, **flags), program, say)
+        except InputError as error:
+            if len(every) == len(part):
+                raise
+            numbers = f"inputs {begin + 1} to {begin + len(part)}" if len(part) > 1 else f"input {begin + 1}"
+            raise InputError(f"{numbers}: {error}") from None
+        changed = differences(given.memory, image, program.config.port_bytes)
+        yield _Prepared(
+            inputs=part if texts else given.facts["pictures"],
+            given=replace(given, program=program, memory=np.empty(0, np.uint8)),
+            writes=[(at, given.memory[at:end].tobytes()) for at, end in changed],
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    """The texts of a file, one a line."""
     from pruning.files.reading import read_text
 
-    lines = [line for line in read_text(args.texts).splitlines() if line.strip()]
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
     if not lines:
-        raise InputError(f"{args.texts} has no text")
+        raise InputError(f"{path} has no text")
     return lines
 
 
-def _run(
-    args: argparse.Namespace, board: Any, program: "Program", inputs: list[Any]
-) -> "tuple[NDArray[np.float32], float]":
-    """([inputs, width], seconds on the board and the link): embeddings of length 1, or logits."""
+def _run(board: "Board", program: "Program", prepared: _Prepared) -> list[_Found]:
     import numpy as np
 
-    from nmgen.families.known import family_of_program
+    memory = np.array(np.frombuffer(program.memory, np.uint8))
+    for at, data in prepared.writes:
+        memory[at : at + len(data)] = np.frombuffer(data, np.uint8)
+    begin = time.monotonic()
+    memory = board.run(memory)
+    ms = 1000 * (time.monotonic() - begin)
+    cycles = board.cycles
+    results = prepared.given.floats(program.result(prepared.given.result, memory))
+    core_ms = cycles / board.hello.core_khz
+    return [_Found(one, cycles, core_ms, ms, result) for one, result in zip(prepared.inputs, results, strict=False)]
 
-    pictures = program.takes_pictures
-    asked = argparse.Namespace(
-        file=args.file, ids=None, text=None if pictures else inputs, image=inputs if pictures else None
+
+def _show(found: list[_Found], simulated: bool) -> None:
+    rows = [(one.input, f"{one.cycles:,}", f"{one.core_ms:.2f}", f"{one.ms:.1f}", _begin(one.result)) for one in found]
+    tables.show(
+        ("input", "cycles", "core ms", "ms", "result"),
+        rows,
+        caption="ms are a simulator's: the board is simulated" if simulated else "",
+        left=("result",),
     )
-    given = family_of_program(program).given(asked, program, lambda text: None)
-    started = time.monotonic()
-    memory = board.run(given.memory)
-    seconds = time.monotonic() - started
-    (scale,) = [one.scale for one in given.program.results if one.name == given.result]
-    found = given.program.result(given.result, memory)[: given.count].astype(np.float32) * np.float32(scale)
-    if given.result == "embedding":
-        found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
-    return found, seconds
 
 
-def _show(inputs: list[Any], runs: list[dict[str, Any]], every: "NDArray[np.float32]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None)
-    for name, justify in (("input", "left"), ("cycles", "right"), ("core ms", "right"), ("ms", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("result")
-    for one, how, row in zip(inputs, runs, every, strict=True):
-        begin = " ".join(f"{value:.4f}" for value in row[:4]) + (" …" if len(row) > 4 else "")
-        table.add_row(str(one), f"{how['cycles']:,}", f"{how['core_ms']:.1f}", f"{how['ms']:.1f}", begin)
-    Console(soft_wrap=True).print(table)
+def _begin(row: "NDArray[np.float32]") -> str:
+    """The first numbers of a result."""
+    return " ".join(f"{value:.4f}" for value in row[:SHOWN]) + (" …" if len(row) > SHOWN else "")

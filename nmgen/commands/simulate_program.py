@@ -93,7 +93,7 @@ def _write(args: argparse.Namespace, given: Given, done: "Run") -> None:
 
     if done.result and args.output:
         with written_whole(args.output) as output, output.open("wb") as stream:
-            np.save(stream, _found(given, done))
+            np.save(stream, given.floats(done.outputs[given.result]))
     if done.result and args.timeline:
         from nmgen.simulate.timeline import draw
 
@@ -141,18 +141,6 @@ def _of_a_program(args: argparse.Namespace, program: "Program", manifest: dict[s
     except InputError as error:
         raise InputError(f"{args.file}: {error}") from None
     return parameters
-
-
-def _found(given: Given, done: "Run") -> "NDArray[np.float32]":
-    """float32 [count, channels]: embeddings of length 1, or logits."""
-    import numpy as np
-
-    (scale,) = (one.scale for one in given.program.results if one.name == given.result)
-    values = done.outputs[given.result][: given.count].astype(np.float32)
-    if given.result == "embedding":
-        lengths = np.linalg.norm(values, axis=1, keepdims=True)
-        return np.asarray(values / np.maximum(lengths, 1), np.float32)
-    return np.asarray(values * scale, np.float32)
 
 
 def _reference(args: argparse.Namespace, given: Given) -> "NDArray[np.float32]":
@@ -221,7 +209,7 @@ def report(
         "output": str(args.output) if args.output else None,
         "timeline": str(args.timeline) if args.timeline else None,
     }
-    return facts | _judged(given, _found(given, done), reference)
+    return facts | _judged(given, given.floats(done.outputs[given.result]), reference)
 
 
 def _judged(given: Given, found: "NDArray[np.float32]", reference: "NDArray[np.float32] | None") -> dict[str, Any]:

@@ -105,7 +105,18 @@ class Program:
         """Whether the host fills in patches of pictures; otherwise, ids of tokens."""
         return any(region.name == "patches" for region in self.regions)
 
+    @property
+    def host_region(self) -> Region:
+        """What the host fills before a run: ids of tokens, 32 bits each, or patches of pictures."""
+        return self.region("patches" if self.takes_pictures else "ids")
+
     def region(self, name: str) -> Region:
+        """The region of that name.
+
+        Raises
+        ------
+        InputError : there is none.
+        """
         for region in self.regions:
             if region.name == name:
                 return region

@@ -75,6 +75,12 @@ def add_configuration(parser: argparse.ArgumentParser, kind: type[Config] = Conf
         group.add_argument(flag, metavar=field.name.upper(), help=HELP[field.name] + default)
 
 
+def given_configuration(args: argparse.Namespace, kind: type[Config] = Config) -> list[str]:
+    """The flags of add_configuration that a command line has."""
+    names = ("preset", "config", *(field.name for field in fields(kind)))
+    return ["--" + name.replace("_", "-") for name in names if getattr(args, name) is not None]
+
+
 def configuration_from(args: argparse.Namespace) -> Config:
     """The configuration that the flags describe."""
     return configuration_of(args, Config)

@@ -1,27 +1,46 @@
 """A board that runs programs: load one, run it with one input after another."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boards.link import BOARD_REGISTERS, Hello
-from nmgen.compiler.program import Program
-from nmgen.driver.host import Host, LinkError, Wire
-from rtl.params import InputError
+from nmgen.compiler.program import Program, Result
+from nmgen.driver.host import Host, Wire
+from nmgen.driver.port import BAUD, SerialWire
+from rtl.params import InputError, ceil_div
+from rtl.sta.isa import BYTES
 from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS, version_number
 
 Bytes = NDArray[np.uint8]
+Range = tuple[int, int]  # begin and end in memory, whole beats
+
 RANGE = 64 << 10  # bytes that one checksum covers: a question takes a few ms, as many bytes to send 0.2 s
 RUN_SECONDS = 60.0
 READY_SECONDS = 2.0  # after power-on
 POLL_SECONDS = 0.002
+NEAR = 2  # beats: ranges no further apart are written as one
 
 STATUS = REGISTERS["status"]
 CONTROL = REGISTERS["control"]
+
+
+@contextmanager
+def connected(port: str, baud: int = BAUD) -> Iterator["Board"]:
+    """The board at a serial port, to the end of the block.
+
+    Raises
+    ------
+    InputError : see `SerialWire` and `Board`
+    """
+    with SerialWire(port, baud) as wire:
+        wire.quiet()
+        yield Board(wire)
 
 
 class Board:
@@ -30,7 +49,6 @@ class Board:
     Parameters
     ----------
     wire : to the board
-    name : of the port, for messages
 
     Attributes
     ----------
@@ -38,67 +56,79 @@ class Board:
 
     Raises
     ------
-    InputError : nothing answers, or no image that runs programs
+    LinkError : nothing answers, or no image that runs programs; the memory is not set up
     """
 
-    def __init__(self, wire: Wire, name: str) -> None:
-        self._name = name
+    def __init__(self, wire: Wire) -> None:
+        self._name = wire.name
         self.host = Host(wire)
-        try:
-            self.hello: Hello = self.host.hello()
-            self._wait_for_memory()
-        except LinkError as error:
-            raise LinkError(f"{name}: {error}") from None
+        self.hello: Hello = self.host.hello()
+        self._wait_for_memory()
         self._memory: Bytes | None = None  # what the board's memory is known to hold
         self._program: Program | None = None
 
     def _wait_for_memory(self) -> None:
-        end = time.monotonic() + READY_SECONDS
+        end = time.monotonic() + READY_SECONDS * self.host.slower
         while not self.host.get(BOARD_REGISTERS) & 1:
             if time.monotonic() > end:
-                raise LinkError("the memory is not set up")
+                raise self.host.error("the memory is not set up")
             time.sleep(POLL_SECONDS)
 
     def check(self, program: Program) -> None:
-        """InputError unless the board can run the program."""
+        """Whether the board can run the program.
+
+        Raises
+        ------
+        InputError : its image is of another version or configuration, or the program larger than its memory
+        """
         hello = self.hello
         if hello.version != version_number():
-            theirs = f"{hello.version >> 16}.{hello.version >> 8 & 255}.{hello.version & 255}"
-            raise InputError(f"{self._name}: the board's image is of nmgen {theirs}, this is another: build it anew")
+            raise InputError(
+                f"{self._name}: the board's image is of nmgen {_version(hello.version)}, this is "
+                f"{_version(version_number())}: build it anew"
+            )
         if hello.identification != program.config.identification:
             raise InputError(
                 f"{self._name}: the board's accelerator is {hello.identification:#010x}, the program is for "
-                f"{program.config.identification:#010x} ({_said(program)})"
+                f"{program.config.identification:#010x} ({_array(program)})"
             )
         if len(program.memory) > hello.memory_bytes:
-            size = len(program.memory)
-            raise InputError(f"the program has {size:,} bytes, the board's memory {hello.memory_bytes:,}")
+            raise InputError(
+                f"{self._name}: the program has {len(program.memory):,} bytes, must be at most the "
+                f"{hello.memory_bytes:,} of the board's memory"
+            )
 
-    def load(self, program: Program, said: Callable[[int, int], None] = lambda done, of: None) -> int:
+    def load(self, program: Program, say: Callable[[str], None] = lambda text: None, *, loaded: bool = False) -> int:
         """Bring a program into the board's memory. What is there already is not sent.
 
-        said : gets the bytes that are looked after, and how many there are
+        Parameters
+        ----------
+        say : gets what is done now
+        loaded : the memory holds the program already, and only what runs of it have changed is compared: instructions
+            and input
 
         Returns the bytes that were sent.
+
+        Raises
+        ------
+        InputError : see `check`
+        LinkError : the board is gone; the memory does not keep what is written
         """
         self.check(program)
         self._stop()
         self._memory = None
         image = np.frombuffer(program.memory, np.uint8)
-        size = len(image)
-        sent = 0
-        if self.host.checksum(0, size) != crc32(image.data):
-            for begin in range(0, size, RANGE):
-                part = bytes(image[begin : begin + RANGE])
-                if self.host.checksum(begin, len(part)) != crc32(part):
-                    sent += sum(self.host.write(begin, part))
-                said(min(begin + RANGE, size), size)
-            if self.host.checksum(0, size) != crc32(image.data):
-                raise LinkError(f"{self._name}: the memory does not hold what was written: see docs/boards.md")
-        said(size, size)
+        ranges = _host_ranges(program) if loaded else [(0, len(image))]
+        wrong = list(self._differing(image, _pieces(ranges), lambda part: say(f"comparing {part:.0%}")))
+        size, sent = sum(end - begin for begin, end in wrong), 0
+        for count in self.host.write_all((begin, bytes(image[begin:end])) for begin, end in wrong):
+            sent += count
+            say(f"sending {sent / size:.0%} of {size:,} bytes")
+        for begin, _ in self._differing(image, wrong, lambda part: say(f"comparing what was sent {part:.0%}")):
+            raise self.host.error(f"the memory does not keep what is written to it, at {begin:#x} or behind")
         self._memory, self._program = image.copy(), program
         self.host.set(REGISTERS["program"].offset, program.address)
-        self.host.set(REGISTERS["limit"].offset, size)
+        self.host.set(REGISTERS["limit"].offset, len(image))
         return sent
 
     def run(self, memory: Bytes) -> Bytes:
@@ -106,68 +136,94 @@ class Board:
 
         Raises
         ------
-        LinkError : the program stopped, or does not end
+        LinkError : the program stopped, or does not end; the board is gone
         """
         assert self._program is not None
         assert self._memory is not None
-        changes = list(self._changes(memory))
-        for _ in self.host.write_all((begin, bytes(memory[begin:end])) for begin, end in changes):
+        wanted = memory.copy()
+        results = [_extent(self._program, result) for result in self._program.results]
+        for begin, end in results:  # not the host's to write
+            wanted[begin:end] = self._memory[begin:end]
+        changes = differences(wanted, self._memory, self.hello.port_bytes)
+        self._memory = None  # until it is known again
+        for _ in self.host.write_all((begin, bytes(wanted[begin:end])) for begin, end in changes):
             pass
-        for begin, end in changes:
-            self._memory[begin:end] = memory[begin:end]
+        self._memory = wanted
         self.host.set(CONTROL.offset, CONTROL.value(start=1))
         self._wait()
-        results = memory.copy()
-        beat = self.hello.port_bytes
-        for result in self._program.results:
-            size = result.pitch * (len(self._program.sequences) - 1) + 2 * result.channels
-            begin, end = result.address // beat * beat, -(-(result.address + size) // beat) * beat
-            results[begin:end] = np.frombuffer(self.host.read(begin, end - begin), np.uint8)
-            self._memory[begin:end] = results[begin:end]
-        return results
+        for begin, end in results:
+            wanted[begin:end] = np.frombuffer(self.host.read(begin, end - begin), np.uint8)
+        return wanted.copy()
 
     @property
     def cycles(self) -> int:
         """Of the last run, in the core's clock."""
         return self.host.get(REGISTERS["cycles"].offset)
 
-    def _changes(self, memory: Bytes) -> Iterator[tuple[int, int]]:
-        """Ranges of whole beats, results left out, in which the memory is to be another; near ones are one."""
-        assert self._program is not None
-        assert self._memory is not None
-        beat = self.hello.port_bytes
-        differs = memory != self._memory
-        for result in self._program.results:
-            size = result.pitch * (len(self._program.sequences) - 1) + 2 * result.channels
-            differs[result.address : result.address + size] = False
-        beats = np.flatnonzero(np.add.reduceat(differs, np.arange(0, len(differs), beat)))
-        if not len(beats):
-            return
-        breaks = np.flatnonzero(np.diff(beats) > 2)
-        for first, last in zip([0, *breaks + 1], [*breaks, len(beats) - 1], strict=True):
-            yield int(beats[first]) * beat, (int(beats[last]) + 1) * beat
+    def _differing(self, image: Bytes, ranges: Sequence[Range], say: Callable[[float], None]) -> Iterator[Range]:
+        """Those of the ranges in which the board's memory is not the image. say : gets the share that is compared"""
+        found = self.host.checksums((begin, end - begin) for begin, end in ranges)
+        for number, ((begin, end), checksum) in enumerate(zip(ranges, found, strict=True), start=1):
+            if checksum != crc32(image[begin:end].data):
+                yield begin, end
+            say(number / len(ranges))
 
     def _stop(self) -> None:
         """End what runs, or an error."""
         self.host.set(CONTROL.offset, CONTROL.value(clear=1))
 
     def _wait(self) -> None:
-        end = time.monotonic() + RUN_SECONDS
+        end = time.monotonic() + RUN_SECONDS * self.host.slower
         while True:
             status = STATUS.decode(self.host.get(STATUS.offset))
             if status["error"]:
                 cause = Cause(self.host.get(REGISTERS["cause"].offset)).name
                 pc = self.host.get(REGISTERS["pc"].offset)
                 self._stop()
-                raise LinkError(f"{self._name}: the program stopped at {pc:#x}: {cause}")
+                raise self.host.error(f"the program stopped at {pc:#x}: {cause}")
             if status["done"]:
                 return
             if time.monotonic() > end:
                 self._stop()
-                raise LinkError(f"{self._name}: the program does not end within {RUN_SECONDS:g} s")
+                raise self.host.error(f"the program does not end within {RUN_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
 
-def _said(program: Program) -> str:
+def differences(memory: Bytes, before: Bytes, beat: int) -> list[Range]:
+    """Where two images differ. beat : bytes of a beat of the memory port"""
+    beats = np.flatnonzero(np.add.reduceat(memory != before, np.arange(0, len(memory), beat)))
+    parts = np.split(beats, np.flatnonzero(np.diff(beats) > NEAR) + 1)
+    return [(int(part[0]) * beat, (int(part[-1]) + 1) * beat) for part in parts if len(part)]
+
+
+def _host_ranges(program: Program) -> list[Range]:
+    """What a host may write between runs: instructions, whose lengths are the input's, and the input."""
+    code = (program.address, program.address + len(program.names) * BYTES)
+    region = program.host_region
+    return [_beats(program, *code), _beats(program, region.address, region.address + region.size)]
+
+
+def _extent(program: Program, result: Result) -> Range:
+    """What a run writes of a result, of all sequences."""
+    size = result.pitch * (len(program.sequences) - 1) + 2 * result.channels
+    return _beats(program, result.address, result.address + size)
+
+
+def _beats(program: Program, begin: int, end: int) -> Range:
+    """The beats in which bytes lie."""
+    beat = program.config.port_bytes
+    return begin // beat * beat, ceil_div(end, beat) * beat
+
+
+def _pieces(ranges: Iterable[Range]) -> list[Range]:
+    """The same of RANGE bytes at most."""
+    return [(at, min(at + RANGE, end)) for begin, end in ranges for at in range(begin, end, RANGE)]
+
+
+def _version(number: int) -> str:
+    return f"{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
+def _array(program: Program) -> str:
     c = program.config
     return f"{c.rows}x{c.cols} PEs, N = {c.n}, M = {c.m}"

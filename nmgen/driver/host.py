@@ -25,11 +25,14 @@ from boards.link import (
 )
 from rtl.params import InputError
 
-TIMEOUT_S = 0.5  # without an answer, until what was asked is asked again
-READS = 2  # under way: one is answered, while the board holds the next one
-SECONDS_MAX = 8.0  # the same after several attempts
+TIMEOUT_S = 0.5  # without an answer, until what was asked is asked again; beside what the board works for it
+TIMEOUT_MAX_S = 8.0  # the same after several attempts
 ATTEMPTS = 8
+HELLO_ATTEMPTS = 4  # where it is not known yet that a board is there
+READS = 2  # under way: one is answered, while the board holds the next one
+LINK_BYTES_A_SECOND = 250e3  # at least, of what is written and read
 CHECKSUM_BYTES_A_SECOND = 10e6  # at least
+SIMULATED_SLOWER = 1000.0  # that a board works longer where it is simulated
 
 
 class LinkError(InputError):
@@ -37,7 +40,9 @@ class LinkError(InputError):
 
 
 class Wire(Protocol):
-    """What moves bytes: a serial port, say."""
+    """What moves bytes: a serial port, say. name : of it, for messages"""
+
+    name: str
 
     def write(self, data: bytes) -> None:
         """Send all of it."""
@@ -48,13 +53,13 @@ class Wire(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """A request without its number, and how long its answer may take."""
+    """A request without its number. seconds : that a board works for it, at most"""
 
     operation: Operation
     address: int = 0
     length: int = 0
     payload: bytes = b""
-    seconds: float = TIMEOUT_S
+    seconds: float = 0.0
 
 
 @dataclass
@@ -72,30 +77,38 @@ class Host:
     Parameters
     ----------
     wire : to the board
-    attempts : times that a request is sent before the board is taken for gone
 
     Attributes
     ----------
     sent : requests, those sent again included
+    slower : how many times longer than a board this one works for an answer; of `hello`
     """
 
-    def __init__(self, wire: Wire, attempts: int = ATTEMPTS) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._attempts = attempts
         self._frames = Unstuffer()
         self._next = random.randrange(SEQUENCES)
+        self._heard = False  # bytes came since the last answer
         self.sent = 0
+        self.slower = 1.0
 
-    def hello(self) -> Hello:
-        """What the board is. Both ends agree on the next number after it."""
-        (answer,) = self.ask([Request(Operation.HELLO)])
-        if len(answer) != HELLO.size:
-            raise LinkError("what answers is no board of nmgen")
+    def error(self, text: str) -> LinkError:
+        """What is wrong with the board, with the port's name before it."""
+        return LinkError(f"{self._wire.name}: {text}")
+
+    def hello(self, attempts: int = HELLO_ATTEMPTS) -> Hello:
+        """What the board is. Both ends agree on the next number after it.
+
+        Raises
+        ------
+        LinkError : nothing answers, or no board that this program knows
+        """
+        (answer,) = self.ask([Request(Operation.HELLO)], attempts=attempts)
+        protocol = int.from_bytes(answer[:4], "little")
+        if protocol != PROTOCOL or len(answer) != HELLO.size:
+            raise self.error(f"the board's link is of version {protocol}, must be {PROTOCOL}: build its image anew")
         hello = Hello(*HELLO.unpack(answer))
-        if hello.protocol != PROTOCOL:
-            raise LinkError(
-                f"the board's link is of version {hello.protocol}, must be {PROTOCOL}: build its image anew"
-            )
+        self.slower = SIMULATED_SLOWER if hello.simulated else 1.0
         return hello
 
     def write(self, address: int, data: bytes) -> Iterator[int]:
@@ -109,22 +122,32 @@ class Host:
             for address, data in ranges
             for at in range(0, len(data), PAYLOAD_MAX)
         ]
-        requests = (Request(Operation.WRITE, address, len(piece), piece) for address, piece in pieces)
+        requests = (
+            Request(Operation.WRITE, address, len(piece), piece, len(piece) / LINK_BYTES_A_SECOND)
+            for address, piece in pieces
+        )
         for (_, piece), _ in zip(pieces, self.ask(requests), strict=True):
             yield len(piece)
 
     def read(self, address: int, size: int) -> bytes:
         """Read memory; address and size in whole beats."""
-        requests = (
-            Request(Operation.READ, address + at, min(PAYLOAD_MAX, size - at)) for at in range(0, size, PAYLOAD_MAX)
-        )
+        pieces = [(address + at, min(PAYLOAD_MAX, size - at)) for at in range(0, size, PAYLOAD_MAX)]
+        requests = (Request(Operation.READ, at, count, b"", count / LINK_BYTES_A_SECOND) for at, count in pieces)
         return b"".join(self.ask(requests, READS))
 
     def checksum(self, address: int, size: int) -> int:
         """CRC-32 of memory; address and size in whole beats."""
-        seconds = TIMEOUT_S + size / CHECKSUM_BYTES_A_SECOND
-        (answer,) = self.ask([Request(Operation.CHECKSUM, address, 4, size.to_bytes(4, "little"), seconds)])
-        return int.from_bytes(answer, "little")
+        (found,) = self.checksums([(address, size)])
+        return found
+
+    def checksums(self, ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
+        """CRC-32 of each range of memory, (address, size), in whole beats."""
+        requests = (
+            Request(Operation.CHECKSUM, address, 4, size.to_bytes(4, "little"), size / CHECKSUM_BYTES_A_SECOND)
+            for address, size in ranges
+        )
+        for answer in self.ask(requests, READS):
+            yield int.from_bytes(answer, "little")
 
     def set(self, register: int, value: int) -> None:
         """Write a register."""
@@ -135,10 +158,11 @@ class Host:
         (answer,) = self.ask([Request(Operation.GET, register)])
         return int.from_bytes(answer, "little")
 
-    def ask(self, requests: Iterable[Request], window: int = WINDOW) -> Iterator[bytes]:
+    def ask(self, requests: Iterable[Request], window: int = WINDOW, *, attempts: int = ATTEMPTS) -> Iterator[bytes]:
         """The payload of each request's answer.
 
         window : requests under way at most
+        attempts : times that a request is sent before the board is taken for gone
 
         Raises
         ------
@@ -146,7 +170,7 @@ class Host:
         """
         source = iter(requests)
         waiting: deque[_Waiting] = deque()
-        attempts = 0
+        tried = 0
         more = True
         resent_from: int | None = None  # those from here on were sent again, and no answer came since
         while True:
@@ -166,11 +190,16 @@ class Host:
                 return
             if len(waiting) >= window or not more:
                 # Twice as long each time: what was sent before may still be on its way.
-                answers = self._answers(self._patience(waiting[0].request, attempts))
+                answers = self._answers(self._patience(waiting[0].request, tried))
                 if not answers:
-                    attempts += 1
-                    if attempts == self._attempts:
-                        raise LinkError("the board does not answer")
+                    tried += 1
+                    if tried == attempts:
+                        raise self.error(
+                            "what is there sends bytes, but does not answer: no image that runs programs, or of "
+                            "another baud rate"
+                            if self._heard
+                            else "the board does not answer"
+                        )
                     resent_from = None
                     self._send(waiting[0])  # its answer tells what is missing
                 for sequence, status, payload in answers:
@@ -183,10 +212,10 @@ class Host:
                             resent_from = expected
                             self._send_again(waiting)
                         continue
-                    attempts, resent_from = 0, None
+                    tried, resent_from = 0, None
                     if status != Status.DONE:
                         said = ABOUT_STATUS[Status(status)] if status in ABOUT_STATUS else f"status {status}"
-                        raise LinkError(f"{found.request.operation.name} at {found.request.address:#x}: {said}")
+                        raise self.error(f"{found.request.operation.name} at {found.request.address:#x}: {said}")
                     found.answer = payload
                     # What was executed once before it is done, too, though its answer was lost.
                     for entry in waiting:
@@ -195,10 +224,9 @@ class Host:
                         if entry.answer is None and entry.request.operation in EXECUTED_ONCE:
                             entry.answer = b""
 
-    @staticmethod
-    def _patience(request: Request, attempts: int) -> float:
-        longer: float = request.seconds * 2**attempts
-        return max(request.seconds, min(longer, SECONDS_MAX))
+    def _patience(self, request: Request, tried: int) -> float:
+        longer: float = TIMEOUT_S * 2**tried
+        return request.seconds * self.slower + min(longer, TIMEOUT_MAX_S)
 
     def _send_again(self, waiting: Iterable[_Waiting]) -> None:
         for entry in waiting:
@@ -216,11 +244,14 @@ class Host:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             answers = []
-            for frame in self._frames.feed(self._wire.read(left)):
+            received = self._wire.read(left)
+            self._heard |= bool(received)
+            for frame in self._frames.feed(received):
                 if len(frame) >= ANSWER.size:
                     sequence, status, length = ANSWER.unpack(frame[: ANSWER.size])
                     if length == len(frame) - ANSWER.size:
                         answers.append((sequence, status, frame[ANSWER.size :]))
             if answers:
+                self._heard = False
                 return answers
         return []

@@ -39,8 +39,10 @@ def page() -> str:
         *wrapped(
             f"A frame is a header, a payload of at most {link.PAYLOAD_MAX} bytes, and the CRC-32 of both, as "
             f"zlib has it. On the wire it stands between two bytes {flag}. Within it, {flag} and {escape} are "
-            f"sent as {escape} and the byte exclusive-or {link.FLIP:#04x}. What has a wrong CRC or a wrong "
-            "length is dropped without an answer."
+            f"sent as {escape} and the byte exclusive-or {link.FLIP:#04x}. A frame with a wrong CRC, one of fewer "
+            f"than {link.REQUEST.size + link.CRC.size} bytes or more than "
+            f"{link.REQUEST.size + link.PAYLOAD_MAX + link.CRC.size}, and one that ends with {escape} is dropped "
+            "without an answer. A request whose length is not its payload's is BAD_REQUEST."
         ),
         "",
         "| bytes | of a request | of an answer |",

@@ -52,7 +52,7 @@ class ScoredOn:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
-    """What a program gets in a simulation.
+    """What a program gets, in a simulation or on a board.
 
     Parameters
     ----------
@@ -72,6 +72,20 @@ class Given:
     count: int
     facts: dict[str, Any]
     result: str
+
+    def floats(self, values: "NDArray[np.int16]") -> "NDArray[np.float32]":
+        """What the program gave, in numbers for people: float32 [count, channels], embeddings of length 1, or logits.
+
+        values : of `result`, int16 [sequences, channels]
+        """
+        import numpy as np
+
+        (scale,) = (one.scale for one in self.program.results if one.name == self.result)
+        found = values[: self.count].astype(np.float32)
+        if self.result == "embedding":
+            lengths = np.linalg.norm(found, axis=1, keepdims=True)
+            return np.asarray(found / np.maximum(lengths, 1), np.float32)
+        return np.asarray(found * scale, np.float32)
 
 
 class Goal(Protocol):
@@ -152,7 +166,7 @@ class Family(Protocol):
 
     @staticmethod
     def given(args: argparse.Namespace, program: "Program", say: Callable[[str], None]) -> Given:
-        """The input of a simulation by its flags."""
+        """The input of a run by its flags: file, and text, ids and image, None where they are not given."""
 
     @staticmethod
     def reference(name: str, model: "Model", given: Given) -> "NDArray[np.float32]":

@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.console.options import add_configuration, bounded, configuration_of
+from nmgen.console.options import add_configuration, bounded, configuration_of, given_configuration
 from nmgen.console.progress import Say
 from nmgen.families.known import Named, halves_named
 from nmgen.models.dense import Dense, dense_artefact
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # What add_model_arguments adds beside the configuration, with the values of flags that are not given.
-MODEL_FLAGS = {"seq": None, "batch": 1, "pattern": None, "calibrate": None, "preset": None, "config": None}
+MODEL_FLAGS = {"seq": None, "batch": 1, "pattern": None, "calibrate": None}
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +51,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def given(args: argparse.Namespace) -> list[str]:
     """The flags of add_model_arguments that a command line has."""
-    usual = dict.fromkeys((field.name for field in fields(StaConfig)), None) | MODEL_FLAGS
-    return ["--" + name.replace("_", "-") for name, value in usual.items() if getattr(args, name) != value]
+    own = ["--" + name for name, value in MODEL_FLAGS.items() if getattr(args, name) != value]
+    return own + given_configuration(args, StaConfig)
 
 
 def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":

@@ -3,11 +3,13 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
 
 from amaranth.back import verilog
+from amaranth.hdl import ClockDomain, Module
 
 from boards.encoder import Encoder, EncoderConfig
 from boards.parts.sdram.chips import SdramChip
@@ -40,6 +42,18 @@ def half_period(mhz: float) -> int:
     return ceil(5e5 / mhz)
 
 
+def verilog_of(image: EncoderConfig) -> str:
+    """The module nmgen_encoder, the same text every time: of domains that nothing defines Amaranth makes the ports in
+    any order."""
+    m = Module()
+    m.submodules.encoder = encoder = Encoder(image)
+    domains = [ClockDomain("sync"), ClockDomain("sdram")]
+    m.domains += domains
+    ports = [signal for domain in domains for signal in (domain.clk, domain.rst)]
+    ports += [signal for _, _, signal in encoder.signature.flatten(encoder)]
+    return str(verilog.convert(m, name="nmgen_encoder", ports=ports, emit_src=False))
+
+
 class BoardSimulation:
     """The program that simulates a board; built once for each configuration, in a folder below `folder`.
 
@@ -67,8 +81,10 @@ class BoardSimulation:
         self._clocks = [f"+half_core={half_period(core_mhz)}", f"+half_chip={half_period(memory_mhz)}"]
         baud = round(1e6 * core_mhz / CYCLES_A_BIT)
         say("Verilog")
-        image = EncoderConfig(sta=config, chip=chip, core_mhz=core_mhz, memory_mhz=memory_mhz, baud=baud)
-        text = verilog.convert(Encoder(image), name="nmgen_encoder", emit_src=False)
+        image = EncoderConfig(
+            sta=config, chip=chip, core_mhz=core_mhz, memory_mhz=memory_mhz, baud=baud, simulated=True
+        )
+        text = verilog_of(image)
         sources = [models.BOARD, models.SDRAM_CHIP, models.HARNESS]
         model = ", ".join(f".{name}({value})" for name, value in parameters(chip).items())
         key = sha256("\0".join([text, model, *(path.read_text() for path in sources)]).encode()).hexdigest()[:16]
@@ -97,29 +113,65 @@ class BoardSimulation:
             if status:
                 children.check_room(scratch)
                 raise InputError(f"verilator cannot build the board: see {log}")
+            log.unlink(missing_ok=True)
             for path in scratch.iterdir():
                 if path.name != self._program.name:
                     path.unlink()
 
     @contextmanager
-    def started(self, preload: Path | None = None, *, speed: bool = False) -> Iterator["subprocess.Popen[str]"]:
-        """The running board to the end of the block. The first line of its output is the name of its port.
+    def started(self, preload: Path | None = None, *, speed: bool = False) -> Iterator["RunningBoard"]:
+        """The board at work, to the end of the block.
 
+        Parameters
+        ----------
         preload : a file of bytes that are in the memory from the start
-        speed : a line `cycles N busy M` every second on its standard error, which has to be read
+        speed : a line `cycles N busy M` of output every second, which has to be read
+
+        Raises
+        ------
+        InputError : it ends before it has a port
         """
-        arguments = [*self._clocks, f"+bit={CYCLES_A_BIT}", *([f"+sdram_image={preload}"] if preload else [])]
-        with held():
-            child = subprocess.Popen(
-                [str(self._program.resolve()), *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if speed else subprocess.DEVNULL,
-                text=True,
-            )
-        with child:  # closes its pipes
-            try:
-                yield child
-            finally:
-                with held():
+        arguments = [*self._clocks, f"+bit={CYCLES_A_BIT}"]
+        if preload:
+            arguments.append(f"+sdram_image={preload}")
+        if speed:
+            arguments.append("+speed")
+        child = None
+        try:
+            with held():
+                child = subprocess.Popen(
+                    [str(self._program.resolve()), *arguments],
+                    stdin=subprocess.PIPE,  # it ends when this does: so it does not outlive a command that is killed
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                )
+            assert child.stdout
+            port = child.stdout.readline().strip()
+            if not port.startswith("/"):
+                raise InputError(f"the simulated board does not start: {port or ending(child.wait())}")
+            yield RunningBoard(port, child)
+        finally:
+            if child is not None:
+                with held(), child:  # which closes its pipes
                     child.kill()
+
+
+@dataclass(frozen=True)
+class RunningBoard:
+    """A simulated board. port : name of the pseudo-terminal of its UART"""
+
+    port: str
+    process: "subprocess.Popen[str]"
+
+    def lines(self) -> Iterator[str]:
+        """What it says, until it ends: its speed, or which rule of the SDRAM was broken, `sdram: …`."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            yield line.strip()
+
+
+def ending(status: int) -> str:
+    """How a process ended, by its exit status, negative of a signal."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

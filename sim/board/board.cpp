@@ -1,6 +1,6 @@
 // Runs a board in simulation, its UART behind a pseudo-terminal: the name of that is the first line of output. Ends when its
 // standard input does. +half_core=PS +half_chip=PS: half periods of the clocks; +bit=CYCLES of the UART;
-// +sdram_image=FILE: see sdram_chip.v. A line `cycles N busy M` every second goes to standard error.
+// +sdram_image=FILE: see sdram_chip.v. +speed: a line `cycles N busy M` every second.
 #include "Vboard.h"
 #include "verilated.h"
 #include <chrono>
@@ -100,6 +100,7 @@ int main(int argc, char** argv) {
     const vluint64_t half_core = plus(context, "half_core=", 5000), half_chip = plus(context, "half_chip=", 4000);
     Uart uart{open_terminal(), static_cast<unsigned>(plus(context, "bit=", 4))};
     vluint64_t core = half_core, chip = half_chip, cycles = 0, busy = 0;
+    const bool tells = *context.commandArgsPlusMatch("speed");
     auto said = std::chrono::steady_clock::now();
     board.rst = 1;
     board.rx = 1;
@@ -126,8 +127,9 @@ int main(int argc, char** argv) {
         if (cycles % 8192 == 0) {
             if (input_ended()) break;
             const auto here = std::chrono::steady_clock::now();
-            if (here - said > std::chrono::seconds(1)) {
-                std::fprintf(stderr, "cycles %llu busy %llu\n", (unsigned long long)cycles, (unsigned long long)busy);
+            if (tells && here - said > std::chrono::seconds(1)) {
+                std::printf("cycles %llu busy %llu\n", (unsigned long long)cycles, (unsigned long long)busy);
+                std::fflush(stdout);
                 said = here;
             }
         }

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nmgen.compiler.program import Program
 from pruning.files.reading import read_json
 from rtl.params import InputError, ceil_div
 from rtl.sta.isa import BYTES, Columns, Op, encode
+
+if TYPE_CHECKING:
+    from pruning.files.tokenizer import Tokenizer
 
 Ids = list[list[int]]
 
@@ -22,11 +27,19 @@ def ids_of_texts(program: Program, texts: Sequence[str]) -> Ids:
     if not program.tokenizer:
         raise InputError("the program has no tokenizer: give --ids")
     try:
-        from pruning.files.tokenizer import ids_of, open_tokenizer
+        from pruning.files.tokenizer import ids_of
     except ModuleNotFoundError:
         raise InputError("--text needs tokenizers, which is not installed: pip install 'nmgen[prune]'") from None
-    tokenizer = open_tokenizer(program.tokenizer, "the program's tokenizer is none")
+    tokenizer = _opened(program.tokenizer)
     return [ids_of(tokenizer, text) for text in texts]
+
+
+@lru_cache(maxsize=1)
+def _opened(tokenizer: str) -> "Tokenizer":
+    """Once for all the runs of a program: it takes longer than a run."""
+    from pruning.files.tokenizer import open_tokenizer
+
+    return open_tokenizer(tokenizer, "the program's tokenizer is none")
 
 
 def read_ids(path: Path) -> Ids:

@@ -1,0 +1,172 @@
+"""`nmgen board-sim`: a board in a program of its own, that load and run use by the port that it prints."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmgen.cli import main
+from nmgen.compiler.program import load
+from pruning.families.bert.integer import IntegerEncoder
+from tests.nmgen.commands.conftest import CONFIG, SIZES, flags
+from tests.nmgen.encoders import artefact
+from tests.nmgen.test_cli import fails
+
+pytestmark = pytest.mark.usefixtures("programs")
+BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
+BOARD = ["board-sim", "ulx3s-85f", "--memory", "MT48LC16M16A2-6A", "--build", str(BUILDS)]
+
+
+@contextmanager
+def started(*further: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "nmgen", *BOARD, *further]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe, text=True) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def without_progress(said: str) -> list[str]:
+    """Its lines but for those of ten seconds that it works."""
+    return [line for line in said.splitlines() if not re.search(r"… \d+ s$|thousand a second", line)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_board_with_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    """Preloaded, run, and ended by Ctrl-C."""
+    with started("--preload", "P.nmp") as run:
+        assert run.stdout
+        port = re.fullmatch(r"port: (/dev/pts/\d+)\n", run.stdout.readline())
+        assert port
+        assert main(["load", "P.nmp", "--port", port[1], "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["sent"] == 0
+        texts = ["a fox", "river", "the"]
+        assert main(["run", "P.nmp", "--port", port[1], "--loaded", "--text", *texts, "--output", "e.npy"]) == 0
+        assert "the board is simulated" in capsys.readouterr().out
+        np.testing.assert_allclose(np.load("e.npy"), IntegerEncoder(artefact(**SIZES)).embed(texts).numpy(), atol=1e-6)
+        assert main(["boards", "--port", port[1]]) == 0
+        said = f"accelerator {CONFIG.identification:#010x}, core 100 MHz, memory 32 MB at 125 MHz, simulated"
+        assert capsys.readouterr().out.endswith(f"{port[1]}: {said}\n")
+        (board,) = children(run.pid)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate()
+        assert (run.returncode, out) == (130, "")
+        assert without_progress(err) == ["Ctrl-C ends it.", "nmgen: interrupted"]
+        assert not Path(f"/proc/{board}").exists()
+
+
+def test_a_board_without_a_program_that_dies(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line of it, and one of who uses it."""
+    with started(*flags(CONFIG), "--json") as run:
+        assert run.stdout
+        facts = json.loads(run.stdout.readline())
+        port = facts.pop("port")
+        assert facts == {
+            "board": "ulx3s-85f",
+            "memory": "MT48LC16M16A2-6A",
+            "preload": False,
+            "core_mhz": 100.0,
+            "memory_mhz": 125.0,
+        }
+        assert main(["load", "P.nmp", "--port", port]) == 0
+        capsys.readouterr()
+        (board,) = children(run.pid)
+        os.kill(board, signal.SIGKILL)
+        out, err = run.communicate()
+        assert (run.returncode, out) == (2, "")
+        assert without_progress(err) == ["Ctrl-C ends it.", "nmgen: the simulated board ended: killed by signal 9"]
+        assert fails(["load", "P.nmp", "--port", port], capsys) == f"nmgen: {port}: no such port\n"
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """A Verilator that writes a script of sh for the board, and ends with an exit status."""
+
+    def pretend(script: str, status: int = 0) -> None:
+        Path("board").write_text(f"#!/bin/sh\n{script}\n")
+        Path("verilator").write_text(f"#!/bin/sh\ncp {Path.cwd()}/board Vboard\nchmod 755 Vboard\nexit {status}\n")
+        Path("verilator").chmod(0o755)
+
+    monkeypatch.setattr("nmgen.simulate.board_sim.verilog_of", lambda image: "")  # which takes seconds
+    monkeypatch.setattr("nmgen.simulate.board_sim.find_verilator", lambda: Path("verilator").resolve())
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("kill -9 $$", "killed by signal 9"),
+        ("exit 3", "exit status 3"),
+        ("echo pseudo-terminal: no more >&2; exit 1", "pseudo-terminal: no more"),
+    ],
+)
+def test_a_board_that_does_not_start(
+    script: str, said: str, pretended: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretended(script)
+    line = ["board-sim", "ulx3s-85f", *flags(CONFIG)]
+    assert fails(line, capsys) == f"nmgen: the simulated board does not start: {said}\n"
+
+
+def test_a_broken_rule_of_the_memory(pretended: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 1: a fault of the hardware, not of the user."""
+    pretended("echo /dev/pts/99; echo cycles 9 busy 0; echo sdram: tRP of bank 2")
+    assert main(["board-sim", "ulx3s-85f", *flags(CONFIG)]) == 1
+    assert capsys.readouterr() == ("port: /dev/pts/99\n", "Ctrl-C ends it.\nnmgen: sdram: tRP of bank 2\n")
+
+
+def test_a_log_stays_where_it_says_what_is_wrong(
+    pretended: Callable[[str, int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for status, left, said in (
+        (3, r"board-\w+\.log", r"verilator cannot build the board: see builds/board-\w+\.log"),
+        (0, r"board-\w+", "the simulated board does not start: exit status 7"),
+    ):
+        pretended("exit 7", status)
+        found = fails(["board-sim", "ulx3s-85f", "--build", "builds", *flags(CONFIG)], capsys)
+        assert re.fullmatch(f"nmgen: {said}\n", found), found
+        (one,) = Path("builds").iterdir()
+        assert re.fullmatch(left, one.name)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["no-board"], "board is 'no-board', must be one of ulx3s-85f, icesugar-pro"),
+        (["ulx3s-85f", "--memory", "none"], "memory is none, must be one of IS42S16160G-7, .* on ulx3s-85f"),
+        (
+            ["ulx3s-85f", "--preload", "large.nmp"],
+            "large.nmp has 33,554,496 bytes, must be at most the 33,554,432 of .*",
+        ),
+        (["ulx3s-85f", "--preload", "gone.nmp"], "gone.nmp: No such file or directory"),
+        (
+            ["ulx3s-85f", "--preload", "P.nmp", "--rows", "2"],
+            "P.nmp is compiled for one configuration: --rows is for a board without a program",
+        ),
+        (
+            ["ulx3s-85f", "--preload", "P.nmp", "--preset", "base"],
+            "P.nmp is compiled for one configuration: --preset is for a board without a program",
+        ),
+        (["ulx3s-85f", "--memory-mhz", "300"], ".*300.*"),
+    ],
+)
+def test_what_cannot_be_simulated(line: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = load(Path("P.nmp"))
+    if "large.nmp" in line:
+        replace(program, memory=program.memory.ljust((32 << 20) + 64, b"\0")).save(Path("large.nmp"))
+    assert re.fullmatch(f"nmgen: {said}\n", found := fails(["board-sim", *line], capsys)), found

@@ -1,0 +1,113 @@
+"""`nmgen run`: texts and pictures to results, on a board in Python."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nmgen.cli import main
+from nmgen.compiler.program import load
+from pruning.families.bert.integer import IntegerEncoder
+from pruning.families.vit.integer import IntegerViT
+from rtl.sta.isa import BYTES
+from tests.nmgen.commands.conftest import CONFIG, SIZES, VIT, flags
+from tests.nmgen.driver.fake_board import CORE_KHZ, CYCLES, FakeBoard
+from tests.nmgen.encoders import artefact
+from tests.nmgen.test_cli import fails
+from tests.pruning.vits import parameters, random_images
+
+pytestmark = pytest.mark.usefixtures("programs")
+TEXTS = ["a fox", "river", "the"]
+
+
+def embeddings(texts: list[str]) -> np.ndarray:
+    return IntegerEncoder(artefact(**SIZES)).embed(texts).numpy()
+
+
+def test_texts(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three in two runs; the second is filled up."""
+    Path("texts.txt").write_text("\n".join(["a fox", "", "river", "the"]) + "\n")
+    for given in (["--text", *TEXTS], ["--file", "texts.txt"]):
+        assert main(["run", "P.nmp", "--port", fake.port, *given, "--output", "out/e.npy", "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert [one["input"] for one in said] == TEXTS
+        assert {(one["cycles"], one["core_ms"]) for one in said} == {(CYCLES, CYCLES / CORE_KHZ)}
+        found = np.load("out/e.npy")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, embeddings(TEXTS), atol=1e-6)
+        np.testing.assert_allclose([one["result"] for one in said], found, atol=1e-6)
+
+
+def test_a_table(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts are printed as they are, whatever rich takes for its markup."""
+    assert main(["compile", "P.safetensors", "--seq", "8", *flags(CONFIG), "-o", "long.nmp"]) == 0
+    capsys.readouterr()
+    assert main(["run", "long.nmp", "--port", fake.port, "--text", "[red]", "a :fox [/]"]) == 0
+    out = capsys.readouterr().out
+    assert [cell.strip() for cell in out.splitlines()[1].strip("┃").split("┃")] == [
+        *("input", "cycles", "core ms", "ms", "result")
+    ]
+    assert "[red]" in out
+    assert "a :fox [/]" in out
+    assert f"{CYCLES:,}" in out
+    assert "simulated" not in out
+
+
+def test_a_simulated_board_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeBoard(CONFIG, hello={"simulated": 1}) as board:
+        assert main(["run", "P.nmp", "--port", board.port, "--text", "fox"]) == 0
+        assert "the board is simulated" in capsys.readouterr().out
+        assert main(["boards", "--port", board.port]) == 0
+        assert "at 125 MHz, simulated\n" in capsys.readouterr().out
+
+
+def test_pictures(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    vit = IntegerViT(parameters(VIT))
+    assert main(["run", "V.nmp", "--port", fake.port, "--image", "one.npy", "two.npy", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [one["input"] for one in said] == ["one.npy", "two.npy"]
+    expected = vit.logits(random_images(VIT, 2))
+    torch.testing.assert_close(torch.tensor([one["result"] for one in said]), expected.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_loaded_program_is_not_compared(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for what runs change: a shorter text leaves shorter instructions behind."""
+    assert main(["run", "P.nmp", "--port", fake.port, "--text", "fox", "a"]) == 0
+    fake.sums.clear()
+    capsys.readouterr()
+    texts = ["a fox", "river fox"]
+    assert main(["run", "P.nmp", "--port", fake.port, "--loaded", "--text", *texts, "--output", "e.npy"]) == 0
+    program = load(Path("P.nmp"))
+    code, ids = len(program.names) * BYTES, program.region("ids").size
+    assert fake.sums == [code, ids, code, ids]  # as they are, and after they are written
+    np.testing.assert_allclose(np.load("e.npy"), embeddings(texts), atol=1e-6)
+    unused = program.region("positions").address + program.region("positions").size
+    for further, found in (["--loaded"], 1), ([], 0):
+        fake.memory[unused] = 1
+        assert main(["run", "P.nmp", "--port", fake.port, *further, "--text", *texts]) == 0
+        assert fake.memory[unused] == found
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            ["P.nmp", "--text", "a fox crossed the river"],
+            "sequence 1 has 7 tokens, the program is compiled for 1 to 4",
+        ),
+        (
+            ["P.nmp", "--text", "fox", "a", "the", "a fox crossed the river"],
+            "inputs 3 to 4: sequence 2 has 7 tokens, the program is compiled for 1 to 4",
+        ),
+        (["P.nmp", "--image", "one.npy"], "P.nmp is a program for text: it takes no --image"),
+        (["V.nmp", "--text", "fox"], "V.nmp is a program for pictures: it takes no --text"),
+        (["V.nmp", "--image", "P.nmp"], "P.nmp is no picture"),
+        (["P.nmp", "--file", "empty.txt"], "empty.txt has no text"),
+        (["P.nmp", "--text", "fox", "--output", "one.npy/e.npy"], "cannot write one.npy/e.npy: File exists"),
+    ],
+)
+def test_what_cannot_be_run_needs_no_board(line: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty.txt").write_text("\n \n")
+    assert fails(["run", *line, "--port", "gone"], capsys) == f"nmgen: {said}\n"

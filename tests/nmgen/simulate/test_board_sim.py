@@ -1,0 +1,224 @@
+"""A board in simulation, its image whole: programs are loaded and run through the link, the SDRAM and the driver."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+import torch
+
+from boards.link import PAYLOAD_MAX, REQUEST, Operation, stuffed
+from boards.parts.sdram.chips import CHIPS
+from nmgen.compiler.program import Program
+from nmgen.driver.board import Board, connected
+from nmgen.driver.host import LinkError
+from nmgen.driver.port import SerialWire
+from nmgen.families.bert.compiler import compile_encoder
+from nmgen.simulate.board_sim import BoardSimulation
+from pruning.families.bert.integer import IntegerEncoder
+from tests.nmgen.encoders import artefact, random_ids
+from tests.sim.test_axi_sta import CASES, LENGTHS
+
+CONFIG, SIZES = CASES["narrow"]
+CHIP = CHIPS["MT48LC16M16A2-6A"]
+SEED = int(os.environ.get("NMGEN_SEED", "2026"))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> IntegerEncoder:
+    return IntegerEncoder(artefact(**SIZES))
+
+
+@pytest.fixture(scope="module")
+def program(encoder: IntegerEncoder) -> Program:
+    return compile_encoder(encoder.parameters, CONFIG, LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    folder = Path(__file__).parents[3] / "build" / "test-sim"
+    simulation = BoardSimulation(CONFIG, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
+    with simulation.started() as running:
+        yield running.port
+
+
+@pytest.fixture
+def board(port: str) -> Iterator[Board]:
+    with connected(port) as board:
+        yield board
+
+
+class NoisyWire:
+    """A wire that flips bits, loses and doubles bytes, cuts what is sent and puts garbage between, both ways.
+
+    rate : of bytes that something happens to
+    """
+
+    def __init__(self, wire: SerialWire, seed: int, rate: float) -> None:
+        self._wire, self._random, self.rate = wire, random.Random(seed), rate
+        self.name = wire.name
+
+    def _noisy(self, data: bytes) -> bytes:
+        out = bytearray()
+        for byte in data:
+            kind = self._random.randrange(5) if self._random.random() < self.rate else None
+            match kind:
+                case None:
+                    out.append(byte)
+                case 0:
+                    out.append(byte ^ 1 << self._random.randrange(8))
+                case 1:
+                    pass
+                case 2:
+                    out += bytes([byte, byte])
+                case 3:
+                    return bytes(out)
+                case 4:
+                    out += self._random.randbytes(self._random.randrange(1, 40))
+        return bytes(out)
+
+    def write(self, data: bytes) -> None:
+        self._wire.write(self._noisy(data))
+
+    def read(self, timeout: float) -> bytes:
+        return self._noisy(self._wire.read(timeout))
+
+
+def test_text_to_embedding(board: Board, program: Program, encoder: IntegerEncoder) -> None:
+    """Two inputs one after the other; loaded once, and not again where it is there."""
+    board.load(program)
+    assert board.load(program) == 0
+    for run in range(2):
+        ids = random_ids(SEED + run, LENGTHS)
+        memory = board.run(program.image(ids))
+        found = program.result("embedding", memory)
+        expected = np.stack([encoder.means(torch.tensor(row)).numpy() for row in ids])
+        np.testing.assert_array_equal(found, expected, err_msg=f"NMGEN_SEED={SEED}")
+    assert board.cycles > 100
+
+
+def check_noise(port: str, frames: int) -> None:
+    """Random writes, reads and checksums on a noisy wire, against a plain memory."""
+    generator = random.Random(SEED)
+    with SerialWire(port) as wire:
+        noisy = NoisyWire(wire, SEED, 0)
+        host = Board(noisy).host
+        assert host.slower > 1
+        host.slower = 1  # than this small board is: what is lost is soon asked again
+        noisy.rate = 0.0003
+        base, size = 1 << 20, 32 << 10
+        plain = bytearray(host.read(base, size))
+        begun = host.sent
+        while host.sent - begun < frames:
+            at = generator.randrange(0, size - 2048) & ~3
+            length = generator.randrange(4, 2048) & ~3
+            match generator.randrange(3):
+                case 0:
+                    data = generator.randbytes(length)
+                    assert sum(host.write(base + at, data)) == length
+                    plain[at : at + length] = data
+                case 1:
+                    assert host.read(base + at, length) == plain[at : at + length]
+                case 2:
+                    assert host.checksum(base + at, length) == crc32(plain[at : at + length])
+        noisy.rate = 0
+        wire.quiet()
+        assert host.read(base, size) == plain, f"NMGEN_SEED={SEED}"
+
+
+def test_noise(port: str) -> None:
+    check_noise(port, 60)
+
+
+@pytest.mark.nightly
+def test_noise_for_long(port: str) -> None:
+    check_noise(port, 10_000)
+
+
+def test_a_load_that_is_cut(port: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is begun again, and sends what is missing."""
+    piece = 4 << 10
+    monkeypatch.setattr("nmgen.driver.board.RANGE", piece)
+    image = bytearray(program.memory + bytes(24_000))
+    image[len(program.memory) :] = random.Random(SEED).randbytes(24_000)
+    longer = replace(program, memory=bytes(image[: len(image) // 64 * 64]))
+
+    class CutWire(SerialWire):
+        left = 16_000
+
+        def write(self, data: bytes) -> None:
+            self.left -= len(data)
+            if self.left < 0:
+                super().write(data[: len(data) // 2])
+                raise KeyboardInterrupt
+            super().write(data)
+
+    with CutWire(port) as wire, pytest.raises(KeyboardInterrupt):
+        Board(wire).load(longer)
+    with connected(port) as again:
+        sent = again.load(longer)
+        assert 0 < sent <= len(longer.memory) - 16_000 + 2 * piece
+        assert again.host.checksum(0, len(longer.memory)) == crc32(longer.memory)
+
+
+def test_what_a_board_refuses(port: str, board: Board) -> None:
+    beat = CONFIG.port_bytes
+    for message, ask in (
+        ("WRITE at 0x2:", lambda: list(board.host.write(2, bytes(beat)))),
+        ("WRITE at 0x0:", lambda: list(board.host.write(0, bytes(beat - 1)))),
+        ("READ at 0x2000000:", lambda: board.host.read(CHIP.bytes, beat)),
+        ("CHECKSUM at 0x1fffffc:", lambda: board.host.checksum(CHIP.bytes - beat, 2 * beat)),
+        ("GET at 0x3:", lambda: board.host.get(3)),
+        ("GET at 0x104:", lambda: board.host.get(0x104)),
+        ("SET at 0x100:", lambda: board.host.set(0x100, 1)),
+    ):
+        try:
+            said = f"nothing, but gave {ask()!r}"
+        except LinkError as error:
+            said = str(error)
+        assert said.startswith(f"{port}: {message} not executed: no such operation")
+    last = random.Random(SEED).randbytes(beat)
+    assert sum(board.host.write(CHIP.bytes - beat, last)) == beat
+    assert board.host.read(CHIP.bytes - beat, beat) == last
+    assert PAYLOAD_MAX % 64 == 0
+
+
+def test_a_wrong_crc_writes_nothing(port: str) -> None:
+    with SerialWire(port) as wire:
+        wire.quiet()
+        base, beat = 2 << 20, CONFIG.port_bytes
+        before = Board(wire).host.read(base, beat)
+        wire.write(stuffed(REQUEST.pack(9, Operation.HELLO, 0, 0)))
+        bad = bytearray(stuffed(REQUEST.pack(10, Operation.WRITE, beat, base) + bytes(byte ^ 1 for byte in before)))
+        bad[-3] ^= 1  # of the CRC
+        wire.write(bytes(bad))
+        wire.quiet(0.3)
+        assert Board(wire).host.read(base, beat) == before
+
+
+@pytest.mark.nightly
+def test_the_same_verilog_every_time() -> None:
+    """Its name in the folder of builds is made of it."""
+    code = (
+        "from boards.encoder import EncoderConfig; from boards.parts.sdram.chips import CHIPS\n"
+        "from nmgen.simulate.board_sim import verilog_of; from tests.sim.test_axi_sta import CASES\n"
+        f"config = EncoderConfig(sta=CASES['narrow'][0], chip=CHIPS[{CHIP.name!r}], core_mhz=100, memory_mhz=125, "
+        "baud=25_000_000)\n"
+        "print(verilog_of(config))"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1
