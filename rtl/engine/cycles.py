@@ -6,10 +6,13 @@ hardware's counter.
 
 from rtl.params import (
     BURST_BEATS,
+    ENTER_CYCLES,
     FIFO_BEATS,
     FIFO_CYCLES,
+    LOADED_CYCLES,
     PARAMETER_BYTES,
     PARAMETER_TILES,
+    RELEASE_CYCLES,
     RESULT_TILES,
     Config,
     Product,
@@ -68,7 +71,7 @@ class _Beats:
     def segment(self, beats: int) -> None:
         """The next segment of the fetch: a cycle to enter it, for the requests and for the delivery."""
         self._request += 1
-        self._enter = max(self._enter + 1, self._taken[-1] + 2 if self._taken else 2)
+        self._enter = max(self._enter + 1, (self._taken[-1] if self._taken else 0) + ENTER_CYCLES)
         self._left = beats
 
     def take(self, ready: int) -> int:
@@ -146,9 +149,9 @@ class _Engine:
             self._beats.segment(product.w_tile_beats * (1 if tile == 0 else product.column_tiles - 1))
         begin = self._loader_free
         if tile >= 2:
-            begin = max(begin, self._last_steps[tile - 2] + 2 + self._c.cols)
+            begin = max(begin, self._last_steps[-2] + RELEASE_CYCLES + self._c.cols)
         if tile >= PARAMETER_TILES:
-            begin = max(begin, self._drained[tile - PARAMETER_TILES] + 1)
+            begin = max(begin, self._drained[-PARAMETER_TILES] + 1)
         loaded = self._load_steps(self._load_parameters(begin))
         self._loader_free = loaded + 1
         return loaded
@@ -188,7 +191,7 @@ class _Engine:
         """A tile's steps, the slots of its results, and their way to memory."""
         c, product = self._c, self._product
         rows, slots = self._rows[row_tile], c.slots_a_row
-        begin = max(self._last_step + 1, loaded + 2, self._loaded_rows[row_tile] + 1)
+        begin = max(self._last_step + 1, loaded + LOADED_CYCLES, self._loaded_rows[row_tile] + 1)
         self._last_step = max(begin + product.steps - 1, self._hold)
         if len(self._written) >= RESULT_TILES:
             self._last_step = max(self._last_step, self._written[-RESULT_TILES] + 1)

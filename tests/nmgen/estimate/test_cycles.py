@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import rtl.engine.cycles
 from nmgen.bench import estimate as bench_estimate
 from nmgen.bench.estimate import Deviation, deviation, drawn
 from nmgen.bench.random_programs import random_configuration
@@ -32,11 +33,15 @@ from tests.sim.bench.test_programs import CASES, LONG, check
 
 LATENCY = 30
 ESTIMATE = Path(cycles.__file__).parent
+ENGINE = Path(rtl.engine.cycles.__file__)
 
 
-@pytest.mark.parametrize("path", sorted(ESTIMATE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*sorted(ESTIMATE.glob("*.py")), ENGINE], ids=lambda path: path.stem)
 def test_the_estimate_has_no_latency_of_its_own(path: Path) -> None:
-    """All are `rtl.sta.latencies`, which the Components use too. What is added has a name, or is the cycle after."""
+    """All are those of `rtl.sta.latencies`, of the engine `rtl.params`, which the Components use too.
+
+    What is added has a name, or is the cycle after.
+    """
     tree = ast.parse(path.read_text())
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name != "Constants"]
     assigned = [
