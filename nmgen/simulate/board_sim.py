@@ -96,7 +96,7 @@ class BoardSimulation:
 
     def _build(self, text: str, model: str, sources: list[Path]) -> None:
         """In a folder of its own, so that several may build the same at a time; what runs is kept."""
-        log = self._folder.parent / f"{self._folder.name}.log"
+        kept = self._folder.with_suffix(".log")  # of a build that failed
         with written_whole(self._folder, replace=True) as scratch:
             scratch.mkdir()
             (scratch / "image.v").write_text(text)
@@ -108,15 +108,17 @@ class BoardSimulation:
                 *("--top-module", "board", "-Mdir", ".", f"-DCHIP={model}"),
                 *(str(path.resolve()) for path in (*sources, scratch / "image.v")),
             ]
+            log = scratch / "verilator.log"
             with log.open("wb") as output:
                 status = children.run(command, folder=scratch, output=output)
             if status:
                 children.check_room(scratch)
-                raise InputError(f"verilator cannot build the board: see {log}")
-            log.unlink(missing_ok=True)
+                log.replace(kept)
+                raise InputError(f"verilator cannot build the board: see {kept}")
             for path in scratch.iterdir():
                 if path.name != self._program.name:
                     path.unlink()
+        kept.unlink(missing_ok=True)
 
     @contextmanager
     def started(self, preload: Path | None = None, *, speed: bool = False) -> Iterator["RunningBoard"]:

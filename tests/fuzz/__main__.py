@@ -109,7 +109,8 @@ def hunt(args: argparse.Namespace, share: int, until: float, place: Path, job: i
         shutil.rmtree(here, ignore_errors=True)
         outcome = judge.run(case, here, place / "tools", judge.Bounds(args.seconds))
         statuses[f"exit {outcome.status}"] += 1
-        if args.good and outcome.status and judge.CUT not in outcome.err.decode():
+        ended = (judge.CUT, judge.NO_BOARD)
+        if args.good and outcome.status and not any(line in outcome.err.decode() for line in ended):
             outcome.problems.append(f"good, but refused: {outcome.err.decode()[-200:]}")
         commands[case.argv[0] if case.argv[0] in LINES else "none"] += 1
         seconds, memory = max(seconds, outcome.seconds), max(memory, outcome.memory)

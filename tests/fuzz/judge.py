@@ -31,6 +31,7 @@ PROGRESS = re.compile(
     r"|(\[\d+/\d+\] |synthesis|place and route|written).*|(simulate|build|golden|cycle|product|instruction).*"
 )
 CUT = "cut: the simulator would be built"
+NO_BOARD = "gone: no such port"  # of commands that would go on with one
 
 # Programs that only pretend, for build and report: they leave what the real ones would.
 REPORT = (
@@ -95,6 +96,7 @@ def prepare() -> None:
         "pruning.training.series", "pruning.training.tasks",
         "pruning.training.image_task", "pruning.integers.layer", "pruning.masks.sensitivity",
         "sim.bench.runner", "sim.golden.machine", "boards.known", "boards.selftest", "fractions",
+        "serial.tools.list_ports", "nmgen.driver.board", "nmgen.simulate.board_sim",
         "cocotb_tools.runner",
     ):  # fmt: skip
         import_module(name)
@@ -269,13 +271,16 @@ def _bound_files(most: int) -> None:
 
 def _cut_simulators() -> None:
     """No simulator is built for a case: the compiler alone takes a minute. What is before and behind it happens."""
+    from nmgen.simulate import board_sim
     from rtl.params import InputError
     from sim.bench import runner
 
-    def make(self: Any) -> None:
+    def make(self: Any, *_: Any) -> None:
         raise InputError(CUT)
 
     runner.Build.make = make  # type: ignore[method-assign]
+    board_sim.BoardSimulation._build = make  # type: ignore[method-assign]
+    board_sim.verilog_of = lambda image: ""  # which takes seconds; `generate` makes the same designs
 
 
 def _address_space() -> int:

@@ -89,6 +89,18 @@ LINES = {
         f"ice40-up5k {SMALL} --pe portable",
         "ulx3s-85f --config config.toml --seeds 1 --jobs 1",
     ],
+    # No port is there, so that they end with 2 as they are, and nothing but the port is wrong.
+    "load": ["text.nmp --port gone", "vit.nmp --port gone --json"],
+    "run": [
+        "text.nmp --port gone --text one two",
+        "text.nmp --port gone --loaded --text one two three --output out.npy --json",
+        "vit.nmp --port gone --image pictures.npy",
+    ],
+    "boards": ["--json", "--port gone"],
+    "board-sim": [
+        "ulx3s-85f --preload text.nmp --build build",
+        f"icesugar-pro {STA} --core-mhz 50 --memory-mhz 100 --build build --json",
+    ],
 }  # fmt: skip
 
 # What an option or a place may be given instead of what belongs there. Nothing here may be written to: no device, and
@@ -116,6 +128,8 @@ FURTHER = [
     "--prefix=../x", "--name=../x", "--text=\udcff", "--ids=zero", "--image=zero", "--reference=zero", "--sts=zero",
     "--mhz=400", "--mhz=nan", "--port-bytes=64", "--hidden=1", "--store-words=1", "--max-k=65536", "--method=sr-ste",
     "--budget=1", "--budget=1e99M-cycles", "--budget=-1M-cycles", "--core", "--waves=out.vcd", "--check-each",
+    "--port=zero", "--port=pipe", "--port=folder", "--port=text.nmp", "--baud=9600", "--loaded", "--preload=text.nmp",
+    "--preload=zero", "--memory=IS42S16160G-7", "--core-mhz=400", "--memory-mhz=1", "--file=text.txt", "--file=zero",
 ]  # fmt: skip
 
 LINKS = {

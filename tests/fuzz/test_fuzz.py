@@ -15,7 +15,7 @@ from tests.fuzz import judge
 from tests.fuzz.__main__ import ROOT, keep, quoted
 from tests.fuzz.containers import Container
 from tests.fuzz.judge import Bounds
-from tests.fuzz.lines import Case
+from tests.fuzz.lines import LINES, Case
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "120"))
 
@@ -29,6 +29,10 @@ def hunt(*arguments: str) -> None:
 def test_a_few_cases() -> None:
     """The same at every run: other seeds are the night's."""
     hunt("--cases", "30", "--seed", "1", "--jobs", "1")
+
+
+def test_no_command_is_left_out() -> None:
+    assert set(LINES) == set(cli.COMMANDS)
 
 
 @pytest.mark.nightly

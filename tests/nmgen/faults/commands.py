@@ -55,6 +55,9 @@ ALONE = {
     "disassemble": Command("disassemble P.nmp"),
     "estimate": Command("estimate P.nmp"),
     "evaluate": Command("evaluate A.safetensors --sts p.tsv"),
+    "load": Command("load P.nmp --port ../port"),
+    "run": Command("run P.nmp --port ../port --text fox a --output out/y.npy"),
+    "boards": Command("boards --port ../port"),
     "prune": Command("prune m --patterns 2:8 --calibrate text.txt -o out"),
     "prune layers": Command("prune m --layers all --patterns 2:8 --sentences text.txt --tokens 4 -o out"),
     "train": Command(
@@ -72,6 +75,7 @@ HANGING = {
     ),
     "build": Command(f"build ulx3s-85f {ENGINE} -o out"),
     "report": Command(f"report generic {ENGINE} --seeds 1", ("build", "build/report")),
+    "board-sim": Command("board-sim ulx3s-85f --preload P.nmp --build b"),
 }
 
 
@@ -108,7 +112,7 @@ def refill(folder: Path, prepared: Path) -> None:
 def hanging(folder: Path, environment: dict[str, str]) -> None:
     """Programs that begin another, tell of it in the file folder/pid, and hang."""
     folder.mkdir()
-    for program in ("iverilog", "vvp", *TOOLS):
+    for program in ("iverilog", "vvp", "verilator", *TOOLS):
         # Bytes of a number, so that no half of it is read.
         pretend(folder, program, f"sleep 600 & echo $! > {folder}/now; mv {folder}/now {folder}/pid; wait")
     environment |= {variable: str(folder / program) for program, (variable, _) in TOOLS.items()}

@@ -16,7 +16,7 @@ from nmgen.cli import main
 from tests.nmgen.faults.commands import ALONE, HANGING, steps, steps_of, tree
 from tests.nmgen.tools import pretend_all
 
-WRITING = ("generate", "generate again", "pack", "compile", "prune", "prune layers", "train")
+WRITING = ("generate", "generate again", "pack", "compile", "run", "prune", "prune layers", "train")
 FULL = os.strerror(errno.ENOSPC)
 
 
@@ -50,13 +50,13 @@ def disk(work: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("room", [0, 4, 12])
-@pytest.mark.parametrize("name", ["generate", "pack", "compile", "prune", "prune layers"])
+@pytest.mark.parametrize("name", ["generate", "pack", "compile", "run", "prune", "prune layers"])
 def test_a_full_disk(name: str, room: int, disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With room for so many KB, in pages of 4: a folder takes none."""
     (disk / "filler").write_bytes(bytes((256 - room) << 10))
     status = main(ALONE[name].words)
     if room and status == 0:  # it fits
-        assert name in ("pack", "compile")
+        assert name in ("pack", "compile", "run")
         return
     assert status == 2
     one_line(capsys, FULL)
@@ -94,8 +94,7 @@ def test_a_full_disk_under_a_simulator(
 def test_a_read_only_disk(name: str, disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     words = ALONE[name].words
-    place = words[words.index("-o") + 1]
-    words[-1] = place if place.startswith("out") else f"out/{place}"
+    words[-1] = words[-1] if words[-1].startswith("out") else f"out/{words[-1]}"
     assert main(words) == 2
     one_line(capsys, os.strerror(errno.EROFS))
     assert tree(disk) == {}
@@ -132,7 +131,7 @@ def no_file_can_be_opened(name: str, stride: int, work: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize("name", WRITING[:-1])
 def test_no_file_can_be_opened(name: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    no_file_can_be_opened(name, 5 if name in ("pack", "compile") else 40, work, capsys)
+    no_file_can_be_opened(name, 5 if name in ("pack", "compile", "run") else 40, work, capsys)
 
 
 @pytest.mark.nightly

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.cli import main
+from nmgen.cli import COMMANDS, main
 from nmgen.console.ending import ended
 from tests.nmgen.conftest import SIGNALS
 from tests.nmgen.faults.commands import ALONE, ENGINE, HANGING, Command, hanging, refill, send, steps, steps_of, tree
 
-QUICK = ("pack", "inspect", "compile", "disassemble", "estimate", "evaluate")
+QUICK = ("pack", "inspect", "compile", "disassemble", "estimate", "evaluate", "load", "run", "boards")
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal is gone"}
 
 
@@ -83,6 +83,8 @@ def test_while_others_work(
     hanging(pid.parent, environment)
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("nmgen.simulate.board_sim.find_verilator", lambda: pid.parent / "verilator")
+    monkeypatch.setattr("nmgen.simulate.board_sim.verilog_of", lambda image: "")  # which takes seconds
     before = tree(work)
 
     def wait_and_send() -> None:
@@ -98,6 +100,29 @@ def test_while_others_work(
     check_said(capsys, number)
     check_left(HANGING[name], before, before)
     assert gone(int(pid.read_text()))
+
+
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("name", ["load", "run", "boards"])
+def test_while_a_board_is_waited_for(name: str, number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    board, host = os.openpty()
+
+    def wait_and_send() -> None:
+        os.read(board, 1)
+        send(number)
+
+    thread = threading.Thread(target=wait_and_send, daemon=True)
+    thread.start()
+    assert main(ALONE[name].line.replace("../port", os.ttyname(host)).split()) == 128 + number
+    thread.join()
+    check_said(capsys, number)
+    for end in (board, host):
+        os.close(end)
+
+
+def test_no_command_is_left_out() -> None:
+    assert {command.words[0] for command in (ALONE | HANGING).values()} == set(COMMANDS)
 
 
 def gone(pid: int) -> bool:
