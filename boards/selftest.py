@@ -15,11 +15,13 @@ from amaranth.utils import ceil_log2
 from boards.parts.printer import VALUE_BITS, Printer
 from boards.parts.uart import Transmitter, baud_divisor
 from rtl.engine.accelerator import Accelerator
+from rtl.engine.register_table import REGISTERS, register_values
 from rtl.lib.port import register_layout
 from rtl.lib.ram import OnChipRam
 from rtl.lib.register_map import ADDRESSES, REGISTER_BITS
 from rtl.lib.timing import registered
-from rtl.params import REGISTERS, VERSION, Config, Product, ceil_div, power_of_two_at_least
+from rtl.params import VERSION, Config, ceil_div, power_of_two_at_least
+from rtl.product import Product
 
 OUT_BYTES = 2  # of a result: 16 bits, so that a change of a weight is not rounded away
 PAUSE_SECONDS = 2
@@ -125,8 +127,8 @@ class SelfTest(wiring.Component):
         writes = []
         control = REGISTERS["control"]
         for run in self._image.runs:
-            values = run.product.registers(
-                x_address=self._image.x_address, w_address=run.w_address, y_address=self._image.y_address
+            values = register_values(
+                run.product, x_address=self._image.x_address, w_address=run.w_address, y_address=self._image.y_address
             )
             writes += [{"address": REGISTERS[name].offset, "data": value, "last": 0} for name, value in values.items()]
             writes.append({"address": control.offset, "data": control.value(start=1), "last": 1})

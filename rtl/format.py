@@ -13,7 +13,7 @@ lowest positions whose weight is zero. The values are N bytes; the positions are
 
 from collections.abc import Sequence
 
-from rtl.params import InputError, selection_coding
+from rtl.params import InputError
 
 GROUP_SIZES = (2, 4, 8, 16, 32)
 
@@ -33,6 +33,13 @@ def parse_pattern(text: str) -> tuple[int, int]:
         raise InputError(f"pattern is {text!r}, must be N:M such as 2:8")
     check_pattern(int(n), int(m))
     return int(n), int(m)
+
+
+def selection_coding(n: int, m: int) -> str:
+    """The coding of n of m positions: whichever takes fewer bits, index at a tie; none where dense."""
+    if n == m:
+        return "counted"
+    return "index" if n * (m.bit_length() - 1) <= m else "bitmap"
 
 
 def index_bits(m: int) -> int:

@@ -23,7 +23,8 @@ from nmgen.console.tables import fitted
 from nmgen.training.layers_alone import prune_layers
 from nmgen.verilog.bundle import generate
 from pruning.files.artefact import Layer, load
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from rtl.sta.params import StaConfig
 from sim.bench.runner import Job, Result, run_products
 from sim.golden.layer import compare

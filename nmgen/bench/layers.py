@@ -16,7 +16,8 @@ from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 from rtl.engine.cycles import product_cycles
-from rtl.params import PRESETS, Config, Product
+from rtl.params import PRESETS, Config
+from rtl.product import Product
 
 # (K, channels) of a linear layer → how many of its kind an encoder block has
 LAYERS = {(384, 384): 4, (384, 1536): 1, (1536, 384): 1}

@@ -19,7 +19,8 @@ from nmgen.console.progress import stages
 from pruning.files.artefact import Layer, load
 from pruning.files.reading import read_json, string
 from rtl.engine.cycles import product_cycles
-from rtl.params import Config, InputError, Product
+from rtl.params import Config, InputError
+from rtl.product import Product
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from nmgen.compiler.memory_map import Memory, Rows, StorePlan, plan_store
 from nmgen.compiler.program import Placed, Program, Result
 from nmgen.compiler.program_check import check
-from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, Product, ceil_div, round_up
+from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, ceil_div, round_up
+from rtl.product import Product
 from rtl.sta.isa import Columns, Instruction, Op, assemble
 from rtl.sta.params import StaConfig
 from sim.image.product import pack_weights

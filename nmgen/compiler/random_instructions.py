@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nmgen.compiler.memory_map import Memory
 from nmgen.compiler.program import Placed, Program, Result
-from rtl.params import InputError, Product, ceil_div, round_up
+from rtl.params import InputError, ceil_div, round_up
+from rtl.product import Product
 from rtl.sta.isa import Columns, Op, assemble
 from rtl.sta.legality import residual_row_beats, store_row_beats
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rtl.params import Product, units_in_beats
+from rtl.params import units_in_beats
+from rtl.product import Product
 from rtl.sta.latencies import BUSY_CYCLES, COPY_LATENCY
 from rtl.sta.params import StaConfig
 

@@ -14,7 +14,8 @@ from nmgen.compiler.program import Program
 from nmgen.estimate.columns import copied_keys, copied_values, copy_end, packed_parameters, packed_weights
 from nmgen.estimate.fetch import FetchTimes
 from nmgen.estimate.norm import StatisticsTimes
-from rtl.params import BURST_BEATS, PARAMETER_TILES, Pattern, ceil_div, units_in_beats
+from rtl.params import BURST_BEATS, PARAMETER_TILES, ceil_div, units_in_beats
+from rtl.product import Pattern
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
 from rtl.sta.latencies import (
     ASK_CYCLES,

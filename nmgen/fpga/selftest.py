@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from boards.selftest import OUT_BYTES, Image, Run
 from rtl.array.requantise import SHIFT_BITS, requantise
-from rtl.params import Config, InputError, Product, ceil_div
+from rtl.params import Config, InputError, ceil_div
+from rtl.product import Product
 from sim.golden import layer as golden
 from sim.image.product import Region, pack_activations, pack_weights, parameter_bytes
 

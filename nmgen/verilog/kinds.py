@@ -8,8 +8,9 @@ from amaranth.lib.wiring import Component
 
 from nmgen.verilog import testbench
 from rtl.engine.accelerator import Accelerator
+from rtl.engine.register_table import REGISTERS
 from rtl.lib.register_map import Register
-from rtl.params import REGISTERS, Config
+from rtl.params import Config
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS as STA_REGISTERS

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate.cycles import Constants, estimate, total
 from rtl.engine.cycles import product_cycles
+from rtl.engine.register_table import REGISTERS
+from rtl.format import selection_coding
 from rtl.lib.register_map import Register
-from rtl.params import BIAS_BITS, MULT_BITS, REGISTERS, SHIFT_MAX, Config, Product, round_up, selection_coding
+from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config, round_up
+from rtl.product import Product
 from rtl.sta.isa import BYTES
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS as STA_REGISTERS

@@ -26,8 +26,8 @@ from pruning.files.reading import (
     shown,
 )
 from pruning.files.writing import write_whole
-from rtl.format import bits_per_group, check_pattern, index_bits
-from rtl.params import BIAS_BITS, CHANNELS_MAX, MULT_BITS, SHIFT_MAX, InputError, ceil_div, selection_coding
+from rtl.format import bits_per_group, check_pattern, index_bits, selection_coding
+from rtl.params import BIAS_BITS, CHANNELS_MAX, MULT_BITS, SHIFT_MAX, InputError, ceil_div
 
 FORMAT = "nmgen"
 VERSIONS = (1, 2)  # 1: layers alone; 2: with a model

@@ -7,8 +7,9 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.latencies import REQUANTISER_LATENCY
 from rtl.lib.timing import align, hard_register
-from rtl.params import BIAS_BITS, MULT_BITS, REQUANTISER_LATENCY, SHIFT_MAX, Config
+from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config
 
 SHIFT_BITS = SHIFT_MAX.bit_length()
 

@@ -7,9 +7,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.latencies import reader_latency
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, gated, relay
-from rtl.params import Config, ceil_div, reader_latency
+from rtl.params import Config, ceil_div
 
 
 class RowReader(wiring.Component):
@@ -26,13 +27,13 @@ class RowReader(wiring.Component):
 
     A 2:1 mux per pair, one-hot AND-OR: two levels of LUT4. The row number passes one column a cycle, so no wire spans
     the array, and a tile's first results can leave before its last ones are ready. Column c is sampled
-    `params.READER_SAMPLE` + c cycles after `row`.
+    `latencies.READER_SAMPLE` + c cycles after `row`.
 
     Members
     -------
     row : to be read, in
     results : of the array [row][column], in
-    outputs : of each column, `params.reader_latency` cycles after `row`, out
+    outputs : of each column, `latencies.reader_latency` cycles after `row`, out
     """
 
     def __init__(self, config: Config) -> None:
@@ -82,7 +83,7 @@ class SlotReader(wiring.Component):
     -------
     row, slot : to be read, in
     results : of the array [row][column], in
-    values : of each of the slot's lanes, `params.slot_latency` cycles later, out
+    values : of each of the slot's lanes, `latencies.slot_latency` cycles later, out
     """
 
     def __init__(self, config: Config) -> None:

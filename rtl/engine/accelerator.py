@@ -33,7 +33,7 @@ class Accelerator(wiring.Component):
 
     Members
     -------
-    control : the control registers, `params.REGISTERS`
+    control : the control registers, `register_table.REGISTERS`
     memory : the burst port
     busy : a product is running, out
     """

@@ -4,13 +4,14 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.latencies import READ_LATENCY
 from rtl.array.steps import row_step
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, relay
-from rtl.params import READ_LATENCY, Config
+from rtl.params import Config
 
 
 def row_address(config: Config) -> data.StructLayout:

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.latencies import READ_LATENCY
 from rtl.array.requantise import Parameters
 from rtl.array.step_unpacker import StepUnpacker, cut_into_units
 from rtl.array.steps import column_step
@@ -12,7 +13,7 @@ from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, hard_register, registered, relay
-from rtl.params import PARAMETER_BYTES, PARAMETER_TILES, READ_LATENCY, Config
+from rtl.params import PARAMETER_BYTES, PARAMETER_TILES, Config
 
 
 class ColumnBank(wiring.Component):
@@ -57,7 +58,7 @@ class ColumnBank(wiring.Component):
 class ColumnLoader(wiring.Component):
     """Unpacks column tiles: parameters to their memory, then a step a cycle into the column buffer.
 
-    Beats come in the order of `params.Product.tile_plan`: each when the first step that uses it is next.
+    Beats come in the order of `product.Product.tile_plan`: each when the first step that uses it is next.
 
     Members
     -------

@@ -4,25 +4,27 @@ A model of what each part of the engine waits for, with the engine's own latenci
 hardware's counter.
 """
 
-from rtl.params import (
-    BURST_BEATS,
+from rtl.array.latencies import (
     ENTER_CYCLES,
-    FIFO_BEATS,
     FIFO_CYCLES,
     LOADED_CYCLES,
-    PARAMETER_BYTES,
-    PARAMETER_TILES,
     RELEASE_CYCLES,
-    RESULT_TILES,
-    Config,
-    Product,
-    check_range,
     drain_latency,
     drain_start,
     drain_window,
     reader_latency,
+)
+from rtl.params import (
+    BURST_BEATS,
+    FIFO_BEATS,
+    PARAMETER_BYTES,
+    PARAMETER_TILES,
+    RESULT_TILES,
+    Config,
+    check_range,
     units_in_beats,
 )
+from rtl.product import Product
 
 
 def product_cycles(

@@ -4,12 +4,13 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.latencies import drain_latency, drain_start, reader_latency
 from rtl.array.requantise import Parameters, Requantiser
 from rtl.array.row_reader import SlotReader
 from rtl.array.walk import TileWalk
 from rtl.engine.product_registers import descriptor
 from rtl.lib.timing import align
-from rtl.params import PARAMETER_TILES, RESULT_TILES, Config, drain_latency, drain_start, reader_latency
+from rtl.params import PARAMETER_TILES, RESULT_TILES, Config
 
 
 def result_destination(config: Config) -> data.StructLayout:
@@ -40,7 +41,7 @@ class SlotResults(wiring.Signature):
 class Drain(wiring.Component):
     """Reads drain_lanes results of one row a cycle, row after row, and requantises them.
 
-    A tile's first slot is read `params.drain_start` cycles after the decision to issue its last step,
+    A tile's first slot is read `latencies.drain_start` cycles after the decision to issue its last step,
     or right after the tile before. Rows that are not in use are left out.
 
     Members

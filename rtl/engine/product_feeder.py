@@ -4,18 +4,19 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.latencies import drain_start, drain_window
 from rtl.array.walk import TileWalk
 from rtl.engine.activation_store import row_address
 from rtl.engine.product_registers import descriptor
 from rtl.lib.timing import align, registered
-from rtl.params import RESULT_TILES, Config, drain_start, drain_window
+from rtl.params import RESULT_TILES, Config
 
 
 class Feeder(wiring.Component):
     """Issues the steps of every tile as soon as its operands are there, without a gap inside a tile but one.
 
     The last step of a tile waits until the results of the tile before are out of its way
-    (`params.drain_window`) and until the result buffer has room for the tile. So the drain never
+    (`latencies.drain_window`) and until the result buffer has room for the tile. So the drain never
     has to stop, whatever the memory does.
 
     Members

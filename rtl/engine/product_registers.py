@@ -6,8 +6,10 @@ from amaranth.hdl import Module, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.engine.register_table import REGISTERS
 from rtl.lib.port import ControlPort, register_layout, written
-from rtl.params import ADDRESS_BITS, CHANNELS_MAX, REGISTERS, Config, Pattern, ceil_div
+from rtl.params import ADDRESS_BITS, CHANNELS_MAX, Config, ceil_div
+from rtl.product import Pattern
 
 BEATS_BITS = 32
 
@@ -46,7 +48,7 @@ def descriptor(config: Config) -> data.StructLayout:
 
 
 class Registers(wiring.Component):
-    """`params.REGISTERS` in hardware. Writes while a product runs change nothing.
+    """`register_table.REGISTERS` in hardware. Writes while a product runs change nothing.
 
     Members
     -------

@@ -7,7 +7,8 @@ row r is r cycles behind row 0, column c is c behind column 0.
 
 from dataclasses import dataclass
 
-from rtl.params import MULT_BITS, READER_SAMPLE, ceil_div, slot_latency
+from rtl.array.latencies import READER_SAMPLE, slot_latency
+from rtl.params import MULT_BITS, ceil_div
 from rtl.sta.params import RADICAND_BITS, ROOT_BITS, StaConfig
 
 # --- control/sequencer, control/intake, control/legality_checker ---------------------------------

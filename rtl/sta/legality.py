@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from rtl.params import ADDRESS_BITS, PARAMETER_BYTES, SHIFT_MAX, Config, Product, ceil_div, units_in_beats
+from rtl.params import ADDRESS_BITS, PARAMETER_BYTES, SHIFT_MAX, Config, ceil_div, units_in_beats
+from rtl.product import Product
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
@@ -35,7 +36,7 @@ class Cause(IntEnum):
 # --- beats of a tile of packed weights ---------------------------------------------------------
 @dataclass(frozen=True)
 class TileBeats:
-    """Beats of a column tile of a pattern, as `params.Product.tile_plan` has them, without its parameters.
+    """Beats of a column tile of a pattern, as `product.Product.tile_plan` has them, without its parameters.
 
     steps : steps a group
     values : (units a beat, beats a unit) of the values, a unit a step

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.engine.cycles import product_cycles
-from rtl.params import Config, InputError, Product, ceil_div
+from rtl.params import Config, InputError, ceil_div
+from rtl.product import Product
 from sim import ecp5
 from sim.bench import memory, object_cache
 from sim.bench.memory import content_file, image_number, write_image

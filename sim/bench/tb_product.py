@@ -18,7 +18,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import First, RisingEdge, Timer, Trigger
 from cocotb.utils import get_sim_time
 
-from rtl.params import REGISTERS
+from rtl.engine.register_table import REGISTERS
 from sim.bench.memory import Memory, ProtocolError, image_number
 from sim.image.product import Region
 

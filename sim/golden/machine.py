@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import Product, ceil_div, round_up
+from rtl.params import ceil_div, round_up
+from rtl.product import Product
 from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode
 from rtl.sta.legality import fault
 from rtl.sta.params import TABLE_ENTRIES, StaConfig

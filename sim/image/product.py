@@ -1,6 +1,6 @@
 """The memory image of a product: what lies in external memory before the start, and the results after it.
 
-The sizes and the order of the beats are rtl.params.Product's. `tests/sim/plain_image.py` builds the same image a bit
+The sizes and the order of the beats are rtl.product.Product's. `tests/sim/plain_image.py` builds the same image a bit
 at a time, straight from the format's description; the two are tested equal.
 """
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, InputError, Product, ceil_div, units_in_beats
+from rtl.engine.register_table import register_values
+from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, InputError, ceil_div, units_in_beats
+from rtl.product import Product
 
 Bytes = NDArray[np.uint8]
 
@@ -45,8 +47,12 @@ class Layout:
 
     def registers(self, product: Product) -> dict[str, int]:
         """What to write into the control registers before the start."""
-        return product.registers(
-            x_address=self.x.address, w_address=self.w.address, r_address=self.r.address, y_address=self.y.address
+        return register_values(
+            product,
+            x_address=self.x.address,
+            w_address=self.w.address,
+            r_address=self.r.address,
+            y_address=self.y.address,
         )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import PARAMETER_BYTES, Config, Product, ceil_div, units_in_beats
+from rtl.params import PARAMETER_BYTES, Config, ceil_div, units_in_beats
+from rtl.product import Product
 from rtl.sta.params import CHANNEL_FIELDS
 
 Bytes = NDArray[np.uint8]

@@ -12,7 +12,9 @@ from amaranth.hdl import ClockDomain, Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.params import Product, ceil_div
+from rtl.engine.register_table import register_values
+from rtl.params import ceil_div
+from rtl.product import Product
 from sim.bench.gaps import NO_GAPS, Gaps
 
 Testbench = Callable[[SimulatorContext], Awaitable[None]]
@@ -91,7 +93,7 @@ def described(product: Product, **addresses: int) -> dict[str, Any]:
     bits = {"index": n * c.index_bits, "bitmap": c.m}
     coding = "counted" if n == c.m else "index" if bits["index"] <= bits["bitmap"] else "bitmap"
     places = {"x_address": 0, "w_address": 0, "y_address": 0, **addresses}
-    fields = product.registers(**places)
+    fields = register_values(product, **places)
     del fields["mode"]
     return {
         **fields,

@@ -7,27 +7,25 @@ from typing import Any
 
 import pytest
 
+from rtl.array.latencies import drain_start, drain_window
+from rtl.engine.register_table import REGISTERS, register_values
+from rtl.format import selection_coding
 from rtl.params import (
     BIAS_BITS,
     BURST_BEATS,
     CHANNELS_MAX,
     FIFO_BEATS,
     PRESETS,
-    REGISTERS,
     VERSION,
     Config,
     InputError,
-    Pattern,
-    Product,
     ceil_div,
-    drain_start,
-    drain_window,
     power_of_two_at_least,
     round_up,
-    selection_coding,
     signed_bits,
     units_in_beats,
 )
+from rtl.product import Pattern, Product
 from tests.rtl.simulate import seeded
 
 SIZES = (2, 4, 8, 16, 32)
@@ -296,7 +294,7 @@ def test_product(product: Product) -> None:
     assert p.bytes_written == p.tokens * p.channels * (p.out_bits // 8)
     beats = p.tokens * p.x_row_beats + p.column_tiles * len(p.tile_plan()) + p.r_beats
     assert p.bytes_read == beats * c.port_bytes
-    assert p.registers(x_address=1, w_address=2, y_address=3, r_address=4) == {
+    assert register_values(p, x_address=1, w_address=2, y_address=3, r_address=4) == {
         "tokens": p.tokens,
         "groups": p.groups,
         "channels": p.channels,

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtl.format import pack_group
-from rtl.params import BIAS_BITS, SHIFT_MAX, Product, units_in_beats
+from rtl.params import BIAS_BITS, SHIFT_MAX, units_in_beats
+from rtl.product import Product
 from tests.sim.plain_image import parameter_word, tile_beats
 
 # Of one column in one step, lane by lane: weight, and position where a pair of the group lies there.

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Product
+from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX
+from rtl.product import Product
 from sim.bench.runner import Job
 
 

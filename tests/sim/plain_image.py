@@ -5,7 +5,7 @@ Shares nothing with sim/image/product.py but the configuration and the regions' 
 
 from math import ceil, log2
 
-from rtl.params import Product
+from rtl.product import Product
 
 
 class Plane:

@@ -23,7 +23,7 @@ from nmgen.families.bert.sentences import fitted
 from nmgen.verilog.writer import emit
 from pruning.encoder.parameters import pool_factor
 from pruning.families.bert.integer import IntegerEncoder
-from rtl.params import Product
+from rtl.product import Product
 from rtl.sta.axi_top import AxiSta
 from rtl.sta.isa import BYTES, FIELDS, Op
 from rtl.sta.params import StaConfig

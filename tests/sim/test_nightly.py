@@ -16,7 +16,8 @@ from nmgen.bench.estimate import drawn
 from nmgen.verilog.writer import emit
 from rtl.engine.accelerator import Accelerator
 from rtl.engine.cycles import product_cycles
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from sim.bench.runner import SIMULATORS, Job, run_products
 from sim.golden.layer import linear
 from tests.nmgen.estimate.test_cycles import exact

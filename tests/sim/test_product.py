@@ -12,7 +12,8 @@ import pytest
 from nmgen.verilog.writer import emit
 from rtl.engine.accelerator import Accelerator
 from rtl.engine.cycles import product_cycles
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from sim.bench.runner import SIMULATORS, run_products
 from sim.golden.layer import compare, linear
 from tests.sim.operands import extreme_job, random_job

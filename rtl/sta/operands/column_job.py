@@ -4,7 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.params import Pattern
+from rtl.product import Pattern
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.params import StaConfig

@@ -16,7 +16,7 @@ from rtl.sta.params import StaConfig
 class TileLoader(wiring.Component):
     """Unpacks one column tile at a time: the parameters of its channels, then a step a cycle.
 
-    Beats come in the order of `params.Product.tile_plan`: each before the first step that uses it. They are accepted
+    Beats come in the order of `product.Product.tile_plan`: each before the first step that uses it. They are accepted
     from the cycle after `begin` on, exactly the tile's.
 
     Members

@@ -11,7 +11,8 @@ import pytest
 
 from nmgen.cli import main
 from pruning.files.artefact import Layer, save
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from sim.bench.runner import SIMULATORS, Job
 from sim.golden.layer import linear
 from tests.sim.operands import extreme_job, random_job

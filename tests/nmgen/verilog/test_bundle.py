@@ -19,7 +19,8 @@ from nmgen.cli import main
 from nmgen.compiler.isa_page import HEADER
 from nmgen.verilog.bundle import Generated, contents, generate, lint_command, simulation_command
 from nmgen.verilog.kinds import AXI_STA, ENGINE, STA, Kind
-from rtl.params import PRESETS, REGISTERS, VERSION, Config, InputError
+from rtl.engine.register_table import REGISTERS
+from rtl.params import PRESETS, VERSION, Config, InputError
 from rtl.sta.params import StaConfig
 from tests.nmgen.equivalence import yosys
 

@@ -3,8 +3,9 @@
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import READER_SAMPLE, reader_latency
 from rtl.array.row_reader import RowReader
-from rtl.params import READER_SAMPLE, Config, reader_latency
+from rtl.params import Config
 from tests.rtl.simulate import run, seeded
 
 CYCLES = 80

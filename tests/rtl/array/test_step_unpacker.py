@@ -7,7 +7,8 @@ import pytest
 
 from rtl.array.selection import BitmapDecoder
 from rtl.array.step_unpacker import StepUnpacker
-from rtl.params import Config, Pattern
+from rtl.params import Config
+from rtl.product import Pattern
 from tests.rtl.simulate import seeded, trace
 
 CONFIGURATIONS = {"2:8": Config(n=2, m=8, cols=3), "3:16": Config(n=3, m=16, cols=2), "4:4": Config(n=4, m=4, cols=1)}

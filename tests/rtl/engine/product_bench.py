@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from rtl.engine.accelerator import Accelerator
 from rtl.engine.cycles import product_cycles
-from rtl.params import REGISTERS, Config, Product
+from rtl.engine.register_table import REGISTERS
+from rtl.params import Config
+from rtl.product import Product
 from sim.bench.gaps import NO_GAPS, Gaps
 from sim.bench.runner import Job
 from sim.golden.layer import compare, linear

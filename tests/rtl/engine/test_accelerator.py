@@ -7,7 +7,9 @@ import pytest
 from amaranth.hdl import ClockDomain, Module
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.params import BURST_BEATS, REGISTERS, Config, Product
+from rtl.engine.register_table import REGISTERS
+from rtl.params import BURST_BEATS, Config
+from rtl.product import Product
 from sim.bench.runner import Job
 from sim.image import product as image
 from tests.rtl.engine.product_bench import Bench, Outcome

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import READ_LATENCY
 from rtl.array.steps import ROW_BITS
 from rtl.engine.activation_store import ActivationBank, ActivationStore
-from rtl.params import READ_LATENCY, Config, ceil_div
+from rtl.params import Config, ceil_div
 from tests.rtl.simulate import drive, gaps, run, seeded, trace
 
 # Words of several beats, of several groups, of one of each.

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import READ_LATENCY
 from rtl.array.walk import TileWalk
 from rtl.engine.column_buffer import ColumnBank, ColumnBuffer, ColumnLoader
-from rtl.params import READ_LATENCY, Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from sim.bench.gaps import NO_GAPS, Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded, trace
 from tests.rtl.weights import Weights, check_operands, load_times

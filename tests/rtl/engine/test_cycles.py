@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from rtl.engine.cycles import product_cycles
-from rtl.params import Config, InputError, Product
+from rtl.params import Config, InputError
+from rtl.product import Product
 
 
 @pytest.mark.parametrize(("pattern_n", "least"), [(2, 0.96), (4, 0.96), (8, 0.96)])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtl.params import FIFO_BEATS, Config, InputError, Product
+from rtl.params import FIFO_BEATS, Config, InputError
+from rtl.product import Product
 from sim.bench.gaps import Gaps
 from sim.bench.runner import Job
 from tests.rtl.engine.product_bench import Bench

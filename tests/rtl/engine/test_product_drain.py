@@ -7,19 +7,11 @@ from typing import Any
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import drain_latency, drain_start, drain_window, reader_latency
 from rtl.array.requantise import requantise
 from rtl.engine.product_drain import Drain
-from rtl.params import (
-    MULT_BITS,
-    SHIFT_MAX,
-    Config,
-    Product,
-    ceil_div,
-    drain_latency,
-    drain_start,
-    drain_window,
-    reader_latency,
-)
+from rtl.params import MULT_BITS, SHIFT_MAX, Config, ceil_div
+from rtl.product import Product
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import described, drive, gaps, run, seeded
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import drain_start, drain_window
 from rtl.array.walk import TileWalk
 from rtl.engine.product_feeder import Feeder
-from rtl.params import RESULT_TILES, Config, Product, ceil_div, drain_start, drain_window
+from rtl.params import RESULT_TILES, Config, ceil_div
+from rtl.product import Product
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run
 

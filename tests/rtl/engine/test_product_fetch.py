@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import FIFO_CYCLES
 from rtl.engine.product_fetch import Fetch
-from rtl.params import BURST_BEATS, FIFO_BEATS, FIFO_CYCLES, Config
+from rtl.params import BURST_BEATS, FIFO_BEATS, Config
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import Slow, drive, gaps, run, seeded
 

@@ -7,7 +7,9 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from rtl.engine.product_registers import Registers
-from rtl.params import CHANNELS_MAX, REGISTERS, Config, Product
+from rtl.engine.register_table import REGISTERS, register_values
+from rtl.params import CHANNELS_MAX, Config
+from rtl.product import Product
 from tests.rtl.simulate import described, run, seeded
 
 CONFIGURATIONS = {
@@ -234,7 +236,7 @@ def test_every_pattern_is_described(name: str) -> None:
                 per_row=rng.random() < 0.5,
             )
             places: dict[str, Any] = {one: rng.getrandbits(32) for one in ("x_address", "w_address", "y_address")}
-            for register, value in product.registers(**places, r_address=n).items():
+            for register, value in register_values(product, **places, r_address=n).items():
                 await host.write(ctx, register, value)
             for field, value in described(product, **places, r_address=n).items():
                 assert ctx.get(host.dut.product[field]) == value, f"{field} of {product}"

@@ -8,7 +8,8 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.walk import TileWalk
 from rtl.engine.results import ResultBuffer
-from rtl.params import RESULT_TILES, Config, Product, ceil_div
+from rtl.params import RESULT_TILES, Config, ceil_div
+from rtl.product import Product
 from sim.bench.gaps import Gaps
 from tests.rtl.simulate import Slow, described, drive, gaps, run, seeded
 

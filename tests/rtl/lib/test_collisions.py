@@ -13,7 +13,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from tests.rtl.engine import product_bench
 from tests.sim.operands import random_job
 

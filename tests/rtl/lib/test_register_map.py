@@ -2,9 +2,9 @@
 
 import pytest
 
+from rtl.engine.register_table import REGISTERS as ENGINE
 from rtl.lib.port import register_layout
 from rtl.lib.register_map import Field, Register, register_map
-from rtl.params import REGISTERS as ENGINE
 from rtl.sta.registers import REGISTERS as STA
 from tests.rtl.simulate import seeded
 

@@ -13,7 +13,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
 from rtl.array.grid import Array
-from rtl.params import READER_SAMPLE, ceil_div
+from rtl.array.latencies import READER_SAMPLE
+from rtl.params import ceil_div
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import drain_start, row_latency

@@ -9,7 +9,8 @@ from amaranth.hdl import Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.lib.port import Request
-from rtl.params import Product, ceil_div
+from rtl.params import ceil_div
+from rtl.product import Product
 from rtl.sta.isa import BYTES, Columns, Op, assemble
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import REGISTERS

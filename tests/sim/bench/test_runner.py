@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtl.params import Config, InputError, Product
+from rtl.params import Config, InputError
+from rtl.product import Product
 from sim.bench import runner
 from sim.bench.runner import SIMULATORS, SimulationError, run_products
 from sim.golden import layer as golden

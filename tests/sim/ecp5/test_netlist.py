@@ -12,7 +12,8 @@ from nmgen.verilog.writer import emit
 from rtl.array.grid import Array
 from rtl.engine.accelerator import Accelerator
 from rtl.engine.cycles import product_cycles
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from rtl.sta.operands.store import ActivationStore
 from rtl.sta.params import StaConfig
 from rtl.sta.results.requantise import Requantiser

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rtl.array.requantise import requantise
-from rtl.params import Config, Product
+from rtl.params import Config
+from rtl.product import Product
 from sim.golden import layer as golden
 from tests.sim.operands import extreme_job, random_job
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtl.array.requantise import requantise
-from rtl.params import Product
+from rtl.product import Product
 from rtl.sta.isa import Columns, Op, assemble
 from rtl.sta.params import StaConfig
 from sim.golden import twins

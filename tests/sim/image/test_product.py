@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtl.params import Config, InputError, Product
+from rtl.params import Config, InputError
+from rtl.product import Product
 from sim.image import product as image
 from tests.sim import plain_image
 from tests.sim.operands import extreme_job, random_job

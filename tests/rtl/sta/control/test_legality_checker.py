@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Shape
 from amaranth.sim import SimulatorContext
 
-from rtl.params import Product
+from rtl.product import Product
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import BYTES, FIELDS, Op, encode

@@ -13,7 +13,8 @@ from amaranth.hdl import Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.array.walk import TileWalk
-from rtl.params import Product, ceil_div
+from rtl.params import ceil_div
+from rtl.product import Product
 from rtl.sta.isa import FIELDS, Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.columns import ChannelParameters, ColumnBuffer

@@ -8,8 +8,9 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import READER_SAMPLE
 from rtl.array.walk import TileWalk
-from rtl.params import READER_SAMPLE, ceil_div
+from rtl.params import ceil_div
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import (
     COLUMN_LATENCY,

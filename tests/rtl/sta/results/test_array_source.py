@@ -5,8 +5,9 @@ from collections import deque
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.array.latencies import READER_SAMPLE
 from rtl.array.walk import TileWalk
-from rtl.params import READER_SAMPLE, RESULT_TILES, ceil_div
+from rtl.params import RESULT_TILES, ceil_div
 from rtl.sta.isa import Columns
 from rtl.sta.latencies import drain_start, source_latency
 from rtl.sta.params import StaConfig
