@@ -102,7 +102,7 @@ class Product:
         return self.tokens * self.channels * (whole * self.pattern_n + min(rest, self.pattern_n))
 
     def utilisation(self, cycles: int) -> float:
-        """Needed multiplies over the multiplier slots of that many cycles."""
+        """Needed multiplies over those that all multipliers could do in that many cycles."""
         c = self.config
         return self.multiplies / (cycles * c.rows * c.cols * c.n)
 

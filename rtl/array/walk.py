@@ -1,4 +1,4 @@
-"""The walk over the tiles of a product; each engine has its own."""
+"""The walk over the tiles of a product; whoever works on tiles has its own."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -24,7 +24,7 @@ def _at_most(value: Value, most: int) -> Value:
 class TileWalk(wiring.Component):
     """Counts through the tiles: all token tiles of a column tile, then the next column tile.
 
-    An engine that works on column tiles alone gives `tokens` as 1. The walk computes one tile ahead of its outputs:
+    Who works on column tiles alone gives `tokens` as 1. The walk computes one tile ahead of its outputs:
     `advance` comes late and has a high fan-out, so it only enables registers.
 
     Members
@@ -69,7 +69,7 @@ class TileWalk(wiring.Component):
         running = Signal()
         idle = Signal(init=1)
         takes_next = Signal()  # the tile ahead becomes the tile
-        loads = Signal()  # the tile ahead becomes the first one
+        takes_first = Signal()  # the tile ahead becomes the first one
         ends = Signal()
         ahead_last = Signal(init=1)  # the tile ahead is the column tile's last token tile
         ahead_channels = Signal(init=1)  # it is of the last column tile
@@ -78,7 +78,7 @@ class TileWalk(wiring.Component):
             self.running.eq(running),
             self.idle.eq(idle),
             takes_next.eq(self.advance | ~running),
-            loads.eq(~running & ~primes),
+            takes_first.eq(~running & ~primes),
             ends.eq(self.advance & tile_final),
         ]
         m.d.sync += [
@@ -92,11 +92,11 @@ class TileWalk(wiring.Component):
             m.d.sync += idle.eq(0)
         with m.Elif(ends | (begun & ~any_channels)):
             m.d.sync += idle.eq(1)
-        self._token_tiles(m, takes_next, loads, ahead_last)
-        self._column_tiles(m, takes_next, loads, ahead_last, ahead_channels)
+        self._token_tiles(m, takes_next, takes_first, ahead_last)
+        self._column_tiles(m, takes_next, takes_first, ahead_last, ahead_channels)
         return m
 
-    def _token_tiles(self, m: Module, takes_next: Signal, loads: Signal, ahead_last: Signal) -> None:
+    def _token_tiles(self, m: Module, takes_next: Signal, takes_first: Signal, ahead_last: Signal) -> None:
         """The token tile, the one ahead of it, and a column tile's first."""
         rows = self._config.rows
         first_last = Signal(init=1)
@@ -115,7 +115,7 @@ class TileWalk(wiring.Component):
         ]
         with m.If(takes_next):
             m.d.sync += [tile_last.eq(ahead_last), tile_rows.eq(ahead_rows)]
-            with m.If(loads | ahead_last):
+            with m.If(takes_first | ahead_last):
                 m.d.sync += [
                     tokens_left.eq(self.tokens),
                     ahead_last.eq(first_last),
@@ -131,7 +131,7 @@ class TileWalk(wiring.Component):
                 ]
 
     def _column_tiles(
-        self, m: Module, takes_next: Signal, loads: Signal, ahead_last: Signal, ahead_channels: Signal
+        self, m: Module, takes_next: Signal, takes_first: Signal, ahead_last: Signal, ahead_channels: Signal
     ) -> None:
         """The same of columns: the one ahead is another behind each last token tile."""
         cols = self._config.cols
@@ -149,7 +149,7 @@ class TileWalk(wiring.Component):
         ]
         with m.If(takes_next):
             m.d.sync += [tile_channels.eq(ahead_channels), tile_columns.eq(ahead_columns)]
-            with m.If(loads):
+            with m.If(takes_first):
                 m.d.sync += [
                     channels_left.eq(channels),
                     ahead_channels.eq(first_channels),

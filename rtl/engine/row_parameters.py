@@ -12,7 +12,7 @@ from rtl.params import PARAMETER_BYTES, Config
 
 
 class RowParameters(wiring.Component):
-    """The table that P·V needs, where a row's scale is its own (softmax's sum).
+    """The requantisation parameters that P·V needs, where a row's scale is its own (softmax's sum).
 
     Members
     -------

@@ -8,7 +8,7 @@ Each call says which kind of register it makes, so that a reader can tell functi
 | `registered` | ends a pipeline stage: logic, and its result a cycle later | W flip-flops, a cycle |
 | `relay` | cuts a long wire, and means nothing: only the clock needs it | W flip-flops, a cycle to `align` with |
 | `hard_register` | inside of a multiplier or block RAM, which is slow without | a cycle, no flip-flop if packed |
-| `replicate` | a copy for some of the loads, to be near these | W flip-flops a copy, a cycle |
+| `replicate` | a copy for some of the sinks, to be near these | W flip-flops a copy, a cycle |
 | `lookahead` | a flag decided in the cycle before it is used | logic for all that may happen until then; no cycle |
 | `tally` | a count with flags that are decided so | a few LUTs; no cycle |
 | `preload` | registers load while idle, not at a start from far away | nothing |
@@ -49,7 +49,7 @@ def registered(m: Module, value: Any, *, name: str, reset: bool = False) -> Any:
 def relay(m: Module, value: Any, *, cycles: int = 1, name: str, reset: bool = False) -> Any:
     """The value a cycle or more later, from registers that the placer may put on the way.
 
-    Signals that cross the array or go to many engines pass a relay a row, a column or an engine.
+    Signals that cross the array or go to many units pass a relay a row, a column or a unit.
     """
     return _registers(m, value, cycles, name, reset)
 
@@ -66,12 +66,12 @@ def hard_register(m: Module, value: Any, *, cycles: int = 1, name: str) -> Any:
 def replicate(
     m: Module, value: Any, *, name: str, enable: ValueLike = 1, distinct_init: int | None = None, reset: bool = False
 ) -> Any:
-    """The value a cycle later, in a register for some of its loads alone.
+    """The value a cycle later, in a register for some of its sinks alone.
 
-    Synthesis makes one register of those that have the same input, enable and initial value, wherever their loads are.
+    Synthesis makes one register of those that have the same input, enable and initial value, wherever their sinks are.
     So each copy has to differ from the others in one of
 
-    * `enable`: that of its own loads, where there is one. What the copy holds without it nobody looks at
+    * `enable`: that of its own sinks, where there is one. What the copy holds without it nobody looks at
     * `distinct_init`: what it begins with, which nobody looks at: the first load comes before the first look
     * its input: `~replicate(m, ~value, …)` holds the complement; and of a value that is steady each copy may take the
       one before, so that the last one has it some cycles later

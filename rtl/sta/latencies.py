@@ -1,4 +1,4 @@
-"""Cycles and depths of STA that more than one place must know: Components, and who counts cycles without them.
+"""Cycles and depths of STA that more than one part must know: Components, and who counts cycles without them.
 
 Standard library only. `…_LATENCY` is what a Component takes from its inputs to its outputs; `…_CYCLES` is what lies
 between two events of which the second waits for the first. A path of a row: registered step, store, RowSoftmax, array;
@@ -19,7 +19,7 @@ ASK_CYCLES = 4  # from an instruction that is passed on to the request of the on
 ASKED_CYCLES = 2  # from when that is taken: the instruction before is ready or its data are offered, or it is received
 HELD_CYCLES = 2  # from when the sequencer knows that a STORE is finished until the data of a LOAD or GATHER are offered
 DONE_CYCLES = 2  # from when an END is known, and all before it finished, until the cycles are no longer counted
-OWN_CYCLES = 1  # from an instruction's execute until its engine has it
+OWN_CYCLES = 1  # from an instruction's execute until its unit has it
 END_CYCLES = 1  # from the cycle in which an instruction is finished until the sequencer knows
 
 # --- control/fetch -----------------------------------------------------------------------------
@@ -29,7 +29,7 @@ IN_FLIGHT = 4  # beats that leave the FIFO before it sees that `room` has fallen
 BUFFER_ROOM = IN_FLIGHT + 1  # beats in a consumer's buffer up to which another may leave: enough for one every cycle
 BUFFER_DEPTH = 2 * BUFFER_ROOM  # beyond `room` as many more may come, one of them in the register
 SEGMENT_CYCLES = 4  # from a segment's offer until it is taken: add, compare, and two that wait for the one before
-TAKE_CYCLES = 2  # from the last request of the segment before, or from when a place for one is free, until it is taken
+TAKE_CYCLES = 2  # from the last request of the segment before, or from when there is room for one, until it is taken
 DELIVER_CYCLES = 2  # from a segment's turn until its first beat may have left the FIFO
 REQUEST_CYCLES = 2  # from one request, or from when the segment was taken, to the next
 ROOM_CYCLES = 3  # from the cycle in which a beat leaves the fetch until another may be asked for in its place
@@ -45,7 +45,7 @@ SOFTMAX_LATENCY = 7  # of a row, for plain rows too
 ROW_CYCLES = 1 + STORE_LATENCY + SOFTMAX_LATENCY  # from the decision to a step at the array's element (0, 0)
 COLUMN_LATENCY = 3  # memories, their words, the step; the feeder gives it a step that much before the array has it
 RECIPROCAL_CYCLES = MULT_BITS + 4  # from a row's last step at the array until its new 1 / sum is out
-WALK_CYCLES = 2  # from when an engine has its instruction until the first tile of a product may begin
+WALK_CYCLES = 2  # from when a unit has its instruction until the first tile of a product may begin
 TILE_CYCLES = 2  # from the end of a column tile's loading to the begin of the next one's
 LOADED_CYCLES = 6  # from the end of a column tile's loading to the decision for its first step
 RELEASE_CYCLES = ROW_CYCLES - COLUMN_LATENCY + 1  # from the decision for the last step until column 0 is done with it
@@ -68,7 +68,7 @@ WRITER_LATENCY = max(STORE_WRITE_LATENCY, RESIDUAL_WRITE_LATENCY, MAXIMA_LATENCY
 POOL_CYCLES = 3  # its begin, and from a word of the residual until it is summed
 GATHER_ASK_CYCLES = 4  # for a row beside one for each bit of `beats`: read its id (three), see that no bit is left
 GATHER_ROW_CYCLES = 2  # from a row's last word or beat until a beat of the next row is taken
-POST_PROCESSOR_ENGINES = 9
+POST_PROCESSOR_UNITS = 9
 
 # NORM: a token is asked for, goes through the stages of its reciprocal square root, and its elements may be normalised.
 NORMALISER_LATENCY = 11
@@ -126,9 +126,9 @@ STORE_REQUEST_CYCLES = 2  # from the start, or a request, to the next request
 
 
 def reset_cycles(config: StaConfig) -> int:
-    """Engines that a reset goes through, one after another: six, and the softmax of each row. The first is the
+    """Units that a reset goes through, one after another: six, and the softmax of each row. The first is the
     post-processor; from there it goes through the parts of that, too."""
-    return max(6 + config.rows, 1 + POST_PROCESSOR_ENGINES)
+    return max(6 + config.rows, 1 + POST_PROCESSOR_UNITS)
 
 
 def source_latency(config: StaConfig) -> int:

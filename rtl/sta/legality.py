@@ -28,7 +28,7 @@ class Cause(IntEnum):
     KEYS = 8  # none, too many, or not as many groups of them as the instruction says
     SHIFT = 9
     STORE = 10  # a region leaves the activation store
-    BEATS = 11  # not what the engine will take
+    BEATS = 11  # not what the unit will take
     ADDRESS = 12  # outside of the program's memory, or not at the beginning of a beat
     BUS = 13  # the memory reported an error
 

@@ -208,8 +208,8 @@ class Registers(wiring.Component):
     def _read(self, m: Module, values: Mapping[str, ValueLike]) -> None:
         """A mux of four, then of the fours: the address comes late."""
         address = self.control.address
-        groups = 1 + max(register.offset for register in REGISTERS.values()) // 16
-        fours = [Signal(REGISTER_BITS, name=f"four_{i}", reset_less=True) for i in range(groups)]
+        count = 1 + max(register.offset for register in REGISTERS.values()) // 16
+        fours = [Signal(REGISTER_BITS, name=f"four_{i}", reset_less=True) for i in range(count)]
         m.d.sync += [four.eq(0) for four in fours]
         for word in cases(m, address[2:4], 4):
             for name, value in values.items():

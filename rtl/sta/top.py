@@ -30,7 +30,7 @@ class Sta(wiring.Component):
 
     ::
 
-        control ─► registers ─► sequencer ── instruction ─► every engine
+        control ─► registers ─► sequencer ── instruction ─► every unit
         memory ─► fetch ─┬─ weights ─► column buffer ── columns ──────────┐
                          │                  ▲ keys, values               ▼
                          ├─ rows ─► load unit ─► store ─► softmax ─ rows ─► array
@@ -75,9 +75,9 @@ class Sta(wiring.Component):
         load_unit, store_unit, post_processor = LoadUnit(c), StoreUnit(c), PostProcessor(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
         m.submodules[POST_PROCESSOR] = post_processor
-        engines = {COLUMN_BUFFER: columns, STORE: store, "feeder": feeder, "load_unit": load_unit}
-        engines |= {"store_unit": store_unit, **{SOFTMAX.format(r): row for r, row in enumerate(softmax)}}
-        self._add_engines(m, sequencer.abort, post_processor, engines)
+        units = {COLUMN_BUFFER: columns, STORE: store, "feeder": feeder, "load_unit": load_unit}
+        units |= {"store_unit": store_unit, **{SOFTMAX.format(r): row for r, row in enumerate(softmax)}}
+        self._add_units(m, sequencer.abort, post_processor, units)
 
         # Memory: beats go to their consumers, and STORE writes.
         connect(m, flipped(self.control), registers.control)
@@ -123,19 +123,19 @@ class Sta(wiring.Component):
         self._status(m, registers, sequencer, feeder)
         return m
 
-    def _add_engines(
-        self, m: Module, abort: Signal, post_processor: PostProcessor, engines: dict[str, wiring.Component]
+    def _add_units(
+        self, m: Module, abort: Signal, post_processor: PostProcessor, units: dict[str, wiring.Component]
     ) -> None:
-        """What an error, or a clear, leaves half done is forgotten, engine after engine, a relay for each.
+        """What an error, or a clear, leaves half done is forgotten, unit after unit, a relay for each.
 
         With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
         """
-        assert 1 + len(engines) <= reset_cycles(self._config)
+        assert 1 + len(units) <= reset_cycles(self._config)
         reset = relay(m, abort, name="reset", reset=True)
         m.d.comb += post_processor.reset.eq(reset)
-        for name, engine in engines.items():
+        for name, unit in units.items():
             reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
-            m.submodules[name] = ResetInserter(reset)(engine)
+            m.submodules[name] = ResetInserter(reset)(unit)
 
     def _gather(self, m: Module, post_processor: PostProcessor, fetch: FetchUnit) -> None:
         """GATHER requests its rows."""
@@ -205,10 +205,10 @@ class Sta(wiring.Component):
         load_unit: LoadUnit,
         store_unit: StoreUnit,
     ) -> None:
-        """The upcoming instruction goes to the engines, and they say when it is finished."""
+        """The upcoming instruction goes to the units, and they say when it is finished."""
         upcoming = sequencer.upcoming
         m.d.comb += [
-            columns.start.eq(sequencer.load),
+            columns.start.eq(sequencer.fill),
             columns.instruction.eq(upcoming),
             sequencer.loader_idle.eq(columns.idle),
             post_processor.begins.eq(sequencer.begins),
@@ -216,10 +216,10 @@ class Sta(wiring.Component):
             sequencer.finished.eq(post_processor.finished | load_unit.finished | store_unit.finished),
         ]
         # Each takes its own instructions alone: another enable, so that synthesis does not merge their registers.
-        for engine, op in ((feeder, Op.PRODUCT), (load_unit, Op.LOAD), (store_unit, Op.STORE)):
+        for unit, op in ((feeder, Op.PRODUCT), (load_unit, Op.LOAD), (store_unit, Op.STORE)):
             begins = sequencer.begins & (upcoming.opcode == op)
             start, instruction = own_instruction(m, begins, upcoming, name=op.name.lower())
-            m.d.comb += [engine.start.eq(start), engine.instruction.eq(instruction)]
+            m.d.comb += [unit.start.eq(start), unit.instruction.eq(instruction)]
 
     def _errors(self, m: Module, registers: Registers, sequencer: Sequencer, fetch: FetchUnit) -> None:
         """Where memory ends, and what the sequencer is told of bad accesses and faults: relays."""

@@ -185,7 +185,7 @@ class Runs(wiring.Component):
             Assume(implies(self.beats.valid, owed)),
             Assume(implies(past(m, stops & self.fetch_idle, "was_idle"), self.fetch_idle | ~stops)),
         ]
-        with m.If(sequencer.load):
+        with m.If(sequencer.fill):
             m.d.sync += loading.eq(1)
         with m.Elif(self.loaded | sequencer.abort):
             m.d.sync += loading.eq(0)
@@ -198,7 +198,7 @@ class Runs(wiring.Component):
 
         # Cycles that are left, at most, until nothing executes, and until the column loader is idle.
         to_end = Mux(executing, engine.left + 1, 0)
-        to_load = Mux(sequencer.load, most + 1, loader.left)
+        to_load = Mux(sequencer.fill, most + 1, loader.left)
         # Until the upcoming instruction is checked, if it is not yet passed on.
         ask = most + 1  # to ask for a segment: it is offered a cycle late
         to_ask = Mux(segment.valid, fetch.left, ask)
@@ -282,7 +282,7 @@ class Runs(wiring.Component):
                 )
             ),
             # The column loader starts a cycle after it was seen idle, and is idle still.
-            Assert(implies(sequencer.load, ~loading & past(m, ~loading, "unloading"))),
+            Assert(implies(sequencer.fill, ~loading & past(m, ~loading, "unloading"))),
             Cover((state == IDLE) & sequencer.status.done),
             # The bounds are reached.
             Cover(goes & (since + 1 == cycles(most, latency))),
@@ -336,7 +336,7 @@ class Runs(wiring.Component):
             Assert(implies(gathering, ~waiting)),
             Assert(implies(gathering | storing, executing)),
             Assert(implies(sequencer.prepare, prepared)),
-            Assert(sequencer.load == (sequencer.prepare | (sequencer.execute & inside.signal("intake.copies")))),
+            Assert(sequencer.fill == (sequencer.prepare | (sequencer.execute & inside.signal("intake.copies")))),
             Assert(implies(prepared & (state == RUN), waiting & ready & packed)),
             Assert(implies(state == IDLE, ~prepared)),
             # Instructions lie one behind the other, each within the memory.

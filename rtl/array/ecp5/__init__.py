@@ -1,1 +1,1 @@
-"""What an ECP5 has that the portable description does not reach: DSP slices, wide multiplexers, places."""
+"""What an ECP5 has that the portable description does not reach: DSP slices, wide multiplexers, sites."""

@@ -192,7 +192,7 @@ class FetchUnit(wiring.Component):
         checking = Signal()
         any_beats = Signal()
         one_beat = Signal()
-        # A stage before: which groups of four bits are not 0, whether the lowest group is 1.
+        # A stage before: which four bits are not 0, whether the lowest four are 1.
         fours = Cat(segment.beats[i : i + 4].any() for i in range(0, BEATS_BITS, 4))
         fours = registered(m, fours, name="fours")
         low_one = registered(m, segment.beats[:4] == 1, name="low_one")

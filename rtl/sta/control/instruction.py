@@ -1,4 +1,4 @@
-"""Instructions as the engines see them."""
+"""Instructions as the units see them."""
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data
@@ -22,7 +22,7 @@ def instruction_layout(config: Config) -> data.StructLayout:
 
 
 def own_instruction(m: Module, begins: Value, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:
-    """A start, and its instruction, two cycles after `begins`, `replicate`d for the engine that works on it.
+    """A start, and its instruction, two cycles after `begins`, `replicate`d for the unit that works on it.
 
     The instruction is to be steady for a cycle behind `begins`.
     """

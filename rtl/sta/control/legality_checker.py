@@ -106,7 +106,7 @@ class Sizes(NamedTuple):
 
 
 class LegalityChecker(wiring.Component):
-    """Checks that 64 bytes are a legal instruction, one that every engine will finish.
+    """Checks that 64 bytes are a legal instruction, one that every unit will finish.
 
     Addresses of reads are checked by `fetch.FetchUnit`. The code is steady meanwhile, so paths are cut wherever they
     would be long, with no `align` for the rest; `LATENCY` covers the longest.

@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
     cycles after the instruction before has finished, if the upcoming one is ready.
 
     It is deadlock-free. Whatever is first in the fetch is taken by a consumer that waits for nothing behind it: an
-    instruction by a register that was free when it was requested; data of the current instruction by its engine. Data
+    instruction by a register that was free when it was requested; data of the current instruction by its unit. Data
     of the upcoming one may wait there until it executes or the column loader takes it, since the current one needs
     nothing from memory that was requested later. Only GATHER requests data while it executes: nothing is requested
     behind its ids until it has finished. What LOAD and GATHER read is not requested while a STORE writes.
@@ -44,7 +44,7 @@ class Sequencer(wiring.Component):
     An instruction that is illegal or reads outside its memory has no effect, and is reported when all before it have
     finished. Rows of a GATHER outside memory, and errors of the memory, are reported at once. Then the fetch is
     stopped, its outstanding beats are dropped (a STORE runs to its end, so that every burst gets its beats), `abort`
-    resets the engines, and the machine is idle with `error`, until `clear`. A clear while it runs ends the same way
+    resets the units, and the machine is idle with `error`, until `clear`. A clear while it runs ends the same way
     without an error. An error of the memory also turns `done` into `error`.
 
     Members
@@ -61,8 +61,8 @@ class Sequencer(wiring.Component):
     begins : pulse: `upcoming` executes from the next cycle on, out
     execute : pulse, a cycle after begins, out
     finished : pulse, in the cycle of `execute` at the earliest, in
-    load : the column loader starts on `upcoming`: in the cycle of prepare, or of the execute of KEYS or VALUES, out
-    abort : resets all engines but the fetch, one after another (`latencies.reset_cycles`), out
+    fill : the column loader starts on `upcoming`: in the cycle of prepare, or of the execute of KEYS or VALUES, out
+    abort : resets all units but the fetch, one after another (`latencies.reset_cycles`), out
     status : `Status`, out
     """
 
@@ -89,7 +89,7 @@ class Sequencer(wiring.Component):
                 "begins": Out(1),
                 "execute": Out(1),
                 "finished": In(1),
-                "load": Out(1),
+                "fill": Out(1),
                 "abort": Out(1),
                 "status": Out(Status()),
             }
@@ -122,7 +122,7 @@ class Sequencer(wiring.Component):
         current = Current(*(Signal(name=name) for name in Current._fields))
         executing, prepared = current.executing, current.prepared
         prepares = Signal()
-        ends = relay(m, self.finished, name="ends", reset=True)  # it comes from all engines
+        ends = relay(m, self.finished, name="ends", reset=True)  # it comes from all units
         m.d.comb += [
             # The column loader gets the upcoming instruction as soon as it is idle.
             prepares.eq(
@@ -139,7 +139,7 @@ class Sequencer(wiring.Component):
             ),
             self.prepare.eq(registered(m, prepares, name="prepare", reset=True)),
             self.execute.eq(align(m, self.begins, 1, name="execute", reset=True)),
-            self.load.eq(registered(m, prepares | (self.begins & intake.copies), name="load", reset=True)),
+            self.fill.eq(registered(m, prepares | (self.begins & intake.copies), name="fill", reset=True)),
             intake.taken.eq(self.begins),
             intake.gathering.eq(current.gathering),
             intake.storing.eq(current.storing),
@@ -216,7 +216,7 @@ class Sequencer(wiring.Component):
             states.move("end", "idle")
 
     def _stop(self, m: Module, states: States, current: Current, *, stopped: Signal, cleared: Signal) -> None:
-        """States from an error, or a clear: the fetch comes to rest, then the engines are reset."""
+        """States from an error, or a clear: the fetch comes to rest, then the units are reset."""
         resets = reset_cycles(self._config)
         left = Signal(range(2 * resets))  # cycles, of `abort` and behind it
         last_left = Signal()  # left == 0
@@ -230,7 +230,7 @@ class Sequencer(wiring.Component):
             m.d.sync += left.eq(2 * resets - 1)
             with m.If(rests & ~current.storing):
                 states.move("stop", "abort")
-        with m.If(states["abort"]):  # long enough that all engines are in reset at once, and then none
+        with m.If(states["abort"]):  # long enough that all units are in reset at once, and then none
             m.d.comb += self.abort.eq(left >= resets)
             with m.If(self.clear):
                 m.d.sync += [self.status.cause.eq(Cause.NONE), cleared.eq(1)]

@@ -93,7 +93,7 @@ class Activation(wiring.Component):
     Members
     -------
     write : `TableEntry`, in; reaches lane i in i + 1 cycles, its memory a cycle after that
-    table : look up, else pass, in; may change with every input
+    look_up : in the table, else pass, in; may change with every input
     inputs : 16 bits signed each, in
     outputs : `LATENCY` cycles later, out
     """
@@ -107,7 +107,7 @@ class Activation(wiring.Component):
         super().__init__(
             {
                 "write": In(TableEntry),
-                "table": In(1),
+                "look_up": In(1),
                 "inputs": In(signed(RESIDUAL_BITS)).array(self._lanes),
                 "outputs": Out(signed(RESIDUAL_BITS)).array(self._lanes),
             }
@@ -118,7 +118,7 @@ class Activation(wiring.Component):
         # A memory for each lane, of LUTs: block RAMs would be nearly empty. Entries go from lane to lane, in registers
         # with an enable, so that these are not merged with the chain of the softmax tables.
         entry = self.write
-        table = align(m, self.table, LutMemory.LATENCY, name="table")
+        looks_up = align(m, self.look_up, LutMemory.LATENCY, name="looks_up")
         for lane, value in enumerate(self.inputs):
             own = Signal(TableEntry, name=f"entry_{lane}")
             m.d.comb += own.enable.eq(relay(m, entry.enable, name=f"enable_{lane}"))
@@ -128,6 +128,6 @@ class Activation(wiring.Component):
             m.submodules[f"memory_{lane}"] = memory = LutMemory(width=ENTRY_BITS, depth=TABLE_ENTRIES, part=PART)
             m.d.comb += [memory.write.eq(entry), memory.read_address.eq(value[:8])]
             passed = align(m, value, LutMemory.LATENCY, name=f"passed_{lane}")
-            looked_up = Mux(table, memory.read_data.as_signed(), passed)
+            looked_up = Mux(looks_up, memory.read_data.as_signed(), passed)
             m.d.comb += self.outputs[lane].eq(registered(m, looked_up, name=f"output_{lane}"))
         return m

@@ -1,4 +1,4 @@
-"""GATHER: rows of a table in memory, by ids that are in memory too, into the residual."""
+"""GATHER: rows of embeddings in memory, by ids that are in memory too, into the residual."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -27,7 +27,7 @@ class RowSegment(data.Struct):
 
 
 class _Offset:
-    """A row's offset in the table, id · beats: a bit of `beats` a step. Both methods stand where it is decided."""
+    """A row's offset in the embeddings, id · beats: a bit of `beats` a step. Both methods stand where it is decided."""
 
     def __init__(self, most_beats: int) -> None:
         self._shifted = Signal(ADDRESS_BITS, name="shifted", reset_less=True)  # id · 2^i

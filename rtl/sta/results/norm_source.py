@@ -108,7 +108,7 @@ class NormSource(wiring.Component):
         next_waits = Signal()
         m.d.comb += next_waits.eq(Mux(walk.running, waits & ~column_advance, self.instruction.normalise))
         lookahead(m, waits, next_waits)
-        # `walk.advance` has a high fan-out, so there are two copies: one for the loads, one for the decision itself.
+        # `walk.advance` has a high fan-out, so there are two copies: one for the walk, one for the decision itself.
         next_may_advance = ~tiles.next_none & ~(next_waits & known.next_none)
         may_advance = replicate(m, next_may_advance, name="may_advance", reset=True)
         may_advance_local = replicate(m, next_may_advance, name="may_advance_local", distinct_init=1, reset=True)

@@ -58,15 +58,15 @@ class ResultPipeline(wiring.Component):
         m = Module()
         c, instruction, slots, results = self._config, self.instruction, self.slots, self.results
         # Steady long before the first result.
-        table = relay(m, instruction.table, name="table", reset=True)
+        looks_up = relay(m, instruction.table, name="looks_up", reset=True)
         is_wide = (instruction.opcode != Op.PRODUCT) | instruction.to_residual
         wide = registered(m, is_wide, name="wide", reset=True)  # the requantiser gives 16 bits
-        rescales = registered(m, wide | table, name="rescales", reset=True)
+        rescales = registered(m, wide | looks_up, name="rescales", reset=True)
         self._address_channels(m)
         parameters = self._parameters(m)
 
         m.submodules.activation = activation = Activation(c)
-        m.d.comb += [activation.write.eq(self.table), activation.table.eq(table)]
+        m.d.comb += [activation.write.eq(self.table), activation.look_up.eq(looks_up)]
         for lane in range(c.drain_lanes):
             m.submodules[REQUANTISER.format(lane)] = requantiser = Requantiser(c)
             m.submodules[RESCALER.format(lane)] = rescaler = Rescaler()

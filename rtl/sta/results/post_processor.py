@@ -10,7 +10,7 @@ from rtl.lib.timing import align, relay, replicate
 from rtl.sta.control.instruction import instruction_layout, own_instruction
 from rtl.sta.instances import NORM_SOURCE, PIPELINE, RESIDUAL, STATISTICS
 from rtl.sta.isa import Op
-from rtl.sta.latencies import POST_PROCESSOR_ENGINES
+from rtl.sta.latencies import POST_PROCESSOR_UNITS
 from rtl.sta.operands.columns import ChannelParameterRead
 from rtl.sta.operands.softmax import RowFactor
 from rtl.sta.operands.store import store_write
@@ -43,7 +43,7 @@ class PostProcessor(wiring.Component):
 
     Members
     -------
-    reset : of the engines, one after another, `latencies.reset_cycles` at least; no instruction begins meanwhile, in
+    reset : of the units, one after another, `latencies.reset_cycles` at least; no instruction begins meanwhile, in
     begins : an instruction begins, of any kind, in
     instruction : in that cycle and the next, in
     finished : all its results are readable from the next cycle on, out; not of LOAD, STORE, END
@@ -103,7 +103,7 @@ class PostProcessor(wiring.Component):
             STATISTICS: statistics,
         }
         sources: dict[Op, Any] = {Op.PRODUCT: array, Op.NORM: norm, Op.POOL: pool, Op.GATHER: gather}
-        self._add_engines(m, parts)
+        self._add_units(m, parts)
         instruction = self._begin_parts(m, {**sources, Op.TABLE: tables})
         executes = self._decode_operation(m, (*sources, Op.STORE))
 
@@ -145,9 +145,9 @@ class PostProcessor(wiring.Component):
         self._choose_reader(m, executes, readers, writer.residual_read, residual.read)
         return m
 
-    def _add_engines(self, m: Module, parts: dict[str, Any]) -> None:
+    def _add_units(self, m: Module, parts: dict[str, Any]) -> None:
         """Each with a reset of its own, one after another, as in `Sta`."""
-        assert len(parts) == POST_PROCESSOR_ENGINES
+        assert len(parts) == POST_PROCESSOR_UNITS
         reset = self.reset
         for name, part in parts.items():
             reset = relay(m, reset, name=f"reset_{name}")

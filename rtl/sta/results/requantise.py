@@ -1,4 +1,4 @@
-"""The requantiser of STA: that of the matrix engine, and it can negate the sum."""
+"""The requantiser of STA: that of the engine, and it can negate the sum."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 

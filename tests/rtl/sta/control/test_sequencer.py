@@ -51,7 +51,7 @@ class Front(wiring.Component):
         beats = stream.Signature(8 * config.port_bytes)
         instruction = instruction_layout(config)
         inputs = ["start", "clear", "fault", "loader_idle", "finished"]
-        outputs = ["prepare", "begins", "execute", "load", "abort", "busy", "done", "error"]
+        outputs = ["prepare", "begins", "execute", "fill", "abort", "busy", "done", "error"]
         super().__init__(
             {
                 **{name: In(1) for name in inputs},
@@ -218,7 +218,7 @@ class Bench:
     async def engines(self, ctx: SimulatorContext) -> None:
         dut, c = self.dut, self.config
         while not self.over:
-            if ctx.get(dut.load):
+            if ctx.get(dut.fill):
                 assert self.loader is None, "the column loader is not idle"
                 f = self.instruction(ctx, "upcoming")
                 assert packed(f) == bool(ctx.get(dut.prepare))

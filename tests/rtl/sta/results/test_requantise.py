@@ -140,13 +140,13 @@ def test_activation(cols: int) -> None:
     rng = seeded("activation", cols)
     table = [rng.randint(-32768, 32767) for _ in range(256)]
     load = [
-        {"write": {"enable": 1, "address": i, "data": value & 0xFFFF}, "table": 0, "inputs": [0] * lanes}
+        {"write": {"enable": 1, "address": i, "data": value & 0xFFFF}, "look_up": 0, "inputs": [0] * lanes}
         for i, value in enumerate(table)
     ]
     given = [(1, [(i + 37 * lane) % 256 - 128 for lane in range(lanes)]) for i in range(256)]
     given += [(rng.randrange(2), [rng.randint(-128, 127) for _ in range(lanes)]) for _ in range(300)]
     given = [(t, values if t else [rng.randint(-32768, 32767) for _ in range(lanes)]) for t, values in given]
-    inputs = [{"write": {"enable": 0, "address": 0, "data": 5}, "table": t, "inputs": values} for t, values in given]
+    inputs = [{"write": {"enable": 0, "address": 0, "data": 5}, "look_up": t, "inputs": values} for t, values in given]
     unit = Activation(config)
     record = trace(unit, load + inputs + inputs[-1:] * Activation.LATENCY, *unit.outputs)
     for (t, values), outputs in zip(given, record[len(load) + Activation.LATENCY :], strict=True):
