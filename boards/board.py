@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module
+from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 
-from boards.parts.pll import Pll
+from boards.parts.pll import Pll, dividers
 from boards.selftest import SelfTest
 
 BAUD = 115200
@@ -23,6 +23,11 @@ class Pin:
     number: int = 0
     part: str | None = None
 
+    @property
+    def port(self) -> str:
+        """Its name in the Verilog of an image."""
+        return "__".join([f"{self.resource}_{self.number}", *([self.part] if self.part else []), "io"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
@@ -33,7 +38,7 @@ class Board:
     name : on the command line
     title : what its maker calls it
     platform : class of amaranth-boards, or one derived from it; its default clock feeds the PLL
-    tx : where the UART speaks
+    rx, tx : the UART's pins, to and from the FPGA
     leds : pin of each of heartbeat, running, passed, failed; what is not there has no LED
     meaning : a line for the person at the board
     button : starts the self-test again, if there is one
@@ -48,6 +53,7 @@ class Board:
     name: str
     title: str
     platform: type
+    rx: Pin
     tx: Pin
     leds: Mapping[str, Pin]
     meaning: str
@@ -80,6 +86,31 @@ class Board:
         return float(self.platform().default_clk_frequency / 1e6)
 
 
+class Pins:
+    """Pins of a platform. A resource can be requested once, and may serve several pins."""
+
+    def __init__(self, platform: Any) -> None:
+        self._platform = platform
+        self._requested: dict[tuple[str, int], Any] = {}
+
+    def port(self, pin: Pin) -> Any:
+        key = pin.resource, pin.number
+        if key not in self._requested:
+            self._requested[key] = self._platform.request(*key, dir="-")
+        return getattr(self._requested[key], pin.part) if pin.part else self._requested[key]
+
+
+def heartbeat(m: Module, clock_hz: float) -> Signal:
+    """Changes twice a second."""
+    level = Signal(name="heartbeat")
+    half_second = round(clock_hz / 2)
+    cycles_left = Signal(range(half_second), name="heartbeat_cycles_left")
+    m.d.sync += cycles_left.eq(cycles_left - 1)
+    with m.If(cycles_left == 0):
+        m.d.sync += [cycles_left.eq(half_second - 1), level.eq(~level)]
+    return level
+
+
 class BoardImage(wiring.Component):
     """A self-test on a board: its clock, its pins. Elaborates for the board's platform only."""
 
@@ -93,25 +124,18 @@ class BoardImage(wiring.Component):
         m = Module()
         test = m.submodules.test = self._test
         clock = m.submodules.clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        pll = m.submodules.pll = Pll(self._board.oscillator_mhz, self._mhz)
+        pll = m.submodules.pll = Pll(dividers(self._board.oscillator_mhz, self._mhz))
         m.domains.sync = ClockDomain()
         m.submodules.reset = ResetSynchronizer(~pll.locked, domain="sync")
-        m.d.comb += [pll.oscillator.eq(clock.i), ClockSignal().eq(pll.clock)]
+        m.d.comb += [pll.oscillator.eq(clock.i), ClockSignal().eq(pll.clocks[0])]
 
-        requested: dict[tuple[str, int], Any] = {}  # a resource can be requested once, and may serve several pins
-
-        def pin(wanted: Pin) -> Any:
-            key = wanted.resource, wanted.number
-            if key not in requested:
-                requested[key] = platform.request(*key, dir="-")
-            return getattr(requested[key], wanted.part) if wanted.part else requested[key]
-
-        tx = m.submodules.tx = io.Buffer("o", pin(self._board.tx))
+        pins = Pins(platform)
+        tx = m.submodules.tx = io.Buffer("o", pins.port(self._board.tx))
         m.d.comb += tx.o.eq(test.tx)
-        for name, led_pin in self._board.leds.items():
-            led = m.submodules[f"led_{name}"] = io.Buffer("o", pin(led_pin))
+        for name, pin in self._board.leds.items():
+            led = m.submodules[f"led_{name}"] = io.Buffer("o", pins.port(pin))
             m.d.comb += led.o.eq(getattr(test, name))
         if self._board.button is not None:
-            button = m.submodules.button = io.Buffer("i", pin(self._board.button))
+            button = m.submodules.button = io.Buffer("i", pins.port(self._board.button))
             m.submodules.button_sync = FFSynchronizer(button.i, test.again)
         return m

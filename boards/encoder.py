@@ -2,22 +2,25 @@
 
 from dataclasses import dataclass, field
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from boards.link import PROTOCOL, Hello
+from boards.link import PROTOCOL, BoardRegister, Hello
 from boards.parts.link.link import Link
+from boards.parts.pll import PHASES as STEPS
+from boards.parts.pll import Dividers, dividers
 from boards.parts.sdram.chips import WORD_BYTES, SdramChip, Timing, timing
 from boards.parts.sdram.controller import ChipPins
 from boards.parts.sdram.memory import Sdram
+from boards.parts.sdram.sweep import PhaseSweep
 from boards.parts.uart import DIVISOR_MIN, baud_divisor
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import version_number
 from rtl.sta.top import Sta
 
-BOARD_WORDS = 1  # registers of the board: bit 0, the memory is set up
+PHASES_MAX = 64  # of the memory's clock: `works` is two registers of the board
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +31,11 @@ class EncoderConfig:
     ----------
     sta : the accelerator
     chip : the memory
+    oscillator_mhz : of the board
     core_mhz, memory_mhz : clocks `sync` and `sdram`
     baud : of the UART
     simulated : it is for a simulation, see `Hello`
+    dividers : of the PLL: the core's clock, the memory's, that at the memory's pin
     timing : the memory's, in cycles of its clock
     divisor : of the UART, cycles of a bit
     hello : what the image says of itself
@@ -42,10 +47,12 @@ class EncoderConfig:
 
     sta: StaConfig
     chip: SdramChip
+    oscillator_mhz: float
     core_mhz: float
     memory_mhz: float
     baud: int
     simulated: bool = False
+    dividers: Dividers = field(init=False)
     timing: Timing = field(init=False)
     divisor: int = field(init=False)
     hello: Hello = field(init=False)
@@ -63,9 +70,19 @@ class EncoderConfig:
             memory_khz=round(1000 * self.memory_mhz),
             simulated=int(self.simulated),
         )
+        object.__setattr__(self, "dividers", dividers(self.oscillator_mhz, self.core_mhz, *2 * [self.memory_mhz]))
         object.__setattr__(self, "timing", timing(self.chip, self.memory_mhz))
         object.__setattr__(self, "divisor", baud_divisor(1e6 * self.core_mhz, self.baud, least=DIVISOR_MIN))
         object.__setattr__(self, "hello", hello)
+        if self.phases > PHASES_MAX:
+            raise InputError(
+                f"the memory's clock has {self.phases} phases at {self.memory_mhz:g} MHz, must be at most {PHASES_MAX}"
+            )
+
+    @property
+    def phases(self) -> int:
+        """Steps of the PLL in a period of the memory's clock."""
+        return STEPS * self.dividers.outputs[-1]
 
 
 class Encoder(wiring.Component):
@@ -74,21 +91,26 @@ class Encoder(wiring.Component):
     ::
 
         rx, tx ─ link ─┬─ registers ─ STA ─┐
-                       └──────────────── memory ─ pins of the SDRAM
+                       ├──────────────── memory ─ pins of the SDRAM
+                       └ its start-up test
 
     Members
     -------
     rx : UART, in
     tx : UART, out
     busy : a program runs, out
-    initialised : the memory is set up, out
+    tested : the start-up test of the memory is through, out
+    initialised : the memory can be used, out
+    step : of the PLL, see `PhaseSweep`, out
     pins : of the memory, in the clock `sdram`, out
     """
 
     rx: In(1)
     tx: Out(1, init=1)
     busy: Out(1)
+    tested: Out(1)
     initialised: Out(1)
+    step: Out(1, init=1)
     pins: Out(ChipPins())
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -99,18 +121,31 @@ class Encoder(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.sta = sta = Sta(config.sta)
-        m.submodules.memory = memory = Sdram(config.chip, config.timing, config.sta.port_bytes)
-        m.submodules.link = link = Link(config.divisor, config.sta.port_bytes, config.hello, BOARD_WORDS)
+        beat = config.sta.port_bytes
+        m.submodules.memory = memory = Sdram(config.chip, config.timing, beat, masters=3)
+        m.submodules.sweep = sweep = PhaseSweep(config.phases, config.chip.bytes, beat)
+        m.submodules.link = link = Link(config.divisor, beat, config.hello, len(BoardRegister))
         connect(m, sta.memory, memory.ports[0])
         connect(m, link.memory, memory.ports[1])
+        connect(m, sweep.memory, memory.ports[2])
         connect(m, sta.control, link.control)
         connect(m, memory.pins, flipped(self.pins))
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
-            link.initialised.eq(memory.initialised),
-            link.board[0].eq(memory.initialised),
+            sweep.initialised.eq(memory.initialised),
+            memory.restart.eq(sweep.restart),
+            self.step.eq(sweep.step),
             self.busy.eq(sta.busy),
-            self.initialised.eq(memory.initialised),
+            self.tested.eq(sweep.done),
+            self.initialised.eq(sweep.done & sweep.works.any()),
+            link.initialised.eq(self.initialised),
         ]
+        registers = {
+            BoardRegister.MEMORY: Cat(self.initialised, self.tested),
+            BoardRegister.PHASE: Cat(sweep.phase, Const(0, 16 - len(sweep.phase)), Const(config.phases, 16)),
+            BoardRegister.WORKS_LOW: sweep.works[:32],
+            BoardRegister.WORKS_HIGH: sweep.works[32:],
+        }
+        m.d.comb += [link.board[register].eq(value) for register, value in registers.items()]
         return m

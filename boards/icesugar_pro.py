@@ -20,6 +20,7 @@ ICESUGAR_PRO = Board(
     name="icesugar-pro",
     title="Muse Lab iCESugar-Pro, LFE5U-25F",
     platform=Platform,
+    rx=Pin("uart", 0, "rx"),
     tx=Pin("uart", 0, "tx"),
     leds={
         "heartbeat": Pin("rgb_led", 0, "b"),

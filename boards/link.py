@@ -24,6 +24,7 @@ PAYLOAD_MAX = 960  # bytes: with header and CRC within 1024, and whole beats of 
 WINDOW = 64  # requests that may be under way: less than half of the numbers that there are
 SEQUENCES = 256
 PROTOCOL = 1
+BAUD = 3_000_000  # the fastest of the FTDI chips on boards
 BOARD_REGISTERS = 0x100  # address of the first register of the board itself; those of the accelerator are below
 
 
@@ -63,6 +64,29 @@ ABOUT_STATUS = {
     Status.OUT_OF_ORDER: "not executed: requests before it are missing; the payload is the number expected, 8 bits",
     Status.BAD_REQUEST: "not executed: no such operation, or a length or address that it does not take",
     Status.NOT_READY: "not executed, and expected still: the memory is not set up",
+}
+
+
+class BoardRegister(IntEnum):
+    """Registers of the board itself, 32-bit words from BOARD_REGISTERS on; only to be read."""
+
+    MEMORY = 0
+    PHASE = 1
+    WORKS_LOW = 2
+    WORKS_HIGH = 3
+
+    @property
+    def address(self) -> int:
+        return BOARD_REGISTERS + 4 * self
+
+
+USABLE, TESTED = 1, 2  # bits of MEMORY
+
+ABOUT_REGISTERS = {
+    BoardRegister.MEMORY: "bit 0: the memory can be used; bit 1: its start-up test is through",
+    BoardRegister.PHASE: "low half: the phase of the memory's clock that was chosen; high half: of how many",
+    BoardRegister.WORKS_LOW: "bit i: the memory works at phase i",
+    BoardRegister.WORKS_HIGH: "the same, phases 32 to 63",
 }
 
 

@@ -8,6 +8,7 @@ ULX3S_85F = Board(
     name="ulx3s-85f",
     title="Radiona ULX3S, LFE5U-85F",
     platform=ULX3S_85F_Platform,
+    rx=Pin("uart", 0, "rx"),
     tx=Pin("uart", 0, "tx"),
     leds={
         "heartbeat": Pin("led", 0),

@@ -65,7 +65,8 @@ def main(files: Sequence[str]) -> None:
         show(STA, AxiSta(STA))
         show("residual", Residual(RESIDUAL))
     if not files or boards:
-        image = EncoderConfig(sta=STA, chip=CHIPS["AS4C32M16SB-7"], core_mhz=100, memory_mhz=125, baud=1_000_000)
+        chip = CHIPS["AS4C32M16SB-7"]
+        image = EncoderConfig(sta=STA, chip=chip, oscillator_mhz=25, core_mhz=100, memory_mhz=125, baud=1_000_000)
         show("board", Encoder(image))
 
 

@@ -1,8 +1,8 @@
-"""The PLL of an ECP5, from a board's oscillator to the clock of the design."""
+"""The PLL of an ECP5, from a board's oscillator to the clocks of the design."""
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Const, Instance, Module
+from amaranth.hdl import Const, Instance, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,59 +12,99 @@ from rtl.params import InputError
 VCO_MHZ = (400, 800)
 PHASE_DETECTOR_MHZ = (10, 400)
 DIVIDER_MAX = 128
+PHASES = 8  # of a period of the VCO, that an output can be moved by
+
+# Names of the outputs, and how PHASESEL calls them (FPGA-TN-02200, dynamic phase adjustment).
+OUTPUTS = ("CLKOP", "CLKOS", "CLKOS2", "CLKOS3")
+SELECT = {"CLKOS": 0b00, "CLKOS2": 0b01, "CLKOS3": 0b10}
 
 
 @dataclass(frozen=True)
 class Dividers:
-    """Output: input / input_divider · feedback_divider. The oscillator inside runs output_divider times faster."""
+    """The VCO runs at input / input_divider · feedback_divider · outputs[0], an output at that / outputs[i]."""
 
     input_divider: int
     feedback_divider: int
-    output_divider: int
+    outputs: tuple[int, ...]
 
 
-def dividers(input_mhz: float, output_mhz: float) -> Dividers:
-    """Dividers that make exactly the output frequency, the oscillator inside nearest to the middle of its range.
+def dividers(input_mhz: float, *outputs_mhz: float) -> Dividers:
+    """Dividers that make exactly these frequencies, the VCO nearest to the middle of its range.
 
     Raises
     ------
-    InputError : the PLL cannot make that frequency; the nearest that it can make is named.
+    InputError : the PLL cannot make the first one, or the others beside it; the nearest that it can make is named.
     """
     low, high = VCO_MHZ
-    made: dict[float, Dividers] = {}
+    firsts: dict[float, tuple[int, int]] = {}
     for down in range(1, DIVIDER_MAX + 1):
         detector = input_mhz / down
-        if not PHASE_DETECTOR_MHZ[0] <= detector <= PHASE_DETECTOR_MHZ[1]:
-            continue
-        for up in range(1, DIVIDER_MAX + 1):
-            output = detector * up
-            out = min(DIVIDER_MAX, round((low + high) / 2 / output))
-            if low <= output * max(1, out) <= high:
-                made.setdefault(output, Dividers(down, up, max(1, out)))
-    nearest = min(made, key=lambda output: abs(output - output_mhz))
-    if abs(nearest - output_mhz) > 1e-6:
-        raise InputError(f"mhz is {output_mhz:g}, the nearest that the PLL makes of {input_mhz:g} MHz is {nearest:g}")
-    return made[nearest]
+        if PHASE_DETECTOR_MHZ[0] <= detector <= PHASE_DETECTOR_MHZ[1]:
+            for up in range(1, DIVIDER_MAX + 1):
+                if any(low <= detector * up * out <= high for out in range(1, DIVIDER_MAX + 1)):
+                    firsts.setdefault(detector * up, (down, up))
+    first_mhz, *others = outputs_mhz
+    nearest = min(firsts, key=lambda mhz: abs(mhz - first_mhz))
+    if abs(nearest - first_mhz) > 1e-6:
+        raise InputError(f"mhz is {first_mhz:g}, the nearest that the PLL makes of {input_mhz:g} MHz is {nearest:g}")
+    down, up = firsts[nearest]
+    vcos = [nearest * out for out in range(1, DIVIDER_MAX + 1) if low <= nearest * out <= high]
+    for mhz in others:
+        made = {(vco / out, vco) for vco in vcos for out in range(1, DIVIDER_MAX + 1)}
+        best = min((output for output, _ in made), key=lambda output: abs(output - mhz))
+        if abs(best - mhz) > 1e-3:
+            beside = f"the nearest that the PLL makes beside {first_mhz:g} MHz is {best:.2f}"
+            raise InputError(f"a clock is {mhz:g} MHz, {beside}")
+        vcos = [vco for output, vco in made if output == best]
+    vco = min(vcos, key=lambda vco: abs(vco - (low + high) / 2))
+    return Dividers(down, up, tuple(round(vco / mhz) for mhz in outputs_mhz))
 
 
 class Pll(wiring.Component):
     """The ECP5's EHXPLLL.
 
+    Parameters
+    ----------
+    dividers : of the outputs; the first one is fed back
+    stepped : number of the output that `step` moves, if one is to be moved
+
     Members
     -------
     oscillator : the board's clock, in
-    clock : out
-    locked : the clock is as asked for, out, asynchronous
+    clocks : as there are outputs, out
+    locked : the clocks are as asked for, out, asynchronous
+    step : a falling edge delays the output `stepped` by an eighth of the VCO's period, in
     """
 
-    def __init__(self, input_mhz: float, output_mhz: float) -> None:
-        self._dividers = dividers(input_mhz, output_mhz)
-        super().__init__({"oscillator": In(1), "clock": Out(1), "locked": Out(1)})
+    def __init__(self, dividers: Dividers, *, stepped: int | None = None) -> None:
+        self._dividers = dividers
+        self._stepped = stepped
+        super().__init__(
+            {
+                "oscillator": In(1),
+                "clocks": Out(1).array(len(dividers.outputs)),
+                "locked": Out(1),
+                "step": In(1, init=1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         d = self._dividers
         low, high = Const(0, 1), Const(1, 1)
+        select = 0 if self._stepped is None else SELECT[OUTPUTS[self._stepped]]
+        ports: dict[str, Value | str | int] = {}
+        for name, divider, clock in zip(OUTPUTS, d.outputs, self.clocks, strict=False):
+            ports |= {
+                f"p_{name}_DIV": divider,
+                f"p_{name}_ENABLE": "ENABLED",
+                f"p_{name}_CPHASE": divider - 1,
+                f"p_{name}_FPHASE": 0,
+                f"i_EN{name}": low,
+                f"o_{name}": clock,
+            }
+        if self._stepped is not None:
+            ports["p_DPHASE_SOURCE"] = "ENABLED"
         m.submodules.pll = Instance(
             "EHXPLLL",
             # The loop filter as Lattice's own tool sets it for these frequencies.
@@ -74,24 +114,19 @@ class Pll(wiring.Component):
             a_MFG_GMCREF_SEL="2",
             p_CLKI_DIV=d.input_divider,
             p_CLKFB_DIV=d.feedback_divider,
-            p_CLKOP_DIV=d.output_divider,
-            p_CLKOP_ENABLE="ENABLED",
-            p_CLKOP_CPHASE=d.output_divider - 1,
-            p_CLKOP_FPHASE=0,
             p_FEEDBK_PATH="CLKOP",
             p_OUTDIVIDER_MUXA="DIVA",
             i_CLKI=self.oscillator,
-            i_CLKFB=self.clock,
+            i_CLKFB=self.clocks[0],
             i_RST=low,
             i_STDBY=low,
-            i_PHASESEL0=low,
-            i_PHASESEL1=low,
-            i_PHASEDIR=high,
-            i_PHASESTEP=high,
+            i_PHASESEL0=Const(select & 1, 1),
+            i_PHASESEL1=Const(select >> 1, 1),
+            i_PHASEDIR=low,
+            i_PHASESTEP=self.step,
             i_PHASELOADREG=high,
             i_PLLWAKESYNC=low,
-            i_ENCLKOP=low,
-            o_CLKOP=self.clock,
             o_LOCK=self.locked,
+            **ports,
         )
         return m

@@ -64,7 +64,13 @@ def run(args: argparse.Namespace) -> int:
             preload.write_bytes(program.memory)
         with stages() as say:
             simulation = BoardSimulation(
-                config, chip, core_mhz=args.core_mhz, memory_mhz=args.memory_mhz, folder=args.build, say=say
+                find_board(args.board),
+                config,
+                chip,
+                core_mhz=args.core_mhz,
+                memory_mhz=args.memory_mhz,
+                folder=args.build,
+                say=say,
             )
         with simulation.started(preload, speed=True) as board:
             if args.json:

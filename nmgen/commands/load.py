@@ -5,9 +5,9 @@ import json
 import time
 from pathlib import Path
 
+from boards.link import BAUD
 from nmgen.console.options import bounded
 from nmgen.console.progress import stages
-from nmgen.driver.port import BAUD
 
 NAME = "load"
 HELP = "Load a program into a board's memory; what is there already is not sent."

@@ -8,10 +8,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from boards.link import BOARD_REGISTERS, Hello
+from boards.link import BAUD, TESTED, USABLE, BoardRegister, Hello
 from nmgen.compiler.program import Program, Result
 from nmgen.driver.host import Host, Wire
-from nmgen.driver.port import BAUD, SerialWire
+from nmgen.driver.port import SerialWire
 from rtl.params import InputError, ceil_div
 from rtl.sta.isa import BYTES
 from rtl.sta.legality import Cause
@@ -69,7 +69,10 @@ class Board:
 
     def _wait_for_memory(self) -> None:
         end = time.monotonic() + READY_SECONDS * self.host.slower
-        while not self.host.get(BOARD_REGISTERS) & 1:
+        while not (memory := self.host.get(BoardRegister.MEMORY.address)) & USABLE:
+            if memory & TESTED:
+                phases = self.host.get(BoardRegister.PHASE.address) >> 16
+                raise self.host.error(f"the memory works at none of {phases} phases of its clock: see docs/boards.md")
             if time.monotonic() > end:
                 raise self.host.error("the memory is not set up")
             time.sleep(POLL_SECONDS)

@@ -4,7 +4,16 @@ from pathlib import Path
 from textwrap import fill
 
 from boards import link
-from boards.link import ABOUT_OPERATIONS, ABOUT_STATUS, EXECUTED_ONCE, Hello, Operation, Status
+from boards.link import (
+    ABOUT_OPERATIONS,
+    ABOUT_REGISTERS,
+    ABOUT_STATUS,
+    EXECUTED_ONCE,
+    BoardRegister,
+    Hello,
+    Operation,
+    Status,
+)
 from nmgen.console.files import written_whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "link.md"
@@ -63,9 +72,13 @@ def page() -> str:
         *(f"| {operation} | {operation.name} | {ABOUT_OPERATIONS[operation]} |" for operation in Operation),
         "",
         *wrapped(
-            f"Registers below {board} are the accelerator's ([isa](isa.md)); at {board} bit 0 says that the "
-            f"memory is set up. The answer to HELLO is these words of 32 bits: {words}."
+            f"Registers below {board} are the accelerator's ([isa](isa.md)). From {board} on are the board's own, "
+            f"which can only be read. The answer to HELLO is these words of 32 bits: {words}."
         ),
+        "",
+        "| register | | |",
+        "|---|---|---|",
+        *(f"| {one.address:#x} | {one.name} | {ABOUT_REGISTERS[one]} |" for one in BoardRegister),
         "",
         "| status | | |",
         "|---|---|---|",

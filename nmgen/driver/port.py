@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from boards.link import BAUD
 from nmgen.driver.host import LinkError
 from rtl.params import InputError
 
-BAUD = 3_000_000
 LATENCY_MS = "1"  # FTDI chips wait 16 ms for more bytes unless told otherwise
 WRITE_SECONDS = 10.0  # in which the port must take what is written: a simulation takes a frame in a second or two
 QUIET_SECONDS = 2.0  # after which a port that goes on sending is taken as it is

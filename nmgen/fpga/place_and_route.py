@@ -25,6 +25,7 @@ from rtl.params import InputError
 
 VERILOG, SCRIPT, NETLIST, CELLS = "design.v", "synth.ys", "design.json", "cells.json"
 FLOORED, PLACED, DELAYS = "floored.json", "placed.json", "delays.sdf"
+PINS, CHIP = "pins.lpf", "chip.config"  # what ecppack makes a bitstream of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Design:
     place : arguments of nextpnr-ecp5: device, clock, router; None of what is only synthesised
     placement : what the placer is told of places; None for nothing
     delays : whether those of every cell and wire are kept, for `nmgen.fpga.timing_paths`
+    pins : of an image: sites and clocks of its pins, as an .lpf says them; the chip's configuration is kept in `CHIP`
     seeds : of place and route
     """
 
@@ -49,6 +51,7 @@ class Design:
     place: tuple[str, ...] | None = None
     placement: Placement | None = None
     delays: bool = False
+    pins: str = ""
     seeds: tuple[int, ...] = ()
 
 
@@ -219,10 +222,13 @@ class _Run:
         options = [*design.place, "--timing-allow-fail", "--seed", str(seed)]
         if design.delays:
             options = ["--sdf", DELAYS, *options]
+        if design.pins:
+            options = ["--lpf", PINS, "--textcfg", CHIP, *options]
         began = time.monotonic()
 
         def make(folder: Path) -> None:
             source = netlist / NETLIST
+            (folder / PINS).write_text(design.pins)
             if design.placement:
                 source = folder / FLOORED
                 design.placement.write(netlist / NETLIST, source)
@@ -241,6 +247,7 @@ class _Run:
             netlist.name,
             *options,
             design.placement.key if design.placement else "",
+            *([design.pins] if design.pins else []),
         ]
         path, new = self._store.made(key, make)
         found = slowest_clock(path / PLACED, what)

@@ -8,10 +8,9 @@ from hashlib import sha256
 from math import ceil
 from pathlib import Path
 
-from amaranth.back import verilog
-from amaranth.hdl import ClockDomain, Module
-
-from boards.encoder import Encoder, EncoderConfig
+from boards.board import Board
+from boards.encoder import EncoderConfig
+from boards.encoder_image import files_of
 from boards.parts.sdram.chips import SdramChip
 from nmgen.console.files import written_whole
 from rtl.params import InputError
@@ -42,16 +41,15 @@ def half_period(mhz: float) -> int:
     return ceil(5e5 / mhz)
 
 
-def verilog_of(image: EncoderConfig) -> str:
-    """The module nmgen_encoder, the same text every time: of domains that nothing defines Amaranth makes the ports in
-    any order."""
-    m = Module()
-    m.submodules.encoder = encoder = Encoder(image)
-    domains = [ClockDomain("sync"), ClockDomain("sdram")]
-    m.domains += domains
-    ports = [signal for domain in domains for signal in (domain.clk, domain.rst)]
-    ports += [signal for _, _, signal in encoder.signature.flatten(encoder)]
-    return str(verilog.convert(m, name="nmgen_encoder", ports=ports, emit_src=False))
+def pins_of(board: Board) -> dict[str, str]:
+    """Ports of the image, as amaranth-boards names them, and the nets of `board.v` that they are at."""
+    memory = ("clk_en", "ras", "cas", "we", "ba", "a", "dqm", "dq")
+    return {
+        f"{board.platform().default_clk}_0__io": "clk",
+        board.rx.port: "rx",
+        board.tx.port: "tx",
+        **{f"sdram_0__{name}__io": name for name in memory},
+    }
 
 
 class BoardSimulation:
@@ -59,6 +57,7 @@ class BoardSimulation:
 
     Parameters
     ----------
+    board : that has the pins
     config, chip, core_mhz, memory_mhz : of the image
     say : gets what is done now
 
@@ -69,6 +68,7 @@ class BoardSimulation:
 
     def __init__(
         self,
+        board: Board,
         config: StaConfig,
         chip: SdramChip,
         *,
@@ -78,23 +78,37 @@ class BoardSimulation:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         check_simulator("verilator")
-        self._clocks = [f"+half_core={half_period(core_mhz)}", f"+half_chip={half_period(memory_mhz)}"]
         baud = round(1e6 * core_mhz / CYCLES_A_BIT)
-        say("Verilog")
         image = EncoderConfig(
-            sta=config, chip=chip, core_mhz=core_mhz, memory_mhz=memory_mhz, baud=baud, simulated=True
+            sta=config,
+            chip=chip,
+            oscillator_mhz=board.oscillator_mhz,
+            core_mhz=core_mhz,
+            memory_mhz=memory_mhz,
+            baud=baud,
+            simulated=True,
         )
-        text = verilog_of(image)
-        sources = [models.BOARD, models.SDRAM_CHIP, models.HARNESS]
-        model = ", ".join(f".{name}({value})" for name, value in parameters(chip).items())
-        key = sha256("\0".join([text, model, *(path.read_text() for path in sources)]).encode()).hexdigest()[:16]
+        self._clocks = [
+            f"+half_core={half_period(core_mhz)}",
+            f"+half_chip={half_period(memory_mhz)}",
+            f"+step={round(1e6 / memory_mhz / image.phases)}",
+        ]
+        say("Verilog")
+        text = files_of(board, image, "image")[".v"]
+        sources = [models.BOARD, models.PADS, models.SDRAM_CHIP, models.HARNESS]
+        defines = {
+            "CHIP": ", ".join(f".{name}({value})" for name, value in parameters(chip).items()),
+            "BOARD_PINS": ", ".join(f".{port}({net})" for port, net in pins_of(board).items()),
+        }
+        made_of = [text, *defines.values(), *(path.read_text() for path in sources)]
+        key = sha256("\0".join(made_of).encode()).hexdigest()[:16]
         self._folder = folder / f"board-{key}"
         self._program = self._folder / "Vboard"
         if not self._program.exists():
             say("Verilator")
-            self._build(text, model, sources)
+            self._build(text, defines, sources)
 
-    def _build(self, text: str, model: str, sources: list[Path]) -> None:
+    def _build(self, text: str, defines: dict[str, str], sources: list[Path]) -> None:
         """In a folder of its own, so that several may build the same at a time; what runs is kept."""
         kept = self._folder.with_suffix(".log")  # of a build that failed
         with written_whole(self._folder, replace=True) as scratch:
@@ -105,7 +119,8 @@ class BoardSimulation:
                 *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
                 *("--x-initial", "unique", "--x-assign", "unique"),
                 *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
-                *("--top-module", "board", "-Mdir", ".", f"-DCHIP={model}"),
+                *("--top-module", "board", "-Mdir", "."),
+                *(f"-D{name}={value}" for name, value in defines.items()),
                 *(str(path.resolve()) for path in (*sources, scratch / "image.v")),
             ]
             log = scratch / "verilator.log"

@@ -5,4 +5,5 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 SDRAM_CHIP = _HERE / "sdram_chip.v"
 BOARD = _HERE / "board.v"
+PADS = _HERE / "pads.v"
 HARNESS = _HERE / "board.cpp"

@@ -1,8 +1,9 @@
 // Runs a board in simulation, its UART behind a pseudo-terminal: the name of that is the first line of output. Ends when its
-// standard input does. +half_core=PS +half_chip=PS: half periods of the clocks; +bit=CYCLES of the UART;
-// +sdram_image=FILE: see sdram_chip.v. +speed: a line `cycles N busy M` every second.
+// standard input does. +half_core=PS +half_chip=PS: half periods of the clocks; +step=PS of the PLL; +bit=CYCLES of the UART;
+// +out=PS, +hold=PS, +access=PS: see board.v; +sdram_image=FILE: see sdram_chip.v. +speed: a line `cycles N busy M` every second.
 #include "Vboard.h"
 #include "verilated.h"
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -98,28 +99,54 @@ int main(int argc, char** argv) {
     context.commandArgs(argc, argv);
     Vboard board{&context};
     const vluint64_t half_core = plus(context, "half_core=", 5000), half_chip = plus(context, "half_chip=", 4000);
+    const vluint64_t step = plus(context, "step=", 250);
+    const vluint64_t out = plus(context, "out=", 1500), hold = plus(context, "hold=", 2500);
+    const vluint64_t access = plus(context, "access=", 5400);
     Uart uart{open_terminal(), static_cast<unsigned>(plus(context, "bit=", 4))};
-    vluint64_t core = half_core, chip = half_chip, cycles = 0, busy = 0;
+    // Times of the next edges. Pins and words read move behind rising edges of their clocks.
+    vluint64_t core = half_core, memory = half_chip, pin = half_chip, moved = half_chip + out, ends = half_chip + hold,
+        begins = half_chip + access;
+    vluint64_t cycles = 0, busy = 0, stepped = 0;
     const bool tells = *context.commandArgsPlusMatch("speed");
     auto said = std::chrono::steady_clock::now();
     board.rst = 1;
     board.rx = 1;
-    board.clk = board.sdram_clk = 0;
     board.eval();
     while (!context.gotFinish()) {
-        const vluint64_t now = core < chip ? core : chip;
+        const vluint64_t now = std::min({core, memory, pin, moved, ends, begins});
         context.time(now);
         const bool rises = core == now && !board.clk;
         if (core == now) {
             board.clk = !board.clk;
             core += half_core;
         }
-        if (chip == now) {
+        if (memory == now) {
             board.sdram_clk = !board.sdram_clk;
-            chip += half_chip;
+            memory += half_chip;
+        }
+        if (pin == now) {
+            board.chip_clk = !board.chip_clk;
+            pin += half_chip;
+        }
+        if (moved == now) {
+            board.pins_moved = !board.pins_moved;
+            moved += 2 * half_chip;
+        }
+        if (ends == now) {
+            board.read_ends = !board.read_ends;
+            ends += 2 * half_chip;
+        }
+        if (begins == now) {
+            board.read_begins = !board.read_begins;
+            begins += 2 * half_chip;
         }
         if (now > 100000) board.rst = 0;
         board.eval();
+        for (; stepped != board.stepped; ++stepped) {
+            pin += step;
+            ends += step;
+            begins += step;
+        }
         if (!rises) continue;
         ++cycles;
         busy += board.busy;

@@ -1,29 +1,49 @@
-// A board without its FPGA's own cells: the image's design, and the SDRAM behind registers as in its I/O cells. The memory's clock
-// at the chip is that of its controller.
+// A board: the image of its FPGA between its oscillator, the UART and the SDRAM. The harness makes all clocks: those of the
+// PLL, of which it moves chip_clk, the one at the memory's pin, by `steps`.
+//
+// pins_moved, read_ends and read_begins change when pins change behind sdram_clk, and when words read end and begin behind
+// chip_clk; between an end and a begin a word is anything. BOARD_PINS, ports of the image, and CHIP, parameters of
+// sdram_chip, are defined by the command line.
 `timescale 1ps / 1ps
 
 module board (
-    input clk,
-    input sdram_clk,
-    input rst,
+    input clk, sdram_clk, chip_clk, rst,
+    input pins_moved, read_ends, read_begins,
     input rx,
     output tx,
-    output busy
+    output busy,
+    output [31:0] stepped
 );
-    wire [2:0] command;
-    wire [1:0] bank, mask;
-    wire [12:0] address;
-    wire [15:0] dq_o, dq_i;
-    wire dq_enable, initialised;
+    reg [31:0] steps = 0;
+    assign stepped = steps;
+    assign busy = image.encoder.busy;
 
-    nmgen_encoder image (
-        .clk(clk), .rst(rst), .sdram_clk(sdram_clk), .sdram_rst(rst), .rx(rx), .tx(tx), .busy(busy),
-        .initialised(initialised),
-        .pins__command(command), .pins__bank(bank), .pins__address(address), .pins__mask(mask),
-        .pins__dq_o(dq_o), .pins__dq_enable(dq_enable), .pins__dq_i(dq_i)
-    );
-    sdram_behind_cells sdram (
-        .clk(sdram_clk), .command(command), .bank(bank), .address(address), .mask(mask),
-        .dq_o(dq_o), .dq_enable(dq_enable), .dq_i(dq_i)
+    wire [12:0] a;
+    wire [1:0] ba, dqm;
+    wire clk_en, ras, cas, we;
+    wire [15:0] dq;
+    image image (`BOARD_PINS);
+
+    reg [20:0] pins = 21'b0;
+    reg enabled = 0;  // CKE was high at the edge before: else a command is none
+    reg [15:0] written = 0, read = 0;
+    wire [15:0] word;
+    wire chip_drives;
+    reg drives = 0;
+    always @(pins_moved) begin
+        pins <= {clk_en, ras, cas, we, ba, dqm, a};
+        written <= dq;
+    end
+    always @(read_ends) read <= ~read;
+    always @(read_begins) begin
+        read <= word;
+        drives <= chip_drives;
+    end
+    always @(posedge chip_clk) enabled <= pins[20];
+    assign dq = drives ? read : 16'bz;
+
+    sdram_chip #(`CHIP) chip (
+        .clk(chip_clk), .command(pins[19:17] | {3{!enabled}}), .bank(pins[16:15]), .mask(pins[14:13]), .address(pins[12:0]),
+        .data_in(written), .data_in_driven(!chip_drives), .data_out(word), .data_out_driven(chip_drives)
     );
 endmodule

@@ -1,5 +1,6 @@
 """SDRAM chips that boards carry: sizes and times, and these in cycles of a clock. Standard library only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -79,6 +80,18 @@ CHIPS = {
         ),
     )
 }  # fmt: skip
+
+
+def common(names: Sequence[str]) -> SdramChip:
+    """A chip that each of these can be taken for: the least of their sizes and clocks, the greatest of their times."""
+    chips = [CHIPS[name] for name in names]
+    times = ("t_rcd", "t_rp", "t_ras", "t_rc", "t_rrd", "t_rfc", "t_wr", "t_power_up", "mrd")
+    least = ("row_bits", "column_bits", "mhz_max", "t_refi")
+    return SdramChip(
+        name=" or ".join(names),
+        **{name: max(getattr(chip, name) for chip in chips) for name in times},
+        **{name: min(getattr(chip, name) for chip in chips) for name in least},
+    )
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ class SdramController(wiring.Component):
     write_beats : those of a write are there when its chunk is, stream in
     read_beat, read_valid : beats in the order of the chunks, which cannot be held back, out
     initialised : the chip is set up, out
+    restart : set the chip up again, in; held until it is no longer `initialised`, while nothing is asked for
     pins : `ChipPins`; each passes a register in the I/O cell, CELL_CYCLES in all
     """
 
@@ -146,6 +147,7 @@ class SdramController(wiring.Component):
                 "read_beat": Out(8 * port_bytes),
                 "read_valid": Out(1),
                 "initialised": Out(1),
+                "restart": In(1),
                 "pins": Out(ChipPins()),
             }
         )
@@ -254,7 +256,7 @@ class SdramController(wiring.Component):
         ]
         with m.FSM():
             with m.State("close"):
-                with m.If((s.pause == 0) & ~Cat(*s.close_wait).any()):
+                with m.If((s.pause == 0) & ~Cat(*s.close_wait).any() & ~self.restart):
                     m.d.sync += [
                         pins.command.eq(Command.PRECHARGE),
                         pins.address.eq(ALL_BANKS),
@@ -283,6 +285,9 @@ class SdramController(wiring.Component):
             with m.State("run"):
                 m.d.comb += s.running.eq(1)
                 with m.If(s.wants_refresh & ~s.ahead_valid & ~s.active_valid):
+                    m.next = "close"
+                with m.If(self.restart):
+                    m.d.sync += [self.initialised.eq(0), due.eq(REFRESHES_BEFORE_MODE)]
                     m.next = "close"
 
     @staticmethod

@@ -20,8 +20,8 @@ CHUNKS = 4  # under way between the clocks
 class Sdram(wiring.Component):
     """The memory of a board: ports in the clock `sync`, the chip in the clock `sdram`. The clocks may have any ratio.
 
-    What crosses between them passes three FIFOs and a synchroniser: chunks and beats to write towards the chip, beats
-    that were read away from it, and `initialised`. A chunk is asked for when there is room for all its beats, so
+    Three FIFOs and two synchronisers cross between them: chunks and beats to write towards the chip, beats that were
+    read away from it; `restart` and `initialised`. A chunk is asked for when there is room for all its beats, so
     nothing is held back in the chip's clock.
 
     Parameters
@@ -35,6 +35,7 @@ class Sdram(wiring.Component):
     -------
     ports : `MemoryPort` of each master, in
     initialised : the chip is set up, out; what is asked for before waits
+    restart : see `SdramController`, in
     pins : `ChipPins`, in the clock `sdram`, out
     """
 
@@ -43,7 +44,12 @@ class Sdram(wiring.Component):
         self._controller = SdramController(chip, timing, port_bytes)
         self._arbiter = MemoryArbiter(masters, port_bytes, READ_ROOM)
         super().__init__(
-            {"ports": In(MemoryPort(port_bytes)).array(masters), "initialised": Out(1), "pins": Out(ChipPins())}
+            {
+                "ports": In(MemoryPort(port_bytes)).array(masters),
+                "initialised": Out(1),
+                "restart": In(1),
+                "pins": Out(ChipPins()),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -72,6 +78,7 @@ class Sdram(wiring.Component):
             width=8 * self._port_bytes, depth=READ_ROOM, w_domain=DOMAIN, r_domain="sync"
         )
         m.submodules.initialised = FFSynchronizer(controller.initialised, self.initialised)
+        m.submodules.restart = FFSynchronizer(self.restart, controller.restart, o_domain=DOMAIN)
         m.d.comb += [
             fifo.w_data.eq(controller.read_beat),
             fifo.w_en.eq(controller.read_valid),

@@ -15,12 +15,14 @@ import numpy as np
 
 from boards.link import (
     ANSWER,
-    BOARD_REGISTERS,
     EXECUTED_ONCE,
     HELLO,
     PROTOCOL,
     REQUEST,
     SEQUENCES,
+    TESTED,
+    USABLE,
+    BoardRegister,
     Hello,
     Operation,
     Status,
@@ -150,8 +152,8 @@ class FakeBoard:
                 if address == REGISTERS["control"].offset:
                     self._control(self._registers[address])
             case Operation.GET:
-                if address == BOARD_REGISTERS:
-                    return int(self._ready).to_bytes(4, "little")
+                if address == BoardRegister.MEMORY.address:
+                    return (TESTED | USABLE if self._ready else 0).to_bytes(4, "little")
                 return self._registers.get(address, 0).to_bytes(4, "little")
         return b""
 

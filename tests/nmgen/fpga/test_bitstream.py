@@ -352,7 +352,7 @@ def test_native_tools_come_first_then_yowasp(tmp_path: Path, monkeypatch: pytest
 def test_dividers(mhz: float) -> None:
     d = dividers(25, mhz)
     assert 25 / d.input_divider * d.feedback_divider == mhz
-    assert 400 <= mhz * d.output_divider <= 800
+    assert 400 <= mhz * d.outputs[0] <= 800
     assert 25 / d.input_divider >= 10
 
 

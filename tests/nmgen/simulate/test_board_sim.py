@@ -15,6 +15,7 @@ import torch
 
 from boards.link import PAYLOAD_MAX, REQUEST, Operation, stuffed
 from boards.parts.sdram.chips import CHIPS
+from boards.ulx3s import ULX3S_85F
 from nmgen.compiler.program import Program
 from nmgen.driver.board import Board, connected
 from nmgen.driver.host import LinkError
@@ -43,7 +44,7 @@ def program(encoder: IntegerEncoder) -> Program:
 @pytest.fixture(scope="module")
 def port() -> Iterator[str]:
     folder = Path(__file__).parents[3] / "build" / "test-sim"
-    simulation = BoardSimulation(CONFIG, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
+    simulation = BoardSimulation(ULX3S_85F, CONFIG, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
     with simulation.started() as running:
         yield running.port
 
@@ -175,7 +176,7 @@ def test_what_a_board_refuses(port: str, board: Board) -> None:
         ("READ at 0x2000000:", lambda: board.host.read(CHIP.bytes, beat)),
         ("CHECKSUM at 0x1fffffc:", lambda: board.host.checksum(CHIP.bytes - beat, 2 * beat)),
         ("GET at 0x3:", lambda: board.host.get(3)),
-        ("GET at 0x104:", lambda: board.host.get(0x104)),
+        ("GET at 0x110:", lambda: board.host.get(0x110)),
         ("SET at 0x100:", lambda: board.host.set(0x100, 1)),
     ):
         try:
@@ -207,10 +208,11 @@ def test_the_same_verilog_every_time() -> None:
     """Its name in the folder of builds is made of it."""
     code = (
         "from boards.encoder import EncoderConfig; from boards.parts.sdram.chips import CHIPS\n"
-        "from nmgen.simulate.board_sim import verilog_of; from tests.sim.test_axi_sta import CASES\n"
-        f"config = EncoderConfig(sta=CASES['narrow'][0], chip=CHIPS[{CHIP.name!r}], core_mhz=100, memory_mhz=125, "
-        "baud=25_000_000)\n"
-        "print(verilog_of(config))"
+        "from boards.encoder_image import files_of; from boards.ulx3s import ULX3S_85F\n"
+        "from tests.sim.test_axi_sta import CASES\n"
+        f"config = EncoderConfig(sta=CASES['narrow'][0], chip=CHIPS[{CHIP.name!r}], oscillator_mhz=25, core_mhz=100, "
+        "memory_mhz=125, baud=25_000_000)\n"
+        "print(files_of(ULX3S_85F, config, 'image')['.v'])"
     )
     texts = {
         subprocess.run(

@@ -10,7 +10,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.parts.pll import Pll
+from boards.parts.pll import Pll, dividers
 from nmgen.fpga.array_harness import OperandMemory
 from nmgen.fpga.place_and_route import CELLS, NETLIST, VERILOG
 from nmgen.fpga.targets import ECP5
@@ -37,7 +37,7 @@ def structures() -> dict[str, wiring.Component]:
         "soft": SoftProcessingElement(config),
         "block": OperandMemory(20, "ecp5"),
         "memory": LutMemory(4, 64),
-        "pll": Pll(25, 50),
+        "pll": Pll(dividers(25, 50)),
     }
 
 

@@ -1,0 +1,84 @@
+"""The encoder on a board: its clocks and pins around it."""
+
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, Value
+from amaranth.lib import io, wiring
+from amaranth.lib.cdc import ResetSynchronizer
+
+from boards.board import Board, Pins, heartbeat
+from boards.encoder import Encoder, EncoderConfig
+from boards.parts.pll import Pll
+from boards.parts.sdram.controller import ChipPins
+from boards.parts.sdram.memory import DOMAIN
+
+PIN_DOMAIN = "sdram_pin"  # the memory's clock as it leaves the chip
+
+
+class EncoderImage(wiring.Component):
+    """An encoder on a board. Elaborates for the board's platform only.
+
+    LEDs: running while a program runs, passed once the memory can be used, failed where it works at no phase.
+    """
+
+    def __init__(self, board: Board, config: EncoderConfig) -> None:
+        self._board = board
+        self._config = config
+        super().__init__({})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.encoder = encoder = Encoder(config)
+        m.submodules.pll = pll = Pll(config.dividers, stepped=2)
+        m.submodules.clock = clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        m.domains += [ClockDomain("sync"), ClockDomain(DOMAIN), ClockDomain(PIN_DOMAIN, reset_less=True)]
+        for domain, output in zip(("sync", DOMAIN, PIN_DOMAIN), pll.clocks, strict=True):
+            m.d.comb += ClockSignal(domain).eq(output)
+        for domain in ("sync", DOMAIN):
+            m.submodules[f"reset_{domain}"] = ResetSynchronizer(~pll.locked, domain=domain)
+        m.d.comb += [pll.oscillator.eq(clock.i), pll.step.eq(encoder.step)]
+
+        pins = Pins(platform)
+        m.submodules.rx = rx = io.Buffer("i", pins.port(self._board.rx))
+        m.submodules.tx = tx = io.Buffer("o", pins.port(self._board.tx))
+        m.d.comb += [encoder.rx.eq(rx.i), tx.o.eq(encoder.tx)]
+        lit = {
+            "heartbeat": heartbeat(m, 1e6 * config.core_mhz),
+            "running": encoder.busy,
+            "passed": encoder.initialised,
+            "failed": encoder.tested & ~encoder.initialised,
+        }
+        for name, pin in self._board.leds.items():
+            m.submodules[f"led_{name}"] = led = io.Buffer("o", pins.port(pin))
+            m.d.comb += led.o.eq(lit[name])
+        self._memory(m, encoder.pins, platform.request("sdram", 0, dir="-"))
+        return m
+
+    def _memory(self, m: Module, signals: ChipPins, ports: Any) -> None:
+        """A register in the I/O cell of each pin; the clock passes one, too, so that it is as late as they are."""
+        ras, cas, we = (~signals.command[bit] for bit in (2, 1, 0))  # ports are low when active, and invert
+        outputs: dict[str, Value | int] = {
+            "clk_en": 1,
+            "cs": 1,
+            "ras": ras,
+            "cas": cas,
+            "we": we,
+            "ba": signals.bank,
+            "a": signals.address,
+            "dqm": signals.mask,
+        }
+        for name, value in outputs.items():
+            m.submodules[f"sdram_{name}"] = cell = io.FFBuffer("o", getattr(ports, name), o_domain=DOMAIN)
+            m.d.comb += cell.o.eq(value)
+        m.submodules.sdram_dq = dq = io.FFBuffer("io", ports.dq, i_domain=DOMAIN, o_domain=DOMAIN)
+        m.d.comb += [dq.o.eq(signals.dq_o), dq.oe.eq(signals.dq_enable), signals.dq_i.eq(dq.i)]
+        m.submodules.sdram_clk = clk = io.DDRBuffer("o", ports.clk, o_domain=PIN_DOMAIN)
+        m.d.comb += [clk.o[0].eq(1), clk.o[1].eq(0)]
+
+
+def files_of(board: Board, config: EncoderConfig, name: str) -> dict[str, str]:
+    """What tools take: `.v`, the Verilog with `name` as its top module, and `.lpf`, sites and clocks of the pins."""
+    plan = board.platform().build(EncoderImage(board, config), name=name, do_build=False, debug_verilog=True)
+    files = {suffix: plan.files[f"{name}{file}"] for suffix, file in ((".v", ".debug.v"), (".lpf", ".lpf"))}
+    return {suffix: file if isinstance(file, str) else file.decode() for suffix, file in files.items()}

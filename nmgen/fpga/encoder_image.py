@@ -1,0 +1,145 @@
+"""The image that runs programs, for a board: from its Verilog to a bitstream, by the flow of `nmgen report`."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmgen.console.files import written_whole
+from nmgen.fpga.floorplan import placement_of
+from nmgen.fpga.place_and_route import CHIP, PLACED, Design, Measured, measure
+from nmgen.fpga.report import CORE_MAPPER, CORE_PLACER
+from nmgen.fpga.router_watchdog import ROUTER
+from nmgen.fpga.targets import of_board
+from nmgen.fpga.tools import ToolError, find_tool, run_tool
+
+if TYPE_CHECKING:
+    from boards.board import Board
+    from boards.encoder import EncoderConfig
+
+NAME = "encoder"  # of the design, and of its files
+CLOCKS = ("core", "memory", "memory's pin")  # outputs of the PLL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """A clock in MHz: what was asked for, and the fastest that the router's timing allows."""
+
+    asked: float
+    possible: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderBuild:
+    """A bitstream, and how good it is.
+
+    Attributes
+    ----------
+    config, chip : of the accelerator; the memory's name
+    clocks : by name
+    seed, tried : of place and route, the best one; of each, by how much its slowest clock is faster than asked
+    cells : in the netlist, by kind
+    program : command that loads the bitstream
+    """
+
+    board: str
+    title: str
+    config: dict[str, Any]
+    chip: str
+    bitstream: str
+    clocks: dict[str, Clock]
+    seed: int
+    tried: dict[int, float]
+    cells: dict[str, int]
+    seconds: float
+    program: str
+    baud: int
+
+    @property
+    def timing_met(self) -> bool:
+        return all(clock.possible >= clock.asked for clock in self.clocks.values())
+
+
+def design_of(board: "Board", config: "EncoderConfig", seeds: tuple[int, ...]) -> Design:
+    """The image as what is measured. Takes some seconds."""
+    from boards.encoder_image import files_of
+
+    files = files_of(board, config, NAME)
+    target = of_board(board)
+    mapper = (CORE_MAPPER,) if config.sta.pe == "ecp5" else ()
+    return Design(
+        title=f"{NAME} for {board.name}",
+        verilog=files[".v"],
+        script=target.script(NAME, *mapper),
+        place=target.place(ROUTER, round(config.core_mhz), *CORE_PLACER),
+        placement=placement_of(config.sta, board.device, room=True),
+        delays=True,
+        pins=files[".lpf"],
+        seeds=seeds,
+    )
+
+
+def clocks_of(placed: Path, config: "EncoderConfig") -> dict[str, Clock]:
+    """The clocks of a placement; none of what does not route."""
+    fmax = json.loads((placed / PLACED).read_text())["fmax"]
+    asked = (config.core_mhz, config.memory_mhz, config.memory_mhz)
+    return {
+        name: Clock(asked=mhz, possible=round(clock["achieved"], 2))
+        for number, (name, mhz) in enumerate(zip(CLOCKS, asked, strict=True))
+        for net, clock in fmax.items()
+        if net.endswith(f"clocks__{number}")
+    }
+
+
+def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: Iterable[int]) -> EncoderBuild:
+    """Build the image into out: `encoder.bit`, the router's log, and `build.json`. Progress goes to stderr.
+
+    Parameters
+    ----------
+    seeds : of place and route, tried until every clock is met; else the best is kept
+
+    Raises
+    ------
+    InputError : a tool is missing
+    ToolError : a tool failed, or no seed routes
+    """
+    packer = find_tool("ecppack")
+    begun = time.monotonic()
+    tried: dict[int, float] = {}
+    best: tuple[float, int, Path, Measured] | None = None
+    design = design_of(board, config, ())
+    for seed in seeds:
+        (measured,) = measure([replace(design, seeds=(seed,))], out / "kept", jobs=1)
+        clocks = clocks_of(measured.placed[0], config)
+        tried[seed] = round(min((clock.possible / clock.asked for clock in clocks.values()), default=0.0), 3)
+        if clocks and (best is None or tried[seed] > best[0]):
+            best = tried[seed], seed, measured.placed[0], measured
+        if tried[seed] >= 1:
+            break
+    if best is None:
+        raise ToolError(f"none of the seeds {', '.join(map(str, tried))} routes on {board.name}")
+    _, seed, placed, measured = best
+    with written_whole(out / f"{NAME}.bit") as bitstream:
+        shutil.copyfile(placed / CHIP, bitstream.parent / CHIP)
+        run_tool([packer, "--compress", CHIP, bitstream.name], bitstream.parent, "bitstream", log="ecppack.log")
+        result = EncoderBuild(
+            board=board.name,
+            title=board.title,
+            config=asdict(config.sta),
+            chip=config.chip.name,
+            bitstream=str(out / bitstream.name),
+            clocks=clocks_of(placed, config),
+            seed=seed,
+            tried=tried,
+            cells=measured.cells,
+            seconds=round(time.monotonic() - begun, 1),
+            program=board.program.format(bit=out / bitstream.name),
+            baud=config.baud,
+        )
+        (bitstream.parent / "build.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+        os.replace(bitstream.parent / "build.json", out / "build.json")
+    return result
