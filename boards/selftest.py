@@ -162,10 +162,10 @@ class SelfTest(wiring.Component):
                 m.d.comb += self.running.eq(0)
                 with m.If((timer >= self._pause) | self.again):
                     m.next = "begin"
-        self._beat(m)
+        self._heartbeat(m)
         return m
 
-    def _beat(self, m: Module) -> None:
+    def _heartbeat(self, m: Module) -> None:
         half_second = round(self._clock_hz / 2)
         beats_in = Signal(range(half_second))
         m.d.sync += beats_in.eq(beats_in - 1)

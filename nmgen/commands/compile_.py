@@ -51,7 +51,7 @@ def describe(program: "Program") -> dict[str, Any]:
         "address": program.address,
         "memory_bytes": len(program.memory),
         "regions": {region.name: [region.address, region.size] for region in program.regions},
-        "sequences": [asdict(place) for place in program.sequences],
+        "sequences": [asdict(one) for one in program.sequences],
         "results": [asdict(result) for result in program.results],
         "notes": list(program.notes),
         "about": dict(program.about),
@@ -60,7 +60,7 @@ def describe(program: "Program") -> dict[str, Any]:
 
 def _show(title: str, program: "Program") -> None:
     c, about = program.config, program.about
-    lengths = [place.tokens for place in program.sequences]
+    lengths = [one.tokens for one in program.sequences]
     shown = f"{len(lengths)} x {lengths[0]}" if len(set(lengths)) == 1 else ", ".join(map(str, lengths))
     given = "patches" if program.takes_pictures else "ids"
     print(

@@ -59,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--text", metavar="TEXT", nargs="+", help="a text for each of its sequences")
     what.add_argument("--ids", metavar="FILE.json", type=Path, help="token ids for each: [[101, 7592, 102], ...]")
     what.add_argument(
-        "--image", metavar="FILE", type=Path, nargs="+", help="a picture for each place of a ViT: PNG, PGM, .npy, IDX"
+        "--image",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="a picture for each sequence: PNG, PGM, .npy, IDX",
     )
     programs.add_argument(
         "--reference", metavar="MODEL", help="float model to compare with: an artefact, a folder, or minilm"

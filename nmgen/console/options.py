@@ -21,7 +21,7 @@ HELP = {
     "max_tokens": "tokens the activation store holds",
     "max_k": "longest input dimension",
     "pe": "what processing elements are made of: portable, or ecp5 for its DSP slices",
-    "device": "of --pe ecp5, where places in it are to be chosen: LFE5U-25F, -45F, -85F",
+    "device": "of --pe ecp5, where sites in it are to be chosen: LFE5U-25F, -45F, -85F",
     "soft_rows": "of --pe ecp5, rows of the array with multipliers made of LUTs",
     "hidden": "channels of the residual",
     "store_words": "words of one bank of the activation store",

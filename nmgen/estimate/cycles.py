@@ -95,7 +95,7 @@ def estimate(program: Program, constants: Constants | None = None) -> list[Estim
 
 
 def total(program: Program, estimates: list[Estimate]) -> dict[str, Any]:
-    """Cycles from start to done, and what share of the multipliers' slots the model's patterns need."""
+    """Cycles from start to done, and what share of what all multipliers could do the model's patterns need."""
     c = program.config
     cycles = estimates[0].begin + sum(one.cycles for one in estimates)
     multiplies = sum(one.multiplies for one in estimates)
@@ -128,15 +128,15 @@ def _row_beats(c: StaConfig, f: Fields) -> int:
 
 @dataclass
 class _Tiles:
-    """What the column buffer has room for: of all tiles so far, when their places become free."""
+    """What the column buffer has room for: of all tiles so far, when theirs becomes free."""
 
     halves: list[int] = field(default_factory=list)  # of products
-    places: list[int] = field(default_factory=list)  # of parameters, products' and NORMs'
+    parameter_sets: list[int] = field(default_factory=list)  # of parameters, products' and NORMs'
 
     def free(self, *, half: bool) -> int:
         """The first cycle in which another tile may begin."""
-        place = self.places[-PARAMETER_TILES] if len(self.places) >= PARAMETER_TILES else 0
-        return max(place, self.halves[-2] if half and len(self.halves) >= 2 else 0)
+        parameters = self.parameter_sets[-PARAMETER_TILES] if len(self.parameter_sets) >= PARAMETER_TILES else 0
+        return max(parameters, self.halves[-2] if half and len(self.halves) >= 2 else 0)
 
 
 class _Machine:
@@ -221,7 +221,7 @@ class _Machine:
             loader = loaded + TILE_CYCLES
             feed.column_tile(loaded)
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
-            self._tiles.places.append(feed.last_slot + row_latency(c) + 1)
+            self._tiles.parameter_sets.append(feed.last_slot + row_latency(c) + 1)
         self._loader_idle = loader
         self._finished = feed.last_slot + source_latency(c) + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
@@ -264,7 +264,7 @@ class _Machine:
                     if f["to_residual"]:
                         lands = slot + NORM_LATENCY + PIPELINE_LATENCY + RESIDUAL_WRITE_LATENCY
                         written.append(range(lands - slots, lands - slots + kept))
-            self._tiles.places.append(slot + NORM_LATENCY + 1)
+            self._tiles.parameter_sets.append(slot + NORM_LATENCY + 1)
         self._loader_idle = loader
         self._finished = slot - 1 + NORM_LATENCY + PIPELINE_LATENCY + WRITER_LATENCY
         return begin

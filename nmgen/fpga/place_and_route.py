@@ -39,7 +39,7 @@ class Design:
     script : of yosys, which finds the Verilog in `VERILOG`; it writes the numbers of cells (`stat -json`) to `CELLS`
         and, where place is given, the netlist to `NETLIST`
     place : arguments of nextpnr-ecp5: device, clock, router; None of what is only synthesised
-    placement : what the placer is told of places; None for nothing
+    placement : what the placer is told of sites and rows; None for nothing
     delays : whether those of every cell and wire are kept, for `nmgen.fpga.timing_paths`
     pins : of an image: sites and clocks of its pins, as an .lpf says them; the chip's configuration is kept in `CHIP`
     seeds : of place and route

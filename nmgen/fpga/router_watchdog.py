@@ -17,7 +17,7 @@ ARCS_A_LINE = 50_000  # arcs, after which something is said
 
 
 class UnroutedError(Exception):
-    """The design has more wires in some place than there are. The message says how many arcs are left."""
+    """The design has more wires somewhere than there are. The message says how many arcs are left."""
 
 
 class Routing:

@@ -90,28 +90,28 @@ def image(config: Config, flip: tuple[str, int] | None = None) -> Image:
         parameters = parameter_bytes(layer.bias, layer.mult, layer.shift)
         parts[f"weights {layer.name}"] = pack_weights(layer.product, layer.w, parameters).tobytes()
         parts[f"golden {layer.name}"] = layer.y.astype("<i2").tobytes()
-    place = regions(config)
-    contents = bytearray(place["y"].end)
+    where = regions(config)
+    contents = bytearray(where["y"].end)
     for name, part in parts.items():
-        contents[place[name].address : place[name].address + len(part)] = part
-    check = place["check"]
+        contents[where[name].address : where[name].address + len(part)] = part
+    check = where["check"]
     beats = np.frombuffer(contents[: check.address], np.uint8).reshape(-1, config.port_bytes)
     contents[check.address : check.end] = np.bitwise_xor.reduce(beats).tobytes()
     if flip is not None:
         name, bit = flip
-        if name not in place or not 0 <= bit < 8 * place[name].size:
-            raise InputError(f"flip is {flip}, must be one of {', '.join(place)} and a bit of it")
-        contents[place[name].address + bit // 8] ^= 1 << bit % 8
+        if name not in where or not 0 <= bit < 8 * where[name].size:
+            raise InputError(f"flip is {flip}, must be one of {', '.join(where)} and a bit of it")
+        contents[where[name].address + bit // 8] ^= 1 << bit % 8
     runs = [
         Run(
             name=layer.name,
             product=layer.product,
-            w_address=place[f"weights {layer.name}"].address,
-            golden_address=place[f"golden {layer.name}"].address,
+            w_address=where[f"weights {layer.name}"].address,
+            golden_address=where[f"golden {layer.name}"].address,
         )
         for layer in built
     ]
-    return Image(contents=bytes(contents), runs=runs, x_address=place["x"].address, y_address=place["y"].address)
+    return Image(contents=bytes(contents), runs=runs, x_address=where["x"].address, y_address=where["y"].address)
 
 
 def regions(config: Config) -> dict[str, Region]:
@@ -126,12 +126,12 @@ def regions(config: Config) -> dict[str, Region]:
         sizes[f"weights {layer.name}"] = layer.product.column_tiles * layer.product.w_tile_beats * beat
         sizes[f"golden {layer.name}"] = layer.y.size * OUT_BYTES
     sizes |= {"check": beat, "y": product.tokens * product.y_stride}
-    place = {}
+    found = {}
     address = 0
     for name, size in sizes.items():
-        place[name] = Region(name, address, size)
+        found[name] = Region(name, address, size)
         address += ceil_div(size, beat) * beat
-    return place
+    return found
 
 
 def _values(rng: np.random.Generator, count: int, *, distinct: bool = False) -> Int8:

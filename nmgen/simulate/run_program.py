@@ -46,7 +46,7 @@ class Run:
 
     @property
     def utilisation(self) -> float:
-        """Multiplies that the patterns need, over the slots of all cycles from start to done."""
+        """Multiplies that the patterns need, over those that all multipliers could do from start to done."""
         assert self.result
         c = self.program.config
         multiplies = total(self.program, self.estimated)["multiplies"]

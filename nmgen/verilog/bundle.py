@@ -30,7 +30,7 @@ MODELS = f"{TESTBENCH}/ecp5_cells.v"  # of the chip's cells, for simulation and 
 # Warnings that Verilator gives of designs with a chip's own cells, and why. Of portable ones it gives none.
 CHIP_WAIVERS = {
     "PINMISSING": "pins of the chip's cells that nothing is said of are at rest",
-    "UNUSEDPARAM": "places of the chip's cells stand in attributes, which Verilator does not read",
+    "UNUSEDPARAM": "sites of the chip's cells stand in attributes, which Verilator does not read",
 }
 
 
@@ -159,10 +159,10 @@ def _generated_before(directory: Path, prefix: str) -> dict[str, str]:
 
 
 def unknown_device(config: Config) -> str:
-    """Why the places in a device are not chosen, though one is named; empty where they are."""
+    """Why the sites in a device are not chosen, though one is named; empty where they are."""
     if not config.device or config.device in DEVICES:
         return ""
-    return f"of {config.device} no places are known, only of {', '.join(DEVICES)}: the placer chooses"
+    return f"of {config.device} no sites are known, only of {', '.join(DEVICES)}: the placer chooses"
 
 
 # --- what the files say ----------------------------------------------------------------------------------------------

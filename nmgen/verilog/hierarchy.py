@@ -2,7 +2,7 @@
 
 Amaranth on its own gives every instance a module of its own, whose ports depend on what the parent happens to connect.
 Here each Component becomes a module with all the members of its signature, and equal modules are folded into one. Where
-these differ in the places (BELs) of a chip's cells alone, the module has a parameter for each of its cells' places.
+these differ in the sites (BELs) of a chip's cells alone, the module has a parameter for each of its cells' sites.
 """
 
 import re
@@ -35,7 +35,7 @@ class Unit:
     kind: str  # class of the Component, in snake case
     about: str  # first line of its docstring
     labels: list[str] = field(default_factory=list)  # names of its instances, without their indices
-    places: list[str] = field(default_factory=list)  # parameters: the BELs of cells in it
+    sites: list[str] = field(default_factory=list)  # parameters: the BELs of cells in it
 
 
 def modules(component: Component, *, name: str, prefix: str) -> list[tuple[Module, str]]:
@@ -47,9 +47,9 @@ def modules(component: Component, *, name: str, prefix: str) -> list[tuple[Modul
     design = Fragment.get(component, None).prepare(ports)
     clocks = {port: (signal, PortDirection.Input) for port, signal, _ in design.ports[len(ports) :]}
     units: dict[str, Unit] = {}
-    top, places = _Cut(design, clocks, units).convert(design.fragment, component, clocks | ports)
+    top, sites = _Cut(design, clocks, units).convert(design.fragment, component, clocks | ports)
     units[top].labels.append(name)
-    _settle(units, top, places)
+    _settle(units, top, sites)
     names = _names(units, top, prefix)
     known = {f"\\{module.name}": module for unit in units.values() for module in unit.modules}
     outputs = {
@@ -122,8 +122,8 @@ class _Cut:
 
         Takes unused clocks out of ports.
         """
-        places: dict[str, str] = {}
-        self.cut(fragment, places)
+        sites: dict[str, str] = {}
+        self.cut(fragment, sites)
         for port, (signal, _) in ports.items():
             signal.name = port
         known = fingerprint(fragment, ports)
@@ -138,24 +138,24 @@ class _Cut:
             own = re.sub(r"\\unit\$(?=[.\s])", rf"\\unit{len(self.units)}", text)
             kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(component).__name__).lower()
             about = (type(component).__doc__ or "").strip().partition("\n")[0]
-            self.units[text] = unit = Unit(parse(own), kind, about, places=list(places))
+            self.units[text] = unit = Unit(parse(own), kind, about, sites=list(sites))
             _refer(unit)
         for clock in self.clocks:
             if f"\\{clock} [0]" not in text:
                 ports.pop(clock, None)
                 self.units[text].modules[0].wires.pop(f"\\{clock}", None)
-        return text, places
+        return text, sites
 
-    def cut(self, fragment: Fragment, places: dict[str, str] | None = None) -> None:
-        """Replace the Components in a fragment by instances of their modules, and BELs by parameters, put in places.
+    def cut(self, fragment: Fragment, sites: dict[str, str] | None = None) -> None:
+        """Replace the Components in a fragment by instances of their modules, and BELs by parameters, put in sites.
 
-        Without places, in what is no module of its own, the BELs stay.
+        Without sites, in what is no module of its own, the BELs stay.
         """
         for i, (inner, name, location) in enumerate(fragment.subfragments):
             if isinstance(inner, MemoryInstance) and inner._write_ports:
                 _leave_undefined(inner)
             if isinstance(inner, Instance) and "BEL" in inner.attrs:
-                inner.attrs["BEL"] = _parameter(places, f"{name or ''}_BEL", inner.attrs["BEL"])
+                inner.attrs["BEL"] = _parameter(sites, f"{name or ''}_BEL", inner.attrs["BEL"])
             component = _component(inner)
             self.clocks.update(_resets(inner))
             members = _members(component) if component is not None else {}
@@ -168,7 +168,7 @@ class _Cut:
             unit = self.units[key]
             name = name or unit.kind
             connections: dict[str, Any] = {
-                f"p_{parameter}": _parameter(places, f"{name}_{parameter}", bel) for parameter, bel in below.items()
+                f"p_{parameter}": _parameter(sites, f"{name}_{parameter}", bel) for parameter, bel in below.items()
             }
             for port, (signal, direction) in ports.items():
                 if port in members:
@@ -186,19 +186,19 @@ class _Cut:
         return all(id(signal) in allowed for signal in inside if signal in outside and len(signal))
 
 
-def _parameter(places: dict[str, str] | None, name: str, bel: str) -> str:
-    """The parameter to write in the place of a BEL, which is put in places; the BEL itself where there can be none."""
+def _parameter(sites: dict[str, str] | None, name: str, bel: str) -> str:
+    """The parameter to write instead of a BEL, which is put in sites; the BEL itself where there can be none."""
     name = name.upper()
-    if places is None or name in places or not re.fullmatch(r"[A-Z]\w*", name):
+    if sites is None or name in sites or not re.fullmatch(r"[A-Z]\w*", name):
         return bel
-    places[name] = bel
+    sites[name] = bel
     return name
 
 
 def _refer(unit: Unit) -> None:
     """Make names of parameters of the texts that stand for them in a unit just read."""
-    unit.modules[0].parameters = unit.places
-    texts = {f'"{name}"': name for name in unit.places}
+    unit.modules[0].parameters = unit.sites
+    texts = {f'"{name}"': name for name in unit.sites}
     for cell in unit.modules[0].cells:
         _replace(cell, texts)
 
@@ -209,7 +209,7 @@ def _replace(cell: Cell, texts: Mapping[str, str]) -> None:
         values.update({key: texts[value] for key, value in values.items() if value in texts})
 
 
-def _settle(units: dict[str, Unit], top: str, places: dict[str, str]) -> None:
+def _settle(units: dict[str, Unit], top: str, sites: dict[str, str]) -> None:
     """Write BELs themselves into a unit that is there once: it needs no parameters."""
     numbered = {f"\\unit{i}": unit for i, unit in enumerate(units.values())}
     instances: dict[int, list[Cell]] = {}  # of units, under their id; one several times where its parent is
@@ -220,12 +220,12 @@ def _settle(units: dict[str, Unit], top: str, places: dict[str, str]) -> None:
             count(numbered[cell.kind])
 
     count(units[top])
-    whole = Cell(top, top, {name: f'"{bel}"' for name, bel in places.items()})
+    whole = Cell(top, top, {name: f'"{bel}"' for name, bel in sites.items()})
     instances[id(units[top])] = [whole]
     for unit in _outside_in(units, top):
-        if unit.places and len(instances[id(unit)]) == 1:
+        if unit.sites and len(instances[id(unit)]) == 1:
             (instance,) = instances[id(unit)]
-            texts = {name: instance.parameters.pop(name) for name in unit.places}
+            texts = {name: instance.parameters.pop(name) for name in unit.sites}
             for cell in unit.modules[0].cells:
                 _replace(cell, texts)
             unit.modules[0].parameters = []

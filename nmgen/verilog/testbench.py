@@ -102,10 +102,10 @@ def engine(config: Config, prefix: str, command: str) -> dict[str, str]:
     """The engine's testbench, under its name; command is how to run it."""
     random = Random(1)
     everything = cases(config)
-    places = [image.layout(case.product) for case in everything]
-    words = max(place.size for place in places) // config.port_bytes
+    layouts = [image.layout(case.product) for case in everything]
+    words = max(layout.size for layout in layouts) // config.port_bytes
     loads, runs = [], []
-    for i, (case, place) in enumerate(zip(everything, places, strict=True)):
+    for i, (case, layout) in enumerate(zip(everything, layouts, strict=True)):
         product = case.product
         x, w, (bias, mult, shift) = operands(case, random)
         memory = image.build(product, x, w, bias, mult, shift)
@@ -114,11 +114,11 @@ def engine(config: Config, prefix: str, command: str) -> dict[str, str]:
         for byte in range(product.out_bits // 8):
             results[image.result_offsets(product) + byte] = (y.astype(np.int64) >> 8 * byte).astype(np.uint8)
         loads += [f"  task load_{i};", "    begin"]
-        for region in (place.x, place.w, place.r):
+        for region in (layout.x, layout.w, layout.r):
             loads += _words("memory", config, region.address, memory[region.address : region.end])
         loads.append("      remember;")
-        loads += [*_words("expected", config, place.y.address, results), "    end", "  endtask", ""]
-        runs += _run(i, case, place)
+        loads += [*_words("expected", config, layout.y.address, results), "    end", "  endtask", ""]
+        runs += _run(i, case, layout)
     count = sum(case.product.tokens * case.product.channels for case in everything)
     verdict = f'    $display("PASS {count} results");'
     values = {
@@ -218,7 +218,7 @@ def _words(array: str, config: Config, address: int, content: NDArray[np.uint8])
     ]
 
 
-def _run(number: int, case: Case, place: image.Layout) -> list[str]:
+def _run(number: int, case: Case, layout: image.Layout) -> list[str]:
     """Load, describe to the accelerator, start, wait and compare one product."""
     product = case.product
     c = product.config
@@ -239,7 +239,7 @@ def _run(number: int, case: Case, place: image.Layout) -> list[str]:
         )
     writes = [
         f"    write_register(8'h{REGISTERS[name].offset:02x}, 32'h{value:08x});  // {name}"
-        for name, value in place.registers(product).items()
+        for name, value in layout.registers(product).items()
     ]
     out_bytes = product.out_bits // 8
     limit = 20 * product_cycles(c, product.tokens, product.k, product.channels, product.pattern_n, LATENCY) + 10000
@@ -250,5 +250,5 @@ def _run(number: int, case: Case, place: image.Layout) -> list[str]:
         f"    load_{number};",
         *writes,
         f"    run({limit}, {cycles});",
-        f"    compare({place.y.address}, {product.y_stride}, {c.pitch(out_bytes)}, {out_bytes});",
+        f"    compare({layout.y.address}, {product.y_stride}, {c.pitch(out_bytes)}, {out_bytes});",
     ]

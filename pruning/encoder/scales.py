@@ -1,6 +1,6 @@
 """The scale of every point where the accelerator rounds in an encoder's blocks, from what the float model sees.
 
-An integer times its scale is the float. Scales are float64: one a place, or one a channel where that is free because it
+An integer times its scale is the float. Scales are float64: one a point, or one a channel where that is free because it
 folds into the weights behind it (SmoothQuant, arXiv 2211.10438). What is free where:
 
 operand of a linear layer  a scale a channel: LayerNorm, and the requantiser of the layer before, scale channels apart

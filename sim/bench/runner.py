@@ -189,16 +189,16 @@ def _write_run(folder: Path, config: Config, jobs: Sequence[Job], *, latency: in
         product = job.product
         if product.config != config:
             raise ValueError("a product of another configuration")
-        place = image.layout(product)
+        layout = image.layout(product)
         content = image.build(product, job.x, job.w, job.bias, job.mult, job.shift)
         # Noise where the results go: what is never written does not pass for a result.
-        noise = np.random.default_rng([seed, number]).integers(0, 256, place.y.size, np.uint8)
-        content[place.y.address : place.y.end] = noise
+        noise = np.random.default_rng([seed, number]).integers(0, 256, layout.y.size, np.uint8)
+        content[layout.y.address : layout.y.end] = noise
         write_image(folder, image_number(number), content, image.result_bytes(product), config.port_bytes)
-        regions = (place.x, place.w, place.r, place.y)
+        regions = (layout.x, layout.w, layout.r, layout.y)
         described.append(
             {
-                "registers": place.registers(product),
+                "registers": layout.registers(product),
                 "regions": {region.name: (region.address, region.size) for region in regions if region.size},
                 "bytes_written": product.bytes_written,
                 "limit": cycle_limit(product, latency, stall),

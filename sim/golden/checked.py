@@ -19,7 +19,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Dump:
-    """What an instruction left in one place, in memory after a run.
+    """What an instruction left in one memory, dumped after a run.
 
     Parameters
     ----------
@@ -75,4 +75,4 @@ def _places(instruction: Instruction) -> list[str]:
         return ["residual"]
     if opcode == Op.LOAD:
         return ["store"]
-    return [place for place in ("store", "residual") if instruction.get(f"to_{place}", 0)]
+    return [one for one in ("store", "residual") if instruction.get(f"to_{one}", 0)]

@@ -27,18 +27,18 @@ class MachineError(ValueError):
 
 @dataclass(frozen=True)
 class Effect:
-    """What an instruction wrote to one place.
+    """What an instruction wrote to one memory.
 
     Parameters
     ----------
     where : 'store', 'residual', 'maximum', 'activation', 'exponential' or 'memory'
-    place : int64 [count]. store: byte (bank · store_words + word) · W + byte of the word; residual: element token ·
+    index : int64 [count]. store: byte (bank · store_words + word) · W + byte of the word; residual: element token ·
         residual_words · L + channel; maximum: token; tables: entry; memory: byte address
     values : [count], uint8 of the store and of memory, else integers
     """
 
     where: str
-    place: Int
+    index: Int
     values: NDArray
 
 
@@ -230,10 +230,10 @@ class Machine:
             self._check("groups", i["groups"], 1, c.max_groups)
             rows = self.rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m).astype(np.int8).view(np.uint8)
         pitch = round_up(rows.shape[1], c.port_bytes)
-        place = i["address"] + np.arange(i["tokens"])[:, np.newaxis] * pitch + np.arange(rows.shape[1])
-        self._check("end of the results", int(place.max()) + 1, 1, len(self.memory))
-        self.memory[place] = rows
-        return [_effect("memory", place, rows)]
+        index = i["address"] + np.arange(i["tokens"])[:, np.newaxis] * pitch + np.arange(rows.shape[1])
+        self._check("end of the results", int(index.max()) + 1, 1, len(self.memory))
+        self.memory[index] = rows
+        return [_effect("memory", index, rows)]
 
     def _table(self, i: dict[str, int]) -> list[Effect]:
         size = 2 * TABLE_ENTRIES
@@ -269,8 +269,8 @@ class Machine:
         byte = np.arange(size)
         words = np.broadcast_to(word, (tokens, word.shape[1]))[:, byte // w]
         self.store[bank, words, byte % w] = rows
-        place = (bank * self.config.store_words + words) * w + byte % w
-        return [_effect("store", place, rows)]
+        index = (bank * self.config.store_words + words) * w + byte % w
+        return [_effect("store", index, rows)]
 
     def _slots(self, i: dict[str, int], y: Int) -> Int:
         """The channels that there are of y [tokens, columns], and zeros up to a whole slot."""
@@ -315,5 +315,5 @@ def _matmul(x: Int, w: NDArray) -> Int:
     return (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int64)
 
 
-def _effect(where: str, place: Int, values: NDArray) -> Effect:
-    return Effect(where, np.ravel(place).astype(np.int64), np.ravel(values).copy())
+def _effect(where: str, index: Int, values: NDArray) -> Effect:
+    return Effect(where, np.ravel(index).astype(np.int64), np.ravel(values).copy())

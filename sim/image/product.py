@@ -92,14 +92,14 @@ def build(
     expect("x", x, (product.tokens, product.k), np.int8)
     expect("w", w, (product.channels, product.k), np.int8)
     check_requantiser(product, bias, mult, shift)
-    place = layout(product)
-    memory = np.zeros(place.size, np.uint8)
-    memory[place.x.address : place.x.end] = pack_activations(product, x)
+    regions = layout(product)
+    memory = np.zeros(regions.size, np.uint8)
+    memory[regions.x.address : regions.x.end] = pack_activations(product, x)
     parameters = parameter_bytes(bias, mult, shift)
     if product.per_row:
-        memory[place.r.address : place.r.end] = pack_row_parameters(product, parameters)
+        memory[regions.r.address : regions.r.end] = pack_row_parameters(product, parameters)
         parameters = np.zeros((product.channels, 8), np.uint8)
-    memory[place.w.address : place.w.end] = pack_weights(product, w, parameters)
+    memory[regions.w.address : regions.w.end] = pack_weights(product, w, parameters)
     return memory
 
 

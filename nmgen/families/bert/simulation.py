@@ -32,7 +32,7 @@ def given(args: argparse.Namespace, program: "Program", say: Callable[[str], Non
         count=len(ids),
         facts={
             "tokens": [len(row) for row in ids],
-            "tokens_compiled": [place.tokens for place in program.sequences],
+            "tokens_compiled": [one.tokens for one in program.sequences],
         },
         result="embedding",
     )

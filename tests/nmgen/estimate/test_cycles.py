@@ -38,7 +38,7 @@ ENGINE = Path(rtl.engine.cycles.__file__)
 
 @pytest.mark.parametrize("path", [*sorted(ESTIMATE.glob("*.py")), ENGINE], ids=lambda path: path.stem)
 def test_the_estimate_has_no_latency_of_its_own(path: Path) -> None:
-    """All are those of `rtl.sta.latencies`, of the engine `rtl.params`, which the Components use too.
+    """All are those of `rtl.sta.latencies`, of the engine `rtl.array.latencies`, which the Components use too.
 
     What is added has a name, or is the cycle after.
     """

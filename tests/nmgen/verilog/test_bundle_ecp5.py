@@ -126,7 +126,7 @@ def test_without_a_known_device_the_placer_chooses(
     assert main(["generate", *flags(config), "-o", str(tmp_path / "x")]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("generating")]
     known = ", ".join(DEVICES)
-    told = f"nmgen: of {device} no places are known, only of {known}: the placer chooses"
+    told = f"nmgen: of {device} no sites are known, only of {known}: the placer chooses"
     assert said == ([told] if device else [])
     assert not [path for path in (tmp_path / "x").glob("*.v") if re.search(r"BEL|\bparameter \w+ =", path.read_text())]
 

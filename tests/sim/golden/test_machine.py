@@ -146,7 +146,7 @@ def test_product_with_weights(config: StaConfig, kind: str, pattern_n: int, seed
     effects = rig.machine.execute(i)
     written = {"store": 0, "residual": 0}
     for effect in effects:
-        written[effect.where] += len(effect.place)
+        written[effect.where] += len(effect.index)
     width = -(-channels // c.drain_lanes) * c.drain_lanes
     assert written == {"store": tokens * width * i["to_store"], "residual": tokens * width * i["to_residual"]}
     for t in range(tokens):
