@@ -29,6 +29,8 @@ SYNTHESIS = "-noabc9"  # abc9 aborts on designs that use data.ArrayLayout (yosys
 # A word read while it is written may be anything (tests/rtl/lib/test_collisions.py): no logic is spent on what it is.
 # Only memories that have a write port, and clocked reads, can collide.
 OTHER = "router2"  # of the seeds after one that ROUTER does not get to its end
+# That place and route may take by ROUTER, if there is another seed: OTHER takes half the time of the largest arrays.
+MOST_SECONDS = 720.0
 DENSITY = 0.5  # of logic, that the placer fills a part of the chip to: as it likes it, 0.9, is more than can be wired
 LUTS = {"LFE5U-25F": 24_288, "LFE5U-45F": 43_848, "LFE5U-85F": 83_640}
 COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i"
@@ -167,9 +169,10 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
         seconds["elaboration"] = time.monotonic() - begun
         progress("elaboration", seconds["elaboration"], True, "")
 
-        def run(command: list[str], stage: str) -> None:
+        def run(command: list[str], stage: str, most: float | None = None) -> None:
             program, *arguments = command
-            taken = _run([tools[program], *arguments], scratch, stage, LOGS[STAGES[program]], progress)
+            routing = Routing(scratch / f"{NAME}{LOGS[STAGES[program]]}", most=most)
+            taken = _run([tools[program], *arguments], scratch, stage, LOGS[STAGES[program]], progress, routing)
             seconds[STAGES[program]] = seconds.get(STAGES[program], 0) + taken
             clock = f"{_timing(scratch)[0]:g} MHz" if STAGES[program] == "place and route" else ""
             progress(stage, taken, True, clock)
@@ -188,7 +191,8 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
             said = {"--seed": str(number), "--router": router}
             again = [said.get(before, word) for before, word in pairwise(["", *place])]
             try:
-                run(again, "place and route" if number == seed else f"seed {number}")
+                limit = MOST_SECONDS if router == ROUTER and number < seed + seeds - 1 else None
+                run(again, "place and route" if number == seed else f"seed {number}", limit)
             except UnroutedError as error:  # another may: where cells lie is drawn anew
                 tried[number], unrouted[number], router = 0.0, f"{error} ({router})", OTHER
                 continue
@@ -252,15 +256,14 @@ def _prepare(board: "Board", config: Config, scratch: Path, *, mhz: float, seed:
     return commands
 
 
-def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Progress) -> float:
+def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Progress, routing: Routing) -> float:
     """Run one tool to its end; returns its seconds.
 
     Raises
     ------
-    UnroutedError : a router that no longer gets nearer was ended.
+    UnroutedError : a router that no longer gets nearer, or takes too long, was ended.
     """
     progress(stage, 0, False, "")
-    routing = Routing(scratch / f"{NAME}{log}")
     (scratch / f"{NAME}{log}").unlink(missing_ok=True)  # of the seed before
 
     def tick(so_far: float) -> None:

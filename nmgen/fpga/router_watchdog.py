@@ -26,13 +26,18 @@ class Routing:
     router1 routes arc after arc, each of which takes wires from others where it has to: these are routed again.
     router2 routes all arcs in a pass, then those again that share wires. Where wires are short neither ends by itself.
 
+    Parameters
+    ----------
+    say : gets the state now and then
+    most : seconds that place and route may take; None for as long as it gets nearer
+
     Attributes
     ----------
     state : how far it is, in words; "" until something is known
     """
 
-    def __init__(self, log: Path, say: Callable[[str], None] = lambda text: None) -> None:
-        self._log, self._say = log, say
+    def __init__(self, log: Path, say: Callable[[str], None] = lambda text: None, *, most: float | None = None) -> None:
+        self._log, self._say, self._most = log, say, most
         self.state = ""
         self._read = 0
         self._best: int | None = None
@@ -40,7 +45,7 @@ class Routing:
         self._best_seconds = 0.0
 
     def tick(self, seconds: float) -> None:
-        """Raises UnroutedError where the router runs away."""
+        """Raises UnroutedError where the router runs away, or has taken long enough."""
         if not self._log.exists():
             return
         with self._log.open("rb") as log:
@@ -62,6 +67,9 @@ class Routing:
             if not self._nearer(number, left, seconds, PASSES):
                 best = f"{self._best:,} wires left at best that two nets want"
                 raise UnroutedError(f"{best}, after {self._best_at} of {number} passes")
+
+        if self._most is not None and seconds >= self._most and self._best:
+            raise UnroutedError(f"not done after {self._most:g} s: {self.state}")
 
     def _nearer(self, done: int, left: int, seconds: float, patience: int) -> bool:
         """Whether there was less left than ever before, not long ago."""

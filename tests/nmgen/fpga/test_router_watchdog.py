@@ -78,3 +78,15 @@ def test_router2_counts_passes(tmp_path: Path) -> None:
     best = f"13,406 wires left at best that two nets want, after 5 of {5 + PASSES} passes"
     with pytest.raises(UnroutedError, match=f"^{best}$"):
         routing.tick(5 + PASSES)
+
+
+def test_one_that_takes_too_long(tmp_path: Path) -> None:
+    """The placer is not ended, nor a router that is done."""
+    routing = Routing(tmp_path / "log", most=720)
+    write(tmp_path / "log", HEAD)
+    routing.tick(800)
+    write(tmp_path / "log", line(1000, 93))
+    with pytest.raises(UnroutedError, match=r"^not done after 720 s: 1,000 arcs tried, 93 left$"):
+        routing.tick(801)
+    write(tmp_path / "log", line(2000, 0))
+    routing.tick(802)
