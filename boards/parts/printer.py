@@ -1,4 +1,4 @@
-"""Prints lines that are known beforehand but for some numbers."""
+"""Prints lines that are known beforehand but for their numbers."""
 
 from collections.abc import Mapping, Sequence
 from string import Formatter

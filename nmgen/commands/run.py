@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", metavar="TEXT", nargs="+", help="texts, as many as you like")
     what.add_argument("--file", dest="texts", metavar="FILE.txt", type=Path, help="a text a line")
-    what.add_argument("--image", metavar="FILE", type=Path, nargs="+", help="pictures, for a ViT")
+    what.add_argument(
+        "--image", metavar="FILE", type=Path, nargs="+", help="pictures for a ViT, as many files as you like"
+    )
     parser.add_argument(
         "--output", metavar="y.npy", type=Path, help="where to write the results, float32 [inputs, width]"
     )

@@ -32,7 +32,7 @@ HELLO_ATTEMPTS = 4  # where it is not known yet that a board is there
 READS = 2  # under way: one is answered, while the board holds the next one
 LINK_BYTES_A_SECOND = 250e3  # at least, of what is written and read
 CHECKSUM_BYTES_A_SECOND = 10e6  # at least
-SIMULATED_SLOWER = 1000.0  # that a board works longer where it is simulated
+SIMULATED_SLOWER = 10_000.0  # times that a simulated board works longer, at most: 8 x 8 PEs do 20,000 cycles a second
 
 
 class LinkError(InputError):

@@ -73,7 +73,8 @@ def page() -> str:
         "",
         *wrapped(
             f"Registers below {board} are the accelerator's ([isa](isa.md)). From {board} on are the board's own, "
-            f"which can only be read. The answer to HELLO is these words of 32 bits: {words}."
+            f"which can only be read. The answer to HELLO is these words of 32 bits: {words}. `simulated` is 1 of a "
+            "board in a simulation, whose answers a host waits for much longer."
         ),
         "",
         "| register | | |",

@@ -12,7 +12,7 @@ module selftest_tb;
   reg rst = 1;
   reg again = 0;
   wire tx, heartbeat, running, passed, failed;
-  integer beat, place, reports, i;
+  integer beat, in_beat, reports, i;
   reg [7:0] character;
 
   nmgen_selftest dut (
@@ -25,8 +25,8 @@ module selftest_tb;
   initial begin
     #1;
 `ifndef NETLIST
-    if ($value$plusargs("beat=%d", beat) && $value$plusargs("bit=%d", place))
-      dut.ram.memory[beat][place] = ~dut.ram.memory[beat][place];
+    if ($value$plusargs("beat=%d", beat) && $value$plusargs("bit=%d", in_beat))
+      dut.ram.memory[beat][in_beat] = ~dut.ram.memory[beat][in_beat];
 `endif
     #(4 * PERIOD) rst = 0;
   end

@@ -62,8 +62,8 @@ class Simulation:
         if flip is not None:
             name, bit = flip
             at = 8 * selftest.regions(self.config)[name].address + bit
-            beat, place = divmod(at, 8 * self.config.port_bytes)
-            arguments += [f"+beat={beat}", f"+bit={place}"]
+            beat, bit = divmod(at, 8 * self.config.port_bytes)
+            arguments += [f"+beat={beat}", f"+bit={bit}"]
         done = subprocess.run(
             ["vvp", "-n", self.program, *arguments], check=True, capture_output=True, text=True, timeout=300
         )
@@ -143,7 +143,7 @@ def test_button_starts_the_test_again(tmp_path: Path) -> None:
 
 
 class Mute(wiring.Component):
-    """In the place of the accelerator: it is never done."""
+    """Instead of the accelerator: it is never done."""
 
     def __init__(self, config: Config) -> None:
         ports = {"control": Out(ControlPort()), "memory": Out(MemoryPort(config.port_bytes)), "busy": Out(1)}

@@ -77,7 +77,7 @@ def _rows(recipe: Recipe, encoder: "Encoder") -> list[Any]:
     from pruning.data.text import classification
 
     if len(recipe.data) != 1:
-        raise InputError(f"--classify takes one folder as --data, not {len(recipe.data)} places")
+        raise InputError(f"--classify takes one folder as --data, not {len(recipe.data)}")
     splits = classification(recipe.data[0], encoder.classes or None)
     if "train" not in splits:
         raise InputError(f"{recipe.data[0] / 'train.txt'} is missing")

@@ -34,7 +34,7 @@ class PictureGoal:
             if given:
                 raise InputError(f"{recipe.model} is a ViT: it takes no {flag}")
         if len(recipe.data) != 1:
-            raise InputError(f"{recipe.model} is a ViT: it takes one folder as --data, not {len(recipe.data)} places")
+            raise InputError(f"{recipe.model} is a ViT: it takes one folder as --data, not {len(recipe.data)}")
         self._folder, self.dense = recipe.data[0], model
         self._training, test = labelled_pictures(self._folder, model)
         self._kept = len(self._training.labels) - len(self._training.labels) // VALIDATION

@@ -49,7 +49,7 @@ class FakeBoard:
     ready : the memory is set up
     keeps : the memory keeps what is written to it
     end : how programs end: done, error, or never
-    says : what it sends again and again, in place of answers
+    says : what it sends again and again, instead of answers
     gone_after : requests after which it is unplugged; 0 for never
 
     Attributes

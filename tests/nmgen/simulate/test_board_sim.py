@@ -23,6 +23,7 @@ from nmgen.driver.port import SerialWire
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.simulate.board_sim import BoardSimulation
 from pruning.families.bert.integer import IntegerEncoder
+from tests.nmgen.driver.noisy_wire import NoisyWire, use_at_random
 from tests.nmgen.encoders import artefact, random_ids
 from tests.sim.test_axi_sta import CASES, LENGTHS
 
@@ -55,42 +56,6 @@ def board(port: str) -> Iterator[Board]:
         yield board
 
 
-class NoisyWire:
-    """A wire that flips bits, loses and doubles bytes, cuts what is sent and puts garbage between, both ways.
-
-    rate : of bytes that something happens to
-    """
-
-    def __init__(self, wire: SerialWire, seed: int, rate: float) -> None:
-        self._wire, self._random, self.rate = wire, random.Random(seed), rate
-        self.name = wire.name
-
-    def _noisy(self, data: bytes) -> bytes:
-        out = bytearray()
-        for byte in data:
-            kind = self._random.randrange(5) if self._random.random() < self.rate else None
-            match kind:
-                case None:
-                    out.append(byte)
-                case 0:
-                    out.append(byte ^ 1 << self._random.randrange(8))
-                case 1:
-                    pass
-                case 2:
-                    out += bytes([byte, byte])
-                case 3:
-                    return bytes(out)
-                case 4:
-                    out += self._random.randbytes(self._random.randrange(1, 40))
-        return bytes(out)
-
-    def write(self, data: bytes) -> None:
-        self._wire.write(self._noisy(data))
-
-    def read(self, timeout: float) -> bytes:
-        return self._noisy(self._wire.read(timeout))
-
-
 def test_text_to_embedding(board: Board, program: Program, encoder: IntegerEncoder) -> None:
     """Two inputs one after the other; loaded once, and not again where it is there."""
     board.load(program)
@@ -105,32 +70,12 @@ def test_text_to_embedding(board: Board, program: Program, encoder: IntegerEncod
 
 
 def check_noise(port: str, frames: int) -> None:
-    """Random writes, reads and checksums on a noisy wire, against a plain memory."""
-    generator = random.Random(SEED)
     with SerialWire(port) as wire:
-        noisy = NoisyWire(wire, SEED, 0)
+        noisy = NoisyWire(wire, SEED)
         host = Board(noisy).host
         assert host.slower > 1
         host.slower = 1  # than this small board is: what is lost is soon asked again
-        noisy.rate = 0.0003
-        base, size = 1 << 20, 32 << 10
-        plain = bytearray(host.read(base, size))
-        begun = host.sent
-        while host.sent - begun < frames:
-            at = generator.randrange(0, size - 2048) & ~3
-            length = generator.randrange(4, 2048) & ~3
-            match generator.randrange(3):
-                case 0:
-                    data = generator.randbytes(length)
-                    assert sum(host.write(base + at, data)) == length
-                    plain[at : at + length] = data
-                case 1:
-                    assert host.read(base + at, length) == plain[at : at + length]
-                case 2:
-                    assert host.checksum(base + at, length) == crc32(plain[at : at + length])
-        noisy.rate = 0
-        wire.quiet()
-        assert host.read(base, size) == plain, f"NMGEN_SEED={SEED}"
+        use_at_random(host, noisy, rate=0.0003, frames=frames, beat=CONFIG.port_bytes, seed=SEED)
 
 
 def test_noise(port: str) -> None:

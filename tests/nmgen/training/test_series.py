@@ -226,7 +226,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--patterns", "2:8", "--data", "t", "--sts", "bad.tsv"], "bad.tsv row 2: must be score, sentence and sentence"),
     (
         ["--patterns", "2:8", "--data", "t", "p.tsv", "--classify"],
-        "--classify takes one folder as --data, not 2 places",
+        "--classify takes one folder as --data, not 2",
     ),
     (["--patterns", "2:8", "--data", "labels", "--classify"], "labels/train.txt has no row of label 1, must have each"),
     (["--patterns", "2:8", "--data", "t", "--layers", "none*"], "layers is 'none*', must match one of 12 such as "),

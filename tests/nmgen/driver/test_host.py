@@ -1,0 +1,41 @@
+"""The host's end of the link, against a board in Python: what is lost is asked again."""
+
+import os
+
+import pytest
+
+from nmgen.driver.host import Host, LinkError
+from nmgen.driver.port import SerialWire
+from tests.nmgen.driver.fake_board import FakeBoard
+from tests.nmgen.driver.noisy_wire import NoisyWire, use_at_random
+from tests.sim.test_axi_sta import CASES
+
+CONFIG, _ = CASES["narrow"]
+SEED = int(os.environ.get("NMGEN_SEED", "2026"))
+
+
+def test_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the frames is changed or lost, the same of their answers."""
+    monkeypatch.setattr("nmgen.driver.host.TIMEOUT_S", 0.02)
+    with FakeBoard(CONFIG) as board, SerialWire(board.port) as wire:
+        noisy = NoisyWire(wire, SEED)
+        host = Host(noisy)
+        host.hello()
+        wrong = ""
+        try:
+            use_at_random(host, noisy, rate=0.0003, frames=3000, beat=CONFIG.port_bytes, seed=SEED)
+        except LinkError as error:
+            wrong = str(error)
+        assert not wrong
+
+
+def test_many_requests_are_under_way() -> None:
+    """As many as there may be: their numbers come round several times."""
+    with FakeBoard(CONFIG) as board, SerialWire(board.port) as wire:
+        host = Host(wire)
+        host.hello()
+        data = os.urandom(700 * CONFIG.port_bytes)
+        pieces = [(at, data[at : at + CONFIG.port_bytes]) for at in range(0, len(data), CONFIG.port_bytes)]
+        assert sum(host.write_all(pieces)) == len(data)
+        assert host.sent == 701
+        assert board.memory[: len(data)].tobytes() == data
