@@ -141,7 +141,7 @@ class BoardSimulation:
 
         Parameters
         ----------
-        preload : a file of bytes that are in the memory from the start
+        preload : a file of bytes that are in the memory once it can be used
         speed : a line `cycles N busy M` of output every second, which has to be read
 
         Raises
@@ -150,7 +150,7 @@ class BoardSimulation:
         """
         arguments = [*self._clocks, f"+bit={CYCLES_A_BIT}"]
         if preload:
-            arguments.append(f"+sdram_image={preload}")
+            arguments.append(f"+preload={preload}")
         if speed:
             arguments.append("+speed")
         child = None

@@ -42,6 +42,16 @@ module board (
     always @(posedge chip_clk) enabled <= pins[20];
     assign dq = drives ? read : 16'bz;
 
+    // +preload=FILE, bytes: in the memory once it can be used, for its start-up test writes to it.
+    reg [8*1024-1:0] preload;
+    integer file;
+    always @(posedge image.encoder.initialised)
+        if ($value$plusargs("preload=%s", preload)) begin
+            file = $fopen(preload, "rb");
+            chip.load(file);
+            $fclose(file);
+        end
+
     sdram_chip #(`CHIP) chip (
         .clk(chip_clk), .command(pins[19:17] | {3{!enabled}}), .bank(pins[16:15]), .mask(pins[14:13]), .address(pins[12:0]),
         .data_in(written), .data_in_driven(!chip_drives), .data_out(word), .data_out_driven(chip_drives)

@@ -5,7 +5,7 @@
 // at which they are due. CKE is high and CS low throughout. Not modelled, and refused: auto precharge, bursts that another
 // command ends, full-page bursts, interleaved order, power-down, self refresh.
 //
-// +sdram_image=FILE fills the memory from a file of bytes.
+// The task load fills the memory from a file of bytes.
 `timescale 1ps / 1ps
 
 module sdram_chip #(
@@ -78,8 +78,7 @@ module sdram_chip #(
     reg [15:0] out_word [0:3];
     reg [1:0] mask_before = 2'b0;
     reg drove = 1'b0;  // a word was at the pins at the edge before
-    integer i, file, count;
-    reg [8*256-1:0] image;
+    integer i, count;
     // Counts for who measures.
     integer words_read = 0, words_written = 0, all_refreshes = 0;
 
@@ -104,11 +103,6 @@ module sdram_chip #(
         if ($value$plusargs("sdram_t_refi=%d", t_refi)) ;
         if ($value$plusargs("sdram_t_power_up=%d", t_power_up)) ;
         if ($value$plusargs("sdram_mrd=%d", mrd)) ;
-        if ($value$plusargs("sdram_image=%s", image)) begin
-            file = $fopen(image, "rb");
-            load(file);
-            $fclose(file);
-        end
     end
 
     // Bytes of a file, the lower one of a word first.

@@ -102,7 +102,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
         Path("verilator").write_text(f"#!/bin/sh\ncp {Path.cwd()}/board Vboard\nchmod 755 Vboard\nexit {status}\n")
         Path("verilator").chmod(0o755)
 
-    monkeypatch.setattr("nmgen.simulate.board_sim.verilog_of", lambda image: "")  # which takes seconds
+    monkeypatch.setattr("nmgen.simulate.board_sim.files_of", lambda *_: {".v": ""})  # which takes seconds
     monkeypatch.setattr("nmgen.simulate.board_sim.find_verilator", lambda: Path("verilator").resolve())
     return pretend
 

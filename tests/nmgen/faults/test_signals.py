@@ -84,7 +84,7 @@ def test_while_others_work(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr("nmgen.simulate.board_sim.find_verilator", lambda: pid.parent / "verilator")
-    monkeypatch.setattr("nmgen.simulate.board_sim.verilog_of", lambda image: "")  # which takes seconds
+    monkeypatch.setattr("nmgen.simulate.board_sim.files_of", lambda *_: {".v": ""})  # which takes seconds
     before = tree(work)
 
     def wait_and_send() -> None:
