@@ -33,8 +33,10 @@ def run(args: argparse.Namespace) -> int:
 
     program = load(args.file)
     begin = time.monotonic()
-    with stages() as say, connected(args.port, args.baud) as board:
-        sent = board.load(program, say)
+    with stages() as say:
+        say("waiting for the board")
+        with connected(args.port, args.baud) as board:
+            sent = board.load(program, say)
     seconds = time.monotonic() - begin
     size = len(program.memory)
     if args.json:

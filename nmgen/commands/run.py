@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         runs = list(_prepared(args, program, say))
         if args.output:
             check_writable(args.output)
+        say("waiting for the board")
         with connected(args.port, args.baud) as board:
             board.load(program, say, loaded=args.loaded)
             found: list[_Found] = []

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from boards.link import TESTED
 from nmgen.cli import main
 from nmgen.compiler.program import load
 from nmgen.driver.port import SerialWire
 from tests.nmgen.commands.conftest import CONFIG
-from tests.nmgen.driver.fake_board import FakeBoard
+from tests.nmgen.driver.fake_board import PHASES, FakeBoard
 from tests.nmgen.test_cli import fails
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -110,11 +111,24 @@ def test_nothing_answers(line: list[str], silent: str, capsys: pytest.CaptureFix
             {"hello": {"memory_bytes": 4096}},
             f"the program has {SIZE} bytes, must be at most the 4,096 of the board's memory",
         ),
-        ({"ready": False}, "the memory is not set up"),
+        ({"state": 0}, "the memory is not set up"),
+        ({"state": TESTED}, f"the memory works at none of {PHASES} phases of its clock.*"),
         ({"keeps": False}, "the memory does not keep what is written to it, at 0x0 or behind"),
         ({"gone_after": 4}, "the board is gone: unplugged, or its simulation ended"),
+        ({"gone_after": 8}, "the board is gone: unplugged, or its simulation ended"),
     ],
-    ids=["self-test", "protocol", "version", "configuration", "memory", "not ready", "keeps nothing", "unplugged"],
+    ids=[
+        "self-test",
+        "protocol",
+        "version",
+        "configuration",
+        "memory",
+        "not ready",
+        "no phase",
+        "keeps nothing",
+        "unplugged",
+        "unplugged later",
+    ],
 )
 def test_boards_that_do_not_do(
     line: list[str], board: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]

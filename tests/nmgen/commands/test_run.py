@@ -1,6 +1,7 @@
 """`nmgen run`: texts and pictures to results, on a board in Python."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,22 @@ def test_a_loaded_program_is_not_compared(fake: FakeBoard, capsys: pytest.Captur
         fake.memory[unused] = 1
         assert main(["run", "P.nmp", "--port", fake.port, *further, "--text", *texts]) == 0
         assert fake.memory[unused] == found
+
+
+def test_the_script_of_the_page(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "boards.md").read_text()
+    script = page.split("## From a script")[1].split("```python\n")[1].split("```")[0]
+    assert main(["compile", "P.safetensors", "--seq", "8", *flags(CONFIG), "-o", "long.nmp"]) == 0
+    capsys.readouterr()
+    for there, here in (
+        ("/dev/ttyUSB0", fake.port),
+        ("build/minilm-2of8.nmp", "long.nmp"),
+        ("A man is playing a guitar.", "a fox"),
+    ):
+        assert there in script
+        script = script.replace(there, here)
+    exec(script, {})
+    assert re.findall(r"^(.*) 1234 \[\[", capsys.readouterr().out, re.MULTILINE) == ["a fox", "It rains."]
 
 
 @pytest.mark.parametrize(

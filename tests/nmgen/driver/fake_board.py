@@ -37,6 +37,7 @@ from sim.golden.machine import Machine
 CYCLES = 1234  # of every run
 CORE_KHZ = 100_000
 MEMORY_BYTES = 1 << 20
+PHASES = 32
 
 
 class FakeBoard:
@@ -46,7 +47,7 @@ class FakeBoard:
     ----------
     config : of its accelerator
     hello : words of `Hello` that are another than this configuration's
-    ready : the memory is set up
+    state : of its memory, the register MEMORY
     keeps : the memory keeps what is written to it
     end : how programs end: done, error, or never
     says : what it sends again and again, instead of answers
@@ -64,7 +65,7 @@ class FakeBoard:
         config: StaConfig,
         *,
         hello: dict[str, int] | None = None,
-        ready: bool = True,
+        state: int = USABLE | TESTED,
         keeps: bool = True,
         end: str = "done",
         says: bytes = b"",
@@ -80,11 +81,11 @@ class FakeBoard:
             memory_khz=125_000,
         )
         self._config, self._hello = config, replace(own, **(hello or {}))
-        self._ready, self._keeps, self._end, self._says = ready, keeps, end, says
+        self._keeps, self._end, self._says = keeps, end, says
         self._left = gone_after
         self.memory = np.zeros(self._hello.memory_bytes, np.uint8)
         self.sums: list[int] = []
-        self._registers: dict[int, int] = {}
+        self._registers = {BoardRegister.MEMORY.address: state, BoardRegister.PHASE.address: PHASES << 16}
         self._expected = 0
         self._board, self._host = os.openpty()
         tty.setraw(self._host)
@@ -152,8 +153,6 @@ class FakeBoard:
                 if address == REGISTERS["control"].offset:
                     self._control(self._registers[address])
             case Operation.GET:
-                if address == BoardRegister.MEMORY.address:
-                    return (TESTED | USABLE if self._ready else 0).to_bytes(4, "little")
                 return self._registers.get(address, 0).to_bytes(4, "little")
         return b""
 
