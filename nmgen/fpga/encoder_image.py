@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from boards.encoder import EncoderConfig
 
 NAME = "encoder"  # of the design, and of its files
+# A block RAM's word that is read while it is written may be anything, as in the Verilog of `nmgen generate`.
+NO_CHECK = "setattr -set no_rw_check 1 m:*"
 CLOCKS = ("core", "memory", "memory's pin")  # outputs of the PLL
 
 
@@ -74,7 +76,7 @@ def design_of(board: "Board", config: "EncoderConfig", seeds: tuple[int, ...]) -
     return Design(
         title=f"{NAME} for {board.name}",
         verilog=files[".v"],
-        script=target.script(NAME, *mapper),
+        script=target.script(NAME, NO_CHECK, *mapper),
         place=target.place(ROUTER, round(config.core_mhz), *CORE_PLACER),
         placement=placement_of(config.sta, board.device, room=True),
         delays=True,

@@ -1,0 +1,32 @@
+"""The PLL's dividers: exact frequencies within its bounds, and what it cannot make."""
+
+import pytest
+
+from boards.parts.pll import PHASE_DETECTOR_MHZ, VCO_MHZ, dividers
+from rtl.params import InputError
+
+
+@pytest.mark.parametrize(
+    "clocks", [(25.0,), (37.5,), (50.0,), (400.0,), (100, 125, 125), (112.5, 112.5, 112.5), (75, 100), (100, 100)]
+)
+@pytest.mark.parametrize("oscillator", [25.0, 12.0, 100.0])
+def test_exact(oscillator: float, clocks: tuple[float, ...]) -> None:
+    try:
+        d = dividers(oscillator, *clocks)
+    except InputError:
+        assert oscillator == 12
+        return
+    detector = oscillator / d.input_divider
+    vco = detector * d.feedback_divider * d.outputs[0]
+    assert PHASE_DETECTOR_MHZ[0] <= detector <= PHASE_DETECTOR_MHZ[1]
+    assert VCO_MHZ[0] <= vco <= VCO_MHZ[1]
+    assert [vco / out for out in d.outputs] == pytest.approx(clocks)
+
+
+def test_the_nearest_is_named() -> None:
+    with pytest.raises(InputError, match=r"^mhz is 80, the nearest that the PLL makes of 25 MHz is 75$"):
+        dividers(25, 80)
+    with pytest.raises(
+        InputError, match=r"^a clock is 130 MHz, the nearest that the PLL makes beside 100 MHz is 133\.33$"
+    ):
+        dividers(25, 100, 130, 130)

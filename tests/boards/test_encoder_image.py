@@ -1,0 +1,75 @@
+"""The encoder's image: its pins and clocks on each board, and configurations that none can have."""
+
+from dataclasses import replace
+
+import pytest
+
+from boards.board import Board
+from boards.encoder import EncoderConfig
+from boards.encoder_image import files_of
+from boards.known import BOARDS
+from boards.parts.sdram.chips import CHIPS, common
+from rtl.params import InputError
+from rtl.sta.params import StaConfig
+from tests.sim.test_axi_sta import CASES
+
+STA = CASES["narrow"][0]
+MEMORY_PINS = {"clk": 1, "clk_en": 1, "cs": 1, "ras": 1, "cas": 1, "we": 1, "ba": 2, "a": 13, "dqm": 2, "dq": 16}
+
+
+def config(board: Board, **changes: object) -> EncoderConfig:
+    standard = {
+        "sta": STA,
+        "chip": common(board.memories),
+        "oscillator_mhz": board.oscillator_mhz,
+        "core_mhz": 100.0,
+        "memory_mhz": 125.0,
+        "baud": 3_000_000,
+    }
+    return EncoderConfig(**{**standard, **changes})
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_each_pin_has_a_site(board: Board) -> None:
+    files = files_of(board, config(board), "image")
+    sites = {line.split('"')[1]: line.split('"')[3] for line in files[".lpf"].splitlines() if "LOCATE" in line}
+    assert len(set(sites.values())) == len(sites)
+    for name, bits in MEMORY_PINS.items():
+        port = f"sdram_0__{name}__io"
+        assert len([one for one in sites if one.partition("[")[0] == port]) == bits
+    assert {board.rx.port, board.tx.port} <= set(sites)
+    assert "FREQUENCY PORT" in files[".lpf"]
+    assert "\nmodule image(" in files[".v"]
+
+
+def test_what_no_image_can_have() -> None:
+    board = BOARDS["ulx3s-85f"]
+    for changes, message in (
+        ({"sta": replace(STA, port_bytes=1)}, "port_bytes is 1, must be at least 2 before an SDRAM"),
+        ({"memory_mhz": 150.0}, "the memory's clock is 150 MHz, must be at most 143 for "),
+        ({"baud": 30_000_000}, "baud rate is 30000000, must be at most 25000000 at 100 MHz"),
+        (
+            {"core_mhz": 25.0, "memory_mhz": 25.0, "baud": 500_000},
+            "the memory's clock has 192 phases at 25 MHz, must be at most 64",
+        ),
+    ):
+        with pytest.raises(InputError) as error:
+            config(board, **changes)
+        assert str(error.value).startswith(message)
+
+
+def test_a_chip_that_each_can_be_taken_for() -> None:
+    """No time is shorter than any chip's, no size larger."""
+    chip = common(list(CHIPS))
+    assert chip.bytes == min(one.bytes for one in CHIPS.values())
+    for one in CHIPS.values():
+        for field in ("t_rcd", "t_rp", "t_ras", "t_rc", "t_rrd", "t_rfc", "t_wr", "t_power_up", "mrd"):
+            assert getattr(chip, field) >= getattr(one, field)
+        assert chip.mhz_max <= one.mhz_max
+
+
+def test_the_configuration_of_the_whole_model() -> None:
+    """That MiniLM's image is built of."""
+    board = BOARDS["ulx3s-85f"]
+    whole = config(board, sta=StaConfig(n=2, m=8, rows=8, cols=8, port_bytes=16, store_words=1536))
+    assert (whole.phases, whole.hello.memory_bytes) == (32, 32 << 20)

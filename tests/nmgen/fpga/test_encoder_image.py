@@ -1,0 +1,105 @@
+"""`nmgen build --image encoder`: which seed is kept, what is said of its clocks, and bad input."""
+
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from boards.encoder import EncoderConfig
+from boards.encoder_image import files_of
+from boards.known import BOARDS
+from boards.parts.sdram.chips import common
+from nmgen.cli import main
+from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
+from tests.sim.test_axi_sta import CASES
+
+SMALL = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(CASES["narrow"][0]).items() if value != ""]
+STATISTICS = '{"design": {"num_cells_by_type": {"LUT4": 800, "CCU2C": 50, "DP16KD": 9}}}'
+
+
+def placed(core: float, memory: float) -> str:
+    clocks = {"pll.clocks__0": core, "pll.clocks__1": memory, "pll.clocks__2": 400}
+    fmax = {f"$glbnet${net}": {"achieved": mhz, "constraint": 1} for net, mhz in clocks.items()}
+    return f"echo '{json.dumps({'fmax': fmax})}' > placed.json; echo chip > chip.config; touch delays.sdf"
+
+
+@cache
+def files() -> dict[str, str]:
+    """The image's, once: its Verilog takes seconds."""
+    board = BOARDS["ulx3s-85f"]
+    chip = common(board.memories)
+    config = EncoderConfig(
+        sta=CASES["narrow"][0], chip=chip, oscillator_mhz=25, core_mhz=100, memory_mhz=125, baud=3_000_000
+    )
+    return files_of(board, config, "encoder")
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """By seed 1 the core's clock is missed, by seed 2 the memory's by less, by seed 3 none."""
+    folder = tmp_path / "tools"
+    router = f"""case "$*" in
+        *"--seed 1"*) {placed(80, 130)};;
+        *"--seed 2"*) {placed(110, 120)};;
+        *) {placed(101, 126)};;
+    esac"""
+    scripts = {
+        "yosys": f"echo '{NETLIST}' > design.json; echo '{STATISTICS}' > cells.json",
+        "nextpnr-ecp5": router,
+        "ecppack": "cp chip.config encoder.bit",
+    }
+    pretend_all(folder, scripts, monkeypatch)
+    monkeypatch.setattr("boards.encoder_image.files_of", lambda board, config, name: files())
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_seeds_until_every_clock_is_met(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out"]) == 0
+    said = capsys.readouterr().out
+    assert "core            101.0 MHz possible, 100 asked for: met\n" in said
+    assert "memory          126.0 MHz possible, 125 asked for: met\n" in said
+    assert Path("out/encoder.bit").read_text() == "chip\n"
+    built = json.loads(Path("out/build.json").read_text())
+    assert (built["seed"], built["tried"]) == (3, {"1": 0.8, "2": 0.96, "3": 1.008})
+    assert built["cells"]["DP16KD"] == 9
+    placements = [call for call in calls(tools) if call.startswith("nextpnr")]
+    assert len(placements) == 3
+    assert all("--lpf pins.lpf --textcfg chip.config" in call for call in placements)
+
+
+def test_the_best_is_kept(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out", "--seeds", "2", "--json"]) == 1
+    built = json.loads(capsys.readouterr().out)
+    assert (built["seed"], built["timing_met"]) == (2, False)
+    assert built["clocks"]["memory"] == {"asked": 125, "possible": 120}
+    assert Path("out/encoder.bit").exists()
+
+
+def test_no_seed_that_routes(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(tools, "nextpnr-ecp5", "exit 3")
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out"]) == 1
+    assert "nextpnr" in capsys.readouterr().err
+    assert not Path("out/encoder.bit").exists()
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--image", "encoder", "--memory", "none"], "memory is none, must be any or one of IS42S16160G-7, "),
+        (["--image", "encoder", "--memory-mhz", "130"], "a clock is 130 MHz, the nearest that the PLL makes beside "),
+        (["--image", "encoder", "--mhz", "80"], "mhz is 80, the nearest that the PLL makes of 25 MHz is 75"),
+        (["--image", "encoder", "--port-bytes", "1"], "port_bytes is 1, must be "),
+        (["--memory-mhz", "125"], "memory_mhz is no parameter of the self-test; give --image encoder"),
+        (["--store-words", "64"], "store_words is no parameter of the self-test; give --image encoder"),
+    ],
+)
+def test_bad_input(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "ulx3s-85f", *flags]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"nmgen: {message}")
+    assert said.err.count("\n") == 1
