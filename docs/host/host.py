@@ -84,7 +84,8 @@ def parse(file: bytes) -> Program:
     memory = file[begin:]
     if (metadata.get("format"), metadata.get("version")) != ("nmgen-program", "1"):
         raise ValueError("no program of version 1")
-    texts = "".join(f"{name} {metadata.get(name)}\n" for name in PARTS)
+    checked = [*PARTS, *(["shorter"] if "shorter" in metadata else [])]
+    texts = "".join(f"{name} {metadata.get(name)}\n" for name in checked)
     if sha256(texts.encode() + memory).hexdigest() != metadata.get("sha256"):
         raise ValueError("the file is damaged")
     return Program(memory=memory, **{name: json.loads(metadata[name]) for name in PARTS})

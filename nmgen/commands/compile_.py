@@ -17,7 +17,7 @@ NAME = "compile"
 HELP = "Compile a model to a program that STA runs: instructions, weights and tables in one memory image."
 EXAMPLE = """\
 nmgen compile build/minilm/2of8.safetensors --seq 32 --batch 4 -o build/minilm.nmp
-  nmgen compile minilm --pattern 2:8 --seq 32 -o build/minilm.nmp"""
+  nmgen compile minilm --pattern 2:8 --lengths 16,32,64,128 -o build/minilm.nmp"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,17 +55,16 @@ def describe(program: "Program") -> dict[str, Any]:
         "results": [asdict(result) for result in program.results],
         "notes": list(program.notes),
         "about": dict(program.about),
+        **({"shorter": [describe(one) for one in program.shorter]} if program.shorter else {}),
     }
 
 
 def _show(title: str, program: "Program") -> None:
     c, about = program.config, program.about
-    lengths = [one.tokens for one in program.sequences]
-    shown = f"{len(lengths)} x {lengths[0]}" if len(set(lengths)) == 1 else ", ".join(map(str, lengths))
     given = "patches" if program.takes_pictures else "ids"
     print(
         f"{title}: {len(program.names)} instructions\n"
-        f"  {'pictures ' if program.takes_pictures else 'sequences'}    {shown} tokens\n"
+        f"  {'pictures ' if program.takes_pictures else 'sequences'}    {_sequences(program)} tokens\n"
         f"  memory       {len(program.memory):,} bytes: {given} at {program.region(given).address:#x}, "
         f"program at {program.address:#x}\n"
         f"  results      "
@@ -73,5 +72,13 @@ def _show(title: str, program: "Program") -> None:
         + f"\n  store        {about['store_words_used']} of {c.store_words} words a bank\n"
         f"  array        {c.rows} x {c.cols}, N = {c.n}, M = {c.m}, {c.port_bytes} bytes a beat"
     )
+    for one in program.shorter:
+        print(f"  shorter      {_sequences(one)} tokens, program at {one.address:#x}")
     for note in program.notes:
         print(f"  note: {note}")
+
+
+def _sequences(program: "Program") -> str:
+    """Their tokens."""
+    lengths = [one.tokens for one in program.sequences]
+    return f"{len(lengths)} x {lengths[0]}" if len(set(lengths)) == 1 else ", ".join(map(str, lengths))

@@ -133,9 +133,15 @@ def _prepared(args: argparse.Namespace, program: "Program", say: Say) -> Iterato
         changed = differences(given.memory, image, program.config.port_bytes)
         yield _Prepared(
             inputs=part if texts else given.facts["pictures"],
-            given=replace(given, program=program, memory=np.empty(0, np.uint8)),
+            given=replace(given, program=_origin(program, given.program), memory=np.empty(0, np.uint8)),
             writes=[(at, given.memory[at:end].tobytes()) for at, end in changed],
         )
+
+
+def _origin(program: "Program", given: "Program") -> "Program":
+    """Which of the file's programs an input runs by; what `given` has of its own is among the writes."""
+    (found,) = (one for one in program.every if one.address == given.address)
+    return found
 
 
 def _lines(path: Path) -> list[str]:
@@ -155,10 +161,10 @@ def _run(board: "Board", program: "Program", prepared: _Prepared) -> list[_Found
     for at, data in prepared.writes:
         memory[at : at + len(data)] = np.frombuffer(data, np.uint8)
     begin = time.monotonic()
-    memory = board.run(memory)
+    memory = board.run(memory, prepared.given.program)
     ms = 1000 * (time.monotonic() - begin)
     cycles = board.cycles
-    results = prepared.given.floats(program.result(prepared.given.result, memory))
+    results = prepared.given.floats(prepared.given.program.result(prepared.given.result, memory))
     core_ms = cycles / board.hello.core_khz
     return [_Found(one, cycles, core_ms, ms, result) for one, result in zip(prepared.inputs, results, strict=False)]
 

@@ -9,7 +9,7 @@ channels of queries, keys and values are spread, and with them the inputs of the
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +66,15 @@ class _Spread:
         return self.heads * self.pitch
 
 
+def finished(memory: Memory, programs: Sequence[Program]) -> Program:
+    """The first of the programs, with the others as its `shorter`; all with their memory and checked."""
+    image = memory.image()
+    longest, *shorter = (replace(program, memory=image) for program in programs)
+    for program in (longest, *shorter):  # what is written can be read
+        check(program)
+    return replace(longest, shorter=tuple(shorter))
+
+
 class Compiler(ABC):
     """What all encoders have in common: the blocks, and every single instruction.
 
@@ -81,7 +90,9 @@ class Compiler(ABC):
         blocks: "Sequence[BlockParameters]",
         config: StaConfig,
         lengths: Sequence[int],
+        memory: Memory,
     ) -> None:
+        """memory : with the programs of the same model that are there already: what is the same is shared"""
         self._shape, self._blocks, self._c = shape, blocks, config
         self._hidden = shape.hidden
         size = shape.hidden // shape.heads
@@ -100,7 +111,8 @@ class Compiler(ABC):
             keys=max(lengths),
             inner=shape.intermediate,
         )
-        self._memory = Memory()
+        self._memory = memory
+        self._before = tuple(self._memory.regions)
         self._instructions: list[Instruction] = []
         self._names: list[str] = []
         self._notes: list[str] = []
@@ -130,7 +142,8 @@ class Compiler(ABC):
                 )
 
     # --- the whole -----------------------------------------------------------------------------
-    def program(self, about: dict[str, Any]) -> Program:
+    def emit(self, about: dict[str, Any]) -> Program:
+        """The program, which lacks its memory until all that share it are there: see `finished`."""
         results = self._host_regions()
         self._embeddings()
         for block in self._blocks:
@@ -148,19 +161,19 @@ class Compiler(ABC):
             "intermediate": shape.intermediate,
             "store_words_used": self._plan.words,
         }
-        program = Program(
+        own = self._memory.regions[len(self._before) :]
+        names = {region.name for region in own}
+        return Program(
             config=self._c,
-            memory=self._memory.image(),
+            memory=b"",
             address=address,
             names=tuple(self._names),
-            regions=tuple(self._memory.regions),
+            regions=(*(region for region in self._before if region.name not in names), *own),
             sequences=self._sequences,
             results=results,
             notes=tuple(dict.fromkeys(self._notes)),
             about=about | self._facts() | facts,
         )
-        check(program)  # what is written can be read
-        return program
 
     @abstractmethod
     def _facts(self) -> dict[str, int]:
@@ -303,7 +316,7 @@ class Compiler(ABC):
                 "add": int(add),
                 "tokens": self._tokens,
                 "channels": self._hidden,
-                "address": self._memory.put(name, rows),
+                "address": self._memory.share(name, rows),
                 "beats": rows.shape[1] // self._c.port_bytes,
                 "ids_address": ids,
             },

@@ -5,10 +5,11 @@ The file is safetensors with one tensor, `memory`; everything else is JSON in it
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,9 @@ from sim.image.product import Region
 FORMAT = "nmgen-program"
 VERSION = 1
 PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
+OWN = ("address", "names", "regions", "sequences", "results", "notes", "about")  # of each of several in one memory
+SHORTER = "shorter"  # a part of those that have some
+SHORTER_MAX = 64
 SIZE_MAX = 2048 * MIB  # bytes of a file
 FACTS = ("hidden", "layers", "heads", "intermediate", "store_words_used")
 TEXT_FACTS = ("vocabulary",)
@@ -80,6 +84,7 @@ class Program:
     notes : what the compiler did that costs cycles and that nobody asked for
     about : facts of the model
     tokenizer : what makes ids of text, JSON of the package tokenizers; empty where there is none
+    shorter : the same model for as many sequences of fewer tokens, from many to few, in the same memory
     """
 
     config: StaConfig
@@ -92,6 +97,23 @@ class Program:
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
+    shorter: "tuple[Program, ...]" = ()
+
+    @property
+    def every(self) -> "tuple[Program, ...]":
+        """This one and those that are shorter."""
+        return (self, *self.shorter)
+
+    def with_tokenizer(self, tokenizer: str) -> "Program":
+        """All of them with it."""
+        return replace(self, tokenizer=tokenizer, shorter=tuple(one.with_tokenizer(tokenizer) for one in self.shorter))
+
+    def fitting(self, tokens: Sequence[int]) -> "Program":
+        """The shortest for sequences of these tokens; this one where none is long enough."""
+        for program in reversed(self.every):
+            if all(one <= sequence.tokens for one, sequence in zip(tokens, program.sequences, strict=False)):
+                return program
+        return self
 
     @cached_property
     def instructions(self) -> list[dict[str, int]]:
@@ -182,17 +204,9 @@ class Program:
     # --- the file ------------------------------------------------------------------------------
     def header(self) -> bytes:
         """All of the file that stands before the memory."""
-        parts = {
-            "configuration": asdict(self.config),
-            "address": self.address,
-            "names": self.names,
-            "regions": [[r.name, r.address, r.size] for r in self.regions],
-            "sequences": [[s.first_token, s.tokens] for s in self.sequences],
-            "results": [asdict(result) for result in self.results],
-            "notes": self.notes,
-            "about": self.about,
-            "tokenizer": self.tokenizer,
-        }
+        parts = {"configuration": asdict(self.config), **self._own(), "tokenizer": self.tokenizer}
+        if self.shorter:
+            parts[SHORTER] = [program._own() for program in self.shorter]
         texts = {name: json.dumps(part, allow_nan=False, separators=(",", ":")) for name, part in parts.items()}
         metadata = {"format": FORMAT, "version": str(VERSION), **texts, "sha256": _checksum(texts, self.memory)}
         size = len(self.memory)
@@ -200,6 +214,18 @@ class Program:
         head = json.dumps(header, separators=(",", ":")).encode()
         head += b" " * (-len(head) % 8)
         return len(head).to_bytes(8, "little") + head
+
+    def _own(self) -> dict[str, Any]:
+        """The values of OWN."""
+        return {
+            "address": self.address,
+            "names": self.names,
+            "regions": [[r.name, r.address, r.size] for r in self.regions],
+            "sequences": [[s.first_token, s.tokens] for s in self.sequences],
+            "results": [asdict(result) for result in self.results],
+            "notes": self.notes,
+            "about": self.about,
+        }
 
     def to_bytes(self) -> bytes:
         return self.header() + self.memory
@@ -253,11 +279,13 @@ def _read(file: BinaryIO, size: int) -> Program:
     memory = file.read()
     if _checksum(metadata, memory) != metadata.get("sha256"):
         raise InputError("damaged: the checksum sha256 in its metadata is not that of its contents")
-    program = _program({name: _part(name, metadata[name]) for name in PARTS}, memory)
+    parts = [*PARTS, *([SHORTER] if SHORTER in metadata else [])]
+    program = _program({name: _part(name, metadata[name]) for name in parts}, memory)
     file.seek(0)
     if program.header() != file.read(header.start):
         raise InputError("damaged: its header is not one that nmgen compile writes")
-    check(program)
+    for one in program.every:
+        check(one)
     return program
 
 
@@ -269,15 +297,32 @@ def _part(name: str, text: str) -> Any:
 
 
 def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
-    """The program of the values of PARTS, each of the type and within the bounds that it has."""
+    """The program of the values of PARTS, and SHORTER, each of the type and within the bounds that it has."""
     given = _table("configuration", parts["configuration"], [field.name for field in fields(StaConfig)])
     config = StaConfig(**given)
+    if not isinstance(parts["tokenizer"], str):
+        raise InputError(f"tokenizer is {shown(parts['tokenizer'])}, must be a text")
+    program = _one(config, parts, memory, parts["tokenizer"])
+    if SHORTER not in parts:
+        return program
+    listed = items(SHORTER, parts[SHORTER], 1, SHORTER_MAX)
+    shorter = [
+        _one(config, _table(f"{SHORTER} {i}", one, list(OWN)), memory, program.tokenizer)
+        for i, one in enumerate(listed)
+    ]
+    for longer, one in pairwise([program, *shorter]):
+        counts = [[sequence.tokens for sequence in each.sequences] for each in (longer, one)]
+        if len(counts[0]) != len(counts[1]) or any(a <= b for a, b in zip(*counts, strict=True)):
+            raise InputError(f"sequences of {counts[1]} tokens behind {counts[0]}: must be as many, each of fewer")
+    return replace(program, shorter=tuple(shorter))
+
+
+def _one(config: StaConfig, parts: Mapping[str, Any], memory: bytes, tokenizer: str) -> Program:
+    """The program of the values of OWN."""
     end = len(memory)
     regions = [items(f"region {i}", one, 3, 3) for i, one in enumerate(items("regions", parts["regions"], 1, end))]
     listed = items("sequences", parts["sequences"], 1, config.max_tokens)
     names = [string("name of an instruction", name) for name in items("names", parts["names"], 1, INSTRUCTIONS_MAX)]
-    if not isinstance(parts["tokenizer"], str):
-        raise InputError(f"tokenizer is {shown(parts['tokenizer'])}, must be a text")
     return Program(
         config=config,
         memory=memory,
@@ -298,7 +343,7 @@ def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
         results=tuple(_result(one, end) for one in items("results", parts["results"], 1, 2)),
         notes=tuple(string("note", note) for note in items("notes", parts["notes"], 0, INSTRUCTIONS_MAX)),
         about=_about(parts["about"], pictures=any(name == "patches" for name, *_ in regions)),
-        tokenizer=parts["tokenizer"],
+        tokenizer=tokenizer,
     )
 
 
@@ -336,7 +381,7 @@ def _table(what: str, value: Any, keys: list[str]) -> dict[str, Any]:
 
 def _checksum(texts: Mapping[str, str], memory: bytes) -> str:
     digest = sha256()
-    for name in PARTS:
+    for name in (*PARTS, *([SHORTER] if SHORTER in texts else [])):
         digest.update(f"{name} {texts[name]}\n".encode())
     digest.update(memory)
     return digest.hexdigest()

@@ -130,12 +130,13 @@ class Board:
         for begin, _ in self._differing(image, wrong, lambda part: say(f"comparing what was sent {part:.0%}")):
             raise self.host.error(f"the memory does not keep what is written to it, at {begin:#x} or behind")
         self._memory, self._program = image.copy(), program
-        self.host.set(REGISTERS["program"].offset, program.address)
         self.host.set(REGISTERS["limit"].offset, len(image))
         return sent
 
-    def run(self, memory: Bytes) -> Bytes:
+    def run(self, memory: Bytes, program: Program | None = None) -> Bytes:
         """Run the program that is loaded, with its input in `memory`, see `Program.image`. Returns memory and results.
+
+        program : that which is loaded, or one of its `shorter`
 
         Raises
         ------
@@ -143,8 +144,9 @@ class Board:
         """
         assert self._program is not None
         assert self._memory is not None
+        program = program or self._program
         wanted = memory.copy()
-        results = [_extent(self._program, result) for result in self._program.results]
+        results = [_extent(program, result) for result in program.results]
         for begin, end in results:  # not the host's to write
             wanted[begin:end] = self._memory[begin:end]
         changes = differences(wanted, self._memory, self.hello.port_bytes)
@@ -152,6 +154,7 @@ class Board:
         for _ in self.host.write_all((begin, bytes(wanted[begin:end])) for begin, end in changes):
             pass
         self._memory = wanted
+        self.host.set(REGISTERS["program"].offset, program.address)
         self.host.set(CONTROL.offset, CONTROL.value(start=1))
         self._wait()
         for begin, end in results:
@@ -201,9 +204,12 @@ def differences(memory: Bytes, before: Bytes, beat: int) -> list[Range]:
 
 def _host_ranges(program: Program) -> list[Range]:
     """What a host may write between runs: instructions, whose lengths are the input's, and the input."""
-    code = (program.address, program.address + len(program.names) * BYTES)
-    region = program.host_region
-    return [_beats(program, *code), _beats(program, region.address, region.address + region.size)]
+    ranges = []
+    for one in program.every:
+        region = one.host_region
+        ranges.append((one.address, one.address + len(one.names) * BYTES))
+        ranges.append((region.address, region.address + region.size))
+    return [_beats(program, *one) for one in ranges]
 
 
 def _extent(program: Program, result: Result) -> Range:

@@ -138,14 +138,27 @@ class Family(Protocol):
         """What a model gives of all that is calibrated on, each at length 1: [inputs, channels]."""
 
     @staticmethod
-    def lengths(name: str, seq: str | None, usual: str | None = None) -> list[int]:
-        """The tokens of each sequence by --seq; [] where models have their own. usual : without a flag"""
+    def lengths(name: str, seq: str | None, usual: str | None = None, *, flag: str = "seq") -> list[int]:
+        """The tokens of each sequence by --seq; [] where models have their own.
+
+        usual : without a flag
+        flag : that `seq` is of, for messages
+        """
 
     @staticmethod
     def program(
-        parameters: Any, model: "artefact.Model", config: StaConfig, lengths: Sequence[int], batch: int
+        parameters: Any,
+        model: "artefact.Model",
+        config: StaConfig,
+        lengths: Sequence[int],
+        batch: int,
+        shorter: Sequence[int] = (),
     ) -> "Program":
-        """The program for so many times these sequences; parameters and model : of an artefact"""
+        """The program for so many times these sequences.
+
+        parameters, model : of an artefact
+        shorter : tokens of a sequence of other programs in its memory, from many to few; none for pictures
+        """
 
     @staticmethod
     def goal(recipe: Recipe, model: "Model") -> Goal:

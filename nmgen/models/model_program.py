@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # What add_model_arguments adds beside the configuration, with the values of flags that are not given.
-MODEL_FLAGS = {"seq": None, "batch": 1, "pattern": None, "calibrate": None}
+MODEL_FLAGS = {"seq": None, "lengths": None, "batch": 1, "pattern": None, "calibrate": None}
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--seq",
         metavar="TOKENS",
         help="tokens of a sequence, special ones included; of several different ones: 32,16,16. Not for a ViT",
+    )
+    parser.add_argument(
+        "--lengths",
+        metavar="TOKENS",
+        help="instructions for each of these lengths over one copy of weights and tables: 16,32,64,128; a text runs by "
+        "the shortest that it fits. Instead of --seq",
     )
     parser.add_argument(
         "--batch",
@@ -70,10 +77,20 @@ def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
     config = configuration_of(args, StaConfig)
     with one_thread():
         model = Named(args.model)
-        lengths = model.family.compiles.lengths(args.model, args.seq)
+        lengths, shorter = _lengths(args, model)
         artefact, warning = artefact_of(model, args.pattern, args.calibrate, say)
         say("placing the program")
-        return compiled(artefact, args.model, config, lengths, args.batch), warning
+        return compiled(artefact, args.model, config, lengths, args.batch, shorter), warning
+
+
+def _lengths(args: argparse.Namespace, model: Named) -> tuple[list[int], list[int]]:
+    """(tokens of the sequences, those of shorter programs) by --seq or --lengths."""
+    if args.lengths is None:
+        return model.family.compiles.lengths(args.model, args.seq), []
+    if args.seq is not None:
+        raise InputError(f"--seq is {args.seq} and --lengths {args.lengths}: give one of them")
+    found = sorted(set(model.family.compiles.lengths(args.model, args.lengths, flag="lengths")), reverse=True)
+    return found[:1], found[1:]
 
 
 def artefact_of(model: Named, pattern: str | None, calibrate: Path | None, say: Say) -> "tuple[Artefact, str]":
@@ -89,10 +106,18 @@ def artefact_of(model: Named, pattern: str | None, calibrate: Path | None, say: 
     return dense_artefact(dense, pattern), dense.unfit
 
 
-def compiled(artefact: "Artefact", model: str, config: StaConfig, lengths: list[int], batch: int) -> "Program":
+def compiled(
+    artefact: "Artefact",
+    model: str,
+    config: StaConfig,
+    lengths: list[int],
+    batch: int,
+    shorter: Sequence[int] = (),
+) -> "Program":
     """The program of an artefact for so many times these sequences, or for so many pictures.
 
     model : what messages call it
+    shorter : see `Family.program`
     """
     whole = artefact.whole
     family = halves_named(family_of_config(whole.config, model))
@@ -100,7 +125,7 @@ def compiled(artefact: "Artefact", model: str, config: StaConfig, lengths: list[
         parameters = family.prunes.parameters(artefact)
     except InputError as error:
         raise InputError(f"{model}: {error}") from None
-    return family.compiles.program(parameters, whole, config, lengths, batch)
+    return family.compiles.program(parameters, whole, config, lengths, batch, shorter)
 
 
 def warn(line: str) -> None:

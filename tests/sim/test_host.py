@@ -200,12 +200,16 @@ def refused(language: str, make: dict[str, Any], file: bytes, given: Ports) -> b
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_files(language: str, make: dict[str, Any], program: Program) -> None:
+def test_files(language: str, make: dict[str, Any], encoder: IntegerEncoder, program: Program) -> None:
     """Whatever texts a file has it is read; where a byte of it is another it is refused."""
     texts = replace(program, notes=('"results":"[{', 'a \\ " é'), tokenizer='{"version":"\\u00e9\n\U0001f600"}')
     given, registers = ports(program)
-    for one in (program, texts):
-        assert not refused(language, make, one.to_bytes(), given)
+    several = compile_encoder(encoder.parameters, CONFIG, LENGTHS, shorter=[[2, 1]])
+    more, _ = ports(several)
+    for one, memory in ((program, given), (texts, given), (several, more)):
+        assert not refused(language, make, one.to_bytes(), memory)
+    damaged = several.to_bytes().replace(b'"shorter":"[{', b'"shorter":"[ ')
+    assert refused(language, make, damaged, more)
     good = texts.to_bytes()
     numbers = np.random.default_rng(1)
     image, behind = len(good) - len(program.memory), good.index(b'"},"memory":')  # of the metadata
@@ -256,9 +260,9 @@ def test_metadata_of_the_page(program: Program) -> None:
         r"^\| (`[\w`, ]+`) \| [^|]+ \|$", PAGE.split("## The `.nmp` file")[1].split("\n## ")[0], re.MULTILINE
     )
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    header = program.header()
+    header = replace(program, shorter=(program,)).header()
     assert list(json.loads(header[8:])["__metadata__"]) == named
-    assert tuple(named[2:-1]) == module().PARTS
+    assert tuple(named[2:-2]) == module().PARTS
 
 
 def test_column_tile_of_the_page() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nmgen.compiler.encoder import Compiler
+from nmgen.compiler.encoder import Compiler, finished
+from nmgen.compiler.memory_map import Memory
 from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import InputError
 from rtl.sta.isa import Op
@@ -24,23 +25,41 @@ def compile_encoder(
     config: StaConfig,
     lengths: Sequence[int],
     about: dict[str, Any] | None = None,
+    shorter: Sequence[Sequence[int]] = (),
 ) -> Program:
     """The program that embeds sequences of these numbers of tokens, all in one run.
+
+    shorter : numbers of tokens of programs for shorter sequences, over the same weights and tables
 
     Raises
     ------
     InputError : something does not fit the configuration; it says what, and by how much.
     """
-    return _BertCompiler(parameters, config, lengths).program(about or {})
+    memory = Memory()
+    every = [
+        _BertCompiler(parameters, config, tokens, memory, longest=max(lengths, default=0)).emit(about or {})
+        for tokens in (lengths, *shorter)
+    ]
+    return finished(memory, every)
 
 
 class _BertCompiler(Compiler):
-    def __init__(self, parameters: "IntegerParameters", config: StaConfig, lengths: Sequence[int]) -> None:
+    def __init__(
+        self,
+        parameters: "IntegerParameters",
+        config: StaConfig,
+        lengths: Sequence[int],
+        memory: Memory,
+        *,
+        longest: int,
+    ) -> None:
+        """longest : sequence of all programs in that memory, in tokens"""
         self._p = parameters
+        self._longest = longest
         for tokens in lengths:
             if not 1 <= tokens <= len(parameters.positions):
                 raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(parameters.positions)}")
-        super().__init__(parameters.shape, parameters.blocks, config, lengths)
+        super().__init__(parameters.shape, parameters.blocks, config, lengths, memory)
         if parameters.head:
             self._fits("classes of the head", parameters.head.layer.channels, config.hidden, "hidden")
 
@@ -56,10 +75,9 @@ class _BertCompiler(Compiler):
 
     def _embeddings(self) -> None:
         p = self._p
-        used = max(sequence.tokens for sequence in self._sequences)
         self._gather("embeddings.word_embeddings", p.words, self._ids)
         positions = self._memory.put("positions", self._positions().view(np.uint8))
-        self._gather("embeddings.position_embeddings", p.positions[:used], positions, add=True)
+        self._gather("embeddings.position_embeddings", p.positions[: self._longest], positions, add=True)
         self._norm(p.norm, 0, self._tokens)
 
     def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:

@@ -1,7 +1,6 @@
 """The BERT family to the commands (nmgen/families/interface.py)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ def outputs(form: "TextForm", inputs: Sequence[str]) -> "Tensor":
     return form.embed(representative(inputs))
 
 
-def lengths(name: str, seq: str | None, usual: str | None = None) -> list[int]:
+def lengths(name: str, seq: str | None, usual: str | None = None, *, flag: str = "seq") -> list[int]:
     seq = seq or usual
     if seq is None:
         raise InputError(f"{name} reads text: give --seq, the tokens of a sequence")
@@ -50,15 +49,21 @@ def lengths(name: str, seq: str | None, usual: str | None = None) -> list[int]:
     except ValueError:
         found = [0]
     if min(found) < 1:
-        raise InputError(f"seq is {seq!r}, must be numbers of tokens of at least 1, such as 32 or 32,16")
+        raise InputError(f"{flag} is {seq!r}, must be numbers of tokens of at least 1, such as 32 or 32,16")
     return found
 
 
 def program(
-    parameters: "IntegerParameters", model: "Model", config: "StaConfig", lengths: Sequence[int], batch: int
+    parameters: "IntegerParameters",
+    model: "Model",
+    config: "StaConfig",
+    lengths: Sequence[int],
+    batch: int,
+    shorter: Sequence[int] = (),
 ) -> "Program":
-    found = compile_encoder(parameters, config, [*lengths] * batch, dict(model.about))
-    return replace(found, tokenizer=model.tokenizer)
+    every = [[tokens] * batch for tokens in shorter]
+    found = compile_encoder(parameters, config, [*lengths] * batch, dict(model.about), every)
+    return found.with_tokenizer(model.tokenizer)
 
 
 def goal(recipe: Recipe, model: "Encoder") -> TextGoal:

@@ -23,6 +23,7 @@ def given(args: argparse.Namespace, program: "Program", say: Callable[[str], Non
         raise InputError(f"{args.file} is a program for text: give --text or --ids (see nmgen simulate --help)")
     say("text")
     ids = ids_of_texts(program, args.text) if args.text else read_ids(args.ids)
+    program = program.fitting([len(row) for row in ids])
     shortened, padded = fitted(program, ids)
     return Given(
         name=args.file,

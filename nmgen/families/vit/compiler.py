@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nmgen.compiler.encoder import Compiler
-from nmgen.compiler.memory_map import Rows, words
+from nmgen.compiler.encoder import Compiler, finished
+from nmgen.compiler.memory_map import Memory, Rows, words
 from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import ceil_div, round_up
 from rtl.sta.isa import Op
@@ -29,15 +29,16 @@ def compile_vit(
     ------
     InputError : something does not fit the configuration; it says what, and by how much.
     """
-    return _VitCompiler(parameters, config, images).program(about or {})
+    memory = Memory()
+    return finished(memory, [_VitCompiler(parameters, config, images, memory).emit(about or {})])
 
 
 class _VitCompiler(Compiler):
     _norms_replace = False
 
-    def __init__(self, parameters: "VitParameters", config: StaConfig, images: int) -> None:
+    def __init__(self, parameters: "VitParameters", config: StaConfig, images: int, memory: Memory) -> None:
         self._p = parameters
-        super().__init__(parameters.shape, parameters.blocks, config, [parameters.shape.tokens] * images)
+        super().__init__(parameters.shape, parameters.blocks, config, [parameters.shape.tokens] * images, memory)
         k = parameters.projection.k
         self._fits("pixels of a patch", k, config.max_groups * config.m, "max_k")
         # Nothing else is in the store while they are.

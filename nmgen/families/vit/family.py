@@ -36,14 +36,19 @@ def outputs(form: "PictureForm", inputs: "Tensor") -> "Tensor":
     return normalize(form.logits(inputs).float(), dim=1)
 
 
-def lengths(name: str, seq: str | None, usual: str | None = None) -> list[int]:
+def lengths(name: str, seq: str | None, usual: str | None = None, *, flag: str = "seq") -> list[int]:
     if seq is not None:
-        raise InputError(f"{name} is a ViT, whose tokens are its patches: it takes no --seq")
+        raise InputError(f"{name} is a ViT, whose tokens are its patches: it takes no --{flag}")
     return []
 
 
 def program(
-    parameters: "VitParameters", model: "Model", config: "StaConfig", lengths: Sequence[int], batch: int
+    parameters: "VitParameters",
+    model: "Model",
+    config: "StaConfig",
+    lengths: Sequence[int],
+    batch: int,
+    shorter: Sequence[int] = (),
 ) -> "Program":
     from pruning.families.vit.shape import labels_of
 

@@ -16,6 +16,7 @@ import pytest
 
 from nmgen.cli import main
 from nmgen.compiler.program import load
+from nmgen.estimate.cycles import estimate, total
 from pruning.families.bert.integer import IntegerEncoder
 from tests.nmgen.commands.conftest import CONFIG, SIZES, flags
 from tests.nmgen.encoders import artefact
@@ -68,6 +69,25 @@ def test_a_board_with_a_program(capsys: pytest.CaptureFixture[str]) -> None:
         assert (run.returncode, out) == (130, "")
         assert without_progress(err) == ["Ctrl-C ends it.", "nmgen: interrupted"]
         assert not Path(f"/proc/{board}").exists()
+
+
+def test_a_program_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    """One load; each text by the shortest that it fits."""
+    assert main(["compile", "P.safetensors", "--lengths", "3,5,8", *flags(CONFIG), "-o", "L.nmp"]) == 0
+    with started("--preload", "L.nmp") as run:
+        assert run.stdout
+        port = run.stdout.readline().split()[1]
+        capsys.readouterr()
+        texts = ["a fox crossed the river", "the", "a fox", "river"]
+        arguments = ["run", "L.nmp", "--port", port, "--loaded", "--json", "--output", "e.npy", "--text"]
+        assert main([*arguments, *texts]) == 0
+        cycles = [one["cycles"] for one in json.loads(capsys.readouterr().out)]
+        np.testing.assert_allclose(np.load("e.npy"), IntegerEncoder(artefact(**SIZES)).embed(texts).numpy(), atol=1e-6)
+        by_length = {one.sequences[0].tokens: total(one, estimate(one))["cycles"] for one in load(Path("L.nmp")).every}
+        longest, shortest, middle, again = cycles
+        assert shortest < middle < longest
+        assert shortest < 1.5 * by_length[3]
+        assert abs(again - shortest) < 0.1 * shortest
 
 
 def test_a_board_without_a_program_that_dies(capsys: pytest.CaptureFixture[str]) -> None:

@@ -237,6 +237,63 @@ def test_ids_that_do_not_fit(compiled: Program) -> None:
         compiled.image([[1] * 5, [13] * 9])
 
 
+# --- several lengths in one memory -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def several() -> Program:
+    """For two sequences of 12, 7 and 3 tokens each."""
+    p = integer_parameters(artefact(24, 3, 40, classes=3))
+    return compile_encoder(p, SMALL, [12, 12], shorter=[[7, 7], [3, 3]])
+
+
+def test_each_length_computes_what_it_does_alone(several: Program) -> None:
+    """Also one after another in the same memory: none spoils what another one reads."""
+    p = integer_parameters(artefact(24, 3, 40, classes=3))
+    memory = np.array(np.frombuffer(several.memory, np.uint8))
+    for number, program in enumerate([*several.every, *reversed(several.every)]):
+        tokens = program.sequences[0].tokens
+        alone = compile_encoder(p, SMALL, [tokens, tokens])
+        ids = random_ids(number, [tokens, tokens])
+        region = program.host_region
+        memory[region.address : region.end] = program.image(ids)[region.address : region.end]
+        machine = Machine(SMALL, memory, address=program.address)
+        machine.finish()
+        memory = machine.memory
+        wanted = Machine(SMALL, alone.image(ids), address=alone.address)
+        wanted.finish()
+        for name in ("embedding", "logits"):
+            assert np.array_equal(program.result(name, memory), alone.result(name, wanted.memory)), (tokens, name)
+
+
+def test_weights_and_tables_are_there_once(several: Program) -> None:
+    p = integer_parameters(artefact(24, 3, 40, classes=3))
+    longest = len(compile_encoder(p, SMALL, [12, 12]).memory)
+    own = {"ids", "positions", "program", "embedding", "logits"}
+    extra = sum(-(-region.size // 64) * 64 for one in several.shorter for region in one.regions if region.name in own)
+    assert len(several.memory) == longest + extra
+    for one in several.every:
+        assert len({region.name for region in one.regions}) == len(one.regions)
+
+
+def test_the_shortest_that_fits(several: Program) -> None:
+    chosen = {
+        tokens: several.fitting(tokens).sequences[0].tokens for tokens in ((1, 1), (3, 3), (1, 4), (7, 2), (8, 1))
+    }
+    assert chosen == {(1, 1): 3, (3, 3): 3, (1, 4): 7, (7, 2): 7, (8, 1): 12}
+    assert several.fitting([13, 1]) is several, "which says that it is too long"
+
+
+def test_several_lengths_in_a_file(several: Program, tmp_path: Path) -> None:
+    several.save(tmp_path / "P.nmp")
+    read = programs.load(tmp_path / "P.nmp")
+    assert [one.instructions for one in read.every] == [one.instructions for one in several.every]
+    assert read.to_bytes() == several.to_bytes()
+    for order in (several.shorter[::-1], (several.shorter[0], several.shorter[0])):
+        with pytest.raises(InputError, match=r"tokens behind \[.*\]: must be as many, each of fewer$"):
+            programs.from_bytes(replace(several, shorter=order).to_bytes())
+
+
 # --- estimate --------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +343,23 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "utilisation" in capsys.readouterr().out
     assert main(["estimate", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cycles"] > 1000
+
+
+def test_commands_with_lengths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = artefact(24, 3, 40, pattern="2:8")
+    save(tmp_path / "A.safetensors", whole.layers.values(), whole.model)
+    file = tmp_path / "P.nmp"
+    arguments = ["compile", str(tmp_path / "A.safetensors"), *FLAGS, "-o", str(file)]
+    assert main([*arguments, "--lengths", "4,12,7", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [one["sequences"][0]["tokens"] for one in (said, *said["shorter"])] == [12, 7, 4]
+    assert [one.sequences[0].tokens for one in programs.load(file).every] == [12, 7, 4]
+    assert main([*arguments, "--lengths", "4,12,7"]) == 0
+    assert "shorter      1 x 7 tokens, program at 0x" in capsys.readouterr().out
+    assert main([*arguments, "--lengths", "4,12", "--seq", "4"]) == 2
+    assert capsys.readouterr().err == "nmgen: --seq is 4 and --lengths 4,12: give one of them\n"
+    assert main([*arguments, "--lengths", "4,x"]) == 2
+    assert capsys.readouterr().err.startswith("nmgen: lengths is '4,x', must be ")
 
 
 def test_a_folder_is_compiled_dense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
