@@ -56,7 +56,7 @@ bench-build: $(READY) ## images of many sizes for the boards, CPU seconds, clock
 	$(RUN) -m nmgen.bench.boards
 
 bench-families: $(READY) ## the array on other families of FPGAs, by each yosys (ten minutes): docs/results.md
-	$(RUN) -m nmgen.bench.families
+	$(RUN) -m nmgen.bench.fpga_families
 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench.pruning

@@ -117,7 +117,7 @@ class Config:
             raise InputError(f"pe is {self.pe!r}, must be {' or '.join(BACK_ENDS)}")
         if self.pe == "portable" and self.device:
             raise InputError(f"device is {self.device}, of which nothing is known to portable PEs; give pe ecp5")
-        check_range("soft_rows", self.soft_rows, 0, 0 if self.pe == "portable" else self.rows)
+        check_range("soft_rows", self.soft_rows, 0, self.rows if self.pe == "ecp5" else 0)
 
     # --- selection -----------------------------------------------------------------------------
     @property
@@ -172,6 +172,7 @@ class Config:
         """Cycles from the last step of a sum to its result."""
         if self.pe == "portable":
             return 8  # register, of each pair, select, to the multiplier, multiply, from it, add the lanes, accumulate
+        assert self.pe == "ecp5"
         slices = ceil_div(self.n, 2)
         # Select, the slice's three registers, keep; a tree over the slices.
         return self.selector_cycles + 5 + (slices - 1).bit_length()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmgen.console.options import add_configuration, bounded
+from nmgen.fpga.targets import ECP5, FPGA_FAMILIES, configuration_for, find_target
 from nmgen.fpga.tools import ToolError
 from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "board",
         metavar="BOARD",
-        help="ulx3s-85f or icesugar-pro; or, synthesised only, ice40-up5k, gowin, xilinx or generic",
+        help=f"ulx3s-85f or icesugar-pro; or, synthesised only, one of {', '.join(FPGA_FAMILIES)}",
     )
     parser.add_argument("--core", action="store_true", help="the whole core between shift registers, not the array")
     parser.add_argument(
@@ -43,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from nmgen.fpga.place_and_route import measure
     from nmgen.fpga.report import design_of, report
-    from nmgen.fpga.targets import configuration_for, find_target
 
     target = find_target(args.board)
     kind: type[Config] = StaConfig if args.core else Config
@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
 def show(found: "Report", config: Config, target: "Target") -> None:
     """Print the table of one design."""
     from nmgen.fpga.report import UNTIMED, title
-    from nmgen.fpga.targets import ECP5
 
     ecp5 = target.family is ECP5
     print(f"{found.design} of {title(config)}: {target.title}")

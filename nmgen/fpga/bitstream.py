@@ -91,7 +91,7 @@ def find_board(name: str) -> "Board":
 def check_multipliers(config: Config, multipliers: int | None, name: str) -> None:
     """InputError where the FPGA of that name has fewer multipliers than the array takes; None of what has no bound."""
     rows = config.rows - config.soft_rows
-    lanes = config.n if config.pe == "portable" else 2 * ceil_div(config.n, 2)  # whole slices
+    lanes = 2 * ceil_div(config.n, 2) if config.pe == "ecp5" else config.n  # whole slices
     needed = rows * config.cols * lanes
     if multipliers is not None and needed > multipliers:
         raise InputError(

@@ -131,7 +131,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         for element in product(range(config.rows), range(config.cols)):
             elements[element] = _multipliers(plan.sites(*element) or ())
         others = _multipliers(plan.free()) if room else ()
-    if config.pe != "portable":  # the Verilog says where the elements' are
+    if config.pe == "ecp5":  # the Verilog says where the elements' are
         elements = {}
     memories = _memories(device) if room else ()
     columns, rows = TILES.get(device, ((), ())) if room else ((), ())

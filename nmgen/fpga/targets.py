@@ -26,10 +26,12 @@ class Family:
 
     Attributes
     ----------
-    name : as the harness of the array knows it
+    name : tells them apart; of "ecp5" the harness of the array takes the block RAM as it is (`ArrayHarness`)
     synthesis : commands of yosys between reading and counting; {top} is the module
     luts : LUTs that a cell of a kind takes; a kind that ends in * stands for all that begin so
-    carries, registers, memories, multipliers : kinds of cells that are counted as such
+    carries : kinds of cells of a carry chain; one that takes LUTs stands in `luts` as well, and is counted among the
+        LUT equivalents, not among the LUTs
+    registers, memories, multipliers : kinds of cells that are counted as such
     free : kinds that count for nothing: pads, clocks, constants, what comes with a LUT or a multiplier
     """
 
@@ -158,7 +160,7 @@ DEVICES = {  # → the option of nextpnr-ecp5
     "LFE5U-85F": "--85k",
 }
 
-FAMILIES = {
+FPGA_FAMILIES = {
     target.name: target
     for target in (
         Target(name="ice40-up5k", title="an iCE40 UP5K", family=ICE40, multipliers=8, block_rams=30),
@@ -176,14 +178,14 @@ def find_target(name: str) -> Target:
     ------
     InputError : unknown, or the packages for boards are not installed.
     """
-    if name in FAMILIES:
-        return FAMILIES[name]
+    if name in FPGA_FAMILIES:
+        return FPGA_FAMILIES[name]
     try:
         from boards.known import BOARDS
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is missing: pip install 'nmgen[build]'") from None
     if name not in BOARDS:
-        raise InputError(f"board is {name!r}, must be one of {', '.join([*BOARDS, *FAMILIES])}")
+        raise InputError(f"board is {name!r}, must be one of {', '.join([*BOARDS, *FPGA_FAMILIES])}")
     return of_board(BOARDS[name])
 
 

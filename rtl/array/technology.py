@@ -17,7 +17,7 @@ def processing_elements(config: Config) -> list[list[ProcessingElement]]:
     positions = [(r, c) for r in range(config.rows) for c in range(config.cols)]
     if config.pe == "portable":
         made = {at: ProcessingElement(config) for at in positions}
-    else:
+    elif config.pe == "ecp5":
         floorplan = Floorplan(config)
         made = {
             (r, c): SliceProcessingElement(config, floorplan.sites(r, c))

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from boards.known import BOARDS
 from nmgen import cli
 from nmgen.cli import COMMANDS, main
 from nmgen.console import ending
 from nmgen.console.options import add_configuration, add_simulation, configuration_from
+from nmgen.fpga.targets import FPGA_FAMILIES
 from rtl.params import PRESETS, VERSION, Config, InputError
 
 
@@ -41,6 +43,19 @@ def test_help_at_every_level_has_an_example(arguments: list[str], capsys: pytest
         assert "--json" in said.out
     else:
         assert all(re.search(rf"\n    {command}\s", said.out) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["build", "report", "board-sim"])
+def test_help_names_every_target(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Boards; of `report`, which also only synthesises, families of FPGAs."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    (said,) = re.findall(r"^  BOARD +(.+)$", capsys.readouterr().out, re.MULTILINE)
+    for name in (*BOARDS, *(FPGA_FAMILIES if command == "report" else ())):
+        assert name in said
 
 
 def test_help_comes_at_once() -> None:

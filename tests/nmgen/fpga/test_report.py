@@ -13,7 +13,7 @@ from nmgen.cli import main
 from nmgen.fpga import place_and_route as measuring
 from nmgen.fpga.array_harness import OperandMemory
 from nmgen.fpga.report import count, luts_of
-from nmgen.fpga.targets import FAMILIES
+from nmgen.fpga.targets import FPGA_FAMILIES
 from rtl.sta.params import StaConfig
 from tests.nmgen.fpga.test_timing_paths import SDF
 from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
@@ -195,9 +195,9 @@ def test_an_interrupt_ends_the_tools(number: int, tools: Path, monkeypatch: pyte
     assert len(list(Path("build/report").iterdir())) == 1, "only the netlist is there"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FPGA_FAMILIES)
 def test_families_are_synthesised_only(name: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cells = json.dumps({"design": {"num_cells_by_type": dict.fromkeys(FAMILIES[name].family.registers, 8)}})
+    cells = json.dumps({"design": {"num_cells_by_type": dict.fromkeys(FPGA_FAMILIES[name].family.registers, 8)}})
     pretend(tools, "yosys", f"cp design.v synth.ys {tools}; echo '{cells}' > cells.json")
     assert main(["report", name, *SMALL, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -234,7 +234,7 @@ def test_families_for_real(
     assert found["registers"] > 200
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "ulx3s-85f"])
+@pytest.mark.parametrize("name", [*FPGA_FAMILIES, "ulx3s-85f"])
 def test_cells_that_no_count_knows(name: str, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As those of a version of yosys to come."""
     cells = '{"design": {"num_cells_by_type": {"$scopeinfo": 9, "$macc": 4, "NEWLUT": 7}}}'
@@ -249,14 +249,14 @@ def test_cells_that_no_count_knows(name: str, tools: Path, capsys: pytest.Captur
 
 def test_cells_of_families() -> None:
     cells = {"SB_DFF": 1, "SB_DFFSR": 2, "SB_LUT4": 4, "SB_MAC16": 8, "SB_RAM40_4K": 16, "SB_CARRY": 32}
-    family = FAMILIES["ice40-up5k"].family
+    family = FPGA_FAMILIES["ice40-up5k"].family
     assert count(cells, family.registers) == 3
     assert count(cells, family.multipliers) == 8
     assert [luts_of(kind, family.luts) for kind in cells] == [0, 0, 1, 0, 0, 0]
-    xilinx = FAMILIES["xilinx"].family
+    xilinx = FPGA_FAMILIES["xilinx"].family
     kinds = ("LUT6", "SRLC32E", "RAM64M", "RAM64X1D", "RAM256X1S", "INV", "MUXF7")
     assert [luts_of(kind, xilinx.luts) for kind in kinds] == [1, 1, 4, 2, 4, 1, 0]
-    gowin = FAMILIES["gowin"].family
+    gowin = FPGA_FAMILIES["gowin"].family
     assert [luts_of(kind, gowin.luts) for kind in ("LUT1", "RAM16SDP4", "ALU", "MUX2_LUT5", "DFF")] == [1, 4, 1, 0, 0]
     assert count({"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 4, "MULTADDALU18X18": 8}, gowin.multipliers) == 15
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nmgen.bench import families as bench_families
-from nmgen.bench.families import Row, main, rows
-from nmgen.fpga.targets import FAMILIES, find_target
+from nmgen.bench import fpga_families
+from nmgen.bench.fpga_families import Row, main, rows
+from nmgen.fpga.targets import FPGA_FAMILIES, find_target
 from nmgen.fpga.tools import tool_version
 from rtl.params import Config
 from tests.nmgen.tools import calls, pretend, pretend_all
@@ -26,10 +26,10 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "old").write_text((folder / "old").read_text().replace("pretended 1", "Yosys 0.5 git"))
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "results.md").write_text("<!-- families: begin -->\n<!-- families: end -->\n")
-    monkeypatch.setattr(bench_families, "ROOT", tmp_path)
-    monkeypatch.setattr(bench_families, "FOLDER", tmp_path / "build" / "report")
-    monkeypatch.setattr(bench_families, "rows", lambda: [Row("gowin", Config(n=2, m=2, rows=1, cols=1, max_k=32))])
-    monkeypatch.setattr(bench_families, "SET_UP", str(folder / "yosys"))
+    monkeypatch.setattr(fpga_families, "ROOT", tmp_path)
+    monkeypatch.setattr(fpga_families, "FOLDER", tmp_path / "build" / "report")
+    monkeypatch.setattr(fpga_families, "rows", lambda: [Row("gowin", Config(n=2, m=2, rows=1, cols=1, max_k=32))])
+    monkeypatch.setattr(fpga_families, "SET_UP", str(folder / "yosys"))
     tool_version.cache_clear()
     return folder
 
@@ -55,6 +55,6 @@ def test_a_version_that_is_missing(tools: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_every_family_has_a_row() -> None:
-    assert {row.target for row in rows()} == set(FAMILIES)
+    assert {row.target for row in rows()} == set(FPGA_FAMILIES)
     for row in rows():
         find_target(row.target).check(row.config)
