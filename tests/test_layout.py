@@ -225,6 +225,25 @@ def test_each_package_comes_from_here(package: str, tmp_path: Path) -> None:
     assert Path(found).resolve() == ROOT / package
 
 
+@pytest.mark.parametrize("package", ["rtl", "boards"])
+def test_each_signal_has_a_name(package: str) -> None:
+    """Amaranth names a Signal after the variable that it is assigned to, but not one of several in a statement."""
+    for path in sources(package):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)):
+                continue
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            calls = [
+                call
+                for value in values
+                for call in ast.walk(value)
+                if isinstance(call, ast.Call) and ast.unparse(call.func) in {"Signal", "Signal.like"}
+            ]
+            unnamed = [call for call in calls if "name" not in {keyword.arg for keyword in call.keywords}]
+            where = f"{path.relative_to(ROOT)}:{node.lineno}"
+            assert not unnamed, f"{where}: {ast.unparse(node)} leaves a signal without a name"
+
+
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_no_old_idioms(package: str) -> None:
     for path in sources(package):

@@ -70,7 +70,8 @@ class MemoryArbiter(wiring.Component):
         ]
         with m.If(free):
             m.d.sync += offered.eq(0)
-        reads, writes = Signal(), Signal()
+        reads = Signal()
+        writes = Signal()
         complete, written = self._collect(m, writers, writes)
         eligible = self._eligible(m, readers, complete, reads, writes)
         chosen, read, fits = self._choose(m, readers, eligible, reads)
@@ -92,7 +93,8 @@ class MemoryArbiter(wiring.Component):
 
     def _collect(self, m: Module, writers: Sequence[PageSplitter], writes: Value) -> tuple[Signal, data.View]:
         """(complete, part): the beats of a write are passed on; its part is complete from its last beat to `writes`."""
-        collecting, complete = Signal(), Signal()
+        collecting = Signal()
+        complete = Signal()
         writer = Signal(range(self._masters))
         part = Signal(Request)
         beats_left = Signal(CHUNK_BEATS_BITS)

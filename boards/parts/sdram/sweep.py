@@ -43,10 +43,13 @@ class WidestRange(wiring.Component):
         m = Module()
         size = self._size
         at = Signal(range(size))
-        second, busy = Signal(), Signal()
+        second = Signal()
+        busy = Signal()
         # Of the range that ends at the bit before, and with this bit.
-        width, middle = Signal(range(size + 1)), Signal(range(size))
-        next_width, next_middle = Signal.like(width), Signal.like(middle)
+        width = Signal(range(size + 1))
+        middle = Signal(range(size))
+        next_width = Signal.like(width)
+        next_middle = Signal.like(middle)
         m.d.comb += next_middle.eq(middle)
         with m.If(self.bits.bit_select(at, 1)):
             m.d.comb += next_width.eq(width + (width != size))
@@ -108,7 +111,8 @@ class PhaseSweep(wiring.Component):
         m = Module()
         phases = self._phases
         m.submodules.widest = widest = WidestRange(phases)
-        right, chosen = Signal(), Signal()
+        right = Signal()
+        chosen = Signal()
         at = Signal(range(phases))  # phase of the output
         wait = Signal(range(2 * STEP_CYCLES))
         m.d.comb += [widest.bits.eq(self.works), self.phase.eq(at)]
@@ -156,8 +160,10 @@ class PhaseSweep(wiring.Component):
         last = self._top - BURST_BYTES_BIT  # number of the last burst; number 0 is at address 0
         number = Signal(range(last + 1))
         beat = Signal(range(BURST_BEATS))
-        noise, seed = Signal(16, init=SEED), Signal(16, init=SEED)
-        reads, moves = Signal(), Signal()
+        noise = Signal(16, init=SEED)
+        seed = Signal(16, init=SEED)
+        reads = Signal()
+        moves = Signal()
         pattern = Cat(noise.rotate_left(i) ^ (0xFFFF if i % 2 else 0) for i in range(self._port_bytes // 2))
         for channel in (memory.read_request, memory.write_request):
             m.d.comb += [

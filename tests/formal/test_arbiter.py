@@ -1,0 +1,103 @@
+"""The memory's arbiter: no chunk is lost or changed, there is room for each beat that is read, and a read sees what
+was written before it was asked for. So the FIFO that brings beats over from the chip's clock, as deep as that room, is
+never full when one comes."""
+
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, connect, flipped
+
+import boards.parts.sdram.arbiter
+from boards.parts.sdram.controller import CHUNK_BEATS
+from boards.parts.sdram.memory import READ_ROOM
+from rtl.lib.port import MemoryPort
+from tests.formal.proof import Z3_STEPS, Change, Inside, changed, held, implies, past, prove
+
+pytestmark = pytest.mark.formal
+
+MASTERS = 2
+PORT_BYTES = 2
+
+
+class Arbitrated(wiring.Component):
+    """Any bursts of two masters, and a memory that gives as many beats as it was asked for, when it likes."""
+
+    def __init__(self, *slips: Change) -> None:
+        self._module = changed(boards.parts.sdram.arbiter, *slips)
+        super().__init__(
+            {
+                "ports": In(MemoryPort(PORT_BYTES)).array(MASTERS),
+                "chunk_taken": In(1),
+                "word_taken": In(1),
+                "answers": In(1),
+                "answer": In(8 * PORT_BYTES),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        arbiter = self._module.MemoryArbiter(MASTERS, PORT_BYTES, READ_ROOM)
+        inside = Inside(m, "arbiter", arbiter)
+        for i, (own, port) in enumerate(zip(self.ports, arbiter.ports, strict=True)):
+            connect(m, flipped(own), port)
+            for name in ("read_request", "write_request", "write_data"):
+                channel = getattr(port, name)
+                waits = held(m, channel.valid, channel.ready, channel.payload.as_value(), f"{name}_{i}")
+                m.d.comb += Assume(waits)
+        chunks, words, beats = arbiter.chunks, arbiter.write_beats, arbiter.read_beats
+        due = Signal(range(READ_ROOM + CHUNK_BEATS))  # beats of chunks that were chosen to read, not yet taken
+        m.d.comb += [
+            chunks.ready.eq(self.chunk_taken),
+            words.ready.eq(self.word_taken),
+            beats.valid.eq(self.answers & (due != 0)),
+            beats.payload.eq(self.answer),
+        ]
+        reads, writes, complete, part = (inside.signal(name) for name in ("reads", "writes", "complete", "read_part"))
+        taken = beats.valid & beats.ready
+        m.d.sync += due.eq(due - taken + Mux(reads, part[-8:] + 1, 0))
+
+        # Readers that asked in the cycle in which the last beat of the write was taken, or before.
+        asks = Cat(inside.signal(f"reader_{i}.parts__valid") for i in range(MASTERS))
+        asked = Signal(MASTERS)
+        with m.If(~complete):
+            m.d.sync += asked.eq(asks)
+        chosen = inside.signal("chosen_reader")
+        waits = chunks.valid & ~chunks.ready
+        gone = past(m, writes, "writes")
+        m.d.comb += [
+            Assert(held(m, chunks.valid, chunks.ready, chunks.payload.as_value(), "chunks")),
+            Assert(~(reads & writes)),
+            Assert(implies(waits, ~reads & ~writes)),
+            Assert(inside.signal("room") + due == READ_ROOM),
+            Assert(due <= READ_ROOM),
+            Assert(implies(gone, chunks.valid & chunks.payload.write)),
+            Assert(implies(past(m, reads, "reads"), chunks.valid & ~chunks.payload.write)),
+            Assert(implies(past(m, complete & ~writes, "kept"), complete)),
+            Assert(~(inside.signal("collecting") & complete)),
+            Assert(implies(words.valid, ~complete)),
+            Assert(inside.signal("before") == asked),
+            Assert(implies(reads & complete, asked.bit_select(chosen, 1))),
+            Cover((due == READ_ROOM) & complete),
+            Cover(reads & complete & (asks != asked)),
+        ]
+        return m
+
+
+BREAKS = [
+    ("m.d.comb += eligible.eq(asks & before)", "m.d.comb += eligible.eq(asks)"),
+    ("writes.eq(free & complete & ~reads),", "writes.eq(free & complete),"),
+    ("return chosen, part, room > part.length", "return chosen, part, room >= part.length"),
+    ("free.eq(~offered | self.chunks.ready),", "free.eq(1),"),
+]
+
+
+def test_no_chunk_is_lost_and_reads_see_writes(tmp_path: Path) -> None:
+    assert prove(Arbitrated(), tmp_path, depth=2)
+    assert prove(Arbitrated(), tmp_path, mode="cover", depth=45, engine=Z3_STEPS)
+
+
+@pytest.mark.parametrize(("old", "new"), BREAKS)
+def test_notices(old: str, new: str, tmp_path: Path) -> None:
+    assert not prove(Arbitrated((old, new)), tmp_path, mode="bmc", depth=14, engine=Z3_STEPS)
