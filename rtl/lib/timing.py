@@ -90,7 +90,7 @@ def lookahead(m: Module, flag: Signal, decision: ValueLike) -> None:
 
     Who uses the flag waits for no comparison and no far signal. The decision has to count what happens in this cycle:
     inputs that come late only choose between decisions that are ready. `last.eq(left == 2)` beside
-    `left.eq(left - 1)` is the same.
+    `left.eq(left - 1)` is the same, and plain enough without a call.
     """
     m.d.sync += flag.eq(decision)
 

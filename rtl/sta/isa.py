@@ -68,7 +68,7 @@ FIELDS: dict[str, Field] = {
     "beats": Field(7, 0, 32, "all beats from that address; of a GATHER, of one row"),
     "tile_beats": Field(8, 0, 32, "beats of one column tile"),
     "ids_address": Field(9, 0, 32, "GATHER: 32-bit row numbers in memory, one a token"),
-    "mult": Field(10, 0, 16, "requantisation of all channels alike: keys, values, POOL"),
+    "mult": Field(10, 0, 16, "requantisation of all channels alike: scores (KEYS), context (VALUES), POOL"),
     "shift": Field(10, 16, 6, "the same"),
     "rescale_shift": Field(10, 24, 5, "of the rescaling from 16 to 8 bits, 1 … 31"),
     "epsilon": Field(11, 0, 32, "NORM: added to the variance · hidden², in steps of the residual squared"),

@@ -30,14 +30,18 @@ class Sta(wiring.Component):
 
     ::
 
-        control ─► registers ─► sequencer ── instruction ─► every unit
-        memory ─► fetch ─┬─ weights ─► column buffer ── columns ──────────┐
-                         │                  ▲ keys, values               ▼
-                         ├─ rows ─► load unit ─► store ─► softmax ─ rows ─► array
-                         │                         ▲                     │ results
-                         └─ ids, rows, tables ──► post-processor ◄───────┘
-                                                   │ residual
-                            memory ◄─ store unit ◄─┴─ store
+        control ─► registers ──► sequencer ── instruction ─► every unit
+                                         ▲
+        memory ─► fetch ─┬─ instructions ┘
+                         ├─ weights ─► column buffer ── columns ──────────────────────────────┐
+                         │                   ▲ keys, values                                   ▼
+                         ├─ activations ─► load unit ─► store ─► softmax ── row operands ─► array
+                         │                                ▲         ▲ maxima                  │ results
+                         └─ ids, embeddings, tables ───► post-processor ◄─────────────────────┘
+                                                           │ residual
+                                    memory ◄─ store unit ◄─┴─ store
+
+    Scores become exponentials in the softmax; other row operands pass it unchanged.
 
     Members
     -------
@@ -71,12 +75,12 @@ class Sta(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.fetch = fetch = FetchUnit(c)
         m.submodules.array = array = Array(c)  # no reset: its steps leave it before new ones come
-        columns, store, feeder = ColumnBuffer(c), ActivationStore(c), Feeder(c)
+        column_buffer, store, feeder = ColumnBuffer(c), ActivationStore(c), Feeder(c)
         load_unit, store_unit, post_processor = LoadUnit(c), StoreUnit(c), PostProcessor(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
         m.submodules[POST_PROCESSOR] = post_processor
-        units = {COLUMN_BUFFER: columns, STORE: store, "feeder": feeder, "load_unit": load_unit}
-        units |= {"store_unit": store_unit, **{SOFTMAX.format(r): row for r, row in enumerate(softmax)}}
+        units = {COLUMN_BUFFER: column_buffer, STORE: store, "feeder": feeder, "load_unit": load_unit}
+        units |= {"store_unit": store_unit, **{SOFTMAX.format(r): unit for r, unit in enumerate(softmax)}}
         self._add_units(m, sequencer.abort, post_processor, units)
 
         # Memory: beats go to their consumers, and STORE writes.
@@ -89,36 +93,36 @@ class Sta(wiring.Component):
         self._gather(m, post_processor, fetch)
         beats = self._beats(m, fetch, sequencer.stop)
         connect(m, beats["instruction"], sequencer.instruction_beats)
-        connect(m, beats["weights"], columns.beats)
-        connect(m, beats["rows"], load_unit.rows)
+        connect(m, beats["weights"], column_buffer.beats)
+        connect(m, beats["rows"], load_unit.rows)  # of tokens
         connect(m, beats["table"], post_processor.table)
         connect(m, beats["ids"], post_processor.ids)
-        connect(m, beats["gathered"], post_processor.rows)
+        connect(m, beats["gathered"], post_processor.rows)  # of embeddings
 
-        # Operands: the feeder addresses rows and columns, which meet in the array.
-        connect(m, feeder.columns, columns.reads)
+        # Operands: the feeder addresses those of the array's rows and columns, a step a cycle; they meet in the array.
+        connect(m, feeder.columns, column_buffer.reads)
         m.d.comb += store.step.eq(feeder.step)
-        m.d.comb += [row.row.eq(step) for row, step in zip(softmax, store.rows, strict=True)]
-        m.d.comb += [step.eq(row.step) for row, step in zip(softmax, array.rows, strict=True)]
-        m.d.comb += [operands.eq(column) for operands, column in zip(array.columns, columns.columns, strict=True)]
+        m.d.comb += [unit.row.eq(read) for unit, read in zip(softmax, store.rows, strict=True)]
+        m.d.comb += [entry.eq(unit.step) for unit, entry in zip(softmax, array.rows, strict=True)]
+        m.d.comb += [entry.eq(read) for entry, read in zip(array.columns, column_buffer.columns, strict=True)]
         self._row_tables(m, softmax, feeder, post_processor)
-        self._copies(m, sequencer, store, {Op.PRODUCT: columns.copy, Op.STORE: store_unit.copy})
+        self._copies(m, sequencer, store, {Op.PRODUCT: column_buffer.copy, Op.STORE: store_unit.copy})
 
         # Results: out of the array while it works on, and back to the store; the residual is in the post-processor.
-        connect(m, post_processor.channels, columns.channels)
+        connect(m, post_processor.channels, column_buffer.channels)
         connect(m, store_unit.residual, post_processor.residual)
         m.d.comb += [
             post_processor.tile_end.eq(feeder.tile_end),
             *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
             *(post_processor.row_factors[r].eq(softmax[r].factor) for r in range(c.rows)),
-            post_processor.parameters_loaded.eq(columns.parameters_loaded),
+            post_processor.parameters_loaded.eq(column_buffer.parameters_loaded),
             store.write.eq(
                 Mux(load_unit.write.enable, load_unit.write.as_value(), post_processor.store_write.as_value())
             ),
         ]
 
         # Control.
-        self._instructions(m, sequencer, columns, post_processor, feeder, load_unit, store_unit)
+        self._instructions(m, sequencer, column_buffer, post_processor, feeder, load_unit, store_unit)
         self._errors(m, registers, sequencer, fetch)
         self._status(m, registers, sequencer, feeder)
         return m
@@ -138,7 +142,7 @@ class Sta(wiring.Component):
             m.submodules[name] = ResetInserter(reset)(unit)
 
     def _gather(self, m: Module, post_processor: PostProcessor, fetch: FetchUnit) -> None:
-        """GATHER requests its rows."""
+        """GATHER requests its rows of embeddings."""
         asked, segment = post_processor.row_segment, fetch.gather_segment
         m.d.comb += [
             segment.valid.eq(asked.valid),
@@ -163,7 +167,10 @@ class Sta(wiring.Component):
         return beats
 
     def _row_tables(self, m: Module, softmax: list[RowSoftmax], feeder: Feeder, post_processor: PostProcessor) -> None:
-        """What the softmax needs beside the scores goes from row to row, as the steps: relays."""
+        """What the softmax needs beside the scores goes from row to row, as the steps: relays.
+
+        `mult` and `shift` are those of the context P·V, which each row divides by its own sum.
+        """
         exponential = post_processor.exponential.as_value()
         maximum = post_processor.row_maximum
         given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
@@ -199,7 +206,7 @@ class Sta(wiring.Component):
         self,
         m: Module,
         sequencer: Sequencer,
-        columns: ColumnBuffer,
+        column_buffer: ColumnBuffer,
         post_processor: PostProcessor,
         feeder: Feeder,
         load_unit: LoadUnit,
@@ -208,9 +215,9 @@ class Sta(wiring.Component):
         """The upcoming instruction goes to the units, and they say when it is finished."""
         upcoming = sequencer.upcoming
         m.d.comb += [
-            columns.start.eq(sequencer.fill),
-            columns.instruction.eq(upcoming),
-            sequencer.loader_idle.eq(columns.idle),
+            column_buffer.start.eq(sequencer.fill),
+            column_buffer.instruction.eq(upcoming),
+            sequencer.loader_idle.eq(column_buffer.idle),
             post_processor.begins.eq(sequencer.begins),
             post_processor.instruction.eq(upcoming),
             sequencer.finished.eq(post_processor.finished | load_unit.finished | store_unit.finished),

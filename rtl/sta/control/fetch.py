@@ -108,7 +108,7 @@ class FetchUnit(wiring.Component):
 
     ::
 
-        data ─► register ─► FIFO ─► which part of it ─┬─► BeatBuffer ─► consumer
+        data ─► register ─► FIFO ─► which part of it ─┬─► outside: BeatBuffer ─► consumer
                                                       └─► …
 
     A segment outside [0, limit), or not aligned to a beat, is refused: `bad`. A segment is accepted four cycles after
@@ -124,7 +124,7 @@ class FetchUnit(wiring.Component):
     limit : bytes of memory that may be read, in
     segment, gather_segment : streams of Segment, in; the second has priority
     request, data : the read half of the memory port
-    instruction, weights, table, rows, ids, gathered : `pushed`, out
+    instruction, weights, table, rows, ids, gathered : `pushed`; `rows` of a LOAD, `ids` and `gathered` of a GATHER, out
     stop : level, in; until idle at least
     bad : the offered segment, at `bad_address`, must not be read; level, until stop, out
     idle : all that was requested has been delivered or dropped, out

@@ -55,7 +55,8 @@ class Sequencer(wiring.Component):
     segment : to `fetch.FetchUnit`, out; instruction_beats : its `instruction`, in
     stop : to the fetch, which has it a cycle later, out; fetch_idle, bad, bad_address : from it, in
     fault, fault_address : the memory reported an error, in; its beats come all the same
-    upcoming : the next instruction, defined in the cycles of `prepare`, `begins` and `execute`, out
+    upcoming : the next instruction, defined in the cycles of `prepare` and `begins`; in that of `execute` the one that
+        has just begun, out
     prepare : pulse: the column loader starts on `upcoming`, a PRODUCT from MEMORY or a NORM, out
     loader_idle : the column loader may be started; low from the cycle after its start, in
     begins : pulse: `upcoming` executes from the next cycle on, out

@@ -189,6 +189,12 @@ class ColumnBank(wiring.Component):
 class ColumnBuffer(wiring.Component):
     """Double buffer of the columns' operands, with what fills it, and the parameters of the channels.
 
+    ::
+
+        copy ──► key/value loader ──┐
+        beats ─► tile loader ──┬────┴─► a bank a column, two halves ─► columns
+                               └──────► parameters of the channels ──► channels
+
     It loads the column tiles of one instruction after another: a PRODUCT's, or a NORM's, which have parameters alone.
     A tile begins to load as soon as there is room: a half of the banks (PRODUCT), and one of PARAMETER_TILES sets of
     parameters (every tile takes one, whatever its source; undefined for keys and values). Halves and sets are used
@@ -288,6 +294,7 @@ class ColumnBuffer(wiring.Component):
         begins: Signal,
         filled_half: Signal,
     ) -> None:
+        """The half that is filled, which of the loaders writes into the banks, and what the array reads of them."""
         c = self._config
         half = Signal()  # that is being filled; changes before the next tile begins
         counted = Signal(2, reset_less=True)
@@ -335,6 +342,7 @@ class ColumnBuffer(wiring.Component):
             address = bank.address_out
 
     def _parameters(self, m: Module, tiles: TileLoader, *, copied: Signal) -> None:
+        """Slot after slot, round and round; a tile of keys or values passes over its set, which nobody reads."""
         slots = self._config.slots_a_row
         depth = PARAMETER_TILES * slots
         m.submodules.parameter_memory = memory = Memory(

@@ -51,7 +51,7 @@ class Feeder(wiring.Component):
 
     Members
     -------
-    start : an instruction begins; anything but PRODUCT is ignored, in
+    start : a PRODUCT begins, in; `Sta` starts it for nothing else, which would be ignored
     instruction : steady from start until the last results have left, in
     columns : `ColumnReads`; addresses come COLUMN_LATENCY cycles before the array has the step, out
     step : `store_step` for row 0; registered, a cycle after the decision, out

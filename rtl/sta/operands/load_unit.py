@@ -20,7 +20,7 @@ class LoadUnit(wiring.Component):
 
     Members
     -------
-    start : an instruction begins; anything but LOAD is ignored, in
+    start : a LOAD begins, in; `Sta` starts it for nothing else, which would be ignored
     instruction : steady from start to finished, in
     rows : beats, token after token, stream in; always ready from two cycles after the start to finished, never
         otherwise

@@ -128,7 +128,7 @@ class ResultPipeline(wiring.Component):
         """Those that all lanes share: of the row, where its sum divides the results, else given by the instruction."""
         c, instruction = self._config, self.instruction
         alike = Signal(ChannelParameters)
-        own = Signal(RowFactor, name="shared", reset_less=True)
+        shared = Signal(RowFactor, reset_less=True)
         given = Signal(RowFactor, reset_less=True)  # by the instruction
         divided = Signal()  # by the row's sum
         m.d.sync += [
@@ -148,8 +148,8 @@ class ResultPipeline(wiring.Component):
                     m.d.sync += pair.eq(self.row_factors[2 * i + 1])
         with m.If(divided):
             for i in cases(m, align(m, row[1:], 1, name="row_pair"), len(pairs)):
-                m.d.sync += own.eq(pairs[i])
+                m.d.sync += shared.eq(pairs[i])
         with m.Else():
-            m.d.sync += own.eq(given)
-        m.d.comb += [alike.mult.eq(own.mult), alike.shift.eq(own.shift)]
+            m.d.sync += shared.eq(given)
+        m.d.comb += [alike.mult.eq(shared.mult), alike.shift.eq(shared.shift)]
         return alike

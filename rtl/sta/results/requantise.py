@@ -1,4 +1,4 @@
-"""The requantiser of STA: that of the engine, and it can negate the sum."""
+"""The requantiser of STA: it can negate the sum, and is pipelined deeper than the engine's."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 
@@ -18,6 +18,8 @@ def requantise(acc: int, bias: int, mult: int, shift: int, negate: int, bits: in
 
 class Requantiser(plain.Requantiser):
     """`requantise` in hardware: a result every cycle, `LATENCY` cycles after its operands.
+
+    Of the engine's it has the members alone: its pipeline of ten cycles is its own, all of it below.
 
     Members
     -------

@@ -294,7 +294,7 @@ class StoreUnit(wiring.Component):
 
     Members
     -------
-    start : an instruction begins; anything but STORE is ignored, in
+    start : a STORE begins, in; `Sta` starts it for nothing else, which would be ignored
     instruction : steady from start to finished, in
     copy : `CopyPort`, out; no bank is busy meanwhile
     residual : `ResidualRead`, out
