@@ -228,7 +228,8 @@ class _Run:
 
         def make(folder: Path) -> None:
             source = netlist / NETLIST
-            (folder / PINS).write_text(design.pins)
+            if design.pins:
+                (folder / PINS).write_text(design.pins)
             if design.placement:
                 source = folder / FLOORED
                 design.placement.write(netlist / NETLIST, source)
