@@ -175,10 +175,10 @@ def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> set[str]:
     """A line for each design of a tree, or for those that some files go into; InputError where one does not
     elaborate."""
     command = [sys.executable, *project.verilog, *files]
+    # Amaranth orders the ports of clocks by a set: of one seed, since only what a slip changes shall differ.
+    env = {**environment(tree), "PYTHONHASHSEED": "0"}
     try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=EMIT_LIMIT
-        )
+        done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=EMIT_LIMIT)
     except subprocess.TimeoutExpired:
         raise InputError(f"does not elaborate in {EMIT_LIMIT} s") from None
     if done.returncode:

@@ -5,13 +5,14 @@ import re
 import subprocess
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rtl.params import InputError
 from scripts.definitions import replaced
-from scripts.mutants import Mutant, Project, main, misfits, read_tables
+from scripts.mutants import Mutant, Project, emit, main, misfits, read_tables
 
 HARDWARE = """\
 def twice(x):
@@ -127,6 +128,12 @@ def test_software_needs_no_other_verilog(folder: str, project: Project) -> None:
     )
     (root / "mutants" / "scale.toml").write_text(scale)
     assert main(["--only", "scale"], project) == 0
+
+
+def test_the_order_of_a_set_changes_no_verilog(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    ordered = replace(project, verilog=("-c", "print({str(i) for i in range(99)})"))
+    assert emit(ordered, project.root) == emit(ordered, project.root)
 
 
 def test_unchanged_tree_has_to_pass(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
