@@ -118,7 +118,7 @@ def test_hello_and_registers() -> None:
         ]
     )
     assert found.answers == [
-        (200, Status.DONE, HELLO.pack(PROTOCOL, 0x1234, 0x010203, 1 << 12, BEAT, 100_000, 125_000)),
+        (200, Status.DONE, HELLO.pack(PROTOCOL, 0x1234, 0x010203, 1 << 12, BEAT, 100_000, 125_000, 0)),
         (201, Status.DONE, (0x5A000024).to_bytes(4, "little")),
         (202, Status.DONE, (0xCAFE).to_bytes(4, "little")),
         (203, Status.DONE, b""),

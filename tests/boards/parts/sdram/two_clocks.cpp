@@ -1,4 +1,4 @@
-// Drives two clocks of any ratio until the testbench ends: +half_core=PS +half_chip=PS +phase=PS.
+// Drives two clocks of any ratio until the testbench ends: +half_core=PS +half_chip=PS.
 #include "Vsdram_tb.h"
 #include "verilated.h"
 #include <cstdlib>
@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
     context.commandArgs(argc, argv);
     Vsdram_tb bench{&context};
     const vluint64_t half_core = plus(context, "half_core=", 5000), half_chip = plus(context, "half_chip=", 4000);
-    vluint64_t core = half_core, chip = half_chip + plus(context, "phase=", 0);
+    vluint64_t core = half_core, chip = half_chip;
     bench.rst = 1;
     bench.clk = bench.sdram_clk = 0;
     bench.eval();
