@@ -17,7 +17,9 @@ import pytest
 from nmgen.cli import main
 from nmgen.compiler.program import load
 from nmgen.estimate.cycles import estimate, total
+from nmgen.families.bert.sentences import ids_of_texts
 from pruning.families.bert.integer import IntegerEncoder
+from sim.golden.machine import Machine
 from tests.nmgen.commands.conftest import CONFIG, SIZES, flags
 from tests.nmgen.encoders import artefact
 from tests.nmgen.test_cli import fails
@@ -88,6 +90,50 @@ def test_a_program_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> Non
         assert shortest < middle < longest
         assert shortest < 1.5 * by_length[3]
         assert abs(again - shortest) < 0.1 * shortest
+
+
+@pytest.mark.nightly
+def test_minilm_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """MiniLM at 2:8, one load, texts of 128 and of 32 tokens, at the clocks' ratio and with refreshes."""
+    words = [
+        "the",
+        "old",
+        "harbour",
+        "was",
+        "quiet",
+        "before",
+        "the",
+        "storm",
+        "and",
+        "the",
+        "boats",
+        "lay",
+        "still",
+        "in",
+        "the",
+        "grey",
+        "water",
+    ]
+    texts = [" ".join((words * 8)[:126]), " ".join((words * 2)[:30])]  # and [CLS] and [SEP]
+    size = ["--n", "2", "--m", "8", "--rows", "8", "--cols", "8", "--store-words", "1536"]
+    assert main(["compile", "minilm", "--pattern", "2:8", "--lengths", "32,128", *size, "-o", "M.nmp"]) == 0
+    with started("--preload", "M.nmp") as run:
+        assert run.stdout
+        port = run.stdout.readline().split()[1]
+        capsys.readouterr()
+        arguments = ["run", "M.nmp", "--port", port, "--loaded", "--json", "--output", "e.npy", "--text", *texts]
+        assert main(arguments) == 0
+    cycles = [one["cycles"] for one in json.loads(capsys.readouterr().out)]
+    program = load(Path("M.nmp"))
+    for text, found in zip(texts, np.load("e.npy"), strict=True):
+        ids = ids_of_texts(program, [text])
+        one = program.fitting([len(ids[0])])
+        machine = Machine(one.config, one.image(ids), address=one.address)
+        machine.finish()
+        means = one.result("embedding", machine.memory)[0].astype(np.float32)
+        np.testing.assert_allclose(found, means / np.linalg.norm(means), atol=1e-6)
+    assert cycles[0] <= 3_800_000
+    assert cycles[1] <= 2_100_000
 
 
 def test_a_board_without_a_program_that_dies(capsys: pytest.CaptureFixture[str]) -> None:
