@@ -1,5 +1,6 @@
 """The encoder on a board: its clocks and pins around it."""
 
+import re
 from typing import Any
 
 from amaranth.hdl import ClockDomain, ClockSignal, Module, Value
@@ -13,6 +14,10 @@ from boards.parts.sdram.controller import ChipPins
 from boards.parts.sdram.memory import DOMAIN
 
 PIN_DOMAIN = "sdram_pin"  # the memory's clock as it leaves the chip
+
+# Amaranth names an element of an array x[0], as yosys' abc9 does a bit of x, and aborts where both are (yosys #4349).
+NAME = re.compile(r"\\\S+\[\S+(?=\s)")
+PLAIN = str.maketrans("[]", "__")
 
 
 class EncoderImage(wiring.Component):
@@ -80,5 +85,9 @@ class EncoderImage(wiring.Component):
 def files_of(board: Board, config: EncoderConfig, name: str) -> dict[str, str]:
     """What tools take: `.v`, the Verilog with `name` as its top module, and `.lpf`, sites and clocks of the pins."""
     plan = board.platform().build(EncoderImage(board, config), name=name, do_build=False, debug_verilog=True)
-    files = {suffix: plan.files[f"{name}{file}"] for suffix, file in ((".v", ".debug.v"), (".lpf", ".lpf"))}
-    return {suffix: file if isinstance(file, str) else file.decode() for suffix, file in files.items()}
+    verilog, pins = (_text(plan.files[f"{name}{suffix}"]) for suffix in (".debug.v", ".lpf"))
+    return {".v": NAME.sub(lambda found: found[0].translate(PLAIN), verilog), ".lpf": pins}
+
+
+def _text(file: str | bytes) -> str:
+    return file if isinstance(file, str) else file.decode()
