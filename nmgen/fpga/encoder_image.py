@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NAME = "encoder"  # of the design, and of its files
 # A block RAM's word that is read while it is written may be anything, as in the Verilog of `nmgen generate`.
 NO_CHECK = "setattr -set no_rw_check 1 m:*"
+# Every third row empty, as of the core alone, leaves too few LUTs: link and memory take an eighth more.
+ROWS_APART = 4
 CLOCKS = ("core", "memory", "memory's pin")  # outputs of the PLL
 
 
@@ -78,7 +80,7 @@ def design_of(board: "Board", config: "EncoderConfig", seeds: tuple[int, ...]) -
         verilog=files[".v"],
         script=target.script(NAME, NO_CHECK, *mapper),
         place=target.place(ROUTER, round(config.core_mhz), *CORE_PLACER),
-        placement=placement_of(config.sta, board.device, room=True),
+        placement=placement_of(config.sta, board.device, room=True, rows_apart=ROWS_APART),
         delays=True,
         pins=files[".lpf"],
         seeds=seeds,

@@ -117,12 +117,13 @@ def _idle(bel: str) -> dict[str, Any]:
     }
 
 
-def placement_of(config: Config, device: str, *, room: bool) -> Placement | None:
+def placement_of(config: Config, device: str, *, room: bool, rows_apart: int = ROWS_APART) -> Placement | None:
     """What the placer of a device is told of a configuration; None where there is nothing to tell.
 
     Parameters
     ----------
     room : whether rows are left empty, and banks of STA's store get sites, on a device of which the tiles are known
+    rows_apart : from one row that is left empty to the next
     """
     elements: dict[tuple[int, int], tuple[str, ...]] = {}
     others: tuple[str, ...] = ()
@@ -141,7 +142,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         multipliers=elements,
         others=others,
         memories=memories,
-        rows_empty=tuple(rows[::ROWS_APART]),
+        rows_empty=tuple(rows[::rows_apart]),
         columns=tuple(columns),
     )
 
