@@ -14,7 +14,7 @@ LONGEST = FRAME_MAX - CRC.size
 
 
 def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
-    """The frames that a reader gets of these bytes. released : the reader is done with each, else with none"""
+    """The frames that a reader gets of these bytes: each at once, or, if none is released, what is held at the end."""
     receiver = FrameReceiver()
     frame = receiver.frame
     found: list[bytes] = []
@@ -29,18 +29,21 @@ def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
                 ctx.set(receiver.valid, 0)
                 await ctx.tick().repeat(generator.randint(1, 3))
             await ctx.tick().repeat(LONGEST + 20)
+        if not released:
+            await read(ctx)
 
     async def read(ctx: SimulatorContext) -> None:
-        while True:
-            await until(ctx, frame.held)
-            content = []
-            for address in range(ctx.get(frame.length)):
-                ctx.set(frame.address, address)
-                await ctx.tick()
-                content.append(ctx.get(frame.data))
-            found.append(bytes(content))
-            if not released:
-                return
+        await until(ctx, frame.held)
+        content = []
+        for address in range(ctx.get(frame.length)):
+            ctx.set(frame.address, address)
+            await ctx.tick()
+            content.append(ctx.get(frame.data))
+        found.append(bytes(content))
+
+    async def read_all(ctx: SimulatorContext) -> None:
+        while released:
+            await read(ctx)
             ctx.set(frame.release, 1)
             await ctx.tick()
             ctx.set(frame.release, 0)
@@ -48,7 +51,7 @@ def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
     simulator = Simulator(receiver)
     simulator.add_clock(1e-6)
     simulator.add_testbench(send)
-    simulator.add_testbench(read, background=True)
+    simulator.add_testbench(read_all, background=True)
     simulator.run()
     return found
 
