@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boards.parts.pll import OUTPUTS
 from nmgen.console.files import written_whole
 from nmgen.fpga.floorplan import placement_of
-from nmgen.fpga.place_and_route import CHIP, PLACED, Design, Measured, measure
+from nmgen.fpga.place_and_route import CHIP, NETLIST, PLACED, Design, Measured, measure
 from nmgen.fpga.report import CORE_MAPPER, CORE_PLACER
 from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import of_board
@@ -87,16 +88,34 @@ def design_of(board: "Board", config: "EncoderConfig", seeds: tuple[int, ...]) -
     )
 
 
-def clocks_of(placed: Path, config: "EncoderConfig") -> dict[str, Clock]:
-    """The clocks of a placement; none of what does not route."""
+def clocks_of(measured: Measured, config: "EncoderConfig") -> dict[str, Clock]:
+    """The clocks of the one placement that was measured; none if it does not route.
+
+    Raises
+    ------
+    ToolError : the router does not tell of each.
+    """
+    (mhz,), (placed,) = measured.mhz, measured.placed
+    if not mhz:
+        return {}
     fmax = json.loads((placed / PLACED).read_text())["fmax"]
+    found = {net.removeprefix("$glbnet$"): clock["achieved"] for net, clock in fmax.items()}
     asked = (config.core_mhz, config.memory_mhz, config.memory_mhz)
-    return {
-        name: Clock(asked=mhz, possible=round(clock["achieved"], 2))
-        for number, (name, mhz) in enumerate(zip(CLOCKS, asked, strict=True))
-        for net, clock in fmax.items()
-        if net.endswith(f"clocks__{number}")
-    }
+    clocks: dict[str, Clock] = {}
+    for name, wanted, nets in zip(CLOCKS, asked, _outputs(measured.synthesised / NETLIST), strict=True):
+        if not (told := nets & found.keys()):
+            raise ToolError(f"place and route tells of no clock of {name}, but of {', '.join(found)}")
+        clocks[name] = Clock(asked=wanted, possible=min(found[net] for net in told))
+    return clocks
+
+
+def _outputs(netlist: Path) -> list[set[str]]:
+    """The names of the net at each output of the PLL: nextpnr takes any of them."""
+    modules = json.loads(netlist.read_text())["modules"].values()
+    top = next(module for module in modules if int(module["attributes"].get("top", "0"), 2))
+    (pll,) = (cell for cell in top["cells"].values() if cell["type"] == "EHXPLLL")
+    bits = [pll["connections"][output] for output in OUTPUTS[: len(CLOCKS)]]
+    return [{name for name, net in top["netnames"].items() if net["bits"] == bit} for bit in bits]
 
 
 def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: Iterable[int]) -> EncoderBuild:
@@ -114,21 +133,21 @@ def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: 
     packer = find_tool("ecppack")
     begun = time.monotonic()
     tried: dict[int, float] = {}
-    best: tuple[float, int, Path, Measured] | None = None
+    best: tuple[float, int, Measured] | None = None
     design = design_of(board, config, ())
     for seed in seeds:
         (measured,) = measure([replace(design, seeds=(seed,))], out / "kept", jobs=1)
-        clocks = clocks_of(measured.placed[0], config)
-        tried[seed] = round(min((clock.possible / clock.asked for clock in clocks.values()), default=0.0), 3)
+        clocks = clocks_of(measured, config)
+        tried[seed] = min((clock.possible / clock.asked for clock in clocks.values()), default=0.0)
         if clocks and (best is None or tried[seed] > best[0]):
-            best = tried[seed], seed, measured.placed[0], measured
+            best = tried[seed], seed, measured
         if tried[seed] >= 1:
             break
     if best is None:
         raise ToolError(f"none of the seeds {', '.join(map(str, tried))} routes on {board.name}")
-    _, seed, placed, measured = best
+    _, seed, measured = best
     with written_whole(out / f"{NAME}.bit") as bitstream:
-        shutil.copyfile(placed / CHIP, bitstream.parent / CHIP)
+        shutil.copyfile(measured.placed[0] / CHIP, bitstream.parent / CHIP)
         run_tool([packer, "--compress", CHIP, bitstream.name], bitstream.parent, "bitstream", log="ecppack.log")
         result = EncoderBuild(
             board=board.name,
@@ -136,9 +155,9 @@ def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: 
             config=asdict(config.sta),
             chip=config.chip.name,
             bitstream=str(out / bitstream.name),
-            clocks=clocks_of(placed, config),
+            clocks=clocks_of(measured, config),
             seed=seed,
-            tried=tried,
+            tried={number: round(ratio, 3) for number, ratio in tried.items()},
             cells=measured.cells,
             seconds=round(time.monotonic() - begun, 1),
             program=board.program.format(bit=out / bitstream.name),

@@ -12,15 +12,25 @@ from boards.encoder_image import files_of
 from boards.known import BOARDS
 from boards.parts.sdram.chips import common
 from nmgen.cli import main
-from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
+from tests.nmgen.tools import calls, pretend, pretend_all
 from tests.sim.test_axi_sta import CASES
 
 SMALL = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(CASES["narrow"][0]).items() if value != ""]
 STATISTICS = '{"design": {"num_cells_by_type": {"LUT4": 800, "CCU2C": 50, "DP16KD": 9}}}'
 
 
+# As of the real image: nextpnr calls the core's clock by the shortest of its names.
+OUTPUTS = {"CLKOP": ("clk", "clocks__0"), "CLKOS": ("clocks__1", "sdram_clk"), "CLKOS2": ("clocks__2",)}
+PLL = {"type": "EHXPLLL", "attributes": {}, "parameters": {}, "port_directions": {}} | {
+    "connections": {output: [number] for number, output in enumerate(OUTPUTS, 2)}
+}
+NETS = {name: {"bits": [number]} for number, names in enumerate(OUTPUTS.values(), 2) for name in names}
+TOP = {"attributes": {"top": "1"}, "ports": {}, "cells": {"pll.pll": PLL}, "netnames": NETS}
+NETLIST = json.dumps({"modules": {"encoder": TOP}})
+
+
 def placed(core: float, memory: float) -> str:
-    clocks = {"pll.clocks__0": core, "pll.clocks__1": memory, "pll.clocks__2": 400}
+    clocks = {"clk": core, "clocks__1": memory, "clocks__2": 400}
     fmax = {f"$glbnet${net}": {"achieved": mhz, "constraint": 1} for net, mhz in clocks.items()}
     return f"echo '{json.dumps({'fmax': fmax})}' > placed.json; echo chip > chip.config; touch delays.sdf"
 
@@ -76,6 +86,15 @@ def test_the_best_is_kept(tools: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (built["seed"], built["timing_met"]) == (2, False)
     assert built["clocks"]["memory"] == {"asked": 125, "possible": 120}
     assert Path("out/encoder.bit").exists()
+
+
+def test_a_clock_that_is_not_told_of(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not taken for met."""
+    pretend(tools, "nextpnr-ecp5", placed(101, 126).replace("$clk", "$another"))
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out"]) == 1
+    said = "place and route tells of no clock of core, but of another, clocks__1, clocks__2\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not Path("out/encoder.bit").exists()
 
 
 def test_no_seed_that_routes(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
