@@ -81,7 +81,7 @@ class _Signals:
     opened, rows : of each bank
     close_wait, read_wait, write_wait, ahead_wait, pause : cycles until a bank may be closed, a READ or a WRITE issued,
         something done for the chunk ahead, a refresh go on
-    running, wants_refresh : chunks may be taken; but for a refresh
+    running : chunks may be taken
     """
 
     def __init__(self, chip: SdramChip, t: Timing, bursts: int, burst: int) -> None:
@@ -105,7 +105,7 @@ class _Signals:
         self.write_wait = Signal(range(CAS_LATENCY + burst + 1), name="write_wait")
         self.ahead_wait = Signal(range(max(t.rcd, t.rp)), name="ahead_wait")
         self.pause = Signal(range(t.power_up), init=t.power_up - 1, name="pause")
-        self.running, self.wants_refresh = Signal(name="running"), Signal(name="wants_refresh")
+        self.running = Signal(name="running")
 
 
 class SdramController(wiring.Component):
@@ -131,7 +131,7 @@ class SdramController(wiring.Component):
     write_beats : those of a write are there when its chunk is, stream in
     read_beat, read_valid : beats in the order of the chunks, which cannot be held back, out
     initialised : the chip is set up, out
-    restart : set the chip up again, in; held until it is no longer `initialised`, while nothing is asked for
+    restart : set the chip up again, behind the chunks that were taken, in; held until it is no longer `initialised`
     pins : `ChipPins`; each passes a register in the I/O cell, CELL_CYCLES in all
     """
 
@@ -194,7 +194,7 @@ class SdramController(wiring.Component):
         moves = Signal()
         m.d.comb += [
             moves.eq(s.ahead_valid & s.checked & s.hit & (s.ahead_wait == 0) & (~s.active_valid | s.finishing)),
-            self.chunks.ready.eq(s.running & ~s.wants_refresh & (~s.ahead_valid | moves)),
+            self.chunks.ready.eq(s.running & (~s.ahead_valid | moves)),
         ]
         with m.If(moves):
             m.d.sync += [s.active_valid.eq(1), s.active.eq(s.ahead)]
@@ -246,9 +246,10 @@ class SdramController(wiring.Component):
         interval = Signal(range(t.refi))
         refreshes = Signal()
         due_again = Signal()
+        wants_refresh = Signal()
         m.d.comb += [
             due_again.eq(self.initialised & (interval == 0)),
-            s.wants_refresh.eq((due >= FORCED) | ((due != 0) & ~self.chunks.valid)),
+            wants_refresh.eq((due >= FORCED) | ((due != 0) & ~self.chunks.valid)),
         ]
         m.d.sync += [
             interval.eq(Mux(interval == 0, t.refi - 1, interval - 1)),
@@ -256,7 +257,8 @@ class SdramController(wiring.Component):
         ]
         with m.FSM():
             with m.State("close"):
-                with m.If((s.pause == 0) & ~Cat(*s.close_wait).any() & ~self.restart):
+                # A restart on the way to a refresh is seen in "run", behind it. One that was seen is over first.
+                with m.If((s.pause == 0) & ~Cat(*s.close_wait).any() & (self.initialised | ~self.restart)):
                     m.d.sync += [
                         pins.command.eq(Command.PRECHARGE),
                         pins.address.eq(ALL_BANKS),
@@ -283,12 +285,11 @@ class SdramController(wiring.Component):
                         ]
                         m.next = "refreshed"
             with m.State("run"):
-                m.d.comb += s.running.eq(1)
-                with m.If(s.wants_refresh & ~s.ahead_valid & ~s.active_valid):
+                m.d.comb += s.running.eq(~wants_refresh & ~self.restart)
+                with m.If(~s.running & ~s.ahead_valid & ~s.active_valid):
                     m.next = "close"
-                with m.If(self.restart):
-                    m.d.sync += [self.initialised.eq(0), due.eq(REFRESHES_BEFORE_MODE)]
-                    m.next = "close"
+                    with m.If(self.restart):
+                        m.d.sync += [self.initialised.eq(0), due.eq(REFRESHES_BEFORE_MODE)]
 
     @staticmethod
     def _at_least(m: Module, counter: Signal, cycles: ValueLike) -> None:

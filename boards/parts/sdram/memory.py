@@ -1,6 +1,6 @@
 """An SDRAM behind burst ports of another clock."""
 
-from amaranth.hdl import DomainRenamer, Module
+from amaranth.hdl import DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import AsyncFIFO
@@ -78,7 +78,9 @@ class Sdram(wiring.Component):
             width=8 * self._port_bytes, depth=READ_ROOM, w_domain=DOMAIN, r_domain="sync"
         )
         m.submodules.initialised = FFSynchronizer(controller.initialised, self.initialised)
-        m.submodules.restart = FFSynchronizer(self.restart, controller.restart, o_domain=DOMAIN)
+        restart = Signal()  # only what a register gives has no glitches, which the other clock would take for a level
+        m.submodules.restart = FFSynchronizer(restart, controller.restart, o_domain=DOMAIN)
+        m.d.sync += restart.eq(self.restart)
         m.d.comb += [
             fifo.w_data.eq(controller.read_beat),
             fifo.w_en.eq(controller.read_valid),
