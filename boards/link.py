@@ -48,6 +48,8 @@ ABOUT_OPERATIONS = {
     Operation.GET: "the register at `address`, 32 bits",
 }
 EXECUTED_ONCE = (Operation.WRITE, Operation.SET)  # the others may be executed again, where an answer was lost
+# Where the memory cannot be used yet, these are NOT_READY; SET, since it starts programs, which use the memory.
+NEED_MEMORY = (Operation.WRITE, Operation.READ, Operation.CHECKSUM, Operation.SET)
 
 
 class Status(IntEnum):
@@ -63,7 +65,7 @@ ABOUT_STATUS = {
     Status.DONE: "executed now or before; the payload is the answer",
     Status.OUT_OF_ORDER: "not executed: requests before it are missing; the payload is the number expected, 8 bits",
     Status.BAD_REQUEST: "not executed: no such operation, or a length or address that it does not take",
-    Status.NOT_READY: "not executed, and expected still: the memory is not set up",
+    Status.NOT_READY: "not executed, and expected still: the memory cannot be used; of all but HELLO and GET",
 }
 
 

@@ -8,7 +8,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
 
-from boards.link import BOARD_REGISTERS, EXECUTED_ONCE, HELLO, PAYLOAD_MAX, REQUEST, Hello, Operation, Status
+from boards.link import (
+    BOARD_REGISTERS,
+    EXECUTED_ONCE,
+    HELLO,
+    NEED_MEMORY,
+    PAYLOAD_MAX,
+    REQUEST,
+    Hello,
+    Operation,
+    Status,
+)
 from boards.parts.link.frames import FRAME_BYTE, HALF, HeldFrame
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.params import ADDRESS_BITS
@@ -169,8 +179,8 @@ class Requests(wiring.Component):
         fresh = behind == 0
         is_hello = (operation == Operation.HELLO) & r.good
         once = Cat(operation == known for known in EXECUTED_ONCE).any()
-        of_memory = Cat(operation == known for known in (Operation.WRITE, Operation.READ, Operation.CHECKSUM)).any()
-        not_ready = of_memory & ~self.initialised
+        needs_memory = Cat(operation == known for known in NEED_MEMORY).any()
+        not_ready = needs_memory & ~self.initialised
         m.d.comb += behind.eq(r.expected - r.header.sequence)
         m.d.sync += [
             r.status.eq(Status.DONE),
@@ -292,7 +302,7 @@ class Requests(wiring.Component):
                     with m.Elif((r.header.operation == Operation.READ) & (r.status == Status.DONE)):
                         m.next = "fetch"
         with m.State("payload"):
-            is_hello = r.header.operation == Operation.HELLO
+            is_hello = (r.header.operation == Operation.HELLO) & (r.status == Status.DONE)
             m.d.comb += [
                 answer.valid.eq(1),
                 answer.payload.eq(Cat(Mux(is_hello, self._hello_byte(r.sent), r.word[:8]), last)),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from amaranth.sim import Simulator, SimulatorContext
 
@@ -34,19 +35,22 @@ class Found:
     registers: list[tuple[int, int]] = field(default_factory=list)
 
 
-def request(
-    sequence: int, operation: Operation, address: int = 0, payload: bytes = b"", length: int | None = None
-) -> bytes:
+def request(sequence: int, operation: int, address: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
     """On the wire."""
     size = len(payload) if length is None else length
     return stuffed(REQUEST.pack(sequence, operation, size, address) + payload)
 
 
-def ask(wire: Iterable[bytes], *, not_ready: int = 0) -> Found:
-    """Send one request after another to a board; the memory is not set up during the first `not_ready` of them."""
+def ask(wire: Iterable[bytes], *, not_ready: int = 0, write_cycles: int = 1) -> Found:
+    """Send one request after another to a board, each once the board is silent.
+
+    not_ready : during as many of them the memory cannot be used
+    write_cycles : that the memory takes for a beat
+    """
     link = Link(DIVISOR, BEAT, BOARD, 2)
     found = Found()
     unstuffer = Unstuffer()
+    heard = 0  # bytes
 
     async def send(ctx: SimulatorContext) -> None:
         ctx.set(link.rx, 1)
@@ -57,9 +61,14 @@ def ask(wire: Iterable[bytes], *, not_ready: int = 0) -> Found:
                 for level in (0, *(byte >> bit & 1 for bit in range(8)), 1):
                     ctx.set(link.rx, level)
                     await ctx.tick().repeat(DIVISOR)
-            await ctx.tick().repeat(60 * 10 * DIVISOR)  # an answer
+            silent = 0  # characters
+            while silent < 6:
+                before = heard
+                await ctx.tick().repeat(10 * DIVISOR + write_cycles)
+                silent = silent + 1 if heard == before else 0
 
     async def receive(ctx: SimulatorContext) -> None:
+        nonlocal heard
         while True:
             await until(ctx, ~link.tx)
             await ctx.tick().repeat(DIVISOR // 2 - 1)
@@ -68,6 +77,7 @@ def ask(wire: Iterable[bytes], *, not_ready: int = 0) -> Found:
                 await ctx.tick().repeat(DIVISOR)
                 byte |= ctx.get(link.tx) << bit
             await ctx.tick().repeat(DIVISOR)
+            heard += 1
             for frame in unstuffer.feed(bytes([byte])):
                 sequence, status, length = ANSWER.unpack(frame[: ANSWER.size])
                 assert len(frame) == ANSWER.size + length
@@ -82,6 +92,7 @@ def ask(wire: Iterable[bytes], *, not_ready: int = 0) -> Found:
 
     async def write(ctx: SimulatorContext) -> None:
         while True:
+            await ctx.tick().repeat(write_cycles)
             burst = await stream_get(ctx, link.memory.write_request)
             word = await stream_get(ctx, link.memory.write_data)
             assert (burst.length, word.strobe) == (0, (1 << BEAT) - 1)
@@ -178,6 +189,121 @@ def test_what_waits_for_memory_is_expected_still() -> None:
     )
     assert [status for _, status, _ in found.answers] == [Status.DONE, Status.NOT_READY, Status.DONE, Status.DONE]
     assert found.writes == [(0x40, B)]
+
+
+def test_what_waits_for_memory() -> None:
+    """SET, too, which starts programs; HELLO and GET are for finding out."""
+    size = (BEAT).to_bytes(4, "little")
+    found = ask(
+        [
+            request(9, Operation.HELLO),
+            request(10, Operation.SET, 0x00, A),
+            request(10, Operation.READ, 0x40, length=4),
+            request(10, Operation.CHECKSUM, 0x40, size),
+            request(10, Operation.GET, 0x104, length=4),
+            request(11, Operation.SET, 0x00, B),
+        ],
+        not_ready=5,
+    )
+    assert [status for _, status, _ in found.answers] == [
+        Status.DONE,
+        *[Status.NOT_READY] * 3,
+        Status.DONE,
+        Status.DONE,
+    ]
+    assert found.registers == [(0x00, int.from_bytes(B, "little"))]
+
+
+def test_a_bad_hello_is_answered_as_any_bad_request() -> None:
+    """One that is ahead is told the number expected."""
+    found = ask(
+        [
+            request(9, Operation.HELLO),
+            request(12, Operation.HELLO, payload=A),
+            request(10, Operation.HELLO, payload=A),
+            request(11, Operation.GET, 0x24, length=4),
+        ]
+    )
+    assert found.answers[1:] == [
+        (12, Status.OUT_OF_ORDER, bytes([10])),
+        (10, Status.BAD_REQUEST, b""),
+        (11, Status.DONE, (0x5A000024).to_bytes(4, "little")),
+    ]
+
+
+MALFORMED = {
+    "a checksum of half a beat": (Operation.CHECKSUM, 0x40, (BEAT + BEAT // 2).to_bytes(4, "little"), None),
+    "a checksum of a byte": (Operation.CHECKSUM, 0x40, (1).to_bytes(4, "little"), None),
+    "a checksum from within a beat": (Operation.CHECKSUM, 0x42, (BEAT).to_bytes(4, "little"), None),
+    "a checksum without a size": (Operation.CHECKSUM, 0x40, b"", None),
+    "a checksum with half a size": (Operation.CHECKSUM, 0x40, b"\x04\x00", None),
+    "a read of no byte": (Operation.READ, 0x40, b"", 0),
+    "a write of no byte": (Operation.WRITE, 0x40, b"", 0),
+    "a read with a payload": (Operation.READ, 0x40, A, BEAT),
+    "a register read with a payload": (Operation.GET, 0x24, A, 4),
+    "a write without its payload": (Operation.WRITE, 0x40, b"", BEAT),
+    "a write with half of its payload": (Operation.WRITE, 0x40, A, 2 * BEAT),
+    "a write with twice its payload": (Operation.WRITE, 0x40, A + B, BEAT),
+    "a register set without a word": (Operation.SET, 0x08, b"", 4),
+    "a register set with two words": (Operation.SET, 0x08, A + B, None),
+    "a register set with half a word": (Operation.SET, 0x08, A[:2], None),
+    "a register set within a word": (Operation.SET, 0x0A, A, None),
+    "a register read within a word": (Operation.GET, 0x26, b"", 4),
+    "no operation": (6, 0x40, A, None),
+    "no operation either": (0xFF, 0x40, b"", None),
+}
+
+
+def test_malformed_requests_change_nothing() -> None:
+    """Each is answered, counts as executed, and leaves memory and registers alone."""
+    wire = [request(9, Operation.HELLO), request(10, Operation.WRITE, 0x40, A + B)]
+    for number, (operation, address, payload, length) in enumerate(MALFORMED.values(), start=11):
+        wire.append(request(number, operation, address, payload, length))
+    last = 11 + len(MALFORMED)
+    wire.append(request(last, Operation.READ, 0x40, length=2 * BEAT))
+    found = ask(wire)
+    statuses = dict(zip(MALFORMED, (answer[:2] for answer in found.answers[2:-1]), strict=True))
+    assert statuses == {name: (number, Status.BAD_REQUEST) for number, name in enumerate(MALFORMED, start=11)}
+    assert found.answers[-1] == (last, Status.DONE, A + B)
+    assert [address for address, _ in found.writes] == [0x40, 0x44]
+    assert found.registers == []
+
+
+def test_a_checksum_of_nothing() -> None:
+    found = ask([request(9, Operation.HELLO), request(10, Operation.CHECKSUM, 0x40, bytes(4))])
+    assert found.answers[1:] == [(10, Status.DONE, crc32(b"").to_bytes(4, "little"))]
+
+
+def test_checksums() -> None:
+    found = ask(
+        [
+            request(9, Operation.HELLO),
+            request(10, Operation.WRITE, 0x40, A + B),
+            request(11, Operation.CHECKSUM, 0x40, (2 * BEAT).to_bytes(4, "little")),
+            request(12, Operation.CHECKSUM, 0x44, (BEAT).to_bytes(4, "little")),
+        ]
+    )
+    assert found.answers[2:] == [
+        (11, Status.DONE, crc32(A + B).to_bytes(4, "little")),
+        (12, Status.DONE, crc32(B).to_bytes(4, "little")),
+    ]
+
+
+def test_writes_back_to_back() -> None:
+    """While one is executed the next is held, and the one behind it comes in."""
+    writes = [request(10 + i, Operation.WRITE, 0x40 + BEAT * i, bytes([i] * BEAT)) for i in range(3)]
+    found = ask([request(9, Operation.HELLO), b"".join(writes)])
+    assert found.answers[1:] == [(10 + i, Status.DONE, b"") for i in range(3)]
+    assert found.writes == [(0x40 + BEAT * i, bytes([i] * BEAT)) for i in range(3)]
+
+
+def test_a_request_that_ends_too_early_is_dropped() -> None:
+    """What is held stays as it is until all of its payload is in memory."""
+    first = request(10, Operation.WRITE, 0x40, bytes(range(4 * BEAT)))
+    second = request(11, Operation.WRITE, 0x80, bytes(range(100, 100 + 4 * BEAT)))
+    found = ask([request(9, Operation.HELLO), first + second, second], write_cycles=len(second) * 10 * DIVISOR // 2)
+    assert found.answers[1:] == [(10, Status.DONE, b""), (11, Status.DONE, b"")]
+    assert b"".join(beat for _, beat in found.writes) == bytes([*range(4 * BEAT), *range(100, 100 + 4 * BEAT)])
 
 
 def test_the_end_of_memory() -> None:
