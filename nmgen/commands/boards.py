@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 NAME = "boards"
-HELP = "List the boards that images are built for, and those that are connected."
+HELP = "List the boards that images are built for, and those that answer at this machine's USB serial ports."
 EXAMPLE = "nmgen boards"
 ATTEMPTS = 2  # a second and a half at each port
 

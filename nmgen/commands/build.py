@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nmgen.console.options import add_configuration, bounded, number
 from nmgen.console.progress import StageProgress
-from nmgen.fpga.bitstream import Build, build, find_board
+from nmgen.fpga.bitstream import Build, build, check_clock, find_board
 from nmgen.fpga.targets import configuration_for, of_board
 from nmgen.fpga.tools import ToolError
 from rtl.params import Config, InputError
@@ -39,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="selftest: products built into block RAM, and a report; encoder: runs programs, with nmgen load and run "
         "(selftest)",
     )
-    parser.add_argument("-o", dest="out", metavar="DIR", type=Path, help="for the bitstream and the logs (build/BOARD)")
+    parser.add_argument(
+        "-o",
+        dest="out",
+        metavar="DIR",
+        type=Path,
+        help="for the bitstream and the logs (build/BOARD, build/BOARD-encoder)",
+    )
     parser.add_argument(
         "--mhz", metavar="MHZ", type=number("mhz", 1, 400), help="clock of the design (50; of the encoder 100)"
     )
@@ -68,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     board = find_board(args.board)
     args.mhz = args.mhz or MHZ[args.image]
-    args.out = args.out or Path("build") / args.board
+    args.out = args.out or Path("build") / (args.board if args.image == "selftest" else f"{args.board}-{args.image}")
     try:
         return _encoder(args, board) if args.image == "encoder" else _selftest(args, board)
     except ToolError as error:
@@ -109,9 +115,10 @@ def _encoder(args: argparse.Namespace, board: "Board") -> int:
         memory_mhz=args.memory_mhz or MEMORY_MHZ,
         baud=BAUD,
     )
+    check_clock(board, config.sta, args.mhz)
     result = build_encoder(board, config, args.out, seeds=range(args.seed, args.seed + args.seeds))
     if args.json:
-        print(json.dumps({**asdict(result), "timing_met": result.timing_met}, indent=2))
+        print(json.dumps(result.facts(), indent=2))
     else:
         show_encoder(result)
     return RIGHT if result.timing_met else MISSED

@@ -3,8 +3,12 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nmgen.commands.compile_ import describe
+
+if TYPE_CHECKING:
+    from nmgen.compiler.program import Program
 
 NAME = "disassemble"
 HELP = "List a program's instructions, checked, and what lies where in its memory."
@@ -22,18 +26,30 @@ def run(args: argparse.Namespace) -> int:
 
     program = load(args.program)
     if args.json:
-        listed = [
-            {"name": name, **instruction} for name, instruction in zip(program.names, program.instructions, strict=True)
-        ]
-        print(json.dumps({"file": str(args.program), **describe(program), "listing": listed}, indent=2))
+        said = {"file": str(args.program), **describe(program), "listing": _listed(program)}
+        for one, about in zip(program.shorter, said.get("shorter", []), strict=True):
+            about["listing"] = _listed(one)
+        print(json.dumps(said, indent=2))
         return 0
+    for one in program.every:
+        if one is not program:
+            print(f"\nfor {', '.join(str(sequence.tokens) for sequence in one.sequences)} tokens:\n")
+        _show(one)
+    return 0
+
+
+def _listed(program: "Program") -> list[dict[str, Any]]:
+    named = zip(program.names, program.instructions, strict=True)
+    return [{"name": name, **instruction} for name, instruction in named]
+
+
+def _show(program: "Program") -> None:
     for region in program.regions:
         print(f"{region.address:08x}  {region.size:10,} bytes  {region.name}")
     print()
     width = max(map(len, program.names), default=0)
     for number, (name, instruction) in enumerate(zip(program.names, program.instructions, strict=True)):
         print(f"{program.address + 64 * number:08x}  {name:{width}}  {text(instruction)}")
-    return 0
 
 
 def text(instruction: dict[str, int]) -> str:

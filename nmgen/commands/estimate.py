@@ -40,17 +40,30 @@ def run(args: argparse.Namespace) -> int:
     with stages() as say:
         program, warning = _program(args, say)
         say("counting cycles")
-        found = estimate(program, Constants(memory=args.mem_latency))
+        constants = Constants(memory=args.mem_latency)
+        found = estimate(program, constants)
+        shorter = [total(one, estimate(one, constants)) for one in program.shorter]
     sums = total(program, found)
-    sums["milliseconds"] = sums["cycles"] / (1000 * args.mhz)
+    for each in (sums, *shorter):
+        each["milliseconds"] = each["cycles"] / (1000 * args.mhz)
+    lengths = [{"tokens": tokens_of(one), **each} for one, each in zip(program.shorter, shorter, strict=True)]
     listed = [{"name": one.name, "opcode": one.op.name, "cycles": one.cycles, "beats": one.beats} for one in found]
     if args.json:
         about = {"file": args.model, "mem_latency": args.mem_latency, "mhz": args.mhz}
-        print(json.dumps({**about, **sums, "instructions": listed}, indent=2))
+        further = {"shorter": lengths} if lengths else {}
+        print(json.dumps({**about, **sums, **further, "instructions": listed}, indent=2))
     else:
         _show(args, program, sums, listed)
+        for one in lengths:
+            tokens = ", ".join(map(str, one["tokens"]))
+            print(f"  of {tokens} tokens: {one['cycles']:,} cycles, {one['milliseconds']:.3f} ms")
     warn(warning)
     return 0
+
+
+def tokens_of(program: "Program") -> list[int]:
+    """Of each of its sequences."""
+    return [sequence.tokens for sequence in program.sequences]
 
 
 def _program(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     from sim.bench.runner import SimulationError, check_simulator
 
     loaded = load(args.file)
-    loaded = replace(loaded, config=_checked_configuration(args, loaded, manifest))
+    loaded = loaded.each_with(config=_checked_configuration(args, loaded, manifest))
     with stages() as say:
         given = family_of_program(loaded).given(args, loaded, say)
         say("reference model" if args.reference else "")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nmgen.compiler.memory_map import Memory, Rows, StorePlan, plan_store
 from nmgen.compiler.program import Placed, Program, Result
-from nmgen.compiler.program_check import check
+from nmgen.compiler.program_check import check, check_lengths
 from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import Columns, Instruction, Op, assemble
@@ -70,9 +70,11 @@ def finished(memory: Memory, programs: Sequence[Program]) -> Program:
     """The first of the programs, with the others as its `shorter`; all with their memory and checked."""
     image = memory.image()
     longest, *shorter = (replace(program, memory=image) for program in programs)
-    for program in (longest, *shorter):  # what is written can be read
+    found = replace(longest, shorter=tuple(shorter))
+    check_lengths(found)  # what is written can be read
+    for program in found.every:
         check(program)
-    return replace(longest, shorter=tuple(shorter))
+    return found
 
 
 class Compiler(ABC):

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.compiler.program_check import INSTRUCTIONS_MAX, check
+from nmgen.compiler.program_check import INSTRUCTIONS_MAX, SHORTER_MAX, check, check_lengths
 from nmgen.console.files import written_whole
 from pruning.files.reading import (
     MIB,
@@ -41,7 +40,6 @@ VERSION = 1
 PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
 OWN = ("address", "names", "regions", "sequences", "results", "notes", "about")  # of each of several in one memory
 SHORTER = "shorter"  # a part of those that have some
-SHORTER_MAX = 64
 SIZE_MAX = 2048 * MIB  # bytes of a file
 FACTS = ("hidden", "layers", "heads", "intermediate", "store_words_used")
 TEXT_FACTS = ("vocabulary",)
@@ -104,9 +102,9 @@ class Program:
         """This one and those that are shorter."""
         return (self, *self.shorter)
 
-    def with_tokenizer(self, tokenizer: str) -> "Program":
-        """All of them with it."""
-        return replace(self, tokenizer=tokenizer, shorter=tuple(one.with_tokenizer(tokenizer) for one in self.shorter))
+    def each_with(self, **parts: Any) -> "Program":
+        """Every one of them with these parts: its configuration, or its tokenizer."""
+        return replace(self, **parts, shorter=tuple(replace(one, **parts) for one in self.shorter))
 
     def fitting(self, tokens: Sequence[int]) -> "Program":
         """The shortest for sequences of these tokens; this one where none is long enough."""
@@ -310,11 +308,9 @@ def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
         _one(config, _table(f"{SHORTER} {i}", one, list(OWN)), memory, program.tokenizer)
         for i, one in enumerate(listed)
     ]
-    for longer, one in pairwise([program, *shorter]):
-        counts = [[sequence.tokens for sequence in each.sequences] for each in (longer, one)]
-        if len(counts[0]) != len(counts[1]) or any(a <= b for a, b in zip(*counts, strict=True)):
-            raise InputError(f"sequences of {counts[1]} tokens behind {counts[0]}: must be as many, each of fewer")
-    return replace(program, shorter=tuple(shorter))
+    found = replace(program, shorter=tuple(shorter))
+    check_lengths(found)
+    return found
 
 
 def _one(config: StaConfig, parts: Mapping[str, Any], memory: bytes, tokenizer: str) -> Program:

@@ -4,6 +4,7 @@ Types and bounds of single entries are checked where a file is read (`nmgen.comp
 together, and every instruction, by the hardware's own rules (`rtl.sta.legality`).
 """
 
+from itertools import pairwise, permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nmgen.compiler.program import Program
 
 INSTRUCTIONS_MAX = 1 << 19
+SHORTER_MAX = 64  # programs of shorter sequences in a file
 WORK_MAX = 1 << 30  # beats and tiles of all instructions: a quarter of an hour of `nmgen estimate`
 
 Fields = dict[str, int]
@@ -33,6 +35,40 @@ def check(program: "Program") -> None:
     _check_results(program)
     _check_about(program)
     _Instructions(program).check()
+
+
+def check_lengths(program: "Program") -> None:
+    """InputError unless the programs of a file are those of one model, ever shorter, and do not meet in memory.
+
+    Each is checked by itself, too: see `check`.
+    """
+    if len(program.shorter) > SHORTER_MAX:
+        raise InputError(f"{len(program.shorter)} shorter programs, must be at most {SHORTER_MAX}")
+    if (count := sum(len(one.names) for one in program.every)) > INSTRUCTIONS_MAX:
+        raise InputError(f"all programs have {count:,} instructions, must have at most {INSTRUCTIONS_MAX:,}")
+    for longer, one in pairwise(program.every):
+        counts = [[sequence.tokens for sequence in each.sequences] for each in (longer, one)]
+        if len(counts[0]) != len(counts[1]) or any(a <= b for a, b in zip(*counts, strict=True)):
+            raise InputError(f"sequences of {counts[1]} tokens behind {counts[0]}: must be as many, each of fewer")
+        if _model(longer) != _model(one):
+            raise InputError(f"the program for {counts[1]} tokens is of another model than that for {counts[0]}")
+    for mine, theirs in permutations(program.every, 2):
+        begins, ends = np.array([(other.address, other.end) for other in theirs.regions]).T
+        for region in map(mine.region, own_regions(mine)):
+            met = np.flatnonzero((region.address < ends) & (begins < region.end))
+            for i in met[:1]:
+                raise InputError(f"region {region.name} of one program lies on {theirs.regions[i].name} of another")
+
+
+def _model(program: "Program") -> tuple[object, ...]:
+    """What programs of one model have in common."""
+    facts = {name: value for name, value in program.about.items() if name != "store_words_used"}
+    return program.takes_pictures, facts, [(one.name, one.channels, one.scale) for one in program.results]
+
+
+def own_regions(program: "Program") -> tuple[str, ...]:
+    """Names of the regions that no other program of a file has a part in."""
+    return ("program", program.host_region.name, *(result.name for result in program.results))
 
 
 def _check_regions(program: "Program") -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from boards.link import BAUD, TESTED, USABLE, BoardRegister, Hello
 from nmgen.compiler.program import Program, Result
+from nmgen.compiler.program_check import own_regions
 from nmgen.driver.host import Host, Wire
 from nmgen.driver.port import SerialWire
 from rtl.params import InputError, ceil_div
@@ -21,6 +22,7 @@ Bytes = NDArray[np.uint8]
 Range = tuple[int, int]  # begin and end in memory, whole beats
 
 RANGE = 64 << 10  # bytes that one checksum covers: a question takes a few ms, as many bytes to send 0.2 s
+SAMPLE = 1 << 10  # bytes that tell whether a program is there
 RUN_SECONDS = 60.0
 READY_SECONDS = 2.0  # after power-on
 POLL_SECONDS = 0.002
@@ -53,6 +55,7 @@ class Board:
     Attributes
     ----------
     hello : what the board is
+    seconds : of the last run, from its input's first byte to its results' last
 
     Raises
     ------
@@ -65,7 +68,7 @@ class Board:
         self.hello: Hello = self.host.hello()
         self._wait_for_memory()
         self._memory: Bytes | None = None  # what the board's memory is known to hold
-        self._program: Program | None = None
+        self.seconds = 0.0
 
     def _wait_for_memory(self) -> None:
         end = time.monotonic() + READY_SECONDS * self.host.slower
@@ -121,6 +124,8 @@ class Board:
         self._stop()
         self._memory = None
         image = np.frombuffer(program.memory, np.uint8)
+        if loaded and any(self._differing(image, _samples(program), lambda _: None)):
+            raise self.host.error("the board does not hold this program: run it without --loaded")
         ranges = _host_ranges(program) if loaded else [(0, len(image))]
         wrong = list(self._differing(image, _pieces(ranges), lambda part: say(f"comparing {part:.0%}")))
         size, sent = sum(end - begin for begin, end in wrong), 0
@@ -129,28 +134,28 @@ class Board:
             say(f"sending {sent / size:.0%} of {size:,} bytes")
         for begin, _ in self._differing(image, wrong, lambda part: say(f"comparing what was sent {part:.0%}")):
             raise self.host.error(f"the memory does not keep what is written to it, at {begin:#x} or behind")
-        self._memory, self._program = image.copy(), program
+        self._memory = image.copy()
         self.host.set(REGISTERS["limit"].offset, len(image))
         return sent
 
-    def run(self, memory: Bytes, program: Program | None = None) -> Bytes:
-        """Run the program that is loaded, with its input in `memory`, see `Program.image`. Returns memory and results.
+    def run(self, program: Program, memory: Bytes) -> Bytes:
+        """Run a program, with its input in `memory`, see `Program.image`. Returns memory and results.
 
-        program : that which is loaded, or one of its `shorter`
+        program : that which is loaded, or one of its `shorter`, its input's lengths in it or not
 
         Raises
         ------
         LinkError : the program stopped, or does not end; the board is gone
         """
-        assert self._program is not None
-        assert self._memory is not None
-        program = program or self._program
+        if self._memory is None:
+            raise self.host.error("what its memory holds is not known: load the program first")
         wanted = memory.copy()
         results = [_extent(program, result) for result in program.results]
         for begin, end in results:  # not the host's to write
             wanted[begin:end] = self._memory[begin:end]
         changes = differences(wanted, self._memory, self.hello.port_bytes)
         self._memory = None  # until it is known again
+        begun = time.monotonic()
         for _ in self.host.write_all((begin, bytes(wanted[begin:end])) for begin, end in changes):
             pass
         self._memory = wanted
@@ -159,6 +164,7 @@ class Board:
         self._wait()
         for begin, end in results:
             wanted[begin:end] = np.frombuffer(self.host.read(begin, end - begin), np.uint8)
+        self.seconds = time.monotonic() - begun
         return wanted.copy()
 
     @property
@@ -197,7 +203,7 @@ class Board:
 
 def differences(memory: Bytes, before: Bytes, beat: int) -> list[Range]:
     """Where two images differ. beat : bytes of a beat of the memory port"""
-    beats = np.flatnonzero(np.add.reduceat(memory != before, np.arange(0, len(memory), beat)))
+    beats = np.unique(np.flatnonzero(memory != before) // beat)
     parts = np.split(beats, np.flatnonzero(np.diff(beats) > NEAR) + 1)
     return [(int(part[0]) * beat, (int(part[-1]) + 1) * beat) for part in parts if len(part)]
 
@@ -210,6 +216,14 @@ def _host_ranges(program: Program) -> list[Range]:
         ranges.append((one.address, one.address + len(one.names) * BYTES))
         ranges.append((region.address, region.address + region.size))
     return [_beats(program, *one) for one in ranges]
+
+
+def _samples(program: Program) -> list[Range]:
+    """The begin and the end of the largest region: weights or tables, which say whose they are."""
+    own = own_regions(program)
+    region = max((one for one in program.regions if one.name not in own), key=lambda one: one.size)
+    size = min(SAMPLE, region.size)
+    return [_beats(program, begin, begin + size) for begin in (region.address, region.end - size)]
 
 
 def _extent(program: Program, result: Result) -> Range:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from boards.parts.pll import OUTPUTS
 from nmgen.console.files import written_whole
+from nmgen.fpga.bitstream import check_cells
 from nmgen.fpga.floorplan import placement_of
 from nmgen.fpga.place_and_route import CHIP, NETLIST, PLACED, Design, Measured, measure
 from nmgen.fpga.report import CORE_MAPPER, CORE_PLACER
@@ -68,9 +69,13 @@ class EncoderBuild:
     def timing_met(self) -> bool:
         return all(clock.possible >= clock.asked for clock in self.clocks.values())
 
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "timing_met": self.timing_met}
 
-def design_of(board: "Board", config: "EncoderConfig", seeds: tuple[int, ...]) -> Design:
-    """The image as what is measured. Takes some seconds."""
+
+def design_of(board: "Board", config: "EncoderConfig") -> Design:
+    """The image as what is measured, without seeds. Takes some seconds."""
     from boards.encoder_image import files_of
 
     files = files_of(board, config, NAME)
@@ -84,7 +89,6 @@ def design_of(board: "Board", config: "EncoderConfig", seeds: tuple[int, ...]) -
         placement=placement_of(config.sta, board.device, room=True, rows_apart=ROWS_APART),
         delays=True,
         pins=files[".lpf"],
-        seeds=seeds,
     )
 
 
@@ -119,7 +123,9 @@ def _outputs(netlist: Path) -> list[set[str]]:
 
 
 def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: Iterable[int]) -> EncoderBuild:
-    """Build the image into out: `encoder.bit`, the router's log, and `build.json`. Progress goes to stderr.
+    """Build the image into out: `encoder.bit`, `build.json`, and what the tools made in `kept`.
+
+    Progress goes to stderr.
 
     Parameters
     ----------
@@ -127,16 +133,24 @@ def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: 
 
     Raises
     ------
-    InputError : a tool is missing
-    ToolError : a tool failed, or no seed routes
+    InputError : a tool is missing; the design takes more block RAM or multipliers than there are
+    ToolError : a tool failed before any seed had a bitstream, or no seed routes
     """
     packer = find_tool("ecppack")
     begun = time.monotonic()
     tried: dict[int, float] = {}
     best: tuple[float, int, Measured] | None = None
-    design = design_of(board, config, ())
+    design = design_of(board, config)
+    kept = out / "kept"
+    (synthesised,) = measure([design], kept, jobs=1)
+    check_cells(board, synthesised.cells)
     for seed in seeds:
-        (measured,) = measure([replace(design, seeds=(seed,))], out / "kept", jobs=1)
+        try:
+            (measured,) = measure([replace(design, seeds=(seed,))], kept, jobs=1)
+        except ToolError:
+            if best is None:
+                raise
+            break  # what an earlier seed has is kept
         clocks = clocks_of(measured, config)
         tried[seed] = min((clock.possible / clock.asked for clock in clocks.values()), default=0.0)
         if clocks and (best is None or tried[seed] > best[0]):
@@ -163,6 +177,6 @@ def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: 
             program=board.program.format(bit=out / bitstream.name),
             baud=config.baud,
         )
-        (bitstream.parent / "build.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+        (bitstream.parent / "build.json").write_text(json.dumps(result.facts(), indent=2) + "\n")
         os.replace(bitstream.parent / "build.json", out / "build.json")
     return result

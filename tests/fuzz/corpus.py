@@ -77,6 +77,8 @@ def make(folder: Path) -> None:
 
     text = compile_encoder(integer_parameters(sparse), CONFIG, [7, 5], dict(sparse.model.about))
     replace(text, tokenizer=sparse.model.tokenizer).save(folder / "text.nmp")
+    lengths = compile_encoder(integer_parameters(sparse), CONFIG, [8], dict(sparse.model.about), [[4], [2]])
+    lengths.each_with(tokenizer=sparse.model.tokenizer).save(folder / "lengths.nmp")
     about = {**picture.model.about, "classes": ["one", "two", "three"]}
     compile_vit(vit_parameters(picture), CONFIG, 2, about).save(folder / "vit.nmp")
 

@@ -28,10 +28,11 @@ LINES = {
         "weights.npy --pattern 2:8 --bias bias.npy -o out.safetensors",
     ],
     "inspect": ["layers.safetensors", "bert.safetensors --json", "vit.safetensors", "bert.safetensors"],
-    "disassemble": ["text.nmp", "text.nmp --json", "vit.nmp"],
+    "disassemble": ["text.nmp", "text.nmp --json", "vit.nmp", "lengths.nmp"],
     "estimate": [
         "text.nmp",
         "text.nmp --all --mem-latency 7 --mhz 50",
+        "lengths.nmp --json",
         "vit.nmp --json",
         f"bert --pattern 2:8 --seq 7 {STA}",
         f"vit.safetensors {STA} --json",
@@ -73,6 +74,7 @@ LINES = {
     ],
     "simulate": [
         "text.nmp --text one two --build build",
+        "lengths.nmp --text one --build build",
         "text.nmp --ids ids.json --json --build build",
         "text.nmp --ids ids.json --reference bert.safetensors --check-each --output out.npy --build build",
         "text.nmp --ids ids.json --rtl rtl-sta --timeline out.png --build build",
@@ -90,9 +92,10 @@ LINES = {
         "ulx3s-85f --config config.toml --seeds 1 --jobs 1",
     ],
     # No port is there, so that they end with 2 as they are, and nothing but the port is wrong.
-    "load": ["text.nmp --port gone", "vit.nmp --port gone --json"],
+    "load": ["text.nmp --port gone", "vit.nmp --port gone --json", "lengths.nmp --port gone"],
     "run": [
         "text.nmp --port gone --text one two",
+        "lengths.nmp --port gone --text one",
         "text.nmp --port gone --loaded --text one two three --output out.npy --json",
         "vit.nmp --port gone --image pictures.npy",
     ],

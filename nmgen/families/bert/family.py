@@ -63,7 +63,7 @@ def program(
 ) -> "Program":
     every = [[tokens] * batch for tokens in shorter]
     found = compile_encoder(parameters, config, [*lengths] * batch, dict(model.about), every)
-    return found.with_tokenizer(model.tokenizer)
+    return found.each_with(tokenizer=model.tokenizer)
 
 
 def goal(recipe: Recipe, model: "Encoder") -> TextGoal:

@@ -10,6 +10,7 @@ import torch
 
 from nmgen.cli import main
 from nmgen.compiler.program import load
+from nmgen.driver.board import SAMPLE
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.vit.integer import IntegerViT
 from rtl.sta.isa import BYTES
@@ -82,13 +83,28 @@ def test_a_loaded_program_is_not_compared(fake: FakeBoard, capsys: pytest.Captur
     assert main(["run", "P.nmp", "--port", fake.port, "--loaded", "--text", *texts, "--output", "e.npy"]) == 0
     program = load(Path("P.nmp"))
     code, ids = len(program.names) * BYTES, program.region("ids").size
-    assert fake.sums == [code, ids, code, ids]  # as they are, and after they are written
+    weights = max(region.size for region in program.regions if region.name not in ("program", "ids", "embedding"))
+    assert weights < SAMPLE
+    assert fake.sums == [weights, weights, code, ids, code, ids]  # of the program's part as it is, and as it was sent
     np.testing.assert_allclose(np.load("e.npy"), embeddings(texts), atol=1e-6)
     unused = program.region("positions").address + program.region("positions").size
     for further, found in (["--loaded"], 1), ([], 0):
         fake.memory[unused] = 1
         assert main(["run", "P.nmp", "--port", fake.port, *further, "--text", *texts]) == 0
         assert fake.memory[unused] == found
+
+
+def test_a_program_that_is_not_there_is_told(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """After power-on, or with another program on the board."""
+    said = f"nmgen: {fake.port}: the board does not hold this program: run it without --loaded\n"
+    line = ["run", "P.nmp", "--port", fake.port, "--loaded", "--text", "fox"]
+    assert fails(line, capsys) == said
+    assert not fake.memory.any()
+    assert main(["load", "V.nmp", "--port", fake.port]) == 0
+    before = fake.memory.copy()
+    capsys.readouterr()
+    assert fails(line, capsys) == said
+    np.testing.assert_array_equal(fake.memory, before)
 
 
 def test_the_script_of_the_page(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:

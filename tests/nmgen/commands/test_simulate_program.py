@@ -212,3 +212,13 @@ def test_shorter_sequences_are_their_own(capsys: pytest.CaptureFixture[str]) -> 
         assert np.array_equal(shorter.result("embedding", machine.memory), means.numpy())
     with pytest.raises(InputError, match="2 sequences, the program is compiled for 3"):
         fitted(program, [[1], [2]])
+
+
+def test_the_shortest_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs, on any elements."""
+    assert main(["compile", "A.safetensors", "--lengths", "4,7", *FLAGS, "-o", "P.nmp"]) == 0
+    capsys.readouterr()
+    assert simulate("--pe", "ecp5", "--soft-rows", "1", "--json", texts=["a river"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["tokens"], said["tokens_compiled"]) == ([4], [4])
+    assert (said["configuration"]["pe"], said["wrong"]) == ("ecp5", [])

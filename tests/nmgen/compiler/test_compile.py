@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -360,6 +361,49 @@ def test_commands_with_lengths(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "nmgen: --seq is 4 and --lengths 4,12: give one of them\n"
     assert main([*arguments, "--lengths", "4,x"]) == 2
     assert capsys.readouterr().err.startswith("nmgen: lengths is '4,x', must be ")
+
+
+def test_every_length_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `estimate` and `disassemble`: each as if it were compiled alone, in batches too."""
+    whole = artefact(24, 3, 40, pattern="2:8")
+    save(tmp_path / "A.safetensors", whole.layers.values(), whole.model)
+    compile_ = ["compile", str(tmp_path / "A.safetensors"), *FLAGS, "--batch", "2", "-o"]
+    lengths = (6, 4, 3)
+    files = {tokens: str(tmp_path / f"{tokens}.nmp") for tokens in lengths}
+    for tokens, file in files.items():
+        assert main([*compile_, file, "--seq", str(tokens)]) == 0
+    file = str(tmp_path / "P.nmp")
+    assert main([*compile_, file, "--lengths", "3,4,6"]) == 0
+
+    def said(*line: str) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*line, "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    estimated, listed = said("estimate", file), said("disassemble", file)
+    assert [one["tokens"] for one in estimated["shorter"]] == [[4, 4], [3, 3]]
+    for tokens, cycles, listing in zip(
+        lengths, [estimated, *estimated["shorter"]], [listed, *listed["shorter"]], strict=True
+    ):
+        assert cycles["cycles"] == said("estimate", files[tokens])["cycles"]
+        alone = said("disassemble", files[tokens])["listing"]
+        assert [one["name"] for one in listing["listing"]] == [one["name"] for one in alone]
+        assert [one.get("tokens") for one in listing["listing"]] == [one.get("tokens") for one in alone]
+    assert main(["estimate", file]) == 0
+    cycles = estimated["shorter"][1]["cycles"]
+    assert f"  of 3, 3 tokens: {cycles:,} cycles, {cycles / 100_000:.3f} ms\n" in capsys.readouterr().out
+    assert main(["disassemble", file]) == 0
+    parts = capsys.readouterr().out.split("\nfor 3, 3 tokens:\n\n")
+    assert len(parts) == 2
+    assert parts[1].count(" NORM ") == parts[0].count(" NORM ") // 2
+
+
+def test_no_more_lengths_than_a_file_holds() -> None:
+    whole = IntegerEncoder(artefact(16, 2, 24, layers=1, pattern="2:8", positions=80))
+    config = replace(SMALL, max_tokens=80, max_k=80, store_words=1024)
+    with pytest.raises(InputError, match=r"^65 shorter programs, must be at most 64$"):
+        compile_encoder(whole.parameters, config, [66], {}, [[tokens] for tokens in range(65, 0, -1)])
 
 
 def test_a_folder_is_compiled_dense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from nmgen.cli import main
 from nmgen.compiler import program as programs
-from nmgen.compiler.program import PARTS, Program
+from nmgen.compiler.program import PARTS, SHORTER, Program
 from nmgen.estimate.cycles import estimate
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.families.bert.sentences import fitted
@@ -47,7 +47,7 @@ def signed(program: Program, change: Change = lambda parts: None, memory: bytes 
     """The file with another memory, and with its parts changed; its checksum is theirs."""
     file = Container.of(program.to_bytes())
     assert file.metadata
-    parts = {name: json.loads(file.metadata[name]) for name in PARTS}
+    parts = {name: json.loads(file.metadata[name]) for name in (*PARTS, SHORTER) if name in file.metadata}
     change(parts)
     file.metadata |= {name: json.dumps(part, separators=(",", ":")) for name, part in parts.items()}
     if memory is not None:
@@ -182,6 +182,74 @@ def test_parts_that_are_wrong(text: Program, change: Change, message: str) -> No
 )  # fmt: skip
 def test_parts_of_a_program_for_pictures(pictures: Program, change: Change, message: str) -> None:
     assert re.match(message, refused(signed(pictures, change)))
+
+
+# --- programs of shorter sequences -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lengths() -> Program:
+    """Of two sequences each, of 7 and 5, of 4 and 3, and of 2 and 1 tokens."""
+    whole = artefact(16, 2, 24, layers=1, pattern="2:8", classes=3)
+    return compile_encoder(integer_parameters(whole), CONFIG, [7, 5], {"model": "small"}, [[4, 3], [2, 1]])
+
+
+def on_the_first(name: str) -> Change:
+    """A region of the second of the shorter programs lies where the first has it."""
+
+    def change(parts: dict[str, Any]) -> None:
+        first, second = (next(one for one in part["regions"] if one[0] == name) for part in parts["shorter"])
+        second[1] = first[1]
+
+    return change
+
+
+def of_the_whole(name: str) -> Change:
+    """A part of the first of the shorter programs is that of the whole."""
+
+    def change(parts: dict[str, Any]) -> None:
+        parts["shorter"][0][name] = parts[name]
+
+    return change
+
+
+def test_shorter_ones_are_read(lengths: Program) -> None:
+    read = programs.from_bytes(signed(lengths))
+    assert [[one.tokens for one in each.sequences] for each in read.every] == [[7, 5], [4, 3], [2, 1]]
+    assert [each.instructions for each in read.every] == [each.instructions for each in lengths.every]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("shorter", []), r"shorter is \[\], must be a list of 1 to 64"),
+        (lambda parts: parts.update(shorter=parts["shorter"][:1] * 65), r"shorter is .*, must be a list of 1 to 64"),
+        (put("shorter", 0, 7), "shorter 0 is 7, must be a table of address, names"),
+        (put("shorter", 0, "tokenizer", ""), "shorter 0 is {.*, must be a table of address, names"),
+        (lambda parts: parts["shorter"].reverse(), r"sequences of \[4, 3\] tokens behind \[2, 1\]: must be as many"),
+        (cut("shorter", 0, "sequences", 1), r"sequences of \[4\] tokens behind \[7, 5\]: must be as many, each of"),
+        (of_the_whole("sequences"), r"sequences of \[7, 5\] tokens behind \[7, 5\]: must be as many, each of fewer"),
+        (put("shorter", 1, "about", "hidden", 8), r"the program for \[2, 1\] tokens is of another model than that for"),
+        (put("shorter", 0, "results", 0, "scale", 2.0), r"the program for \[4, 3\] tokens is of another model than"),
+        (cut("shorter", 0, "results", 1), r"the program for \[4, 3\] tokens is of another model than that for \[7, 5"),
+        (put("shorter", 0, "notes", [5]), "note is 5, must be a text"),
+        (of_the_whole("regions"), "region program of one program lies on program of another"),
+        (of_the_whole("results"), "region embedding must be there once"),
+        (on_the_first("program"), "region program of one program lies on program of another"),
+        (on_the_first("ids"), "region ids of one program lies on ids of another"),
+        (on_the_first("logits"), "region logits of one program lies on logits of another"),
+        (put("shorter", 0, "address", 0), "region program must be there once"),
+    ],
+)
+def test_shorter_ones_that_are_wrong(lengths: Program, change: Change, message: str) -> None:
+    found = refused(signed(lengths, change))
+    assert re.match(message, found), found
+
+
+def test_instructions_of_a_shorter_one(lengths: Program) -> None:
+    one = lengths.shorter[1]
+    memory = changed(one, "embeddings.LayerNorm", pattern_n=1)
+    assert refused(signed(lengths, memory=memory)).startswith("instruction 2, embeddings.LayerNorm, is illegal: RESER")
 
 
 # --- instructions ----------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def test_runs_one_after_another(program: Program) -> None:
         assert board.load(program) == len(program.memory)
         for seed in range(3):
             ids = random_ids(seed, LENGTHS)
-            found = program.result("embedding", board.run(program.image(ids)))
+            found = program.result("embedding", board.run(program, program.image(ids)))
             np.testing.assert_array_equal(found, [encoder.means(torch.tensor(row)).numpy() for row in ids])
         assert board.cycles == CYCLES
 
@@ -38,12 +38,12 @@ def test_runs_one_after_another(program: Program) -> None:
 def test_a_run_sends_what_it_changes_alone(program: Program) -> None:
     with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
         board.load(program)
-        board.run(program.image(random_ids(1, LENGTHS)))
+        board.run(program, program.image(random_ids(1, LENGTHS)))
         before = fake.memory.copy()
         unused = program.region("positions").address + program.region("positions").size
         fake.memory[unused] ^= 1  # stays: nothing is written there
         changed = fake.memory.copy()
-        board.run(program.image(random_ids(1, LENGTHS)))
+        board.run(program, program.image(random_ids(1, LENGTHS)))
         np.testing.assert_array_equal(fake.memory != before, changed != before)
 
 
@@ -58,8 +58,17 @@ def test_a_simulated_board_has_more_time(simulated: int, program: Program, monke
         whole = board.host.get
         monkeypatch.setattr(board.host, "get", lambda register: polls.append(register) or whole(register))
         with pytest.raises(LinkError, match=f"^{fake.port}: the program does not end within"):
-            board.run(program.image(random_ids(1, LENGTHS)))
+            board.run(program, program.image(random_ids(1, LENGTHS)))
         assert (len(polls) > 5) == bool(simulated)
+
+
+def test_nothing_runs_before_it_is_loaded(program: Program) -> None:
+    with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
+        with pytest.raises(
+            LinkError, match=f"^{fake.port}: what its memory holds is not known: load the program first$"
+        ):
+            board.run(program, program.image(random_ids(1, LENGTHS)))
+        assert not fake.memory.any()
 
 
 def test_differences() -> None:

@@ -12,6 +12,7 @@ from boards.encoder_image import files_of
 from boards.known import BOARDS
 from boards.parts.sdram.chips import common
 from nmgen.cli import main
+from nmgen.fpga.router_watchdog import PASSES
 from tests.nmgen.tools import calls, pretend, pretend_all
 from tests.sim.test_axi_sta import CASES
 
@@ -104,10 +105,42 @@ def test_no_seed_that_routes(tools: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not Path("out/encoder.bit").exists()
 
 
+def test_a_tool_that_dies_at_a_later_seed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an earlier seed has is kept."""
+    pretend(tools, "nextpnr-ecp5", f'case "$*" in *"--seed 1"*) {placed(80, 130)};; *) exit 3;; esac')
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out", "--json"]) == 1
+    built = json.loads(capsys.readouterr().out)
+    assert (built["seed"], built["tried"], built["timing_met"]) == (1, {"1": 0.8}, False)
+    assert Path("out/encoder.bit").exists()
+
+
+def test_seeds_that_do_not_route(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another is tried; where none routes there is no bitstream."""
+    line = "Info:     iter=$pass wires=10 overused=7 overuse=7 tmgfail=0 archfail=NA"
+    unrouted = f'for pass in $(seq {PASSES + 2}); do echo "{line}"; done; sleep 60'
+    pretend(tools, "nextpnr-ecp5", f'case "$*" in *"--seed 1"*) {unrouted};; *) {placed(101, 126)};; esac')
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tried"] == {"1": 0.0, "2": 1.008}
+    pretend(tools, "nextpnr-ecp5", unrouted)
+    line = ["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "none", "--seeds", "2"]
+    assert main(line) == 1
+    assert capsys.readouterr().err.endswith("none of the seeds 1, 2 routes on ulx3s-85f\n")
+    assert not Path("none/encoder.bit").exists()
+
+
+def test_more_cells_than_there_are(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is placed."""
+    pretend(tools, "yosys", f"echo '{NETLIST}' > design.json; echo '{STATISTICS}' | sed s/9/209/ > cells.json")
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out"]) == 2
+    assert "209" in capsys.readouterr().err
+    assert not [call for call in calls(tools) if call.startswith("nextpnr")]
+
+
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--image", "encoder", "--pe", "ecp5", "--mhz", "250"], "mhz is 250, must be at most 187 with pe ecp5, "),
         (["--image", "encoder", "--memory", "none"], "memory is none, must be any or one of IS42S16160G-7, "),
         (["--image", "encoder", "--memory-mhz", "130"], "a clock is 130 MHz, the nearest that the PLL makes beside "),
         (["--image", "encoder", "--mhz", "80"], "mhz is 80, the nearest that the PLL makes of 25 MHz is 75"),
