@@ -11,6 +11,7 @@ from rtl.params import InputError
 # Bounds of the LFE5U in MHz (data sheet FPGA-DS-02012, sysCLOCK PLL timing).
 VCO_MHZ = (400, 800)
 PHASE_DETECTOR_MHZ = (10, 400)
+OUTPUT_MHZ = (3.125, 400)
 DIVIDER_MAX = 128
 PHASES = 8  # of a period of the VCO, that an output can be moved by
 
@@ -35,12 +36,16 @@ def dividers(input_mhz: float, *outputs_mhz: float) -> Dividers:
     ------
     InputError : the PLL cannot make the first one, or the others beside it; the nearest that it can make is named.
     """
+    slowest, fastest = OUTPUT_MHZ
+    for mhz in outputs_mhz:
+        if not slowest <= mhz <= fastest:
+            raise InputError(f"a clock is {mhz:g} MHz, must be {slowest:g} to {fastest:g}")
     low, high = VCO_MHZ
     firsts: dict[float, tuple[int, int]] = {}
     for down in range(1, DIVIDER_MAX + 1):
         detector = input_mhz / down
         if PHASE_DETECTOR_MHZ[0] <= detector <= PHASE_DETECTOR_MHZ[1]:
-            for up in range(1, DIVIDER_MAX + 1):
+            for up in range(1, min(DIVIDER_MAX, int(fastest / detector)) + 1):
                 if any(low <= detector * up * out <= high for out in range(1, DIVIDER_MAX + 1)):
                     firsts.setdefault(detector * up, (down, up))
     first_mhz, *others = outputs_mhz
@@ -51,7 +56,7 @@ def dividers(input_mhz: float, *outputs_mhz: float) -> Dividers:
     vcos = [nearest * out for out in range(1, DIVIDER_MAX + 1) if low <= nearest * out <= high]
     for mhz in others:
         made = {(vco / out, vco) for vco in vcos for out in range(1, DIVIDER_MAX + 1)}
-        best = min((output for output, _ in made), key=lambda output: abs(output - mhz))
+        best = min((output for output, _ in made if output <= fastest), key=lambda output: abs(output - mhz))
         if abs(best - mhz) > 1e-3:
             beside = f"the nearest that the PLL makes beside {first_mhz:g} MHz is {best:.2f}"
             raise InputError(f"a clock is {mhz:g} MHz, {beside}")
@@ -66,7 +71,7 @@ class Pll(wiring.Component):
     Parameters
     ----------
     dividers : of the outputs; the first one is fed back
-    stepped : number of the output that `step` moves, if one is to be moved
+    stepped : number of the output that `step` moves, if one is to be moved; not the first one
 
     Members
     -------
@@ -74,9 +79,16 @@ class Pll(wiring.Component):
     clocks : as there are outputs, out
     locked : the clocks are as asked for, out, asynchronous
     step : a falling edge delays the output `stepped` by an eighth of the VCO's period, in
+
+    Raises
+    ------
+    InputError : there is no output `stepped` that can be moved.
     """
 
     def __init__(self, dividers: Dividers, *, stepped: int | None = None) -> None:
+        last = len(dividers.outputs) - 1
+        if stepped is not None and not 1 <= stepped <= last:
+            raise InputError(f"the output that is stepped is {stepped}, must be 1 to {last}")
         self._dividers = dividers
         self._stepped = stepped
         super().__init__(

@@ -1,8 +1,9 @@
+# amaranth: UnusedElaboratable=no
 """The PLL's dividers: exact frequencies within its bounds, and what it cannot make."""
 
 import pytest
 
-from boards.parts.pll import PHASE_DETECTOR_MHZ, VCO_MHZ, dividers
+from boards.parts.pll import PHASE_DETECTOR_MHZ, VCO_MHZ, Dividers, Pll, dividers
 from rtl.params import InputError
 
 
@@ -30,3 +31,24 @@ def test_the_nearest_is_named() -> None:
         InputError, match=r"^a clock is 130 MHz, the nearest that the PLL makes beside 100 MHz is 133\.33$"
     ):
         dividers(25, 100, 130, 130)
+
+
+@pytest.mark.parametrize("mhz", [3.0, 425.0, 500.0, 800.0])
+def test_what_no_output_makes(mhz: float) -> None:
+    """Though the VCO runs at it, or divides down to it."""
+    for clocks in ((mhz,), (100, mhz)):
+        with pytest.raises(InputError, match=rf"^a clock is {mhz:g} MHz, must be 3\.125 to 400$"):
+            dividers(25, *clocks)
+
+
+def test_the_slowest_and_the_fastest_output() -> None:
+    assert dividers(25, 400).outputs == (1,)
+    assert dividers(25, 25, 3.125).outputs == (16, 128)
+
+
+@pytest.mark.parametrize("stepped", [-1, 0, 3])
+def test_an_output_that_cannot_be_stepped(stepped: int) -> None:
+    """The first one is fed back: all would move against the oscillator."""
+    with pytest.raises(InputError, match=f"^the output that is stepped is {stepped}, must be 1 to 2$"):
+        Pll(Dividers(1, 4, (5, 4, 4)), stepped=stepped)
+    assert Pll(Dividers(1, 4, (5, 4, 4)), stepped=2)
