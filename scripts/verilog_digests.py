@@ -9,12 +9,15 @@ are looked at.
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-from boards.encoder import Encoder, EncoderConfig
+from boards.encoder import EncoderConfig
+from boards.encoder_image import EncoderImage
 from boards.parts.sdram.chips import CHIPS
+from boards.ulx3s import ULX3S_85F
 from rtl.engine.accelerator import Accelerator
 from rtl.lib.ram import OnChipRam
 from rtl.params import Config
@@ -48,9 +51,9 @@ STA_ALONE = ("rtl/lib/axi.py", "rtl/lib/compare.py", "rtl/lib/lut_ram.py", "rtl/
 STA_TOO = ("rtl/lib/timing.py", "rtl/array/step_unpacker.py")  # that it has more of than the others
 
 
-def show(name: object, design: wiring.Component) -> None:
+def show(name: object, design: wiring.Component, **options: Any) -> None:
     # No source positions: a line that only moves changes nothing.
-    text = verilog.convert(design, emit_src=False)
+    text = verilog.convert(design, emit_src=False, **options)
     print(name, sha256(text.encode()).hexdigest())
 
 
@@ -67,7 +70,7 @@ def main(files: Sequence[str]) -> None:
     if not files or boards:
         chip = CHIPS["AS4C32M16SB-7"]
         image = EncoderConfig(sta=STA, chip=chip, oscillator_mhz=25, core_mhz=100, memory_mhz=125, baud=1_000_000)
-        show("board", Encoder(image))
+        show("board", EncoderImage(ULX3S_85F, image), platform=ULX3S_85F.platform(), ports=())
 
 
 if __name__ == "__main__":

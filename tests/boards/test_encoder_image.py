@@ -1,6 +1,8 @@
 """The encoder's image: its pins and clocks on each board, and configurations that none can have."""
 
+import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -29,17 +31,48 @@ def config(board: Board, **changes: object) -> EncoderConfig:
     return EncoderConfig(**{**standard, **changes})
 
 
+@cache
+def files(board_name: str) -> dict[str, str]:
+    """Of the standard image."""
+    board = BOARDS[board_name]
+    return files_of(board, config(board), "image")
+
+
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_each_pin_has_a_site(board: Board) -> None:
-    files = files_of(board, config(board), "image")
-    sites = {line.split('"')[1]: line.split('"')[3] for line in files[".lpf"].splitlines() if "LOCATE" in line}
+    made = files(board.name)
+    sites = {line.split('"')[1]: line.split('"')[3] for line in made[".lpf"].splitlines() if "LOCATE" in line}
     assert len(set(sites.values())) == len(sites)
     for name, bits in MEMORY_PINS.items():
         port = f"sdram_0__{name}__io"
         assert len([one for one in sites if one.partition("[")[0] == port]) == bits
     assert {board.rx.port, board.tx.port} <= set(sites)
-    assert "FREQUENCY PORT" in files[".lpf"]
-    assert "\nmodule image(" in files[".v"]
+    assert "FREQUENCY PORT" in made[".lpf"]
+    assert "\nmodule image(" in made[".v"]
+
+
+def test_the_pll_makes_the_clocks() -> None:
+    """As Lattice's description of the EHXPLLL has it (FPGA-TN-02200), of what stands in the Verilog."""
+    verilog = files("ulx3s-85f")[".v"]
+    ((parameters, connections),) = re.findall(r"\n  EHXPLLL #\((.*?)\) pll \((.*?)\);", verilog, re.DOTALL)
+    given = {name: value.strip('"') for name, value in re.findall(r"\.(\w+)\((.*?)\)", parameters)}
+    number = {name: int(value.removeprefix("32'd")) for name, value in given.items() if value.startswith("32'd")}
+    pins = dict(re.findall(r"\.(\w+)\((.*?)\)", connections))
+    outputs = ("CLKOP", "CLKOS", "CLKOS2")
+    assert (given["FEEDBK_PATH"], pins["CLKFB"]) == ("CLKOP", pins["CLKOP"])
+    detector = 25 / number["CLKI_DIV"]
+    vco = detector * number["CLKFB_DIV"] * number["CLKOP_DIV"]
+    assert (detector >= 10, 400 <= vco <= 800) == (True, True)
+    assert [vco / number[f"{name}_DIV"] for name in outputs] == [100, 125, 125]
+    # All rise together, as CPHASE is less one what divides.
+    assert [number[f"{name}_CPHASE"] + 1 for name in outputs] == [number[f"{name}_DIV"] for name in outputs]
+    assert {number[f"{name}_FPHASE"] for name in outputs} == {0}
+    assert {given[f"{name}_ENABLE"] for name in outputs} == {"ENABLED"}
+    assert (pins["RST"], pins["STDBY"]) == ("1'h0", "1'h0")
+    # The third one is stepped, later.
+    assert (given["DPHASE_SOURCE"], pins["PHASESEL1"], pins["PHASESEL0"]) == ("ENABLED", "1'h0", "1'h1")
+    assert (pins["PHASEDIR"], pins["PHASELOADREG"]) == ("1'h0", "1'h1")
+    assert len({pins[name] for name in outputs}) == 3
 
 
 def test_what_no_image_can_have() -> None:
