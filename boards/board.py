@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Module
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 
 from boards.parts.pll import Pll, dividers
 from boards.selftest import SelfTest
 
-BAUD = 115200
+SELFTEST_BAUD = 115200
 PACKAGES = {"BG": "CABGA", "MG": "CSFBGA"}  # Lattice's short names → nextpnr's
 
 
@@ -42,7 +42,7 @@ class Board:
     leds : pin of each of heartbeat, running, passed, failed; what is not there has no LED
     meaning : a line for the person at the board
     button : starts the self-test again, if there is one
-    baud : of the UART
+    baud : of the self-test's UART
     program : command that loads {bit} into the FPGA, until power goes
     block_rams : of 18 kbit
     multipliers : of 18 × 18 bits
@@ -59,7 +59,7 @@ class Board:
     meaning: str
     button: Pin | None = None
     program: str
-    baud: int = BAUD
+    baud: int = SELFTEST_BAUD
     block_rams: int
     multipliers: int
     memories: tuple[str, ...]
@@ -98,17 +98,6 @@ class Pins:
         if key not in self._requested:
             self._requested[key] = self._platform.request(*key, dir="-")
         return getattr(self._requested[key], pin.part) if pin.part else self._requested[key]
-
-
-def heartbeat(m: Module, clock_hz: float) -> Signal:
-    """Changes twice a second."""
-    level = Signal(name="heartbeat")
-    half_second = round(clock_hz / 2)
-    cycles_left = Signal(range(half_second), name="heartbeat_cycles_left")
-    m.d.sync += cycles_left.eq(cycles_left - 1)
-    with m.If(cycles_left == 0):
-        m.d.sync += [cycles_left.eq(half_second - 1), level.eq(~level)]
-    return level
 
 
 class BoardImage(wiring.Component):

@@ -8,8 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from boards.link import PROTOCOL, BoardRegister, Hello
 from boards.parts.link.link import Link
-from boards.parts.pll import PHASES as STEPS
-from boards.parts.pll import Dividers, dividers
+from boards.parts.pll import VCO_PHASES, Dividers, dividers
 from boards.parts.sdram.chips import WORD_BYTES, SdramChip, Timing, timing
 from boards.parts.sdram.controller import ChipPins
 from boards.parts.sdram.memory import Sdram
@@ -82,7 +81,7 @@ class EncoderConfig:
     @property
     def phases(self) -> int:
         """Steps of the PLL in a period of the memory's clock."""
-        return STEPS * self.dividers.outputs[-1]
+        return VCO_PHASES * self.dividers.outputs[-1]
 
 
 class Encoder(wiring.Component):

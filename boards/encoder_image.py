@@ -7,8 +7,9 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, Value
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 
-from boards.board import Board, Pins, heartbeat
+from boards.board import Board, Pins
 from boards.encoder import Encoder, EncoderConfig
+from boards.parts.heartbeat import heartbeat
 from boards.parts.pll import Pll
 from boards.parts.sdram.controller import ChipPins
 from boards.parts.sdram.memory import DOMAIN

@@ -12,6 +12,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from boards.parts.heartbeat import heartbeat
 from boards.parts.printer import VALUE_BITS, Printer
 from boards.parts.uart import Transmitter, baud_divisor
 from rtl.engine.accelerator import Accelerator
@@ -162,15 +163,8 @@ class SelfTest(wiring.Component):
                 m.d.comb += self.running.eq(0)
                 with m.If((timer >= self._pause) | self.again):
                     m.next = "begin"
-        self._heartbeat(m)
+        m.d.comb += self.heartbeat.eq(heartbeat(m, self._clock_hz))
         return m
-
-    def _heartbeat(self, m: Module) -> None:
-        half_second = round(self._clock_hz / 2)
-        beats_in = Signal(range(half_second))
-        m.d.sync += beats_in.eq(beats_in - 1)
-        with m.If(beats_in == 0):
-            m.d.sync += [beats_in.eq(half_second - 1), self.heartbeat.eq(~self.heartbeat)]
 
 
 class _States:

@@ -13,7 +13,7 @@ VCO_MHZ = (400, 800)
 PHASE_DETECTOR_MHZ = (10, 400)
 OUTPUT_MHZ = (3.125, 400)
 DIVIDER_MAX = 128
-PHASES = 8  # of a period of the VCO, that an output can be moved by
+VCO_PHASES = 8  # steps of an output in a period of the VCO
 
 # Names of the outputs, and how PHASESEL calls them (FPGA-TN-02200, dynamic phase adjustment).
 OUTPUTS = ("CLKOP", "CLKOS", "CLKOS2", "CLKOS3")

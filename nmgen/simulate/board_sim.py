@@ -1,7 +1,7 @@
 """A board in simulation: the Verilog of its image and its SDRAM in Verilator, its UART behind a pseudo-terminal."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -43,11 +43,13 @@ def half_period(mhz: float) -> int:
 
 def pins_of(board: Board) -> dict[str, str]:
     """Ports of the image, as amaranth-boards names them, and the nets of `board.v` that they are at."""
-    memory = ("clk_en", "ras", "cas", "we", "ba", "a", "dqm", "dq")
+    memory = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm", "dq")
     return {
         f"{board.platform().default_clk}_0__io": "clk",
         board.rx.port: "rx",
         board.tx.port: "tx",
+        **{pin.port: f"led_{name}" for name, pin in board.leds.items()},
+        "sdram_0__clk__io": "memory_clk",
         **{f"sdram_0__{name}__io": name for name in memory},
     }
 
@@ -136,28 +138,31 @@ class BoardSimulation:
         kept.unlink(missing_ok=True)
 
     @contextmanager
-    def started(self, preload: Path | None = None, *, speed: bool = False) -> Iterator["RunningBoard"]:
+    def started(
+        self, preload: Path | None = None, *, speed: bool = False, arguments: Sequence[str] = ()
+    ) -> Iterator["RunningBoard"]:
         """The board at work, to the end of the block.
 
         Parameters
         ----------
         preload : a file of bytes that are in the memory once it can be used
         speed : a line `cycles N busy M` of output every second, which has to be read
+        arguments : more of the program's, see `sim/board/board.cpp`
 
         Raises
         ------
         InputError : it ends before it has a port
         """
-        arguments = [*self._clocks, f"+bit={CYCLES_A_BIT}"]
+        command = [str(self._program.resolve()), *self._clocks, f"+bit={CYCLES_A_BIT}", *arguments]
         if preload:
-            arguments.append(f"+preload={preload}")
+            command.append(f"+preload={preload}")
         if speed:
-            arguments.append("+speed")
+            command.append("+speed")
         child = None
         try:
             with held():
                 child = subprocess.Popen(
-                    [str(self._program.resolve()), *arguments],
+                    command,
                     stdin=subprocess.PIPE,  # it ends when this does: so it does not outlive a command that is killed
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -183,7 +188,7 @@ class RunningBoard:
     process: "subprocess.Popen[str]"
 
     def lines(self) -> Iterator[str]:
-        """What it says, until it ends: its speed, or which rule of the SDRAM was broken, `sdram: …`."""
+        """What it says, until it ends: its speed, its LEDs, or which rule of the SDRAM was broken, `sdram: …`."""
         assert self.process.stdout
         for line in self.process.stdout:
             yield line.strip()

@@ -1,6 +1,6 @@
 // Runs a board in simulation, its UART behind a pseudo-terminal: the name of that is the first line of output. Ends when its
 // standard input does. +half_core=PS +half_chip=PS: half periods of the clocks; +step=PS of the PLL; +bit=CYCLES of the UART;
-// +out=PS, +hold=PS, +access=PS: see board.v; +preload=FILE: see there. +speed: a line `cycles N busy M` every second.
+// +out=PS, +hold=PS, +access=PS: see board.v; +preload=FILE, +leds: see there. +speed: a line `cycles N busy M` every second.
 #include "Vboard.h"
 #include "verilated.h"
 #include <algorithm>

@@ -1,5 +1,5 @@
 // A board: the image of its FPGA between its oscillator, the UART and the SDRAM. The harness makes all clocks: those of the
-// PLL, of which it moves chip_clk, the one at the memory's pin, by `steps`.
+// PLL, of which it moves chip_clk by `steps`. From that the image makes the clock at the memory's pin.
 //
 // pins_moved, read_ends and read_begins change when pins change behind sdram_clk, and when words read end and begin behind
 // chip_clk; between an end and a begin a word is anything. BOARD_PINS, ports of the image, and CHIP, parameters of
@@ -20,27 +20,37 @@ module board (
 
     wire [12:0] a;
     wire [1:0] ba, dqm;
-    wire clk_en, ras, cas, we;
+    wire led_heartbeat, led_running, led_passed, led_failed;
+    wire memory_clk, clk_en, cs, ras, cas, we;
     wire [15:0] dq;
     image image (`BOARD_PINS);
 
-    reg [20:0] pins = 21'b0;
+    reg [21:0] pins = 22'b0;
     reg enabled = 0;  // CKE was high at the edge before: else a command is none
     reg [15:0] written = 0, read = 0;
+    reg written_driven = 0;
     wire [15:0] word;
     wire chip_drives;
     reg drives = 0;
     always @(pins_moved) begin
-        pins <= {clk_en, ras, cas, we, ba, dqm, a};
+        pins <= {clk_en, cs, ras, cas, we, ba, dqm, a};
         written <= dq;
+        written_driven <= !image.sdram_dq.t;
     end
     always @(read_ends) read <= ~read;
     always @(read_begins) begin
         read <= word;
         drives <= chip_drives;
     end
-    always @(posedge chip_clk) enabled <= pins[20];
+    always @(posedge memory_clk) enabled <= pins[21];
     assign dq = drives ? read : 16'bz;
+
+    // +leds: a line whenever one of those of the memory changes.
+    always @(led_passed, led_failed)
+        if ($test$plusargs("leds")) begin
+            $display("leds: passed %b failed %b", led_passed, led_failed);
+            $fflush;
+        end
 
     // +preload=FILE, bytes: in the memory once it can be used, for its start-up test writes to it.
     reg [8*1024-1:0] preload;
@@ -53,7 +63,7 @@ module board (
         end
 
     sdram_chip #(`CHIP) chip (
-        .clk(chip_clk), .command(pins[19:17] | {3{!enabled}}), .bank(pins[16:15]), .mask(pins[14:13]), .address(pins[12:0]),
-        .data_in(written), .data_in_driven(!chip_drives), .data_out(word), .data_out_driven(chip_drives)
+        .clk(memory_clk), .command(pins[19:17] | {3{!enabled || pins[20]}}), .bank(pins[16:15]), .mask(pins[14:13]),
+        .address(pins[12:0]), .data_in(written), .data_in_driven(written_driven), .data_out(word), .data_out_driven(chip_drives)
     );
 endmodule

@@ -1,7 +1,8 @@
 // Models of the ECP5's cells around an image's design: PLL, and pads with their registers. The harness makes the clocks.
 `timescale 1ps / 1ps
 
-// The outputs are those of `board`: the harness divides no clock. It moves the third one by a step of `phase`.
+// The outputs are the clocks of `board`, whatever the dividers are: tests/boards/test_encoder_image.py looks at those. A falling
+// edge of PHASESTEP is counted in `board.steps`, by which the harness moves the third one.
 module EHXPLLL #(
     parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1, parameter CLKOP_DIV = 1, parameter CLKOS_DIV = 1,
     parameter CLKOS2_DIV = 1, parameter CLKOP_CPHASE = 0, parameter CLKOS_CPHASE = 0, parameter CLKOS2_CPHASE = 0,

@@ -3,7 +3,8 @@
 //
 // Commands, addresses and data to write are sampled at rising edges of clk. Words read change after the edge before the one
 // at which they are due. CKE is high and CS low throughout. Not modelled, and refused: auto precharge, bursts that another
-// command ends, full-page bursts, interleaved order, power-down, self refresh.
+// command ends, full-page bursts, interleaved order, power-down, self refresh. Not looked at: set-up and hold times of commands,
+// addresses and data to write; a pin has the level that it has at the edge.
 //
 // The task load fills the memory from a file of bytes.
 `timescale 1ps / 1ps

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from boards.link import PAYLOAD_MAX, REQUEST, Operation, stuffed
+from boards.link import PAYLOAD_MAX, REQUEST, TESTED, USABLE, BoardRegister, Operation, stuffed
 from boards.parts.sdram.chips import CHIPS
 from boards.ulx3s import ULX3S_85F
 from nmgen.compiler.program import Program
 from nmgen.driver.board import Board, connected
-from nmgen.driver.host import LinkError
+from nmgen.driver.host import Host, LinkError
 from nmgen.driver.port import SerialWire
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.simulate.board_sim import BoardSimulation
@@ -43,9 +43,13 @@ def program(encoder: IntegerEncoder) -> Program:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[str]:
+def simulation() -> BoardSimulation:
     folder = Path(__file__).parents[3] / "build" / "test-sim"
-    simulation = BoardSimulation(ULX3S_85F, CONFIG, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
+    return BoardSimulation(ULX3S_85F, CONFIG, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def port(simulation: BoardSimulation) -> Iterator[str]:
     with simulation.started() as running:
         yield running.port
 
@@ -67,6 +71,54 @@ def test_text_to_embedding(board: Board, program: Program, encoder: IntegerEncod
         expected = np.stack([encoder.means(torch.tensor(row)).numpy() for row in ids])
         np.testing.assert_array_equal(found, expected, err_msg=f"NMGEN_SEED={SEED}")
     assert board.cycles > 100
+
+
+def test_the_phases_of_the_memorys_clock(board: Board) -> None:
+    """Of the model's times: which phases work, and the middle of them.
+
+    What the pins get 1.5 ns behind the image's clock is taken at the next edge at the memory. Words begin 5.4 ns behind
+    an edge there and end 2.5 ns behind the next one. The image looks for them two periods of 8 ns behind its own edge.
+    """
+    phases, period, out, access, hold = 32, 8000, 1500, 5400, 2500
+
+    def works(phase: int) -> bool:
+        taken = phase * period // phases
+        taken += period * (taken <= out)
+        return taken + access <= 2 * period <= taken + period + hold
+
+    expected = [phase for phase in range(phases) if works(phase)]
+    assert expected == [*range(7), *range(22, 32)]
+    found = {register: board.host.get(register.address) for register in BoardRegister}
+    assert found == {
+        BoardRegister.MEMORY: USABLE | TESTED,
+        BoardRegister.PHASE: phases << 16 | 30,
+        BoardRegister.WORKS_LOW: sum(1 << phase for phase in expected),
+        BoardRegister.WORKS_HIGH: 0,
+    }
+
+
+def test_the_leds(simulation: BoardSimulation) -> None:
+    """None is lit while the memory is tested; then the one of a memory that works."""
+    with simulation.started(arguments=["+leds"]) as running:
+        lines = running.lines()
+        assert [next(lines) for _ in range(2)] == ["leds: passed 0 failed 0", "leds: passed 1 failed 0"]
+
+
+def test_a_memory_that_works_at_no_phase(simulation: BoardSimulation) -> None:
+    """The link says so and refuses what needs the memory, and an LED is lit. Words are there for 10 ps, at no edge."""
+    with simulation.started(arguments=["+leds", "+access=5400", "+hold=5410"]) as running:
+        lines = running.lines()
+        assert [next(lines) for _ in range(2)] == ["leds: passed 0 failed 0", "leds: passed 0 failed 1"]
+        with SerialWire(running.port) as wire:
+            host = Host(wire)
+            host.hello()
+            found = {register: host.get(register.address) for register in BoardRegister}
+            assert found[BoardRegister.MEMORY] == TESTED
+            assert (found[BoardRegister.WORKS_LOW], found[BoardRegister.WORKS_HIGH]) == (0, 0)
+            with pytest.raises(LinkError, match="SET at 0x0: not executed, and expected still"):
+                host.set(0, 1)
+            with pytest.raises(LinkError, match=r"the memory works at none of 32 phases of its clock"):
+                Board(wire)
 
 
 def check_noise(port: str, frames: int) -> None:
