@@ -10,9 +10,6 @@ OPERAND_CYCLES = 1 + READ_LATENCY  # from the feeder's decision to a step at the
 REQUANTISER_LATENCY = 5
 READER_SAMPLE = 1  # from the row's number to the results of column 0: a register
 FIFO_CYCLES = 3  # from a beat's arrival to its consumer: block RAM, its output, register
-ENTER_CYCLES = 2  # from a segment's last beat, or from the start, until the next one's first may be delivered
-LOADED_CYCLES = 2  # from a column tile's last entry until the decision for its first step
-RELEASE_CYCLES = 2  # from the decision for its last step until column 0 is done with it; column c is c cycles later
 
 
 def reader_latency(config: Config) -> int:

@@ -25,4 +25,6 @@ def processing_elements(config: Config) -> list[list[ProcessingElement]]:
             else SoftProcessingElement(config)
             for r, c in positions
         }
+    else:
+        raise AssertionError(f"no elements of {config.pe}")  # Config takes none
     return [[made[r, c] for c in range(config.cols)] for r in range(config.rows)]

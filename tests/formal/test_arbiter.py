@@ -1,6 +1,6 @@
-"""The memory's arbiter: no chunk is lost or changed, there is room for each beat that is read, and a read sees what
-was written before it was asked for. So the FIFO that brings beats over from the chip's clock, as deep as that room, is
-never full when one comes."""
+"""The memory's arbiter: no chunk is lost or changed, there is room for each beat that is read, and a read goes behind
+each write that was complete before it was asked for. So the FIFO that brings beats over from the chip's clock, as deep
+as that room, is never full when one comes."""
 
 from pathlib import Path
 
@@ -71,7 +71,6 @@ class Arbitrated(wiring.Component):
             Assert(~(reads & writes)),
             Assert(implies(waits, ~reads & ~writes)),
             Assert(inside.signal("room") + due == READ_ROOM),
-            Assert(due <= READ_ROOM),
             Assert(implies(gone, chunks.valid & chunks.payload.write)),
             Assert(implies(past(m, reads, "reads"), chunks.valid & ~chunks.payload.write)),
             Assert(implies(past(m, complete & ~writes, "kept"), complete)),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from boards.link import CRC, ESCAPE, FLAG, FLIP, PAYLOAD_MAX, REQUEST
 
 FRAME_MAX = REQUEST.size + PAYLOAD_MAX + CRC.size  # bytes
-HALF = 1 << (FRAME_MAX - 1).bit_length()
+BUFFER_BYTES = 1 << (FRAME_MAX - 1).bit_length()  # of each of two: one that is held, one that is filled
 FRAME_BYTE = data.StructLayout({"byte": 8, "last": 1})
 
 
@@ -28,8 +28,8 @@ class HeldFrame(wiring.Signature):
         super().__init__(
             {
                 "held": Out(1),
-                "length": Out(range(HALF)),
-                "address": In(range(HALF)),
+                "length": Out(range(BUFFER_BYTES)),
+                "address": In(range(BUFFER_BYTES)),
                 "data": Out(8),
                 "release": In(1),
             }
@@ -54,21 +54,21 @@ class FrameReceiver(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         frame = self.frame
-        m.submodules.bytes = store = memory.Memory(shape=8, depth=2 * HALF, init=[])
+        m.submodules.bytes = store = memory.Memory(shape=8, depth=2 * BUFFER_BYTES, init=[])
         m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
         write, read = store.write_port(), store.read_port()
-        half = Signal()  # that is filled
-        count = Signal(range(HALF + 1))  # bytes so far; HALF: too many
+        filled = Signal()  # buffer
+        count = Signal(range(BUFFER_BYTES + 1))  # bytes so far; BUFFER_BYTES: too many
         escaped = Signal()
         is_flag, is_escape = self.byte == FLAG, self.byte == ESCAPE
         value = Mux(escaped, self.byte ^ FLIP, self.byte)
         whole = (count >= REQUEST.size + CRC.size) & (count <= FRAME_MAX) & ~escaped
         right = whole & crc.match_detected
         m.d.comb += [
-            write.addr.eq(Cat(count[:-1], half)),
+            write.addr.eq(Cat(count[:-1], filled)),
             write.data.eq(value),
             write.en.eq(self.valid & ~count[-1]),
-            read.addr.eq(Cat(frame.address, ~half)),
+            read.addr.eq(Cat(frame.address, ~filled)),
             frame.data.eq(read.data),
             crc.start.eq(self.valid & is_flag),
             crc.data.eq(value),
@@ -80,7 +80,7 @@ class FrameReceiver(wiring.Component):
             with m.If(is_flag):
                 m.d.sync += [count.eq(0), escaped.eq(0)]
                 with m.If(right & ~frame.held):
-                    m.d.sync += [half.eq(~half), frame.held.eq(1), frame.length.eq(count - CRC.size)]
+                    m.d.sync += [filled.eq(~filled), frame.held.eq(1), frame.length.eq(count - CRC.size)]
             with m.Elif(is_escape):
                 m.d.sync += escaped.eq(1)
             with m.Else():
@@ -91,7 +91,7 @@ class FrameReceiver(wiring.Component):
 class FrameSender(wiring.Component):
     """Puts flags around a frame, its CRC behind it, and escapes within.
 
-    A byte of the frame is offered to the UART in the second cycle behind the one in which it is taken.
+    A byte of the frame is offered to the UART in the cycle behind the one in which it is taken.
 
     Members
     -------

@@ -19,7 +19,7 @@ from boards.link import (
     Operation,
     Status,
 )
-from boards.parts.link.frames import FRAME_BYTE, HALF, HeldFrame
+from boards.parts.link.frames import BUFFER_BYTES, FRAME_BYTE, HeldFrame
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.params import ADDRESS_BITS
 
@@ -45,7 +45,7 @@ class _Registers:
     """
 
     def __init__(self, port_bytes: int) -> None:
-        self.frame_at = Signal(range(HALF), name="frame_at")
+        self.frame_at = Signal(range(BUFFER_BYTES), name="frame_at")
         self.there = Signal(name="there")
         self.header = Signal(HEADER, name="header")
         self.argument = Signal(8 * WORD_BYTES, name="argument")
@@ -115,7 +115,8 @@ class Requests(wiring.Component):
             with m.State("execute"):
                 self._execute(m, r)
             with m.State("get"):  # the register's value is there a cycle after its address
-                own = r.header.address[2:10] - BOARD_REGISTERS // WORD_BYTES % 256
+                # The board's own begin at a multiple of more words than there are, so the low bits are their index.
+                own = r.header.address[2:][: (len(self.board) - 1).bit_length()]
                 is_own = r.header.address >= BOARD_REGISTERS
                 m.d.sync += r.word.eq(Mux(is_own, Array(self.board)[own], self.control.read_data))
                 m.next = "answer"
@@ -134,7 +135,7 @@ class Requests(wiring.Component):
         within = Signal()
         m.d.sync += [
             whole.eq((((address | length) & in_beat) == 0) & (length != 0) & (length <= PAYLOAD_MAX)),
-            within.eq(Cat(address, 0) + length <= self._hello.memory_bytes),
+            within.eq(address + length <= self._hello.memory_bytes),
             word.eq((payload == WORD_BYTES) & (length == WORD_BYTES)),
             r.good.eq(0),
         ]
@@ -160,17 +161,19 @@ class Requests(wiring.Component):
             m.d.sync += [r.frame_at.eq(0), r.there.eq(0), r.byte.eq(0)]
             with m.If(self.frame.held):
                 m.next = "header"
-        for state, target, size, then in (
-            ("header", r.header.as_value(), REQUEST.size, "argument"),
-            ("argument", r.argument, WORD_BYTES, "execute"),
-        ):
-            with m.State(state):
-                m.d.sync += [r.frame_at.eq(r.frame_at + 1), r.there.eq(1)]
-                with m.If(r.there):
-                    m.d.sync += [target.eq(Cat(target, self.frame.data)[8:]), r.byte.eq(r.byte + 1)]
-                    with m.If(r.byte == size - 1):
-                        m.d.sync += [r.frame_at.eq(REQUEST.size), r.there.eq(0), r.byte.eq(0)]
-                        m.next = then
+        with m.State("header"):
+            self._take(m, r, r.header.as_value(), "argument")
+        with m.State("argument"):
+            self._take(m, r, r.argument, "execute")
+
+    def _take(self, m: Module, r: "_Registers", target: Value, then: str) -> None:
+        """A state in which bytes of the frame go into a register until it is full; the one behind them is next."""
+        m.d.sync += [r.frame_at.eq(r.frame_at + 1), r.there.eq(1)]
+        with m.If(r.there):
+            m.d.sync += [target.eq(Cat(target, self.frame.data)[8:]), r.byte.eq(r.byte + 1)]
+            with m.If(r.byte == len(target) // 8 - 1):
+                m.d.sync += [r.frame_at.eq(r.frame_at), r.there.eq(0), r.byte.eq(0)]
+                m.next = then
 
     def _execute(self, m: Module, r: "_Registers") -> None:
         """Decide what the request is, and begin with it."""
@@ -188,6 +191,7 @@ class Requests(wiring.Component):
             r.left.eq(r.header.length),
             r.address.eq(r.header.address),
             r.word.eq(r.expected),
+            r.frame_at.eq(REQUEST.size),  # the payload, of which the argument is the first word
         ]
         m.d.comb += r.begins.eq(1)
         m.next = "answer"
@@ -221,7 +225,7 @@ class Requests(wiring.Component):
     def _begin_sum(self, m: Module, r: "_Registers") -> None:
         """Whole beats within the memory, or none at all."""
         size = r.argument
-        end = Cat(r.header.address, 0) + size
+        end = r.header.address + size
         with m.If(((size & (self._port_bytes - 1)) != 0) | (end > self._hello.memory_bytes)):
             m.d.sync += r.status.eq(Status.BAD_REQUEST)
         with m.Else():
@@ -234,12 +238,7 @@ class Requests(wiring.Component):
         """A beat after the other, from the frame to memory."""
         memory, beat_bytes = self.memory, self._port_bytes
         with m.State("gather"):
-            m.d.sync += [r.frame_at.eq(r.frame_at + 1), r.there.eq(1)]
-            with m.If(r.there):
-                m.d.sync += [r.beat.eq(Cat(r.beat, self.frame.data)[8:]), r.byte.eq(r.byte + 1)]
-                with m.If(r.byte == beat_bytes - 1):
-                    m.d.sync += [r.frame_at.eq(r.frame_at), r.there.eq(0), r.byte.eq(0)]  # the next beat's first byte
-                    m.next = "write request"
+            self._take(m, r, r.beat, "write request")
         with m.State("write request"):
             m.d.comb += memory.write_request.valid.eq(1)
             with m.If(memory.write_request.ready):

@@ -62,10 +62,12 @@ def ask(wire: Iterable[bytes], *, not_ready: int = 0, write_cycles: int = 1) -> 
                     ctx.set(link.rx, level)
                     await ctx.tick().repeat(DIVISOR)
             silent = 0  # characters
-            while silent < 6:
+            for _ in range(100):
                 before = heard
                 await ctx.tick().repeat(10 * DIVISOR + write_cycles)
                 silent = silent + 1 if heard == before else 0
+                if silent == 6:
+                    break
 
     async def receive(ctx: SimulatorContext) -> None:
         nonlocal heard
