@@ -121,7 +121,7 @@ class Encoder(wiring.Component):
         config = self._config
         m.submodules.sta = sta = Sta(config.sta)
         beat = config.sta.port_bytes
-        m.submodules.memory = memory = Sdram(config.chip, config.timing, beat, masters=3)
+        m.submodules.memory = memory = Sdram(config.chip, config.timing, beat, masters=3, whole=(1, 2))
         m.submodules.sweep = sweep = PhaseSweep(config.phases, config.chip.bytes, beat)
         m.submodules.link = link = Link(config.divisor, beat, config.hello, len(BoardRegister))
         connect(m, sta.memory, memory.ports[0])

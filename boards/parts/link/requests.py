@@ -35,31 +35,33 @@ class _Registers:
     ----------
     frame_at, there : address of a byte of the frame; the frame's `data` is the one before it
     header, argument : of the request; the first word of its payload
+    size : bytes of memory that the request is about
     good : it can be executed
     expected : number of the next request
     byte : counts those of the header, of a word or of the beat
-    address, left, beat : in memory; bytes to go; a beat on its way
+    address, left, beat : in memory, in beats; beats to go; a beat on its way
     begins : a request begins to be executed
-    status, answer_length, word, sent : of the answer; its payload if that is no memory, from the lowest byte on; its
-        bytes sent
+    status, unsent, word : of the answer; bytes of its payload to go; that payload if it is no memory, from the lowest
+        byte on
     """
 
-    def __init__(self, port_bytes: int) -> None:
+    def __init__(self, port_bytes: int, memory_bytes: int) -> None:
+        beats = memory_bytes // port_bytes
         self.frame_at = Signal(range(BUFFER_BYTES), name="frame_at")
         self.there = Signal(name="there")
         self.header = Signal(HEADER, name="header")
         self.argument = Signal(8 * WORD_BYTES, name="argument")
+        self.size = Signal(8 * WORD_BYTES, name="size")
         self.good = Signal(name="good")
         self.expected = Signal(8, name="expected")
         self.byte = Signal(range(max(port_bytes, REQUEST.size) + 1), name="byte")
-        self.address = Signal(ADDRESS_BITS, name="address")
-        self.left = Signal(32, name="left")
+        self.address = Signal(range(beats), name="address")
+        self.left = Signal(range(beats + 1), name="left")
         self.beat = Signal(8 * port_bytes, name="beat")
         self.begins = Signal(name="begins")
         self.status = Signal(Status, name="status")
-        self.answer_length = Signal(16, name="answer_length")
+        self.unsent = Signal(range(PAYLOAD_MAX + 1), name="unsent")
         self.word = Signal(8 * WORD_BYTES, name="word")
-        self.sent = Signal(16, name="sent")
 
 
 class Requests(wiring.Component):
@@ -85,6 +87,7 @@ class Requests(wiring.Component):
 
     def __init__(self, port_bytes: int, hello: Hello, board_registers: int) -> None:
         self._port_bytes = port_bytes
+        self._beat_shift = port_bytes.bit_length() - 1
         self._hello = hello
         super().__init__(
             {
@@ -99,11 +102,11 @@ class Requests(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        r = _Registers(self._port_bytes)
+        r = _Registers(self._port_bytes, self._hello.memory_bytes)
         m.d.comb += [
             self.frame.address.eq(r.frame_at),
-            self.memory.read_request.payload.address.eq(r.address),
-            self.memory.write_request.payload.address.eq(r.address),
+            self.memory.read_request.payload.address.eq(r.address << self._beat_shift),
+            self.memory.write_request.payload.address.eq(r.address << self._beat_shift),
             self.memory.write_data.payload.data.eq(r.beat),
             self.memory.write_data.payload.strobe.eq(-1),
             self.control.address.eq(r.header.address),
@@ -126,16 +129,22 @@ class Requests(wiring.Component):
         return m
 
     def _check(self, m: Module, r: "_Registers") -> None:
-        """`good`: the request is one that can be executed. Comparisons, registered while the argument is read."""
+        """`good`: the request is one that can be executed, two cycles behind its argument.
+
+        Its place in memory is in beats from then on.
+        """
         address, length = r.header.address, r.header.length
         payload = self.frame.length - REQUEST.size
-        in_beat = self._port_bytes - 1
+        shift = self._beat_shift
+        m.d.comb += r.size.eq(Mux(r.header.operation == Operation.CHECKSUM, r.argument, length))
         word = Signal()
         whole = Signal()
         within = Signal()
+        some = Signal()
         m.d.sync += [
-            whole.eq((((address | length) & in_beat) == 0) & (length != 0) & (length <= PAYLOAD_MAX)),
-            within.eq(address + length <= self._hello.memory_bytes),
+            whole.eq((address | r.size)[:shift] == 0),
+            within.eq(address[shift:] + r.size[shift:] <= self._hello.memory_bytes >> shift),
+            some.eq((length != 0) & (length <= PAYLOAD_MAX)),
             word.eq((payload == WORD_BYTES) & (length == WORD_BYTES)),
             r.good.eq(0),
         ]
@@ -145,11 +154,11 @@ class Requests(wiring.Component):
             with m.Case(Operation.HELLO):
                 m.d.sync += r.good.eq(payload == 0)
             with m.Case(Operation.WRITE):
-                m.d.sync += r.good.eq(whole & within & (payload == length))
+                m.d.sync += r.good.eq(whole & within & some & (payload == length))
             with m.Case(Operation.READ):
-                m.d.sync += r.good.eq(whole & within & (payload == 0))
+                m.d.sync += r.good.eq(whole & within & some & (payload == 0))
             with m.Case(Operation.CHECKSUM):
-                m.d.sync += r.good.eq(word & ((address & in_beat) == 0))
+                m.d.sync += r.good.eq(whole & within & word)
             with m.Case(Operation.SET):
                 m.d.sync += r.good.eq(word & (address < BOARD_REGISTERS) & aligned)
             with m.Case(Operation.GET):
@@ -164,7 +173,13 @@ class Requests(wiring.Component):
         with m.State("header"):
             self._take(m, r, r.header.as_value(), "argument")
         with m.State("argument"):
-            self._take(m, r, r.argument, "execute")
+            self._take(m, r, r.argument, "check")
+        with m.State("check"):  # two cycles
+            shift = self._beat_shift
+            m.d.sync += [r.byte.eq(1), r.address.eq(r.header.address[shift:]), r.left.eq(r.size[shift:])]
+            with m.If(r.byte == 1):
+                m.d.sync += r.byte.eq(0)
+                m.next = "execute"
 
     def _take(self, m: Module, r: "_Registers", target: Value, then: str) -> None:
         """A state in which bytes of the frame go into a register until it is full; the one behind them is next."""
@@ -187,9 +202,7 @@ class Requests(wiring.Component):
         m.d.comb += behind.eq(r.expected - r.header.sequence)
         m.d.sync += [
             r.status.eq(Status.DONE),
-            r.answer_length.eq(0),
-            r.left.eq(r.header.length),
-            r.address.eq(r.header.address),
+            r.unsent.eq(0),
             r.word.eq(r.expected),
             r.frame_at.eq(REQUEST.size),  # the payload, of which the argument is the first word
         ]
@@ -199,9 +212,9 @@ class Requests(wiring.Component):
         with m.If(is_hello | (fresh & ~not_ready)):
             m.d.sync += r.expected.eq(r.header.sequence + 1)
         with m.If(is_hello):
-            m.d.sync += r.answer_length.eq(HELLO.size)
+            m.d.sync += r.unsent.eq(HELLO.size)
         with m.Elif(behind[7]):  # more than half of the numbers: it is ahead
-            m.d.sync += [r.status.eq(Status.OUT_OF_ORDER), r.answer_length.eq(1)]
+            m.d.sync += [r.status.eq(Status.OUT_OF_ORDER), r.unsent.eq(1)]
         with m.Elif(~r.good):
             m.d.sync += r.status.eq(Status.BAD_REQUEST)
         with m.Elif(not_ready):
@@ -213,30 +226,21 @@ class Requests(wiring.Component):
                 with m.Case(Operation.WRITE):
                     m.next = "gather"
                 with m.Case(Operation.READ):
-                    m.d.sync += r.answer_length.eq(r.header.length)
+                    m.d.sync += r.unsent.eq(r.header.length)
                 with m.Case(Operation.CHECKSUM):
-                    self._begin_sum(m, r)
+                    m.d.sync += r.unsent.eq(WORD_BYTES)
+                    m.next = "fetch"
+                    with m.If(r.left == 0):
+                        m.next = "summed"
                 with m.Case(Operation.SET):
                     m.d.comb += self.control.write.eq(1)
                 with m.Case(Operation.GET):
-                    m.d.sync += r.answer_length.eq(WORD_BYTES)
+                    m.d.sync += r.unsent.eq(WORD_BYTES)
                     m.next = "get"
-
-    def _begin_sum(self, m: Module, r: "_Registers") -> None:
-        """Whole beats within the memory, or none at all."""
-        size = r.argument
-        end = r.header.address + size
-        with m.If(((size & (self._port_bytes - 1)) != 0) | (end > self._hello.memory_bytes)):
-            m.d.sync += r.status.eq(Status.BAD_REQUEST)
-        with m.Else():
-            m.d.sync += [r.left.eq(size), r.answer_length.eq(WORD_BYTES)]
-            m.next = "fetch"
-            with m.If(size == 0):
-                m.next = "summed"
 
     def _write(self, m: Module, r: "_Registers") -> None:
         """A beat after the other, from the frame to memory."""
-        memory, beat_bytes = self.memory, self._port_bytes
+        memory = self.memory
         with m.State("gather"):
             self._take(m, r, r.beat, "write request")
         with m.State("write request"):
@@ -246,14 +250,14 @@ class Requests(wiring.Component):
         with m.State("write"):
             m.d.comb += memory.write_data.valid.eq(1)
             with m.If(memory.write_data.ready):
-                m.d.sync += [r.address.eq(r.address + beat_bytes), r.left.eq(r.left - beat_bytes)]
+                m.d.sync += [r.address.eq(r.address + 1), r.left.eq(r.left - 1)]
                 m.next = "gather"
-                with m.If(r.left == beat_bytes):
+                with m.If(r.left == 1):
                     m.next = "answer"
 
     def _fetch(self, m: Module, r: "_Registers") -> None:
         """A beat after the other from memory: into a CRC, or into the answer."""
-        memory, beat_bytes = self.memory, self._port_bytes
+        memory = self.memory
         m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
         m.d.comb += [crc.start.eq(r.begins), crc.data.eq(r.beat[:8])]
         with m.State("fetch"):
@@ -264,14 +268,14 @@ class Requests(wiring.Component):
             m.d.comb += memory.read_data.ready.eq(1)
             m.d.sync += [r.beat.eq(memory.read_data.payload), r.byte.eq(0)]
             with m.If(memory.read_data.valid):
-                m.d.sync += [r.address.eq(r.address + beat_bytes), r.left.eq(r.left - beat_bytes)]
+                m.d.sync += [r.address.eq(r.address + 1), r.left.eq(r.left - 1)]
                 m.next = "sum"
                 with m.If(r.header.operation == Operation.READ):
                     m.next = "send"
         with m.State("sum"):
             m.d.comb += crc.valid.eq(1)
             m.d.sync += [r.beat.eq(r.beat >> 8), r.byte.eq(r.byte + 1)]
-            with m.If(r.byte == beat_bytes - 1):
+            with m.If(r.byte == self._port_bytes - 1):
                 m.next = "fetch"
                 with m.If(r.left == 0):
                     m.next = "summed"
@@ -281,16 +285,16 @@ class Requests(wiring.Component):
 
     def _answer(self, m: Module, r: "_Registers") -> None:
         """Header and payload of the answer. The next request is received meanwhile."""
-        answer, length = self.answer, r.answer_length
+        answer = self.answer
         last = Signal()  # byte of the payload
-        m.d.comb += last.eq(r.sent == length - 1)
+        m.d.comb += last.eq(r.unsent == 1)
         with m.State("answer"):
             m.d.comb += self.frame.release.eq(1)
-            m.d.sync += [r.byte.eq(0), r.sent.eq(0)]
+            m.d.sync += r.byte.eq(0)
             m.next = "answer header"
         with m.State("answer header"):
-            parts = Array([r.header.sequence, r.status, length[:8], length[8:]])
-            alone = length == 0
+            parts = Array([r.header.sequence, r.status, r.unsent[:8], r.unsent[8:]])
+            alone = r.unsent == 0
             m.d.comb += [answer.valid.eq(1), answer.payload.eq(Cat(parts[r.byte[:2]], (r.byte == 3) & alone))]
             with m.If(answer.ready):
                 m.d.sync += r.byte.eq(r.byte + 1)
@@ -304,21 +308,24 @@ class Requests(wiring.Component):
             is_hello = (r.header.operation == Operation.HELLO) & (r.status == Status.DONE)
             m.d.comb += [
                 answer.valid.eq(1),
-                answer.payload.eq(Cat(Mux(is_hello, self._hello_byte(r.sent), r.word[:8]), last)),
+                answer.payload.eq(Cat(Mux(is_hello, self._hello_byte(r.unsent), r.word[:8]), last)),
             ]
             with m.If(answer.ready):
-                m.d.sync += [r.word.eq(r.word >> 8), r.sent.eq(r.sent + 1)]
+                m.d.sync += [r.word.eq(r.word >> 8), r.unsent.eq(r.unsent - 1)]
                 with m.If(last):
                     m.next = "idle"
         with m.State("send"):  # a beat
             m.d.comb += [answer.valid.eq(1), answer.payload.eq(Cat(r.beat[:8], last))]
             with m.If(answer.ready):
-                m.d.sync += [r.beat.eq(r.beat >> 8), r.sent.eq(r.sent + 1), r.byte.eq(r.byte + 1)]
+                m.d.sync += [r.beat.eq(r.beat >> 8), r.unsent.eq(r.unsent - 1), r.byte.eq(r.byte + 1)]
                 with m.If(last):
                     m.next = "idle"
                 with m.Elif(r.byte == self._port_bytes - 1):
                     m.next = "fetch"
 
-    def _hello_byte(self, at: Signal) -> Value:
+    def _hello_byte(self, unsent: Signal) -> Value:
+        """The first of so many bytes at the end of `Hello`."""
         words: Sequence[int] = astuple(self._hello)
-        return Array(Const(byte, 8) for byte in HELLO.pack(*words))[at[: (HELLO.size - 1).bit_length()]]
+        answer = HELLO.pack(*words)
+        # Of as many entries as there are bytes, a power of two: number 0 stands for all that are unsent.
+        return Array(Const(answer[-left], 8) for left in range(HELLO.size))[unsent[: (HELLO.size - 1).bit_length()]]

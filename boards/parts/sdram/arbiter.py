@@ -1,6 +1,7 @@
 """Several masters at one memory: bursts of each cut into chunks, chunk by chunk in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -25,6 +26,8 @@ class MemoryArbiter(wiring.Component):
     masters : at least 2
     port_bytes : of a beat
     room : beats read and not yet taken, at most, at least CHUNK_BEATS
+    whole : masters whose bursts are chunks as they are: they cross no multiple of CHUNK_BEATS beats. Their reads are
+        asked for when they are offered, those of others when they are taken
 
     Members
     -------
@@ -34,8 +37,9 @@ class MemoryArbiter(wiring.Component):
     read_beats : in the order of the chunks, stream in; held back no longer than its master does
     """
 
-    def __init__(self, masters: int, port_bytes: int, room: int) -> None:
+    def __init__(self, masters: int, port_bytes: int, room: int, whole: Collection[int] = ()) -> None:
         self._masters = masters
+        self._whole = whole
         self._port_bytes = port_bytes
         self._room = room
         self._tag = data.StructLayout({"master": range(masters), "beats": CHUNK_BEATS_BITS})
@@ -50,13 +54,8 @@ class MemoryArbiter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        chunk_bytes = CHUNK_BEATS * self._port_bytes
-        readers = [PageSplitter(self._port_bytes, chunk_bytes) for _ in range(self._masters)]
-        writers = [PageSplitter(self._port_bytes, chunk_bytes) for _ in range(self._masters)]
-        for i, port in enumerate(self.ports):
-            m.submodules[f"reader_{i}"], m.submodules[f"writer_{i}"] = readers[i], writers[i]
-            connect(m, flipped(port.read_request), readers[i].whole)
-            connect(m, flipped(port.write_request), writers[i].whole)
+        readers = [self._parts(m, port.read_request, i, "reader") for i, port in enumerate(self.ports)]
+        writers = [self._parts(m, port.write_request, i, "writer") for i, port in enumerate(self.ports)]
         # Where the beats of each chunk that is read go.
         m.submodules.tags = tags = SyncFIFOBuffered(width=self._tag.size, depth=self._room)
         # The chunk that is offered stays as it is until it is taken.
@@ -91,7 +90,15 @@ class MemoryArbiter(wiring.Component):
         self._give_back(m, tags)
         return m
 
-    def _collect(self, m: Module, writers: Sequence[PageSplitter], writes: Value) -> tuple[Signal, data.View]:
+    def _parts(self, m: Module, bursts: Any, master: int, name: str) -> Any:
+        """Stream of a master's bursts, cut into chunks."""
+        if master in self._whole:
+            return bursts
+        m.submodules[f"{name}_{master}"] = splitter = PageSplitter(self._port_bytes, CHUNK_BEATS * self._port_bytes)
+        connect(m, flipped(bursts), splitter.whole)
+        return splitter.parts
+
+    def _collect(self, m: Module, writers: Sequence[Any], writes: Value) -> tuple[Signal, data.View]:
         """(complete, part): the beats of a write are passed on; its part is complete from its last beat to `writes`."""
         collecting = Signal()
         complete = Signal()
@@ -99,18 +106,18 @@ class MemoryArbiter(wiring.Component):
         part = Signal(Request)
         beats_left = Signal(CHUNK_BEATS_BITS)
         idle = ~collecting & ~complete
-        asks = Cat(splitter.parts.valid for splitter in writers)
+        asks = Cat(parts.valid for parts in writers)
         chosen = self._turn(m, asks, writer, "writer")
         with m.If(idle & asks.any()):
             m.d.sync += [
                 collecting.eq(1),
                 writer.eq(chosen),
-                part.eq(Array(splitter.parts.payload.as_value() for splitter in writers)[chosen]),
-                beats_left.eq(Array(splitter.parts.payload.length for splitter in writers)[chosen]),
+                part.eq(Array(parts.payload.as_value() for parts in writers)[chosen]),
+                beats_left.eq(Array(parts.payload.length for parts in writers)[chosen]),
             ]
         for i, port in enumerate(self.ports):
             m.d.comb += [
-                writers[i].parts.ready.eq(idle & (chosen == i)),
+                writers[i].ready.eq(idle & (chosen == i)),
                 port.write_data.ready.eq(collecting & (writer == i) & self.write_beats.ready),
             ]
             with m.If(writer == i):
@@ -126,11 +133,9 @@ class MemoryArbiter(wiring.Component):
             m.d.sync += complete.eq(0)
         return complete, part
 
-    def _eligible(
-        self, m: Module, readers: Sequence[PageSplitter], complete: Value, reads: Value, writes: Value
-    ) -> Signal:
+    def _eligible(self, m: Module, readers: Sequence[Any], complete: Value, reads: Value, writes: Value) -> Signal:
         """A bit for each reader that may go on: beside a complete write, who asked before that, if a write was last."""
-        asks = Cat(splitter.parts.valid for splitter in readers)
+        asks = Cat(parts.valid for parts in readers)
         before = Signal(self._masters)
         write_was_last = Signal()
         eligible = Signal(self._masters)
@@ -144,7 +149,7 @@ class MemoryArbiter(wiring.Component):
         return eligible
 
     def _choose(
-        self, m: Module, readers: Sequence[PageSplitter], eligible: Value, reads: Value
+        self, m: Module, readers: Sequence[Any], eligible: Value, reads: Value
     ) -> tuple[Signal, data.View, Value]:
         """(master, part, fits): the next reader, its part, and whether there is room for all the part's beats."""
         room = Signal(range(self._room + 1), init=self._room)
@@ -152,8 +157,8 @@ class MemoryArbiter(wiring.Component):
         chosen = self._turn(m, eligible, reader, "reader")
         part = Signal(Request, name="read_part")
         m.d.comb += [
-            part.eq(Array(splitter.parts.payload.as_value() for splitter in readers)[chosen]),
-            *(splitter.parts.ready.eq(reads & (chosen == i)) for i, splitter in enumerate(readers)),
+            part.eq(Array(parts.payload.as_value() for parts in readers)[chosen]),
+            *(parts.ready.eq(reads & (chosen == i)) for i, parts in enumerate(readers)),
         ]
         with m.If(reads):
             m.d.sync += reader.eq(chosen)

@@ -1,5 +1,7 @@
 """An SDRAM behind burst ports of another clock."""
 
+from collections.abc import Collection
+
 from amaranth.hdl import DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -9,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from boards.parts.sdram.arbiter import MemoryArbiter
 from boards.parts.sdram.chips import SdramChip, Timing
 from boards.parts.sdram.controller import CHUNK_BEATS, ChipPins, SdramController
+from boards.parts.sdram.crossing import CrossingFifo
 from rtl.lib.port import MemoryPort
 
 DOMAIN = "sdram"
@@ -30,6 +33,7 @@ class Sdram(wiring.Component):
     timing : its times in cycles of `sdram`
     port_bytes : of a beat
     masters : ports
+    whole : those whose bursts are never cut, see `MemoryArbiter`
 
     Members
     -------
@@ -39,10 +43,12 @@ class Sdram(wiring.Component):
     pins : `ChipPins`, in the clock `sdram`, out
     """
 
-    def __init__(self, chip: SdramChip, timing: Timing, port_bytes: int, masters: int = 2) -> None:
+    def __init__(
+        self, chip: SdramChip, timing: Timing, port_bytes: int, masters: int = 2, whole: Collection[int] = ()
+    ) -> None:
         self._port_bytes = port_bytes
         self._controller = SdramController(chip, timing, port_bytes)
-        self._arbiter = MemoryArbiter(masters, port_bytes, READ_ROOM)
+        self._arbiter = MemoryArbiter(masters, port_bytes, READ_ROOM, whole)
         super().__init__(
             {
                 "ports": In(MemoryPort(port_bytes)).array(masters),
@@ -61,31 +67,41 @@ class Sdram(wiring.Component):
             connect(m, flipped(port), of_arbiter)
         connect(m, controller.pins, flipped(self.pins))
 
-        towards = {"chunks": CHUNKS, "write_beats": WRITE_ROOM}
-        for name, depth in towards.items():
-            source, sink = getattr(arbiter, name), getattr(controller, name)
-            fifo = AsyncFIFO(width=len(source.payload.as_value()), depth=depth, w_domain="sync", r_domain=DOMAIN)
-            m.submodules[name] = fifo
-            m.d.comb += [
-                fifo.w_data.eq(source.payload),
-                fifo.w_en.eq(source.valid),
-                source.ready.eq(fifo.w_rdy),
-                sink.payload.eq(fifo.r_data),
-                sink.valid.eq(fifo.r_rdy),
-                fifo.r_en.eq(sink.ready),
-            ]
-        m.submodules.read_beats = fifo = AsyncFIFO(
-            width=8 * self._port_bytes, depth=READ_ROOM, w_domain=DOMAIN, r_domain="sync"
+        m.submodules.chunks = chunks = AsyncFIFO(
+            width=len(arbiter.chunks.payload.as_value()), depth=CHUNKS, w_domain="sync", r_domain=DOMAIN
+        )
+        m.submodules.write_beats = write_beats = CrossingFifo(
+            len(arbiter.write_beats.payload.as_value()),
+            WRITE_ROOM,
+            write_domain="sync",
+            read_domain=DOMAIN,
+            registered=True,
+        )
+        m.submodules.read_beats = read_beats = CrossingFifo(
+            8 * self._port_bytes, READ_ROOM, write_domain=DOMAIN, read_domain="sync", registered=False
         )
         m.submodules.initialised = FFSynchronizer(controller.initialised, self.initialised)
         restart = Signal()  # only what a register gives has no glitches, which the other clock would take for a level
         m.submodules.restart = FFSynchronizer(restart, controller.restart, o_domain=DOMAIN)
         m.d.sync += restart.eq(self.restart)
+        for stream_in, stream_out in (
+            (arbiter.write_beats, write_beats.words_in),
+            (write_beats.words_out, controller.write_beats),
+            (read_beats.words_out, arbiter.read_beats),
+        ):
+            m.d.comb += [
+                stream_out.payload.eq(stream_in.payload),
+                stream_out.valid.eq(stream_in.valid),
+                stream_in.ready.eq(stream_out.ready),
+            ]
         m.d.comb += [
-            fifo.w_data.eq(controller.read_beat),
-            fifo.w_en.eq(controller.read_valid),
-            arbiter.read_beats.payload.eq(fifo.r_data),
-            arbiter.read_beats.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(arbiter.read_beats.ready),
+            chunks.w_data.eq(arbiter.chunks.payload),
+            chunks.w_en.eq(arbiter.chunks.valid),
+            arbiter.chunks.ready.eq(chunks.w_rdy),
+            controller.chunks.payload.eq(chunks.r_data),
+            controller.chunks.valid.eq(chunks.r_rdy),
+            chunks.r_en.eq(controller.chunks.ready),
+            read_beats.words_in.payload.eq(controller.read_beat),
+            read_beats.words_in.valid.eq(controller.read_valid),
         ]
         return m

@@ -1,0 +1,66 @@
+"""A FIFO between two clocks."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import AsyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+BLOCK_RAM = {"ram_style": "block"}
+
+
+class CrossingFifo(wiring.Component):
+    """Wide words from one clock to another, in block RAM: LUT RAM of as many bits takes a LUT for each four, and more
+    for its second bank.
+
+    Parameters
+    ----------
+    width : bits of a word
+    depth : words, a power of two
+    write_domain, read_domain : the clocks
+    registered : a register follows, a cycle more, for a clock that is too fast for what a block RAM gives
+
+    Members
+    -------
+    words_in : stream, in
+    words_out : stream, out
+    """
+
+    def __init__(self, width: int, depth: int, *, write_domain: str, read_domain: str, registered: bool) -> None:
+        assert depth & (depth - 1) == 0
+        self._width = width
+        self._depth = depth
+        self._write_domain, self._read_domain = write_domain, read_domain
+        self._registered = registered
+        super().__init__({"words_in": In(stream.Signature(width)), "words_out": Out(stream.Signature(width))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Of it only what is there, and room: its own memory, of a constant, goes.
+        m.submodules.level = level = AsyncFIFO(
+            width=1, depth=self._depth, w_domain=self._write_domain, r_domain=self._read_domain
+        )
+        m.submodules.store = store = Memory(shape=self._width, depth=self._depth, init=[], attrs=BLOCK_RAM)
+        write, read = store.write_port(domain=self._write_domain), store.read_port(domain=self._read_domain)
+        write_at = Signal(range(self._depth))
+        read_at = Signal(range(self._depth), reset_less=True)  # as the FIFO's: the writer's reset counts
+        m.d.comb += [
+            level.w_en.eq(self.words_in.valid),
+            self.words_in.ready.eq(level.w_rdy),
+            write.addr.eq(write_at),
+            write.data.eq(self.words_in.payload),
+            write.en.eq(self.words_in.valid & level.w_rdy),
+            read.addr.eq(read_at + (level.r_en & level.r_rdy)),
+        ]
+        m.d[self._write_domain] += write_at.eq(write_at + write.en)
+        m.d[self._read_domain] += read_at.eq(read.addr)
+        with m.If(level.r_rst):
+            m.d[self._read_domain] += read_at.eq(0)
+        out = self.words_out
+        if self._registered:
+            m.d.comb += level.r_en.eq(~out.valid | out.ready)
+            with m.If(level.r_en):
+                m.d[self._read_domain] += [out.valid.eq(level.r_rdy), out.payload.eq(read.data)]
+        else:
+            m.d.comb += [level.r_en.eq(out.ready), out.valid.eq(level.r_rdy), out.payload.eq(read.data)]
+        return m
