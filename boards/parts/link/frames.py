@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
 
 from boards.link import CRC, ESCAPE, FLAG, FLIP, PAYLOAD_MAX, REQUEST
+from boards.parts.link.serial_crc import SerialCrc
 
 FRAME_MAX = REQUEST.size + PAYLOAD_MAX + CRC.size  # bytes
 BUFFER_BYTES = 1 << (FRAME_MAX - 1).bit_length()  # of each of two: one that is held, one that is filled
@@ -44,7 +44,7 @@ class FrameReceiver(wiring.Component):
 
     Members
     -------
-    byte, valid : from the UART, in
+    byte, valid : from the UART, in; at least BYTE_CYCLES cycles lie between two
     frame : `HeldFrame`, held in the cycle behind its last flag, out
     """
 
@@ -55,7 +55,7 @@ class FrameReceiver(wiring.Component):
         m = Module()
         frame = self.frame
         m.submodules.bytes = store = memory.Memory(shape=8, depth=2 * BUFFER_BYTES, init=[])
-        m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
+        m.submodules.crc = crc = SerialCrc()
         write, read = store.write_port(), store.read_port()
         filled = Signal()  # buffer
         count = Signal(range(BUFFER_BYTES + 1))  # bytes so far; BUFFER_BYTES: too many
@@ -63,7 +63,7 @@ class FrameReceiver(wiring.Component):
         is_flag, is_escape = self.byte == FLAG, self.byte == ESCAPE
         value = Mux(escaped, self.byte ^ FLIP, self.byte)
         whole = (count >= REQUEST.size + CRC.size) & (count <= FRAME_MAX) & ~escaped
-        right = whole & crc.match_detected
+        right = whole & crc.matches
         m.d.comb += [
             write.addr.eq(Cat(count[:-1], filled)),
             write.data.eq(value),
@@ -71,7 +71,7 @@ class FrameReceiver(wiring.Component):
             read.addr.eq(Cat(frame.address, ~filled)),
             frame.data.eq(read.data),
             crc.start.eq(self.valid & is_flag),
-            crc.data.eq(value),
+            crc.byte.eq(value),
             crc.valid.eq(self.valid & ~is_flag & ~is_escape),
         ]
         with m.If(frame.release):
@@ -105,12 +105,12 @@ class FrameSender(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         out, frame = self.characters, self.frame
-        m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
+        m.submodules.crc = crc = SerialCrc()
         byte = Signal(8)
         last = Signal()
         crc_bytes = Signal(range(CRC.size + 1))  # of the CRC, that are sent
         must_escape = (byte == FLAG) | (byte == ESCAPE)
-        m.d.comb += [out.valid.eq(1), crc.data.eq(frame.payload.byte), crc.valid.eq(frame.valid & frame.ready)]
+        m.d.comb += [out.valid.eq(1), crc.byte.eq(frame.payload.byte), crc.valid.eq(frame.valid & frame.ready)]
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += [out.valid.eq(0), crc.start.eq(1)]
@@ -122,9 +122,9 @@ class FrameSender(wiring.Component):
                 with m.If(out.ready):
                     m.next = "take"
             with m.State("take"):
-                m.d.comb += [out.valid.eq(0), frame.ready.eq(1)]
+                m.d.comb += [out.valid.eq(0), frame.ready.eq(~crc.busy)]
                 m.d.sync += [byte.eq(frame.payload.byte), last.eq(frame.payload.last)]
-                with m.If(frame.valid):
+                with m.If(frame.valid & frame.ready):
                     m.next = "byte"
             with m.State("byte"):
                 m.d.comb += out.payload.eq(Mux(must_escape, ESCAPE, byte))
@@ -138,8 +138,9 @@ class FrameSender(wiring.Component):
                     m.next = "next"
             with m.State("next"):
                 m.d.comb += out.valid.eq(0)
-                m.next = "take"
-                with m.If(last):
+                with m.If(~last):
+                    m.next = "take"
+                with m.Elif(~crc.busy):
                     m.d.sync += [byte.eq(crc.crc.word_select(crc_bytes, 8)), crc_bytes.eq(crc_bytes + 1)]
                     m.next = "byte"
                     with m.If(crc_bytes == CRC.size):

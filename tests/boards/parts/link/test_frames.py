@@ -6,8 +6,9 @@ import random
 from amaranth.sim import Simulator, SimulatorContext
 
 from boards.link import CRC, ESCAPE, FLAG, PAYLOAD_MAX, REQUEST, stuffed
-from boards.parts.link.frames import FRAME_MAX, FrameReceiver
-from sim.bench.amaranth_stream import until
+from boards.parts.link.frames import FRAME_MAX, FrameReceiver, FrameSender
+from boards.parts.link.serial_crc import BYTE_CYCLES
+from sim.bench.amaranth_stream import stream_get, stream_put, until
 
 SEED = int(os.environ.get("NMGEN_SEED", "2026"))
 LONGEST = FRAME_MAX - CRC.size
@@ -27,7 +28,7 @@ def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
                 ctx.set(receiver.valid, 1)
                 await ctx.tick()
                 ctx.set(receiver.valid, 0)
-                await ctx.tick().repeat(generator.randint(1, 3))
+                await ctx.tick().repeat(generator.randint(BYTE_CYCLES, BYTE_CYCLES + 2))
             await ctx.tick().repeat(LONGEST + 20)
         if not released:
             await read(ctx)
@@ -68,6 +69,30 @@ def test_frames_of_all_sizes() -> None:
     frames = [random_frame(size) for size in (REQUEST.size, REQUEST.size + 1, 300, LONGEST - 1, LONGEST)]
     assert len(frames[-1]) == REQUEST.size + PAYLOAD_MAX
     assert held([stuffed(frame) for frame in frames]) == frames
+
+
+def test_frames_that_are_sent() -> None:
+    """To a UART that always takes the next character, as none does."""
+    frames = [random_frame(size) for size in (4, 5, 40, 5)]
+    sender = FrameSender()
+    found = bytearray()
+
+    async def send(ctx: SimulatorContext) -> None:
+        for frame in frames:
+            for number, byte in enumerate(frame, start=1):
+                await stream_put(ctx, sender.frame, {"byte": byte, "last": number == len(frame)})
+        await ctx.tick().repeat(200)
+
+    async def take(ctx: SimulatorContext) -> None:
+        while True:
+            found.append(await stream_get(ctx, sender.characters))
+
+    simulator = Simulator(sender)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(send)
+    simulator.add_testbench(take, background=True)
+    simulator.run()
+    assert found == b"".join(map(stuffed, frames))
 
 
 def test_one_flag_between_frames_is_enough() -> None:
