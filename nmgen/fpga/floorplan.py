@@ -29,7 +29,7 @@ from rtl.array.grid import ELEMENT
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 
-ROWS_APART = 3  # rows
+ROWS_APART = 3  # from one row that is left empty to the next
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 NUMBER = re.compile(r"\d+")
 
@@ -117,13 +117,12 @@ def _idle(bel: str) -> dict[str, Any]:
     }
 
 
-def placement_of(config: Config, device: str, *, room: bool, rows_apart: int = ROWS_APART) -> Placement | None:
+def placement_of(config: Config, device: str, *, room: bool) -> Placement | None:
     """What the placer of a device is told of a configuration; None where there is nothing to tell.
 
     Parameters
     ----------
     room : whether rows are left empty, and banks of STA's store get sites, on a device of which the tiles are known
-    rows_apart : from one row that is left empty to the next
     """
     elements: dict[tuple[int, int], tuple[str, ...]] = {}
     others: tuple[str, ...] = ()
@@ -142,7 +141,7 @@ def placement_of(config: Config, device: str, *, room: bool, rows_apart: int = R
         multipliers=elements,
         others=others,
         memories=memories,
-        rows_empty=tuple(rows[::rows_apart]),
+        rows_empty=tuple(rows[::ROWS_APART]),
         columns=tuple(columns),
     )
 
