@@ -208,36 +208,36 @@ class SdramController(wiring.Component):
     def _open_row(self, m: Module, s: "_Signals") -> None:
         """The row of the chunk ahead is looked up, the bank closed if another row is open there, the row opened."""
         pins, t, ahead = self.pins, self._timing, s.ahead
+        is_open = s.opened.bit_select(ahead.bank, 1)
+        same = Cat(row == ahead.row for row in s.rows).bit_select(
+            ahead.bank, 1
+        )  # each looked at: less than to select one
+        long_open = Cat(wait == 0 for wait in s.close_wait).bit_select(ahead.bank, 1)
         with m.If(s.ahead_valid & ~s.checked):
-            is_open = s.opened.bit_select(ahead.bank, 1)
-            m.d.sync += [
-                s.checked.eq(1),
-                s.hit.eq(is_open & (Array(s.rows)[ahead.bank] == ahead.row)),
-                s.closed.eq(~is_open),
-            ]
+            m.d.sync += [s.checked.eq(1), s.hit.eq(is_open & same), s.closed.eq(~is_open)]
         with m.If(s.ahead_valid & s.checked & ~s.hit & (s.ahead_wait == 0) & ~s.issue):
-            for i in range(BANKS):
-                with m.If(ahead.bank == i):
-                    with m.If(s.closed):
-                        m.d.sync += [
-                            pins.command.eq(Command.ACTIVATE),
-                            pins.bank.eq(i),
-                            pins.address.eq(ahead.row),
-                            s.opened[i].eq(1),
-                            s.rows[i].eq(ahead.row),
-                            s.hit.eq(1),
-                            s.ahead_wait.eq(max(t.rcd - 2, 0)),  # one cycle to become active, one to be issued
-                        ]
+            with m.If(s.closed):
+                m.d.sync += [
+                    pins.command.eq(Command.ACTIVATE),
+                    pins.bank.eq(ahead.bank),
+                    pins.address.eq(ahead.row),
+                    is_open.eq(1),
+                    Array(s.rows)[ahead.bank].eq(ahead.row),
+                    s.hit.eq(1),
+                    s.ahead_wait.eq(max(t.rcd - 2, 0)),  # one cycle to become active, one to be issued
+                ]
+                for i in range(BANKS):
+                    with m.If(ahead.bank == i):
                         self._at_least(m, s.close_wait[i], t.ras - 1)
-                    with m.Elif((s.close_wait[i] == 0) & ~(s.active_valid & (s.active.bank == i))):
-                        m.d.sync += [
-                            pins.command.eq(Command.PRECHARGE),
-                            pins.bank.eq(i),
-                            pins.address.eq(0),
-                            s.opened[i].eq(0),
-                            s.closed.eq(1),
-                            s.ahead_wait.eq(t.rp - 1),
-                        ]
+            with m.Elif(long_open & ~(s.active_valid & (s.active.bank == ahead.bank))):
+                m.d.sync += [
+                    pins.command.eq(Command.PRECHARGE),
+                    pins.bank.eq(ahead.bank),
+                    pins.address.eq(0),
+                    is_open.eq(0),
+                    s.closed.eq(1),
+                    s.ahead_wait.eq(t.rp - 1),
+                ]
 
     def _refresh(self, m: Module, s: "_Signals") -> None:
         """Set-up, and refreshes when they cost least. `due` counts them; the first ones are part of the set-up."""
