@@ -308,33 +308,25 @@ class SdramController(wiring.Component):
         return data.View(slot, Cat(chunk.write, last, word[: row + self._chip.row_bits]))
 
     def _write_words(self, m: Module, issue: Value) -> None:
-        """Words at the pins, the first with its WRITE."""
+        """Words at the pins, the first with its WRITE. A beat is taken with its last word."""
         pins, beat = self.pins, self.write_beats
-        bytes_a_word = WORD_BITS // 8
-        rest = Signal.like(beat.payload)
         words_left = Signal(range(self._burst))  # of the burst
-        beat_left = Signal(range(self._words // self._burst))  # bursts of the beat
-        source = Signal.like(beat.payload)
+        word = Signal(range(self._words))  # of the beat
         writes = Signal()
         m.d.comb += [
-            beat.ready.eq(issue & (beat_left == 0)),
-            source.eq(Mux(beat.ready, beat.payload.as_value(), rest.as_value())),
             writes.eq(issue | (words_left != 0)),
+            beat.ready.eq(writes & (word == self._words - 1)),
         ]
         m.d.sync += [pins.dq_enable.eq(writes), pins.mask.eq(0)]
         with m.If(writes):
             m.d.sync += [
-                pins.dq_o.eq(source.data),
-                pins.mask.eq(~source.strobe[:bytes_a_word]),
-                rest.data.eq(source.data >> WORD_BITS),
-                rest.strobe.eq(source.strobe >> bytes_a_word),
+                pins.dq_o.eq(beat.payload.data.word_select(word, WORD_BITS)),
+                pins.mask.eq(~beat.payload.strobe.word_select(word, WORD_BITS // 8)),
+                word.eq(word + 1),
                 words_left.eq(words_left - 1),
             ]
         with m.If(issue):
-            m.d.sync += [
-                words_left.eq(self._burst - 1),
-                beat_left.eq(Mux(beat_left == 0, self._words // self._burst - 1, beat_left - 1)),
-            ]
+            m.d.sync += words_left.eq(self._burst - 1)
 
     def _read_words(self, m: Module, issue: Value) -> None:
         """Beats of the words that come back, CAS_LATENCY after a READ is at the chip."""
