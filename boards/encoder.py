@@ -68,6 +68,7 @@ class EncoderConfig:
             core_khz=round(1000 * self.core_mhz),
             memory_khz=round(1000 * self.memory_mhz),
             simulated=int(self.simulated),
+            shape=int.from_bytes([self.sta.rows, self.sta.cols, self.sta.n, self.sta.m], "little"),
         )
         object.__setattr__(self, "dividers", dividers(self.oscillator_mhz, self.core_mhz, *2 * [self.memory_mhz]))
         object.__setattr__(self, "timing", timing(self.chip, self.memory_mhz))

@@ -23,7 +23,7 @@ CRC = struct.Struct("<I")
 PAYLOAD_MAX = 960  # bytes: with header and CRC within 1024, and whole beats of 64 bytes and less
 WINDOW = 64  # requests that may be under way: less than half of the numbers that there are
 SEQUENCES = 256
-PROTOCOL = 1
+PROTOCOL = 2
 BAUD = 3_000_000  # the fastest of the FTDI chips on boards
 BOARD_REGISTERS = 0x100  # address of the first register of the board itself; those of the accelerator are below
 
@@ -105,6 +105,7 @@ class Hello:
     port_bytes : of a beat of the memory
     core_khz, memory_khz : clocks
     simulated : 1 : the image runs in a simulation, which takes much longer than these clocks say
+    shape : rows, columns, N and M of the array, a byte each, the lowest first
     """
 
     protocol: int
@@ -115,9 +116,19 @@ class Hello:
     core_khz: int
     memory_khz: int
     simulated: int = 0
+    shape: int = 0
+
+    @property
+    def array(self) -> str:
+        """For people."""
+        return array_title(*self.shape.to_bytes(4, "little"))
 
 
-HELLO = struct.Struct("<8I")
+HELLO = struct.Struct("<9I")
+
+
+def array_title(rows: int, cols: int, n: int, m: int) -> str:
+    return f"{rows}x{cols} PEs, N = {n}, M = {m}"
 
 
 def stuffed(frame: bytes) -> bytes:

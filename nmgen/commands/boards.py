@@ -58,7 +58,7 @@ def _answer(port: str) -> dict[str, Any]:
         wire.quiet()
         hello = Host(wire).hello(ATTEMPTS)
     said = (
-        f"accelerator {hello.identification:#010x}, core {hello.core_khz / 1000:g} MHz, "
+        f"accelerator {hello.identification:#010x} ({hello.array}), core {hello.core_khz / 1000:g} MHz, "
         f"memory {hello.memory_bytes >> 20} MB at {hello.memory_khz / 1000:g} MHz"
         + ", simulated"
         * bool(hello.simulated)

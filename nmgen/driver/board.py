@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from boards.link import BAUD, TESTED, USABLE, BoardRegister, Hello
+from boards.link import BAUD, TESTED, USABLE, BoardRegister, Hello, array_title
 from nmgen.compiler.program import Program, Result
 from nmgen.compiler.program_check import own_regions
 from nmgen.driver.host import Host, Wire
@@ -95,8 +95,8 @@ class Board:
             )
         if hello.identification != program.config.identification:
             raise InputError(
-                f"{self._name}: the board's accelerator is {hello.identification:#010x}, the program is for "
-                f"{program.config.identification:#010x} ({_array(program)})"
+                f"{self._name}: the board's accelerator is {hello.identification:#010x} ({hello.array}), the "
+                f"program is for {program.config.identification:#010x} ({_array(program)})"
             )
         if len(program.memory) > hello.memory_bytes:
             raise InputError(
@@ -249,4 +249,4 @@ def _version(number: int) -> str:
 
 def _array(program: Program) -> str:
     c = program.config
-    return f"{c.rows}x{c.cols} PEs, N = {c.n}, M = {c.m}"
+    return array_title(c.rows, c.cols, c.n, c.m)

@@ -327,5 +327,4 @@ class Requests(wiring.Component):
         """The first of so many bytes at the end of `Hello`."""
         words: Sequence[int] = astuple(self._hello)
         answer = HELLO.pack(*words)
-        # Of as many entries as there are bytes, a power of two: number 0 stands for all that are unsent.
-        return Array(Const(answer[-left], 8) for left in range(HELLO.size))[unsent[: (HELLO.size - 1).bit_length()]]
+        return Array(Const(answer[-left], 8) for left in range(HELLO.size + 1))[unsent[: HELLO.size.bit_length()]]

@@ -21,7 +21,7 @@ def _ports(monkeypatch: pytest.MonkeyPatch, fake: FakeBoard) -> None:
 
 
 def test_all(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
-    said = f"accelerator {CONFIG.identification:#010x}, core 100 MHz, memory 1 MB at 125 MHz"
+    said = f"accelerator {CONFIG.identification:#010x} (2x2 PEs, N = 2, M = 4), core 100 MHz, memory 1 MB at 125 MHz"
     assert main(["boards"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [f"{fake.port}: {said}", "gone: no such port"]

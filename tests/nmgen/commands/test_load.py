@@ -97,14 +97,15 @@ def test_nothing_answers(line: list[str], silent: str, capsys: pytest.CaptureFix
             {"says": b"nmgen 0.1.0: 4x4 PEs\r\nPASS\r\n"},
             "what is there sends bytes, but does not answer: no image that runs programs, or of another baud rate",
         ),
-        ({"hello": {"protocol": 7}}, "the board's link is of version 7, must be 1: build its image anew"),
+        ({"hello": {"protocol": 7}}, "the board's link is of version 7, must be 2: build its image anew"),
         (
             {"hello": {"version": 0x020304}},
             r"the board's image is of nmgen 2\.3\.4, this is \d+\.\d+\.\d+: build it anew",
         ),
         (
             {"hello": {"identification": 0xABC}},
-            f"the board's accelerator is 0x00000abc, the program is for {CONFIG.identification:#010x} "
+            r"the board's accelerator is 0x00000abc \(2x2 PEs, N = 2, M = 4\), the "
+            f"program is for {CONFIG.identification:#010x} "
             r"\(2x2 PEs, N = 2, M = 4\)",
         ),
         (
@@ -152,7 +153,9 @@ def test_a_program_for_another_configuration(fake: FakeBoard, capsys: pytest.Cap
     other = replace(CONFIG, max_tokens=16)
     replace(load(Path("P.nmp")), config=other).save(Path("Q.nmp"))
     said = fails(["load", "Q.nmp", "--port", fake.port], capsys)
-    assert f"accelerator is {CONFIG.identification:#010x}, the program is for {other.identification:#010x}" in said
+    array = "(2x2 PEs, N = 2, M = 4)"
+    both = f"{CONFIG.identification:#010x} {array}, the program is for {other.identification:#010x} {array}"
+    assert f"accelerator is {both}" in said
 
 
 @BOTH

@@ -79,6 +79,7 @@ class FakeBoard:
             port_bytes=config.port_bytes,
             core_khz=CORE_KHZ,
             memory_khz=125_000,
+            shape=int.from_bytes([config.rows, config.cols, config.n, config.m], "little"),
         )
         self._config, self._hello = config, replace(own, **(hello or {}))
         self._keeps, self._end, self._says = keeps, end, says

@@ -14,7 +14,16 @@ from sim.bench.amaranth_stream import stream_get, stream_put, until
 SEED = int(os.environ.get("NMGEN_SEED", "2026"))
 DIVISOR = 4
 BEAT = 4
-BOARD = Hello(PROTOCOL, 0x1234, 0x010203, memory_bytes=1 << 12, port_bytes=BEAT, core_khz=100_000, memory_khz=125_000)
+BOARD = Hello(
+    PROTOCOL,
+    0x1234,
+    0x010203,
+    memory_bytes=1 << 12,
+    port_bytes=BEAT,
+    core_khz=100_000,
+    memory_khz=125_000,
+    shape=0xFEDCBA98,
+)
 
 
 @dataclass
@@ -131,7 +140,7 @@ def test_hello_and_registers() -> None:
         ]
     )
     assert found.answers == [
-        (200, Status.DONE, HELLO.pack(PROTOCOL, 0x1234, 0x010203, 1 << 12, BEAT, 100_000, 125_000, 0)),
+        (200, Status.DONE, HELLO.pack(PROTOCOL, 0x1234, 0x010203, 1 << 12, BEAT, 100_000, 125_000, 0, 0xFEDCBA98)),
         (201, Status.DONE, (0x5A000024).to_bytes(4, "little")),
         (202, Status.DONE, (0xCAFE).to_bytes(4, "little")),
         (203, Status.DONE, b""),
