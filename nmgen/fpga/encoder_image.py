@@ -112,11 +112,13 @@ def clocks_of(measured: Measured, config: "EncoderConfig") -> dict[str, Clock]:
 
 
 def _outputs(netlist: Path) -> list[set[str]]:
-    """The names of the net at each output of the PLL: nextpnr takes any of them."""
+    """The names of the net behind each output of the PLL and its gate: nextpnr takes any of them."""
     modules = json.loads(netlist.read_text())["modules"].values()
     top = next(module for module in modules if int(module["attributes"].get("top", "0"), 2))
     (pll,) = (cell for cell in top["cells"].values() if cell["type"] == "EHXPLLL")
-    bits = [pll["connections"][output] for output in OUTPUTS[: len(CLOCKS)]]
+    connections = [cell["connections"] for cell in top["cells"].values() if cell["type"] == "DCCA"]
+    gated = {one["CLKI"][0]: one["CLKO"] for one in connections}
+    bits = [gated[pll["connections"][output][0]] for output in OUTPUTS[: len(CLOCKS)]]
     return [{name for name, net in top["netnames"].items() if net["bits"] == bit} for bit in bits]
 
 

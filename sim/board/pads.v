@@ -25,6 +25,13 @@ module EHXPLLL #(
         end else board.steps = board.steps + 1;
 endmodule
 
+// A clock that begins, and ends, with a whole period.
+module DCCA (input CLKI, CE, output CLKO);
+    reg enabled = 1'b0;
+    always @(negedge CLKI) enabled <= CE;
+    assign CLKO = CLKI & enabled;
+endmodule
+
 module IB (input I, output O);
     assign O = I;
 endmodule

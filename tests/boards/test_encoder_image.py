@@ -75,6 +75,20 @@ def test_the_pll_makes_the_clocks() -> None:
     assert len({pins[name] for name in outputs}) == 3
 
 
+def test_clocks_begin_when_the_pll_has_locked() -> None:
+    """There is no reset: what changed before would stay changed."""
+    verilog = files("ulx3s-85f")[".v"]
+    gates = [
+        dict(re.findall(r"\.(\w+)\((.*?)\)", one)) for one in re.findall(r"\n  DCCA \w+ \((.*?)\);", verilog, re.DOTALL)
+    ]
+    assert sorted((one["CE"], one["CLKI"], one["CLKO"]) for one in gates) == [
+        ("locked", "clocks__0", "clk"),
+        ("locked", "clocks__1", "sdram_clk"),
+        ("locked", "clocks__2", "sdram_pin_clk"),
+    ]
+    assert "\n    .LOCK(locked)," in verilog
+
+
 def test_what_no_image_can_have() -> None:
     board = BOARDS["ulx3s-85f"]
     for changes, message in (

@@ -25,8 +25,12 @@ OUTPUTS = {"CLKOP": ("clk", "clocks__0"), "CLKOS": ("clocks__1", "sdram_clk"), "
 PLL = {"type": "EHXPLLL", "attributes": {}, "parameters": {}, "port_directions": {}} | {
     "connections": {output: [number] for number, output in enumerate(OUTPUTS, 2)}
 }
-NETS = {name: {"bits": [number]} for number, names in enumerate(OUTPUTS.values(), 2) for name in names}
-TOP = {"attributes": {"top": "1"}, "ports": {}, "cells": {"pll.pll": PLL}, "netnames": NETS}
+GATES = {
+    f"gate_{output}": PLL | {"type": "DCCA", "connections": {"CLKI": [number], "CE": ["1"], "CLKO": [10 + number]}}
+    for number, output in enumerate(OUTPUTS, 2)
+}
+NETS = {name: {"bits": [number]} for number, names in enumerate(OUTPUTS.values(), 12) for name in names}
+TOP = {"attributes": {"top": "1"}, "ports": {}, "cells": {"pll.pll": PLL, **GATES}, "netnames": NETS}
 NETLIST = json.dumps({"modules": {"encoder": TOP}})
 
 
