@@ -6,7 +6,7 @@ from pathlib import Path
 from nmgen.console.files import written_whole
 from rtl.lib.register_map import REGISTER_BITS, Register
 from rtl.sta.isa import BYTES, FIELDS, USED, WORDS, Columns, Op
-from rtl.sta.legality import ID_BYTES, TABLE_BYTES, Cause
+from rtl.sta.legality import ID_BYTES, SCALE_BYTES, TABLE_BYTES, Cause
 from rtl.sta.registers import REGISTERS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -21,7 +21,9 @@ OPS: dict[Op, str] = {
     "channel; to the residual, and rescaled to the store.",
     Op.POOL: "The sum of the tokens' residuals, requantised, becomes the residual of the first of them.",
     Op.GATHER: f"For each token a {ID_BYTES}-byte number from `ids_address` on; the row of 16-bit elements of that "
-    "number, at `address` + number · `beats` beats, is added to the token's residual, or becomes it.",
+    "number, at `address` + number · `beats` beats, is added to the token's residual, or becomes it. With `narrow` the "
+    f"elements have 8 bits; in front of them are {SCALE_BYTES} bytes, padded to whole beats: mult (2 bytes, "
+    "little-endian), shift (1 … 47), 0. Each element is requantised with these to 16 bits, without a bias.",
     Op.LOAD: "Rows of 8-bit elements, one a token, from memory into the store.",
     Op.STORE: "Rows of the store (8-bit elements), or of the residual (16-bit), one a token, into memory.",
     Op.TABLE: f"{TABLE_BYTES // 2} entries of 16 bits become the activation table, or the table of the exponential.",

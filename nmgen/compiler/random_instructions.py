@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from nmgen.compiler.memory_map import Memory
 from nmgen.compiler.program import Placed, Program, Result
-from rtl.params import InputError, ceil_div, round_up
+from rtl.params import MULT_BITS, InputError, ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import Columns, Op, assemble
-from rtl.sta.legality import residual_row_beats, store_row_beats
+from rtl.sta.legality import gathered_row_beats, residual_row_beats, store_row_beats
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
 from sim.image.product import pack_weights
-from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
+from sim.image.program import pack_narrow_rows, pack_parameters, pack_table, pack_wide_rows, parameter_units
 
 Fields = dict[str, int]
 
@@ -100,15 +100,23 @@ class _Drawn:
         add = int(some is None and self._rng.random() < 0.5)
         some = some or self._tokens()
         channels = channels or self._up_to(self._c.hidden)
-        rows = pack_wide_rows(self._c, self._numbers.integers(-32768, 32768, (ROWS, channels)))
+        narrow = self._rng.random() < 0.5
+        if narrow:
+            elements = self._numbers.integers(-128, 128, (ROWS, channels))
+            rows = pack_narrow_rows(
+                self._c, elements, self._numbers.integers(0, 1 << MULT_BITS, ROWS), self._numbers.integers(1, 24, ROWS)
+            )
+        else:
+            rows = pack_wide_rows(self._c, self._numbers.integers(-32768, 32768, (ROWS, channels)))
         ids = self._numbers.integers(0, ROWS, some["tokens"]).astype("<u4").view(np.uint8)
         self._add(
             Op.GATHER,
             **some,
             add=add,
+            narrow=int(narrow),
             channels=channels,
             address=self._memory.put("rows", rows),
-            beats=residual_row_beats(self._c, channels),
+            beats=gathered_row_beats(self._c, channels, narrow),
             ids_address=self._memory.put("ids", ids),
         )
 

@@ -53,7 +53,7 @@ from rtl.sta.latencies import (
     row_latency,
     source_latency,
 )
-from rtl.sta.legality import ID_BYTES
+from rtl.sta.legality import ID_BYTES, scale_beats
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 Fields = dict[str, int]
@@ -282,12 +282,14 @@ class _Machine:
         begin = self._begin(ready)
         starts = begin + OWN_CYCLES
         asks = self._units("ids", starts + 1, 8 * ID_BYTES, tokens) + 1
-        word_bits = c.drain_lanes * RESIDUAL_BITS
+        scale = scale_beats(c) if f["narrow"] else 0
+        word_bits = c.drain_lanes * (8 if f["narrow"] else RESIDUAL_BITS)
         units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
         words = ceil_div(f["channels"], c.drain_lanes)
-        offsets = range(0, f["beats"] * units, units)
+        row_beats = f["beats"] - scale  # of elements
+        offsets = [*range(scale), *range(scale, scale + row_beats * units, units)]
         # Behind a row's last beat: what is left of its words, or of the beats of its last word.
-        rest = words - (f["beats"] - 1) * units if beats == 1 else words * beats - f["beats"] + 1
+        rest = words - (row_beats - 1) * units if beats == 1 else words * beats - row_beats + 1
         row = starts + 1
         for _ in range(tokens):
             # Read the number, multiply it a bit a cycle, offer.

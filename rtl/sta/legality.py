@@ -10,6 +10,7 @@ from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ID_BYTES = 4  # of a row number that GATHER reads
+SCALE_BYTES = 4  # of a row of 8-bit elements: mult (2 bytes, little-endian), shift, a byte of zero
 TABLE_BYTES = 2 * TABLE_ENTRIES  # of a table in memory
 CAUSE_BITS = 4
 
@@ -93,6 +94,22 @@ def residual_row_beats(config: Config, channels: int) -> int:
     return ceil_div(channels * RESIDUAL_BITS // 8, config.port_bytes)
 
 
+def scale_beats(config: Config) -> int:
+    """Beats of the scale in front of a row of 8-bit elements."""
+    return ceil_div(SCALE_BYTES, config.port_bytes)
+
+
+def gathered_row_beats(config: Config, channels: int, narrow: bool) -> int:
+    """Beats of a row that GATHER reads."""
+    if narrow:
+        return scale_beats(config) + ceil_div(channels, config.port_bytes)
+    return residual_row_beats(config, channels)
+
+
+def most_gathered_row_beats(config: StaConfig) -> int:
+    return max(gathered_row_beats(config, config.hidden, narrow) for narrow in (False, True))
+
+
 # --- the twin of LegalityChecker ---------------------------------------------------------------
 def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) -> Cause:
     """What `LegalityChecker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
@@ -166,7 +183,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
             return Cause.BEATS
     if load and f["beats"] != tokens * row_beats:
         return Cause.BEATS
-    if gather and f["beats"] != residual_row_beats(c, channels):
+    if gather and f["beats"] != gathered_row_beats(c, channels, bool(f["narrow"])):
         return Cause.BEATS
     if op == Op.TABLE and f["beats"] != ceil_div(TABLE_BYTES, c.port_bytes):
         return Cause.BEATS

@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from rtl.params import ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode
-from rtl.sta.legality import fault
+from rtl.sta.legality import fault, gathered_row_beats
 from rtl.sta.params import TABLE_ENTRIES, StaConfig
 from sim.golden.twins import Int, emit, normalise, reciprocal, requantise, rescale, root_of, saturate
-from sim.image.unpack import ChannelParameters, parameter_beats, unpack_parameters, unpack_weights
+from sim.image.unpack import (
+    ChannelParameters,
+    parameter_beats,
+    unpack_narrow_rows,
+    unpack_parameters,
+    unpack_weights,
+    unpack_wide_rows,
+)
 
 Bytes = NDArray[np.uint8]
 
@@ -205,11 +212,16 @@ class Machine:
     def _gather(self, i: dict[str, int]) -> list[Effect]:
         c = self.config
         self._check("channels", i["channels"], 1, c.hidden)
-        size = round_up(2 * i["channels"], c.port_bytes)
-        self._check("bytes of a row", i["beats"] * c.port_bytes, size, size)
+        beats = gathered_row_beats(c, i["channels"], bool(i["narrow"]))
+        self._check("beats of a row", i["beats"], beats, beats)
+        size = beats * c.port_bytes
         ids = self._read(i["ids_address"], 4 * i["tokens"]).view("<u4").astype(np.int64)
         rows = np.stack([self._read(i["address"] + int(row) * size, size) for row in ids])
-        values = np.ascontiguousarray(rows[:, : 2 * i["channels"]]).view("<i2").astype(np.int64)
+        if i["narrow"]:
+            elements, mult, shift = unpack_narrow_rows(c, rows, i["channels"])
+            values = requantise(elements, 0, mult[:, np.newaxis], shift[:, np.newaxis], 16)
+        else:
+            values = unpack_wide_rows(rows, i["channels"])
         return self._to_residual(i, values, add=bool(i["add"]))
 
     def _load(self, i: dict[str, int]) -> list[Effect]:

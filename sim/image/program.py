@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtl.params import PARAMETER_BYTES, Config, ceil_div, round_up
+from rtl.sta.legality import SCALE_BYTES
 from rtl.sta.params import CHANNEL_FIELDS, TABLE_ENTRIES
 from sim.image.product import in_beats
 
@@ -46,6 +47,20 @@ def pack_wide_rows(config: Config, rows: NDArray[np.integer]) -> Bytes:
     """Rows of 16-bit elements for a GATHER, each padded to whole beats: [rows, bytes]."""
     elements = np.ascontiguousarray(rows.astype("<i2")).view(np.uint8)
     return np.pad(elements, ((0, 0), (0, -elements.shape[1] % config.port_bytes)))
+
+
+def pack_narrow_rows(
+    config: Config, elements: NDArray[np.integer], mult: NDArray[np.integer], shift: NDArray[np.integer]
+) -> Bytes:
+    """Rows of 8-bit elements for a GATHER, each behind its scale, both padded to whole beats: [rows, bytes].
+
+    elements : [rows, channels]; of each row mult and shift : [rows]
+    """
+    scales = np.zeros((len(elements), SCALE_BYTES), np.uint8)
+    scales[:, :2] = mult.astype("<u2")[:, np.newaxis].view(np.uint8)
+    scales[:, 2] = shift
+    parts = (scales, np.ascontiguousarray(elements.astype(np.int8)).view(np.uint8))
+    return np.hstack([np.pad(part, ((0, 0), (0, -part.shape[1] % config.port_bytes))) for part in parts])
 
 
 def pack_table(config: Config, entries: NDArray[np.integer]) -> Bytes:

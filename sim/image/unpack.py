@@ -1,12 +1,13 @@
-"""Packed weights back to what the array multiplies with: the inverse of `sim.image.product.pack_weights`."""
+"""Packed weights and rows back to numbers: the inverse of `sim.image.product.pack_weights` and `sim.image.program`."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import PARAMETER_BYTES, Config, ceil_div, units_in_beats
+from rtl.params import PARAMETER_BYTES, SHIFT_MAX, Config, ceil_div, units_in_beats
 from rtl.product import Product
+from rtl.sta.legality import SCALE_BYTES, scale_beats
 from rtl.sta.params import CHANNEL_FIELDS
 
 Bytes = NDArray[np.uint8]
@@ -107,3 +108,17 @@ def _units(beats: NDArray[np.uint8], count: int, unit: int, beat: int) -> NDArra
     units_a_beat, beats_a_unit = units_in_beats(unit, beat)
     rows = beats.reshape(tiles, -1, beats_a_unit * beat)[:, :, : units_a_beat * unit]
     return np.ascontiguousarray(rows.reshape(tiles, -1, unit)[:, :count])
+
+
+def unpack_wide_rows(rows: Bytes, channels: int) -> Int:
+    """Elements [rows, channels] of rows of 16-bit ones."""
+    return np.ascontiguousarray(rows[:, : 2 * channels]).view("<i2").astype(np.int64)
+
+
+def unpack_narrow_rows(config: Config, rows: Bytes, channels: int) -> tuple[Int, Int, Int]:
+    """(elements [rows, channels], mult [rows], shift [rows]) of rows of 8-bit elements."""
+    scales = np.ascontiguousarray(rows[:, :SCALE_BYTES]).view("<u4")[:, 0].astype(np.int64)
+    begin = scale_beats(config) * config.port_bytes
+    elements = np.ascontiguousarray(rows[:, begin : begin + channels]).view(np.int8).astype(np.int64)
+    shift_bits = (1 << SHIFT_MAX.bit_length()) - 1
+    return elements, scales & 0xFFFF, scales >> 16 & shift_bits

@@ -19,6 +19,7 @@ from rtl.sta.legality import (
     TileBeats,
     parameter_beats,
     residual_row_beats,
+    scale_beats,
     store_row_beats,
 )
 from rtl.sta.params import StaConfig
@@ -201,10 +202,14 @@ class LegalityChecker(wiring.Component):
         group_words = Signal(range(ceil_div((1 << 16) * c.m, c.store_word_bytes) + 1), reset_less=True)
         channel_words = Signal(range(ceil_div(1 << 16, c.store_word_bytes) + 1), reset_less=True)
         row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
-        gather_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1), reset_less=True)
-        m.d.comb += row_beats.eq(Mux(kinds.from_residual, gather_beats, ceil_shift(f["groups"] * c.m, c.port_bytes)))
+        wide_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1), reset_less=True)
+        narrow_beats = Signal(range(ceil_div(1 << 16, c.port_bytes) + scale_beats(c) + 1), reset_less=True)
+        gather_beats = Signal(max(len(wide_beats), len(narrow_beats)), reset_less=True)
+        m.d.comb += row_beats.eq(Mux(kinds.from_residual, wide_beats, ceil_shift(f["groups"] * c.m, c.port_bytes)))
         m.d.sync += [
-            gather_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
+            wide_beats.eq(ceil_shift(f["channels"] << 1, c.port_bytes)),
+            narrow_beats.eq(ceil_shift(f["channels"], c.port_bytes) + scale_beats(c)),
+            gather_beats.eq(Mux(f["narrow"], narrow_beats, wide_beats)),
             group_words.eq(ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
             channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
         ]

@@ -1,6 +1,6 @@
 """GATHER: rows of embeddings in memory, by ids that are in memory too, into the residual."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,8 @@ from rtl.lib.timing import align, registered
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import FIELDS
-from rtl.sta.legality import ID_BYTES, residual_row_beats
+from rtl.sta.legality import ID_BYTES, SCALE_BYTES, most_gathered_row_beats, scale_beats
+from rtl.sta.operands.softmax import RowFactor
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, Slots
 from rtl.sta.results.residual import residual_word
@@ -79,7 +80,7 @@ class RowAddresses(wiring.Component):
         m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
         wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         token = Signal(range(c.max_tokens))
-        offset = _Offset(residual_row_beats(c, c.hidden))
+        offset = _Offset(most_gathered_row_beats(c))
         address = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += address.eq(instruction.address + offset.beats * c.port_bytes)
         m.d.comb += [
@@ -139,13 +140,16 @@ class RowAddresses(wiring.Component):
 class RowCutter(wiring.Component):
     """Cuts each row's beats into words of the residual; the rest of the last beat is dropped.
 
-    A row takes a cycle a word, or a beat where beats are smaller, and about three more.
+    A row takes a cycle a word, or a beat where beats are smaller, and about three more. In front of 8-bit elements come
+    the beats of their scale.
 
     Members
     -------
     start, instruction : of a GATHER, in
     rows : beats of one row after the other, stream in
     slots : elements, out
+    row_scale : what the row's elements are multiplied by, from its first slot until two cycles after its last, out;
+        of 16-bit elements undefined
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -156,6 +160,7 @@ class RowCutter(wiring.Component):
                 "instruction": In(instruction_layout(config)),
                 "rows": In(stream.Signature(8 * config.port_bytes)),
                 "slots": Out(Slots(config)),
+                "row_scale": Out(RowFactor),
             }
         )
 
@@ -163,40 +168,64 @@ class RowCutter(wiring.Component):
         m = Module()
         c, slots = self._config, self.slots
         word = residual_word(c)
-        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size])
+        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [word.size, word.size // 2])
         m.submodules.pieces = pieces = PieceWalk(c)
+        narrow = registered(m, self.instruction.narrow, name="narrow")  # long before the first row comes
         m.d.comb += [
+            gearbox.kind.eq(narrow),
             gearbox.beats.payload.eq(self.rows.payload),
             gearbox.units.ready.eq(1),
             gearbox.last.eq(pieces.last),
             pieces.channels.eq(self.instruction.channels),
             slots.destination.piece.eq(pieces.piece),
             slots.destination.keep.eq(pieces.keep),
-            *(value.eq(element) for value, element in zip(slots.values, word(gearbox.units.payload), strict=True)),
         ]
-        self._control(m, gearbox, pieces)
+        payload = gearbox.units.payload
+        for lane, element in enumerate(word(payload)):
+            m.d.comb += slots.values[lane].eq(Mux(narrow, payload.word_select(lane, 8).as_signed(), element))
+        scaling = Signal()
+        self._control(m, gearbox, pieces, narrow, scaling, self._take_scale(m, scaling))
         return m
 
-    def _control(self, m: Module, gearbox: Gearbox, pieces: PieceWalk) -> None:
-        """Row after row: cuts its beats into words, then drops the rest of them."""
+    def _take_scale(self, m: Module, scaling: Signal) -> Value:
+        """The beats in front of a row of 8-bit elements, while `scaling`; whether this one is their last."""
+        beats, port_bits = scale_beats(self._config), 8 * self._config.port_bytes
+        scale = Signal(8 * SCALE_BYTES, reset_less=True)
+        m.d.comb += [self.row_scale.mult.eq(scale), self.row_scale.shift.eq(scale[16:])]
+        with m.If(scaling & self.rows.valid):
+            m.d.sync += scale.eq(Cat(scale, self.rows.payload)[port_bits:] if beats > 1 else self.rows.payload)
+        if beats == 1:
+            return Const(1)
+        taken = Signal(range(beats))
+        with m.If(scaling & self.rows.valid):
+            m.d.sync += taken.eq(taken + 1)
+        return taken == beats - 1
+
+    def _control(
+        self, m: Module, gearbox: Gearbox, pieces: PieceWalk, narrow: Signal, scaling: Signal, scaled: Value
+    ) -> None:
+        """Row after row: takes its scale where it has one, cuts its beats into words, then drops the rest of them."""
         c, instruction, units, slots = self._config, self.instruction, gearbox.units, self.slots
         begins = align(m, self.start, 1, name="begins", reset=True)  # in step with the first piece
         tokens_left = Signal.like(instruction.tokens)
         token = Signal.like(slots.destination.token, reset_less=True)
-        beats_left = Signal(range(residual_row_beats(c, c.hidden) + 1), reset_less=True)
-        # One-hot states, but for idle: they have a high fan-out.
+        beats_left = Signal(range(most_gathered_row_beats(c) + 1), reset_less=True)
+        # One-hot states, with `scaling`, but for idle: they have a high fan-out.
         cutting = Signal()
         dropping = Signal()  # the rest of a row
         more_beats = Signal()  # of the row will come
         last_row = Signal()  # tokens_left == 1
         m.d.comb += [
-            self.rows.ready.eq(more_beats & (dropping | gearbox.beats.ready)),
+            self.rows.ready.eq(more_beats & (scaling | dropping | gearbox.beats.ready)),
             slots.destination.token.eq(token),
             slots.destination.last.eq(pieces.last & last_row),
         ]
         with m.If(self.rows.valid & self.rows.ready):
             m.d.sync += [beats_left.eq(beats_left - 1), more_beats.eq(beats_left != 1)]
-        with m.If(cutting):
+        with m.If(scaling):
+            with m.If(self.rows.valid & scaled):
+                m.d.sync += [scaling.eq(0), cutting.eq(1)]
+        with m.Elif(cutting):
             m.d.comb += [slots.valid.eq(units.valid), pieces.advance.eq(units.valid)]
             # A word of several beats may have fewer at the row's end; the missing ones are undefined.
             with m.If(more_beats):
@@ -213,7 +242,8 @@ class RowCutter(wiring.Component):
                     token.eq(token + 1),
                     beats_left.eq(instruction.beats),
                     dropping.eq(0),
-                    cutting.eq(~last_row),
+                    scaling.eq(~last_row & narrow),
+                    cutting.eq(~last_row & ~narrow),
                     more_beats.eq(~last_row),
                 ]
         with m.Else():
@@ -224,7 +254,8 @@ class RowCutter(wiring.Component):
                 last_row.eq(instruction.tokens == 1),
                 token.eq(instruction.first_token),
                 beats_left.eq(instruction.beats),
-                cutting.eq(begins),
+                scaling.eq(begins & narrow),
+                cutting.eq(begins & ~narrow),
                 more_beats.eq(begins),
             ]
 
@@ -241,7 +272,7 @@ class Gather(wiring.Component):
     start, instruction : of a GATHER, in
     ids, rows : beats of the memory port, streams in
     segment : of each token's row, stream out
-    slots : elements, out
+    slots, row_scale : elements, and what they are multiplied by where they have 8 bits, see `RowCutter`, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -254,6 +285,7 @@ class Gather(wiring.Component):
                 "rows": In(stream.Signature(8 * config.port_bytes)),
                 "segment": Out(stream.Signature(RowSegment)),
                 "slots": Out(Slots(config)),
+                "row_scale": Out(RowFactor),
             }
         )
 
@@ -267,4 +299,5 @@ class Gather(wiring.Component):
         wiring.connect(m, addresses.segment, wiring.flipped(self.segment))
         wiring.connect(m, wiring.flipped(self.rows), cutter.rows)
         wiring.connect(m, cutter.slots, wiring.flipped(self.slots))
+        m.d.comb += self.row_scale.eq(cutter.row_scale)
         return m

@@ -34,7 +34,8 @@ class ResultPipeline(wiring.Component):
     slots : in
     channels : `ChannelParameterRead`: the address of a slot a cycle after it, `drained` a cycle after a column tile's
         last slot, out
-    row_factors : sampled a cycle after the slots, in
+    row_factors : of the array's rows, sampled a cycle after the slots, in
+    row_scale : of 8-bit elements of a GATHER, sampled a cycle after the slots, in
     table : entries of the activation table, in
     results : `LATENCY` cycles after the slots, out
     """
@@ -49,6 +50,7 @@ class ResultPipeline(wiring.Component):
                 "slots": In(Slots(config)),
                 "channels": Out(ChannelParameterRead(config)),
                 "row_factors": In(RowFactor).array(config.rows),
+                "row_scale": In(RowFactor),
                 "table": In(TableEntry),
                 "results": Out(Results(config)),
             }
@@ -129,15 +131,17 @@ class ResultPipeline(wiring.Component):
         c, instruction = self._config, self.instruction
         alike = Signal(ChannelParameters)
         shared = Signal(RowFactor, reset_less=True)
-        given = Signal(RowFactor, reset_less=True)  # by the instruction
+        given = Signal(RowFactor, reset_less=True)  # by the instruction, or by what is gathered
         divided = Signal()  # by the row's sum
         m.d.sync += [
             divided.eq((instruction.opcode == Op.PRODUCT) & (instruction.columns == Columns.VALUES)),
             given.mult.eq(instruction.mult),
             given.shift.eq(instruction.shift),
         ]
-        with m.If(instruction.opcode == Op.GATHER):  # as it is
-            m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]
+        with m.If(instruction.opcode == Op.GATHER):
+            m.d.sync += [given.mult.eq(1 << 15), given.shift.eq(15)]  # as it is
+            with m.If(instruction.narrow):
+                m.d.sync += given.eq(self.row_scale)
         # A mux tree, neighbours first: rows are far apart.
         row = relay(m, self.slots.destination.row, name="row")
         pairs = [Signal(RowFactor, name=f"of_rows_{i}", reset_less=True) for i in range(ceil_div(c.rows, 2))]

@@ -126,6 +126,7 @@ class PostProcessor(wiring.Component):
         connect(m, pipeline.results, writer.results)
         m.d.comb += [
             pipeline.instruction.eq(instruction),
+            pipeline.row_scale.eq(gather.row_scale),
             *(pipeline.row_factors[r].eq(self.row_factors[r]) for r in range(c.rows)),
             pipeline.table.eq(tables.activation),
             self.exponential.eq(tables.exponential),

@@ -4,7 +4,14 @@ import random
 
 from rtl.params import SHIFT_MAX, ceil_div
 from rtl.sta.isa import BYTES, FIELDS, USED, WORDS, Columns, Op, decode, encode
-from rtl.sta.legality import TABLE_BYTES, TileBeats, parameter_beats, residual_row_beats, store_row_beats
+from rtl.sta.legality import (
+    TABLE_BYTES,
+    TileBeats,
+    gathered_row_beats,
+    parameter_beats,
+    residual_row_beats,
+    store_row_beats,
+)
 from rtl.sta.params import StaConfig
 
 KINDS = (
@@ -115,7 +122,9 @@ class Random:
             f |= {"opcode": Op.POOL, "channels": channels, "mult": rng.getrandbits(16), "shift": rng.randint(1, 47)}
         elif kind == "gather":
             channels = self._up_to(c.hidden)
-            f |= {"opcode": Op.GATHER, "channels": channels, "beats": residual_row_beats(c, channels)}
+            narrow = rng.randint(0, 1)
+            beats = gathered_row_beats(c, channels, bool(narrow))
+            f |= {"opcode": Op.GATHER, "channels": channels, "narrow": narrow, "beats": beats}
             f |= {"add": rng.randint(0, 1), "ids_address": self._address(ceil_div(4 * tokens, c.port_bytes))}
             f["address"] = self._address(8 * f["beats"])
         elif kind == "load":

@@ -14,7 +14,7 @@ from rtl.sta.params import StaConfig
 from sim.golden import twins
 from sim.golden.machine import Machine, MachineError
 from sim.image.product import pack_weights
-from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
+from sim.image.program import pack_narrow_rows, pack_parameters, pack_table, pack_wide_rows, parameter_units
 from sim.image.unpack import unpack_weights
 from tests.sim.operands import pruned
 
@@ -368,3 +368,29 @@ def test_the_least_of_each(kind: str) -> None:
     for name in ("tokens", "channels", "groups", "keys", "rescale_shift"):
         if name in f:
             assert refusal(**{name: 0}).startswith(f"{name}: 0, must be from 1 to "), name
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_gather_of_8_bit_rows(config: StaConfig) -> None:
+    """Each element by its row's scale; saturates; a scale that is none gives 0."""
+    rig = Rig(config, 9)
+    c, rng = config, rig.rng
+    elements = rng.integers(-128, 128, (6, 19))
+    mult, shift = rng.integers(0, 1 << 16, 6), np.array([1, 8, 14, 20, 47, 0])
+    packed = pack_narrow_rows(c, elements, mult, shift)
+    ids = [3, 0, 1, 2, 4, 5]
+    rig.machine.execute(
+        {
+            "opcode": Op.GATHER,
+            "narrow": 1,
+            "tokens": 6,
+            "channels": 19,
+            "address": rig.put(packed),
+            "beats": packed.shape[1] // c.port_bytes,
+            "ids_address": rig.put(np.array(ids, "<u4")),
+        }
+    )
+    want = [
+        [requantise(int(x), 0, int(mult[i]), int(shift[i]), 16) if shift[i] else 0 for x in elements[i]] for i in ids
+    ]
+    assert rig.machine.residual[:6, :19].tolist() == want

@@ -22,10 +22,6 @@ CONFIGURATIONS = {
 EVERY = pytest.mark.parametrize("name", CONFIGURATIONS)
 
 
-def signed16(value: int) -> int:
-    return (value & 0xFFFF) - ((value & 0x8000) << 1)
-
-
 @EVERY
 @pytest.mark.parametrize("seed", [None, 3], ids=["free", "gaps"])
 def test_gather(name: str, seed: int | None) -> None:
@@ -34,9 +30,12 @@ def test_gather(name: str, seed: int | None) -> None:
     rng = seeded(name, seed)
     ids_gaps, rows_gaps, ask_gaps = (gaps(seed, what) for what in ("ids", "rows", "ask"))
 
-    async def gather(ctx: SimulatorContext, first: int, tokens: int, channels: int) -> None:
+    async def gather(ctx: SimulatorContext, first: int, tokens: int, channels: int, narrow: int) -> None:
+        """Of 16-bit elements, or of 8-bit ones behind their scale."""
         lanes, port = c.drain_lanes, c.port_bytes
-        row_beats = ceil_div(2 * channels, port)
+        size = 1 if narrow else 2  # of an element
+        begins = ceil_div(4, port) * port if narrow else 0
+        row_beats = begins // port + ceil_div(size * channels, port)
         address = rng.randrange(1 << 20) * port
         ids = [rng.randrange(1 << 15) for _ in range(tokens)]
         ids_bytes = b"".join(i.to_bytes(4, "little") for i in ids)
@@ -47,6 +46,8 @@ def test_gather(name: str, seed: int | None) -> None:
         asked = 0
         pieces = ceil_div(channels, lanes)
         got = []
+        scales = []  # what is multiplied by, in each cycle
+        due: dict[int, int] = {}  # cycle → what is multiplied by then
         held = {"ids": False, "rows": False}
         for cycle in range(20000):
             held["ids"] = bool(ids_beats) and cycle > 0 and (held["ids"] or not ids_gaps.stall())
@@ -54,7 +55,7 @@ def test_gather(name: str, seed: int | None) -> None:
             ready = not ask_gaps.stall()
             instruction = {
                 "opcode": Op.GATHER, "first_token": first, "tokens": tokens, "channels": channels,
-                "address": address, "beats": row_beats,
+                "narrow": narrow, "address": address, "beats": row_beats,
             }  # fmt: skip
             drive(
                 ctx,
@@ -71,15 +72,17 @@ def test_gather(name: str, seed: int | None) -> None:
                 ctx.set(dut.ids.payload, int.from_bytes(ids_beats[0], "little"))
             if held["rows"]:
                 ctx.set(dut.rows.payload, int.from_bytes(rows_beats[0], "little"))
-            _, _, takes_ids, takes_row, asks, segment, valid, destination, *values = await ctx.tick().sample(
+            _, _, takes_ids, takes_row, asks, segment, valid, destination, scale, *values = await ctx.tick().sample(
                 dut.ids.ready,
                 dut.rows.ready,
                 dut.segment.valid,
                 dut.segment.payload,
                 dut.slots.valid,
                 dut.slots.destination,
+                dut.row_scale,
                 *dut.slots.values,
             )
+            scales.append((scale.shift << 16) + scale.mult)
             if held["ids"] and takes_ids:
                 ids_beats.pop(0)
                 held["ids"] = False
@@ -101,21 +104,27 @@ def test_gather(name: str, seed: int | None) -> None:
                 assert destination.last == (len(got) == tokens * pieces - 1)
                 row = table[ids[token]]
                 for lane in range(kept):
-                    at = 2 * (piece * lanes + lane)
-                    assert values[lane] == signed16(int.from_bytes(row[at : at + 2], "little"))
+                    at = begins + size * (piece * lanes + lane)
+                    assert values[lane] == int.from_bytes(row[at : at + size], "little", signed=True)
+                if narrow:  # as long as the pipeline samples it
+                    due |= {cycle + later: int.from_bytes(row[:3], "little") & 0x3FFFFF for later in range(3)}
                 got.append(values)
                 if destination.last:
                     break
         assert asked == tokens
         assert len(got) == tokens * pieces
-        await ctx.tick().repeat(2)
+        for _ in range(2):
+            _, _, scale = await ctx.tick().sample(dut.row_scale)
+            scales.append((scale.shift << 16) + scale.mult)
         assert not rows_beats
+        assert {cycle: scales[cycle] for cycle in due} == due
 
     async def testbench(ctx: SimulatorContext) -> None:
-        await gather(ctx, 0, c.max_tokens, c.hidden)
-        for _ in range(4):
+        for narrow in (0, 1):
+            await gather(ctx, 0, c.max_tokens, c.hidden, narrow)
+        for i in range(6):
             first = rng.randrange(ceil_div(c.max_tokens, c.rows)) * c.rows
-            await gather(ctx, first, rng.randint(1, c.max_tokens - first), rng.randint(1, c.hidden))
+            await gather(ctx, first, rng.randint(1, c.max_tokens - first), rng.randint(1, c.hidden), i % 2)
 
     run(dut, testbench, limit=100000)
 

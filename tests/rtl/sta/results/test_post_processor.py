@@ -394,14 +394,23 @@ class Bench:
     async def gather(self, ctx: SimulatorContext, **fields: int) -> None:
         c, rng = self.config, self.rng
         i = self.instruction(Op.GATHER, add=rng.randrange(2), **fields)
-        size = ceil_div(2 * i["channels"], c.port_bytes) * c.port_bytes
+        i |= {"narrow": rng.randrange(2)}
+        begins = ceil_div(4, c.port_bytes) * c.port_bytes if i["narrow"] else 0
+        size = begins + ceil_div((2 - i["narrow"]) * i["channels"], c.port_bytes) * c.port_bytes
         i |= {"beats": size // c.port_bytes, "address": rng.randrange(1 << 16) * c.port_bytes}
         ids = [rng.randrange(1 << 12) for _ in range(i["tokens"])]
         table = {one: rng.randbytes(size) for one in ids}
         ids_bytes = b"".join(one.to_bytes(4, "little") for one in ids)
         ids_bytes += rng.randbytes(-len(ids_bytes) % c.port_bytes)
         for t, one in enumerate(ids):
-            row = [signed(int.from_bytes(table[one][2 * j : 2 * j + 2], "little"), 16) for j in range(i["channels"])]
+            if i["narrow"]:
+                mult, shift = int.from_bytes(table[one][:2], "little"), table[one][2] & 63
+                row = [
+                    requantise(signed(table[one][begins + j], 8), 0, mult, shift, 0, 16) if shift >= 1 else 0
+                    for j in range(i["channels"])
+                ]
+            else:
+                row = [int.from_bytes(table[one][2 * j :][:2], "little", signed=True) for j in range(i["channels"])]
             self.state.to_residual(i["first_token"] + t, row, add=bool(i["add"]))
         row_of = {i["address"] + one * size: self.cut(row) for one, row in table.items()}
         await self.execute(ctx, i, ids=self.cut(ids_bytes), row_of=row_of)
