@@ -23,7 +23,7 @@ from rtl.product import Product
 from rtl.sta.isa import Columns, Instruction, Op, assemble
 from rtl.sta.params import StaConfig
 from sim.image.product import pack_weights
-from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
+from sim.image.program import pack_parameters, pack_table, parameter_units
 
 if TYPE_CHECKING:  # it imports torch
     from pruning.encoder.parameters import BlockParameters, EncoderShape, Norm
@@ -308,14 +308,14 @@ class Compiler(ABC):
         """An instruction's name, with the number of its sequence where there are several."""
         return name if number is None or len(self._sequences) == 1 else f"{name} [{number}]"
 
-    def _gather(self, name: str, table: NDArray[np.integer], ids: int, *, add: bool = False) -> None:
-        """The rows of a table by the numbers at `ids`, for all tokens."""
-        rows = pack_wide_rows(self._c, table)
+    def _gather(self, name: str, rows: NDArray[np.uint8], ids: int, *, add: bool = False, narrow: bool = False) -> None:
+        """The rows of a table, packed, by the numbers at `ids`, for all tokens."""
         self._add(
             name,
             {
                 "opcode": Op.GATHER,
                 "add": int(add),
+                "narrow": int(narrow),
                 "tokens": self._tokens,
                 "channels": self._hidden,
                 "address": self._memory.share(name, rows),

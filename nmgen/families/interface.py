@@ -161,6 +161,10 @@ class Family(Protocol):
         """
 
     @staticmethod
+    def narrowed(parameters: Any) -> Any:
+        """The parameters with their table of words in 8 bits."""
+
+    @staticmethod
     def goal(recipe: Recipe, model: "Model") -> Goal:
         """What a series is trained for; the data is read and checked."""
 

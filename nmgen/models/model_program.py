@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # What add_model_arguments adds beside the configuration, with the values of flags that are not given.
-MODEL_FLAGS = {"seq": None, "lengths": None, "batch": 1, "pattern": None, "calibrate": None}
+MODEL_FLAGS = {"seq": None, "lengths": None, "batch": 1, "pattern": None, "calibrate": None, "table_bits": 16}
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +53,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="text to calibrate a folder on (sentences of nmgen's own); a ViT needs pictures: a folder of them, an "
         ".npy array or an IDX file",
     )
+    parser.add_argument(
+        "--table-bits",
+        type=int,
+        choices=(8, 16),
+        default=MODEL_FLAGS["table_bits"],
+        help="of an element of the table of words; 8, with a scale a word, take half the memory (16)",
+    )
     add_configuration(parser, StaConfig)
 
 
 def given(args: argparse.Namespace) -> list[str]:
     """The flags of add_model_arguments that a command line has."""
-    own = ["--" + name for name, value in MODEL_FLAGS.items() if getattr(args, name) != value]
+    own = ["--" + name.replace("_", "-") for name, value in MODEL_FLAGS.items() if getattr(args, name) != value]
     return own + given_configuration(args, StaConfig)
 
 
@@ -80,7 +87,8 @@ def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
         lengths, shorter = _lengths(args, model)
         artefact, warning = artefact_of(model, args.pattern, args.calibrate, say)
         say("placing the program")
-        return compiled(artefact, args.model, config, lengths, args.batch, shorter), warning
+        narrow = args.table_bits == 8
+        return compiled(artefact, args.model, config, lengths, args.batch, shorter, narrow=narrow), warning
 
 
 def _lengths(args: argparse.Namespace, model: Named) -> tuple[list[int], list[int]]:
@@ -113,16 +121,20 @@ def compiled(
     lengths: list[int],
     batch: int,
     shorter: Sequence[int] = (),
+    *,
+    narrow: bool = False,
 ) -> "Program":
     """The program of an artefact for so many times these sequences, or for so many pictures.
 
     model : what messages call it
+    narrow : its table of words is in 8 bits
     shorter : see `Family.program`
     """
     whole = artefact.whole
     family = halves_named(family_of_config(whole.config, model))
     try:
         parameters = family.prunes.parameters(artefact)
+        parameters = family.compiles.narrowed(parameters) if narrow else parameters
     except InputError as error:
         raise InputError(f"{model}: {error}") from None
     return family.compiles.program(parameters, whole, config, lengths, batch, shorter)

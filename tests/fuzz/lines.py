@@ -44,6 +44,7 @@ LINES = {
         f"words --seq 5 {STA} -o out.nmp",
         f"shards --seq 5 {STA} -o out.nmp",
         f"bert --pattern 2:8 --seq 7 {STA} -o out.nmp",
+        f"bert.safetensors --lengths 7,3 --table-bits 8 {STA} -o out.nmp",
         f"vit.safetensors {STA} -o out.nmp",
         f"vit --calibrate pictures.npy {STA} -o out.nmp",
         f"vit --calibrate mnist {STA} -o out.nmp",

@@ -15,6 +15,7 @@ from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import InputError
 from rtl.sta.isa import Op
 from rtl.sta.params import StaConfig
+from sim.image.program import pack_narrow_rows, pack_wide_rows
 
 if TYPE_CHECKING:  # it imports torch
     from pruning.families.bert.parameters import IntegerParameters
@@ -75,9 +76,15 @@ class _BertCompiler(Compiler):
 
     def _embeddings(self) -> None:
         p = self._p
-        self._gather("embeddings.word_embeddings", p.words, self._ids)
+        words = p.narrow_words
+        if words:
+            rows = pack_narrow_rows(self._c, words.elements, words.mult, words.shift)
+        else:
+            rows = pack_wide_rows(self._c, p.words)
+        self._gather("embeddings.word_embeddings", rows, self._ids, narrow=bool(words))
         positions = self._memory.put("positions", self._positions().view(np.uint8))
-        self._gather("embeddings.position_embeddings", p.positions[: self._longest], positions, add=True)
+        rows = pack_wide_rows(self._c, p.positions[: self._longest])
+        self._gather("embeddings.position_embeddings", rows, positions, add=True)
         self._norm(p.norm, 0, self._tokens)
 
     def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:

@@ -66,6 +66,10 @@ def program(
     return found.each_with(tokenizer=model.tokenizer)
 
 
+def narrowed(parameters: "IntegerParameters") -> "IntegerParameters":
+    return parameters.narrowed()
+
+
 def goal(recipe: Recipe, model: "Encoder") -> TextGoal:
     return TextGoal(recipe, model)
 

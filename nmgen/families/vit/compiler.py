@@ -15,6 +15,7 @@ from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import ceil_div, round_up
 from rtl.sta.isa import Op
 from rtl.sta.params import StaConfig
+from sim.image.program import pack_wide_rows
 
 if TYPE_CHECKING:  # it imports torch
     from pruning.families.vit.parameters import VitParameters
@@ -67,7 +68,7 @@ class _VitCompiler(Compiler):
     def _embeddings(self) -> None:
         p, patches = self._p, self._patches
         positions = self._memory.put("positions", self._positions().view(np.uint8))
-        self._gather("embeddings.position_embeddings", p.initial, positions)
+        self._gather("embeddings.position_embeddings", pack_wide_rows(self._c, p.initial), positions)
         self._add(
             "patches",
             {

@@ -56,6 +56,10 @@ def program(
     return compile_vit(parameters, config, batch, {**model.about, "classes": classes})
 
 
+def narrowed(parameters: "VitParameters") -> "VitParameters":
+    raise InputError("it is a ViT, without a table of words: it takes no --table-bits")
+
+
 def goal(recipe: Recipe, model: "ViT") -> PictureGoal:
     return PictureGoal(recipe, model)
 

@@ -33,10 +33,14 @@ from rtl.params import InputError
 
 
 class IntegerEncoder:
-    """An artefact of the BERT family, computed in integers. It scores as an Encoder does."""
+    """An artefact of the BERT family, computed in integers. It scores as an Encoder does.
 
-    def __init__(self, artefact: Artefact) -> None:
-        p = self.parameters = integer_parameters(artefact)
+    narrow_words : words in 8 bits with a scale each, as `nmgen compile --table-bits 8` has them
+    """
+
+    def __init__(self, artefact: Artefact, *, narrow_words: bool = False) -> None:
+        p = integer_parameters(artefact)
+        p = self.parameters = p.narrowed() if narrow_words else p
         text = artefact.whole.tokenizer
         self.tokenizer = open_tokenizer(text, "the artefact's tokenizer is none", p.shape.max_tokens)
         self._words, self._positions = torch.from_numpy(p.words.copy()), as_float(p.positions)

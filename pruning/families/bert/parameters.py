@@ -4,11 +4,12 @@ The blocks are those of pruning/encoder/parameters.py. The head is a product of 
 mean of the tokens rescales to.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from pruning.encoder.narrow_rows import NarrowRows, narrow_rows
 from pruning.encoder.parameters import BlockParameters, Norm, Source, block_parameters, layer_norm
 from pruning.families.bert.folder import shape_of
 from pruning.families.bert.model import Shape
@@ -35,6 +36,7 @@ class IntegerParameters:
     Parameters
     ----------
     words : int16 [vocabulary, hidden]
+    narrow_words : the same in 8 bits, where memory is to hold it so
     positions : int16 [max_tokens, hidden]: what is added to token i, position and token type in one
     norm : of the embeddings
     scale : of the last residual, so of the embedding that POOL gives
@@ -47,6 +49,12 @@ class IntegerParameters:
     blocks: tuple[BlockParameters, ...]
     head: Head | None
     scale: float
+    narrow_words: NarrowRows | None = None
+
+    def narrowed(self) -> "IntegerParameters":
+        """With words in 8 bits, each of a scale of its own."""
+        rows = narrow_rows("embeddings.word_embeddings", self.words)
+        return replace(self, words=rows.wide(), narrow_words=rows)
 
 
 def integer_parameters(artefact: Artefact) -> IntegerParameters:

@@ -222,3 +222,11 @@ def test_the_shortest_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> 
     said = json.loads(capsys.readouterr().out)
     assert (said["tokens"], said["tokens_compiled"]) == ([4], [4])
     assert (said["configuration"]["pe"], said["wrong"]) == ("ecp5", [])
+
+
+def test_words_in_8_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", "A.safetensors", "--seq", "7,5", "--table-bits", "8", *FLAGS, "-o", "P.nmp"]) == 0
+    assert simulate("--check-each", "--output", "e.npy") == 0
+    assert "every bit as the golden machine" in capsys.readouterr().out
+    encoder = IntegerEncoder(artefact(**SIZES), narrow_words=True)
+    assert np.allclose(np.load("e.npy"), encoder.embed(TEXTS).numpy(), atol=1e-6)

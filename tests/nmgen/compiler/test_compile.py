@@ -20,7 +20,7 @@ from nmgen.families.bert.compiler import compile_encoder
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.parameters import integer_parameters
 from pruning.files.artefact import Artefact, save
-from rtl.params import SHIFT_MAX, InputError
+from rtl.params import SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.sta.params import StaConfig
 from sim.golden.machine import Machine
 from tests.nmgen.encoders import artefact, random_ids
@@ -34,9 +34,11 @@ ODD = StaConfig(n=3, m=16, rows=3, cols=6, drain=4, port_bytes=2, max_tokens=32,
 TINY = StaConfig(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=20, max_k=48, hidden=24, store_words=1500)
 
 
-def check_every_step(config: StaConfig, whole: Artefact, lengths: list[int], seed: int = 0) -> Program:
+def check_every_step(
+    config: StaConfig, whole: Artefact, lengths: list[int], seed: int = 0, *, narrow_words: bool = False
+) -> Program:
     """Runs the compiled program in a machine full of rubbish, and compares all that its instructions leave behind."""
-    encoder = IntegerEncoder(whole)
+    encoder = IntegerEncoder(whole, narrow_words=narrow_words)
     program = compile_encoder(encoder.parameters, config, lengths)
     ids = random_ids(seed, lengths)
     wanted = [{step.name: step for step in encoder.steps(torch.tensor(row))} for row in ids]
@@ -344,6 +346,34 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "utilisation" in capsys.readouterr().out
     assert main(["estimate", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cycles"] > 1000
+
+
+@pytest.mark.parametrize("config", [SMALL, WIDE, ODD, TINY], ids=["small", "wide", "odd", "tiny"])
+def test_words_in_8_bits(config: StaConfig) -> None:
+    whole = artefact(24, 3, 40, layers=1)
+    found = check_every_step(config, whole, [7, 5], narrow_words=True)
+    wide = check_every_step(config, whole, [7, 5])
+    sizes = [program.region("embeddings.word_embeddings").size // 13 for program in (found, wide)]
+    header = ceil_div(4, config.port_bytes) * config.port_bytes
+    assert sizes == [header + round_up(24, config.port_bytes), round_up(48, config.port_bytes)]
+    narrow = [name for name, one in zip(found.names, found.instructions, strict=True) if one.get("narrow")]
+    assert narrow == ["embeddings.word_embeddings"]
+
+
+def test_commands_with_words_in_8_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = artefact(24, 3, 40, pattern="2:8")
+    save(tmp_path / "A.safetensors", whole.layers.values(), whole.model)
+    line = [str(tmp_path / "A.safetensors"), "--seq", "7", *FLAGS, "--json"]
+    files = [tmp_path / "8.nmp", tmp_path / "16.nmp"]
+    for bits, file in zip(("8", "16"), files, strict=True):
+        assert main(["compile", *line, "--table-bits", bits, "-o", str(file)]) == 0
+    narrow, wide = map(programs.load, files)
+    assert len(narrow.memory) < len(wide.memory)
+    capsys.readouterr()
+    assert main(["estimate", *line, "--table-bits", "8"]) == 0
+    assert json.loads(capsys.readouterr().out)["cycles"] == total(narrow, estimate(narrow, Constants()))["cycles"]
+    assert main(["estimate", str(files[0]), "--table-bits", "8"]) == 2
+    assert "--table-bits" in capsys.readouterr().err
 
 
 def test_commands_with_lengths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
