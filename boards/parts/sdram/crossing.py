@@ -1,24 +1,24 @@
 """A FIFO between two clocks."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import AsyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-BLOCK_RAM = {"ram_style": "block"}
+from rtl.lib.lut_ram import LUT_RAM
 
 
 class CrossingFifo(wiring.Component):
-    """Wide words from one clock to another, in block RAM: LUT RAM of as many bits takes a LUT for each four, and more
-    for its second bank.
+    """Wide words from one clock to another, in LUT RAM: the block RAM that STA leaves free is at the chip's edge, two
+    periods away.
 
     Parameters
     ----------
     width : bits of a word
     depth : words, a power of two
     write_domain, read_domain : the clocks
-    registered : a register follows, a cycle more, for a clock that is too fast for what a block RAM gives
+    registered : another register follows, a cycle more, so that `ready` goes no further than to it
 
     Members
     -------
@@ -40,22 +40,25 @@ class CrossingFifo(wiring.Component):
         m.submodules.level = level = AsyncFIFO(
             width=1, depth=self._depth, w_domain=self._write_domain, r_domain=self._read_domain
         )
-        m.submodules.store = store = Memory(shape=self._width, depth=self._depth, init=[], attrs=BLOCK_RAM)
+        m.submodules.store = store = Memory(shape=self._width, depth=self._depth, init=[], attrs=LUT_RAM)
         write, read = store.write_port(domain=self._write_domain), store.read_port(domain=self._read_domain)
         write_at = Signal(range(self._depth))
         read_at = Signal(range(self._depth), reset_less=True)  # as the FIFO's: the writer's reset counts
+        next_at = Signal.like(read_at, init=1)  # behind it: `ready` comes late and selects
         m.d.comb += [
             level.w_en.eq(self.words_in.valid),
             self.words_in.ready.eq(level.w_rdy),
             write.addr.eq(write_at),
             write.data.eq(self.words_in.payload),
             write.en.eq(self.words_in.valid & level.w_rdy),
-            read.addr.eq(read_at + (level.r_en & level.r_rdy)),
+            read.addr.eq(Mux(level.r_en & level.r_rdy, next_at, read_at)),
         ]
         m.d[self._write_domain] += write_at.eq(write_at + write.en)
         m.d[self._read_domain] += read_at.eq(read.addr)
+        with m.If(level.r_en & level.r_rdy):
+            m.d[self._read_domain] += next_at.eq(next_at + 1)
         with m.If(level.r_rst):
-            m.d[self._read_domain] += read_at.eq(0)
+            m.d[self._read_domain] += [read_at.eq(0), next_at.eq(1)]
         out = self.words_out
         if self._registered:
             m.d.comb += level.r_en.eq(~out.valid | out.ready)
