@@ -103,9 +103,13 @@ class Host:
         ------
         LinkError : nothing answers, or no board that this program knows
         """
-        (answer,) = self.ask([Request(Operation.HELLO)], attempts=attempts)
-        protocol = int.from_bytes(answer[:4], "little")
-        if protocol != PROTOCOL or len(answer) != HELLO.size:
+        # Answers to what was asked before this program began may still come, and have any number.
+        for _ in range(WINDOW + 1):
+            (answer,) = self.ask([Request(Operation.HELLO)], attempts=attempts)
+            protocol = int.from_bytes(answer[:4], "little")
+            if known := protocol == PROTOCOL and len(answer) == HELLO.size:
+                break
+        if not known:
             raise self.error(f"the board's link is of version {protocol}, must be {PROTOCOL}: build its image anew")
         hello = Hello(*HELLO.unpack(answer))
         self.slower = SIMULATED_SLOWER if hello.simulated else 1.0

@@ -11,6 +11,7 @@ from rtl.array.latencies import (
     drain_window,
     reader_latency,
 )
+from rtl.engine.latencies import ENTER_CYCLES, LOADED_CYCLES, RELEASE_CYCLES
 from rtl.params import (
     BURST_BEATS,
     FIFO_BEATS,
@@ -22,10 +23,6 @@ from rtl.params import (
     units_in_beats,
 )
 from rtl.product import Product
-
-ENTER_CYCLES = 2  # from a segment's last beat, or from the start, until the next one's first may be delivered
-LOADED_CYCLES = 2  # from a column tile's last entry until the decision for its first step
-RELEASE_CYCLES = 2  # from the decision for its last step until column 0 is done with it; column c is c cycles later
 
 
 def product_cycles(

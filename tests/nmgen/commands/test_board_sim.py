@@ -63,7 +63,8 @@ def test_a_board_with_a_program(capsys: pytest.CaptureFixture[str]) -> None:
         assert "the board is simulated" in capsys.readouterr().out
         np.testing.assert_allclose(np.load("e.npy"), IntegerEncoder(artefact(**SIZES)).embed(texts).numpy(), atol=1e-6)
         assert main(["boards", "--port", port[1]]) == 0
-        said = f"accelerator {CONFIG.identification:#010x}, core 100 MHz, memory 32 MB at 125 MHz, simulated"
+        accelerator = f"accelerator {CONFIG.identification:#010x} (2x2 PEs, N = 2, M = 4)"
+        said = f"{accelerator}, core 100 MHz, memory 32 MB at 125 MHz, simulated"
         assert capsys.readouterr().out.endswith(f"{port[1]}: {said}\n")
         (board,) = children(run.pid)
         run.send_signal(signal.SIGINT)

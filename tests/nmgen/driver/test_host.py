@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from boards.link import ANSWER, SEQUENCES, WINDOW, Status, stuffed
 from nmgen.driver.host import Host, LinkError
 from nmgen.driver.port import SerialWire
 from tests.nmgen.driver.fake_board import FakeBoard
@@ -39,3 +40,29 @@ def test_many_requests_are_under_way() -> None:
         assert sum(host.write_all(pieces)) == len(data)
         assert host.sent == 701
         assert board.memory[: len(data)].tobytes() == data
+
+
+class LateWire(SerialWire):
+    """Answers to requests of a program before come first, with the numbers that this one begins with."""
+
+    def __init__(self, port: str, numbers: range) -> None:
+        super().__init__(port)
+        self._late = [stuffed(ANSWER.pack(number % SEQUENCES, Status.DONE, 0)) for number in numbers]
+
+    def read(self, seconds: float) -> bytes:
+        return self._late.pop(0) if self._late else super().read(seconds)
+
+
+def test_answers_that_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not taken for that to HELLO."""
+    monkeypatch.setattr("nmgen.driver.host.random.randrange", lambda _numbers: 250)
+    with FakeBoard(CONFIG) as board, LateWire(board.port, range(250, 250 + WINDOW)) as wire:
+        host = Host(wire)
+        assert host.hello().identification == CONFIG.identification
+        assert sum(host.write_all([(0, bytes(CONFIG.port_bytes))])) == CONFIG.port_bytes
+
+
+def test_another_protocol_is_told() -> None:
+    with FakeBoard(CONFIG, hello={"protocol": 7}) as board, SerialWire(board.port) as wire:
+        with pytest.raises(LinkError, match="the board's link is of version 7, must be 2"):
+            Host(wire).hello()
