@@ -37,8 +37,8 @@ class EncoderImage(wiring.Component):
         m.submodules.encoder = encoder = Encoder(config)
         m.submodules.pll = pll = Pll(config.dividers, stepped=2)
         m.submodules.clock = clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        # Clocks begin when the PLL has locked, with the registers as the bitstream has them. A reset would be a net all
-        # over the chip, and the slowest of it: 31 ns where everything else takes 13.
+        # Clocks begin when the PLL has locked, with the registers as the bitstream has them. A reset would be one
+        # register's net to all over the chip, within a period.
         for domain, output in zip(("sync", DOMAIN, PIN_DOMAIN), pll.clocks, strict=True):
             m.domains += ClockDomain(domain, reset_less=True)
             gated = {"i_CLKI": output, "i_CE": pll.locked, "o_CLKO": ClockSignal(domain)}

@@ -209,9 +209,8 @@ class SdramController(wiring.Component):
         """The row of the chunk ahead is looked up, the bank closed if another row is open there, the row opened."""
         pins, t, ahead = self.pins, self._timing, s.ahead
         is_open = s.opened.bit_select(ahead.bank, 1)
-        same = Cat(row == ahead.row for row in s.rows).bit_select(
-            ahead.bank, 1
-        )  # each looked at: less than to select one
+        # Each is compared: less logic than to select one.
+        same = Cat(row == ahead.row for row in s.rows).bit_select(ahead.bank, 1)
         long_open = Cat(wait == 0 for wait in s.close_wait).bit_select(ahead.bank, 1)
         with m.If(s.ahead_valid & ~s.checked):
             m.d.sync += [s.checked.eq(1), s.hit.eq(is_open & same), s.closed.eq(~is_open)]

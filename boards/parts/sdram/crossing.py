@@ -10,8 +10,8 @@ from rtl.lib.lut_ram import LUT_RAM
 
 
 class CrossingFifo(wiring.Component):
-    """Wide words from one clock to another, in LUT RAM: the block RAM that STA leaves free is at the chip's edge, two
-    periods away.
+    """Wide words from one clock to another, in LUT RAM: the block RAM that STA leaves free is far from here
+    (docs/timing.md).
 
     Parameters
     ----------
