@@ -23,6 +23,7 @@ KINDS = (
     "norm",
     "pool",
     "gather",
+    "gather of 8 bits",
     "load",
     "store",
     "store residual",
@@ -120,11 +121,11 @@ class Random:
         elif kind == "pool":
             channels = self._up_to(c.hidden)
             f |= {"opcode": Op.POOL, "channels": channels, "mult": rng.getrandbits(16), "shift": rng.randint(1, 47)}
-        elif kind == "gather":
+        elif kind in ("gather", "gather of 8 bits"):
             channels = self._up_to(c.hidden)
-            narrow = rng.randint(0, 1)
-            beats = gathered_row_beats(c, channels, bool(narrow))
-            f |= {"opcode": Op.GATHER, "channels": channels, "narrow": narrow, "beats": beats}
+            narrow = kind != "gather"
+            beats = gathered_row_beats(c, channels, narrow)
+            f |= {"opcode": Op.GATHER, "channels": channels, "narrow": int(narrow), "beats": beats}
             f |= {"add": rng.randint(0, 1), "ids_address": self._address(ceil_div(4 * tokens, c.port_bytes))}
             f["address"] = self._address(8 * f["beats"])
         elif kind == "load":
