@@ -1,14 +1,17 @@
 """Frames of `boards.link`: out of bytes, and into bytes."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.link import CRC, ESCAPE, FLAG, FLIP, PAYLOAD_MAX, REQUEST
 from boards.parts.link.serial_crc import SerialCrc
+from rtl.lib.lut_ram import LutMemory
 
 FRAME_MAX = REQUEST.size + PAYLOAD_MAX + CRC.size  # bytes
 BUFFER_BYTES = 1 << (FRAME_MAX - 1).bit_length()  # of each of two: one that is held, one that is filled
+BUFFER_PART = 256  # bytes, see LutMemory: as many levels of multiplexers before its register as behind it, or more
+FRAME_LATENCY = LutMemory.LATENCY
 FRAME_BYTE = data.StructLayout({"byte": 8, "last": 1})
 
 
@@ -20,7 +23,7 @@ class HeldFrame(wiring.Signature):
     held : it is there, out
     length : its bytes without the CRC, while held, out
     address : of a byte of it, in
-    data : that byte, a cycle later, out
+    data : that byte, FRAME_LATENCY cycles later, out
     release : the reader is done with it, in
     """
 
@@ -54,9 +57,9 @@ class FrameReceiver(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         frame = self.frame
-        m.submodules.bytes = store = memory.Memory(shape=8, depth=2 * BUFFER_BYTES, init=[])
+        # In LUT RAM, because the core may take every block RAM.
+        m.submodules.bytes = store = LutMemory(8, 2 * BUFFER_BYTES, BUFFER_PART)
         m.submodules.crc = crc = SerialCrc()
-        write, read = store.write_port(), store.read_port()
         filled = Signal()  # buffer
         count = Signal(range(BUFFER_BYTES + 1))  # bytes so far; BUFFER_BYTES: too many
         escaped = Signal()
@@ -65,11 +68,11 @@ class FrameReceiver(wiring.Component):
         whole = (count >= REQUEST.size + CRC.size) & (count <= FRAME_MAX) & ~escaped
         right = whole & crc.matches
         m.d.comb += [
-            write.addr.eq(Cat(count[:-1], filled)),
-            write.data.eq(value),
-            write.en.eq(self.valid & ~count[-1]),
-            read.addr.eq(Cat(frame.address, ~filled)),
-            frame.data.eq(read.data),
+            store.write.address.eq(Cat(count[:-1], filled)),
+            store.write.data.eq(value),
+            store.write.enable.eq(self.valid & ~count[-1]),
+            store.read_address.eq(Cat(frame.address, ~filled)),
+            frame.data.eq(store.read_data),
             crc.start.eq(self.valid & is_flag),
             crc.byte.eq(value),
             crc.valid.eq(self.valid & ~is_flag & ~is_escape),

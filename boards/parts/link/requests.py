@@ -19,7 +19,7 @@ from boards.link import (
     Operation,
     Status,
 )
-from boards.parts.link.frames import BUFFER_BYTES, FRAME_BYTE, HeldFrame
+from boards.parts.link.frames import BUFFER_BYTES, FRAME_BYTE, FRAME_LATENCY, HeldFrame
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.params import ADDRESS_BITS
 
@@ -33,7 +33,7 @@ class _Registers:
 
     Attributes
     ----------
-    frame_at, there : address of a byte of the frame; the frame's `data` is the one before it
+    frame_at, waited : address of a byte of the frame, and cycles since it was asked for
     header, argument : of the request; the first word of its payload
     size : bytes of memory that the request is about
     good : it can be executed
@@ -48,7 +48,7 @@ class _Registers:
     def __init__(self, port_bytes: int, memory_bytes: int) -> None:
         beats = memory_bytes // port_bytes
         self.frame_at = Signal(range(BUFFER_BYTES), name="frame_at")
-        self.there = Signal(name="there")
+        self.waited = Signal(range(FRAME_LATENCY + 1), name="waited")
         self.header = Signal(HEADER, name="header")
         self.argument = Signal(8 * WORD_BYTES, name="argument")
         self.size = Signal(8 * WORD_BYTES, name="size")
@@ -167,7 +167,7 @@ class Requests(wiring.Component):
     def _receive(self, m: Module, r: "_Registers") -> None:
         """The header, and the first word of the payload, whether it is looked at or not."""
         with m.State("idle"):
-            m.d.sync += [r.frame_at.eq(0), r.there.eq(0), r.byte.eq(0)]
+            m.d.sync += [r.frame_at.eq(0), r.waited.eq(0), r.byte.eq(0)]
             with m.If(self.frame.held):
                 m.next = "header"
         with m.State("header"):
@@ -183,11 +183,16 @@ class Requests(wiring.Component):
 
     def _take(self, m: Module, r: "_Registers", target: Value, then: str) -> None:
         """A state in which bytes of the frame go into a register until it is full; the one behind them is next."""
-        m.d.sync += [r.frame_at.eq(r.frame_at + 1), r.there.eq(1)]
-        with m.If(r.there):
-            m.d.sync += [target.eq(Cat(target, self.frame.data)[8:]), r.byte.eq(r.byte + 1)]
+        m.d.sync += r.waited.eq(r.waited + 1)
+        with m.If(r.waited == FRAME_LATENCY):
+            m.d.sync += [
+                target.eq(Cat(target, self.frame.data)[8:]),
+                r.frame_at.eq(r.frame_at + 1),
+                r.waited.eq(0),
+                r.byte.eq(r.byte + 1),
+            ]
             with m.If(r.byte == len(target) // 8 - 1):
-                m.d.sync += [r.frame_at.eq(r.frame_at), r.there.eq(0), r.byte.eq(0)]
+                m.d.sync += r.byte.eq(0)
                 m.next = then
 
     def _execute(self, m: Module, r: "_Registers") -> None:

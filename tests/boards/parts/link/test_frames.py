@@ -6,7 +6,7 @@ import random
 from amaranth.sim import Simulator, SimulatorContext
 
 from boards.link import CRC, ESCAPE, FLAG, PAYLOAD_MAX, REQUEST, stuffed
-from boards.parts.link.frames import FRAME_MAX, FrameReceiver, FrameSender
+from boards.parts.link.frames import FRAME_LATENCY, FRAME_MAX, FrameReceiver, FrameSender
 from boards.parts.link.serial_crc import BYTE_CYCLES
 from sim.bench.amaranth_stream import stream_get, stream_put, until
 
@@ -29,7 +29,7 @@ def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
                 await ctx.tick()
                 ctx.set(receiver.valid, 0)
                 await ctx.tick().repeat(generator.randint(BYTE_CYCLES, BYTE_CYCLES + 2))
-            await ctx.tick().repeat(LONGEST + 20)
+            await ctx.tick().repeat(FRAME_LATENCY * LONGEST + 20)
         if not released:
             await read(ctx)
 
@@ -38,7 +38,7 @@ def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
         content = []
         for address in range(ctx.get(frame.length)):
             ctx.set(frame.address, address)
-            await ctx.tick()
+            await ctx.tick().repeat(FRAME_LATENCY)
             content.append(ctx.get(frame.data))
         found.append(bytes(content))
 
