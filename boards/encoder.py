@@ -137,9 +137,11 @@ class Encoder(wiring.Component):
             memory.restart.eq(sweep.restart),
             self.step.eq(sweep.step),
             self.busy.eq(sta.busy),
+            link.initialised.eq(self.initialised),
+        ]
+        m.d.sync += [
             self.tested.eq(sweep.done),
             self.initialised.eq(sweep.done & sweep.works.any()),
-            link.initialised.eq(self.initialised),
         ]
         registers = {
             BoardRegister.MEMORY: Cat(self.initialised, self.tested),

@@ -32,6 +32,7 @@ from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES,
 ROWS_APART = 3  # from one row that is left empty to the next
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 NUMBER = re.compile(r"\d+")
+INSTANCE_END = r"(?:\$\d+)?\."  # Amaranth numbers an instance of which a signal has the name, too
 
 # device → x and y of its tiles of logic
 TILES = {"LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82}))}
@@ -102,7 +103,7 @@ class Placement:
 
 def cells_of(*beginnings: str) -> re.Pattern[str]:
     """Matches names of cells that begin so, from some part of them on; {} is a number, and a group of its own."""
-    paths = (r"(\d+)".join(map(re.escape, path.split("{}"))) for path in beginnings)
+    paths = (r"(\d+)".join(map(re.escape, path.split("{}"))).replace(r"\.", INSTANCE_END) for path in beginnings)
     return re.compile(rf"\b(?:{'|'.join(paths)})")
 
 

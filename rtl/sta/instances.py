@@ -15,7 +15,7 @@ REQUANTISER = "requantiser_{}"
 RESCALER = "rescaler_{}"
 RESIDUAL = "residual"
 SOFTMAX = "softmax_{}"  # by its row
-SQUARE = "square_{}"  # a register with its multiplier, by its lane
+SQUARE = "square_{}"  # by its lane
 STATISTICS = "statistics"
 STORE = "store"
 
@@ -26,7 +26,7 @@ LANE_MULTIPLIERS = tuple(  # of the post-processor's lanes, by their numbers; fr
     f"{POST_PROCESSOR}.{part}"
     for part in (
         f"{NORM_SOURCE}.{NORMALISER}.{LANE}.",
-        f"{STATISTICS}.{SQUARE}",
+        f"{STATISTICS}.{SQUARE}.",
         f"{PIPELINE}.{RESCALER}.",
         f"{PIPELINE}.{REQUANTISER}.",
     )

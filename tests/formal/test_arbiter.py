@@ -66,11 +66,8 @@ class Arbitrated(wiring.Component):
         taken = beats.valid & beats.ready
         m.d.sync += due.eq(due - taken + Mux(reads, part[-8:] + 1, 0))
 
-        # Readers that asked in the cycle in which the last beat of the write was taken, or before.
-        asks = Cat(
-            port.read_request.valid if i in self._whole else inside.signal(f"reader_{i}.parts__valid")
-            for i, port in enumerate(arbiter.ports)
-        )
+        # Readers that asked before the cycle in which the last beat of the write was taken: they wait in a register.
+        asks = Cat(inside.signal(f"reader_{i}.held") for i in range(MASTERS))
         asked = Signal(MASTERS)
         with m.If(~complete):
             m.d.sync += asked.eq(asks)

@@ -9,6 +9,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from boards.parts.sdram.controller import CHUNK_BEATS, CHUNK_BEATS_BITS, chunk_layout
+from boards.parts.sdram.stream_register import StreamRegister
 from rtl.lib.axi import PageSplitter
 from rtl.lib.port import MemoryPort, Request, write_beat
 
@@ -91,12 +92,17 @@ class MemoryArbiter(wiring.Component):
         return m
 
     def _parts(self, m: Module, bursts: Any, master: int, name: str) -> Any:
-        """Stream of a master's bursts, cut into chunks."""
+        """Stream of a master's bursts, cut into chunks; a register between the masters' logic and the choice."""
+        m.submodules[f"{name}_{master}"] = parts = StreamRegister(Request)
         if master in self._whole:
-            return bursts
-        m.submodules[f"{name}_{master}"] = splitter = PageSplitter(self._port_bytes, CHUNK_BEATS * self._port_bytes)
-        connect(m, flipped(bursts), splitter.whole)
-        return splitter.parts
+            connect(m, flipped(bursts), parts.words_in)
+        else:
+            m.submodules[f"{name}_{master}_splitter"] = splitter = PageSplitter(
+                self._port_bytes, CHUNK_BEATS * self._port_bytes
+            )
+            connect(m, flipped(bursts), splitter.whole)
+            connect(m, splitter.parts, parts.words_in)
+        return parts.words_out
 
     def _collect(self, m: Module, writers: Sequence[Any], writes: Value) -> tuple[Signal, data.View]:
         """(complete, part): the beats of a write are passed on; its part is complete from its last beat to `writes`."""

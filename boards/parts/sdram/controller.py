@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from boards.parts.sdram.chips import BANKS, CAS_LATENCY, POSTPONED_MAX, REFRESHES_BEFORE_MODE, SdramChip, Timing
 from rtl.lib.port import write_beat
-from rtl.lib.timing import align
+from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS
 
 WORD_BITS = 16
@@ -312,10 +312,11 @@ class SdramController(wiring.Component):
         words_left = Signal(range(self._burst))  # of the burst
         word = Signal(range(self._words))  # of the beat
         writes = Signal()
-        m.d.comb += [
-            writes.eq(issue | (words_left != 0)),
-            beat.ready.eq(writes & (word == self._words - 1)),
-        ]
+        m.d.comb += writes.eq(issue | (words_left != 0))
+        if self._words > 1:  # known a word before, as a burst does not pause: from a register to all of the beat's
+            m.d.sync += beat.ready.eq(writes & (word == self._words - 2))
+        else:
+            m.d.comb += beat.ready.eq(writes)
         m.d.sync += [pins.dq_enable.eq(writes), pins.mask.eq(0)]
         with m.If(writes):
             m.d.sync += [
@@ -336,12 +337,14 @@ class SdramController(wiring.Component):
             m.d.sync += words_left.eq(self._burst - 1)
         with m.Elif(words_left != 0):
             m.d.sync += words_left.eq(words_left - 1)
-        arrives = align(m, reads, 1 + CAS_LATENCY + CELL_CYCLES, name="arrives", reset=True)
+        way = 1  # from the pins, which lie all along an edge
+        arrived = relay(m, self.pins.dq_i, cycles=way, name="arrived")
+        arrives = align(m, reads, 1 + CAS_LATENCY + CELL_CYCLES + way, name="arrives", reset=True)
         word = Signal(range(self._words))
         m.d.sync += self.read_valid.eq(0)
         with m.If(arrives):
             m.d.sync += [
-                self.read_beat.eq(Cat(self.read_beat, self.pins.dq_i)[WORD_BITS:]),
+                self.read_beat.eq(Cat(self.read_beat, arrived)[WORD_BITS:]),
                 word.eq(Mux(word == self._words - 1, 0, word + 1)),
                 self.read_valid.eq(word == self._words - 1),
             ]

@@ -18,20 +18,18 @@ class CrossingFifo(wiring.Component):
     width : bits of a word
     depth : words, a power of two
     write_domain, read_domain : the clocks
-    registered : another register follows, a cycle more, so that `ready` goes no further than to it
 
     Members
     -------
     words_in : stream, in
-    words_out : stream, out
+    words_out : from a register, of which `ready` is the enable, stream out
     """
 
-    def __init__(self, width: int, depth: int, *, write_domain: str, read_domain: str, registered: bool) -> None:
+    def __init__(self, width: int, depth: int, *, write_domain: str, read_domain: str) -> None:
         assert depth & (depth - 1) == 0
         self._width = width
         self._depth = depth
         self._write_domain, self._read_domain = write_domain, read_domain
-        self._registered = registered
         super().__init__({"words_in": In(stream.Signature(width)), "words_out": Out(stream.Signature(width))})
 
     def elaborate(self, platform: object) -> Module:
@@ -60,10 +58,7 @@ class CrossingFifo(wiring.Component):
         with m.If(level.r_rst):
             m.d[self._read_domain] += [read_at.eq(0), next_at.eq(1)]
         out = self.words_out
-        if self._registered:
-            m.d.comb += level.r_en.eq(~out.valid | out.ready)
-            with m.If(level.r_en):
-                m.d[self._read_domain] += [out.valid.eq(level.r_rdy), out.payload.eq(read.data)]
-        else:
-            m.d.comb += [level.r_en.eq(out.ready), out.valid.eq(level.r_rdy), out.payload.eq(read.data)]
+        m.d.comb += level.r_en.eq(~out.valid | out.ready)
+        with m.If(level.r_en):
+            m.d[self._read_domain] += [out.valid.eq(level.r_rdy), out.payload.eq(read.data)]
         return m

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from amaranth.hdl import DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.fifo import AsyncFIFO
+from amaranth.lib.fifo import AsyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from boards.parts.sdram.arbiter import MemoryArbiter
@@ -67,18 +67,14 @@ class Sdram(wiring.Component):
             connect(m, flipped(port), of_arbiter)
         connect(m, controller.pins, flipped(self.pins))
 
-        m.submodules.chunks = chunks = AsyncFIFO(
-            width=len(arbiter.chunks.payload.as_value()), depth=CHUNKS, w_domain="sync", r_domain=DOMAIN
+        m.submodules.chunks = chunks = AsyncFIFOBuffered(
+            width=len(arbiter.chunks.payload.as_value()), depth=CHUNKS + 1, w_domain="sync", r_domain=DOMAIN
         )
         m.submodules.write_beats = write_beats = CrossingFifo(
-            len(arbiter.write_beats.payload.as_value()),
-            WRITE_ROOM,
-            write_domain="sync",
-            read_domain=DOMAIN,
-            registered=True,
+            len(arbiter.write_beats.payload.as_value()), WRITE_ROOM, write_domain="sync", read_domain=DOMAIN
         )
         m.submodules.read_beats = read_beats = CrossingFifo(
-            8 * self._port_bytes, READ_ROOM, write_domain=DOMAIN, read_domain="sync", registered=False
+            8 * self._port_bytes, READ_ROOM, write_domain=DOMAIN, read_domain="sync"
         )
         m.submodules.initialised = FFSynchronizer(controller.initialised, self.initialised)
         restart = Signal()  # only what a register gives has no glitches, which the other clock would take for a level

@@ -21,8 +21,8 @@ class WidestRange(wiring.Component):
 
     Members
     -------
-    bits : held while they are looked at, in
-    start : in
+    bits : in
+    start : look at them, in
     done : out, 2·size cycles later, for a cycle
     width, middle : of the range; the higher one of two middles, the first of equal ranges, out
     """
@@ -43,6 +43,7 @@ class WidestRange(wiring.Component):
         m = Module()
         size = self._size
         at = Signal(range(size))
+        ring = Signal(size)  # from bit `at` on
         second = Signal()
         busy = Signal()
         # Of the range that ends at the bit before, and with this bit.
@@ -51,7 +52,7 @@ class WidestRange(wiring.Component):
         next_width = Signal.like(width)
         next_middle = Signal.like(middle)
         m.d.comb += next_middle.eq(middle)
-        with m.If(self.bits.bit_select(at, 1)):
+        with m.If(ring[0]):
             m.d.comb += next_width.eq(width + (width != size))
             with m.If(width == 0):
                 m.d.comb += next_middle.eq(at)
@@ -59,13 +60,14 @@ class WidestRange(wiring.Component):
                 m.d.comb += next_middle.eq(_after(middle, size))
         m.d.sync += self.done.eq(0)
         with m.If(busy):
-            m.d.sync += [at.eq(_after(at, size)), width.eq(next_width), middle.eq(next_middle)]
+            m.d.sync += [at.eq(_after(at, size)), ring.eq(ring.rotate_right(1))]
+            m.d.sync += [width.eq(next_width), middle.eq(next_middle)]
             with m.If(next_width > self.width):
                 m.d.sync += [self.width.eq(next_width), self.middle.eq(next_middle)]
             with m.If(at == size - 1):
                 m.d.sync += [second.eq(~second), busy.eq(~second), self.done.eq(second)]
         with m.If(self.start):
-            m.d.sync += [busy.eq(1), width.eq(0), self.width.eq(0), self.middle.eq(0)]
+            m.d.sync += [busy.eq(1), ring.eq(self.bits), width.eq(0), self.width.eq(0), self.middle.eq(0)]
         return m
 
 

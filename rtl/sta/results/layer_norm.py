@@ -204,11 +204,10 @@ class Statistics(wiring.Component):
         square_bits = 2 * RESIDUAL_BITS
         squares = []
         for lane in range(c.drain_lanes):
-            square = Signal(signed(square_bits), name=SQUARE.format(lane), reset_less=True)
-            m.d.sync += square.eq(values[lane] * values[lane])
-            # The second one is for the way from the multiplier.
-            squares.append(hard_register(m, square, cycles=2, name=f"square_{lane}_later"))
-        later = list(align(m, values, 3, name="values_later"))
+            m.submodules[SQUARE.format(lane)] = square = Square(RESIDUAL_BITS)
+            m.d.comb += square.value.eq(values[lane])
+            squares.append(square.square)
+        later = list(align(m, values, Square.LATENCY, name="values_later"))
         # An adder tree in two stages.
         for name, bits, lanes in (("sum", RESIDUAL_BITS, later), ("squares", square_bits, squares)):
             halves = []
@@ -218,6 +217,33 @@ class Statistics(wiring.Component):
                 halves.append(register)
             m.d.sync += part[name].eq(halves[0] + halves[1])
         return part
+
+
+class Square(wiring.Component):
+    """A multiplier with its registers.
+
+    Parameters
+    ----------
+    bits : of the value
+
+    Members
+    -------
+    value : signed, in
+    square : 2·bits signed, LATENCY cycles later, out
+    """
+
+    LATENCY = 3
+
+    def __init__(self, bits: int) -> None:
+        super().__init__({"value": In(signed(bits)), "square": Out(signed(2 * bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product = Signal.like(self.square, reset_less=True)
+        m.d.sync += product.eq(self.value * self.value)
+        # The second one is for the way from the multiplier.
+        m.d.comb += self.square.eq(hard_register(m, product, cycles=2, name="product_later"))
+        return m
 
 
 class NormaliserLane(wiring.Component):

@@ -90,10 +90,10 @@ def test_multipliers_of_lanes(pe: str, tmp_path: Path) -> None:
         "pipeline.requantiser": 2,
         "pipeline.rescaler": 1,
         "norm_source.normaliser.lane": 2,
-        "statistics.square": 1,
+        "statistics$332.square": 1,  # where a signal has the instance's name
     }
     names = [
-        f"core.post_processor.{kind}_{lane}{'_' if 'square' in kind else '.'}MULT18X18D_{i}"
+        f"core.post_processor.{kind}_{lane}.MULT18X18D_{i}"
         for kind, count in kinds.items()
         for lane in range(4)
         for i in range(count)

@@ -133,7 +133,7 @@ def test_the_model_finds_what_is_too_short(rule: str, simulation: Simulation) ->
     assert re.match(f"sdram: .*{rule}.* bank \\d at \\d+ ps", said), said
 
 
-@pytest.mark.parametrize(("rule", "slower"), [("tMRD", "mrd=12"), ("tREFI", "t_refi=5500000"), ("tCK", "t_ck=9000")])
+@pytest.mark.parametrize(("rule", "slower"), [("tMRD", "mrd=24"), ("tREFI", "t_refi=5500000"), ("tCK", "t_ck=9000")])
 def test_the_model_finds_what_is_counted_otherwise(rule: str, slower: str, simulation: Simulation) -> None:
     said = simulation.run("+accesses=3000", f"+seed={SEED}", f"+sdram_{slower}")
     assert re.match(f"sdram: .*{rule}.* bank \\d at \\d+ ps", said), said

@@ -1,0 +1,37 @@
+"""A register in a stream, so that no path of logic goes through."""
+
+from amaranth.hdl import Module, ShapeLike, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class StreamRegister(wiring.Component):
+    """Holds a word at most: valid, payload and ready are registers. So a word passes every other cycle at most.
+
+    Parameters
+    ----------
+    shape : of a word
+
+    Members
+    -------
+    words_in : stream, in
+    words_out : the same, a cycle later, stream out
+    """
+
+    def __init__(self, shape: ShapeLike) -> None:
+        super().__init__({"words_in": In(stream.Signature(shape)), "words_out": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held = Signal()
+        word = Signal.like(self.words_out.payload, reset_less=True)
+        m.d.comb += [
+            self.words_in.ready.eq(~held),
+            self.words_out.valid.eq(held),
+            self.words_out.payload.eq(word),
+        ]
+        with m.If(~held):
+            m.d.sync += [held.eq(self.words_in.valid), word.eq(self.words_in.payload)]
+        with m.Elif(self.words_out.ready):
+            m.d.sync += held.eq(0)
+        return m
