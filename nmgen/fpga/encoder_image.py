@@ -18,6 +18,7 @@ from nmgen.fpga.report import CORE_PLACER
 from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import of_board
 from nmgen.fpga.tools import ToolError, find_tool, run_tool
+from rtl.array.grid import ELEMENT
 
 if TYPE_CHECKING:
     from boards.board import Board
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 NAME = "encoder"  # of the design, and of its files
 # A block RAM's word that is read while it is written may be anything, as in the Verilog of `nmgen generate`.
 NO_CHECK = "setattr -set no_rw_check 1 m:*"
+# The rows of the array pass the same marks, one a cycle behind the other. Where nothing is reset, yosys takes registers
+# of the same value for one: 15 for the `first` of 64 elements, from one edge of the chip to the other.
+MARKS = " ".join(f"*.{ELEMENT.replace('{}', '*')}/w:{mark}_*" for mark in ("valid", "first", "last", "keep"))
+KEEP_MARKS = f"proc\nsetattr -set keep 1 {MARKS} %u %u %u %ci1:+[Q] t:$dff t:$dffe t:$sdff %u %u %i"
 CLOCKS = ("core", "memory", "memory's pin")  # outputs of the PLL
 
 
@@ -82,7 +87,7 @@ def design_of(board: "Board", config: "EncoderConfig") -> Design:
     return Design(
         title=f"{NAME} for {board.name}",
         verilog=files[".v"],
-        script=target.script(NAME, NO_CHECK),
+        script=target.script(NAME, NO_CHECK, KEEP_MARKS),
         place=target.place(ROUTER, round(config.core_mhz), *CORE_PLACER),
         placement=placement_of(config.sta, board.device, room=True),
         delays=True,

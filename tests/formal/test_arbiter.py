@@ -63,15 +63,20 @@ class Arbitrated(wiring.Component):
             beats.payload.eq(self.answer),
         ]
         reads, writes, complete, part = (inside.signal(name) for name in ("reads", "writes", "complete", "read_part"))
+        chosen, chooses, following = (inside.signal(name) for name in ("chosen", "chooses", "chosen_reader"))
         taken = beats.valid & beats.ready
         m.d.sync += due.eq(due - taken + Mux(reads, part[-8:] + 1, 0))
 
         # Readers that asked before the cycle in which the last beat of the write was taken: they wait in a register.
-        asks = Cat(inside.signal(f"reader_{i}.held") for i in range(MASTERS))
+        asks = Cat(inside.signal(f"reader_{i}{'' if i in self._whole else '_part'}.held") for i in range(MASTERS))
         asked = Signal(MASTERS)
+        of_asked = Signal()  # the chunk that was chosen is one of theirs
         with m.If(~complete):
             m.d.sync += asked.eq(asks)
-        chosen = inside.signal("chosen_reader")
+        with m.If(chooses):
+            m.d.sync += of_asked.eq(~complete)
+        with m.Elif(~complete):
+            m.d.sync += of_asked.eq(1)
         waits = chunks.valid & ~chunks.ready
         gone = past(m, writes, "writes")
         m.d.comb += [
@@ -84,8 +89,10 @@ class Arbitrated(wiring.Component):
             Assert(implies(past(m, complete & ~writes, "kept"), complete)),
             Assert(~(inside.signal("collecting") & complete)),
             Assert(implies(words.valid, ~complete)),
-            Assert(inside.signal("before") == asked),
-            Assert(implies(reads & complete, asked.bit_select(chosen, 1))),
+            Assert(implies(inside.signal("fits") | inside.signal("before"), chosen)),
+            Assert(implies(chooses, asks.bit_select(following, 1))),
+            Assert(implies(inside.signal("before") & complete, of_asked)),
+            Assert(implies(reads & complete, of_asked)),
             Cover((due == READ_ROOM) & complete),
             Cover(reads & complete & (asks != asked)),
         ]
@@ -93,9 +100,13 @@ class Arbitrated(wiring.Component):
 
 
 BREAKS = [
-    ("m.d.comb += eligible.eq(asks & before)", "m.d.comb += eligible.eq(asks)"),
+    ("return reader, part, fits & (~complete | before)", "return reader, part, fits"),
+    (
+        "before.eq(Mux(complete, before & ~reads, kept | chooses)),",
+        "before.eq(Mux(complete, before, 1)),",
+    ),
     ("writes.eq(free & complete & ~reads),", "writes.eq(free & complete),"),
-    ("return chosen, part, room > part.length", "return chosen, part, room >= part.length"),
+    ("fits.eq(kept & (room > part.length)),", "fits.eq(kept & (room >= part.length)),"),
     ("free.eq(~offered | self.chunks.ready),", "free.eq(1),"),
 ]
 

@@ -264,13 +264,16 @@ class Requests(wiring.Component):
         """A beat after the other from memory: into a CRC, or into the answer."""
         memory = self.memory
         m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
-        m.d.comb += [crc.start.eq(r.begins), crc.data.eq(r.beat[:8])]
+        m.d.comb += [
+            crc.start.eq(r.begins),
+            crc.data.eq(r.beat[:8]),
+            memory.read_data.ready.eq(1),  # a beat comes behind its request alone
+        ]
         with m.State("fetch"):
             m.d.comb += memory.read_request.valid.eq(1)
             with m.If(memory.read_request.ready):
                 m.next = "fetched"
         with m.State("fetched"):
-            m.d.comb += memory.read_data.ready.eq(1)
             m.d.sync += [r.beat.eq(memory.read_data.payload), r.byte.eq(0)]
             with m.If(memory.read_data.valid):
                 m.d.sync += [r.address.eq(r.address + 1), r.left.eq(r.left - 1)]

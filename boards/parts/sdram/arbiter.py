@@ -73,10 +73,9 @@ class MemoryArbiter(wiring.Component):
         reads = Signal()
         writes = Signal()
         complete, written = self._collect(m, writers, writes)
-        eligible = self._eligible(m, readers, complete, reads, writes)
-        chosen, read, fits = self._choose(m, readers, eligible, reads)
+        chosen, read, may_read = self._choose(m, readers, complete, reads)
         m.d.comb += [
-            reads.eq(free & eligible.any() & fits & tags.w_rdy),
+            reads.eq(free & may_read & tags.w_rdy),
             writes.eq(free & complete & ~reads),
         ]
         for event, write, part in ((reads, 0, read), (writes, 1, written)):
@@ -92,17 +91,17 @@ class MemoryArbiter(wiring.Component):
         return m
 
     def _parts(self, m: Module, bursts: Any, master: int, name: str) -> Any:
-        """Stream of a master's bursts, cut into chunks; a register between the masters' logic and the choice."""
-        m.submodules[f"{name}_{master}"] = parts = StreamRegister(Request)
+        """Stream of a master's bursts, cut into chunks; registers between the master's logic, this and the choice."""
+        m.submodules[f"{name}_{master}"] = whole = StreamRegister(Request)
+        connect(m, flipped(bursts), whole.words_in)
         if master in self._whole:
-            connect(m, flipped(bursts), parts.words_in)
-        else:
-            m.submodules[f"{name}_{master}_splitter"] = splitter = PageSplitter(
-                self._port_bytes, CHUNK_BEATS * self._port_bytes
-            )
-            connect(m, flipped(bursts), splitter.whole)
-            connect(m, splitter.parts, parts.words_in)
-        return parts.words_out
+            return whole.words_out
+        page_bytes = CHUNK_BEATS * self._port_bytes
+        m.submodules[f"{name}_{master}_splitter"] = splitter = PageSplitter(self._port_bytes, page_bytes)
+        m.submodules[f"{name}_{master}_part"] = part = StreamRegister(Request)
+        connect(m, whole.words_out, splitter.whole)
+        connect(m, splitter.parts, part.words_in)
+        return part.words_out
 
     def _collect(self, m: Module, writers: Sequence[Any], writes: Value) -> tuple[Signal, data.View]:
         """(complete, part): the beats of a write are passed on; its part is complete from its last beat to `writes`."""
@@ -139,38 +138,43 @@ class MemoryArbiter(wiring.Component):
             m.d.sync += complete.eq(0)
         return complete, part
 
-    def _eligible(self, m: Module, readers: Sequence[Any], complete: Value, reads: Value, writes: Value) -> Signal:
-        """A bit for each reader that may go on: beside a complete write, who asked before that, if a write was last."""
-        asks = Cat(parts.valid for parts in readers)
-        before = Signal(self._masters)
-        write_was_last = Signal()
-        eligible = Signal(self._masters)
-        with m.If(reads | writes):
-            m.d.sync += write_was_last.eq(writes)
-        with m.If(~complete):
-            m.d.sync += before.eq(asks)
-            m.d.comb += eligible.eq(asks)
-        with m.Elif(write_was_last):
-            m.d.comb += eligible.eq(asks & before)
-        return eligible
-
     def _choose(
-        self, m: Module, readers: Sequence[Any], eligible: Value, reads: Value
+        self, m: Module, readers: Sequence[Any], complete: Value, reads: Value
     ) -> tuple[Signal, data.View, Value]:
-        """(master, part, fits): the next reader, its part, and whether there is room for all the part's beats."""
+        """(master, part, may_read): the chunk that is read next, and whether it may be, from registers.
+
+        Beside a complete write only what was chosen before that. The next one is chosen behind it: so a write that
+        waits comes next, and a read that waits comes behind the write.
+        """
         room = Signal(range(self._room + 1), init=self._room)
         reader = Signal(range(self._masters))
-        chosen = self._turn(m, eligible, reader, "reader")
-        part = Signal(Request, name="read_part")
+        part = Signal(Request, name="read_part", reset_less=True)
+        chosen = Signal()
+        before = Signal()
+        fits = Signal()  # there is room for all of its beats
+        asks = Cat(parts.valid for parts in readers)
+        chooses = Signal()
+        following = self._turn(m, asks, reader, "reader")
         m.d.comb += [
-            part.eq(Array(parts.payload.as_value() for parts in readers)[chosen]),
-            *(parts.ready.eq(reads & (chosen == i)) for i, parts in enumerate(readers)),
+            chooses.eq(~chosen & asks.any()),
+            *(parts.ready.eq(~chosen & (following == i)) for i, parts in enumerate(readers)),
         ]
+        with m.If(chooses):
+            m.d.sync += [
+                chosen.eq(1),
+                reader.eq(following),
+                part.eq(Array(parts.payload.as_value() for parts in readers)[following]),
+            ]
         with m.If(reads):
-            m.d.sync += reader.eq(chosen)
+            m.d.sync += chosen.eq(0)
+        kept = chosen & ~reads
         taken = self.read_beats.valid & self.read_beats.ready
-        m.d.sync += room.eq(room + taken - Mux(reads, part.length + 1, 0))
-        return chosen, part, room > part.length
+        m.d.sync += [
+            before.eq(Mux(complete, before & ~reads, kept | chooses)),
+            room.eq(room + taken - Mux(reads, part.length + 1, 0)),
+            fits.eq(kept & (room > part.length)),
+        ]
+        return reader, part, fits & (~complete | before)
 
     def _give_back(self, m: Module, tags: SyncFIFOBuffered) -> None:
         """Beats that were read, to the master who asked."""

@@ -18,6 +18,7 @@ class CrossingFifo(wiring.Component):
     width : bits of a word
     depth : words, a power of two
     write_domain, read_domain : the clocks
+    early : `ready` of words_in is a register, low when there is room for three words more
 
     Members
     -------
@@ -25,10 +26,11 @@ class CrossingFifo(wiring.Component):
     words_out : from a register, of which `ready` is the enable, stream out
     """
 
-    def __init__(self, width: int, depth: int, *, write_domain: str, read_domain: str) -> None:
+    def __init__(self, width: int, depth: int, *, write_domain: str, read_domain: str, early: bool = False) -> None:
         assert depth & (depth - 1) == 0
         self._width = width
         self._depth = depth
+        self._early = early
         self._write_domain, self._read_domain = write_domain, read_domain
         super().__init__({"words_in": In(stream.Signature(width)), "words_out": Out(stream.Signature(width))})
 
@@ -44,13 +46,16 @@ class CrossingFifo(wiring.Component):
         read_at = Signal(range(self._depth), reset_less=True)  # as the FIFO's: the writer's reset counts
         next_at = Signal.like(read_at, init=1)  # behind it: `ready` comes late and selects
         m.d.comb += [
-            level.w_en.eq(self.words_in.valid),
-            self.words_in.ready.eq(level.w_rdy),
+            level.w_en.eq(self.words_in.valid & self.words_in.ready),
             write.addr.eq(write_at),
             write.data.eq(self.words_in.payload),
-            write.en.eq(self.words_in.valid & level.w_rdy),
+            write.en.eq(level.w_en),
             read.addr.eq(Mux(level.r_en & level.r_rdy, next_at, read_at)),
         ]
+        if self._early:  # the level is a cycle old: a word may come in that one, in this, in the next
+            m.d[self._write_domain] += self.words_in.ready.eq(level.w_level <= self._depth - 3)
+        else:
+            m.d.comb += self.words_in.ready.eq(level.w_rdy)
         m.d[self._write_domain] += write_at.eq(write_at + write.en)
         m.d[self._read_domain] += read_at.eq(read.addr)
         with m.If(level.r_en & level.r_rdy):

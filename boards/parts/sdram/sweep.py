@@ -114,11 +114,14 @@ class PhaseSweep(wiring.Component):
         phases = self._phases
         m.submodules.widest = widest = WidestRange(phases)
         right = Signal()
+        wrong = Signal()  # the beat before
         chosen = Signal()
         at = Signal(range(phases))  # phase of the output
         wait = Signal(range(2 * STEP_CYCLES))
         m.d.comb += [widest.bits.eq(self.works), self.phase.eq(at)]
-        m.d.sync += wait.eq(0)
+        m.d.sync += [wait.eq(0), wrong.eq(0)]
+        with m.If(wrong):
+            m.d.sync += right.eq(0)
         with m.FSM():
             with m.State("set up"):
                 m.d.sync += right.eq(1)
@@ -126,7 +129,7 @@ class PhaseSweep(wiring.Component):
                     m.next = "request"
                     with m.If(chosen):
                         m.next = "done"
-            self._test(m, right)
+            self._test(m, wrong)
             with m.State("tested"):
                 m.d.sync += self.works.eq(Cat(self.works[1:], right))
                 m.next = "step"
@@ -156,8 +159,8 @@ class PhaseSweep(wiring.Component):
                 m.d.comb += self.done.eq(1)
         return m
 
-    def _test(self, m: Module, right: Signal) -> None:
-        """All bursts are written, then all read: `right` if each beat is as it was written."""
+    def _test(self, m: Module, wrong: Signal) -> None:
+        """All bursts are written, then all read: `wrong` behind each beat that is not as it was written."""
         memory = self.memory
         last = self._top - BURST_BYTES_BIT  # number of the last burst; number 0 is at address 0
         number = Signal(range(last + 1))
@@ -172,7 +175,11 @@ class PhaseSweep(wiring.Component):
                 channel.payload.address.eq(Cat(Const(0, BURST_BYTES_BIT), (Const(1) << number)[1:])),
                 channel.payload.length.eq(BURST_BEATS - 1),
             ]
-        m.d.comb += [memory.write_data.payload.data.eq(pattern), memory.write_data.payload.strobe.eq(-1)]
+        m.d.comb += [
+            memory.write_data.payload.data.eq(pattern),
+            memory.write_data.payload.strobe.eq(-1),
+            memory.read_data.ready.eq(1),  # beats come behind a request alone
+        ]
         with m.State("request"):
             m.d.comb += [memory.write_request.valid.eq(~reads), memory.read_request.valid.eq(reads)]
             with m.If(Mux(reads, memory.read_request.ready, memory.write_request.ready)):
@@ -180,13 +187,12 @@ class PhaseSweep(wiring.Component):
         with m.State("beats"):
             m.d.comb += [
                 memory.write_data.valid.eq(~reads),
-                memory.read_data.ready.eq(reads),
                 moves.eq(Mux(reads, memory.read_data.valid, memory.write_data.ready)),
             ]
             with m.If(moves):
                 m.d.sync += [beat.eq(beat + 1), noise.eq(_next(noise))]
                 with m.If(reads & (memory.read_data.payload != pattern)):
-                    m.d.sync += right.eq(0)
+                    m.d.sync += wrong.eq(1)
                 with m.If(beat == BURST_BEATS - 1):
                     m.d.sync += number.eq(number + 1)
                     m.next = "request"
@@ -194,7 +200,9 @@ class PhaseSweep(wiring.Component):
                         m.d.sync += [number.eq(0), reads.eq(~reads), noise.eq(seed)]
                         with m.If(reads):  # other words at the next phase, for these are there
                             m.d.sync += [noise.eq(_next(noise)), seed.eq(_next(noise))]
-                            m.next = "tested"
+                            m.next = "compared"
+        with m.State("compared"):  # the last beat
+            m.next = "tested"
 
 
 def _after(at: Value, size: int) -> Value:
