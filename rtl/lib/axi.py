@@ -3,7 +3,7 @@
 AMBA AXI and ACE Protocol Specification, ARM IHI 0022E; section numbers below are of it.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -111,6 +111,7 @@ class PageSplitter(wiring.Component):
         page_beats = self._page_bytes // self._port_bytes
         address = Signal(ADDRESS_BITS)
         left = Signal(LENGTH_BITS + 1)
+        page = address[self._page_bytes.bit_length() - 1 :]
         room = Signal(range(page_beats + 1))  # beats to the end of the page
         part = Signal(range((1 << LENGTH_BITS) + 1))
         last = Signal()
@@ -126,7 +127,10 @@ class PageSplitter(wiring.Component):
             self.whole.ready.eq((left == 0) | (sent & last)),
         ]
         with m.If(sent):
-            m.d.sync += [address.eq(address + (part << beat_shift)), left.eq(left - part)]
+            m.d.sync += [
+                address.eq(Cat(Const(0, len(address) - len(page)), page + 1)),
+                left.eq(Mux(last, 0, left - room)),
+            ]
         with m.If(self.whole.valid & self.whole.ready):
             m.d.sync += [address.eq(self.whole.payload.address), left.eq(self.whole.payload.length + 1)]
         return m

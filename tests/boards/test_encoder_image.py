@@ -118,5 +118,5 @@ def test_a_chip_that_each_can_be_taken_for() -> None:
 def test_the_configuration_of_the_whole_model() -> None:
     """That MiniLM's image is built of."""
     board = BOARDS["ulx3s-85f"]
-    whole = config(board, sta=StaConfig(n=2, m=8, rows=8, cols=8, port_bytes=16, store_words=1536))
+    whole = config(board, sta=StaConfig(n=2, m=8, rows=8, cols=8, port_bytes=16, store_words=2048))
     assert (whole.phases, whole.hello.memory_bytes) == (32, 32 << 20)

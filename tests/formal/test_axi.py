@@ -61,7 +61,7 @@ class Pages(wiring.Component):
             Assert(left <= 256),
             Assert(inside.signal("left") == left),
             Assert(parts.valid == (left != 0)),
-            Assert(parts.payload.address == address),
+            Assert(implies(parts.valid, parts.payload.address == address)),
             Assert(address[:shift] == 0),
             Assert(implies(parts.valid, beats <= left)),
             Assert(implies(taken, (left == 0) | (gone & (beats == left)))),
@@ -123,7 +123,7 @@ class Master(wiring.Component):
             Assert(left <= 256),
             Assert(address[: self.PORT_BYTES.bit_length() - 1] == 0),
             Assert(inside.signal(f"{name}.left") == left),
-            Assert(inside.signal(f"{name}.address") == address),
+            Assert(implies(left != 0, inside.signal(f"{name}.address") == address)),
             Assert(implies(goes, (beats <= left) & (burst[:32] == address))),
         ]
         with m.If(goes):
@@ -260,7 +260,7 @@ class Writes(Master):
 BREAKS = [
     (Pages, "room.eq(page_beats -", "room.eq(page_beats + 1 -"),
     (Pages, "left.eq(self.whole.payload.length + 1)", "left.eq(self.whole.payload.length)"),
-    (Pages, "address.eq(address + (part << beat_shift))", "address.eq(address + part)"),
+    (Pages, "page + 1)),", "page)),"),
     (Writes, "axi.wlast.eq(beat == lengths.r_data)", "axi.wlast.eq((beat == lengths.r_data) & axi.wready)"),
     (Writes, "axi.wvalid.eq(port.write_data.valid & lengths.r_rdy)", "axi.wvalid.eq(port.write_data.valid)"),
     (Reads, "axi.arvalid.eq(splitter.parts.valid & bursts.w_rdy)", "axi.arvalid.eq(splitter.parts.valid & axi.rready)"),

@@ -1,6 +1,6 @@
 """A FIFO between two clocks."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import AsyncFIFO
 from amaranth.lib.memory import Memory
@@ -41,27 +41,25 @@ class CrossingFifo(wiring.Component):
             width=1, depth=self._depth, w_domain=self._write_domain, r_domain=self._read_domain
         )
         m.submodules.store = store = Memory(shape=self._width, depth=self._depth, init=[], attrs=LUT_RAM)
-        write, read = store.write_port(domain=self._write_domain), store.read_port(domain=self._read_domain)
+        write, read = store.write_port(domain=self._write_domain), store.read_port(domain="comb")
         write_at = Signal(range(self._depth))
         read_at = Signal(range(self._depth), reset_less=True)  # as the FIFO's: the writer's reset counts
-        next_at = Signal.like(read_at, init=1)  # behind it: `ready` comes late and selects
         m.d.comb += [
             level.w_en.eq(self.words_in.valid & self.words_in.ready),
             write.addr.eq(write_at),
             write.data.eq(self.words_in.payload),
             write.en.eq(level.w_en),
-            read.addr.eq(Mux(level.r_en & level.r_rdy, next_at, read_at)),
+            read.addr.eq(read_at),
         ]
         if self._early:  # the level is a cycle old: a word may come in that one, in this, in the next
             m.d[self._write_domain] += self.words_in.ready.eq(level.w_level <= self._depth - 3)
         else:
             m.d.comb += self.words_in.ready.eq(level.w_rdy)
         m.d[self._write_domain] += write_at.eq(write_at + write.en)
-        m.d[self._read_domain] += read_at.eq(read.addr)
         with m.If(level.r_en & level.r_rdy):
-            m.d[self._read_domain] += next_at.eq(next_at + 1)
+            m.d[self._read_domain] += read_at.eq(read_at + 1)
         with m.If(level.r_rst):
-            m.d[self._read_domain] += [read_at.eq(0), next_at.eq(1)]
+            m.d[self._read_domain] += read_at.eq(0)
         out = self.words_out
         m.d.comb += level.r_en.eq(~out.valid | out.ready)
         with m.If(level.r_en):

@@ -116,7 +116,7 @@ def test_minilm_whole(capsys: pytest.CaptureFixture[str]) -> None:
         "water",
     ]
     texts = [" ".join((words * 8)[:126]), " ".join((words * 2)[:30])]  # and [CLS] and [SEP]
-    size = ["--n", "2", "--m", "8", "--rows", "8", "--cols", "8", "--store-words", "1536"]
+    size = ["--n", "2", "--m", "8", "--rows", "8", "--cols", "8"]
     assert main(["compile", "minilm", "--pattern", "2:8", "--lengths", "32,128", *size, "-o", "M.nmp"]) == 0
     with started("--preload", "M.nmp") as run:
         assert run.stdout

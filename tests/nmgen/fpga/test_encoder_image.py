@@ -12,7 +12,9 @@ from boards.encoder_image import files_of
 from boards.known import BOARDS
 from boards.parts.sdram.chips import common
 from nmgen.cli import main
+from nmgen.fpga.encoder_image import KEEP_MARKS
 from nmgen.fpga.router_watchdog import PASSES
+from nmgen.fpga.tools import find_tool, run_tool
 from tests.nmgen.tools import calls, pretend, pretend_all
 from tests.sim.test_axi_sta import CASES
 
@@ -49,6 +51,21 @@ def files() -> dict[str, str]:
         sta=CASES["narrow"][0], chip=chip, oscillator_mhz=25, core_mhz=100, memory_mhz=125, baud=3_000_000
     )
     return files_of(board, config, "encoder")
+
+
+def test_each_element_keeps_its_marks(tmp_path: Path) -> None:
+    """yosys would take those for one that have the same value in every cycle, as on a diagonal of the array."""
+    (tmp_path / "design.v").write_text(files()[".v"])
+    config = CASES["narrow"][0]
+    registers = {}
+    for name, keep in (("plain", "proc"), ("kept", KEEP_MARKS)):
+        count = "tee -o count select -count w:*.pe_*_*.first_1 %ci1:+[Q] t:$dff %i"
+        script = f"read_verilog design.v\n{keep}\nhierarchy -top encoder\nflatten\nopt_clean\nopt_merge\n{count}\n"
+        (tmp_path / name).write_text(script)
+        run_tool([find_tool("yosys"), "-q", "-s", name], tmp_path, name)
+        registers[name] = int((tmp_path / "count").read_text().split()[0])
+    assert registers["kept"] == config.rows * config.cols
+    assert registers["plain"] < registers["kept"]
 
 
 @pytest.fixture
