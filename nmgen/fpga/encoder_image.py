@@ -19,6 +19,7 @@ from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import of_board
 from nmgen.fpga.tools import ToolError, find_tool, run_tool
 from rtl.array.grid import ELEMENT
+from rtl.sta.instances import BANK, SOFTMAX
 
 if TYPE_CHECKING:
     from boards.board import Board
@@ -28,9 +29,12 @@ NAME = "encoder"  # of the design, and of its files
 # A block RAM's word that is read while it is written may be anything, as in the Verilog of `nmgen generate`.
 NO_CHECK = "setattr -set no_rw_check 1 m:*"
 # The rows of the array pass the same marks, one a cycle behind the other. Where nothing is reset, yosys takes registers
-# of the same value for one: 15 for the `first` of 64 elements, from one edge of the chip to the other.
-MARKS = " ".join(f"*.{ELEMENT.replace('{}', '*')}/w:{mark}_*" for mark in ("valid", "first", "last", "keep"))
-KEEP_MARKS = f"proc\nsetattr -set keep 1 {MARKS} %u %u %u %ci1:+[Q] t:$dff t:$dffe t:$sdff %u %u %i"
+# of the same value for one: 15 for the `first` of 64 elements, from one edge of the chip to the other. Those of the
+# elements, of each row's softmax and of its bank of the store are kept.
+MARKED = [name.replace("{}", "*") for name in (ELEMENT, SOFTMAX, BANK)]
+MARKS = [f"*.{name}/w:{mark}_*" for name in MARKED for mark in ("valid", "first", "last", "keep")]
+REGISTERS = "t:$dff t:$dffe t:$sdff %u %u"
+KEEP_MARKS = f"proc\nsetattr -set keep 1 {' '.join(MARKS)}{' %u' * (len(MARKS) - 1)} %ci1:+[Q] {REGISTERS} %i"
 CLOCKS = ("core", "memory", "memory's pin")  # outputs of the PLL
 
 

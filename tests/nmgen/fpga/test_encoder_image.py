@@ -57,15 +57,16 @@ def test_each_element_keeps_its_marks(tmp_path: Path) -> None:
     """yosys would take those for one that have the same value in every cycle, as on a diagonal of the array."""
     (tmp_path / "design.v").write_text(files()[".v"])
     config = CASES["narrow"][0]
+    counted = {"pe_*_*.first_1": config.rows * config.cols, "softmax_*.first_in_1": config.rows}
     registers = {}
     for name, keep in (("plain", "proc"), ("kept", KEEP_MARKS)):
-        count = "tee -o count select -count w:*.pe_*_*.first_1 %ci1:+[Q] t:$dff %i"
-        script = f"read_verilog design.v\n{keep}\nhierarchy -top encoder\nflatten\nopt_clean\nopt_merge\n{count}\n"
-        (tmp_path / name).write_text(script)
+        counts = [f"tee -o count{i} select -count w:*.{wire} %ci1:+[Q] t:$dff %i" for i, wire in enumerate(counted)]
+        steps = ["read_verilog design.v", keep, "hierarchy -top encoder", "flatten", "opt_clean", "opt_merge", *counts]
+        (tmp_path / name).write_text("\n".join(steps) + "\n")
         run_tool([find_tool("yosys"), "-q", "-s", name], tmp_path, name)
-        registers[name] = int((tmp_path / "count").read_text().split()[0])
-    assert registers["kept"] == config.rows * config.cols
-    assert registers["plain"] < registers["kept"]
+        registers[name] = [int((tmp_path / f"count{i}").read_text().split()[0]) for i in range(len(counted))]
+    assert registers["kept"] == list(counted.values())
+    assert all(plain < kept for plain, kept in zip(*registers.values(), strict=True)), registers
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import random
 import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
-from boards.parts.sdram.sweep import BURST_BYTES_BIT, PhaseSweep, WidestRange
+from boards.parts.sdram.sweep import BURST_BEATS, BURST_BYTES_BIT, PhaseSweep, WidestRange
 from sim.bench.amaranth_stream import stream_get, stream_put
 
 SEED = int(os.environ.get("NMGEN_SEED", "2026"))
@@ -67,6 +67,7 @@ def sweep(works: set[int], spoil: str) -> tuple[int, int]:
     found: dict[str, int] = {}
     memory: dict[int, int] = {}
     output = 0
+    last = MEMORY_BYTES >> 1, BURST_BEATS - 1
 
     def good() -> bool:
         return output in works
@@ -110,6 +111,8 @@ def sweep(works: set[int], spoil: str) -> tuple[int, int]:
                 word = memory.get(seen(burst.address + beat * BEAT), 0)
                 if not good() and spoil == "bit":
                     word |= 1 << 21
+                if not good() and spoil == "last beat" and last == (burst.address, beat):
+                    word ^= 1
                 await stream_put(ctx, dut.memory.read_data, word)
 
     simulator = Simulator(dut)
@@ -122,7 +125,7 @@ def sweep(works: set[int], spoil: str) -> tuple[int, int]:
     return found["works"], output
 
 
-@pytest.mark.parametrize("spoil", [*SPOILT_ADDRESS, "lost", "bit"])
+@pytest.mark.parametrize("spoil", [*SPOILT_ADDRESS, "lost", "bit", "last beat"])
 def test_the_middle_of_what_works_is_chosen(spoil: str) -> None:
     works = {14, 15, 0, 1, 2, 3, 4, 8, 9}
     found, phase = sweep(works, spoil)
