@@ -23,7 +23,7 @@ CRC = struct.Struct("<I")
 PAYLOAD_MAX = 448  # bytes: with header and CRC within 512, and whole beats of 64 bytes and less
 WINDOW = 64  # requests that may be under way: less than half of the numbers that there are
 SEQUENCES = 256
-PROTOCOL = 2
+PROTOCOL = 3
 BAUD = 3_000_000  # the fastest of the FTDI chips on boards
 BOARD_REGISTERS = 0x100  # address of the first register of the board itself; those of the accelerator are below
 

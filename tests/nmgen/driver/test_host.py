@@ -64,5 +64,5 @@ def test_answers_that_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_protocol_is_told() -> None:
     with FakeBoard(CONFIG, hello={"protocol": 7}) as board, SerialWire(board.port) as wire:
-        with pytest.raises(LinkError, match="the board's link is of version 7, must be 2"):
+        with pytest.raises(LinkError, match="the board's link is of version 7, must be 3"):
             Host(wire).hello()
