@@ -111,14 +111,18 @@ class PageSplitter(wiring.Component):
         page_beats = self._page_bytes // self._port_bytes
         address = Signal(ADDRESS_BITS)
         left = Signal(LENGTH_BITS + 1)
-        page = address[self._page_bytes.bit_length() - 1 :]
+        page_shift = self._page_bytes.bit_length() - 1
+        page = address[page_shift:]
         room = Signal(range(page_beats + 1))  # beats to the end of the page
+        first_room = Signal.like(room)
+        last = Signal()  # left <= room
+        left_behind = Signal.like(left)  # the part
         part = Signal(range((1 << LENGTH_BITS) + 1))
-        last = Signal()
         sent = Signal()
+        request = self.whole.payload
         m.d.comb += [
-            room.eq(page_beats - address[beat_shift : self._page_bytes.bit_length() - 1]),
-            last.eq(left <= room),
+            first_room.eq(page_beats - request.address[beat_shift:page_shift]),
+            left_behind.eq(left - room),
             part.eq(Mux(last, left, room)),
             self.parts.valid.eq(left != 0),
             self.parts.payload.address.eq(address),
@@ -129,10 +133,17 @@ class PageSplitter(wiring.Component):
         with m.If(sent):
             m.d.sync += [
                 address.eq(Cat(Const(0, len(address) - len(page)), page + 1)),
-                left.eq(Mux(last, 0, left - room)),
+                left.eq(Mux(last, 0, left_behind)),
+                room.eq(page_beats),
+                last.eq(left_behind <= page_beats),
             ]
         with m.If(self.whole.valid & self.whole.ready):
-            m.d.sync += [address.eq(self.whole.payload.address), left.eq(self.whole.payload.length + 1)]
+            m.d.sync += [
+                address.eq(request.address),
+                left.eq(request.length + 1),
+                room.eq(first_room),
+                last.eq(request.length < first_room),
+            ]
         return m
 
 

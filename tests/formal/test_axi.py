@@ -23,6 +23,16 @@ def crosses(address: Value, length: Value, port_bytes: int) -> Value:
     return address[: PAGE_BYTES.bit_length() - 1] + ((length + 1) << port_bytes.bit_length() - 1) > PAGE_BYTES
 
 
+def room_is_right(inside: Inside, path: str, left: Value, address: Value, port_bytes: int) -> list[Assert]:
+    """The splitter's registers say how far the page of an address reaches."""
+    room, last = inside.signal(f"{path}room"), inside.signal(f"{path}last")
+    to_come = room << port_bytes.bit_length() - 1
+    return [
+        Assert(implies(left != 0, address[: PAGE_BYTES.bit_length() - 1] + to_come == PAGE_BYTES)),
+        Assert(implies(left != 0, last == (left <= room))),
+    ]
+
+
 class Pages(wiring.Component):
     """The splitter: bursts in and bursts out have as many beats, at the same addresses, and none out crosses a page.
 
@@ -60,6 +70,7 @@ class Pages(wiring.Component):
         m.d.comb += [
             Assert(left <= 256),
             Assert(inside.signal("left") == left),
+            *room_is_right(inside, "", left, address, self.PORT_BYTES),
             Assert(parts.valid == (left != 0)),
             Assert(implies(parts.valid, parts.payload.address == address)),
             Assert(address[:shift] == 0),
@@ -123,6 +134,7 @@ class Master(wiring.Component):
             Assert(left <= 256),
             Assert(address[: self.PORT_BYTES.bit_length() - 1] == 0),
             Assert(inside.signal(f"{name}.left") == left),
+            *room_is_right(inside, f"{name}.", left, address, self.PORT_BYTES),
             Assert(implies(left != 0, inside.signal(f"{name}.address") == address)),
             Assert(implies(goes, (beats <= left) & (burst[:32] == address))),
         ]
@@ -259,7 +271,7 @@ class Writes(Master):
 
 BREAKS = [
     (Pages, "room.eq(page_beats -", "room.eq(page_beats + 1 -"),
-    (Pages, "left.eq(self.whole.payload.length + 1)", "left.eq(self.whole.payload.length)"),
+    (Pages, "left.eq(request.length + 1)", "left.eq(request.length)"),
     (Pages, "page + 1)),", "page)),"),
     (Writes, "axi.wlast.eq(beat == lengths.r_data)", "axi.wlast.eq((beat == lengths.r_data) & axi.wready)"),
     (Writes, "axi.wvalid.eq(port.write_data.valid & lengths.r_rdy)", "axi.wvalid.eq(port.write_data.valid)"),

@@ -194,7 +194,7 @@ class SdramController(wiring.Component):
         moves = Signal()
         m.d.comb += [
             moves.eq(s.ahead_valid & s.checked & s.hit & (s.ahead_wait == 0) & (~s.active_valid | s.finishing)),
-            self.chunks.ready.eq(s.running & (~s.ahead_valid | moves)),
+            self.chunks.ready.eq(s.running & ~s.ahead_valid),  # not with `moves`, which comes late in the cycle
         ]
         with m.If(moves):
             m.d.sync += [s.active_valid.eq(1), s.active.eq(s.ahead)]
