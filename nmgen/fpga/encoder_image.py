@@ -19,7 +19,7 @@ from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import of_board
 from nmgen.fpga.tools import ToolError, find_tool, run_tool
 from rtl.array.grid import ELEMENT
-from rtl.sta.instances import BANK, SOFTMAX
+from rtl.sta.instances import BANK, SOFTMAX, STORE
 
 if TYPE_CHECKING:
     from boards.board import Board
@@ -31,7 +31,7 @@ NO_CHECK = "setattr -set no_rw_check 1 m:*"
 # The rows of the array pass the same marks, one a cycle behind the other. Where nothing is reset, yosys takes registers
 # of the same value for one: 15 for the `first` of 64 elements, from one edge of the chip to the other. Those of the
 # elements, of each row's softmax and of its bank of the store are kept.
-MARKED = [name.replace("{}", "*") for name in (ELEMENT, SOFTMAX, BANK)]
+MARKED = [name.replace("{}", "*") for name in (ELEMENT, SOFTMAX, f"{STORE}.{BANK}")]
 MARKS = [f"*.{name}/w:{mark}_*" for name in MARKED for mark in ("valid", "first", "last", "keep")]
 REGISTERS = "t:$dff t:$dffe t:$sdff %u %u"
 KEEP_MARKS = f"proc\nsetattr -set keep 1 {' '.join(MARKS)}{' %u' * (len(MARKS) - 1)} %ci1:+[Q] {REGISTERS} %i"

@@ -73,7 +73,7 @@ class MemoryArbiter(wiring.Component):
         reads = Signal()
         writes = Signal()
         complete, written = self._collect(m, writers, writes)
-        chosen, read, may_read = self._choose(m, readers, complete, reads)
+        master, read, may_read = self._choose(m, readers, complete, reads)
         m.d.comb += [
             reads.eq(free & may_read & tags.w_rdy),
             writes.eq(free & complete & ~reads),
@@ -86,7 +86,7 @@ class MemoryArbiter(wiring.Component):
                     offer.beats.eq(part.length),
                     offer.address.eq(part.address[self._port_bytes.bit_length() - 1 :]),
                 ]
-        m.d.comb += [tags.w_en.eq(reads), tags.w_data.eq(Cat(chosen, read.length[:CHUNK_BEATS_BITS]))]
+        m.d.comb += [tags.w_en.eq(reads), tags.w_data.eq(Cat(master, read.length[:CHUNK_BEATS_BITS]))]
         self._give_back(m, tags)
         return m
 

@@ -18,7 +18,7 @@ class CrossingFifo(wiring.Component):
     width : bits of a word
     depth : words, a power of two
     write_domain, read_domain : the clocks
-    early : `ready` of words_in is a register, low when there is room for three words more
+    early : `ready` of words_in is a register, high while there is room for three words or more
 
     Members
     -------

@@ -13,7 +13,7 @@ from boards.parts.sdram.chips import CHIPS, SdramChip, timing
 from boards.parts.sdram.memory import Sdram
 from nmgen.simulate.board_sim import half_period, parameters
 from rtl.params import InputError
-from sim.bench.runner import find_verilator
+from sim.bench.runner import MAKE_VARIABLES, find_verilator
 from sim.board import SDRAM_CHIP
 
 HERE = Path(__file__).parent
@@ -41,12 +41,14 @@ class Simulation:
         self._clocks = clocks(core_mhz, chip_mhz)
         self._program = folder / "obj" / "Vsdram_tb"
         defines = write_design(chip, chip_mhz, port_bytes, folder)
-        options = ["--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1"]
+        options = ["--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint"]
         sources = [BENCH, HERE / "two_clocks.cpp", SDRAM_CHIP, folder / "sdram.v"]
         subprocess.run(
             [
                 find_verilator(),
                 *options,
+                "-MAKEFLAGS",
+                " ".join(MAKE_VARIABLES),
                 "--top-module",
                 "sdram_tb",
                 "-Mdir",
