@@ -1,10 +1,13 @@
 """The host's end of the link, against a board in Python: what is lost is asked again."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from boards.link import ANSWER, SEQUENCES, WINDOW, Status, stuffed
+from boards.link import ANSWER, BAUD, PAYLOAD_MAX, REQUEST, SEQUENCES, WINDOW, Operation, Status, stuffed
+from nmgen.cli import main
+from nmgen.compiler.program import load
 from nmgen.driver.host import Host, LinkError
 from nmgen.driver.port import SerialWire
 from tests.nmgen.driver.fake_board import FakeBoard
@@ -66,3 +69,17 @@ def test_another_protocol_is_told() -> None:
     with FakeBoard(CONFIG, hello={"protocol": 7}) as board, SerialWire(board.port) as wire:
         with pytest.raises(LinkError, match="the board's link is of version 7, must be 3"):
             Host(wire).hello()
+
+
+@pytest.mark.nightly
+def test_minilm_is_loaded_within_a_minute(tmp_path: Path) -> None:
+    """By count of the bytes on the wire, with 8 bits a word of the table."""
+    program = tmp_path / "M.nmp"
+    size = ["--n=2", "--m=8", "--rows=8", "--cols=8", "--lengths=16,32,64,128", "--table-bits=8"]
+    assert main(["compile", "minilm", "--pattern", "2:8", *size, "-o", str(program)]) == 0
+    memory = bytes(load(program).memory)
+    sent = 0
+    for number, at in enumerate(range(0, len(memory), PAYLOAD_MAX)):
+        piece = memory[at : at + PAYLOAD_MAX]
+        sent += len(stuffed(REQUEST.pack(number % SEQUENCES, Operation.WRITE, len(piece), at) + piece))
+    assert 10 * sent / BAUD <= 60, f"{10 * sent / BAUD:.1f} s"  # a start bit, eight, and a stop bit
