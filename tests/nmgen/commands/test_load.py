@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from boards.link import TESTED
+from boards.link import PROTOCOL, TESTED
 from nmgen.cli import main
 from nmgen.compiler.program import load
 from nmgen.driver.port import SerialWire
@@ -97,7 +97,7 @@ def test_nothing_answers(line: list[str], silent: str, capsys: pytest.CaptureFix
             {"says": b"nmgen 0.1.0: 4x4 PEs\r\nPASS\r\n"},
             "what is there sends bytes, but does not answer: no image that runs programs, or of another baud rate",
         ),
-        ({"hello": {"protocol": 7}}, "the board's link is of version 7, must be 2: build its image anew"),
+        ({"hello": {"protocol": 7}}, f"the board's link is of version 7, must be {PROTOCOL}: build its image anew"),
         (
             {"hello": {"version": 0x020304}},
             r"the board's image is of nmgen 2\.3\.4, this is \d+\.\d+\.\d+: build it anew",
