@@ -266,9 +266,9 @@ def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Prog
     progress(stage, 0, False, "")
     (scratch / f"{NAME}{log}").unlink(missing_ok=True)  # of the seed before
 
-    def tick(so_far: float) -> None:
+    def tick(so_far: float, cpu: float) -> None:
         try:
-            routing.tick(so_far)
+            routing.tick(cpu)
         except UnroutedError as error:
             progress(stage, so_far, True, f"given up: {error}")
             raise

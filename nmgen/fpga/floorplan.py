@@ -19,10 +19,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
+from nmgen.fpga import register_packing
 from nmgen.fpga.register_packing import pack_registers
 from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Site
 from rtl.array.grid import ELEMENT
@@ -60,10 +63,10 @@ class Placement:
 
     @property
     def key(self) -> str:
-        """Says all of it."""
+        """Says all of it, and by which code it is written into a netlist."""
         return json.dumps(
             [
-                "register packing, 36 bits too",
+                _code(),
                 sorted(self.multipliers.items()),
                 self.others,
                 self.memories,
@@ -99,6 +102,12 @@ class Placement:
         for y in self.rows_empty:
             top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
         written.write_text(json.dumps(design))
+
+
+@cache
+def _code() -> str:
+    """A hash of the code that changes the netlist."""
+    return sha256(b"".join(Path(file).read_bytes() for file in (__file__, register_packing.__file__))).hexdigest()
 
 
 def cells_of(*beginnings: str) -> re.Pattern[str]:

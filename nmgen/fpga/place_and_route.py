@@ -197,7 +197,7 @@ class _Run:
         log = f"{program}.log"
         routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
         command = [self._tools[program], *arguments]
-        run_tool(command, folder, what, output=log, tick=routing.tick, stop=self._stop)
+        run_tool(command, folder, what, output=log, tick=lambda _, cpu: routing.tick(cpu), stop=self._stop)
 
     def _synthesise(self, design: Design) -> Path:
         """Returns the folder of the netlist."""

@@ -12,7 +12,7 @@ LINE = re.compile(rb"Info:\s+(\d+) \|[^|]*\|[^|]*\|\s*(\d+)\|")  # of router1: a
 PASS = re.compile(rb"Info:\s+iter=(\d+) .*\boverused=(\d+)")  # of router2: a pass, and wires that two nets want
 PATIENCE = 200_000  # arcs, within which a router that still gets somewhere has fewer left than ever before
 PASSES = 300  # the same, of router2: its last passes take a fifth of a second each, and one wire may take 30 of them
-LONGEST = 900  # seconds, the same: the last wires may take a minute a thousand arcs, for hours
+LONGEST = 900  # CPU seconds, the same: the last wires may take a minute a thousand arcs, for hours
 ARCS_A_LINE = 50_000  # arcs, after which something is said
 
 
@@ -21,7 +21,7 @@ class UnroutedError(Exception):
 
 
 class Routing:
-    """To be told of the time (`tick`), while nextpnr writes its log.
+    """To be told of nextpnr's CPU seconds (`tick`), while it writes its log: other work on the machine changes nothing.
 
     router1 routes arc after arc, each of which takes wires from others where it has to: these are routed again.
     router2 routes all arcs in a pass, then those again that share wires. Where wires are short neither ends by itself.
@@ -29,7 +29,7 @@ class Routing:
     Parameters
     ----------
     say : gets the state now and then
-    most : seconds that place and route may take; None for as long as it gets nearer
+    most : CPU seconds that place and route may take; None for as long as it gets nearer
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Routing:
                 raise UnroutedError(f"{best}, after {self._best_at} of {number} passes")
 
         if self._most is not None and seconds >= self._most and self._best:
-            raise UnroutedError(f"not done after {self._most:g} s: {self.state}")
+            raise UnroutedError(f"not done after {self._most:g} CPU s: {self.state}")
 
     def _nearer(self, done: int, left: int, seconds: float, patience: int) -> bool:
         """Whether there was less left than ever before, not long ago."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from rtl.params import InputError
-from sim.process.children import check_room, started
+from sim.process.children import check_room, cpu_seconds, started
 
 LAST_LINES = 12  # of a tool that dies
 
@@ -69,7 +69,7 @@ def run_tool(
     *,
     output: str = "output",
     log: str | None = None,
-    tick: Callable[[float], None] = lambda seconds: None,
+    tick: Callable[[float, float], None] = lambda seconds, cpu: None,
     stop: Event | None = None,
 ) -> float:
     """Run one tool in a folder to its end; returns its seconds.
@@ -79,7 +79,7 @@ def run_tool(
     stage : what it does, for messages
     output : file of the folder that takes what it prints
     log : file of the folder that the tool writes itself, whose end is told when it dies without a word
-    tick : told of the seconds so far about every second
+    tick : told about every second of the seconds so far, and of those of CPU, where the system tells, else the same
     stop : end the tool when it is set
 
     Raises
@@ -94,7 +94,9 @@ def run_tool(
             try:
                 tool.wait(1)
             except subprocess.TimeoutExpired:
-                tick(time.monotonic() - begun)
+                seconds = time.monotonic() - begun
+                cpu = cpu_seconds(tool)
+                tick(seconds, seconds if cpu is None else cpu)
                 if stop is not None and stop.is_set():
                     raise StoppedError from None
     if tool.returncode != 0:

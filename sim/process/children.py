@@ -48,6 +48,19 @@ def run(command: Sequence[str], *, folder: Path, output: IO[Any] | None, env: Ma
         return child.wait()
 
 
+def cpu_seconds(child: "subprocess.Popen[bytes]") -> float | None:
+    """That a program has worked so far; None where the system does not tell.
+
+    Of itself, not of what it started: the tools that are watched start nothing.
+    """
+    try:
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    user, system = fields[11:13]  # utime and stime, see proc(5)
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def check_room(folder: Path) -> None:
     """OSError where a folder takes no more bytes: then that is what a program in it died of.
 
