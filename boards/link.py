@@ -19,11 +19,12 @@ ESCAPE = 0x7D
 FLIP = 0x20
 REQUEST = struct.Struct("<BBHI")  # sequence, operation, length, address
 ANSWER = struct.Struct("<BBH")  # sequence, status, length
+FILL = struct.Struct("<HHHHH")  # payload of FILL: count, stride, rows, pitch, value
 CRC = struct.Struct("<I")
 PAYLOAD_MAX = 448  # bytes: with header and CRC within 512, and whole beats of 64 bytes and less
 WINDOW = 64  # requests that may be under way: less than half of the numbers that there are
 SEQUENCES = 256
-PROTOCOL = 3
+PROTOCOL = 4
 BAUD = 3_000_000  # the fastest of the FTDI chips on boards
 BOARD_REGISTERS = 0x100  # address of the first register of the board itself; those of the accelerator are below
 
@@ -37,6 +38,7 @@ class Operation(IntEnum):
     CHECKSUM = 3
     SET = 4
     GET = 5
+    FILL = 6
 
 
 ABOUT_OPERATIONS = {
@@ -46,10 +48,14 @@ ABOUT_OPERATIONS = {
     Operation.CHECKSUM: "CRC-32 of memory from `address` on; the payload is the count of bytes, 32 bits",
     Operation.SET: "the payload, 32 bits, goes to the register at `address`",
     Operation.GET: "the register at `address`, 32 bits",
+    Operation.FILL: "one value to many places in memory; the payload is count, stride, rows, pitch and value, 16 bits "
+    "each: the value goes to `address` and on, `count` times, `stride` beats apart, and so `rows` times, `pitch` beats "
+    "apart; `address` even, all counts at least 1, what is beyond the memory counts from its beginning",
 }
-EXECUTED_ONCE = (Operation.WRITE, Operation.SET)  # the others may be executed again, where an answer was lost
+# The others may be executed again, where an answer was lost.
+EXECUTED_ONCE = (Operation.WRITE, Operation.SET, Operation.FILL)
 # Where the memory cannot be used yet, these are NOT_READY; SET, since it starts programs, which use the memory.
-NEED_MEMORY = (Operation.WRITE, Operation.READ, Operation.CHECKSUM, Operation.SET)
+NEED_MEMORY = (Operation.WRITE, Operation.READ, Operation.CHECKSUM, Operation.SET, Operation.FILL)
 
 
 class Status(IntEnum):

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from nmgen.driver.places import places_of
     from nmgen.simulate.board_sim import BoardSimulation
 
     chip = _chip(args)
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         preload = None
         if program is not None:
             preload = Path(scratch) / "memory.bin"
-            preload.write_bytes(program.memory)
+            preload.write_bytes(places_of(program, chip.bytes)[0])
         with stages() as say:
             simulation = BoardSimulation(
                 find_board(args.board),

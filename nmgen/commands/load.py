@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
         say("waiting for the board")
         with connected(args.port, args.baud) as board:
             sent = board.load(program, say)
+            size = board.loaded_bytes
     seconds = time.monotonic() - begin
-    size = len(program.memory)
     if args.json:
         print(json.dumps({"file": str(args.file), "bytes": size, "sent": sent, "seconds": seconds}))
     else:

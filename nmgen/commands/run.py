@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nmgen.compiler.program import Program
-    from nmgen.driver.board import Board
+    from nmgen.driver.board import Run
 
 NAME = "run"
 HELP = "Run a program on a board: texts in, embeddings out. It is loaded first where it is not there."
@@ -64,7 +65,13 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Found:
-    """What came of an input. ms : of board and link; result : float32 [width]"""
+    """What came of an input.
+
+    Attributes
+    ----------
+    core_ms, ms : of the accelerator alone, and as a user waits for it, see `nmgen.driver.board.Run`
+    result : float32 [width]
+    """
 
     input: str
     cycles: int
@@ -78,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     from nmgen.compiler.program import load
     from nmgen.driver.board import connected
+    from nmgen.driver.host import LinkError
 
     program = load(args.file)
     with stages() as say:
@@ -89,9 +97,16 @@ def run(args: argparse.Namespace) -> int:
         with connected(args.port, args.baud) as board:
             board.load(program, say, loaded=args.loaded)
             found: list[_Found] = []
-            for number, prepared in enumerate(runs):
-                say(f"run {number + 1} of {len(runs)}")
-                found += _run(board, program, prepared)
+            gone: LinkError | None = None
+            begun = time.monotonic()
+            try:
+                for prepared, ran in zip(runs, board.run_each(_inputs(program, runs, say)), strict=True):
+                    found += _results(prepared, ran, board.hello.core_khz)
+            except LinkError as error:  # what there is, is told of
+                if not found:
+                    raise
+                gone = LinkError(f"{error}, after {len(found)} of {sum(len(one.inputs) for one in runs)} inputs")
+            seconds = time.monotonic() - begun
             simulated = bool(board.hello.simulated)
     if args.output:
         with written_whole(args.output) as output, output.open("wb") as stream:
@@ -99,7 +114,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([{**vars(one), "result": one.result.tolist()} for one in found], indent=2))
     else:
-        _show(found, simulated)
+        _show(found, seconds, simulated)
+    if gone:
+        raise gone
     return 0
 
 
@@ -153,26 +170,34 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _run(board: "Board", program: "Program", prepared: _Prepared) -> list[_Found]:
+def _inputs(program: "Program", runs: list[_Prepared], say: Say) -> "Iterator[tuple[Program, NDArray[np.uint8]]]":
+    """What the board gets for each run: one memory for all, with one input after the other in it."""
     import numpy as np
 
-    memory = np.array(np.frombuffer(program.memory, np.uint8))
-    for at, data in prepared.writes:
-        memory[at : at + len(data)] = np.frombuffer(data, np.uint8)
-    memory = board.run(prepared.given.program, memory)
-    ms = 1000 * board.seconds
-    cycles = board.cycles
-    results = prepared.given.floats(prepared.given.program.result(prepared.given.result, memory))
-    core_ms = cycles / board.hello.core_khz
-    return [_Found(one, cycles, core_ms, ms, result) for one, result in zip(prepared.inputs, results, strict=False)]
+    image = np.frombuffer(program.memory, np.uint8)
+    memory = image.copy()
+    for number, prepared in enumerate(runs, start=1):
+        say(f"run {number} of {len(runs)}")
+        for at, part in prepared.writes:
+            memory[at : at + len(part)] = np.frombuffer(part, np.uint8)
+        yield prepared.given.program, memory
+        for at, part in prepared.writes:
+            memory[at : at + len(part)] = image[at : at + len(part)]
 
 
-def _show(found: list[_Found], simulated: bool) -> None:
+def _results(prepared: _Prepared, ran: "Run", core_khz: int) -> list[_Found]:
+    results = prepared.given.floats(ran.results[prepared.given.result])
+    core_ms, ms = ran.cycles / core_khz, 1000 * ran.seconds
+    return [_Found(one, ran.cycles, core_ms, ms, result) for one, result in zip(prepared.inputs, results, strict=False)]
+
+
+def _show(found: list[_Found], seconds: float, simulated: bool) -> None:
     rows = [(one.input, f"{one.cycles:,}", f"{one.core_ms:.2f}", f"{one.ms:.1f}", _begin(one.result)) for one in found]
+    rate = f"{len(found)} in {seconds:.2f} s: {len(found) / seconds:.1f} a second"
     tables.show(
         ("input", "cycles", "core ms", "ms", "result"),
         rows,
-        caption="ms are a simulator's: the board is simulated" if simulated else "",
+        caption="ms are a simulator's: the board is simulated" if simulated else rate,
         left=("result",),
     )
 

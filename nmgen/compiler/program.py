@@ -185,12 +185,13 @@ class Program:
         """[sequences, channels] out of the memory after a run."""
         for result in self.results:
             if result.name == name:
-                rows = [
-                    memory[result.address + i * result.pitch :][: 2 * result.channels].view("<i2")
-                    for i in range(len(self.sequences))
-                ]
-                return np.stack(rows).astype(np.int16)
+                return self.rows(result, memory[result.address :])
         raise InputError(f"the program gives no {name!r}, but {', '.join(result.name for result in self.results)}")
+
+    def rows(self, result: Result, contents: Bytes) -> NDArray[np.int16]:
+        """[sequences, channels] of a result. contents : of memory, from its address on"""
+        at = [i * result.pitch for i in range(len(self.sequences))]
+        return np.stack([contents[begin : begin + 2 * result.channels].view("<i2") for begin in at]).astype(np.int16)
 
     def check(self, config: StaConfig) -> None:
         """InputError unless the program is compiled for this configuration."""

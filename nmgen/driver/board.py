@@ -1,17 +1,25 @@
-"""A board that runs programs: load one, run it with one input after another."""
+"""A board that runs programs: load one, run it with one input after another.
+
+While it runs, the next input goes to the program's second place in memory (`nmgen.driver.places`), and the results of
+the run before come back: the accelerator waits for no more than a question and an answer.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boards.link import BAUD, TESTED, USABLE, BoardRegister, Hello, array_title
+from boards.link import BAUD, CRC, FILL, REQUEST, TESTED, USABLE, BoardRegister, Hello, Operation, array_title
 from nmgen.compiler.program import Program, Result
 from nmgen.compiler.program_check import own_regions
-from nmgen.driver.host import Host, Wire
+from nmgen.driver.host import Host, Request, Wire
+from nmgen.driver.patches import fills
+from nmgen.driver.places import Place, places_of
 from nmgen.driver.port import SerialWire
 from rtl.params import InputError, ceil_div
 from rtl.sta.isa import BYTES
@@ -27,6 +35,7 @@ RUN_SECONDS = 60.0
 READY_SECONDS = 2.0  # after power-on
 POLL_SECONDS = 0.002
 NEAR = 2  # beats: ranges no further apart are written as one
+REQUEST_BYTES = REQUEST.size + CRC.size + 2  # of a request on the wire, beside its payload and escapes
 
 STATUS = REGISTERS["status"]
 CONTROL = REGISTERS["control"]
@@ -45,6 +54,31 @@ def connected(port: str, baud: int = BAUD) -> Iterator["Board"]:
         yield Board(wire)
 
 
+@dataclass(frozen=True)
+class Run:
+    """How a run went.
+
+    Attributes
+    ----------
+    results : by name, int16 [sequences, channels]
+    cycles : of the core's clock
+    seconds : to the last byte of its results, from the first of its input or, where that came in during the run before,
+        from its start
+    """
+
+    results: dict[str, NDArray[np.int16]]
+    cycles: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A run under way. begun : when its `seconds` begin"""
+
+    place: Place
+    begun: float
+
+
 class Board:
     """A board with an image that runs programs.
 
@@ -55,7 +89,7 @@ class Board:
     Attributes
     ----------
     hello : what the board is
-    seconds : of the last run, from its input's first byte to its results' last
+    loaded_bytes : of its memory that the loaded program takes, second places included
 
     Raises
     ------
@@ -68,7 +102,8 @@ class Board:
         self.hello: Hello = self.host.hello()
         self._wait_for_memory()
         self._memory: Bytes | None = None  # what the board's memory is known to hold
-        self.seconds = 0.0
+        self._places: dict[int, list[Place]] = {}  # of each program, by its address in the file
+        self.loaded_bytes = 0
 
     def _wait_for_memory(self) -> None:
         end = time.monotonic() + READY_SECONDS * self.host.slower
@@ -123,10 +158,11 @@ class Board:
         self.check(program)
         self._stop()
         self._memory = None
-        image = np.frombuffer(program.memory, np.uint8)
+        memory, places = places_of(program, self.hello.memory_bytes)
+        image = np.frombuffer(memory, np.uint8)
         if loaded and any(self._differing(image, _samples(program), lambda _: None)):
             raise self.host.error("the board does not hold this program: run it without --loaded")
-        ranges = _host_ranges(program) if loaded else [(0, len(image))]
+        ranges = _host_ranges(places) if loaded else [(0, len(image))]
         wrong = list(self._differing(image, _pieces(ranges), lambda part: say(f"comparing {part:.0%}")))
         size, sent = sum(end - begin for begin, end in wrong), 0
         for count in self.host.write_all((begin, bytes(image[begin:end])) for begin, end in wrong):
@@ -135,42 +171,110 @@ class Board:
         for begin, _ in self._differing(image, wrong, lambda part: say(f"comparing what was sent {part:.0%}")):
             raise self.host.error(f"the memory does not keep what is written to it, at {begin:#x} or behind")
         self._memory = image.copy()
+        self._places = {one[0].origin.address: one for one in places}
+        self.loaded_bytes = len(image)
         self.host.set(REGISTERS["limit"].offset, len(image))
         return sent
 
-    def run(self, program: Program, memory: Bytes) -> Bytes:
-        """Run a program, with its input in `memory`, see `Program.image`. Returns memory and results.
+    def run(self, program: Program, memory: Bytes) -> Run:
+        """Run a program once, see `run_each`."""
+        (ran,) = self.run_each([(program, memory)])
+        return ran
 
-        program : that which is loaded, or one of its `shorter`, its input's lengths in it or not
+    def run_each(self, inputs: Iterable[tuple[Program, Bytes]]) -> Iterator[Run]:
+        """Run one input after another; each is sent while the one before runs.
+
+        inputs : the program that is loaded, or one of its `shorter`, and its memory with an input in it, see
+            `Program.image`; the memory may be another one's when the next is asked for
 
         Raises
         ------
-        LinkError : the program stopped, or does not end; the board is gone
+        LinkError : a program stopped, or does not end; the board is gone; nothing is loaded
         """
         if self._memory is None:
             raise self.host.error("what its memory holds is not known: load the program first")
-        wanted = memory.copy()
-        results = [_extent(program, result) for result in program.results]
-        for begin, end in results:  # not the host's to write
-            wanted[begin:end] = self._memory[begin:end]
-        changes = differences(wanted, self._memory, self.hello.port_bytes)
-        self._memory = None  # until it is known again
-        begun = time.monotonic()
-        for _ in self.host.write_all((begin, bytes(wanted[begin:end])) for begin, end in changes):
-            pass
-        self._memory = wanted
-        self.host.set(REGISTERS["program"].offset, program.address)
-        self.host.set(CONTROL.offset, CONTROL.value(start=1))
-        self._wait()
-        for begin, end in results:
-            wanted[begin:end] = np.frombuffer(self.host.read(begin, end - begin), np.uint8)
-        self.seconds = time.monotonic() - begun
-        return wanted.copy()
+        before: _Started | None = None
+        try:
+            for program, memory in inputs:
+                begun = time.monotonic()
+                free = [one for one in self._places[program.address] if before is None or one is not before.place]
+                if before is not None and not free:
+                    yield self._finish(before)
+                    before, free = None, self._places[program.address]
+                place = min(free, key=lambda one: self._unlike(one, memory))
+                self._bring(place, memory)
+                if before is None:
+                    self._start(place)
+                    before = _Started(place, begun)
+                    continue
+                self._wait()
+                begun = time.monotonic()
+                cycles = self._start(place)
+                done, before = before, _Started(place, begun)
+                yield self._ran(done, cycles)
+            if before is not None:
+                done, before = before, None
+                yield self._finish(done)
+        except GeneratorExit:  # nobody wants the rest
+            if before is not None:
+                self._wait()
+            raise
 
-    @property
-    def cycles(self) -> int:
-        """Of the last run, in the core's clock."""
-        return self.host.get(REGISTERS["cycles"].offset)
+    def _unlike(self, place: Place, memory: Bytes) -> int:
+        """Bytes of the instructions at a place that are others than those of a run."""
+        assert self._memory is not None
+        wanted = place.instructions(memory)
+        return int(np.count_nonzero(wanted != self._memory[place.program.address :][: len(wanted)]))
+
+    def _bring(self, place: Place, memory: Bytes) -> None:
+        """Input and instructions of a run to its place."""
+        held = self._memory
+        assert held is not None
+        self._memory = None  # until it is known again
+        program, beat = place.program, self.hello.port_bytes
+        region = program.host_region
+        input_, code = place.input(memory), place.instructions(memory)
+        known_input, known_code = held[region.address : region.end], held[program.address :][: len(code)]
+        writes = _changed(input_, known_input, region.address, beat)
+        changed, patches = (
+            _changed(code, known_code, program.address, beat),
+            fills(code, known_code, program.address, beat),
+        )
+        if len(patches) * (REQUEST_BYTES + FILL.size) < sum(REQUEST_BYTES + len(part) for _, part in changed):
+            self.host.fill(patches)
+        else:
+            writes += changed
+        for _ in self.host.write_all(writes):
+            pass
+        known_input[:], known_code[:] = input_, code
+        self._memory = held
+
+    def _start(self, place: Place) -> int:
+        """Start the program there. Returns the cycles of the run before."""
+        program, start = REGISTERS["program"].offset, CONTROL.value(start=1)
+        cycles, *_ = self.host.ask(
+            [
+                Request(Operation.GET, REGISTERS["cycles"].offset),
+                Request(Operation.SET, program, 4, place.program.address.to_bytes(4, "little")),
+                Request(Operation.SET, CONTROL.offset, 4, start.to_bytes(4, "little")),
+            ]
+        )
+        return int.from_bytes(cycles, "little")
+
+    def _finish(self, run: _Started) -> Run:
+        """The last run, with nothing behind it."""
+        self._wait()
+        return self._ran(run, self.host.get(REGISTERS["cycles"].offset))
+
+    def _ran(self, run: _Started, cycles: int) -> Run:
+        """What a run left in its place."""
+        program = run.place.program
+        results = {}
+        for result in program.results:
+            begin, end = _extent(program, result)
+            contents = np.frombuffer(self.host.read(begin, end - begin), np.uint8)
+            results[result.name] = program.rows(result, contents[result.address - begin :])
+        return Run(results, cycles, time.monotonic() - run.begun)
 
     def _differing(self, image: Bytes, ranges: Sequence[Range], say: Callable[[float], None]) -> Iterator[Range]:
         """Those of the ranges in which the board's memory is not the image. say : gets the share that is compared"""
@@ -208,14 +312,20 @@ def differences(memory: Bytes, before: Bytes, beat: int) -> list[Range]:
     return [(int(part[0]) * beat, (int(part[-1]) + 1) * beat) for part in parts if len(part)]
 
 
-def _host_ranges(program: Program) -> list[Range]:
+def _changed(wanted: Bytes, known: Bytes, address: int, beat: int) -> list[tuple[int, bytes]]:
+    """Address and bytes of what differs of memory from an address on."""
+    return [(address + begin, bytes(wanted[begin:end])) for begin, end in differences(wanted, known, beat)]
+
+
+def _host_ranges(places: Iterable[Iterable[Place]]) -> list[Range]:
     """What a host may write between runs: instructions, whose lengths are the input's, and the input."""
     ranges = []
-    for one in program.every:
-        region = one.host_region
-        ranges.append((one.address, one.address + len(one.names) * BYTES))
-        ranges.append((region.address, region.address + region.size))
-    return [_beats(program, *one) for one in ranges]
+    for place in chain.from_iterable(places):
+        program = place.program
+        region = program.host_region
+        ranges.append(_beats(program, program.address, program.address + len(program.names) * BYTES))
+        ranges.append(_beats(program, region.address, region.end))
+    return ranges
 
 
 def _samples(program: Program) -> list[Range]:

@@ -11,6 +11,7 @@ from boards.link import (
     ABOUT_STATUS,
     ANSWER,
     EXECUTED_ONCE,
+    FILL,
     HELLO,
     PAYLOAD_MAX,
     PROTOCOL,
@@ -60,6 +61,22 @@ class Request:
     length: int = 0
     payload: bytes = b""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A value of 16 bits that goes to several places in memory, see `Operation.FILL`. Steps are in beats."""
+
+    address: int
+    count: int
+    stride: int
+    rows: int
+    pitch: int
+    value: int
+
+    def request(self) -> Request:
+        payload = FILL.pack(self.count, self.stride, self.rows, self.pitch, self.value)
+        return Request(Operation.FILL, self.address, len(payload), payload)
 
 
 @dataclass
@@ -132,6 +149,11 @@ class Host:
         )
         for (_, piece), _ in zip(pieces, self.ask(requests), strict=True):
             yield len(piece)
+
+    def fill(self, fills: Iterable[Fill]) -> None:
+        """Write one value to many places, for each of the fills."""
+        for _ in self.ask(fill.request() for fill in fills):
+            pass
 
     def read(self, address: int, size: int) -> bytes:
         """Read memory; address and size in whole beats."""

@@ -28,7 +28,8 @@ def wrapped(text: str) -> list[str]:
 def page() -> str:
     """The whole page."""
     example = link.stuffed(link.REQUEST.pack(7, Operation.GET, 0, 0x0C))
-    once = " and ".join(operation.name for operation in EXECUTED_ONCE)
+    *some, last = (operation.name for operation in EXECUTED_ONCE)
+    once = f"{', '.join(some)} and {last}"
     flag, escape = f"{link.FLAG:#04x}", f"{link.ESCAPE:#04x}"
     board = f"{link.BOARD_REGISTERS:#x}"
     words = ", ".join(f"`{name}`" for name in Hello.__annotations__)

@@ -21,6 +21,12 @@ from sim.process import children
 from sim.process.interrupts import held
 
 TIMES = ("rcd", "rp", "ras", "rc", "rrd", "rfc", "wr", "refi", "power_up")
+VERILATOR = (
+    *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    *("--x-initial", "unique", "--x-assign", "unique"),
+    *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
+    *("--top-module", "board", "-Mdir", "."),
+)
 CYCLES_A_BIT = 4  # of the UART in simulation: a real one would take most of the time
 
 
@@ -102,7 +108,7 @@ class BoardSimulation:
             "CHIP": ", ".join(f".{name}({value})" for name, value in parameters(chip).items()),
             "BOARD_PINS": ", ".join(f".{port}({net})" for port, net in pins_of(board).items()),
         }
-        made_of = [text, *defines.values(), *(path.read_text() for path in sources)]
+        made_of = [*_version(), *VERILATOR, text, *defines.values(), *(path.read_text() for path in sources)]
         key = sha256("\0".join(made_of).encode()).hexdigest()[:16]
         self._folder = folder / f"board-{key}"
         self._program = self._folder / "Vboard"
@@ -118,10 +124,7 @@ class BoardSimulation:
             (scratch / "image.v").write_text(text)
             command = [
                 str(find_verilator()),
-                *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
-                *("--x-initial", "unique", "--x-assign", "unique"),
-                *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
-                *("--top-module", "board", "-Mdir", "."),
+                *VERILATOR,
                 *(f"-D{name}={value}" for name, value in defines.items()),
                 *(str(path.resolve()) for path in (*sources, scratch / "image.v")),
             ]
@@ -178,6 +181,13 @@ class BoardSimulation:
             if child is not None:
                 with held(), child:  # which closes its pipes
                     child.kill()
+
+
+def _version() -> tuple[str, str]:
+    """Which Verilator builds it, and what that says of its version."""
+    program = str(find_verilator())
+    said = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return program, said.stdout
 
 
 @dataclass(frozen=True)

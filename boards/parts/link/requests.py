@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from boards.link import (
     BOARD_REGISTERS,
     EXECUTED_ONCE,
+    FILL,
     HELLO,
     NEED_MEMORY,
     PAYLOAD_MAX,
@@ -24,8 +25,10 @@ from rtl.lib.port import ControlPort, MemoryPort
 from rtl.params import ADDRESS_BITS
 
 WORD_BYTES = 4
+VALUE_BYTES = 2  # of a FILL
 
 HEADER = data.StructLayout({"sequence": 8, "operation": 8, "length": 16, "address": ADDRESS_BITS})
+STEPS = data.StructLayout({"count": 16, "step": 16})  # of a FILL: of a row, then of the rows
 
 
 class _Registers:
@@ -34,7 +37,9 @@ class _Registers:
     Attributes
     ----------
     frame_at, waited : address of a byte of the frame, and cycles since it was asked for
-    header, argument : of the request; the first word of its payload
+    header, argument : of the request; the first word of its payload, of a FILL the steps of a row
+    rows, row : of a FILL: the steps of the rows; the address of the present one, in beats
+    value, strobe : of a FILL; which bytes of a beat are written
     size : bytes of memory that the request is about
     good : it can be executed
     expected : number of the next request
@@ -51,12 +56,16 @@ class _Registers:
         self.waited = Signal(range(FRAME_LATENCY + 1), name="waited")
         self.header = Signal(HEADER, name="header")
         self.argument = Signal(8 * WORD_BYTES, name="argument")
+        self.rows = Signal(STEPS, name="rows")
+        self.row = Signal(range(beats), name="row")
+        self.value = Signal(8 * VALUE_BYTES, name="value")
+        self.strobe = Signal(port_bytes, name="strobe")
         self.size = Signal(8 * WORD_BYTES, name="size")
         self.good = Signal(name="good")
         self.expected = Signal(8, name="expected")
         self.byte = Signal(range(max(port_bytes, REQUEST.size) + 1), name="byte")
         self.address = Signal(range(beats), name="address")
-        self.left = Signal(range(beats + 1), name="left")
+        self.left = Signal(max(beats.bit_length(), 16), name="left")
         self.beat = Signal(8 * port_bytes, name="beat")
         self.begins = Signal(name="begins")
         self.status = Signal(Status, name="status")
@@ -108,7 +117,7 @@ class Requests(wiring.Component):
             self.memory.read_request.payload.address.eq(r.address << self._beat_shift),
             self.memory.write_request.payload.address.eq(r.address << self._beat_shift),
             self.memory.write_data.payload.data.eq(r.beat),
-            self.memory.write_data.payload.strobe.eq(-1),
+            self.memory.write_data.payload.strobe.eq(r.strobe),
             self.control.address.eq(r.header.address),
             self.control.write_data.eq(r.argument),
         ]
@@ -124,6 +133,7 @@ class Requests(wiring.Component):
                 m.d.sync += r.word.eq(Mux(is_own, Array(self.board)[own], self.control.read_data))
                 m.next = "answer"
             self._write(m, r)
+            self._fill(m, r)
             self._fetch(m, r)
             self._answer(m, r)
         return m
@@ -138,6 +148,7 @@ class Requests(wiring.Component):
         shift = self._beat_shift
         m.d.comb += r.size.eq(Mux(r.header.operation == Operation.CHECKSUM, r.argument, length))
         word = Signal()
+        fill = Signal()
         whole = Signal()
         within = Signal()
         some = Signal()
@@ -146,6 +157,7 @@ class Requests(wiring.Component):
             within.eq(address[shift:] + r.size[shift:] <= self._hello.memory_bytes >> shift),
             some.eq((length != 0) & (length <= PAYLOAD_MAX)),
             word.eq((payload == WORD_BYTES) & (length == WORD_BYTES)),
+            fill.eq((payload == FILL.size) & (length == FILL.size) & r.argument[:16].any()),
             r.good.eq(0),
         ]
         registers = BOARD_REGISTERS + WORD_BYTES * len(self.board)
@@ -163,6 +175,8 @@ class Requests(wiring.Component):
                 m.d.sync += r.good.eq(word & (address < BOARD_REGISTERS) & aligned)
             with m.Case(Operation.GET):
                 m.d.sync += r.good.eq((payload == 0) & (address < registers) & aligned)
+            with m.Case(Operation.FILL):
+                m.d.sync += r.good.eq(fill & ~address[0] & (address[shift:] < self._hello.memory_bytes >> shift))
 
     def _receive(self, m: Module, r: "_Registers") -> None:
         """The header, and the first word of the payload, whether it is looked at or not."""
@@ -242,11 +256,15 @@ class Requests(wiring.Component):
                 with m.Case(Operation.GET):
                     m.d.sync += r.unsent.eq(WORD_BYTES)
                     m.next = "get"
+                with m.Case(Operation.FILL):
+                    m.d.sync += r.frame_at.eq(REQUEST.size + WORD_BYTES)
+                    m.next = "fill rows"
 
     def _write(self, m: Module, r: "_Registers") -> None:
-        """A beat after the other, from the frame to memory."""
+        """A beat after the other to memory: of a WRITE from the frame, of a FILL the same."""
         memory = self.memory
         with m.State("gather"):
+            m.d.sync += r.strobe.eq(-1)
             self._take(m, r, r.beat, "write request")
         with m.State("write request"):
             m.d.comb += memory.write_request.valid.eq(1)
@@ -255,10 +273,50 @@ class Requests(wiring.Component):
         with m.State("write"):
             m.d.comb += memory.write_data.valid.eq(1)
             with m.If(memory.write_data.ready):
-                m.d.sync += [r.address.eq(r.address + 1), r.left.eq(r.left - 1)]
-                m.next = "gather"
-                with m.If(r.left == 1):
-                    m.next = "answer"
+                m.d.sync += r.left.eq(r.left - 1)
+                with m.If(r.header.operation == Operation.FILL):
+                    self._next_of_fill(m, r)
+                with m.Else():
+                    m.d.sync += r.address.eq(r.address + 1)
+                    m.next = "gather"
+                    with m.If(r.left == 1):
+                        m.next = "answer"
+
+    def _fill(self, m: Module, r: "_Registers") -> None:
+        """The rest of a FILL's payload, and its first beat."""
+        with m.State("fill rows"):
+            self._take(m, r, r.rows.as_value(), "fill value")
+        with m.State("fill value"):
+            self._take(m, r, r.value, "fill")
+        with m.State("fill"):
+            first = Cat(Const(0, 1), r.header.address[1 : self._beat_shift])  # byte of the beat
+            m.d.sync += [
+                r.beat.eq(r.value.replicate(self._port_bytes // VALUE_BYTES)),
+                r.strobe.eq(((1 << VALUE_BYTES) - 1) << first),
+                r.row.eq(r.address),
+                r.left.eq(STEPS(r.argument).count),
+            ]
+            m.next = "write request"
+            with m.If(r.rows.count == 0):
+                m.d.sync += r.status.eq(Status.BAD_REQUEST)
+                m.next = "answer"
+
+    def _next_of_fill(self, m: Module, r: "_Registers") -> None:
+        """Where the value goes next, in the row or at the begin of the next one."""
+        step = STEPS(r.argument)
+        next_row = Signal.like(r.row)
+        m.d.comb += next_row.eq(r.row + r.rows.step)
+        m.d.sync += r.address.eq(r.address + step.step)
+        m.next = "write request"
+        with m.If(r.left == 1):
+            m.d.sync += [
+                r.address.eq(next_row),
+                r.row.eq(next_row),
+                r.left.eq(step.count),
+                r.rows.count.eq(r.rows.count - 1),
+            ]
+            with m.If(r.rows.count == 1):
+                m.next = "answer"
 
     def _fetch(self, m: Module, r: "_Registers") -> None:
         """A beat after the other from memory: into a CRC, or into the answer."""

@@ -14,9 +14,10 @@ import pytest
 from boards.link import PROTOCOL, TESTED
 from nmgen.cli import main
 from nmgen.compiler.program import load
+from nmgen.driver.places import places_of
 from nmgen.driver.port import SerialWire
 from tests.nmgen.commands.conftest import CONFIG
-from tests.nmgen.driver.fake_board import PHASES, FakeBoard
+from tests.nmgen.driver.fake_board import MEMORY_BYTES, PHASES, FakeBoard
 from tests.nmgen.test_cli import fails
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -43,7 +44,7 @@ def silent() -> Iterator[str]:
 
 
 def test_what_is_there_is_not_sent_again(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
-    memory = load(Path("P.nmp")).memory
+    memory, _ = places_of(load(Path("P.nmp")), MEMORY_BYTES)
     for sent in (len(memory), 0):
         assert main(["load", "P.nmp", "--port", fake.port, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
@@ -58,7 +59,7 @@ def test_ranges(fake: FakeBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     """Checksums cover a range each, and what was written is looked at again, nothing else."""
     monkeypatch.setattr("nmgen.driver.board.RANGE", 1 << 10)
     assert main(["load", "P.nmp", "--port", fake.port]) == 0
-    size = len(load(Path("P.nmp")).memory)
+    size = len(places_of(load(Path("P.nmp")), MEMORY_BYTES)[0])
     assert sum(fake.sums) == 2 * size
     fake.sums.clear()
     fake.memory[[100, 101, 3000]] ^= 1

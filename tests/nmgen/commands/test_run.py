@@ -85,13 +85,26 @@ def test_a_loaded_program_is_not_compared(fake: FakeBoard, capsys: pytest.Captur
     code, ids = len(program.names) * BYTES, program.region("ids").size
     weights = max(region.size for region in program.regions if region.name not in ("program", "ids", "embedding"))
     assert weights < SAMPLE
-    assert fake.sums == [weights, weights, code, ids, code, ids]  # of the program's part as it is, and as it was sent
+    # Of both places of the program as they are, and of the one that a run has changed as it was sent.
+    assert fake.sums == [weights, weights, *2 * [code, ids], code, ids]
     np.testing.assert_allclose(np.load("e.npy"), embeddings(texts), atol=1e-6)
     unused = program.region("positions").address + program.region("positions").size
     for further, found in (["--loaded"], 1), ([], 0):
         fake.memory[unused] = 1
         assert main(["run", "P.nmp", "--port", fake.port, *further, "--text", *texts]) == 0
         assert fake.memory[unused] == found
+
+
+def test_what_came_before_the_board_went_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """Told of, and written; then one line, and the exit status of bad input."""
+    texts = [*TEXTS, *TEXTS]
+    with FakeBoard(CONFIG, gone_in_run=3) as board:
+        assert main(["run", "P.nmp", "--port", board.port, "--text", *texts, "--json", "--output", "e.npy"]) == 2
+        out, err = capsys.readouterr()
+        assert [one["input"] for one in json.loads(out)] == texts[:2]
+        np.testing.assert_allclose(np.load("e.npy"), embeddings(texts[:2]), atol=1e-6)
+        gone = "the board is gone: unplugged, or its simulation ended, after 2 of 6 inputs"
+        assert err.splitlines()[-1] == f"nmgen: {board.port}: {gone}"
 
 
 def test_a_program_that_is_not_there_is_told(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:

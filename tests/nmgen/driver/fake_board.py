@@ -8,6 +8,7 @@ import select
 import threading
 import tty
 from dataclasses import astuple, replace
+from itertools import product
 from typing import Self
 from zlib import crc32
 
@@ -16,6 +17,7 @@ import numpy as np
 from boards.link import (
     ANSWER,
     EXECUTED_ONCE,
+    FILL,
     HELLO,
     PROTOCOL,
     REQUEST,
@@ -43,21 +45,27 @@ PHASES = 32
 class FakeBoard:
     """A board to the end of the block.
 
+    A run reads and writes memory at any time from its start to its end: here all of it at its start, and again when the
+    host asks whether it is done.
+
     Parameters
     ----------
     config : of its accelerator
     hello : words of `Hello` that are another than this configuration's
     state : of its memory, the register MEMORY
     keeps : the memory keeps what is written to it
-    end : how programs end: done, error, or never
+    end : how programs end: done, error, never, or at once: done without a step of it
     says : what it sends again and again, instead of answers
     gone_after : requests after which it is unplugged; 0 for never
+    gone_in_run : number of the run in which it is unplugged, from 1 on; 0 for never
 
     Attributes
     ----------
     port : name of the pseudo-terminal
     memory : of the board
     sums : bytes of which checksums were asked
+    received, sent : bytes on the wire
+    runs : programs started
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class FakeBoard:
         end: str = "done",
         says: bytes = b"",
         gone_after: int = 0,
+        gone_in_run: int = 0,
     ) -> None:
         own = Hello(
             protocol=PROTOCOL,
@@ -83,9 +92,11 @@ class FakeBoard:
         )
         self._config, self._hello = config, replace(own, **(hello or {}))
         self._keeps, self._end, self._says = keeps, end, says
-        self._left = gone_after
+        self._left, self._gone_in_run = gone_after, gone_in_run
         self.memory = np.zeros(self._hello.memory_bytes, np.uint8)
         self.sums: list[int] = []
+        self.received = self.sent = self.runs = 0
+        self._running = False
         self._registers = {BoardRegister.MEMORY.address: state, BoardRegister.PHASE.address: PHASES << 16}
         self._expected = 0
         self._board, self._host = os.openpty()
@@ -114,11 +125,15 @@ class FakeBoard:
                     os.write(self._board, self._says)
                 if self._board not in ready:
                     continue
-                for frame in frames.feed(os.read(self._board, 4096)):
+                received = os.read(self._board, 4096)
+                self.received += len(received)
+                for frame in frames.feed(received):
                     if not self._says:
-                        os.write(self._board, stuffed(self._answer(frame)))
+                        answer = stuffed(self._answer(frame))
+                        self.sent += len(answer)
+                        os.write(self._board, answer)
                     self._left -= 1
-                    if self._left == 0:
+                    if self._left == 0 or self.runs == self._gone_in_run > 0:
                         return
         finally:
             os.close(self._host)
@@ -143,6 +158,12 @@ class FakeBoard:
         match Operation(operation):
             case Operation.WRITE if self._keeps:
                 self.memory[address : address + length] = np.frombuffer(payload, np.uint8)
+            case Operation.FILL if self._keeps:
+                count, stride, rows, pitch, value = FILL.unpack(payload)
+                beat = self._hello.port_bytes
+                for i, j in product(range(rows), range(count)):
+                    at = (address + beat * (i * pitch + j * stride)) % len(self.memory)
+                    self.memory[at : at + 2] = np.frombuffer(value.to_bytes(2, "little"), np.uint8)
             case Operation.READ:
                 return self.memory[address : address + length].tobytes()
             case Operation.CHECKSUM:
@@ -154,6 +175,9 @@ class FakeBoard:
                 if address == REGISTERS["control"].offset:
                     self._control(self._registers[address])
             case Operation.GET:
+                if address == REGISTERS["status"].offset and self._running:
+                    self._run()
+                    self._running = False
                 return self._registers.get(address, 0).to_bytes(4, "little")
         return b""
 
@@ -162,13 +186,19 @@ class FakeBoard:
         if value == REGISTERS["control"].value(clear=1):
             self._registers[status.offset] = 0
             return
+        self.runs += 1
         if self._end == "done":
-            limit = self._registers[REGISTERS["limit"].offset]
-            machine = Machine(self._config, self.memory[:limit], address=self._registers[REGISTERS["program"].offset])
-            machine.finish()
-            self.memory[:limit] = machine.memory
+            self._run()
+            self._running = True
         self._registers[REGISTERS["cycles"].offset] = CYCLES
         self._registers[REGISTERS["cause"].offset] = Cause.SHIFT if self._end == "error" else 0
         self._registers[REGISTERS["pc"].offset] = 64
-        ended = {"done": status.value(done=1), "error": status.value(error=1)}
+        done = status.value(done=1)
+        ended = {"done": done, "at once": done, "error": status.value(error=1)}
         self._registers[status.offset] = ended.get(self._end, status.value(busy=1))
+
+    def _run(self) -> None:
+        limit = self._registers[REGISTERS["limit"].offset]
+        machine = Machine(self._config, self.memory[:limit], address=self._registers[REGISTERS["program"].offset])
+        machine.finish()
+        self.memory[:limit] = machine.memory

@@ -3,7 +3,7 @@
 import random
 from zlib import crc32
 
-from nmgen.driver.host import Host
+from nmgen.driver.host import Fill, Host
 from nmgen.driver.port import SerialWire
 
 
@@ -48,7 +48,7 @@ class NoisyWire:
 
 
 def use_at_random(host: Host, wire: NoisyWire, *, rate: float, frames: int, beat: int, seed: int) -> None:
-    """Writes, reads and checksums of so many frames on a noisy wire, against a plain memory."""
+    """Writes, fills, reads and checksums of so many frames on a noisy wire, against a plain memory."""
     generator = random.Random(seed)
     base, size = 1 << 18, 32 << 10
     plain = bytearray(host.read(base, size))
@@ -57,7 +57,7 @@ def use_at_random(host: Host, wire: NoisyWire, *, rate: float, frames: int, beat
     while host.sent - begun < frames:
         at = generator.randrange(0, size - 2048) // beat * beat
         length = generator.randrange(beat, 2048) // beat * beat
-        match 3 if generator.random() < 0.05 else generator.randrange(3):
+        match 3 if generator.random() < 0.05 else generator.choice([0, 1, 2, 4]):
             case 0:
                 data = generator.randbytes(length)
                 assert sum(host.write(base + at, data)) == length
@@ -71,6 +71,14 @@ def use_at_random(host: Host, wire: NoisyWire, *, rate: float, frames: int, beat
                 pieces = range(0, len(data), beat)
                 assert sum(host.write_all((base + one, data[one : one + beat]) for one in pieces)) == len(data)
                 plain[: len(data)] = data
+            case 4:  # several, each over places of the one before
+                begin = generator.randrange(0, size - 2048, 2)
+                some = [Fill(base + begin, 3, 1, 4, step, generator.randrange(1 << 16)) for step in range(5)]
+                host.fill(some)
+                for fill in some:
+                    for place in range(12):
+                        one = begin + beat * (place % 3 + place // 3 * fill.pitch)
+                        plain[one : one + 2] = fill.value.to_bytes(2, "little")
     wire.rate = 0.0
     wire.quiet()
     assert host.read(base, size) == plain, f"NMGEN_SEED={seed}"

@@ -1,5 +1,8 @@
 """The driver's class for scripts, on a board in Python."""
 
+import os
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,29 +13,93 @@ from nmgen.compiler.program import Program
 from nmgen.driver.board import NEAR, connected, differences
 from nmgen.driver.host import SIMULATED_SLOWER, LinkError
 from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.sentences import fitted
 from pruning.families.bert.integer import IntegerEncoder
 from rtl.params import InputError
-from tests.nmgen.driver.fake_board import CYCLES, FakeBoard
+from rtl.sta.params import StaConfig
+from tests.nmgen.driver.fake_board import CYCLES, MEMORY_BYTES, FakeBoard
 from tests.nmgen.encoders import artefact, random_ids
 from tests.sim.test_axi_sta import CASES, LENGTHS
 
+SEED = int(os.environ.get("NMGEN_SEED", "2026"))
 CONFIG, SIZES = CASES["narrow"]
 
 
 @pytest.fixture(scope="module")
-def program() -> Program:
-    return compile_encoder(IntegerEncoder(artefact(**SIZES)).parameters, CONFIG, LENGTHS)
+def encoder() -> IntegerEncoder:
+    return IntegerEncoder(artefact(**SIZES))
 
 
-def test_runs_one_after_another(program: Program) -> None:
-    encoder = IntegerEncoder(artefact(**SIZES))
+@pytest.fixture(scope="module")
+def program(encoder: IntegerEncoder) -> Program:
+    return compile_encoder(encoder.parameters, CONFIG, LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def several(encoder: IntegerEncoder) -> Program:
+    """Two sequences of three lengths."""
+    return compile_encoder(encoder.parameters, CONFIG, [4, 3], {}, [[2, 2], [1, 1]])
+
+
+def means(encoder: IntegerEncoder, ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    return [encoder.means(torch.tensor(row)).numpy() for row in ids]
+
+
+def test_runs_one_after_another(encoder: IntegerEncoder, program: Program) -> None:
     with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
-        assert board.load(program) == len(program.memory)
+        assert board.load(program) == board.loaded_bytes > len(program.memory)
         for seed in range(3):
             ids = random_ids(seed, LENGTHS)
-            found = program.result("embedding", board.run(program, program.image(ids)))
-            np.testing.assert_array_equal(found, [encoder.means(torch.tensor(row)).numpy() for row in ids])
-        assert board.cycles == CYCLES
+            ran = board.run(program, program.image(ids))
+            np.testing.assert_array_equal(ran.results["embedding"], means(encoder, ids))
+            assert ran.cycles == CYCLES
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["two places", "one place"])
+def test_an_input_is_sent_while_another_runs(twice: bool, encoder: IntegerEncoder, several: Program) -> None:
+    """Inputs of all lengths in any order, each with its own result, whether there is room for second places or not."""
+    generator = random.Random(SEED)
+    memory_bytes = MEMORY_BYTES if twice else len(several.memory)
+    lengths = [[generator.randint(1, 4), generator.randint(1, 3)] for _ in range(12)]
+    rows = [random_ids(SEED + i, each) for i, each in enumerate(lengths)]
+    programs = [fitted(several.fitting(each), ids) for each, ids in zip(lengths, rows, strict=True)]
+    with FakeBoard(CONFIG, hello={"memory_bytes": memory_bytes}) as fake, connected(fake.port) as board:
+        assert (board.load(several) > len(several.memory)) == twice
+        runs = list(board.run_each((one, one.image(padded)) for one, padded in programs))
+        for ran, ids in zip(runs, rows, strict=True):
+            np.testing.assert_array_equal(ran.results["embedding"], means(encoder, ids), err_msg=f"NMGEN_SEED={SEED}")
+        assert fake.runs == len(runs)
+        assert not list(board.run_each([]))
+
+
+def test_who_stops_looking_leaves_a_board_that_works(encoder: IntegerEncoder, program: Program) -> None:
+    """The run that nobody asks for any more comes to its end."""
+    with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
+        board.load(program)
+        every = [random_ids(seed, LENGTHS) for seed in range(4)]
+        for ran in board.run_each((program, program.image(ids)) for ids in every):
+            np.testing.assert_array_equal(ran.results["embedding"], means(encoder, every[0]))
+            break
+        ran = board.run(program, program.image(every[3]))
+        np.testing.assert_array_equal(ran.results["embedding"], means(encoder, every[3]))
+
+
+def test_bytes_of_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MiniLM's shape: whatever its length, at most 2 KB go over the wire for a sentence, both ways together."""
+    monkeypatch.setattr("nmgen.driver.host.TIMEOUT_S", 60.0)  # however slow this machine is, nothing is sent twice
+    encoder = IntegerEncoder(artefact(hidden=384, heads=12, inner=8, layers=6, positions=128))
+    several = compile_encoder(encoder.parameters, StaConfig(n=2, m=8, rows=8, cols=8), [128], {}, [[32]])
+    generator = random.Random(SEED)
+    with (
+        FakeBoard(several.config, end="at once", hello={"memory_bytes": 1 << 22}) as fake,
+        connected(fake.port) as board,
+    ):
+        board.load(several)
+        for length in (128, 127, 97, 32, 9, 31, 1, 128, *(generator.randint(1, 128) for _ in range(6))):
+            before = fake.received + fake.sent
+            one, padded = fitted(several.fitting([length]), random_ids(length, [length]))
+            list(board.run_each([(one, one.image(padded))]))
+            assert fake.received + fake.sent - before <= 2048, length  # 1,720 of 127 tokens after 128
 
 
 def test_a_run_sends_what_it_changes_alone(program: Program) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boards.link import ANSWER, BAUD, PAYLOAD_MAX, REQUEST, SEQUENCES, WINDOW, Operation, Status, stuffed
+from boards.link import ANSWER, BAUD, PAYLOAD_MAX, PROTOCOL, REQUEST, SEQUENCES, WINDOW, Operation, Status, stuffed
 from nmgen.cli import main
 from nmgen.compiler.program import load
 from nmgen.driver.host import Host, LinkError
@@ -67,7 +67,7 @@ def test_answers_that_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_protocol_is_told() -> None:
     with FakeBoard(CONFIG, hello={"protocol": 7}) as board, SerialWire(board.port) as wire:
-        with pytest.raises(LinkError, match="the board's link is of version 7, must be 3"):
+        with pytest.raises(LinkError, match=f"the board's link is of version 7, must be {PROTOCOL}"):
             Host(wire).hello()
 
 

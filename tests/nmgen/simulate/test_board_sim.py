@@ -66,11 +66,11 @@ def test_text_to_embedding(board: Board, program: Program, encoder: IntegerEncod
     assert board.load(program) == 0
     for run in range(2):
         ids = random_ids(SEED + run, LENGTHS)
-        memory = board.run(program, program.image(ids))
-        found = program.result("embedding", memory)
+        ran = board.run(program, program.image(ids))
+        found = ran.results["embedding"]
         expected = np.stack([encoder.means(torch.tensor(row)).numpy() for row in ids])
         np.testing.assert_array_equal(found, expected, err_msg=f"NMGEN_SEED={SEED}")
-    assert board.cycles > 100
+        assert ran.cycles > 100
 
 
 def test_the_phases_of_the_memorys_clock(board: Board) -> None:

@@ -1,13 +1,15 @@
 """The board's end of the link, from pin to pin: answers to requests that are lost, doubled, early and wrong."""
 
 import os
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
 
+import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
-from boards.link import ANSWER, HELLO, PROTOCOL, REQUEST, Hello, Operation, Status, Unstuffer, stuffed
+from boards.link import ANSWER, FILL, HELLO, PROTOCOL, REQUEST, Hello, Operation, Status, Unstuffer, stuffed
 from boards.parts.link.link import Link
 from sim.bench.amaranth_stream import stream_get, stream_put, until
 
@@ -50,14 +52,18 @@ def request(sequence: int, operation: int, address: int = 0, payload: bytes = b"
     return stuffed(REQUEST.pack(sequence, operation, size, address) + payload)
 
 
-def ask(wire: Iterable[bytes], *, not_ready: int = 0, write_cycles: int = 1) -> Found:
+def ask(
+    wire: Iterable[bytes], *, not_ready: int = 0, write_cycles: int = 1, beat_bytes: int = BEAT, memory: bytes = b""
+) -> Found:
     """Send one request after another to a board, each once the board is silent.
 
     not_ready : during as many of them the memory cannot be used
+    memory : what is in it first; else zero
     write_cycles : that the memory takes for a beat
     """
-    link = Link(DIVISOR, BEAT, BOARD, 2)
+    link = Link(DIVISOR, beat_bytes, BOARD, 2)
     found = Found()
+    found.memory = {at: bytes(memory[at : at + beat_bytes]) for at in range(0, len(memory), beat_bytes)}
     unstuffer = Unstuffer()
     heard = 0  # bytes
 
@@ -98,7 +104,7 @@ def ask(wire: Iterable[bytes], *, not_ready: int = 0, write_cycles: int = 1) -> 
         while True:
             burst = await stream_get(ctx, link.memory.read_request)
             assert burst.length == 0
-            beat = found.memory.get(burst.address, bytes(BEAT))
+            beat = found.memory.get(burst.address, bytes(beat_bytes))
             await stream_put(ctx, link.memory.read_data, int.from_bytes(beat, "little"))
 
     async def write(ctx: SimulatorContext) -> None:
@@ -106,9 +112,13 @@ def ask(wire: Iterable[bytes], *, not_ready: int = 0, write_cycles: int = 1) -> 
             await ctx.tick().repeat(write_cycles)
             burst = await stream_get(ctx, link.memory.write_request)
             word = await stream_get(ctx, link.memory.write_data)
-            assert (burst.length, word.strobe) == (0, (1 << BEAT) - 1)
-            found.memory[burst.address] = word.data.to_bytes(BEAT, "little")
-            found.writes.append((burst.address, found.memory[burst.address]))
+            assert burst.length == 0
+            beat = bytearray(found.memory.get(burst.address, bytes(beat_bytes)))
+            for at, byte in enumerate(word.data.to_bytes(beat_bytes, "little")):
+                if word.strobe >> at & 1:
+                    beat[at] = byte
+            found.memory[burst.address] = bytes(beat)
+            found.writes.append((burst.address, bytes(beat)))
 
     async def control(ctx: SimulatorContext) -> None:
         while True:
@@ -260,7 +270,15 @@ MALFORMED = {
     "a register set with half a word": (Operation.SET, 0x08, A[:2], None),
     "a register set within a word": (Operation.SET, 0x0A, A, None),
     "a register read within a word": (Operation.GET, 0x26, b"", 4),
-    "no operation": (6, 0x40, A, None),
+    "a fill without a value": (Operation.FILL, 0x40, FILL.pack(1, 1, 1, 1, 1)[:8], None),
+    "a fill with half a value": (Operation.FILL, 0x40, FILL.pack(1, 1, 1, 1, 1)[:9], None),
+    "a fill with two values": (Operation.FILL, 0x40, FILL.pack(1, 1, 1, 1, 1) + A[:2], None),
+    "a fill of another length": (Operation.FILL, 0x40, FILL.pack(1, 1, 1, 1, 1), 4),
+    "a fill of nothing": (Operation.FILL, 0x40, FILL.pack(0, 1, 1, 1, 1), None),
+    "a fill of no row": (Operation.FILL, 0x40, FILL.pack(1, 1, 0, 1, 1), None),
+    "a fill at an odd address": (Operation.FILL, 0x41, FILL.pack(1, 1, 1, 1, 1), None),
+    "a fill behind the end": (Operation.FILL, 1 << 12, FILL.pack(1, 1, 1, 1, 1), None),
+    "no operation": (len(Operation), 0x40, A, None),
     "no operation either": (0xFF, 0x40, b"", None),
 }
 
@@ -299,6 +317,55 @@ def test_checksums() -> None:
         (11, Status.DONE, crc32(A + B).to_bytes(4, "little")),
         (12, Status.DONE, crc32(B).to_bytes(4, "little")),
     ]
+
+
+@pytest.mark.parametrize("beat_bytes", [2, 4, 16])
+def test_fills(beat_bytes: int) -> None:
+    """Against a plain memory: places in one beat and beside it, over the end of memory, rows on one another."""
+    generator = random.Random(SEED + beat_bytes)
+    size = BOARD.memory_bytes
+    plain = bytearray(generator.randbytes(size))
+    wire = [request(9, Operation.HELLO)]
+    cases = [(0, 1, 0, 1, 0), (size - 2, 3, 1, 1, 0), (size // 2 + 6, 2, 3, 3, size // 2 // beat_bytes)]
+    cases += [
+        (
+            generator.randrange(0, size, 2),
+            generator.randrange(1, 5),
+            generator.randrange(1 << 16),
+            generator.randrange(1, 4),
+            generator.randrange(1 << 16),
+        )
+        for _ in range(6)
+    ]
+    for number, (address, count, stride, rows, pitch) in enumerate(cases, start=10):
+        value = generator.randrange(1 << 16)
+        wire.append(request(number, Operation.FILL, address, FILL.pack(count, stride, rows, pitch, value)))
+        wire.append(wire[-1])  # executed once
+    found = ask(wire, beat_bytes=beat_bytes, write_cycles=3, memory=plain)
+    expected = bytearray(plain)
+    places = 0
+    for part in wire[1::2]:
+        (frame,) = Unstuffer().feed(part)
+        _, _, _, address = REQUEST.unpack(frame[: REQUEST.size])
+        count, stride, rows, pitch, value = FILL.unpack(frame[REQUEST.size :])
+        places += count * rows
+        for row in range(rows):
+            for i in range(count):
+                at = (address + beat_bytes * (row * pitch + i * stride)) % size
+                expected[at : at + 2] = value.to_bytes(2, "little")
+    assert [status for _, status, _ in found.answers] == [Status.DONE] * len(wire)
+    assert len(found.writes) == places
+    for at, beat in found.memory.items():
+        assert beat == expected[at : at + beat_bytes], f"NMGEN_SEED={SEED}: {at:#x}"
+    changed = {at // beat_bytes * beat_bytes for at in range(size) if plain[at] != expected[at]}
+    assert changed <= {at for at, _ in found.writes}
+
+
+def test_a_write_behind_a_fill() -> None:
+    """Writes whole beats."""
+    fill = request(10, Operation.FILL, 0x42, FILL.pack(1, 1, 1, 1, 0x2211))
+    found = ask([request(9, Operation.HELLO), fill, request(11, Operation.WRITE, 0x40, A)])
+    assert found.writes == [(0x40, b"\x00\x00\x11\x22"), (0x40, A)]
 
 
 def test_writes_back_to_back() -> None:
