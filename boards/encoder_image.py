@@ -78,7 +78,7 @@ class EncoderImage(wiring.Component):
             m.submodules[f"sdram_{name}"] = cell = io.FFBuffer("o", getattr(ports, name), o_domain=DOMAIN)
             m.d.comb += cell.o.eq(value)
         m.submodules.sdram_dq = dq = io.FFBuffer("io", ports.dq, i_domain=DOMAIN, o_domain=DOMAIN)
-        m.d.comb += [dq.o.eq(signals.dq_o), dq.oe.eq(signals.dq_enable), signals.dq_i.eq(dq.i)]
+        m.d.comb += [dq.o.eq(signals.dq_o), dq.oe.eq(~signals.dq_idle), signals.dq_i.eq(dq.i)]
         m.submodules.sdram_clk = clk = io.DDRBuffer("o", ports.clk, o_domain=PIN_DOMAIN)
         m.d.comb += [clk.o[0].eq(1), clk.o[1].eq(0)]
 

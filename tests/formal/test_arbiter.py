@@ -87,7 +87,7 @@ class Arbitrated(wiring.Component):
             Assert(implies(gone, chunks.valid & chunks.payload.write)),
             Assert(implies(past(m, reads, "reads"), chunks.valid & ~chunks.payload.write)),
             Assert(implies(past(m, complete & ~writes, "kept"), complete)),
-            Assert(~(inside.signal("collecting") & complete)),
+            Assert(~(inside.signal("collects").any() & complete)),
             Assert(implies(words.valid, ~complete)),
             Assert(implies(inside.signal("fits") | inside.signal("before"), chosen)),
             Assert(implies(chooses, asks.bit_select(following, 1))),

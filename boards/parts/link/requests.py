@@ -42,7 +42,7 @@ class _Registers:
     value, strobe : of a FILL; which bytes of a beat are written
     size : bytes of memory that the request is about
     good : it can be executed
-    expected : number of the next request
+    expected, behind : number of the next request; how many numbers the present one is before that
     byte : counts those of the header, of a word or of the beat
     address, left, beat : in memory, in beats; beats to go; a beat on its way
     begins : a request begins to be executed
@@ -63,6 +63,7 @@ class _Registers:
         self.size = Signal(8 * WORD_BYTES, name="size")
         self.good = Signal(name="good")
         self.expected = Signal(8, name="expected")
+        self.behind = Signal(8, name="behind")
         self.byte = Signal(range(max(port_bytes, REQUEST.size) + 1), name="byte")
         self.address = Signal(range(beats), name="address")
         self.left = Signal(max(beats.bit_length(), 16), name="left")
@@ -126,6 +127,9 @@ class Requests(wiring.Component):
             self._receive(m, r)
             with m.State("execute"):
                 self._execute(m, r)
+            with m.State("set"):
+                m.d.comb += self.control.write.eq(1)
+                m.next = "answer"
             with m.State("get"):  # the register's value is there a cycle after its address
                 # The board's own begin at a multiple of more words than there are, so the low bits are their index.
                 own = r.header.address[2:][: (len(self.board) - 1).bit_length()]
@@ -190,7 +194,12 @@ class Requests(wiring.Component):
             self._take(m, r, r.argument, "check")
         with m.State("check"):  # two cycles
             shift = self._beat_shift
-            m.d.sync += [r.byte.eq(1), r.address.eq(r.header.address[shift:]), r.left.eq(r.size[shift:])]
+            m.d.sync += [
+                r.byte.eq(1),
+                r.address.eq(r.header.address[shift:]),
+                r.left.eq(r.size[shift:]),
+                r.behind.eq(r.expected - r.header.sequence),
+            ]
             with m.If(r.byte == 1):
                 m.d.sync += r.byte.eq(0)
                 m.next = "execute"
@@ -212,13 +221,11 @@ class Requests(wiring.Component):
     def _execute(self, m: Module, r: "_Registers") -> None:
         """Decide what the request is, and begin with it."""
         operation = r.header.operation
-        behind = Signal(8)  # how many numbers the request is before the one expected
-        fresh = behind == 0
+        fresh = r.behind == 0
         is_hello = (operation == Operation.HELLO) & r.good
         once = Cat(operation == known for known in EXECUTED_ONCE).any()
         needs_memory = Cat(operation == known for known in NEED_MEMORY).any()
         not_ready = needs_memory & ~self.initialised
-        m.d.comb += behind.eq(r.expected - r.header.sequence)
         m.d.sync += [
             r.status.eq(Status.DONE),
             r.unsent.eq(0),
@@ -232,7 +239,7 @@ class Requests(wiring.Component):
             m.d.sync += r.expected.eq(r.header.sequence + 1)
         with m.If(is_hello):
             m.d.sync += r.unsent.eq(HELLO.size)
-        with m.Elif(behind[7]):  # more than half of the numbers: it is ahead
+        with m.Elif(r.behind[7]):  # more than half of the numbers: it is ahead
             m.d.sync += [r.status.eq(Status.OUT_OF_ORDER), r.unsent.eq(1)]
         with m.Elif(~r.good):
             m.d.sync += r.status.eq(Status.BAD_REQUEST)
@@ -252,7 +259,7 @@ class Requests(wiring.Component):
                     with m.If(r.left == 0):
                         m.next = "summed"
                 with m.Case(Operation.SET):
-                    m.d.comb += self.control.write.eq(1)
+                    m.next = "set"
                 with m.Case(Operation.GET):
                     m.d.sync += r.unsent.eq(WORD_BYTES)
                     m.next = "get"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -105,17 +105,17 @@ class MemoryArbiter(wiring.Component):
 
     def _collect(self, m: Module, writers: Sequence[Any], writes: Value) -> tuple[Signal, data.View]:
         """(complete, part): the beats of a write are passed on; its part is complete from its last beat to `writes`."""
-        collecting = Signal()
+        collects = Signal(self._masters)  # from which master, one-hot
         complete = Signal()
         writer = Signal(range(self._masters))
         part = Signal(Request)
         beats_left = Signal(CHUNK_BEATS_BITS)
-        idle = ~collecting & ~complete
+        idle = ~collects.any() & ~complete
         asks = Cat(parts.valid for parts in writers)
         chosen = self._turn(m, asks, writer, "writer")
         with m.If(idle & asks.any()):
             m.d.sync += [
-                collecting.eq(1),
+                collects.eq(Const(1) << chosen),
                 writer.eq(chosen),
                 part.eq(Array(parts.payload.as_value() for parts in writers)[chosen]),
                 beats_left.eq(Array(parts.payload.length for parts in writers)[chosen]),
@@ -123,17 +123,17 @@ class MemoryArbiter(wiring.Component):
         for i, port in enumerate(self.ports):
             m.d.comb += [
                 writers[i].ready.eq(idle & (chosen == i)),
-                port.write_data.ready.eq(collecting & (writer == i) & self.write_beats.ready),
+                port.write_data.ready.eq(collects[i] & self.write_beats.ready),
             ]
             with m.If(writer == i):
                 m.d.comb += [
-                    self.write_beats.valid.eq(collecting & port.write_data.valid),
+                    self.write_beats.valid.eq(collects[i] & port.write_data.valid),
                     self.write_beats.payload.eq(port.write_data.payload),
                 ]
         with m.If(self.write_beats.valid & self.write_beats.ready):
             m.d.sync += beats_left.eq(beats_left - 1)
             with m.If(beats_left == 0):
-                m.d.sync += [collecting.eq(0), complete.eq(1)]
+                m.d.sync += [collects.eq(0), complete.eq(1)]
         with m.If(writes):
             m.d.sync += complete.eq(0)
         return complete, part

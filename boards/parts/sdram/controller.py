@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +39,7 @@ class ChipPins(wiring.Signature):
     Members
     -------
     command, bank, address : out
-    dq_o, dq_enable : a word to write, out
+    dq_o, dq_idle : a word to write; the data pins are not driven, as an I/O cell wants to know it, out
     mask : of each byte of it, 1 if it is not written, out
     dq_i : in
     """
@@ -51,7 +51,7 @@ class ChipPins(wiring.Signature):
                 "bank": Out(range(BANKS)),
                 "address": Out(ADDRESS_PINS),
                 "dq_o": Out(WORD_BITS),
-                "dq_enable": Out(1),
+                "dq_idle": Out(1, init=1),
                 "mask": Out(WORD_BITS // 8),
                 "dq_i": In(WORD_BITS),
             }
@@ -80,7 +80,7 @@ class _Signals:
     checked, hit, closed : of the chunk ahead: the bank was looked at; its row is open; no row is
     opened, rows : of each bank
     close_wait, read_wait, write_wait, ahead_wait, pause : cycles until a bank may be closed, a READ or a WRITE issued,
-        something done for the chunk ahead, a refresh go on
+        something done for the chunk ahead, a refresh go on. Each is a number of ones: the lowest bit says if any is left
     running : chunks may be taken
     """
 
@@ -100,11 +100,11 @@ class _Signals:
         self.checked, self.hit, self.closed = Signal(name="checked"), Signal(name="hit"), Signal(name="closed")
         self.opened = Signal(BANKS, name="opened")
         self.rows = [Signal(chip.row_bits, name=f"row_{i}") for i in range(BANKS)]
-        self.close_wait = [Signal(range(max(t.ras, burst + t.wr)), name=f"close_wait_{i}") for i in range(BANKS)]
-        self.read_wait = Signal(range(burst + 1), name="read_wait")
-        self.write_wait = Signal(range(CAS_LATENCY + burst + 1), name="write_wait")
-        self.ahead_wait = Signal(range(max(t.rcd, t.rp)), name="ahead_wait")
-        self.pause = Signal(range(t.power_up), init=t.power_up - 1, name="pause")
+        self.close_wait = [Signal(max(t.ras, burst + t.wr), name=f"close_wait_{i}") for i in range(BANKS)]
+        self.read_wait = Signal(burst, name="read_wait")
+        self.write_wait = Signal(CAS_LATENCY + burst, name="write_wait")
+        self.ahead_wait = Signal(max(t.rcd, t.rp), name="ahead_wait")
+        self.pause = Signal(max(t.rp, t.rfc, t.mrd), name="pause")
         self.running = Signal(name="running")
 
 
@@ -155,9 +155,8 @@ class SdramController(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         s = _Signals(self._chip, self._timing, self._words // self._burst, self._burst)
-        for counter in (*s.close_wait, s.read_wait, s.write_wait, s.ahead_wait, s.pause):
-            with m.If(counter != 0):
-                m.d.sync += counter.eq(counter - 1)
+        for wait in (*s.close_wait, s.read_wait, s.write_wait, s.ahead_wait, s.pause):
+            m.d.sync += wait.eq(wait >> 1)
         m.d.sync += self.pins.command.eq(Command.NOP)
         self._issue(m, s)
         self._move(m, s)
@@ -171,7 +170,7 @@ class SdramController(wiring.Component):
         """The active chunk: a burst as soon as the one before it is through."""
         active, t = s.active, self._timing
         m.d.comb += [
-            s.issue.eq(s.active_valid & Mux(active.write, s.write_wait == 0, s.read_wait == 0)),
+            s.issue.eq(s.active_valid & ~Mux(active.write, s.write_wait[0], s.read_wait[0])),
             s.finishing.eq(s.issue & (active.last == 0)),
         ]
         with m.If(s.issue):
@@ -181,19 +180,21 @@ class SdramController(wiring.Component):
                 self.pins.address.eq(active.column),
                 active.column.eq(active.column + self._burst),
                 active.last.eq(active.last - 1),
-                s.read_wait.eq(self._burst - 1),
+                s.read_wait.eq(_ones(self._burst - 1)),
                 # A cycle in which nobody drives the data pins lies between words read and words written.
-                s.write_wait.eq(Mux(active.write, self._burst - 1, CAS_LATENCY + self._burst)),
+                s.write_wait.eq(Mux(active.write, _ones(self._burst - 1), _ones(CAS_LATENCY + self._burst))),
             ]
             for i in range(BANKS):
                 with m.If(active.bank == i):
-                    self._at_least(m, s.close_wait[i], Mux(active.write, self._burst - 2 + t.wr, self._burst - 1))
+                    wait = s.close_wait[i]
+                    least = Mux(active.write, _ones(self._burst - 2 + t.wr), _ones(self._burst - 1))
+                    m.d.sync += wait.eq(wait >> 1 | least)
 
     def _move(self, m: Module, s: "_Signals") -> None:
         """Chunks move up: the one that is offered is next, the next one active."""
         moves = Signal()
         m.d.comb += [
-            moves.eq(s.ahead_valid & s.checked & s.hit & (s.ahead_wait == 0) & (~s.active_valid | s.finishing)),
+            moves.eq(s.ahead_valid & s.checked & s.hit & ~s.ahead_wait[0] & (~s.active_valid | s.finishing)),
             self.chunks.ready.eq(s.running & ~s.ahead_valid),  # not with `moves`, which comes late in the cycle
         ]
         with m.If(moves):
@@ -211,10 +212,10 @@ class SdramController(wiring.Component):
         is_open = s.opened.bit_select(ahead.bank, 1)
         # Each is compared: less logic than to select one.
         same = Cat(row == ahead.row for row in s.rows).bit_select(ahead.bank, 1)
-        long_open = Cat(wait == 0 for wait in s.close_wait).bit_select(ahead.bank, 1)
+        long_open = ~Cat(wait[0] for wait in s.close_wait).bit_select(ahead.bank, 1)
         with m.If(s.ahead_valid & ~s.checked):
             m.d.sync += [s.checked.eq(1), s.hit.eq(is_open & same), s.closed.eq(~is_open)]
-        with m.If(s.ahead_valid & s.checked & ~s.hit & (s.ahead_wait == 0) & ~s.issue):
+        with m.If(s.ahead_valid & s.checked & ~s.hit & ~s.ahead_wait[0] & ~s.issue):
             with m.If(s.closed):
                 m.d.sync += [
                     pins.command.eq(Command.ACTIVATE),
@@ -223,11 +224,11 @@ class SdramController(wiring.Component):
                     is_open.eq(1),
                     Array(s.rows)[ahead.bank].eq(ahead.row),
                     s.hit.eq(1),
-                    s.ahead_wait.eq(max(t.rcd - 2, 0)),  # one cycle to become active, one to be issued
+                    s.ahead_wait.eq(_ones(t.rcd - 2)),  # one cycle to become active, one to be issued
                 ]
                 for i in range(BANKS):
                     with m.If(ahead.bank == i):
-                        self._at_least(m, s.close_wait[i], t.ras - 1)
+                        m.d.sync += s.close_wait[i].eq(s.close_wait[i] >> 1 | _ones(t.ras - 1))
             with m.Elif(long_open & ~(s.active_valid & (s.active.bank == ahead.bank))):
                 m.d.sync += [
                     pins.command.eq(Command.PRECHARGE),
@@ -235,44 +236,61 @@ class SdramController(wiring.Component):
                     pins.address.eq(0),
                     is_open.eq(0),
                     s.closed.eq(1),
-                    s.ahead_wait.eq(t.rp - 1),
+                    s.ahead_wait.eq(_ones(t.rp - 1)),
                 ]
 
     def _refresh(self, m: Module, s: "_Signals") -> None:
         """Set-up, and refreshes when they cost least. `due` counts them; the first ones are part of the set-up."""
         pins, t = self.pins, self._timing
-        due = Signal(range(2 * REFRESHES_BEFORE_MODE), init=REFRESHES_BEFORE_MODE)
+        power_up = Signal(range(t.power_up), init=t.power_up - 2)
+        powered = Signal()
+        with m.If(power_up != 0):
+            m.d.sync += power_up.eq(power_up - 1)
         interval = Signal(range(t.refi))
+        elapsed = Signal(init=1)
+        due = Signal(range(2 * REFRESHES_BEFORE_MODE), init=REFRESHES_BEFORE_MODE)
+        # What is asked of these counters, in registers in step with them.
+        any_due = Signal(init=1)
+        last_due = Signal()
+        forced = Signal()
+        next_due = Signal.like(due)
         refreshes = Signal()
         due_again = Signal()
         wants_refresh = Signal()
         m.d.comb += [
-            due_again.eq(self.initialised & (interval == 0)),
-            wants_refresh.eq((due >= FORCED) | ((due != 0) & ~self.chunks.valid)),
+            due_again.eq(self.initialised & elapsed),
+            next_due.eq(due + due_again - refreshes),
+            wants_refresh.eq(forced | (any_due & ~self.chunks.valid)),
         ]
         m.d.sync += [
-            interval.eq(Mux(interval == 0, t.refi - 1, interval - 1)),
-            due.eq(due + due_again - refreshes),
+            powered.eq(power_up == 0),
+            interval.eq(Mux(elapsed, t.refi - 1, interval - 1)),
+            elapsed.eq(interval == 1),
+            due.eq(next_due),
+            any_due.eq(next_due != 0),
+            last_due.eq(next_due == 1),
+            forced.eq(next_due >= FORCED),
         ]
         with m.FSM():
             with m.State("close"):
                 # A restart on the way to a refresh is seen in "run", behind it. One that was seen is over first.
-                with m.If((s.pause == 0) & ~Cat(*s.close_wait).any() & (self.initialised | ~self.restart)):
+                still_open = Cat(wait[0] for wait in s.close_wait).any()
+                with m.If(powered & ~still_open & (self.initialised | ~self.restart)):
                     m.d.sync += [
                         pins.command.eq(Command.PRECHARGE),
                         pins.address.eq(ALL_BANKS),
                         s.opened.eq(0),
-                        s.pause.eq(t.rp - 1),
+                        s.pause.eq(_ones(t.rp - 1)),
                     ]
                     m.next = "refresh"
             with m.State("refresh"):
-                with m.If(s.pause == 0):
+                with m.If(~s.pause[0]):
                     m.d.comb += refreshes.eq(1)
-                    m.d.sync += [pins.command.eq(Command.REFRESH), s.pause.eq(t.rfc - 1)]
-                    with m.If((due == 1) & ~due_again):
+                    m.d.sync += [pins.command.eq(Command.REFRESH), s.pause.eq(_ones(t.rfc - 1))]
+                    with m.If(last_due & ~due_again):
                         m.next = "refreshed"
             with m.State("refreshed"):
-                with m.If(s.pause == 0):
+                with m.If(~s.pause[0]):
                     m.next = "run"
                     with m.If(~self.initialised):
                         m.d.sync += [
@@ -280,7 +298,7 @@ class SdramController(wiring.Component):
                             pins.bank.eq(0),
                             pins.address.eq(CAS_LATENCY << 4 | (self._burst.bit_length() - 1)),
                             self.initialised.eq(1),
-                            s.pause.eq(t.mrd - 1),
+                            s.pause.eq(_ones(t.mrd - 1)),
                         ]
                         m.next = "refreshed"
             with m.State("run"):
@@ -288,14 +306,8 @@ class SdramController(wiring.Component):
                 with m.If(~s.running & ~s.ahead_valid & ~s.active_valid):
                     m.next = "close"
                     with m.If(self.restart):
-                        m.d.sync += [self.initialised.eq(0), due.eq(REFRESHES_BEFORE_MODE)]
-
-    @staticmethod
-    def _at_least(m: Module, counter: Signal, cycles: ValueLike) -> None:
-        """The counter goes down, but not below `cycles`."""
-        least = Signal.like(counter, name=f"{counter.name}_least")
-        m.d.comb += least.eq(cycles)
-        m.d.sync += counter.eq(Mux(counter > least, counter - 1, least))
+                        m.d.comb += next_due.eq(REFRESHES_BEFORE_MODE)
+                        m.d.sync += self.initialised.eq(0)
 
     def _slot(self, slot: data.StructLayout) -> data.View:
         """The chunk that is offered, by row, bank and column."""
@@ -309,34 +321,30 @@ class SdramController(wiring.Component):
     def _write_words(self, m: Module, issue: Value) -> None:
         """Words at the pins, the first with its WRITE. A beat is taken with its last word."""
         pins, beat = self.pins, self.write_beats
-        words_left = Signal(range(self._burst))  # of the burst
+        words_left = Signal(self._burst)  # of the burst, as many ones
         word = Signal(range(self._words))  # of the beat
         writes = Signal()
-        m.d.comb += writes.eq(issue | (words_left != 0))
+        m.d.comb += writes.eq(issue | words_left[0])
         if self._words > 1:  # known a word before, as a burst does not pause: from a register to all of the beat's
             m.d.sync += beat.ready.eq(writes & (word == self._words - 2))
         else:
             m.d.comb += beat.ready.eq(writes)
-        m.d.sync += [pins.dq_enable.eq(writes), pins.mask.eq(0)]
+        m.d.sync += [pins.dq_idle.eq(~writes), pins.mask.eq(0), words_left.eq(words_left >> 1)]
         with m.If(writes):
             m.d.sync += [
                 pins.dq_o.eq(beat.payload.data.word_select(word, WORD_BITS)),
                 pins.mask.eq(~beat.payload.strobe.word_select(word, WORD_BITS // 8)),
                 word.eq(word + 1),
-                words_left.eq(words_left - 1),
             ]
         with m.If(issue):
-            m.d.sync += words_left.eq(self._burst - 1)
+            m.d.sync += words_left.eq(_ones(self._burst - 1))
 
     def _read_words(self, m: Module, issue: Value) -> None:
         """Beats of the words that come back, CAS_LATENCY after a READ is at the chip."""
-        words_left = Signal(range(self._burst))
+        words_left = Signal(self._burst)
         reads = Signal()
-        m.d.comb += reads.eq(issue | (words_left != 0))
-        with m.If(issue):
-            m.d.sync += words_left.eq(self._burst - 1)
-        with m.Elif(words_left != 0):
-            m.d.sync += words_left.eq(words_left - 1)
+        m.d.comb += reads.eq(issue | words_left[0])
+        m.d.sync += words_left.eq(Mux(issue, _ones(self._burst - 1), words_left >> 1))
         way = 1  # from the pins, which lie all along an edge
         arrived = relay(m, self.pins.dq_i, cycles=way, name="arrived")
         arrives = align(m, reads, 1 + CAS_LATENCY + CELL_CYCLES + way, name="arrives", reset=True)
@@ -348,3 +356,8 @@ class SdramController(wiring.Component):
                 word.eq(Mux(word == self._words - 1, 0, word + 1)),
                 self.read_valid.eq(word == self._words - 1),
             ]
+
+
+def _ones(cycles: int) -> int:
+    """A wait of so many cycles; none of fewer than one."""
+    return (1 << max(cycles, 0)) - 1

@@ -12,6 +12,7 @@ from boards.parts.sdram.arbiter import MemoryArbiter
 from boards.parts.sdram.chips import SdramChip, Timing
 from boards.parts.sdram.controller import CHUNK_BEATS, ChipPins, SdramController
 from boards.parts.sdram.crossing import CrossingFifo
+from boards.parts.sdram.stream_register import StreamBuffer, StreamRegister
 from rtl.lib.port import MemoryPort
 
 DOMAIN = "sdram"
@@ -76,14 +77,23 @@ class Sdram(wiring.Component):
         m.submodules.read_beats = read_beats = CrossingFifo(
             8 * self._port_bytes, READ_ROOM, write_domain=DOMAIN, read_domain="sync"
         )
+        # Between these, which are wide or have far to go, and the logic of both sides.
+        m.submodules.chunks_in = chunks_in = StreamRegister(arbiter.chunks.payload.shape())
+        m.submodules.chunks_out = chunks_out = DomainRenamer(DOMAIN)(StreamRegister(controller.chunks.payload.shape()))
+        m.submodules.write_beats_in = write_beats_in = StreamRegister(arbiter.write_beats.payload.shape())
+        m.submodules.read_beats_out = read_beats_out = StreamBuffer(8 * self._port_bytes)
+        connect(m, arbiter.chunks, chunks_in.words_in)
+        connect(m, chunks_out.words_out, controller.chunks)
+        connect(m, arbiter.write_beats, write_beats_in.words_in)
+        connect(m, read_beats_out.words_out, arbiter.read_beats)
         m.submodules.initialised = FFSynchronizer(controller.initialised, self.initialised)
         restart = Signal()  # only what a register gives has no glitches, which the other clock would take for a level
         m.submodules.restart = FFSynchronizer(restart, controller.restart, o_domain=DOMAIN)
         m.d.sync += restart.eq(self.restart)
         for stream_in, stream_out in (
-            (arbiter.write_beats, write_beats.words_in),
+            (write_beats_in.words_out, write_beats.words_in),
             (write_beats.words_out, controller.write_beats),
-            (read_beats.words_out, arbiter.read_beats),
+            (read_beats.words_out, read_beats_out.words_in),
         ):
             m.d.comb += [
                 stream_out.payload.eq(stream_in.payload),
@@ -91,12 +101,12 @@ class Sdram(wiring.Component):
                 stream_in.ready.eq(stream_out.ready),
             ]
         m.d.comb += [
-            chunks.w_data.eq(arbiter.chunks.payload),
-            chunks.w_en.eq(arbiter.chunks.valid),
-            arbiter.chunks.ready.eq(chunks.w_rdy),
-            controller.chunks.payload.eq(chunks.r_data),
-            controller.chunks.valid.eq(chunks.r_rdy),
-            chunks.r_en.eq(controller.chunks.ready),
+            chunks.w_data.eq(chunks_in.words_out.payload),
+            chunks.w_en.eq(chunks_in.words_out.valid),
+            chunks_in.words_out.ready.eq(chunks.w_rdy),
+            chunks_out.words_in.payload.eq(chunks.r_data),
+            chunks_out.words_in.valid.eq(chunks.r_rdy),
+            chunks.r_en.eq(chunks_out.words_in.ready),
             read_beats.words_in.payload.eq(controller.read_beat),
             read_beats.words_in.valid.eq(controller.read_valid),
         ]

@@ -119,7 +119,7 @@ class PhaseSweep(wiring.Component):
         at = Signal(range(phases))  # phase of the output
         wait = Signal(range(2 * STEP_CYCLES))
         m.d.comb += [widest.bits.eq(self.works), self.phase.eq(at)]
-        m.d.sync += [wait.eq(0), wrong.eq(0)]
+        m.d.sync += [wait.eq(0), wrong.eq(0), widest.start.eq(0)]
         with m.If(wrong):
             m.d.sync += right.eq(0)
         with m.FSM():
@@ -141,7 +141,7 @@ class PhaseSweep(wiring.Component):
                     with m.If(chosen):
                         m.next = "seek"
                     with m.Elif(at == phases - 1):
-                        m.d.comb += widest.start.eq(1)
+                        m.d.sync += widest.start.eq(1)
                         m.next = "choose"
             with m.State("choose"):
                 with m.If(widest.done):

@@ -131,11 +131,11 @@ module sdram_tb (input clk, input sdram_clk, input rst);
     wire [1:0] bank;
     wire [12:0] address;
     wire [15:0] dq_o, dq_i;
-    wire dq_enable;
+    wire dq_idle;
     wire [1:0] mask;
     sdram_behind_cells sdram (
         .clk(sdram_clk), .command(command), .bank(bank), .address(address), .mask(mask),
-        .dq_o(dq_o), .dq_enable(dq_enable), .dq_i(dq_i)
+        .dq_o(dq_o), .dq_enable(!dq_idle), .dq_i(dq_i)
     );
 
     wire [39:0] rr [0:1], wr [0:1];
@@ -174,7 +174,7 @@ module sdram_tb (input clk, input sdram_clk, input rst);
         .ports__1__write_request__ready(wrr[1]), .ports__1__write_data__payload(wd[1]),
         .ports__1__write_data__valid(wdv[1]), .ports__1__write_data__ready(wdr[1]),
         .pins__command(command), .pins__bank(bank), .pins__address(address), .pins__dq_o(dq_o),
-        .pins__dq_enable(dq_enable), .pins__mask(mask), .pins__dq_i(dq_i)
+        .pins__dq_idle(dq_idle), .pins__mask(mask), .pins__dq_i(dq_i)
     );
     initial begin
         asked = 0;
