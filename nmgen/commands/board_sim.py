@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from nmgen.commands.build import MEMORY_MHZ, MHZ
 from nmgen.console.options import add_configuration, configuration_of, given_configuration, number
 from nmgen.console.progress import say as say_line
 from nmgen.console.progress import stages
@@ -26,6 +27,7 @@ HELP = "Simulate a board with its memory: nmgen load and nmgen run work on the p
 EXAMPLE = "nmgen board-sim ulx3s-85f --preload build/minilm.nmp"
 BUILDS = Path("build/board-sim")
 EVERY_S = 10.0
+CORE_MHZ = MHZ["encoder"]
 
 BROKEN = 1  # exit status: a rule of the SDRAM
 
@@ -40,10 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory", metavar="CHIP", help="the SDRAM, by its name (the first that the board may have)")
     parser.add_argument(
-        "--core-mhz", metavar="MHZ", type=number("core-mhz", 1, 400), default=100.0, help="clock of the core (100)"
+        "--core-mhz",
+        metavar="MHZ",
+        type=number("core-mhz", 1, 400),
+        default=CORE_MHZ,
+        help=f"clock of the core ({CORE_MHZ:g})",
     )
     parser.add_argument(
-        "--memory-mhz", metavar="MHZ", type=number("memory-mhz", 1, 400), default=125.0, help="the memory's (125)"
+        "--memory-mhz",
+        metavar="MHZ",
+        type=number("memory-mhz", 1, 400),
+        default=MEMORY_MHZ,
+        help=f"the memory's ({MEMORY_MHZ:g})",
     )
     parser.add_argument(
         "--build", metavar="DIR", type=Path, default=BUILDS, help=f"where builds are kept for the next run ({BUILDS})"
