@@ -8,8 +8,8 @@ RUNS, FIRST = 30, 5  # timed, and before those
 THREADS = 2
 
 
-def milliseconds(tokens: int, kind: str) -> float:
-    """Of one sentence of MiniLM, from ids to embedding, by torch: the median of some runs.
+def milliseconds(tokens: int, kind: str, sentences: int = 1) -> float:
+    """Of some sentences of MiniLM at a time, from ids to embeddings, by torch: the median of some runs.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def milliseconds(tokens: int, kind: str) -> float:
     from pruning.files.folders import packaged_minilm
 
     encoder = load(packaged_minilm()).eval().to(getattr(torch, kind))
-    ids = torch.randint(0, encoder.shape.vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(0, encoder.shape.vocabulary, (sentences, tokens), generator=torch.Generator().manual_seed(0))
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:

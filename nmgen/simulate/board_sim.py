@@ -16,6 +16,7 @@ from nmgen.console.files import written_whole
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from sim import board as models
+from sim import ecp5 as primitives
 from sim.bench.runner import MAKE_VARIABLES, check_simulator, find_verilator
 from sim.process import children
 from sim.process.interrupts import held
@@ -69,6 +70,10 @@ class BoardSimulation:
     config, chip, core_mhz, memory_mhz : of the image
     say : gets what is done now
 
+    Attributes
+    ----------
+    key : of all that it is made of
+
     Raises
     ------
     InputError : Verilator is missing, or cannot build it
@@ -108,9 +113,15 @@ class BoardSimulation:
             "CHIP": ", ".join(f".{name}({value})" for name, value in parameters(chip).items()),
             "BOARD_PINS": ", ".join(f".{port}({net})" for port, net in pins_of(board).items()),
         }
-        made_of = [*_version(), *VERILATOR, text, *defines.values(), *(path.read_text() for path in sources)]
-        key = sha256("\0".join(made_of).encode()).hexdigest()[:16]
-        self._folder = folder / f"board-{key}"
+        made_of = [
+            *_version(),
+            *VERILATOR,
+            text,
+            *defines.values(),
+            *(path.read_text() for path in (*sources, primitives.CELLS)),
+        ]
+        self.key = sha256("\0".join(made_of).encode()).hexdigest()[:16]
+        self._folder = folder / f"board-{self.key}"
         self._program = self._folder / "Vboard"
         if not self._program.exists():
             say("Verilator")
@@ -121,12 +132,13 @@ class BoardSimulation:
         kept = self._folder.with_suffix(".log")  # of a build that failed
         with written_whole(self._folder, replace=True) as scratch:
             scratch.mkdir()
-            (scratch / "image.v").write_text(text)
+            files = [*sources, scratch / "image.v"]
+            files[-1].write_text(text)
             command = [
                 str(find_verilator()),
                 *VERILATOR,
                 *(f"-D{name}={value}" for name, value in defines.items()),
-                *(str(path.resolve()) for path in (*sources, scratch / "image.v")),
+                *(str(path.resolve()) for path in (*files, *primitives.models(files))),
             ]
             log = scratch / "verilator.log"
             with log.open("wb") as output:

@@ -80,7 +80,7 @@ class _Signals:
     checked, hit, closed : of the chunk ahead: the bank was looked at; its row is open; no row is
     opened, rows : of each bank
     close_wait, read_wait, write_wait, ahead_wait, pause : cycles until a bank may be closed, a READ or a WRITE issued,
-        something done for the chunk ahead, a refresh go on. Each is a number of ones: the lowest bit says if any is left
+        something done for the chunk ahead, a refresh go on. Each is a number of ones: the lowest bit says if any are
     running : chunks may be taken
     """
 

@@ -45,7 +45,8 @@ def program(encoder: IntegerEncoder) -> Program:
 @pytest.fixture(scope="module")
 def simulation() -> BoardSimulation:
     folder = Path(__file__).parents[3] / "build" / "test-sim"
-    return BoardSimulation(ULX3S_85F, CONFIG, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
+    sliced = replace(CONFIG, pe="ecp5", device=ULX3S_85F.device)  # as the image for this board is built by itself
+    return BoardSimulation(ULX3S_85F, sliced, CHIP, core_mhz=100, memory_mhz=125, folder=folder)
 
 
 @pytest.fixture(scope="module")
