@@ -1,5 +1,6 @@
 // Two masters read and write an SDRAM at random, each compares with a plain memory of its own half. +accesses=N bursts each,
-// +seed=S; +sequential reads LENGTH bytes in a row instead, and says how many words a cycle the pins moved.
+// +seed=S; or +requests=FILE is read by one as fast as the memory can: a line of hexadecimal digits each, beats less one and
+// address as in a request, +count=N of them, +beats=N in all. It says how many words the pins moved in which time.
 // CHIP (parameters of sdram_chip), PORT_BYTES and ADDRESS_BITS (of the chip's bytes) are defined by the command line.
 `timescale 1ps / 1ps
 
@@ -125,7 +126,9 @@ endmodule
 module sdram_tb (input clk, input sdram_clk, input rst);
     localparam PORT_BYTES = `PORT_BYTES;
     localparam ADDRESS_BITS = `ADDRESS_BITS;
-    integer limit, sequential;
+    integer limit, count;
+    reg [39:0] requests [0:65535];
+    reg [1023:0] file;
 
     wire [2:0] command;
     wire [1:0] bank;
@@ -144,7 +147,7 @@ module sdram_tb (input clk, input sdram_clk, input rst);
     wire [9*PORT_BYTES-1:0] wd [0:1];
     wire ready;
     reg stream_mode = 0;
-    integer words0, asked, taken, base;
+    integer words0, asked, taken;
     time begin_time;
     genvar g;
     generate for (g = 0; g < 2; g = g + 1) begin : masters
@@ -156,12 +159,10 @@ module sdram_tb (input clk, input sdram_clk, input rst);
             .write_data(wd[g]), .write_data_valid(wdv[g]), .write_data_ready(wdr[g]), .done(done[g])
         );
     end endgenerate
-    // Sequential reads by master 0.
-    wire [39:0] stream_request = {8'd15, 32'd0} | (base + asked) * PORT_BYTES;
     nmgen_sdram dut (
         .clk(clk), .rst(rst), .sdram_clk(sdram_clk), .sdram_rst(rst), .initialised(ready),
-        .ports__0__read_request__payload(stream_mode ? stream_request : rr[0]),
-        .ports__0__read_request__valid(stream_mode ? asked < limit : rrv[0]), .ports__0__read_request__ready(rrr[0]),
+        .ports__0__read_request__payload(stream_mode ? requests[asked] : rr[0]),
+        .ports__0__read_request__valid(stream_mode ? asked < count : rrv[0]), .ports__0__read_request__ready(rrr[0]),
         .ports__0__read_data__payload(rd[0]), .ports__0__read_data__valid(rdv[0]),
         .ports__0__read_data__ready(stream_mode || rdr[0]),
         .ports__0__write_request__payload(wr[0]), .ports__0__write_request__valid(wrv[0]),
@@ -179,17 +180,19 @@ module sdram_tb (input clk, input sdram_clk, input rst);
     initial begin
         asked = 0;
         taken = 0;
-        base = 100;
-        if (!$value$plusargs("sequential=%d", sequential)) sequential = 0;
-        limit = sequential / PORT_BYTES;
-        stream_mode = sequential != 0;
+        if (!$value$plusargs("beats=%d", limit)) limit = 0;
+        if (!$value$plusargs("count=%d", count)) count = 0;
+        if ($value$plusargs("requests=%s", file)) begin
+            $readmemh(file, requests, 0, count - 1);
+            stream_mode = 1;
+        end
     end
     always @(posedge clk) if (ready && stream_mode) begin
         if (asked == 0) begin
             begin_time = $time;
             words0 = sdram.chip.words_read;
         end
-        if (asked < limit && rrr[0]) asked <= asked + 16;
+        if (asked < count && rrr[0]) asked <= asked + 1;
         if (rdv[0]) taken = taken + 1;
         if (taken == limit) begin
             $display("%0d words in %0d ps", sdram.chip.words_read - words0, $time - begin_time);

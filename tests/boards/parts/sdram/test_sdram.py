@@ -3,18 +3,28 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterable, Iterator
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth.back import verilog
 
 from boards.parts.sdram.chips import CHIPS, SdramChip, timing
 from boards.parts.sdram.memory import Sdram
+from nmgen.bench.core import parameters as minilm
+from nmgen.compiler.program import Program
+from nmgen.families.bert.compiler import compile_encoder
 from nmgen.simulate.board_sim import half_period, parameters
-from rtl.params import InputError
+from pruning.families.bert.integer import IntegerEncoder
+from rtl.params import BURST_BEATS, InputError
+from rtl.sta.isa import BYTES, Op, decode
+from rtl.sta.legality import read
+from rtl.sta.params import StaConfig
 from sim.bench.runner import MAKE_VARIABLES, find_verilator
 from sim.board import SDRAM_CHIP
+from tests.nmgen.encoders import artefact
 
 HERE = Path(__file__).parent
 BENCH = HERE / "sdram_tb.v"
@@ -38,7 +48,8 @@ class Simulation:
 
     def __init__(self, chip: SdramChip, core_mhz: float, chip_mhz: float, port_bytes: int, folder: Path) -> None:
         self.chip, self.chip_mhz = chip, chip_mhz
-        self._clocks = clocks(core_mhz, chip_mhz)
+        self._clocks, self._folder = clocks(core_mhz, chip_mhz), folder
+        self._port_bytes = port_bytes
         self._program = folder / "obj" / "Vsdram_tb"
         defines = write_design(chip, chip_mhz, port_bytes, folder)
         options = ["--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint"]
@@ -68,11 +79,24 @@ class Simulation:
         )
         return done.stdout.splitlines()[0]
 
-    def sequential(self, size: int) -> float:
-        """The share of cycles in which the pins move a word, while `size` bytes are read in a row."""
-        found = re.match(r"(\d+) words in (\d+) ps", self.run(f"+sequential={size}"))
-        assert found
+    def reads(self, ranges: Iterable[tuple[int, int]]) -> float:
+        """The share of cycles in which the pins move a word, while these are read: byte addresses, and beats."""
+        bursts = [
+            (address + at * self._port_bytes, min(BURST_BEATS, beats - at))
+            for address, beats in ranges
+            for at in range(0, beats, BURST_BEATS)
+        ]
+        file = self._folder / "requests.hex"
+        file.write_text("".join(f"{beats - 1:02x}{address:08x}\n" for address, beats in bursts))
+        total = sum(beats for _, beats in bursts)
+        said = self.run(f"+requests={file}", f"+count={len(bursts)}", f"+beats={total}")
+        found = re.match(r"(\d+) words in (\d+) ps", said)
+        assert found, said
         return int(found[1]) / (int(found[2]) * self.chip_mhz / 1e6)
+
+    def sequential(self, size: int) -> float:
+        """The same of `size` bytes in a row."""
+        return self.reads([(100 * self._port_bytes, size // self._port_bytes)])
 
 
 CASES = {  # core's clock, the chip's, bytes of a beat
@@ -97,6 +121,37 @@ def test_two_masters(simulation: Simulation) -> None:
 def test_sequential_reads(simulation: Simulation) -> None:
     share = simulation.sequential(65536)
     assert share >= 0.97, f"words in {100 * share:.1f} % of the cycles"
+
+
+def reads_of(program: Program, tokens: int) -> Iterator[tuple[int, int]]:
+    """What a program reads, in its order: each instruction, what that reads, a row of a table for each token."""
+    config, rng = program.config, np.random.default_rng(int(SEED))
+    for number in range(len(program.names)):
+        at = program.address + number * BYTES
+        yield at, BYTES // config.port_bytes
+        fields = decode(program.memory[at : at + BYTES])
+        yield read(config, fields)
+        if fields["opcode"] == Op.GATHER:
+            row = fields["beats"] * config.port_bytes
+            (table,) = (region for region in program.regions if region.address == fields["address"])
+            for _ in range(tokens):
+                yield fields["address"] + int(rng.integers(table.size // row)) * row, fields["beats"]
+
+
+def test_the_mix_of_a_program(simulation: Simulation) -> None:
+    """A layer of MiniLM's size; what is read makes up all but a thousandth of the bytes."""
+    layer = artefact(hidden=384, heads=12, inner=1536, layers=1, positions=128, pattern="2:8")
+    program = compile_encoder(IntegerEncoder(layer).parameters, StaConfig(n=2, m=8, rows=8, cols=8), [128])
+    share = simulation.reads(reads_of(program, 128))
+    assert share >= 0.75, f"words in {100 * share:.1f} % of the cycles"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("tokens", [128, 32])
+def test_the_mix_of_minilm(tokens: int, simulation: Simulation) -> None:
+    program = compile_encoder(minilm("2:8"), StaConfig(n=2, m=8, rows=8, cols=8), [tokens])
+    share = simulation.reads(reads_of(program, tokens))
+    assert share >= 0.75, f"words in {100 * share:.1f} % of the cycles"
 
 
 @pytest.mark.nightly
