@@ -30,6 +30,24 @@ class Pin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flash:
+    """The SPI flash that a board's FPGA starts from; its clock is the FPGA's own (USRMCLK).
+
+    Attributes
+    ----------
+    pin : a resource with the parts cs, copi, cipo, hold and wp
+    bytes : of the flash
+    offset : where a program lies behind the bitstream
+    program : command that writes {file} to {offset}
+    """
+
+    pin: Pin
+    bytes: int
+    offset: int
+    program: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """A board with an ECP5.
 
@@ -47,6 +65,7 @@ class Board:
     block_rams : of 18 kbit
     multipliers : of 18 × 18 bits
     memories : names of the SDRAM chips that it may carry, in boards.parts.sdram.chips
+    flash : that a program may lie in, if the image can read it
     pe : what processing elements are made of unless one says otherwise, see `rtl.params.Config`
     """
 
@@ -63,6 +82,7 @@ class Board:
     block_rams: int
     multipliers: int
     memories: tuple[str, ...]
+    flash: Flash | None = None
     pe: str = "portable"
 
     @property

@@ -1,13 +1,15 @@
 """The encoder on a board: its clocks and pins around it."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Value
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Value
 from amaranth.lib import io, wiring
 
 from boards.board import Board, Pins
 from boards.encoder import Encoder, EncoderConfig
+from boards.parts.flash import FlashPins
 from boards.parts.heartbeat import heartbeat
 from boards.parts.pll import Pll
 from boards.parts.sdram.controller import ChipPins
@@ -59,7 +61,20 @@ class EncoderImage(wiring.Component):
             m.submodules[f"led_{name}"] = led = io.Buffer("o", pins.port(pin))
             m.d.comb += led.o.eq(lit[name])
         self._memory(m, encoder.pins, platform.request("sdram", 0, dir="-"))
+        if config.flash_offset is not None:
+            self._flash(m, encoder.flash, pins)
         return m
+
+    def _flash(self, m: Module, signals: FlashPins, pins: Pins) -> None:
+        """The clock leaves by the pin that configuration has it at. Nothing is held or protected."""
+        assert self._board.flash is not None
+        outputs: dict[str, Value | int] = {"cs": signals.select, "copi": signals.copi, "hold": 0, "wp": 0}
+        for name, value in outputs.items():
+            m.submodules[f"flash_{name}"] = cell = io.Buffer("o", pins.port(replace(self._board.flash.pin, part=name)))
+            m.d.comb += cell.o.eq(value)
+        m.submodules.flash_cipo = cipo = io.Buffer("i", pins.port(replace(self._board.flash.pin, part="cipo")))
+        m.d.comb += signals.cipo.eq(cipo.i)
+        m.submodules.flash_clock = Instance("USRMCLK", i_USRMCLKI=signals.clk, i_USRMCLKTS=Const(0, 1))
 
     def _memory(self, m: Module, signals: ChipPins, ports: Any) -> None:
         """A register in the I/O cell of each pin; the clock passes one, too, so that it is as late as they are."""

@@ -82,6 +82,7 @@ class BoardRegister(IntEnum):
     PHASE = 1
     WORKS_LOW = 2
     WORKS_HIGH = 3
+    FLASH = 4
 
     @property
     def address(self) -> int:
@@ -89,12 +90,14 @@ class BoardRegister(IntEnum):
 
 
 USABLE, TESTED = 1, 2  # bits of MEMORY
+FLASH_LOADED, FLASH_DAMAGED = 1, 2  # of FLASH
 
 ABOUT_REGISTERS = {
-    BoardRegister.MEMORY: "bit 0: the memory can be used; bit 1: its start-up test is through",
+    BoardRegister.MEMORY: "bit 0: the memory can be used; bit 1: it is tested, and what lies in flash is read",
     BoardRegister.PHASE: "low half: the phase of the memory's clock that was chosen; high half: of how many",
     BoardRegister.WORKS_LOW: "bit i: the memory works at phase i",
     BoardRegister.WORKS_HIGH: "the same, phases 32 to 63",
+    BoardRegister.FLASH: "bit 0: the program that lies in flash was copied to memory; bit 1: one lies there, damaged",
 }
 
 

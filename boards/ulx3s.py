@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from boards.board import Board, Pin
+from boards.board import Board, Flash, Pin
 
 ULX3S_85F = Board(
     name="ulx3s-85f",
@@ -22,5 +22,12 @@ ULX3S_85F = Board(
     pe="ecp5",
     block_rams=208,
     multipliers=156,
+    # 16 MB; a compressed bitstream has at most 2.
+    flash=Flash(
+        pin=Pin("spi_flash"),
+        bytes=1 << 24,
+        offset=1 << 21,
+        program="openFPGALoader --board ulx3s --write-flash --file-type raw --offset {offset:#x} {file}",
+    ),
     memories=("IS42S16160G-7", "MT48LC16M16A2-6A", "M12L2561616A-6T", "AS4C32M16SB-7"),
 )

@@ -25,6 +25,7 @@ COMMANDS = {
     "compile": "compile_",
     "disassemble": "disassemble",
     "estimate": "estimate",
+    "flash": "flash",
     "load": "load",
     "run": "run",
     "boards": "boards",

@@ -103,6 +103,7 @@ def encoder_config(config: StaConfig) -> "EncoderConfig":
         core_mhz=MHZ["encoder"],
         memory_mhz=MEMORY_MHZ,
         baud=BAUD,
+        flash_offset=board.flash.offset if board.flash else None,
     )
 
 

@@ -14,6 +14,7 @@ from nmgen.console.options import add_configuration, configuration_of, given_con
 from nmgen.console.progress import say as say_line
 from nmgen.console.progress import stages
 from nmgen.fpga.bitstream import find_board
+from pruning.files.reading import regular_file
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
@@ -27,6 +28,7 @@ HELP = "Simulate a board with its memory: nmgen load and nmgen run work on the p
 EXAMPLE = "nmgen board-sim ulx3s-85f --preload build/minilm.nmp"
 BUILDS = Path("build/board-sim")
 EVERY_S = 10.0
+FLASH_MAX = 1 << 24  # bytes
 CORE_MHZ = MHZ["encoder"]
 
 BROKEN = 1  # exit status: a rule of the SDRAM
@@ -39,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P.nmp",
         type=Path,
         help="a program that is in the memory from the start; the board is of its configuration",
+    )
+    parser.add_argument(
+        "--flash", metavar="FILE", type=Path, help="what nmgen flash wrote, in the flash: the board reads it first"
     )
     parser.add_argument("--memory", metavar="CHIP", help="the SDRAM, by its name (the first that the board may have)")
     parser.add_argument(
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from nmgen.simulate.board_sim import BoardSimulation
 
     chip = _chip(args)
+    if args.flash is not None:
+        _check_flash(args)
     program = _program(args, chip)
     config = configuration_of(args, StaConfig) if program is None else program.config
     with TemporaryDirectory() as scratch:
@@ -83,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 folder=args.build,
                 say=say,
             )
-        with simulation.started(preload, speed=True) as board:
+        with simulation.started(preload, args.flash, speed=True) as board:
             if args.json:
                 facts = {"port": board.port, "board": args.board, "memory": chip.name, "preload": program is not None}
                 print(json.dumps({**facts, "core_mhz": args.core_mhz, "memory_mhz": args.memory_mhz}), flush=True)
@@ -91,6 +98,16 @@ def run(args: argparse.Namespace) -> int:
                 print(f"port: {board.port}", flush=True)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
             return _watch(board)
+
+
+def _check_flash(args: argparse.Namespace) -> None:
+    from boards.parts.flash import MAGIC
+
+    if find_board(args.board).flash is None:
+        raise InputError(f"the image of {args.board} reads no flash")
+    with regular_file(args.flash, FLASH_MAX) as (file, _):
+        if file.read(len(MAGIC)) != MAGIC:
+            raise InputError(f"{args.flash} is not what nmgen flash writes")
 
 
 def _chip(args: argparse.Namespace) -> "SdramChip":

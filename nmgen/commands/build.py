@@ -114,6 +114,7 @@ def _encoder(args: argparse.Namespace, board: "Board") -> int:
         core_mhz=args.mhz,
         memory_mhz=args.memory_mhz or MEMORY_MHZ,
         baud=BAUD,
+        flash_offset=board.flash.offset if board.flash else None,
     )
     check_clock(board, config.sta, args.mhz)
     result = build_encoder(board, config, args.out, seeds=range(args.seed, args.seed + args.seeds))

@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
@@ -28,6 +28,7 @@ VERILATOR = (
     *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
     *("--top-module", "board", "-Mdir", "."),
 )
+FLASH_NETS = {"cs": "flash_cs", "copi": "flash_copi", "cipo": "flash_cipo", "hold": "", "wp": ""}
 CYCLES_A_BIT = 4  # of the UART in simulation: a real one would take most of the time
 
 
@@ -56,6 +57,7 @@ def pins_of(board: Board) -> dict[str, str]:
         board.rx.port: "rx",
         board.tx.port: "tx",
         **{pin.port: f"led_{name}" for name, pin in board.leds.items()},
+        **{replace(board.flash.pin, part=part).port: net for part, net in FLASH_NETS.items() if board.flash},
         "sdram_0__clk__io": "memory_clk",
         **{f"sdram_0__{name}__io": name for name in memory},
     }
@@ -99,8 +101,10 @@ class BoardSimulation:
             core_mhz=core_mhz,
             memory_mhz=memory_mhz,
             baud=baud,
+            flash_offset=board.flash.offset if board.flash else None,
             simulated=True,
         )
+        self._flash_offset = image.flash_offset
         self._clocks = [
             f"+half_core={half_period(core_mhz)}",
             f"+half_chip={half_period(memory_mhz)}",
@@ -108,7 +112,7 @@ class BoardSimulation:
         ]
         say("Verilog")
         text = files_of(board, image, "image")[".v"]
-        sources = [models.BOARD, models.PADS, models.SDRAM_CHIP, models.HARNESS]
+        sources = [models.BOARD, models.PADS, models.SDRAM_CHIP, models.FLASH, models.HARNESS]
         defines = {
             "CHIP": ", ".join(f".{name}({value})" for name, value in parameters(chip).items()),
             "BOARD_PINS": ", ".join(f".{port}({net})" for port, net in pins_of(board).items()),
@@ -154,13 +158,19 @@ class BoardSimulation:
 
     @contextmanager
     def started(
-        self, preload: Path | None = None, *, speed: bool = False, arguments: Sequence[str] = ()
+        self,
+        preload: Path | None = None,
+        flash: Path | None = None,
+        *,
+        speed: bool = False,
+        arguments: Sequence[str] = (),
     ) -> Iterator["RunningBoard"]:
         """The board at work, to the end of the block.
 
         Parameters
         ----------
         preload : a file of bytes that are in the memory once it can be used
+        flash : a file that lies in the board's flash, see `nmgen flash`
         speed : a line `cycles N busy M` of output every second, which has to be read
         arguments : more of the program's, see `sim/board/board.cpp`
 
@@ -171,6 +181,8 @@ class BoardSimulation:
         command = [str(self._program.resolve()), *self._clocks, f"+bit={CYCLES_A_BIT}", *arguments]
         if preload:
             command.append(f"+preload={preload}")
+        if flash and self._flash_offset is not None:
+            command += [f"+flash={flash}", f"+flash_at={self._flash_offset}"]
         if speed:
             command.append("+speed")
         child = None

@@ -6,4 +6,5 @@ _HERE = Path(__file__).parent
 SDRAM_CHIP = _HERE / "sdram_chip.v"
 BOARD = _HERE / "board.v"
 PADS = _HERE / "pads.v"
+FLASH = _HERE / "flash.v"
 HARNESS = _HERE / "board.cpp"

@@ -21,6 +21,8 @@ module board (
     wire [12:0] a;
     wire [1:0] ba, dqm;
     wire led_heartbeat, led_running, led_passed, led_failed;
+    wire flash_cs, flash_copi, flash_cipo;
+    reg flash_clk = 0;  // by USRMCLK
     wire memory_clk, clk_en, cs, ras, cas, we;
     wire [15:0] dq;
     image image (`BOARD_PINS);
@@ -62,6 +64,7 @@ module board (
             $fclose(file);
         end
 
+    spi_flash flash (.select_n(flash_cs), .clk(flash_clk), .data_in(flash_copi), .data_out(flash_cipo));
     sdram_chip #(`CHIP) chip (
         .clk(memory_clk), .command(pins[19:17] | {3{!enabled || pins[20]}}), .bank(pins[16:15]), .mask(pins[14:13]),
         .address(pins[12:0]), .data_in(written), .data_in_driven(written_driven), .data_out(word), .data_out_driven(chip_drives)

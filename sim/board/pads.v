@@ -64,3 +64,8 @@ module FD1S3AX (input D, CK, output reg Q);
     initial Q = 1'b0;
     always @(posedge CK) Q <= D;
 endmodule
+
+// The clock of the flash, at a pin that an image has no other way to.
+module USRMCLK (input USRMCLKI, USRMCLKTS);
+    always @(USRMCLKI, USRMCLKTS) board.flash_clk = USRMCLKTS ? 1'b1 : USRMCLKI;
+endmodule

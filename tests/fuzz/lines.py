@@ -101,6 +101,7 @@ LINES = {
         "vit.nmp --port gone --image pictures.npy",
     ],
     "boards": ["--json", "--port gone"],
+    "flash": ["text.nmp -o out.flash", "vit.nmp --board ulx3s-85f -o out.flash --json"],
     "board-sim": [
         "ulx3s-85f --preload text.nmp --build build",
         f"icesugar-pro {STA} --core-mhz 50 --memory-mhz 100 --build build --json",
@@ -133,7 +134,8 @@ FURTHER = [
     "--mhz=400", "--mhz=nan", "--port-bytes=64", "--hidden=1", "--store-words=1", "--max-k=65536", "--method=sr-ste",
     "--budget=1", "--budget=1e99M-cycles", "--budget=-1M-cycles", "--core", "--waves=out.vcd", "--check-each",
     "--port=zero", "--port=pipe", "--port=folder", "--port=text.nmp", "--baud=9600", "--loaded", "--preload=text.nmp",
-    "--preload=zero", "--memory=IS42S16160G-7", "--core-mhz=400", "--memory-mhz=1", "--file=text.txt", "--file=zero",
+    "--preload=zero", "--memory=IS42S16160G-7", "--core-mhz=400", "--memory-mhz=1", "--flash=zero",
+    "--flash=text.nmp", "--board=icesugar-pro", "--file=text.txt", "--file=zero",
 ]  # fmt: skip
 
 LINKS = {

@@ -13,12 +13,24 @@ import numpy as np
 import pytest
 import torch
 
-from boards.link import PAYLOAD_MAX, REQUEST, TESTED, USABLE, BoardRegister, Operation, stuffed
+from boards.link import (
+    FLASH_DAMAGED,
+    FLASH_LOADED,
+    PAYLOAD_MAX,
+    REQUEST,
+    TESTED,
+    USABLE,
+    BoardRegister,
+    Operation,
+    stuffed,
+)
+from boards.parts.flash import HEADER, MAGIC
 from boards.parts.sdram.chips import CHIPS
 from boards.ulx3s import ULX3S_85F
 from nmgen.compiler.program import Program
 from nmgen.driver.board import Board, connected
 from nmgen.driver.host import Host, LinkError
+from nmgen.driver.places import places_of
 from nmgen.driver.port import SerialWire
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.simulate.board_sim import BoardSimulation
@@ -74,6 +86,18 @@ def test_text_to_embedding(board: Board, program: Program, encoder: IntegerEncod
         assert ran.cycles > 100
 
 
+def test_a_program_in_flash(simulation: BoardSimulation, program: Program, tmp_path: Path) -> None:
+    """After power-on it is in memory; a damaged one is told of, and the board works without it."""
+    memory, _ = places_of(program, CHIP.bytes)
+    file = tmp_path / "flash"
+    for damaged in (False, True):
+        file.write_bytes(HEADER.pack(MAGIC, len(memory), crc32(memory) ^ damaged) + memory)
+        with simulation.started(flash=file) as running, connected(running.port) as board:
+            found = board.host.get(BoardRegister.FLASH.address)
+            assert found == (FLASH_DAMAGED if damaged else FLASH_LOADED)
+            assert board.load(program) == 0, "damaged is the checksum alone"
+
+
 def test_the_phases_of_the_memorys_clock(board: Board) -> None:
     """Of the model's times: which phases work, and the middle of them.
 
@@ -95,6 +119,7 @@ def test_the_phases_of_the_memorys_clock(board: Board) -> None:
         BoardRegister.PHASE: phases << 16 | 30,
         BoardRegister.WORKS_LOW: sum(1 << phase for phase in expected),
         BoardRegister.WORKS_HIGH: 0,
+        BoardRegister.FLASH: 0,
     }
 
 
@@ -174,7 +199,7 @@ def test_what_a_board_refuses(port: str, board: Board) -> None:
         ("READ at 0x2000000:", lambda: board.host.read(CHIP.bytes, beat)),
         ("CHECKSUM at 0x1fffffc:", lambda: board.host.checksum(CHIP.bytes - beat, 2 * beat)),
         ("GET at 0x3:", lambda: board.host.get(3)),
-        ("GET at 0x110:", lambda: board.host.get(0x110)),
+        ("GET at 0x114:", lambda: board.host.get(0x110)),
         ("SET at 0x100:", lambda: board.host.set(0x100, 1)),
     ):
         try:
