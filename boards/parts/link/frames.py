@@ -5,13 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.link import CRC, ESCAPE, FLAG, FLIP, PAYLOAD_MAX, REQUEST
-from boards.parts.link.serial_crc import SerialCrc
+from boards.parts.link.serial_crc import BYTE_CYCLES, SerialCrc
 from rtl.lib.lut_ram import LutMemory
 
 FRAME_MAX = REQUEST.size + PAYLOAD_MAX + CRC.size  # bytes
 BUFFER_BYTES = 1 << (FRAME_MAX - 1).bit_length()  # of each of two: one that is held, one that is filled
-BUFFER_PART = 256  # bytes, see LutMemory: as many levels of multiplexers before its register as behind it, or more
-FRAME_LATENCY = LutMemory.LATENCY
+BUFFER_PART = 64  # bytes, see LutMemory: two levels of multiplexers before its register, some more behind it
+FRAME_LATENCY = 1 + LutMemory.LATENCY
+IDLE_CYCLES = BYTE_CYCLES + 1  # between two bytes, at least: the CRC's, and a register behind it
 FRAME_BYTE = data.StructLayout({"byte": 8, "last": 1})
 
 
@@ -47,8 +48,8 @@ class FrameReceiver(wiring.Component):
 
     Members
     -------
-    byte, valid : from the UART, in; at least BYTE_CYCLES cycles lie between two
-    frame : `HeldFrame`, held in the cycle behind its last flag, out
+    byte, valid : from the UART, in; at least IDLE_CYCLES cycles lie between two
+    frame : `HeldFrame`, held two cycles behind its last flag, out
     """
 
     def __init__(self) -> None:
@@ -63,23 +64,36 @@ class FrameReceiver(wiring.Component):
         filled = Signal()  # buffer
         count = Signal(range(BUFFER_BYTES + 1))  # bytes so far; BUFFER_BYTES: too many
         escaped = Signal()
-        is_flag, is_escape = self.byte == FLAG, self.byte == ESCAPE
-        value = Mux(escaped, self.byte ^ FLIP, self.byte)
+        # Bytes come slowly, so what one is, and whether those before it are a frame, are registers.
+        byte = Signal(8)
+        valid = Signal()
+        is_flag = Signal()
+        is_escape = Signal()
+        right = Signal()
+        address = Signal.like(store.read_address)
+        value = Mux(escaped, byte ^ FLIP, byte)
         whole = (count >= REQUEST.size + CRC.size) & (count <= FRAME_MAX) & ~escaped
-        right = whole & crc.matches
+        m.d.sync += [
+            byte.eq(self.byte),
+            valid.eq(self.valid),
+            is_flag.eq(self.byte == FLAG),
+            is_escape.eq(self.byte == ESCAPE),
+            right.eq(whole & crc.matches),
+            address.eq(Cat(frame.address, ~filled)),
+        ]
         m.d.comb += [
             store.write.address.eq(Cat(count[:-1], filled)),
             store.write.data.eq(value),
-            store.write.enable.eq(self.valid & ~count[-1]),
-            store.read_address.eq(Cat(frame.address, ~filled)),
+            store.write.enable.eq(valid & ~count[-1]),
+            store.read_address.eq(address),
             frame.data.eq(store.read_data),
-            crc.start.eq(self.valid & is_flag),
+            crc.start.eq(valid & is_flag),
             crc.byte.eq(value),
-            crc.valid.eq(self.valid & ~is_flag & ~is_escape),
+            crc.valid.eq(valid & ~is_flag & ~is_escape),
         ]
         with m.If(frame.release):
             m.d.sync += frame.held.eq(0)
-        with m.If(self.valid):
+        with m.If(valid):
             with m.If(is_flag):
                 m.d.sync += [count.eq(0), escaped.eq(0)]
                 with m.If(right & ~frame.held):

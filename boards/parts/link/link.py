@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from boards.link import Hello
-from boards.parts.link.frames import FrameReceiver, FrameSender
+from boards.parts.link.frames import FRAME_BYTE, FrameReceiver, FrameSender
 from boards.parts.link.requests import Requests
+from boards.parts.stream_register import StreamRegister
 from boards.parts.uart import Receiver, Transmitter
 from rtl.lib.port import ControlPort, MemoryPort
 
@@ -53,7 +54,9 @@ class Link(wiring.Component):
         m.submodules.frame_sender = sender = FrameSender()
         m.submodules.transmitter = transmitter = Transmitter(self._divisor)
         connect(m, frames.frame, requests.frame)
-        connect(m, requests.answer, sender.frame)
+        m.submodules.answer = answer = StreamRegister(FRAME_BYTE)
+        connect(m, requests.answer, answer.words_in)
+        connect(m, answer.words_out, sender.frame)
         connect(m, sender.characters, transmitter.characters)
         connect(m, requests.memory, flipped(self.memory))
         connect(m, flipped(self.control), requests.control)

@@ -39,6 +39,7 @@ class _Registers:
     frame_at, waited : address of a byte of the frame, and cycles since it was asked for
     header, argument : of the request; the first word of its payload, of a FILL the steps of a row
     rows, row : of a FILL: the steps of the rows; the address of the present one, in beats
+    is_read, is_fill, is_hello, is_checksum : what it is
     value, strobe : of a FILL; which bytes of a beat are written
     size : bytes of memory that the request is about
     good : it can be executed
@@ -58,6 +59,10 @@ class _Registers:
         self.argument = Signal(8 * WORD_BYTES, name="argument")
         self.rows = Signal(STEPS, name="rows")
         self.row = Signal(range(beats), name="row")
+        self.is_read = Signal(name="is_read")
+        self.is_fill = Signal(name="is_fill")
+        self.is_hello = Signal(name="is_hello")
+        self.is_checksum = Signal(name="is_checksum")
         self.value = Signal(8 * VALUE_BYTES, name="value")
         self.strobe = Signal(port_bytes, name="strobe")
         self.size = Signal(8 * WORD_BYTES, name="size")
@@ -150,13 +155,22 @@ class Requests(wiring.Component):
         address, length = r.header.address, r.header.length
         payload = self.frame.length - REQUEST.size
         shift = self._beat_shift
-        m.d.comb += r.size.eq(Mux(r.header.operation == Operation.CHECKSUM, r.argument, length))
+        m.d.comb += r.size.eq(Mux(r.is_checksum, r.argument, length))
         word = Signal()
         fill = Signal()
         whole = Signal()
         within = Signal()
         some = Signal()
         m.d.sync += [
+            *(
+                signal.eq(r.header.operation == operation)
+                for signal, operation in (
+                    (r.is_read, Operation.READ),
+                    (r.is_fill, Operation.FILL),
+                    (r.is_hello, Operation.HELLO),
+                    (r.is_checksum, Operation.CHECKSUM),
+                )
+            ),
             whole.eq((address | r.size)[:shift] == 0),
             within.eq(address[shift:] + r.size[shift:] <= self._hello.memory_bytes >> shift),
             some.eq((length != 0) & (length <= PAYLOAD_MAX)),
@@ -222,7 +236,7 @@ class Requests(wiring.Component):
         """Decide what the request is, and begin with it."""
         operation = r.header.operation
         fresh = r.behind == 0
-        is_hello = (operation == Operation.HELLO) & r.good
+        is_hello = r.is_hello & r.good
         once = Cat(operation == known for known in EXECUTED_ONCE).any()
         needs_memory = Cat(operation == known for known in NEED_MEMORY).any()
         not_ready = needs_memory & ~self.initialised
@@ -281,7 +295,7 @@ class Requests(wiring.Component):
             m.d.comb += memory.write_data.valid.eq(1)
             with m.If(memory.write_data.ready):
                 m.d.sync += r.left.eq(r.left - 1)
-                with m.If(r.header.operation == Operation.FILL):
+                with m.If(r.is_fill):
                     self._next_of_fill(m, r)
                 with m.Else():
                     m.d.sync += r.address.eq(r.address + 1)
@@ -343,7 +357,7 @@ class Requests(wiring.Component):
             with m.If(memory.read_data.valid):
                 m.d.sync += [r.address.eq(r.address + 1), r.left.eq(r.left - 1)]
                 m.next = "sum"
-                with m.If(r.header.operation == Operation.READ):
+                with m.If(r.is_read):
                     m.next = "send"
         with m.State("sum"):
             m.d.comb += crc.valid.eq(1)
@@ -375,10 +389,10 @@ class Requests(wiring.Component):
                     m.next = "payload"
                     with m.If(alone):
                         m.next = "idle"
-                    with m.Elif((r.header.operation == Operation.READ) & (r.status == Status.DONE)):
+                    with m.Elif(r.is_read & (r.status == Status.DONE)):
                         m.next = "fetch"
         with m.State("payload"):
-            is_hello = (r.header.operation == Operation.HELLO) & (r.status == Status.DONE)
+            is_hello = r.is_hello & (r.status == Status.DONE)
             m.d.comb += [
                 answer.valid.eq(1),
                 answer.payload.eq(Cat(Mux(is_hello, self._hello_byte(r.unsent), r.word[:8]), last)),

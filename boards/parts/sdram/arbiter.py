@@ -9,7 +9,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from boards.parts.sdram.controller import CHUNK_BEATS, CHUNK_BEATS_BITS, chunk_layout
-from boards.parts.sdram.stream_register import StreamRegister
+from boards.parts.stream_register import StreamRegister
 from rtl.lib.axi import PageSplitter
 from rtl.lib.port import MemoryPort, Request, write_beat
 

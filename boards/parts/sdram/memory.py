@@ -12,7 +12,7 @@ from boards.parts.sdram.arbiter import MemoryArbiter
 from boards.parts.sdram.chips import SdramChip, Timing
 from boards.parts.sdram.controller import CHUNK_BEATS, ChipPins, SdramController
 from boards.parts.sdram.crossing import CrossingFifo
-from boards.parts.sdram.stream_register import StreamBuffer, StreamRegister
+from boards.parts.stream_register import StreamBuffer, StreamRegister
 from rtl.lib.port import MemoryPort
 
 DOMAIN = "sdram"

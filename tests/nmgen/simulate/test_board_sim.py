@@ -199,7 +199,7 @@ def test_what_a_board_refuses(port: str, board: Board) -> None:
         ("READ at 0x2000000:", lambda: board.host.read(CHIP.bytes, beat)),
         ("CHECKSUM at 0x1fffffc:", lambda: board.host.checksum(CHIP.bytes - beat, 2 * beat)),
         ("GET at 0x3:", lambda: board.host.get(3)),
-        ("GET at 0x114:", lambda: board.host.get(0x110)),
+        ("GET at 0x114:", lambda: board.host.get(0x114)),
         ("SET at 0x100:", lambda: board.host.set(0x100, 1)),
     ):
         try:

@@ -6,8 +6,7 @@ import random
 from amaranth.sim import Simulator, SimulatorContext
 
 from boards.link import CRC, ESCAPE, FLAG, PAYLOAD_MAX, REQUEST, stuffed
-from boards.parts.link.frames import FRAME_LATENCY, FRAME_MAX, FrameReceiver, FrameSender
-from boards.parts.link.serial_crc import BYTE_CYCLES
+from boards.parts.link.frames import FRAME_LATENCY, FRAME_MAX, IDLE_CYCLES, FrameReceiver, FrameSender
 from sim.bench.amaranth_stream import stream_get, stream_put, until
 
 SEED = int(os.environ.get("NMGEN_SEED", "2026"))
@@ -28,7 +27,7 @@ def held(wire: list[bytes], *, released: bool = True) -> list[bytes]:
                 ctx.set(receiver.valid, 1)
                 await ctx.tick()
                 ctx.set(receiver.valid, 0)
-                await ctx.tick().repeat(generator.randint(BYTE_CYCLES, BYTE_CYCLES + 2))
+                await ctx.tick().repeat(generator.randint(IDLE_CYCLES, IDLE_CYCLES + 2))
             await ctx.tick().repeat(FRAME_LATENCY * LONGEST + 20)
         if not released:
             await read(ctx)
