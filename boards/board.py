@@ -60,6 +60,7 @@ class Board:
     leds : pin of each of heartbeat, running, passed, failed; what is not there has no LED
     meaning : a line for the person at the board
     button : starts the self-test again, if there is one
+    usb : vendor and product of its serial port
     baud : of the self-test's UART
     program : command that loads {bit} into the FPGA, until power goes
     block_rams : of 18 kbit
@@ -78,6 +79,7 @@ class Board:
     meaning: str
     button: Pin | None = None
     program: str
+    usb: tuple[int, int]
     baud: int = SELFTEST_BAUD
     block_rams: int
     multipliers: int

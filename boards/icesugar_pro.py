@@ -29,6 +29,7 @@ ICESUGAR_PRO = Board(
     },
     meaning="blue heartbeat, green passed, red failed",
     program="icesprog {bit}",
+    usb=(0x1D50, 0x602B),  # iCELink
     block_rams=56,
     multipliers=28,
     memories=("IS42S16160G-7",),

@@ -19,6 +19,7 @@ ULX3S_85F = Board(
     meaning="LED 0 heartbeat, LED 1 running, LED 2 passed, LED 3 failed; button F1 runs the test again",
     button=Pin("button_fire", 0),
     program="openFPGALoader --board ulx3s {bit}",
+    usb=(0x0403, 0x6015),  # FT231X
     pe="ecp5",
     block_rams=208,
     multipliers=156,

@@ -5,13 +5,14 @@ import json
 from typing import Any
 
 NAME = "boards"
-HELP = "List the boards that images are built for, and those that answer at this machine's USB serial ports."
+HELP = "List the boards that images are built for, and those that answer at this machine's USB serial ports of such."
 EXAMPLE = "nmgen boards"
+NOT_OURS = "its USB chip is none of these boards': ask with --port"
 ATTEMPTS = 2  # a second and a half at each port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", metavar="DEV", help="look at this port alone")
+    parser.add_argument("--port", metavar="DEV", help="ask at this port alone, whatever is there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +37,15 @@ def run(args: argparse.Namespace) -> int:
     if args.port:
         found = [_answer(args.port)]
     else:
-        found = [_answer_or_why(one.device) for one in comports() if one.vid is not None]
+        # Others are not opened: that resets what many of them belong to.
+        ours = {board.usb for board in BOARDS.values()}
+        found = [
+            _answer_or_why(one.device)
+            if (one.vid, one.pid) in ours
+            else {"port": one.device, "said": f"not asked, {NOT_OURS}"}
+            for one in comports()
+            if one.vid is not None
+        ]
     if args.json:
         print(json.dumps({"boards": known, "connected": found}, indent=2))
     else:

@@ -15,8 +15,10 @@ from tests.nmgen.test_cli import fails
 
 @pytest.fixture(autouse=True)
 def _ports(monkeypatch: pytest.MonkeyPatch, fake: FakeBoard) -> None:
-    """Of this machine: a board, a port that is gone, and one that is not on USB."""
-    devices = [SimpleNamespace(device=name, vid=vid) for name, vid in ((fake.port, 1), ("gone", 1), ("ttyS0", None))]
+    """Of this machine: a board, a port that is gone, something else on USB, and a port that is not."""
+    (ftdi, icelink), other = (board.usb for board in BOARDS.values()), (0x2341, 0x0043)
+    usb = {fake.port: ftdi, "gone": icelink, "ttyACM0": other, "ttyS0": (None, None)}
+    devices = [SimpleNamespace(device=name, vid=vid, pid=pid) for name, (vid, pid) in usb.items()]
     monkeypatch.setattr("serial.tools.list_ports.comports", lambda: devices)
 
 
@@ -24,12 +26,15 @@ def test_all(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
     said = f"accelerator {CONFIG.identification:#010x} (2x2 PEs, N = 2, M = 4), core 100 MHz, memory 1 MB at 125 MHz"
     assert main(["boards"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == [f"{fake.port}: {said}", "gone: no such port"]
-    assert [line.split()[0] for line in lines[:-2:2]] == list(BOARDS)
+    other = "not asked, its USB chip is none of these boards': ask with --port"
+    assert lines[-3:] == [f"{fake.port}: {said}", "gone: no such port", f"ttyACM0: {other}"]
+    assert [line.split()[0] for line in lines[:-3:2]] == list(BOARDS)
     assert main(["boards", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["board"] for one in found["boards"]] == list(BOARDS)
-    assert [(one["port"], one["said"]) for one in found["connected"]] == [(fake.port, said), ("gone", "no such port")]
+    assert [(one["port"], one["said"]) for one in found["connected"]] == [
+        *[(fake.port, said), ("gone", "no such port"), ("ttyACM0", other)]
+    ]
     assert found["connected"][0]["memory_bytes"] == MEMORY_BYTES
 
 
