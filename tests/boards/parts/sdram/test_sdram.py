@@ -196,6 +196,11 @@ def test_the_model_finds_what_is_counted_otherwise(rule: str, slower: str, simul
     assert re.match(f"sdram: .*{rule}.* bank \\d at \\d+ ps", said), said
 
 
+def test_the_model_finds_both_ends_at_the_data_pins(simulation: Simulation) -> None:
+    said = simulation.run("+accesses=3000", f"+seed={SEED}", "+always_driven")
+    assert re.match(r"sdram: both ends drive the data pins, bank \d at \d+ ps", said), said
+
+
 def test_times_in_cycles() -> None:
     cycles = timing(CHIPS["MT48LC16M16A2-6A"], 125)
     assert (cycles.rcd, cycles.rp, cycles.ras, cycles.rfc, cycles.wr) == (3, 3, 6, 9, 2)
