@@ -69,7 +69,9 @@ def main(files: Sequence[str]) -> None:
         show("residual", Residual(RESIDUAL))
     if not files or boards:
         chip = CHIPS["AS4C32M16SB-7"]
-        image = EncoderConfig(sta=STA, chip=chip, oscillator_mhz=25, core_mhz=100, memory_mhz=125, baud=1_000_000)
+        image = EncoderConfig(
+            sta=STA, chip=chip, oscillator_mhz=25, core_mhz=100, memory_mhz=125, baud=1_000_000, flash_offset=0
+        )
         show("board", EncoderImage(ULX3S_85F, image), platform=ULX3S_85F.platform(), ports=())
 
 
