@@ -207,9 +207,9 @@ class Board:
                     self._start(place)
                     before = _Started(place, begun)
                     continue
-                self._wait()
+                cycles = self._wait()
                 begun = time.monotonic()
-                cycles = self._start(place)
+                self._start(place)
                 done, before = before, _Started(place, begun)
                 yield self._ran(done, cycles)
             if before is not None:
@@ -249,22 +249,16 @@ class Board:
         known_input[:], known_code[:] = input_, code
         self._memory = held
 
-    def _start(self, place: Place) -> int:
-        """Start the program there. Returns the cycles of the run before."""
-        program, start = REGISTERS["program"].offset, CONTROL.value(start=1)
-        cycles, *_ = self.host.ask(
-            [
-                Request(Operation.GET, REGISTERS["cycles"].offset),
-                Request(Operation.SET, program, 4, place.program.address.to_bytes(4, "little")),
-                Request(Operation.SET, CONTROL.offset, 4, start.to_bytes(4, "little")),
-            ]
-        )
-        return int.from_bytes(cycles, "little")
+    def _start(self, place: Place) -> None:
+        """Start the program there."""
+        words = {REGISTERS["program"].offset: place.program.address, CONTROL.offset: CONTROL.value(start=1)}
+        requests = [Request(Operation.SET, at, 4, word.to_bytes(4, "little")) for at, word in words.items()]
+        for _ in self.host.ask(requests):
+            pass
 
     def _finish(self, run: _Started) -> Run:
         """The last run, with nothing behind it."""
-        self._wait()
-        return self._ran(run, self.host.get(REGISTERS["cycles"].offset))
+        return self._ran(run, self._wait())
 
     def _ran(self, run: _Started, cycles: int) -> Run:
         """What a run left in its place."""
@@ -288,17 +282,23 @@ class Board:
         """End what runs, or an error."""
         self.host.set(CONTROL.offset, CONTROL.value(clear=1))
 
-    def _wait(self) -> None:
+    def _wait(self) -> int:
+        """Until the program is done; returns its cycles.
+
+        They are asked for with its status: asked again behind the next start, they would be those of that run.
+        """
         end = time.monotonic() + RUN_SECONDS * self.host.slower
+        ask = [Request(Operation.GET, register.offset) for register in (STATUS, REGISTERS["cycles"])]
         while True:
-            status = STATUS.decode(self.host.get(STATUS.offset))
+            words = [int.from_bytes(answer, "little") for answer in self.host.ask(ask)]
+            status = STATUS.decode(words[0])
             if status["error"]:
                 cause = Cause(self.host.get(REGISTERS["cause"].offset)).name
                 pc = self.host.get(REGISTERS["pc"].offset)
                 self._stop()
                 raise self.host.error(f"the program stopped at {pc:#x}: {cause}")
             if status["done"]:
-                return
+                return words[1]
             if time.monotonic() > end:
                 self._stop()
                 raise self.host.error(f"the program does not end within {RUN_SECONDS:g} s")

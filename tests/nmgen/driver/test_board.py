@@ -121,9 +121,9 @@ def test_a_simulated_board_has_more_time(simulated: int, program: Program, monke
     with FakeBoard(CONFIG, hello={"simulated": simulated}, end="never") as fake, connected(fake.port) as board:
         assert board.host.slower == (SIMULATED_SLOWER if simulated else 1)
         board.load(program)
-        polls: list[float] = []
-        whole = board.host.get
-        monkeypatch.setattr(board.host, "get", lambda register: polls.append(register) or whole(register))
+        polls: list[None] = []
+        ask = board.host.ask
+        monkeypatch.setattr(board.host, "ask", lambda *further: polls.append(None) or ask(*further))
         with pytest.raises(LinkError, match=f"^{fake.port}: the program does not end within"):
             board.run(program, program.image(random_ids(1, LENGTHS)))
         assert (len(polls) > 5) == bool(simulated)
