@@ -58,10 +58,10 @@ def loaded(contents: bytes, port_bytes: int, *, slow: bool = False) -> Found:
         while True:
             burst = await stream_get(ctx, loader.memory.write_request, gaps=gaps)
             word = await stream_get(ctx, loader.memory.write_data, gaps=gaps)
-            for _ in range(100 if slow else 0):  # longer than a byte takes: the next beat's request waits
-                await ctx.tick()
             assert (burst.length, word.strobe) == (0, (1 << port_bytes) - 1)
             found.memory[burst.address] = word.data.to_bytes(port_bytes, "little")
+            for _ in range(100 if slow else 0):  # longer than a byte takes: the next beat's request waits
+                await ctx.tick()
 
     async def bench(ctx: SimulatorContext) -> None:
         for _ in range(50):
