@@ -11,6 +11,7 @@ from sim.bench.gaps import NO_GAPS, Gaps
 
 SEED = int(os.environ.get("NMGEN_SEED", "2026"))
 COUNT = 400
+LIMIT = 100 * COUNT  # cycles
 
 
 def passed(kind: type[StreamRegister | StreamBuffer], put: Gaps, get: Gaps) -> tuple[list[int], int]:
@@ -32,6 +33,7 @@ def passed(kind: type[StreamRegister | StreamBuffer], put: Gaps, get: Gaps) -> t
         while True:
             await ctx.tick()
             cycles += 1
+            assert cycles < LIMIT, f"{len(found)} of {COUNT} words"
 
     simulator = Simulator(register)
     simulator.add_clock(1e-8)
