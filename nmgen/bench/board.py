@@ -84,7 +84,8 @@ class Clocks:
 
 IMAGES = (
     Image(StaConfig(device="LFE5U-85F", pe="ecp5"), "2:8"),
-    Image(StaConfig(device="LFE5U-85F", pe="ecp5", m=16), "1:8"),
+    # Weights of 16 lanes take 16 block RAMs more, which a smaller store makes room for.
+    Image(StaConfig(device="LFE5U-85F", pe="ecp5", m=16, store_words=1536), "1:8"),
 )
 LOADS = (Load(128), Load(32), Load(32, sentences=4))
 
@@ -222,9 +223,11 @@ def section(
     names = list(next(one for one in first.seeds if one)) if any(first.seeds) else []
     asked = f"{MHZ['encoder']:g} MHz for the core and {MEMORY_MHZ:g} for the SDRAM"
     text = [
-        f"`make bench-board` writes these tables; last run on {date.today().isoformat()}, with",
+        "`make bench-board` writes these tables (`python -m nmgen.bench.board --help` says how fewer of them); last",
+        f"run on {date.today().isoformat()}, {len(first.seeds)} seed{'s' * (len(first.seeds) > 1)}, with",
         f"{' and '.join(versions)}.",
-        f"`nmgen build {BOARD} --image encoder --m M`, 8×8 PEs, N = 2: asked for are {asked}.",
+        f"`nmgen build {BOARD} --image encoder --m M`, 8×8 PEs, N = 2, and a store of 1,536 words for M = 16;",
+        f"asked for are {asked}.",
         "Clocks are least / **median** / most of the seeds, – of one that does not route.",
         "",
         _row(("image", *HAS, *(f"{name}, MHz" for name in names), "seeds that meet all")),
@@ -273,28 +276,28 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def designs(seeds: tuple[int, ...]) -> list[Design]:
+def designs(images: Sequence[Image], seeds: tuple[int, ...]) -> list[Design]:
     """Each image, then the parts of the first."""
-    images = [design_of(find_board(BOARD), encoder_config(image.config)) for image in IMAGES]
-    placed = [
-        replace(design, title=title(image.config), seeds=seeds) for image, design in zip(IMAGES, images, strict=True)
-    ]
+    made = [design_of(find_board(BOARD), encoder_config(image.config)) for image in images]
+    placed = [replace(one, title=title(image.config), seeds=seeds) for image, one in zip(images, made, strict=True)]
     return [*placed, by_parts(placed[0])]
 
 
 def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-board", description=f"The encoder's image for {BOARD}.")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
+    parser.add_argument("--m", type=int, choices=[image.config.m for image in IMAGES], help="only the image of that M")
     parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
     args = parser.parse_args(argv)
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"jobs is {args.jobs}, must be at least 1")
-    *measured, parts = measure(designs(seeds_of(args.seeds)), FOLDER / "kept", jobs=args.jobs)
+    chosen = [image for image in IMAGES if args.m in (None, image.config.m)]
+    *measured, parts = measure(designs(chosen, seeds_of(args.seeds)), FOLDER / "kept", jobs=args.jobs)
     images = {
         image: (_has(one.cells), clocks(one, encoder_config(image.config)))
-        for image, one in zip(IMAGES, measured, strict=True)
+        for image, one in zip(chosen, measured, strict=True)
     }
-    ran = {(image, load): cycles(image, load) for load in LOADS for image in IMAGES}
+    ran = {(image, load): cycles(image, load) for load in LOADS for image in chosen}
 
     from nmgen.bench.cpu_time import milliseconds, processor
 

@@ -84,6 +84,10 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert len(calls(tools)) == 3 + 2 * 3
     assert main([]) == 0
     assert len(calls(tools)) == 3 + 2 * 3, "all of it is kept"
+    assert main(["--m", "16", "--seeds", "1"]) == 0
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "1 seed, with" in page
+    assert "2:8" not in page
 
 
 def test_no_seed_routes(tools: Path, tmp_path: Path) -> None:

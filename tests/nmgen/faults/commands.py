@@ -55,6 +55,7 @@ ALONE = {
     "disassemble": Command("disassemble P.nmp"),
     "estimate": Command("estimate P.nmp"),
     "evaluate": Command("evaluate A.safetensors --sts p.tsv"),
+    "flash": Command("flash P.nmp -o out/P.flash"),
     "load": Command("load P.nmp --port ../port"),
     "run": Command("run P.nmp --port ../port --text fox a --output out/y.npy"),
     "boards": Command("boards --port ../port"),
