@@ -20,6 +20,7 @@ PIN_DOMAIN = "sdram_pin"  # the memory's clock as it leaves the chip
 # Amaranth names an element of an array x[0], as yosys' abc9 does a bit of x, and aborts where both are (yosys #4349).
 NAME = re.compile(r"\\\S+\[\S+(?=\s)")
 PLAIN = str.maketrans("[]", "__")
+SOURCE = re.compile(r'\(\* src = "[^"]*" \*\)\s*')  # where a line comes from, by the path of this folder
 
 
 class EncoderImage(wiring.Component):
@@ -99,10 +100,13 @@ class EncoderImage(wiring.Component):
 
 
 def files_of(board: Board, config: EncoderConfig, name: str) -> dict[str, str]:
-    """What tools take: `.v`, the Verilog with `name` as its top module, and `.lpf`, sites and clocks of the pins."""
+    """What tools take: `.v`, the Verilog with `name` as its top module, and `.lpf`, sites and clocks of the pins.
+
+    The same in every folder, so that what tools make of it can be kept.
+    """
     plan = board.platform().build(EncoderImage(board, config), name=name, do_build=False, debug_verilog=True)
     verilog, pins = (_text(plan.files[f"{name}{suffix}"]) for suffix in (".debug.v", ".lpf"))
-    return {".v": NAME.sub(lambda found: found[0].translate(PLAIN), verilog), ".lpf": pins}
+    return {".v": SOURCE.sub("", NAME.sub(lambda found: found[0].translate(PLAIN), verilog)), ".lpf": pins}
 
 
 def _text(file: str | bytes) -> str:

@@ -37,14 +37,8 @@ class StreamRegister(wiring.Component):
         return m
 
 
-class StreamBuffer(wiring.Component):
-    """Holds two words at most: valid, payload and ready are registers, and a word passes each cycle.
-
-    Parameters and members: of `StreamRegister`.
-    """
-
-    def __init__(self, shape: ShapeLike) -> None:
-        super().__init__({"words_in": In(stream.Signature(shape)), "words_out": Out(stream.Signature(shape))})
+class StreamBuffer(StreamRegister):
+    """Holds two words at most: valid, payload and ready are registers, and a word passes each cycle."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

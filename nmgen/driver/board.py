@@ -236,10 +236,8 @@ class Board:
         input_, code = place.input(memory), place.instructions(memory)
         known_input, known_code = held[region.address : region.end], held[program.address :][: len(code)]
         writes = _changed(input_, known_input, region.address, beat)
-        changed, patches = (
-            _changed(code, known_code, program.address, beat),
-            fills(code, known_code, program.address, beat),
-        )
+        changed = _changed(code, known_code, program.address, beat)
+        patches = fills(code, known_code, program.address, beat)
         if len(patches) * (REQUEST_BYTES + FILL.size) < sum(REQUEST_BYTES + len(part) for _, part in changed):
             self.host.fill(patches)
         else:

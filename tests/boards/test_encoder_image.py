@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from tests.sim.test_axi_sta import CASES
 
+ROOT = Path(__file__).resolve().parents[2]
 STA = CASES["narrow"][0]
 MEMORY_PINS = {"clk": 1, "clk_en": 1, "cs": 1, "ras": 1, "cas": 1, "we": 1, "ba": 2, "a": 13, "dqm": 2, "dq": 16}
 
@@ -36,6 +38,13 @@ def files(board_name: str) -> dict[str, str]:
     """Of the standard image."""
     board = BOARDS[board_name]
     return files_of(board, config(board), "image")
+
+
+def test_no_path_is_in_the_files() -> None:
+    """Else what tools made of them in one folder would be made again in another."""
+    for text in files("ulx3s-85f").values():
+        assert str(ROOT) not in text
+        assert "src =" not in text
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
