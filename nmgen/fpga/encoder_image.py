@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from boards.parts.pll import OUTPUTS
 from nmgen.console.files import written_whole
 from nmgen.fpga.bitstream import check_cells
+from nmgen.fpga.block_ram import memories
 from nmgen.fpga.floorplan import placement_of
 from nmgen.fpga.place_and_route import CHIP, NETLIST, PLACED, Design, Measured, measure
 from nmgen.fpga.report import CORE_PLACER
@@ -19,6 +20,7 @@ from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import of_board
 from nmgen.fpga.tools import ToolError, find_tool, run_tool
 from rtl.array.grid import ELEMENT
+from rtl.params import InputError
 from rtl.sta.instances import BANK, SOFTMAX, STORE
 
 if TYPE_CHECKING:
@@ -99,6 +101,19 @@ def design_of(board: "Board", config: "EncoderConfig") -> Design:
     )
 
 
+def check_memories(board: "Board", config: "EncoderConfig") -> None:
+    """InputError where the memories take more block RAM than the FPGA has: minutes before synthesis tells."""
+    from boards.encoder_image import EncoderImage
+
+    taken = sum(shape.block_rams for shape in memories(EncoderImage(board, config), board.platform()))
+    if taken > board.block_rams:
+        raise InputError(
+            f"the design takes {taken} block RAMs, must be at most the {board.block_rams} of {board.name}; "
+            f"fewer with a smaller store_words, {config.sta.store_words} now, max_k, {config.sta.max_k}, "
+            f"or hidden, {config.sta.hidden}"
+        )
+
+
 def clocks_of(measured: Measured, config: "EncoderConfig") -> dict[str, Clock]:
     """The clocks of the one placement that was measured; none if it does not route.
 
@@ -149,6 +164,7 @@ def build_encoder(board: "Board", config: "EncoderConfig", out: Path, *, seeds: 
     begun = time.monotonic()
     tried: dict[int, float] = {}
     best: tuple[float, int, Measured] | None = None
+    check_memories(board, config)
     design = design_of(board, config)
     kept = out / "kept"
     (synthesised,) = measure([design], kept, jobs=1)

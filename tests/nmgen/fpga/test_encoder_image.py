@@ -1,6 +1,7 @@
 """`nmgen build --image encoder`: which seed is kept, what is said of its clocks, and bad input."""
 
 import json
+import re
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -156,6 +157,13 @@ def test_more_cells_than_there_are(tools: Path, capsys: pytest.CaptureFixture[st
     assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "-o", "out"]) == 2
     assert "209" in capsys.readouterr().err
     assert not [call for call in calls(tools) if call.startswith("nextpnr")]
+
+
+def test_more_memory_than_there_is(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is synthesised."""
+    assert main(["build", "ulx3s-85f", "--image", "encoder", *SMALL, "--store-words", "65536", "-o", "out"]) == 2
+    assert re.search(r"takes \d+ block RAMs, must be .* smaller store_words, 65536 now", capsys.readouterr().err)
+    assert not [call for call in calls(tools) if call.startswith("yosys -s")]
 
 
 @pytest.mark.usefixtures("tools")

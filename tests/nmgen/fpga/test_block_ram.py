@@ -1,0 +1,93 @@
+"""Block RAMs that memories take: what yosys makes of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from amaranth.back import verilog
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from nmgen.bench.board import encoder_config
+from nmgen.fpga.bitstream import find_board
+from nmgen.fpga.block_ram import MemoryShape, memories
+from nmgen.fpga.encoder_image import NO_CHECK
+from nmgen.fpga.tools import find_tool, run_tool
+from rtl.sta.params import StaConfig
+
+SHAPES = [
+    MemoryShape(64, 512, 8),  # a word of 36 bits holds four of 8
+    MemoryShape(40, 1536, 8),  # 512 × 36 three times, and one of 2048 × 9
+    MemoryShape(28, 2048, 28),
+    MemoryShape(6, 1536, 6),
+    MemoryShape(20, 1024, 4),
+    MemoryShape(48, 512, 16),
+    MemoryShape(48, 64, 48),
+    MemoryShape(8, 64, 8),  # LUTs
+    MemoryShape(33, 32, 33),
+]
+
+
+class OneMemory(wiring.Component):
+    def __init__(self, shape: MemoryShape) -> None:
+        self._shape = shape
+        address = In(range(shape.depth))
+        super().__init__(
+            {
+                "write_address": address,
+                "write_data": In(shape.width),
+                "write_enable": In(shape.width // shape.granularity),
+                "read_address": address,
+                "read_data": Out(shape.width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self._shape.width, depth=self._shape.depth, init=[])
+        write, read = memory.write_port(granularity=self._shape.granularity), memory.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write_enable),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(read.data),
+        ]
+        return m
+
+
+def test_shapes_are_found() -> None:
+    for shape in SHAPES:
+        assert list(memories(OneMemory(shape), None)) == [shape]
+
+
+def test_as_yosys_maps_them(tmp_path: Path) -> None:
+    top, ports = Module(), []
+    for number, shape in enumerate(SHAPES):
+        top.submodules[f"memory_{number}"] = one = OneMemory(shape)
+        ports += [getattr(one, name) for name in one.signature.members]
+    (tmp_path / "design.v").write_text(verilog.convert(top, ports=ports, emit_src=False))
+    synthesis = f"{NO_CHECK}; synth_ecp5 -noflatten -run begin:map_ffram -top top; tee -o cells.json stat -json"
+    run_tool([find_tool("yosys"), "-q", "-p", f"read_verilog design.v; {synthesis}"], tmp_path, "synthesis")
+    modules = json.loads((tmp_path / "cells.json").read_text())["modules"]
+    for number, shape in enumerate(SHAPES):
+        cells = modules[f"\\top.memory_{number}"]["num_cells_by_type"]
+        assert shape.block_rams == cells.get("DP16KD", 0), shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    # As docs/results.md has them of the whole image; the other M has a store of its own there.
+    [({}, 208), ({"m": 16, "store_words": 1536}, 192)],
+    ids=["M = 8", "M = 16"],
+)
+def test_of_the_image(changes: dict[str, int], taken: int) -> None:
+    from boards.encoder_image import EncoderImage
+
+    board = find_board("ulx3s-85f")
+    config = encoder_config(StaConfig(device=board.device, pe="ecp5"))
+    config = replace(config, sta=replace(config.sta, **changes))
+    assert sum(shape.block_rams for shape in memories(EncoderImage(board, config), board.platform())) == taken
