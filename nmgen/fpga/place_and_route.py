@@ -24,6 +24,7 @@ from nmgen.fpga.tools import StoppedError, ToolError, find_tool, run_tool, tool_
 from rtl.params import InputError
 
 VERILOG, SCRIPT, NETLIST, CELLS = "design.v", "synth.ys", "design.json", "cells.json"
+OUTPUT = "yosys.txt"  # warnings: YoWASP's yosys prints nothing more once it has called abc, so it writes a log itself
 FLOORED, PLACED, DELAYS = "floored.json", "placed.json", "delays.sdf"
 PINS, CHIP = "pins.lpf", "chip.config"  # what ecppack makes a bitstream of
 
@@ -197,7 +198,8 @@ class _Run:
         log = f"{program}.log"
         routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
         command = [self._tools[program], *arguments]
-        run_tool(command, folder, what, output=log, tick=lambda _, cpu: routing.tick(cpu), stop=self._stop)
+        output = OUTPUT if program == "yosys" else log
+        run_tool(command, folder, what, output=output, log=log, tick=lambda _, cpu: routing.tick(cpu), stop=self._stop)
 
     def _synthesise(self, design: Design) -> Path:
         """Returns the folder of the netlist."""
@@ -207,7 +209,7 @@ class _Run:
         def make(folder: Path) -> None:
             (folder / VERILOG).write_text(design.verilog)
             (folder / SCRIPT).write_text(design.script)
-            self._run("yosys", ["-s", SCRIPT], folder, what)
+            self._run("yosys", ["-q", "-l", "yosys.log", "-s", SCRIPT], folder, what)
             _cells(folder, what)
 
         key = ["yosys", self._versions["yosys"], design.script, design.verilog]

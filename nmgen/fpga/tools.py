@@ -78,7 +78,8 @@ def run_tool(
     ----------
     stage : what it does, for messages
     output : file of the folder that takes what it prints
-    log : file of the folder that the tool writes itself, whose end is told when it dies without a word
+    log : file of the folder that the tool writes itself, whose end is told when it fails: YoWASP's yosys prints
+        nothing more once it has called abc
     tick : told about every second of the seconds so far, and of those of CPU, where the system tells, else the same
     stop : end the tool when it is set
 
@@ -101,9 +102,10 @@ def run_tool(
                     raise StoppedError from None
     if tool.returncode != 0:
         check_room(folder)
-        said = (folder / output).read_text(errors="replace").splitlines()
-        if not said and log is not None and (folder / log).exists():
-            said = (folder / log).read_text(errors="replace").splitlines()
+        said: list[str] = []
+        for name in (log, output):
+            if name is not None and not said and (folder / name).exists():
+                said = (folder / name).read_text(errors="replace").splitlines()
         text = f"{stage} failed: {command[0]}, {how(tool.returncode)}; its last lines:"
         raise ToolError("\n".join([text, *said[-LAST_LINES:]]))
     return time.monotonic() - begun
