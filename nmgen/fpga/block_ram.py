@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from amaranth.hdl import Elaboratable, Fragment, MemoryInstance, Shape
+from amaranth.hdl import Fragment, MemoryInstance, Shape
+from amaranth.lib import wiring
 
 from rtl.params import ceil_div
 
@@ -55,7 +56,7 @@ class MemoryShape:
         return bits // BYTE_BITS // ceil_div(self.granularity, BYTE_BITS)
 
 
-def memories(design: Elaboratable, platform: object) -> Iterator[MemoryShape]:
+def memories(design: wiring.Component, platform: object) -> Iterator[MemoryShape]:
     """Of a design, those with clocked reads alone: others are made of LUTs."""
     yield from _memories(Fragment.get(design, platform))
 

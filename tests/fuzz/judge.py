@@ -301,14 +301,16 @@ def _become_subreaper() -> None:
 def _wait(child: int, bounds: Bounds) -> tuple[int, float, int, list[str]]:
     """(exit status, negative of what a signal ended; seconds; most memory; problems) of a child, which is ended where
     it takes too much. Seconds are those in which it computes or sleeps, not those in which others have the cores."""
-    memory, slept, computed = 0, 0.0, 0.0
+    memory, before, slept, computed = 0, 0, 0.0, 0.0
     problems: list[str] = []
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status), computed + slept, memory, problems
         processes = _of_session(child)
-        memory = max(memory, sum(resident(process) for process in processes))
+        now = sum(resident(process) for process in processes)
+        memory = max(memory, min(before, now))  # a process between fork and exec has its parent's, too
+        before = now
         computed = max(computed, sum(seconds for _, seconds in processes.values()))
         if processes and all(state == "S" for state, _ in processes.values()):
             slept += EVERY
