@@ -3,12 +3,14 @@
 import os
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from zlib import crc32
 
 import pytest
+from amaranth.lib import wiring
 from amaranth.sim import Simulator, SimulatorContext
 
-from boards.parts.flash import HEADER, MAGIC, READ, WAKE_BITS, FlashLoader
+from boards.parts.flash import HEADER, MAGIC, READ, WAKE_BITS, FlashLoader, FlashReader
 from sim.bench.amaranth_stream import stream_get, until
 from sim.bench.gaps import NO_GAPS, Gaps
 
@@ -27,32 +29,36 @@ class Found:
     damaged: int = 0
 
 
+async def flash(ctx: SimulatorContext, pins: wiring.PureInterface, contents: bytes, commands: list[int]) -> None:
+    """Takes a bit at a rising edge, gives one behind a falling edge, while selected; never without that.
+
+    commands : gets the bits that come before it answers
+    """
+    command, bits, before, woken = 0, 0, 0, 0
+    while True:
+        _, _, clk, select, copi = await ctx.tick().sample(pins.clk, pins.select, pins.copi)
+        if not select:
+            assert bits == 0, "the flash is selected to the end"
+            woken += clk and not before
+        elif clk and not before:
+            if bits < 32:
+                command = command << 1 | copi
+            bits += 1
+            if bits == 32:
+                commands.append(command)
+                assert woken >= WAKE_BITS - 1
+        elif before and not clk and bits >= 32:
+            at = (command & 0xFFFFFF) - OFFSET + (bits - 32) // 8
+            byte = contents[at] if 0 <= at < len(contents) else 0xFF
+            ctx.set(pins.cipo, byte >> 7 - (bits - 32) % 8 & 1)
+        before = clk
+
+
 def loaded(contents: bytes, port_bytes: int, *, slow: bool = False) -> Found:
     """What a loader makes of a flash with these contents at OFFSET. slow : memory takes long, at random"""
     loader = FlashLoader(OFFSET, MEMORY_BYTES, port_bytes)
     found = Found()
     gaps = Gaps(SEED) if slow else NO_GAPS
-
-    async def flash(ctx: SimulatorContext) -> None:
-        """Takes a bit at a rising edge, gives one behind a falling edge, while selected; never without that."""
-        command, bits, before, woken = 0, 0, 0, 0
-        while True:
-            _, _, clk, select, copi = await ctx.tick().sample(loader.pins.clk, loader.pins.select, loader.pins.copi)
-            if not select:
-                assert bits == 0, "the flash is selected to the end"
-                woken += clk and not before
-            elif clk and not before:
-                if bits < 32:
-                    command = command << 1 | copi
-                bits += 1
-                if bits == 32:
-                    found.commands.append(command)
-                    assert woken >= WAKE_BITS - 1
-            elif before and not clk and bits >= 32:
-                at = (command & 0xFFFFFF) - OFFSET + (bits - 32) // 8
-                byte = contents[at] if 0 <= at < len(contents) else 0xFF
-                ctx.set(loader.pins.cipo, byte >> 7 - (bits - 32) % 8 & 1)
-            before = clk
 
     async def memory(ctx: SimulatorContext) -> None:
         while True:
@@ -77,8 +83,10 @@ def loaded(contents: bytes, port_bytes: int, *, slow: bool = False) -> Found:
     simulator = Simulator(loader)
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
-    for background in (flash, memory):
-        simulator.add_testbench(background, background=True)
+    simulator.add_testbench(
+        partial(flash, pins=loader.pins, contents=contents, commands=found.commands), background=True
+    )
+    simulator.add_testbench(memory, background=True)
     simulator.run()
     return found
 
@@ -86,6 +94,27 @@ def loaded(contents: bytes, port_bytes: int, *, slow: bool = False) -> Found:
 def image(program: bytes, *, checksum: int | None = None, magic: bytes = MAGIC, size: int | None = None) -> bytes:
     size = len(program) if size is None else size
     return HEADER.pack(magic, size, crc32(program) if checksum is None else checksum) + program
+
+
+def test_a_byte_waits() -> None:
+    """Longer than the next one takes; the loader itself reads none that it cannot take."""
+    reader = FlashReader(OFFSET)
+    contents = random.Random(SEED).randbytes(20)
+    taken = bytearray()
+
+    async def bench(ctx: SimulatorContext) -> None:
+        ctx.set(reader.start, 1)
+        for number in range(len(contents)):
+            if number % 3 == 2:
+                await ctx.tick().repeat(100)
+            taken.append(await stream_get(ctx, reader.words))
+
+    simulator = Simulator(reader)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.add_testbench(partial(flash, pins=reader.pins, contents=contents, commands=[]), background=True)
+    simulator.run()
+    assert taken == contents
 
 
 @pytest.mark.parametrize("port_bytes", [2, 16])
