@@ -225,7 +225,7 @@ def section(
     text = [
         "`make bench-board` writes these tables (`python -m nmgen.bench.board --help` says how fewer of them);",
         f"last run on {date.today().isoformat()}, {len(first.seeds)} seed{'s' * (len(first.seeds) > 1)}, with",
-        f"{' and '.join(versions)}. `nmgen build {BOARD} --image encoder --m M`,",
+        f"{' and '.join(versions)}. The image of `nmgen build {BOARD} --image encoder --m M`,",
         "8×8 PEs, N = 2, and a store of 1,536 words for M = 16;",
         f"asked for are {asked}.",
         "Clocks are least / **median** / most of the seeds, – of one that does not route.",
