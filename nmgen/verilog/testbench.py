@@ -136,17 +136,17 @@ def sta(config: StaConfig, prefix: str, command: str, bus: str = "port") -> dict
     """STA's testbench and the memory that it reads; bus is what is around it: port or axi.
 
     The program is of the sizes of a small configuration, so that it is short on a large one. Where the store has not
-    even three words a token there is none.
+    even three words a token, or a word is longer than any token, there is none.
     """
     tokens = min(config.max_tokens, config.rows + (1 if config.store_words >= 6 else 0))
     small = replace(
         config,
         max_tokens=tokens,
-        max_k=min(config.max_k, 2 * config.m + 1),
+        max_k=min(config.max_k, max(2 * config.m + 1, config.store_word_bytes)),
         hidden=min(config.hidden, config.cols + 1),
         store_words=min(config.store_words, 12),
     )
-    if small.store_words < 3:
+    if small.store_words < 3 or small.max_groups * small.m < small.store_word_bytes:
         return {}
     program, memory = random_instructions(Random(1), small, each=KINDS)
     end = len(memory)

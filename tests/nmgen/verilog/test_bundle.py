@@ -403,6 +403,16 @@ def test_the_testbench_of_sta_tells_right_from_wrong(sta: Generated, axi: Genera
     assert "PASS" not in done.stdout
 
 
+@pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
+@pytest.mark.parametrize("port_bytes", [1, 16, 32])
+@pytest.mark.parametrize("max_k", [33, 1536])
+def test_a_testbench_for_any_group_and_beat(m: int, port_bytes: int, max_k: int) -> None:
+    """A word of the store may be longer than two groups; where it is longer than any token there is none."""
+    config = replace(SMALL_STA, n=1, m=m, port_bytes=port_bytes, max_k=max_k)
+    assert STA.testbench(config, "nmgen", "")
+    assert not STA.testbench(replace(config, max_k=m, port_bytes=2 * m), "nmgen", "")
+
+
 @pytest.mark.parametrize("store_words", [2, 3, 64])
 def test_a_small_store_has_a_small_testbench(store_words: int) -> None:
     """Of three words a token; below there is none."""
