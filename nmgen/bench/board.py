@@ -108,6 +108,13 @@ def encoder_config(config: StaConfig) -> "EncoderConfig":
     )
 
 
+def command(image: Image) -> str:
+    """That builds it: all else is as it is unless told otherwise."""
+    words = image.config.store_words
+    store = "" if words == StaConfig().store_words else f" --store-words {words}"
+    return f"`nmgen build {BOARD} --image encoder --m {image.config.m}{store}`"
+
+
 def clocks(measured: Measured, config: "EncoderConfig") -> Clocks:
     """Of each seed of an image."""
     placements = zip(measured.mhz, measured.placed, strict=True)
@@ -221,13 +228,12 @@ def section(
     """
     first = next(iter(images.values()))[1]
     names = list(next(one for one in first.seeds if one)) if any(first.seeds) else []
+    alone = "" if len(images) == len(IMAGES) else f" (`python -m nmgen.bench.board --m {next(iter(images)).config.m}`)"
     asked = f"{MHZ['encoder']:g} MHz for the core and {MEMORY_MHZ:g} for the SDRAM"
     text = [
-        "`make bench-board` writes these tables (`python -m nmgen.bench.board --help` says how fewer of them);",
-        f"last run on {date.today().isoformat()}, {len(first.seeds)} seed{'s' * (len(first.seeds) > 1)}, with",
-        f"{' and '.join(versions)}. The image of `nmgen build {BOARD} --image encoder --m M`,",
-        "8×8 PEs, N = 2, and a store of 1,536 words for M = 16;",
-        f"asked for are {asked}.",
+        f"`make bench-board` writes these tables{alone}; last run on {date.today().isoformat()},",
+        f"{len(first.seeds)} seed{'s' * (len(first.seeds) > 1)}, with {' and '.join(versions)}. "
+        f"Images of {' and '.join(map(command, images))}: asked for are {asked}.",
         "Clocks are least / **median** / most of the seeds, – of one that does not route.",
         "",
         _row(("image", *HAS, *(f"{name}, MHz" for name in names), "seeds that meet all")),

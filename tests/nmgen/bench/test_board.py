@@ -72,7 +72,9 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     met = "| 99.0 / **110.0** / 120.0 | 110.0 / **130.0** / 140.0 | 400.0 / **400.0** / 400.0 | 1 of 3 |"
     missed = "| – / **95.0** / 95.0 | – / **125.0** / 125.0 | – / **400.0** / 400.0 | 0 of 3 |"
     for part in (
-        f"with\n{VERSION} and {VERSION}.",
+        f"3 seeds, with {VERSION} and {VERSION}.",
+        "Images of `nmgen build ulx3s-85f --image encoder --m 8` and ",
+        "`nmgen build ulx3s-85f --image encoder --m 16 --store-words 1536`: asked for are ",
         "| image | LUTs | block RAM | multipliers | FF | core, MHz | memory, MHz | memory's pin, MHz | ",
         f"| 8×8, N = 2, M = 8, ecp5 | 940 (1%) | 208 (100%) | 152 (97%) | 0 (0%) {met}",
         f"| 8×8, N = 2, M = 16, ecp5 | 940 (1%) | 208 (100%) | 152 (97%) | 0 (0%) {missed}",
@@ -86,6 +88,7 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert len(calls(tools)) == 3 + 2 * 3, "all of it is kept"
     assert main(["--m", "16", "--seeds", "1"]) == 0
     page = (tmp_path / "docs" / "results.md").read_text()
+    assert "`make bench-board` writes these tables (`python -m nmgen.bench.board --m 16`); last run on " in page
     assert "1 seed, with" in page
     assert "2:8" not in page
 

@@ -80,7 +80,7 @@ def test_as_yosys_maps_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "taken"),
-    # As docs/results.md has them of the whole image; the other M has a store of its own there.
+    # Of the netlists of `make bench-board`.
     [({}, 208), ({"m": 16, "store_words": 1536}, 192)],
     ids=["M = 8", "M = 16"],
 )
