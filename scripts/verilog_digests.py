@@ -29,6 +29,7 @@ CONFIGURATIONS = (
     Config(n=2, m=4, rows=2, cols=3, drain=2, port_bytes=4, max_tokens=8, max_k=32),
     Config(n=3, m=8, rows=2, cols=2, drain=1, port_bytes=16, max_tokens=8, max_k=32),
     Config(n=1, m=8, rows=1, cols=4, drain=4, port_bytes=2, max_tokens=8, max_k=32),
+    Config(n=1, m=8, rows=1, cols=1, drain=1, port_bytes=4, max_tokens=8, max_k=32, pe="ecp5"),
     Config(
         n=3,
         m=32,

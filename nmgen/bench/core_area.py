@@ -166,7 +166,7 @@ def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
     options = find_target(BOARD).place(ROUTER, CORE_MHZ, *CORE_PLACER)
     text = [
         f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
-        f"**median** / most, – of a seed that does not route. One row in {ROWS_APART} of the chip's logic is kept",
+        f"**median** / most, – of a seed that does not route. One row in {ROWS_APART[0]} of the chip's logic is kept",
         "empty, elements and block RAM have places (`nmgen/fpga/floorplan.py`), multipliers and block RAM have",
         "registers from beside them (`nmgen/fpga/register_packing.py`; counted here). One core is",
         "`nmgen report ulx3s-85f --core --pe ecp5`.",

@@ -10,7 +10,8 @@
   softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
-  every third row, do: there are then half as many wires more for each LUT that does something.
+  every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
+  LUTs are too few, rows that stay empty are farther apart.
 """
 
 import json
@@ -32,8 +33,10 @@ from rtl.array.grid import ELEMENT
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 
-ROWS_APART = 3  # from one row that is left empty to the next
+ROWS_APART = (3, 4, 5, 6)  # from one row that is left empty to the next: the first that leaves room
+FILLED = 0.85  # of the other rows' LUTs at most
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
+LUTS_TAKEN = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}  # by a cell, with those through which LUT RAM is written
 NUMBER = re.compile(r"\d+")
 INSTANCE_END = r"(?:\$\d+)?\."  # Amaranth numbers an instance of which a signal has the name, too
 
@@ -52,13 +55,13 @@ class Placement:
     multipliers : those of the array's elements (row, column) → sites, as nextpnr names them
     others : sites for those of the core's lanes
     memories : columns of sites for block RAM, from left to right, of as many rows each, from top to bottom
-    rows_empty : of tiles of logic, by their y; columns : x of all of them
+    rows, columns : y and x of the tiles of logic, if rows are to stay empty
     """
 
     multipliers: dict[tuple[int, int], tuple[str, ...]]
     others: tuple[str, ...] = ()
     memories: tuple[tuple[str, ...], ...] = ()
-    rows_empty: tuple[int, ...] = ()
+    rows: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
 
     @property
@@ -70,7 +73,7 @@ class Placement:
                 sorted(self.multipliers.items()),
                 self.others,
                 self.memories,
-                self.rows_empty,
+                self.rows,
                 self.columns,
             ]
         )
@@ -99,9 +102,17 @@ class Placement:
         for names, bels in placed:
             for name, bel in zip(names, bels, strict=False):
                 top["cells"][name]["attributes"]["BEL"] = bel
-        for y in self.rows_empty:
+        for y in self._rows_empty(sum(LUTS_TAKEN.get(cell["type"], 0) for cell in top["cells"].values())):
             top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
         written.write_text(json.dumps(design))
+
+    def _rows_empty(self, luts: int) -> tuple[int, ...]:
+        """y of those that so many LUTs leave empty."""
+        for apart in ROWS_APART:
+            empty = self.rows[::apart]
+            if luts <= FILLED * (len(self.rows) - len(empty)) * len(self.columns) * len(LUTS):
+                return empty
+        return ()
 
 
 @cache
@@ -151,7 +162,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         multipliers=elements,
         others=others,
         memories=memories,
-        rows_empty=tuple(rows[::ROWS_APART]),
+        rows=tuple(rows),
         columns=tuple(columns),
     )
 

@@ -57,14 +57,22 @@ def written(placement: Placement | None, folder: Path, cells: dict[str, dict[str
     return top
 
 
-def test_rows_that_stay_empty(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("luts", "apart"),
+    [(1, 3), (46_838, 3), (46_839, 4), (52_693, 4), (52_694, 5), (56_875, 5), (56_876, 6), (58_548, 6), (58_549, None)],
+)
+def test_rows_that_stay_empty(luts: int, apart: int | None, tmp_path: Path) -> None:
+    """As many as leave the others' LUTs filled up to 85 %: every third, or fewer. LUT RAM takes six each."""
     placement = placement_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True)
-    top = written(placement, tmp_path, {"x": cell("LUT4")})
+    cells = {f"x{i}": cell("LUT4") for i in range(luts % 6)} | {
+        f"y{i}": cell("TRELLIS_DPR16X4") for i in range(luts // 6)
+    }
+    top = written(placement, tmp_path, cells)
     columns, rows = TILES[DEVICE]
-    assert top["cells"].pop("x") == cell("LUT4")
-    taken = [one["attributes"]["BEL"] for one in top["cells"].values()]
-    assert len(set(taken)) == len(taken) == 8 * len(columns) * len(rows[::ROWS_APART])
-    assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(rows[::ROWS_APART])
+    empty = rows[::apart] if apart else []
+    taken = [one["attributes"]["BEL"] for name, one in top["cells"].items() if name not in cells]
+    assert len(set(taken)) == len(taken) == 8 * len(columns) * len(empty)
+    assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(empty)
 
 
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
@@ -241,7 +249,7 @@ def test_the_real_tools(tmp_path: Path) -> None:
         assert 1000 / read_paths(folder / DELAYS)[0].ns == pytest.approx(one.mhz[0], rel=0.001)
     used = [json.loads((one.placed[0] / "placed.json").read_text())["utilization"] for one in (bare, roomy)]
     columns, rows = TILES[target.device]
-    empty = 8 * len(columns) * len(rows[::ROWS_APART])
+    empty = 8 * len(columns) * len(rows[:: ROWS_APART[0]])
     constants = 2  # the LUTs of the multiplier's: it has registers, with an enable
     assert used[1]["TRELLIS_COMB"]["used"] - used[0]["TRELLIS_COMB"]["used"] == empty + constants
     assert used[0]["TRELLIS_COMB"]["available"] == 8 * len(columns) * len(rows)
