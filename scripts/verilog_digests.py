@@ -19,9 +19,11 @@ from boards.encoder_image import EncoderImage
 from boards.parts.sdram.chips import CHIPS
 from boards.ulx3s import ULX3S_85F
 from rtl.engine.accelerator import Accelerator
+from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.ram import OnChipRam
 from rtl.params import Config
 from rtl.sta.axi_top import AxiSta
+from rtl.sta.operands.store import StoreBank
 from rtl.sta.params import StaConfig
 from rtl.sta.results.residual import Residual
 
@@ -47,6 +49,7 @@ CONFIGURATIONS = (
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
 
 RESIDUAL = StaConfig(max_tokens=32, hidden=640)  # of several memories
+BANK = StaConfig(n=1, m=4, rows=1, cols=1, port_bytes=4, max_tokens=4, max_k=16, store_words=768)  # in parts
 # That no other design has parts of.
 STA_ALONE = ("rtl/lib/axi.py", "rtl/lib/compare.py", "rtl/lib/lut_ram.py", "rtl/lib/states.py")
 STA_TOO = ("rtl/lib/timing.py", "rtl/array/step_unpacker.py")  # that it has more of than the others
@@ -65,9 +68,11 @@ def main(files: Sequence[str]) -> None:
         for config in CONFIGURATIONS:
             show(config, Accelerator(config))
         show("ram", OnChipRam(4, 16))
+        show("deep", DeepMemory(16, 768, granularity=8))
     if not files or sta or any(file in STA_TOO for file in files):
         show(STA, AxiSta(STA))
         show("residual", Residual(RESIDUAL))
+        show("bank", StoreBank(BANK))
     if not files or boards:
         chip = CHIPS["AS4C32M16SB-7"]
         image = EncoderConfig(

@@ -11,13 +11,14 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.timing import align, gated
 
-SMALL = 8  # a remainder of less than 1/8 of the first part is not split further
+LEAST = 512  # words of a block RAM of the widest words: to split fewer saves none
+SMALL = 8  # nor is a remainder split of less than 1/8 of the first part
 
 
 def parts(depth: int) -> list[int]:
-    """Words of each part: powers of two, and a small remainder. 8,256 words are 8,192 and 64."""
+    """Words of each part: powers of two, and a remainder. 8,256 words are 8,192 and 64; 1,500 are 1,024 and 476."""
     found: list[int] = []
-    while depth and (not found or depth * SMALL >= found[0]):
+    while depth >= LEAST and (not found or depth * SMALL >= found[0]):
         found.append(1 << (depth.bit_length() - 1))
         depth -= found[-1]
     return [*found, depth] if depth else found
@@ -62,7 +63,7 @@ class DeepMemory(wiring.Component):
         if len(sizes) == 1:
             written_part = read_part = Const(1)
         else:
-            written_part, read_part = _part(self.write_address, sizes), _part(self.read_address, sizes)
+            written_part, read_part = part_of(self.write_address, sizes), part_of(self.read_address, sizes)
             read_part = align(m, read_part, self.LATENCY, name="part")
         words = []
         for i, size in enumerate(sizes):
@@ -80,7 +81,7 @@ class DeepMemory(wiring.Component):
         return m
 
 
-def _part(address: Value, sizes: list[int]) -> Value:
+def part_of(address: Value, sizes: list[int]) -> Value:
     """One bit a part: the address is in it. A part begins at a multiple of its size, rounded up to a power of two."""
     starts = accumulate(sizes, initial=0)
     bits = [(size - 1).bit_length() for size in sizes]

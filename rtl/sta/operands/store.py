@@ -4,12 +4,16 @@ The file is called `store`, as in the fields of instructions and in the options:
 each product and knows neither copies nor writes of results, is `rtl/engine/activation_store.py`.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
+from rtl.lib.deep_memory import part_of, parts
 from rtl.lib.timing import align, gated, hard_register, registered, relay, replicate
 from rtl.sta.instances import BANK
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
@@ -137,23 +141,40 @@ class StoreBank(wiring.Component):
             m.d.comb += self.row[mark].eq(align(m, step[mark], BANK_LATENCY, name=mark, reset=mark == "valid"))
         return m
 
-    def _memory(self, m: Module, reads: Signal) -> Signal:
-        """The words, written and read: by a step, else by a copy; three cycles later."""
+    def _memory(self, m: Module, reads: Signal) -> Value:
+        """The words, written and read: by a step, else by a copy; three cycles later.
+
+        They are in parts of a power of two of words, see `DeepMemory`, of which each has the block RAM's own register.
+        """
         c = self._config
-        m.submodules.memory = memory = Memory(shape=8 * c.store_word_bytes, depth=c.store_words, init=[])
-        write = memory.write_port(granularity=8)
-        read = memory.read_port()
         # Each address goes to many block RAMs, so each bank has its own.
         read_address = Mux(reads, self.step_in.word, self.copy_address)
         strobe = gated(self.write.strobe, self.write_enable)
-        m.d.comb += [
-            write.addr.eq(replicate(m, self.write.address, name="write_address", enable=self.write_enable)),
-            write.data.eq(self.write.data),
-            write.en.eq(registered(m, strobe, name="strobe")),
-            read.addr.eq(registered(m, read_address, name="read_address")),
+        written_at = replicate(m, self.write.address, name="write_address", enable=self.write_enable)
+        sizes = parts(c.store_words)
+        alone = len(sizes) == 1
+        names = [""] if alone else [f"_{i}" for i in range(len(sizes))]
+        strobes = [
+            registered(m, strobe if alone else gated(strobe, is_written), name=f"strobe{name}")
+            for name, is_written in zip(names, part_of(self.write.address, sizes), strict=True)
         ]
-        word: Signal = hard_register(m, read.data, name="copied")
-        return word
+        read_at = registered(m, read_address, name="read_address")
+        words: list[Value] = []
+        for name, size, enables in zip(names, sizes, strobes, strict=True):
+            m.submodules[f"memory{name}"] = memory = Memory(shape=8 * c.store_word_bytes, depth=size, init=[])
+            write = memory.write_port(granularity=8)
+            read = memory.read_port()
+            m.d.comb += [
+                write.addr.eq(written_at[: len(write.addr)]),
+                write.data.eq(self.write.data),
+                write.en.eq(enables),
+                read.addr.eq(read_at[: len(read.addr)]),
+            ]
+            words.append(hard_register(m, read.data, name=f"copied{name}"))
+        if alone:
+            return words[0]
+        read_part = align(m, part_of(read_address, sizes), 3, name="part")
+        return reduce(or_, (gated(word, is_read) for word, is_read in zip(words, read_part, strict=True)))
 
 
 class ActivationStore(wiring.Component):

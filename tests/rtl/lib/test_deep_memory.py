@@ -7,19 +7,28 @@ import pytest
 from rtl.lib.deep_memory import DeepMemory, parts
 from tests.rtl.simulate import seeded, trace
 
-DEPTHS = [1, 2, 3, 7, 8, 9, 12, 13, 31, 32, 33, 36, 37, 61, 63, 64, 95, 129]
+DEPTHS = [1, 2, 13, 511, 512, 513, 514, 767, 1023, 1025, 1535, 1536, 1537, 1599, 2561]
 
 
 @pytest.mark.parametrize(
     ("depth", "sizes"),
-    [(1, [1]), (8192, [8192]), (8256, [8192, 64]), (12288, [8192, 4096]), (3072, [2048, 1024]), (13, [8, 4, 1])],
+    [
+        (1, [1]),
+        (13, [13]),
+        (1500, [1024, 476]),
+        (1536, [1024, 512]),
+        (3073, [2048, 1024, 1]),
+        (8192, [8192]),
+        (8256, [8192, 64]),
+        (12288, [8192, 4096]),
+    ],
 )
 def test_parts(depth: int, sizes: list[int]) -> None:
     assert parts(depth) == sizes
 
 
 def test_no_part_is_more_than_it_must_be() -> None:
-    for depth in range(1, 3000):
+    for depth in range(1, 9000):
         sizes = parts(depth)
         assert sum(sizes) == depth
         assert all(size & (size - 1) == 0 for size in sizes[:-1])

@@ -599,6 +599,35 @@ def test_a_stop_waits_for_a_store() -> None:
     assert bench.aborts == 1
 
 
+@pytest.mark.parametrize("when", ["waits for the store", "resets the units"])
+def test_a_clear_behind_a_fault(when: str) -> None:
+    """While it stops for a fault: no error is left, the next program runs."""
+    bench = Bench(BASE, LATENCY, None)
+    bench.delay = lambda f: 100
+    bench.memory.write(0, encode(Random(BASE, seeded("clear"), LIMIT).legal("store")))
+    bench.memory.write(BYTES, encode({"opcode": Op.END}))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        while not bench.executes:
+            await ctx.tick()
+        bench.faults[bench.cycle + 1] = 0x1234
+        await ctx.tick().repeat(50)
+        while when == "resets the units" and not ctx.get(bench.dut.abort):
+            await ctx.tick()
+        assert ctx.get(bench.dut.busy)
+        await bench.clear(ctx)
+        await bench.idle(ctx, 200)
+        assert not ctx.get(bench.dut.error)
+        assert not ctx.get(bench.dut.done)
+        assert ctx.get(bench.dut.cause) == Cause.NONE
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, within(bench, 0))
+        bench.check(ctx, 0)
+
+    bench.run(testbench, limit=3000)
+
+
 def test_a_store_beyond_the_limit() -> None:
     """What is reported is where in memory it would write, not where the instruction is."""
     bench = Bench(BASE, LATENCY, None)
