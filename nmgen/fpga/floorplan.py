@@ -41,9 +41,12 @@ NUMBER = re.compile(r"\d+")
 INSTANCE_END = r"(?:\$\d+)?\."  # Amaranth numbers an instance of which a signal has the name, too
 
 # device → x and y of its tiles of logic
-TILES = {"LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82}))}
+TILES = {
+    "LFE5U-25F": (range(2, 71), sorted({*range(2, 49)} - {13, 25, 37})),
+    "LFE5U-85F": (range(2, 125), sorted({*range(2, 94)} - {10, 22, 34, 46, 58, 70, 82})),
+}
 # device → y of its rows of block RAM, of which there are four beside each block of DSP slices
-MEMORIES = {"LFE5U-85F": (22, 46, 70, 82)}
+MEMORIES = {"LFE5U-25F": (25, 37), "LFE5U-85F": (22, 46, 70, 82)}
 
 
 @dataclass(frozen=True, kw_only=True)
