@@ -43,6 +43,16 @@ def step_of(name: str, artefact: Artefact) -> torch.Tensor:
     return torch.from_numpy(unit[:, None] / x_scale)
 
 
+def test_no_logit_is_beyond_16_bits() -> None:
+    """The largest that operands of −128 and 128 could make is one per cent below the largest that 16 bits hold."""
+    model = random_vit(TINY, COLOURS)
+    scales = calibrate(model, random_images(TINY, 8, seed=1))
+    weight, bias = (tensor.detach().double() for tensor in (model.classifier.weight, model.classifier.bias))
+    signs = torch.where(weight < 0, -1, 1)
+    logits = (weight * signs * 128 * scales["classifier.operand"]).sum(dim=1) + bias.abs()
+    assert float(logits.max() / scales["classifier"]) == pytest.approx(32767 / 1.01, rel=1e-6)
+
+
 @pytest.mark.parametrize("change", [{}, {"labels": 0}, {"qkv_bias": False, "activation": "relu"}, {"channels": 1}])
 @pytest.mark.parametrize("pattern", ["", "2:8"])
 def test_there_and_back(change: dict[str, Any], pattern: str, tmp_path: Path) -> None:
