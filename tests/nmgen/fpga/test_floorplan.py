@@ -75,6 +75,17 @@ def test_rows_that_stay_empty(luts: int, apart: int | None, tmp_path: Path) -> N
     assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(empty)
 
 
+@pytest.mark.parametrize(("device", "luts", "block_rams"), [("LFE5U-25F", 24_288, 56), ("LFE5U-85F", 83_640, 208)])
+def test_sites_of_a_device(device: str, luts: int, block_rams: int) -> None:
+    """As many as it has, each once."""
+    columns, rows = TILES[device]
+    assert 8 * len(set(columns)) * len(set(rows)) == luts
+    placement = placement_of(Config(pe="ecp5", device=device, rows=2, cols=4), device, room=True)
+    assert placement is not None
+    sites = [site for column in placement.memories for site in column]
+    assert len(set(sites)) == len(sites) == block_rams
+
+
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
     """Each element has those of one slice; others are left to the placer."""
     names = [f"core.array.pe_{row}_{col}.operand_{lane}_2_MULT" for row in (0, 7) for col in (0, 7) for lane in (1, 0)]
