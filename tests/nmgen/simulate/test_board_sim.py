@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from boards.icesugar_pro import ICESUGAR_PRO
 from boards.link import (
     FLASH_DAMAGED,
     FLASH_LOADED,
@@ -35,6 +36,7 @@ from nmgen.driver.port import SerialWire
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.simulate.board_sim import BoardSimulation
 from pruning.families.bert.integer import IntegerEncoder
+from rtl.sta.params import StaConfig
 from tests.nmgen.driver.noisy_wire import NoisyWire, use_at_random
 from tests.nmgen.encoders import artefact, random_ids
 from tests.sim.test_axi_sta import CASES, LENGTHS
@@ -158,6 +160,35 @@ def check_noise(port: str, frames: int) -> None:
 
 def test_noise(port: str) -> None:
     check_noise(port, 60)
+
+
+@pytest.mark.nightly
+def test_an_icesugar_pro() -> None:
+    """The image that docs/boards.md builds, and the widest BERT that it is for."""
+    config = StaConfig(
+        n=1,
+        m=4,
+        rows=2,
+        cols=4,
+        drain=1,
+        port_bytes=4,
+        max_tokens=64,
+        hidden=128,
+        max_k=512,
+        store_words=4096,
+    )
+    encoder = IntegerEncoder(artefact(hidden=128, heads=4, inner=512, pattern="1:4", positions=64))
+    lengths = [54, 9]  # as many as there is room for
+    program = compile_encoder(encoder.parameters, config, lengths)
+    chip = CHIPS[ICESUGAR_PRO.memories[0]]
+    folder = Path(__file__).parents[3] / "build" / "test-sim"
+    simulation = BoardSimulation(ICESUGAR_PRO, config, chip, core_mhz=100, memory_mhz=120, folder=folder)
+    with simulation.started() as running, connected(running.port) as board:
+        board.load(program)
+        ids = random_ids(SEED, lengths)
+        ran = board.run(program, program.image(ids))
+    expected = np.stack([encoder.means(torch.tensor(row)).numpy() for row in ids])
+    np.testing.assert_array_equal(ran.results["embedding"], expected, err_msg=f"NMGEN_SEED={SEED}")
 
 
 @pytest.mark.nightly
