@@ -1,6 +1,9 @@
 """A multiplexer of cells of the ECP5."""
 
-from amaranth.hdl import Array, Cat, Const, Instance, Module, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Array, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -36,7 +39,8 @@ class Selector(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if len(self.inputs) <= EIGHT:
-            m.d.comb += self.output.eq(Cat(self._of_eight(m, bit) for bit in range(len(self.output))))
+            for bit, chosen in enumerate(self.output):
+                m.d.comb += chosen.eq(self._of_eight(m, bit))
             return m
         select, late = self.select[:STAGE], align(m, self.select[STAGE:], 1, name="select_late")
         pairs = EIGHT // 2
@@ -44,12 +48,12 @@ class Selector(wiring.Component):
         m.d.comb += [enable.eq(select[1:] == pair) for pair, enable in enumerate(enables)]
         eights = []
         for eight in range(len(self.inputs) // EIGHT):
-            chosen = [
+            ones = (
                 self._pair(m, eight * pairs + pair, select[0], enable, f"{eight}_{pair}")
                 for pair, enable in enumerate(enables)
-            ]
+            )
             joined = Signal(len(self.output), name=f"joined_{eight}")
-            m.d.comb += joined.eq(chosen[0] | chosen[1] | chosen[2] | chosen[3])
+            m.d.comb += joined.eq(reduce(or_, ones))
             eights.append(registered(m, joined, name=f"eight_{eight}"))
         m.d.comb += self.output.eq(Array(eights)[late])
         return m
