@@ -157,9 +157,9 @@ class Config:
     # --- numbers -------------------------------------------------------------------------------
     @property
     def accumulator_bits(self) -> int:
-        """Holds the longest sum of any 9-bit row operands times any 8-bit weights, exactly."""
+        """Holds the longest sum of any 8-bit row operands, signed or not, times any 8-bit weights, exactly."""
         terms = max(self.max_groups * self.m, round_up(self.max_tokens, self.m))
-        return signed_bits(terms * 256 * 128)
+        return signed_bits(terms * 255 * 128)
 
     @property
     def biased_bits(self) -> int:
@@ -186,6 +186,15 @@ class Config:
     def rows_side_by_side(self) -> bool:
         """Whether a floorplan gives each row of the array a part of the chip's width, at the price of its own clock."""
         return False
+
+    @property
+    def columns_abreast(self) -> int:
+        """Columns that take a step in the same cycle, a group of activations from one register."""
+        return 1
+
+    def behind(self, column: int) -> int:
+        """Cycles by which a column has its step later than column 0."""
+        return column // self.columns_abreast
 
     # --- drain ---------------------------------------------------------------------------------
     @property

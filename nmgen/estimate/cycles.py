@@ -220,7 +220,7 @@ class _Machine:
                 loaded = self._copied(f, tile, columns, loads, feed)
             loader = loaded + TILE_CYCLES
             feed.column_tile(loaded)
-            self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.cols)
+            self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.behind(c.cols - 1) + 1)
             self._tiles.parameter_sets.append(feed.last_slot + row_latency(c) + 1)
         self._loader_idle = loader
         self._finished = feed.last_slot + source_latency(c) + PIPELINE_LATENCY + WRITER_LATENCY

@@ -7,7 +7,8 @@
   They get what the elements leave, a kind beside the other.
 * STA takes all the block RAM that there is, and the placer strews it over the chip: a softmax's table ended up a
   hundred tiles from its softmax. The column banks get the left edge, where columns enter the array; each row's bank and
-  softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane.
+  softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane. Block
+  RAMs of a bank of which one or the other gives a bit of a group are beside one another.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
@@ -58,12 +59,14 @@ class Placement:
     multipliers : those of the array's elements (row, column) → sites, as nextpnr names them
     others : sites for those of the core's lanes
     memories : columns of sites for block RAM, from left to right, of as many rows each, from top to bottom
+    groups : that a word of a row's bank holds
     rows, columns : y and x of the tiles of logic, if rows are to stay empty
     """
 
     multipliers: dict[tuple[int, int], tuple[str, ...]]
     others: tuple[str, ...] = ()
     memories: tuple[tuple[str, ...], ...] = ()
+    groups: int = 1
     rows: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
 
@@ -76,6 +79,7 @@ class Placement:
                 sorted(self.multipliers.items()),
                 self.others,
                 self.memories,
+                self.groups,
                 self.rows,
                 self.columns,
             ]
@@ -101,7 +105,8 @@ class Placement:
         ]
         placed.append(([name for _, _, name in sorted(lanes)], self.others))
         if self.memories:
-            placed += _deal([name for name, cell in top["cells"].items() if cell["type"] == "DP16KD"], self.memories)
+            block_ram = [name for name, cell in top["cells"].items() if cell["type"] == "DP16KD"]
+            placed += _deal(block_ram, self.memories, self.groups)
         for names, bels in placed:
             for name, bel in zip(names, bels, strict=False):
                 top["cells"][name]["attributes"]["BEL"] = bel
@@ -165,6 +170,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         multipliers=elements,
         others=others,
         memories=memories,
+        groups=config.store_word_bytes // config.m,
         rows=tuple(rows),
         columns=tuple(columns),
     )
@@ -180,8 +186,13 @@ def _memories(device: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(f"X{x + 2 * i}/Y{y}/EBR{i}" for y in MEMORIES[device]) for x in blocks for i in range(4))
 
 
-def _deal(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[Sequence[str], Sequence[str]]]:
-    """Of STA's block RAM: names, and as many sites or fewer. What is left over is left to the placer."""
+def _deal(
+    names: Sequence[str], columns: Sequence[Sequence[str]], groups: int
+) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """Of STA's block RAM: names, and as many sites or fewer. What is left over is left to the placer.
+
+    groups : that a word of a row's bank holds
+    """
 
     def those(*beginnings: str) -> list[tuple[list[int], str]]:
         """With the numbers in their names, by which they are sorted."""
@@ -192,18 +203,34 @@ def _deal(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[
     left = ceil_div(len(column_banks), len(columns[0]))
     edge = [site for sites in zip(*columns[:left], strict=True) for site in sites]
 
-    # Rows of the array, one beside the other; the softmax is at the top of its part.
-    upper = [site for column in columns[left:] for site in column[:-1]]
-    bottom = [column[-1] for column in columns[left:]]
-    tops = {column[0] for column in columns}
-    dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
-    for _, row in groupby(those(*ROW_PARTS), key=lambda one: one[0][0]):
-        members = sorted((name for _, name in row), key=lambda name: "softmax" not in name)
-        own, upper = upper[: len(members)], upper[len(members) :]
-        dealt.append((members, sorted(own, key=lambda site: site not in tops)))
-
     # The residual: of each half of a word, a byte's memories are beside one another.
     halves = groupby(those(RESIDUAL_MEMORIES), key=lambda one: one[0][0])
     residual = [name for _, half in halves for _, name in sorted((numbers[::-1], name) for numbers, name in half)]
+
+    # Rows of the array, one beside the other, with as many sites each as there are to choose from. Of each the softmax
+    # is at the top, then its bank, bit by bit of a group.
+    upper = [site for column in columns[left:] for site in column[:-1]]
+    bottom = [column[-1] for column in columns[left:]]
+    level = {site: y for column in columns for y, site in enumerate(column)}
+    rows = [[name for _, name in row] for _, row in groupby(those(*ROW_PARTS), key=lambda one: one[0][0])]
+    spare = len(upper) - sum(map(len, rows)) - max(0, len(residual) - len(bottom))
+    dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
+    for row in rows:
+        sites = len(row) + max(0, spare) // len(rows)
+        own, upper = upper[:sites], upper[sites:]
+        dealt.append((_by_bits(row, groups), sorted(own, key=level.__getitem__)))
+
     rest = {*bottom, *upper}
     return [*dealt, (residual, [site for column in columns for site in column if site in rest])]
+
+
+def _by_bits(names: Sequence[str], groups: int) -> list[str]:
+    """A row's block RAM: its softmax, then its bank, sorted by which bits of a group they hold.
+
+    names : those of a part of the bank, which are all alike but for the last number, from the lowest bits of a word up
+    """
+    parts: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        parts[name.rpartition(".")[0]].append(name)
+    bits = {name: groups * i / len(part) % 1 for part in parts.values() for i, name in enumerate(part)}
+    return sorted(names, key=lambda name: ("softmax" not in name, bits[name]))

@@ -17,9 +17,9 @@ class Array(wiring.Component):
     Members
     -------
     rows : what enters each row at its left end; row r must be r cycles behind row 0
-    columns : what enters each column at its top; column c must be c cycles behind column 0
+    columns : what enters each column at its top; column c must be `Config.behind` cycles behind column 0
     results : of each element [row][column], accumulator_bits signed; element (r, c) sees a step
-        r + c cycles after it entered at (0, 0)
+        r + behind(c) cycles after it entered at (0, 0)
     """
 
     def __init__(self, config: Config) -> None:
@@ -41,5 +41,7 @@ class Array(wiring.Component):
             for c, pe in enumerate(elements):
                 m.submodules[ELEMENT.format(r, c)] = pe
                 m.d.comb += [pe.row_in.eq(left), pe.column_in.eq(above[c]), self.results[r][c].eq(pe.result)]
-                left, above[c] = pe.row_out, pe.column_out
+                above[c] = pe.column_out
+                if self._config.behind(c + 1) > self._config.behind(c):
+                    left = pe.row_out
         return m

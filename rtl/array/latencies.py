@@ -13,8 +13,8 @@ FIFO_CYCLES = 3  # from a beat's arrival to its consumer: block RAM, its output,
 
 
 def reader_latency(config: Config) -> int:
-    """Cycles from a row's number to its results: the number's register, two stages, and one a column."""
-    return READER_SAMPLE + 2 + config.cols - 1
+    """Cycles from a row's number to its results: the number's register, two stages, and those of the last column."""
+    return READER_SAMPLE + 2 + config.behind(config.cols - 1)
 
 
 def slot_latency(config: Config) -> int:
@@ -30,8 +30,9 @@ def drain_latency(config: Config) -> int:
 def drain_start(config: Config) -> int:
     """Cycles from the decision to issue a tile's last step until its first slot is read.
 
-    Element (r, c) has its result OPERAND_CYCLES + r + c + pe_latency cycles after the decision. Slots are read one a
-    cycle, row after row, and column c of a slot READER_SAMPLE + c cycles later: element (0, 0) needs the start latest.
+    Element (r, c) has its result OPERAND_CYCLES + r + behind(c) + pe_latency cycles after the decision. Slots are read
+    one a cycle, row after row, and column c of a slot READER_SAMPLE + behind(c) cycles later: element (0, 0) needs the
+    start latest.
     """
     return OPERAND_CYCLES + config.pe_latency - READER_SAMPLE
 

@@ -8,7 +8,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.steps import ROW_BITS, WEIGHT_BITS, column_step, row_step
+from rtl.array.steps import PRODUCT_BITS, column_step, operand, row_step
 from rtl.lib.timing import align, gated, hard_register, registered, relay
 from rtl.params import Config
 
@@ -67,11 +67,12 @@ class ProcessingElement(wiring.Component):
         # Of the two on each side the outer one may be the way to the multiplier and back.
         products = []
         for lane in range(c.n):
-            operand = hard_register(m, self._selected(m, lane), cycles=2, name=f"operand_{lane}")
+            selected = operand(self._selected(m, lane), align(m, self.row_out.unsigned, 1, name=f"unsigned_{lane}"))
+            activation = hard_register(m, selected, cycles=2, name=f"operand_{lane}")
             weight = align(m, self.column_in.weights[lane], 4, name=f"weight_{lane}")
-            products.append(hard_register(m, operand * weight, cycles=2, name=f"product_{lane}"))
+            products.append(hard_register(m, activation * weight, cycles=2, name=f"product_{lane}"))
 
-        lane_sum = Signal(signed(ROW_BITS + WEIGHT_BITS + (c.n - 1).bit_length()), reset_less=True)
+        lane_sum = Signal(signed(PRODUCT_BITS + (c.n - 1).bit_length()), reset_less=True)
         m.d.sync += lane_sum.eq(sum(products[1:], start=products[0]))
 
         valid = self._marks(m, "valid", 7)
@@ -103,13 +104,14 @@ class ProcessingElement(wiring.Component):
         chosen = []
         for number in range(c.m // 2):
             in_pair = registered(m, index[1:] == number, name=f"pair_{lane}_{number}") if c.m > 2 else Const(1)
-            low, high = group[2 * number][:ROW_BITS], group[2 * number + 1][:ROW_BITS]
-            chosen.append(registered(m, gated(Mux(odd, high, low), in_pair), name=f"chosen_{lane}_{number}"))
-        return reduce(or_, chosen).as_signed()
+            one = Mux(odd, group[2 * number + 1], group[2 * number])
+            chosen.append(registered(m, gated(one, in_pair), name=f"chosen_{lane}_{number}"))
+        return reduce(or_, chosen)
 
     def _pass_on(self, m: Module) -> None:
         m.d.comb += [
             self.row_out.group.eq(relay(m, self.row_in.group, name="group")),
+            self.row_out.unsigned.eq(relay(m, self.row_in.unsigned, name="unsigned")),
             self.column_out.eq(relay(m, self.column_in, name="column")),
         ]
 

@@ -14,7 +14,7 @@ from rtl.params import Config, ceil_div
 
 
 class RowReader(wiring.Component):
-    """Reads a row of results a cycle, skewed as the array is: each column a cycle after the one before.
+    """Reads a row of results a cycle, skewed as the array is: a column a cycle after the one before, or some at a time.
 
     ::
 
@@ -22,12 +22,12 @@ class RowReader(wiring.Component):
                          ▼                            ▼
         results ──►[one of each pair]─►[or]         [one of each pair]─►[or]
                                          │                                │
-                                         ▼ cols − 1 registers             ▼ cols − 2
+                                         ▼ of the last column's           ▼ one less
                                        outputs[0]                       outputs[1]
 
-    A 2:1 mux per pair, one-hot AND-OR: two levels of LUT4. The row number passes one column a cycle, so no wire spans
-    the array, and a tile's first results can leave before its last ones are ready. Column c is sampled
-    `latencies.READER_SAMPLE` + c cycles after `row`.
+    A 2:1 mux per pair, one-hot AND-OR: two levels of LUT4. The row number passes from column to column as the array's
+    steps do, so no wire spans the array, and a tile's first results can leave before its last ones are ready. Column c
+    is sampled `latencies.READER_SAMPLE` + `Config.behind(c)` cycles after `row`.
 
     Members
     -------
@@ -61,8 +61,9 @@ class RowReader(wiring.Component):
         of_pair = Signal(pairs)
         m.d.comb += [row.eq(self.row), of_pair.eq(Cat(row[1:] == number for number in range(pairs)))]
         for column in range(c.cols):
-            which = relay(m, which, name=f"which_{column}")
-            of_pair = relay(m, of_pair, name=f"of_pair_{column}")
+            if column == 0 or c.behind(column) > c.behind(column - 1):
+                which = relay(m, which, name=f"which_{column}")
+                of_pair = relay(m, of_pair, name=f"of_pair_{column}")
             chosen = []
             for number in range(pairs):
                 rows = [results[column] for results in self.results[2 * number : 2 * number + 2]]
@@ -71,7 +72,7 @@ class RowReader(wiring.Component):
                 chosen.append(value)
             output = Signal(shape, name=f"output_{column}", reset_less=True)
             m.d.sync += output.eq(reduce(or_, chosen))
-            behind = c.cols - 1 - column
+            behind = c.behind(c.cols - 1) - c.behind(column)
             m.d.comb += self.outputs[column].eq(align(m, output, behind, name=f"late_{column}") if behind else output)
         return m
 

@@ -79,7 +79,7 @@ class ActivationBank(wiring.Component):
         activations = Signal.like(self.row.group, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             for j in range(c.m):
-                m.d.sync += activations[j].eq(memory.read_data.word_select(i * c.m + j, 8).as_signed())
+                m.d.sync += activations[j].eq(memory.read_data.word_select(i * c.m + j, 8))
         m.d.comb += self.row.group.eq(activations)
         for mark in ("valid", "first", "last"):
             m.d.comb += self.row[mark].eq(align(m, self.step_in[mark], READ_LATENCY, name=mark, reset=mark == "valid"))

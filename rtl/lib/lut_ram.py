@@ -1,4 +1,4 @@
-"""LUT RAM: memories that are too small, or have too many ports, for block RAM."""
+"""LUT RAM: memories that are too small, or have too many ports, for block RAM; long delays of wide values."""
 
 from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import data, wiring
@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
 from rtl.lib.timing import align
-from rtl.params import ceil_div
+from rtl.params import ceil_div, power_of_two_at_least
 
 LUT_RAM = {"ram_style": "distributed"}
 """Attribute for synthesis: build this memory from LUTs."""
@@ -65,4 +65,43 @@ class LutMemory(wiring.Component):
         for i in cases(m, which, parts):
             m.d.sync += read_data.eq(words[i])
         m.d.comb += self.read_data.eq(read_data)
+        return m
+
+
+class DelayLine(wiring.Component):
+    """`align` of a wide value by many cycles: a LUT RAM of a few words, and a register behind it.
+
+    Registers would be as many as there are cycles, and of each the logic beside it is lost: it gets its input by the
+    wire of a LUT's multiplexer.
+
+    Parameters
+    ----------
+    width : bits of the value
+    cycles : of delay, at least 2
+
+    Members
+    -------
+    input : in
+    output : the input `cycles` ago; in the first `cycles` cycles undefined, out
+    """
+
+    def __init__(self, width: int, cycles: int) -> None:
+        self._cycles = cycles
+        super().__init__({"input": In(width), "output": Out(width)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        depth = power_of_two_at_least(self._cycles)
+        written = Signal(range(depth))
+        read_from = Signal(range(depth), init=depth - (self._cycles - 1))
+        m.submodules.memory = memory = Memory(shape=len(self.input), depth=depth, init=[], attrs=LUT_RAM)
+        write, read = memory.write_port(), memory.read_port()
+        m.d.sync += [written.eq(written + 1), read_from.eq(read_from + 1)]
+        m.d.comb += [
+            write.en.eq(1),
+            write.addr.eq(written),
+            write.data.eq(self.input),
+            read.addr.eq(read_from),
+            self.output.eq(read.data),
+        ]
         return m

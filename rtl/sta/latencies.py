@@ -2,7 +2,7 @@
 
 Standard library only. `…_LATENCY` is what a Component takes from its inputs to its outputs; `…_CYCLES` is what lies
 between two events of which the second waits for the first. A path of a row: registered step, store, RowSoftmax, array;
-row r is r cycles behind row 0, column c is c behind column 0.
+row r is r cycles behind row 0, column c is `behind(c)` behind column 0.
 """
 
 from dataclasses import dataclass
@@ -144,10 +144,10 @@ def row_latency(config: StaConfig) -> int:
 def drain_start(config: StaConfig, softmax: bool) -> int:
     """Cycles from the decision to issue a tile's last step until its first slot is read.
 
-    Element (r, c) has its result ROW_CYCLES + r + c + pe_latency cycles after the decision. Slots are read one
-    a cycle, row after row, and column c of a slot READER_SAMPLE + c cycles later: element (0, 0) needs the start
-    latest. With softmax (columns VALUES), row r has its reciprocal ROW_CYCLES + r + RECIPROCAL_CYCLES after the
-    decision, and needs it when its first slot is in the pipe; row 0 is the one.
+    Element (r, c) has its result ROW_CYCLES + r + behind(c) + pe_latency cycles after the decision. Slots are read
+    one a cycle, row after row, and column c of a slot READER_SAMPLE + behind(c) cycles later: element (0, 0) needs
+    the start latest. With softmax (columns VALUES), row r has its reciprocal ROW_CYCLES + r + RECIPROCAL_CYCLES after
+    the decision, and needs it when its first slot is in the pipe; row 0 is the one.
     """
     start = ROW_CYCLES + config.pe_latency - READER_SAMPLE
     return max(start, ROW_CYCLES + RECIPROCAL_CYCLES + 1 - row_latency(config)) if softmax else start

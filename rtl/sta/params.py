@@ -50,6 +50,12 @@ class StaConfig(Config):
         return True
 
     @property
+    def columns_abreast(self) -> int:
+        """Three of an ECP5 where groups are large: those whose DSP slices are side by side in an LFE5U-85F. With a
+        register in each element, to pass all of a group on, an 8x8 array has more than find a place: docs/timing.md."""
+        return 3 if self.pe == "ecp5" and self.m > 8 else 1
+
+    @property
     def drain_lanes(self) -> int:
         """Results that leave the array a cycle: a power of two that divides cols and a word, so that the results of a
         cycle lie in one word of the store."""

@@ -8,7 +8,7 @@ from typing import Any
 from rtl.array.pe import ProcessingElement
 from rtl.params import Config
 
-ACTIVATIONS = (-256, 255)
+ACTIVATIONS = {False: (-128, 127), True: (0, 255)}  # by whether they are unsigned
 WEIGHTS = (-128, 127)
 
 
@@ -20,10 +20,13 @@ class Step:
     first: bool
     last: bool
     groups: list[list[int]]
+    unsigned: list[bool]
     columns: list[dict[str, list[int]]]
 
     def row(self, r: int) -> dict[str, Any]:
-        return {"group": self.groups[r], "valid": self.valid, "first": self.first, "last": self.last}
+        group = [activation & 0xFF for activation in self.groups[r]]
+        marks = {"valid": self.valid, "first": self.first, "last": self.last, "unsigned": self.unsigned[r]}
+        return {"group": group, **marks}
 
 
 def make_step(
@@ -32,15 +35,16 @@ def make_step(
     """kind: 'random' full-range operands, 'ends' both ends mixed, 'highest' or 'lowest' products throughout."""
 
     def pick(ends: tuple[int, int]) -> int:
-        return {"random": rng.randint(*ends), "ends": rng.choice(ends)}.get(kind, ends[0])
+        return {"random": rng.randint(*ends), "ends": rng.choice(ends)}.get(kind, ends[1])
 
-    weight = {"lowest": WEIGHTS[1]}.get(kind)
+    weight = {"lowest": WEIGHTS[0]}.get(kind)
     columns = []
     for _ in range(config.cols):
         weights = [pick(WEIGHTS) if weight is None else weight for _ in range(lanes)] + [0] * (config.n - lanes)
         columns.append({"weights": weights, "indices": [rng.randrange(config.m) for _ in range(config.n)]})
-    groups = [[pick(ACTIVATIONS) for _ in range(config.m)] for _ in range(config.rows)]
-    return Step(valid, first, last, groups, columns)
+    unsigned = [kind in ("highest", "lowest") or rng.random() < 0.5 for _ in range(config.rows)]
+    groups = [[pick(ACTIVATIONS[exponentials]) for _ in range(config.m)] for exponentials in unsigned]
+    return Step(valid, first, last, groups, unsigned, columns)
 
 
 def make_sum(config: Config, rng: random.Random, kind: str, terms: int, idle: float = 0.0) -> Iterator[Step]:

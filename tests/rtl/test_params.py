@@ -109,7 +109,7 @@ def test_derived(config: Config) -> None:
         assert pitch in (1, 2, 4, 8, 16, 32, 64)
         assert pitch >= c.cols * out_bytes > pitch // 2
     groups_of_tokens = len(range(0, c.max_tokens, c.m)) * c.m
-    largest = max(c.max_groups * c.m, groups_of_tokens) * 256 * 128
+    largest = max(c.max_groups * c.m, groups_of_tokens) * 255 * 128
     assert 1 << (c.accumulator_bits - 2) <= largest < 1 << (c.accumulator_bits - 1)
     with_bias = (1 << (c.accumulator_bits - 1)) + (1 << (BIAS_BITS - 1))
     assert 1 << (c.biased_bits - 2) <= with_bias < 1 << (c.biased_bits - 1)

@@ -6,7 +6,7 @@ from rtl.array.ecp5.floorplan import Site
 from rtl.array.ecp5.selector import Selector
 from rtl.array.ecp5.slice import DspSlice
 from rtl.array.pe import ProcessingElement
-from rtl.array.steps import ROW_BITS
+from rtl.array.steps import ACTIVATION_BITS, OPERAND_BITS, operand
 from rtl.lib.timing import align, hard_register, relay
 from rtl.params import Config, ceil_div
 
@@ -46,15 +46,15 @@ class SliceProcessingElement(ProcessingElement):
             )
             m.d.comb += dsp.load.eq(load)
             for i, lane in enumerate(range(2 * number, min(2 * number + 2, c.n))):
-                m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ROW_BITS)
-                selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
+                m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ACTIVATION_BITS)
+                selected = Signal(signed(OPERAND_BITS), name=f"selected_{lane}", reset_less=True)
                 m.d.comb += [
                     *(selector.inputs[p].eq(self.row_in.group[p]) for p in range(c.m)),
                     selector.select.eq(self.column_in.indices[lane]),
                     dsp.a[i].eq(selected),
                     dsp.b[i].eq(hard_register(m, column.weights[lane], name=f"weight_{lane}")),
                 ]
-                m.d.sync += selected.eq(Mux(row.valid, selector.output.as_signed(), 0))
+                m.d.sync += selected.eq(Mux(row.valid, operand(selector.output, row.unsigned), 0))
             partial = Signal(signed(c.accumulator_bits), name=f"partial_{number}", reset_less=True)
             with m.If(keep):
                 m.d.sync += partial.eq(dsp.total)

@@ -7,10 +7,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.ecp5.floorplan import Site
-from rtl.array.steps import ROW_BITS, WEIGHT_BITS
+from rtl.array.steps import OPERAND_BITS, WEIGHT_BITS
 
 WIDTH = 18  # of a multiplier's operands
-LOW = 2 * WIDTH - ROW_BITS - WEIGHT_BITS  # of a sum in the slice's result: operands are aligned to the left
+LOW = 2 * WIDTH - OPERAND_BITS - WEIGHT_BITS  # of a sum in the slice's result: operands are aligned to the left
 RESULT_BITS = 54
 # What stands for the clock that the ALU allows, whose ports nextpnr does not time. Project Trellis has delays of the
 # multiplier, speed grade 6: 1.33 ns from its pipeline register to its product, 3.93 ns through all of it, 0.08 ns that
@@ -44,7 +44,7 @@ class DspSlice(wiring.Component):
         self._bels = [{"a_BEL": bel} for bel in site.bels] if site else [{}, {}, {}]
         super().__init__(
             {
-                "a": In(signed(ROW_BITS)).array(2),
+                "a": In(signed(OPERAND_BITS)).array(2),
                 "b": In(signed(WEIGHT_BITS)).array(2),
                 "load": In(1),
                 "total": Out(signed(accumulator_bits)),
@@ -53,7 +53,8 @@ class DspSlice(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Constants of the slice's own: one for the whole chip would have to be routed to every slice.
+        # Constants of the slice's own: nextpnr routes them, and one for all would have to go to every slice. Operands'
+        # low bits take no wire: a plain 0.
         low, high = self._constant(m, "low", 0), self._constant(m, "high", 1)
         alu_inputs: dict[str, Any] = {"i_CLK0": ClockSignal(), "i_CE0": high, "i_RST0": low}
         for i in range(2):
@@ -102,8 +103,8 @@ class DspSlice(wiring.Component):
             i_SOURCEA=low,
             i_SOURCEB=low,
             o_SIGNEDP=product_signed,
-            **_bits("i_A", Cat(low.replicate(WIDTH - ROW_BITS), self.a[i])),
-            **_bits("i_B", Cat(low.replicate(WIDTH - WEIGHT_BITS), self.b[i])),
+            **_bits("i_A", Cat(Const(0, WIDTH - OPERAND_BITS), self.a[i])),
+            **_bits("i_B", Cat(Const(0, WIDTH - WEIGHT_BITS), self.b[i])),
             **_bits("o_P", product),
             **_bits("o_ROA", operands[0]),
             **_bits("o_ROB", operands[1]),

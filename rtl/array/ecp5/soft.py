@@ -13,11 +13,11 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.ecp5.adder import GatedAdder
 from rtl.array.ecp5.selector import Selector
 from rtl.array.pe import ProcessingElement
-from rtl.array.steps import ROW_BITS, WEIGHT_BITS
+from rtl.array.steps import ACTIVATION_BITS, OPERAND_BITS, WEIGHT_BITS, operand
 from rtl.lib.timing import align, registered, relay, replicate
 
 HALF = WEIGHT_BITS // 2  # of a weight
-HALF_BITS = ROW_BITS + HALF  # of an activation times half a weight
+HALF_BITS = OPERAND_BITS + HALF  # of an activation times half a weight
 
 
 class HalfProduct(wiring.Component):
@@ -36,15 +36,15 @@ class HalfProduct(wiring.Component):
     def __init__(self, *, upper: bool) -> None:
         self._upper = upper
         super().__init__(
-            {"a": In(signed(ROW_BITS)), "b": In(HALF), "product": Out(signed(HALF_BITS))},
+            {"a": In(signed(OPERAND_BITS)), "b": In(HALF), "product": Out(signed(HALF_BITS))},
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         a, b = self.a, self.b
-        m.submodules.two = two = GatedAdder(ROW_BITS + 1)  # from bit 1 of the product on
-        m.submodules.three = three = GatedAdder(ROW_BITS + 1)  # from bit 2 on
-        m.submodules.four = four = GatedAdder(ROW_BITS + 1, inverted=self._upper)  # from bit 3 on
+        m.submodules.two = two = GatedAdder(OPERAND_BITS + 1)  # from bit 1 of the product on
+        m.submodules.three = three = GatedAdder(OPERAND_BITS + 1)  # from bit 2 on
+        m.submodules.four = four = GatedAdder(OPERAND_BITS + 1, inverted=self._upper)  # from bit 3 on
         m.d.comb += [
             two.first.eq(a >> 1),
             two.first_gate.eq(b[0]),
@@ -54,7 +54,7 @@ class HalfProduct(wiring.Component):
             three.first_gate.eq(b[2]),
             three.second.eq(two.sum.as_signed() >> 1),
         ]
-        partial = Signal(signed(ROW_BITS + 3), reset_less=True)
+        partial = Signal(signed(OPERAND_BITS + 3), reset_less=True)
         m.d.sync += partial.eq(Cat(a[0] & b[0], two.sum[0], three.sum))
         gate = replicate(m, b[3], name="gate", distinct_init=1)  # of the weight in the element below
         m.d.comb += [
@@ -94,13 +94,13 @@ class SoftProcessingElement(ProcessingElement):
 
         halves: dict[str, list[Signal]] = {"lower": [], "upper": []}
         for lane in range(c.n):
-            m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ROW_BITS)
-            selected = Signal(signed(ROW_BITS), name=f"selected_{lane}", reset_less=True)
+            m.submodules[f"selector_{lane}"] = selector = Selector(c.m, ACTIVATION_BITS)
+            selected = Signal(signed(OPERAND_BITS), name=f"selected_{lane}", reset_less=True)
             m.d.comb += [
                 *(selector.inputs[p].eq(self.row_in.group[p]) for p in range(c.m)),
                 selector.select.eq(self.column_in.indices[lane]),
             ]
-            m.d.sync += selected.eq(Mux(row.valid, selector.output.as_signed(), 0))
+            m.d.sync += selected.eq(Mux(row.valid, operand(selector.output, row.unsigned), 0))
             weight = self.column_out.weights[lane]
             if c.selector_cycles:
                 weight = align(m, weight, 1, name=f"weight_{lane}")

@@ -210,7 +210,7 @@ class ColumnBuffer(wiring.Component):
     copy : `CopyPort`, reads of keys and values, out
     reads : `ColumnReads`, in
     parameters_loaded : another tile's parameters are complete: four cycles before `reads.loaded`, or of a NORM, out
-    columns : `column_step` for each column, COLUMN_LATENCY cycles after reads.address and c more, out
+    columns : `column_step` for each column, COLUMN_LATENCY cycles after reads.address and `behind(c)` more, out
     channels : `ChannelParameterRead`, in
     """
 
@@ -244,8 +244,8 @@ class ColumnBuffer(wiring.Component):
         done = Signal()
         filling = Signal()
         filled_half = Signal()  # done with a product's tile, registered: from copies it comes late
-        # The last column reads a tile's last step cols − 1 cycles after column 0.
-        released = align(m, self.reads.tile_done, c.cols, name="released", reset=True)
+        # The last column reads a tile's last step so many cycles after column 0.
+        released = align(m, self.reads.tile_done, c.behind(c.cols - 1) + 1, name="released", reset=True)
         m.d.comb += [
             column_job.start.eq(self.start),
             column_job.instruction.eq(self.instruction),
@@ -339,7 +339,8 @@ class ColumnBuffer(wiring.Component):
             for lane in range(c.n):
                 weight = tiles.step[column].weights[lane]
                 m.d.comb += own.weights[lane].eq(Mux(job.copy, copies.bytes[column].as_signed(), weight))
-            address = bank.address_out
+            if c.behind(column + 1) > c.behind(column):
+                address = bank.address_out
 
     def _parameters(self, m: Module, tiles: TileLoader, *, copied: Signal) -> None:
         """Slot after slot, round and round; a tile of keys or values passes over its set, which nobody reads."""

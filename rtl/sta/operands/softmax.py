@@ -13,10 +13,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.requantise import SHIFT_BITS
-from rtl.array.steps import ROW_BITS, row_step
+from rtl.array.steps import ACTIVATION_BITS, row_step
 from rtl.lib.cases import cases
 from rtl.lib.divider import Divider
-from rtl.lib.lut_ram import LUT_RAM
+from rtl.lib.lut_ram import LUT_RAM, DelayLine
 from rtl.lib.timing import align, hard_register, registered, relay
 from rtl.params import MULT_BITS, power_of_two_at_least
 from rtl.sta.latencies import RECIPROCAL_CYCLES, SOFTMAX_LATENCY
@@ -238,15 +238,17 @@ class RowSoftmax(wiring.Component):
         totals.append(total)
         emits = align(m, scores, 1, name="emits", reset=True)
 
-        plain = align(m, row.group, self.LATENCY - 1, name="plain")
+        m.submodules.plain = delay = DelayLine(row.group.shape().size, self.LATENCY - 1)
+        plain = data.View(row.group.shape(), delay.output)
+        m.d.comb += delay.input.eq(row.group)
         group = Signal.like(self.step.group, reset_less=True)
         lower = [lowest, *totals[:-1]]
         for position in range(c.m):
             lane = position % c.n
-            emitted = Signal(ROW_BITS - 1, name=f"emitted_{position}")
+            emitted = Signal(ACTIVATION_BITS, name=f"emitted_{position}")
             m.d.comb += emitted.eq(totals[lane][EXP_CARRIED_BITS:] - lower[lane][EXP_CARRIED_BITS:])
             m.d.sync += group[position].eq(Mux(emits, emitted, plain[position]))
-        m.d.comb += self.step.group.eq(group)
+        m.d.comb += [self.step.group.eq(group), self.step.unsigned.eq(registered(m, emits, name="unsigned"))]
         for mark in ("valid", "first", "last"):
             m.d.comb += self.step[mark].eq(align(m, row[mark], self.LATENCY, name=mark, reset=mark == "valid"))
 

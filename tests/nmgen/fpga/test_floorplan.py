@@ -180,6 +180,27 @@ def test_block_ram(tmp_path: Path) -> None:
         assert max(byte) <= min(right_byte)
 
 
+def test_bits_of_a_group_are_side_by_side(tmp_path: Path) -> None:
+    """In whichever half of a word (M = 8), or part of a bank's words (M = 16), they are."""
+    for config, names in (
+        (
+            StaConfig(m=8),
+            [[f"core.store.bank_0.memory.0.{i}", f"core.store.bank_0.memory.0.{8 + i}"] for i in range(8)],
+        ),
+        (
+            StaConfig(m=16, store_words=1536),
+            [
+                [*(f"core.store.bank_0.memory_0.0.{2 * i + k}" for k in range(2)), f"core.store.bank_0.memory_1.0.{i}"]
+                for i in range(4)
+            ],
+        ),
+    ):
+        placement = placement_of(config, DEVICE, room=True)
+        top = written(placement, tmp_path, {name: cell("DP16KD") for of in names for name in of})
+        apart = [len({site_of(top["cells"][name]["attributes"]["BEL"])[1] for name in of}) - 1 for of in names]
+        assert sum(apart) <= 2, "where a level of sites ends"
+
+
 def test_more_block_ram_than_there_is(tmp_path: Path) -> None:
     """What has no place, and what is of none of these, is left to the placer; no two have the same."""
     names = block_ram(columns=4, rows=4, bank=60, residual=1)

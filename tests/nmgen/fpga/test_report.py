@@ -312,7 +312,7 @@ def test_the_core(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         ),
         (
             ["icesugar-pro", "--rows", "7", "--cols", "1", "--m", "32"],
-            "operands of 7x1 PEs with groups of 32 need 121 block RAMs, must be at most the 56 of icesugar-pro",
+            "operands of 7x1 PEs with groups of 32 need 107 block RAMs, must be at most the 56 of icesugar-pro",
         ),
         (["ulx3s-85f", *SMALL, "--hidden", "32"], "hidden is no parameter of the array; give --core"),
         (["ulx3s-85f", *SMALL, "--seeds", "0"], "seeds is 0, must be an integer from 1 to 100"),

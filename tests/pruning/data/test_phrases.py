@@ -25,6 +25,14 @@ def test_frequent_words_come_more_often() -> None:
     assert 0.45 < frequent / text.count("w") < 0.7
 
 
+def test_the_last_word_is_as_rare_as_any() -> None:
+    """Of nineteen words the first one is every second, and one of nineteen of the others."""
+    text = " ".join(phrases(100, 0, WORDS[:19])).lower()
+    shares = [text.count(word) / text.count("w") for word in (WORDS[0], WORDS[18])]
+    assert 0.4 < shares[0] < 0.6
+    assert 0 < shares[1] < 0.1
+
+
 def test_words_of_minilm() -> None:
     words = vocabulary(load(packaged_minilm()).tokenizer.get_vocab())
     assert 15_000 < len(words) < 30_000

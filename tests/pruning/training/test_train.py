@@ -256,7 +256,7 @@ def test_what_is_refused() -> None:
     for change, message in (
         ({"steps": 0}, "steps are 0, must be at least 1"),
         ({"batch": 0}, "batch is 0, must be a multiple of the 1 processes"),
-        ({"lr": math.nan}, "learning rate is nan, must be above 0"),
+        *(({"lr": lr}, f"learning rate is {lr}, must be above 0") for lr in (math.nan, math.inf, 0.0, -0.1)),
     ):
         with pytest.raises(InputError, match=f"^{message}"):
             train(mlp(), Toy(), **{"steps": 1, **RECIPE, **change})

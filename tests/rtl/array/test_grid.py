@@ -1,9 +1,12 @@
-"""The array: each element sums its own row and column, r + c cycles after the first."""
+"""The array: each element sums its own row and column, r + behind(c) cycles after the first."""
+
+import random
 
 import pytest
 
 from rtl.array.grid import Array
 from rtl.params import Config, ceil_div
+from rtl.sta.params import StaConfig
 from tests.rtl import simulate, verilog
 from tests.rtl.simulate import seeded
 from tests.rtl.steps import Step, idle, make_sum, results_of
@@ -20,7 +23,18 @@ def test_elements(rows: int, cols: int, n: int, m: int, pe: str, soft: bool, sha
     """Short sums follow one another, so several are on their way through the array at once."""
     soft_rows = ceil_div(rows, 2) if soft else 0
     config = Config(n=n, m=m, rows=rows, cols=cols, max_tokens=rows, max_k=64, pe=pe, soft_rows=soft_rows)
-    rng = seeded(rows, cols, n, m, share)
+    check(config, seeded(rows, cols, n, m, share), share)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 3), (2, 4), (3, 8)])
+def test_columns_abreast(rows: int, cols: int) -> None:
+    config = StaConfig(n=2, m=16, rows=rows, cols=cols, max_tokens=rows, max_k=64, pe="ecp5")
+    assert [config.behind(c) for c in range(cols)] == [0, 0, 0, 1, 1, 1, 2, 2][:cols]
+    check(config, seeded(rows, cols), 0.3)
+
+
+def check(config: Config, rng: random.Random, share: float) -> None:
+    rows, cols = config.rows, config.cols
     steps: list[Step] = []
     for _ in range(12):
         steps += make_sum(config, rng, rng.choice(["random", "ends"]), config.n * rng.choice([1, 1, 2, 5]), share)
@@ -35,15 +49,15 @@ def test_elements(rows: int, cols: int, n: int, m: int, pe: str, soft: bool, sha
     inputs = [
         {
             "rows": [late(cycle, r).row(r) for r in range(rows)],
-            "columns": [late(cycle, c).columns[c] for c in range(cols)],
+            "columns": [late(cycle, config.behind(c)).columns[c] for c in range(cols)],
         }
         for cycle in range(len(steps))
     ]
-    trace = verilog.trace if pe == "ecp5" else simulate.trace
+    trace = verilog.trace if config.pe == "ecp5" else simulate.trace
     record = trace(array, inputs, *(array.results[r][c] for r in range(rows) for c in range(cols)))
     for r in range(rows):
         for c in range(cols):
-            want = results_of(steps, r, c, latency + r + c, len(steps))
+            want = results_of(steps, r, c, latency + r + config.behind(c), len(steps))
             for cycle, results in enumerate(record):
                 if want[cycle] is not None:
                     assert results[r * cols + c] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"

@@ -80,27 +80,27 @@ def test_longest_sums(config: Config) -> None:
     for kind in ("highest", "lowest", "ends", "highest", "random"):
         steps += [*make_sum(config, rng, kind, terms), *make_sum(config, rng, "random", 1)]
     results = check(config, steps, rng)
-    assert terms * 256 * 128 in results
-    assert -terms * 256 * 127 in results
+    assert terms * 255 * 127 in results
+    assert -terms * 255 * 128 in results
 
 
 @pytest.mark.parametrize(("max_tokens", "max_k"), [(4, 64), (500, 64), (65, 32)])
 def test_accumulator_is_as_wide_as_the_longest_sum_needs(max_tokens: int, max_k: int) -> None:
     """Tokens count too: they are the terms of P·V."""
     config = Config(n=4, m=8, rows=1, cols=1, max_tokens=max_tokens, max_k=max_k)
-    largest = terms_of_longest(config) * 256 * 128
+    largest = terms_of_longest(config) * 255 * 128
     assert largest < 1 << (config.accumulator_bits - 1)
     assert largest >= 1 << (config.accumulator_bits - 2), "and no bit is spare"
     rng = seeded(max_tokens, max_k)
-    assert check(config, [*make_sum(config, rng, "highest", terms_of_longest(config))], rng)[-1] == largest
+    assert check(config, [*make_sum(config, rng, "lowest", terms_of_longest(config))], rng)[-1] == -largest
 
 
 @pytest.mark.parametrize(("pe", "soft_rows"), [("portable", 0), ("ecp5", 0), ("ecp5", 1)])
 def test_every_position_of_the_group_can_be_selected(pe: str, soft_rows: int) -> None:
     config = Config(n=2, m=32, rows=1, cols=1, max_k=64, pe=pe, soft_rows=soft_rows)
-    group = [8 * position - 120 for position in range(32)]
+    group = [8 * position - 124 for position in range(32)]
     steps = [
-        Step(True, True, True, [group], [{"weights": [1, 100], "indices": [position, 31 - position]}])
+        Step(True, True, True, [group], [False], [{"weights": [1, 100], "indices": [position, 31 - position]}])
         for position in range(32)
     ]
     check(config, steps, seeded("positions"))
@@ -110,8 +110,8 @@ def test_every_position_of_the_group_can_be_selected(pe: str, soft_rows: int) ->
     ("groups", "weights", "indices", "want"),
     [
         ([[1, 2, 3, 4]], [[10, 100]], [[3, 0]], 140),
-        ([[-256, 255]], [[-128, -128]], [[0, 0]], 65536),
-        ([[-256, 255], [7, -9]], [[-128, 127], [1, 1]], [[1, 1], [1, 1]], -255 - 18),
+        ([[-128, 255]], [[-128, -128]], [[0, 0]], 32768),
+        ([[0, 255], [7, -9]], [[-128, 127], [1, 1]], [[1, 1], [1, 1]], -255 - 18),
         ([], [], [], 0),
     ],
 )

@@ -6,16 +6,18 @@ from amaranth.sim import SimulatorContext
 from rtl.array.latencies import READER_SAMPLE, reader_latency
 from rtl.array.row_reader import RowReader
 from rtl.params import Config
+from rtl.sta.params import StaConfig
 from tests.rtl.simulate import run, seeded
 
 CYCLES = 80
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 6, 7])
-@pytest.mark.parametrize("cols", [1, 2, 5])
-def test_rows(rows: int, cols: int) -> None:
+@pytest.mark.parametrize(("cols", "abreast"), [(1, False), (2, False), (5, False), (2, True), (7, True)])
+def test_rows(rows: int, cols: int, abreast: bool) -> None:
     """A random row a cycle, of results that change in every cycle, both ends among them."""
-    config = Config(rows=rows, cols=cols)
+    config = StaConfig(m=16, rows=rows, cols=cols, pe="ecp5") if abreast else Config(rows=rows, cols=cols)
+    assert (config.columns_abreast > 1) == abreast
     half = 1 << (config.accumulator_bits - 1)
     rng = seeded("row reader", rows, cols)
     read = [rng.randrange(rows) for _ in range(CYCLES)]
@@ -35,7 +37,9 @@ def test_rows(rows: int, cols: int) -> None:
 
     record = run(dut, testbench, limit=CYCLES, watch=dut.outputs)
     latency = reader_latency(config)
-    assert RowReader.latency(config) == latency == READER_SAMPLE + 1 + cols
+    assert RowReader.latency(config) == latency == READER_SAMPLE + 2 + config.behind(cols - 1)
     for cycle, outputs in enumerate(record[latency:]):
         row = read[cycle]
-        assert list(outputs) == [results[cycle + READER_SAMPLE + c][row][c] for c in range(cols)], f"cycle {cycle}"
+        assert list(outputs) == [results[cycle + READER_SAMPLE + config.behind(c)][row][c] for c in range(cols)], (
+            f"cycle {cycle}"
+        )

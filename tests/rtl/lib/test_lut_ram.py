@@ -1,4 +1,4 @@
-"""LutMemory: what was written comes out, and no block RAM comes of it, even where its registers would invite one."""
+"""LUT RAM: what was written comes out, and no block RAM comes of it, even where its registers would invite one."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from nmgen.verilog.writer import emit_modules
-from rtl.lib.lut_ram import LutMemory
+from rtl.lib.lut_ram import DelayLine, LutMemory
 from tests.nmgen.verilog.test_bundle import yosys
-from tests.rtl.simulate import drive, run, seeded
+from tests.rtl.simulate import drive, run, seeded, trace
 
 
-def test_no_block_ram(tmp_path: Path) -> None:
-    for name, text in emit_modules(LutMemory(width=36, depth=256, part=256), name="lut_memory", prefix="t").items():
+@pytest.mark.parametrize("component", [LutMemory(width=36, depth=256, part=256), DelayLine(width=36, cycles=100)])
+def test_no_block_ram(component: LutMemory | DelayLine, tmp_path: Path) -> None:
+    for name, text in emit_modules(component, name="lut_memory", prefix="t").items():
         (tmp_path / f"{name}.v").write_text(text)
     script = "read_verilog *.v\nsynth_ecp5 -noabc9 -run begin:map_gates -top t_lut_memory\n"
     yosys(script + "select -assert-none t:DP16KD t:PDPW16KD\nselect -assert-min 1 t:TRELLIS_DPR16X4", tmp_path)
@@ -38,3 +39,12 @@ def test_words_come_out_as_they_went_in(depth: int, part: int) -> None:
                 kept[write["address"]] = write["data"]
 
     run(dut, testbench, limit=600)
+
+
+@pytest.mark.parametrize("cycles", [2, 3, 6, 8, 9, 17])
+def test_delay_line(cycles: int) -> None:
+    rng = seeded(cycles)
+    values = [rng.getrandbits(13) for _ in range(200)]
+    dut = DelayLine(13, cycles)
+    record = trace(dut, [{"input": value} for value in values], dut.output)
+    assert [output for (output,) in record[cycles:]] == values[: len(values) - cycles]

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from nmgen.bench.estimate import deviation
 from rtl.sta.params import StaConfig
 from tests.sim.bench.test_programs import check, sentences
 
 LATENCY = 7
-SIZES = {"hidden": 16, "heads": 2, "inner": 20, "layers": 1, "pattern": "2:8", "classes": 3}
-
-
-def test_an_encoder(tmp_path: Path) -> None:
-    """The rows of LUTs below the slices' too: what is left and how long it takes are those of any other array."""
-    config = StaConfig(
+SIZES = {"hidden": 16, "heads": 2, "inner": 20, "layers": 1, "classes": 3}
+CONFIGURATIONS = {
+    # A row of LUTs below the slices' too.
+    "2:8": StaConfig(
         n=2,
         m=8,
         rows=3,
@@ -25,8 +25,29 @@ def test_an_encoder(tmp_path: Path) -> None:
         store_words=128,
         pe="ecp5",
         soft_rows=1,
-    )
-    program, image = sentences(SIZES, [5, 2], config)
+    ),
+    # Columns abreast, and one that is not.
+    "2:16": StaConfig(
+        n=2,
+        m=16,
+        rows=2,
+        cols=4,
+        drain=4,
+        port_bytes=8,
+        max_tokens=16,
+        max_k=32,
+        hidden=16,
+        store_words=96,
+        pe="ecp5",
+    ),
+}
+
+
+@pytest.mark.parametrize("pattern", CONFIGURATIONS)
+def test_an_encoder(pattern: str, tmp_path: Path) -> None:
+    """What is left and how long it takes are those that the estimate and the golden machine have for any array."""
+    config = CONFIGURATIONS[pattern]
+    program, image = sentences(SIZES | {"pattern": pattern}, [5, 2], config)
     free, _ = check(config, [(program, image)], tmp_path, (False, True), LATENCY)
     off = deviation(program, free[0].spans, free[0].cycles, LATENCY)
     assert off.exact == off.instructions

@@ -37,12 +37,12 @@ def test_every_number_of_lanes_and_every_group(n: int, m: int) -> None:
         for kind in ("highest", "lowest"):
             steps += [*make_sum(config, rng, kind, 64, share), *make_sum(config, rng, "random", 1)]
     results = check(config, steps, rng)
-    assert {64 * 256 * 128, -64 * 256 * 127} <= set(results)
+    assert {64 * 255 * 127, -64 * 255 * 128} <= set(results)
 
 
 def test_the_widest_sum() -> None:
-    """65536 times -256 * -128 needs all 33 bits of a slice that are there above the operands' zeros."""
+    """65536 times 255 * -128 has 32 bits, of the 33 of a slice that are there above the operands' zeros."""
     config = Config(n=2, m=2, rows=1, cols=1, max_tokens=4, max_k=1 << 16, pe="ecp5")
-    assert config.accumulator_bits == 52 - LOW
+    assert config.accumulator_bits == 51 - LOW
     rng = seeded("widest")
-    assert check(config, list(make_sum(config, rng, "highest", 1 << 16)), rng)[-1] == 1 << 31
+    assert check(config, list(make_sum(config, rng, "lowest", 1 << 16)), rng)[-1] == -255 << 23

@@ -33,11 +33,11 @@ module bench;
     wire signed [{bits}:0] result;
     reg signed [{bits}:0] want [1:{latency}];
     integer number = 0, i;
-    wire [20:0] row = {{3'b111, 9'd0, a[8:0]}};
+    wire [19:0] row = {{3'b111, a > 127, 8'd0, a[7:0]}};
     wire [8:0] column = {{1'b0, w[7:0]}};
     nmgen_top dut (.clk(clk), .rst(1'b0), .row_in(row), .column_in(column), .result(result));
     initial begin
-        for (a = -256; a < 256; a = a + 1)
+        for (a = -128; a < 256; a = a + 1)
             for (w = -128; w < 128; w = w + 1) begin
                 #1 if (number >= {latency} && result !== want[{latency}])
                     $fatal(1, "%0d instead of %0d", result, want[{latency}]);
@@ -74,7 +74,7 @@ def test_functions_of_the_cells(inverted: bool) -> None:
 
 
 def test_all_products(tmp_path: Path) -> None:
-    """512 activations times 256 weights, one a cycle: sums of one step each."""
+    """-128 to 255 times 256 weights, one a cycle: sums of one step each."""
     config = CONFIGURATIONS[0]
     (tmp_path / "top.v").write_text(emit(SoftProcessingElement(config)))
     (tmp_path / "bench.v").write_text(ALL_PRODUCTS.format(bits=config.accumulator_bits - 1, latency=config.pe_latency))
@@ -84,7 +84,7 @@ def test_all_products(tmp_path: Path) -> None:
     ):
         done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
-    assert f"{512 * 256} products" in done.stdout
+    assert f"{384 * 256} products" in done.stdout
 
 
 @EVERY
@@ -110,7 +110,7 @@ def test_sums(config: Config, share: float) -> None:
         if cycle:
             assert row_out == record[cycle - 1][3], f"cycle {cycle}: what goes on to the right"
             assert column_out == record[cycle - 1][4], f"cycle {cycle}: what goes on downwards"
-    assert {TERMS * 256 * 128, -TERMS * 256 * 127} <= {row[0] for row in record}
+    assert {TERMS * 255 * 127, -TERMS * 255 * 128} <= {row[0] for row in record}
 
 
 def test_rows_of_either_kind(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ CONFIGURATIONS = {
     # Every lane in every step; four groups a word.
     "4:4 3x6": StaConfig(n=4, m=4, rows=3, cols=6, drain=4, port_bytes=16, max_tokens=20, max_k=44, store_words=50),
     "3:16 1x3": StaConfig(n=3, m=16, rows=1, cols=3, drain=1, port_bytes=8, max_tokens=40, max_k=64, store_words=200),
+    # Columns abreast.
+    "2:16 1x7": StaConfig(
+        n=2, m=16, rows=1, cols=7, drain=1, port_bytes=8, max_tokens=20, max_k=48, store_words=99, pe="ecp5"
+    ),
     # A tile of values takes many words.
     "1:2 2x12": StaConfig(n=1, m=2, rows=2, cols=12, drain=8, port_bytes=2, max_tokens=9, max_k=10, store_words=128),
     "5:32 5x2": StaConfig(n=5, m=32, rows=5, cols=2, drain=2, port_bytes=64, max_tokens=50, max_k=64, store_words=64),
@@ -300,7 +304,7 @@ class Bench:
                     ends[[i for i, tile in enumerate(tiles) if tile.steps is not None][number - 1]] = True
                 for column, want in enumerate(step):
                     where = f"cycle {cycle}: tile of steps {number - 1}, {address}, column {column}"
-                    columns[cycle + COLUMN_LATENCY + column, column] = (want, where)
+                    columns[cycle + COLUMN_LATENCY + c.behind(column), column] = (want, where)
             look = None
             if ended < places:
                 i, slot = rng.randrange(ended, places), rng.randrange(slots)
@@ -394,7 +398,7 @@ def test_nothing_in_use_is_overwritten(name: str, slow: str) -> None:
     first_beats = bench.beats_taken[:: product.w_tile_beats]
     assert len(first_beats) == 8
     for tile in range(2, 8):
-        free = bench.released[tile - 2] + config.cols
+        free = bench.released[tile - 2] + config.behind(config.cols - 1) + 1
         if tile >= PARAMETER_TILES:
             free = max(free, bench.drained[tile - PARAMETER_TILES])
         late = first_beats[tile] - free
@@ -430,7 +434,7 @@ def test_copies_take_a_word_a_cycle(name: str) -> None:
 
     run(bench.dut, testbench, limit=100_000)
     word_bytes = bench.store.word_bytes
-    halves_free = [0, 0, bench.released[0] + config.cols]
+    halves_free = [0, 0, bench.released[0] + config.behind(config.cols - 1) + 1]
     for i, work in enumerate(works):
         fields = work.instruction
         words = ceil_div(fields["channels"], word_bytes)

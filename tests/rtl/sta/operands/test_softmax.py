@@ -127,7 +127,7 @@ class Bench:
             if row.keys:
                 lanes = {i: group[i] for i in range(sub * c.n, min(sub * c.n + c.n, c.m))}
                 group = [lanes.get(sub * c.n + i % c.n) for i in range(c.m)]
-            self.steps[len(self.cycles) + SOFTMAX_LATENCY] = (group, marks["first"], marks["last"])
+            self.steps[len(self.cycles) + SOFTMAX_LATENCY] = (group, step["softmax"], marks["first"], marks["last"])
             self.cycles.append({**given, "row": step})
         if row.keys:
             self.sums[len(self.cycles) - 1 + SOFTMAX_LATENCY] = reciprocal(sum(emitted), mult, shift, c.sum_bits)
@@ -146,17 +146,17 @@ class Bench:
     def check(self) -> None:
         unit = RowSoftmax(self.config)
         step = unit.step
-        watch = [step.valid, step.first, step.last, unit.factor.mult, unit.factor.shift, *step.group]
+        watch = [step.valid, step.unsigned, step.first, step.last, unit.factor.mult, unit.factor.shift, *step.group]
         self._idle({})
         record = trace(unit, self.cycles + [self.cycles[-1]] * READY, *watch)
         quotients = list(self.sums.items())
         known = None
-        for cycle, (valid, first, last, mult, shift, *group) in enumerate(record):
+        for cycle, (valid, unsigned, first, last, mult, shift, *group) in enumerate(record):
             assert valid == (cycle in self.steps), f"cycle {cycle}"
             if valid:
                 want, *marks = self.steps[cycle]
-                assert [first, last] == marks, f"cycle {cycle}"
-                checked = [got if wanted is None else wanted for got, wanted in zip(group, want, strict=True)]
+                assert [unsigned, first, last] == marks, f"cycle {cycle}"
+                checked = [got if wanted is None else wanted & 0xFF for got, wanted in zip(group, want, strict=True)]
                 assert group == checked, f"cycle {cycle}"
             if quotients and cycle == quotients[0][0] + RowSoftmax.RECIPROCAL_LATENCY:
                 known = quotients.pop(0)[1]
