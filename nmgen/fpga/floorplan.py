@@ -12,7 +12,9 @@
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
-  LUTs are too few, rows that stay empty are farther apart.
+  LUTs are too few, rows that stay empty are farther apart, or there are none.
+* Selectors of large groups are full of PFUMX, which take the wire by which a flip-flop without a LUT gets its input:
+  those of the elements and of the store's words get LUTs.
 """
 
 import json
@@ -28,13 +30,14 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.fpga import register_packing
-from nmgen.fpga.register_packing import pack_registers
+from nmgen.fpga.register_packing import give_luts, pack_registers
 from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Site
 from rtl.array.grid import ELEMENT
 from rtl.params import Config, InputError, ceil_div
-from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
+from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 
 ROWS_APART = (3, 4, 5, 6)  # from one row that is left empty to the next: the first that leaves room
+POSITIONS = 1024  # those of 8x8 elements with N = 2 and M = 8
 FILLED = 0.85  # of the other rows' LUTs at most
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 LUTS_TAKEN = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}  # by a cell, with those through which LUT RAM is written
@@ -60,6 +63,7 @@ class Placement:
     others : sites for those of the core's lanes
     memories : columns of sites for block RAM, from left to right, of as many rows each, from top to bottom
     groups : that a word of a row's bank holds
+    own_luts : flip-flops among the array's selectors get a LUT each
     rows, columns : y and x of the tiles of logic, if rows are to stay empty
     """
 
@@ -67,6 +71,7 @@ class Placement:
     others: tuple[str, ...] = ()
     memories: tuple[tuple[str, ...], ...] = ()
     groups: int = 1
+    own_luts: bool = False
     rows: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
 
@@ -80,6 +85,7 @@ class Placement:
                 self.others,
                 self.memories,
                 self.groups,
+                self.own_luts,
                 self.rows,
                 self.columns,
             ]
@@ -90,6 +96,8 @@ class Placement:
         design = json.loads(netlist.read_text())
         top = next(m for m in design["modules"].values() if int(m["attributes"].get("top", "0"), 2))
         pack_registers(top)
+        if self.own_luts:
+            give_luts(top, cells_of(f"{ELEMENT}.", BANK_OPERANDS))
         element, multipliers = cells_of(f"{ELEMENT}."), [cells_of(path) for path in LANE_MULTIPLIERS]
         elements: dict[tuple[int, int], list[str]] = defaultdict(list)
         lanes: list[tuple[int, int, str]] = []  # kind, number, name
@@ -146,6 +154,11 @@ def _idle(bel: str) -> dict[str, Any]:
     }
 
 
+def is_crowded(config: Config) -> bool:
+    """Whether the selectors of an array of DSP slices choose from so many positions that wires become scarce."""
+    return config.pe == "ecp5" and config.rows * config.cols * config.n * config.m > POSITIONS
+
+
 def placement_of(config: Config, device: str, *, room: bool) -> Placement | None:
     """What the placer of a device is told of a configuration; None where there is nothing to tell.
 
@@ -171,6 +184,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         others=others,
         memories=memories,
         groups=config.store_word_bytes // config.m,
+        own_luts=room and is_crowded(config),
         rows=tuple(rows),
         columns=tuple(columns),
     )

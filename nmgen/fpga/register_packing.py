@@ -5,6 +5,7 @@ after the clock without. yosys makes all of logic. That costs a portable element
 the densest part of the chip, and multipliers and block RAM their speed.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -14,6 +15,14 @@ Cell = dict[str, Any]
 
 WIDTH = 18  # of an operand, and of a port of a block RAM
 ROUTED = ("SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CE0", "RST0")  # constants there take wires
+LOGIC = (
+    "LUT4",
+    "PFUMX",
+    "L6MUX21",
+    "CCU2C",
+    "TRELLIS_DPR16X4",
+)  # beside a flip-flop, to which it has a wire of its own
+PASS = "10" * 8  # of a LUT: input A
 PLAIN = {"CEMUX": "1", "REGSET": "RESET"}  # of a flip-flop without an enable that begins at 0, as the multiplier's do
 
 
@@ -97,12 +106,38 @@ def pack_registers(module: Mapping[str, Any]) -> int:
         if signs in ([["0"]] * 2, [["1"]] * 2):
             _pack_operands(nets, name)
     gone = before - len(nets.cells)
-    bits = (bit for cell in nets.cells.values() for bits in cell["connections"].values() for bit in bits)
-    fresh = count(1 + max((bit for bit in bits if isinstance(bit, int)), default=1))
+    fresh = _fresh(nets.cells)
     for name in multipliers:
         for value in "01":
             _tie(nets.cells, name, value, fresh)
     return gone
+
+
+def give_luts(module: Mapping[str, Any], names: re.Pattern[str]) -> int:
+    """Put a LUT that passes its input on before each flip-flop of these names that has no logic there, in place.
+
+    Without one it gets its input by the wire by which a PFUMX in the same half of a slice is selected. Returns how
+    many.
+    """
+    cells: dict[str, Cell] = module["cells"]
+    drivers = {
+        bit: cell["type"]
+        for cell in cells.values()
+        for port, bits in cell["connections"].items()
+        if cell["port_directions"].get(port) == "output"
+        for bit in bits
+    }
+    fresh = _fresh(cells)
+    luts: dict[str, Cell] = {}
+    for name, cell in cells.items():
+        if cell["type"] == "TRELLIS_FF" and names.search(name):
+            driven = cell["connections"]["DI"]
+            if isinstance(driven[0], int) and drivers.get(driven[0]) not in LOGIC:
+                passed = [next(fresh)]
+                luts[f"{name}.own_lut"] = _lut(PASS, {"A": driven}, passed)
+                cell["connections"]["DI"] = passed
+    cells |= luts
+    return len(luts)
 
 
 def _pack_outputs(nets: _Nets, name: str, sides: str) -> None:
@@ -177,14 +212,24 @@ def _tie(cells: dict[str, Cell], name: str, value: str, fresh: Iterator[int]) ->
     if ports:
         bit = next(fresh)
         connections |= {port: [bit] for port in ports}
-        cells[f"{name}.tie_{value}"] = {
-            "hide_name": 0,
-            "type": "LUT4",
-            "parameters": {"INIT": value * 16},
-            "attributes": {},
-            "port_directions": dict.fromkeys("ABCD", "input") | {"Z": "output"},
-            "connections": {port: ["0"] for port in "ABCD"} | {"Z": [bit]},
-        }
+        cells[f"{name}.tie_{value}"] = _lut(value * 16, {}, [bit])
+
+
+def _lut(init: str, inputs: Mapping[str, Sequence[Any]], output: Sequence[int]) -> Cell:
+    return {
+        "hide_name": 0,
+        "type": "LUT4",
+        "parameters": {"INIT": init},
+        "attributes": {},
+        "port_directions": dict.fromkeys("ABCD", "input") | {"Z": "output"},
+        "connections": {port: ["0"] for port in "ABCD"} | dict(inputs) | {"Z": list(output)},
+    }
+
+
+def _fresh(cells: Mapping[str, Cell]) -> Iterator[int]:
+    """Numbers of bits that no cell is connected to."""
+    bits = (bit for cell in cells.values() for bits in cell["connections"].values() for bit in bits)
+    return count(1 + max((bit for bit in bits if isinstance(bit, int)), default=1))
 
 
 def _is_plain(cell: Cell) -> bool:

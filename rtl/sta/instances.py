@@ -9,6 +9,7 @@ LANE = "lane_{}"
 MEMORY = "memory_{}_{}"  # by the half of a word, and its number
 NORMALISER = "normaliser"
 NORM_SOURCE = "norm_source"
+OPERANDS = "operands"  # registers of a bank of the store
 PIPELINE = "pipeline"
 POST_PROCESSOR = "post_processor"
 REQUANTISER = "requantiser_{}"
@@ -21,6 +22,7 @@ STORE = "store"
 
 # How names of cells begin, from the core on. Behind a dot is what is inside of the instance.
 COLUMN_BANKS = f"{COLUMN_BUFFER}.{BANK}."
+BANK_OPERANDS = f"{STORE}.{BANK}.{OPERANDS}"
 ROW_PARTS = (f"{STORE}.{BANK}.", f"{SOFTMAX}.")  # what is one row's, by its number
 LANE_MULTIPLIERS = tuple(  # of the post-processor's lanes, by their numbers; from the residual to the array
     f"{POST_PROCESSOR}.{part}"

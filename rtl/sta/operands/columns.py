@@ -1,6 +1,6 @@
 """The column buffer of STA: weights from memory, keys or values from the store, while the array works on a tile."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -102,6 +102,10 @@ class ColumnBank(wiring.Component):
     One plane holds weights, a word of S steps, with byte enables; the other holds the indices of each step. Of dense
     patterns the indices are counted at the output instead.
 
+    Parameters
+    ----------
+    abreast : number of the column among those that are abreast, of which each has its own registers
+
     Members
     -------
     write, write_enable : in; readable two cycles later
@@ -112,8 +116,9 @@ class ColumnBank(wiring.Component):
     column : `column_step`, COLUMN_LATENCY cycles after address_in, out
     """
 
-    def __init__(self, config: StaConfig) -> None:
+    def __init__(self, config: StaConfig, abreast: int) -> None:
         self._config = config
+        self._abreast = abreast
         super().__init__(
             {
                 "write": In(column_write(config)),
@@ -135,11 +140,11 @@ class ColumnBank(wiring.Component):
 
         # A block RAM's output is slow: it goes straight into a register. Then the step of the word.
         assert COLUMN_LATENCY == 3  # the memories, their words, the step of it
-        counted = registered(m, Mux(address_out.half, self.counted[1], self.counted[0]), name="counted")
+        counted = self._copy(m, Mux(address_out.half, self.counted[1], self.counted[0]), "counted_1")
         column = Signal.like(self.column, reset_less=True)
         m.d.sync += column.indices.as_value().eq(hard_register(m, indices, name="indices"))
         word = hard_register(m, word, name="word")
-        for sub in cases(m, align(m, address_out.sub, 1, name="sub"), c.steps_a_group):
+        for sub in cases(m, self._copy(m, address_out.sub, "sub_1"), c.steps_a_group):
             for lane in range(c.n):
                 position = sub * c.n + lane
                 m.d.sync += column.weights[lane].eq(word.word_select(position, WEIGHT_BITS).as_signed())
@@ -149,6 +154,13 @@ class ColumnBank(wiring.Component):
                         m.d.sync += column.weights[lane].eq(0)
         m.d.comb += self.column.eq(column)
         return m
+
+    def _copy(self, m: Module, value: Value, name: str) -> Value:
+        """A cycle later; of columns abreast one begins with zeros, one with ones, and one holds the complement."""
+        assert self._abreast < 3
+        if self._abreast == 2:
+            return ~replicate(m, ~value, name=name)
+        return replicate(m, value, name=name, distinct_init=(1 << len(value)) - 1 if self._abreast else None)
 
     def _memories(self, m: Module) -> tuple[Signal, Signal]:
         """Words of weights, and indices of steps: written two cycles after they came, read a cycle later."""
@@ -324,7 +336,7 @@ class ColumnBuffer(wiring.Component):
 
         address = self.reads.address
         for column in range(c.cols):
-            m.submodules[BANK.format(column)] = bank = ColumnBank(c)
+            m.submodules[BANK.format(column)] = bank = ColumnBank(c, column % c.columns_abreast)
             enable = Mux(job.copy, copies.enable[column], tiles.step_enable)
             own = Signal(column_step(c), name=f"own_{column}")
             m.d.comb += [

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import part_of, parts
 from rtl.lib.timing import align, gated, hard_register, registered, relay, replicate
-from rtl.sta.instances import BANK
+from rtl.sta.instances import BANK, OPERANDS
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig
@@ -133,7 +133,7 @@ class StoreBank(wiring.Component):
         with m.If(align(m, reads, 3, name="reads")):
             m.d.sync += word.eq(self.copy_data)
         group = align(m, step.group, 4, name="group")
-        operands = Signal.like(self.row.group, reset_less=True)
+        operands = Signal.like(self.row.group, name=OPERANDS, reset_less=True)
         for i in cases(m, group, c.store_word_bytes // c.m):
             m.d.sync += operands.as_value().eq(word.word_select(i, 8 * c.m))
         m.d.comb += self.row.group.eq(operands)

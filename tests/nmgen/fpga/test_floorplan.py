@@ -17,7 +17,7 @@ from nmgen.fpga.timing_paths import read_paths
 from rtl.array.ecp5.floorplan import Floorplan
 from rtl.array.grid import ELEMENT
 from rtl.params import Config
-from rtl.sta.instances import COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
+from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 
@@ -244,8 +244,31 @@ def test_what_is_placed_bears_these_names(pe: str) -> None:
     assert numbers(f"{ELEMENT}.") == set(product(range(3), range(4)))
     assert numbers(COLUMN_BANKS) == up_to(4)
     assert [numbers(path) for path in ROW_PARTS] == [up_to(3)] * 2
+    assert numbers(BANK_OPERANDS) == up_to(3)
     assert [numbers(path) for path in LANE_MULTIPLIERS] == [up_to(config.drain_lanes)] * 4
     assert numbers(RESIDUAL_MEMORIES) == {(0, 0), (1, 0)}
+
+
+@pytest.mark.parametrize(("m", "pe", "luts"), [(16, "ecp5", 2), (8, "ecp5", 0), (16, "portable", 0)])
+def test_luts_among_crowded_selectors(m: int, pe: str, luts: int, tmp_path: Path) -> None:
+    cells = {
+        name: {
+            **cell("TRELLIS_FF"),
+            "connections": {"DI": [2], "Q": [i], "LSR": ["0"]},
+            "port_directions": {"Q": "output"},
+        }
+        for i, name in enumerate(
+            ("core.array.pe_3_2.group_7", "core.store.bank_1.operands_3", "core.column_buffer.x"), 3
+        )
+    }
+    cells["source"] = {
+        **cell("TRELLIS_FF"),
+        "connections": {"DI": ["0"], "Q": [2], "LSR": ["0"]},
+        "port_directions": {"Q": "output"},
+    }
+    placement = placement_of(StaConfig(m=m, pe=pe, device=DEVICE if pe == "ecp5" else ""), DEVICE, room=True)
+    top = written(placement, tmp_path, cells)
+    assert sum(name.endswith("own_lut") for name in top["cells"]) == luts
 
 
 def test_nothing_to_tell() -> None:

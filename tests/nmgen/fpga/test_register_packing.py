@@ -1,12 +1,13 @@
 """Which registers a multiplier or a block RAM takes in; that it changes nothing is in sim/ecp5/test_netlist.py."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nmgen.fpga.register_packing import pack_registers
+from nmgen.fpga.register_packing import give_luts, pack_registers
 from nmgen.fpga.tools import find_tool, run_tool
 
 OUTPUTS = {"REG_PIPELINE_CLK", "REG_OUTPUT_CLK"}
@@ -167,3 +168,25 @@ def test_a_second_time_nothing(tmp_path: Path) -> None:
     once = json.dumps(module)
     assert pack_registers(module) == 0
     assert json.dumps(module) == once
+
+
+def test_luts_of_flip_flops(tmp_path: Path) -> None:
+    """Those of the names, where a flip-flop, a multiplier or a port of the design is before: not where logic is."""
+    text = """
+        module toy(input clk, input [3:0] a, input [8:0] x, y, output reg [3:0] q, output reg [1:0] kept, other,
+                   output reg [17:0] product);
+          reg [3:0] near_first;
+          always @(posedge clk) begin near_first <= a; q <= near_first; kept <= {near_first[0] ^ a[1], near_first[2]};
+            other <= kept; product <= x * y; end
+        endmodule"""
+    module = synthesised(text, tmp_path)
+    before = registers_of(module)
+    assert give_luts(module, re.compile("near_first|kept|product")) == 4 + 1 + 18
+    luts = {name: cell for name, cell in module["cells"].items() if name.endswith(".own_lut")}
+    assert len({cell["connections"]["Z"][0] for cell in luts.values()}) == 23
+    for name, lut in luts.items():
+        register = module["cells"][name.removesuffix(".own_lut")]
+        assert register["connections"]["DI"] == lut["connections"]["Z"]
+        assert lut["parameters"]["INIT"] == "1010101010101010"
+    assert registers_of(module) == before
+    assert give_luts(module, re.compile("near_first|kept|product")) == 0, "a second time nothing"

@@ -3,19 +3,25 @@
 import json
 from pathlib import Path
 
-from nmgen.fpga.register_packing import pack_registers
+from nmgen.fpga.floorplan import cells_of
+from nmgen.fpga.register_packing import give_luts, pack_registers
 from nmgen.fpga.tools import find_tool, run_tool
+from rtl.array.grid import ELEMENT
 
 TOP = "nmgen_top"
 
 
 def synthesised(text: str, folder: Path, top: str = TOP, *, packed: bool = False) -> Path:
-    """The netlist of a design, as it is made for boards, or with registers in multipliers: a file in the folder."""
+    """The netlist of a design, a file in the folder.
+
+    packed : with registers in multipliers, and LUTs of the elements' flip-flops, as the floorplan has them
+    """
     (folder / "design.v").write_text(text)
     _yosys(folder, "read_verilog design.v", f"synth_ecp5 -noabc9 -top {top}", "write_json netlist.json")
     if packed:
         design = json.loads((folder / "netlist.json").read_text())
-        assert pack_registers(design["modules"][top])
+        module = design["modules"][top]
+        assert pack_registers(module) + give_luts(module, cells_of(f"{ELEMENT}."))
         (folder / "netlist.json").write_text(json.dumps(design))
     _yosys(folder, "read_json netlist.json", "write_verilog -noattr netlist.v")
     return folder / "netlist.v"

@@ -42,6 +42,7 @@ def cells(text: str) -> set[str]:
         ("ecp5", 2, 8, 2, 2, 0, False),
         ("ecp5", 3, 4, 3, 2, 2, False),
         ("ecp5", 2, 16, 2, 2, 1, False),
+        ("ecp5", 2, 16, 2, 2, 1, True),
         ("portable", 2, 8, 2, 2, 0, False),
         ("portable", 2, 8, 3, 2, 0, True),
         ("portable", 3, 4, 2, 2, 0, True),
