@@ -72,10 +72,10 @@ class Sdram(wiring.Component):
             width=len(arbiter.chunks.payload.as_value()), depth=CHUNKS + 1, w_domain="sync", r_domain=DOMAIN
         )
         m.submodules.write_beats = write_beats = CrossingFifo(
-            len(arbiter.write_beats.payload.as_value()), WRITE_ROOM, write_domain="sync", read_domain=DOMAIN, early=True
+            len(arbiter.write_beats.payload.as_value()), WRITE_ROOM, write_domain="sync", read_domain=DOMAIN
         )
         m.submodules.read_beats = read_beats = CrossingFifo(
-            8 * self._port_bytes, READ_ROOM, write_domain=DOMAIN, read_domain="sync"
+            8 * self._port_bytes, READ_ROOM, write_domain=DOMAIN, read_domain="sync", reserved=True
         )
         # Between these, which are wide or have far to go, and the logic of both sides.
         m.submodules.chunks_in = chunks_in = StreamRegister(arbiter.chunks.payload.shape())
