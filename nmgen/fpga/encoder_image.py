@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from boards.parts.pll import OUTPUTS
 from nmgen.console.files import written_whole
-from nmgen.fpga.bitstream import OTHER, check_cells
+from nmgen.fpga.bitstream import check_cells
 from nmgen.fpga.block_ram import memories
-from nmgen.fpga.floorplan import is_crowded, placement_of
+from nmgen.fpga.floorplan import placement_of
 from nmgen.fpga.place_and_route import CHIP, NETLIST, PLACED, Design, Measured, measure
 from nmgen.fpga.report import CORE_PLACER
 from nmgen.fpga.router_watchdog import ROUTER
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from boards.board import Board
     from boards.encoder import EncoderConfig
 
-# Where wires are scarce router1 does not end, and shorter wires are worth more than fewer nanoseconds of the longest.
-CROWDED_PLACER = ("--placer-heap-timingweight", "100")
 NAME = "encoder"  # of the design, and of its files
 # A block RAM's word that is read while it is written may be anything, as in the Verilog of `nmgen generate`.
 NO_CHECK = "setattr -set no_rw_check 1 m:*"
@@ -91,13 +89,12 @@ def design_of(board: "Board", config: "EncoderConfig") -> Design:
 
     files = files_of(board, config, NAME)
     target = of_board(board)
-    router, placer = (OTHER, CROWDED_PLACER) if is_crowded(config.sta) else (ROUTER, CORE_PLACER)
     # Without the core's CORE_MAPPER: a quarter fewer LUTs, and fast enough for the clocks that are asked for.
     return Design(
         title=f"{NAME} for {board.name}",
         verilog=files[".v"],
         script=target.script(NAME, NO_CHECK, KEEP_MARKS),
-        place=target.place(router, round(config.core_mhz), *placer),
+        place=target.place(ROUTER, round(config.core_mhz), *CORE_PLACER),
         placement=placement_of(config.sta, board.device, room=True),
         delays=True,
         pins=files[".lpf"],
