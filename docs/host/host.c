@@ -135,17 +135,20 @@ static void relocate(uint8_t *code, uint32_t base)
         SET(code, IDS_ADDRESS, GET(code, IDS_ADDRESS) + base);
 }
 
-/* Have an instruction of one sequence see `tokens` tokens of it. */
-static void shorten(uint8_t *code, uint32_t group, uint32_t tokens)
+/* Have an instruction of one sequence see `tokens` tokens of it, `before` of the sequence's before its own. */
+static void shorten(uint8_t *code, const struct nmgen_host *h, uint32_t tokens, uint32_t before)
 {
     uint32_t op = GET(code, OPCODE), columns = GET(code, COLUMNS);
+    uint32_t queries = tokens > before ? tokens - before : 1; /* one beyond the text is not read */
+    if (queries > h->query_tokens)
+        queries = h->query_tokens;
     if (op == NMGEN_OP_PRODUCT && columns == NMGEN_COLUMNS_KEYS) {
-        SET(code, TOKENS, tokens);
+        SET(code, TOKENS, queries);
         SET(code, CHANNELS, tokens);
     } else if (op == NMGEN_OP_PRODUCT && columns == NMGEN_COLUMNS_VALUES) {
-        SET(code, TOKENS, tokens);
+        SET(code, TOKENS, queries);
         SET(code, KEYS, tokens);
-        SET(code, GROUPS, (tokens + group - 1) / group);
+        SET(code, GROUPS, (tokens + h->group - 1) / h->group);
     } else if (op == NMGEN_OP_POOL) {
         uint32_t shift = 15;
         while (1u << (shift - 15) < tokens)
@@ -187,6 +190,7 @@ int nmgen_load(struct nmgen_host *h, const uint8_t *file, size_t size)
     h->group = number(configuration, "\\\"m\\\":");
     h->ids = number(part(header, "regions"), "[\\\"ids\\\",");
     h->vocabulary = number(part(header, "about"), "\\\"vocabulary\\\":");
+    h->query_tokens = number(part(header, "about"), "\\\"query_tokens\\\":");
     results.begin = behind(results, "\\\"name\\\":\\\"embedding\\\"");
     h->embedding.address = number(results, "\\\"address\\\":");
     h->embedding.pitch = number(results, "\\\"pitch\\\":");
@@ -236,8 +240,9 @@ static int place(struct nmgen_host *h, uint32_t texts, const uint32_t *const *id
         }
         for (uint32_t i = 0; i < h->instructions; i++) {
             uint8_t *code = h->memory + h->program + i * INSTRUCTION;
-            if (GET(code, FIRST_TOKEN) == first)
-                shorten(code, h->group, tokens);
+            uint32_t before = GET(code, FIRST_TOKEN) - first;
+            if (before < h->sequence[s].tokens)
+                shorten(code, h, tokens, before);
         }
     }
     return NMGEN_OK;

@@ -28,6 +28,7 @@ struct nmgen_host {
     /* Filled in by nmgen_load. Addresses are offsets into `memory`. */
     uint32_t image_size, program, instructions;
     uint32_t ids, vocabulary, group;     /* group: M */
+    uint32_t query_tokens;               /* of a block of a sequence's queries, all but its last */
     uint32_t sequences;
     struct {
         uint32_t first_token, tokens;

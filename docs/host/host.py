@@ -159,24 +159,27 @@ class Host:
         program = self._program
         if len(texts) > len(program.sequences):
             raise ValueError(f"{len(texts)} texts, the program takes {len(program.sequences)}")
-        lengths = {}
+        lengths = []  # of each sequence: first token, tokens, tokens of its text
         for number, (first, tokens) in enumerate(program.sequences):
             ids = list(texts[number]) if number < len(texts) else [0]
             if not 1 <= len(ids) <= tokens or not all(0 <= one < program.about["vocabulary"] for one in ids):
                 raise ValueError(f"text {number} has no 1 to {tokens} ids below {program.about['vocabulary']}")
-            lengths[first] = len(ids)
+            lengths.append((first, tokens, len(ids)))
             for i, one in enumerate(ids + [0] * (tokens - len(ids))):
                 self._put32(program.region("ids") + 4 * (first + i), one)
         for at in self._instructions():
             opcode, columns = self._get(at, "opcode"), self._get(at, "columns")
-            tokens = lengths.get(self._get(at, "first_token"), 0)
+            first = self._get(at, "first_token")
+            text, before = next(((t, first - f) for f, tokens, t in lengths if f <= first < f + tokens), (0, 0))
+            if opcode == PRODUCT and columns in (KEYS, VALUES):
+                self._set(at, tokens=max(1, min(text - before, program.about["query_tokens"])))
             if opcode == PRODUCT and columns == KEYS:
-                self._set(at, tokens=tokens, channels=tokens)
+                self._set(at, channels=text)
             elif opcode == PRODUCT and columns == VALUES:
-                self._set(at, tokens=tokens, keys=tokens, groups=-(-tokens // program.configuration["m"]))
+                self._set(at, keys=text, groups=-(-text // program.configuration["m"]))
             elif opcode == POOL:
-                shift = 15 + (tokens - 1).bit_length()
-                self._set(at, tokens=tokens, mult=((2 << shift) + tokens) // (2 * tokens), shift=shift)
+                shift = 15 + (text - 1).bit_length()
+                self._set(at, tokens=text, mult=((2 << shift) + text) // (2 * text), shift=shift)
 
     def result(self, name: str, number: int) -> list[float]:
         """A result of a sequence, after a run."""

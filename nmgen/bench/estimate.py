@@ -112,8 +112,8 @@ def _run(config: StaConfig, loaded: Sequence[Loaded], design: Generated) -> list
     jobs = []
     for program, image in loaded:
         writable = np.zeros(len(image), np.bool_)
-        for result in program.results:
-            writable[result.address :][: result.pitch * len(program.sequences)] = True
+        for span in program.written:
+            writable[span.start : span.stop] = True
         limit = 10_000 + 4 * total(program, estimate(program, Constants(memory=LATENCY)))["cycles"]
         jobs.append(ProgramJob(image, program.address, writable, limit, program.names))
     results = run_programs(

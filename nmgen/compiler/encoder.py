@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.compiler.memory_map import Memory, Rows, StorePlan, plan_store
+from nmgen.compiler.memory_map import ACTIVATIONS, Memory, Rows, Sizes, StorePlan, plan_store
 from nmgen.compiler.program import Placed, Program, Result
 from nmgen.compiler.program_check import check, check_lengths
 from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import Columns, Instruction, Op, assemble
+from rtl.sta.legality import store_row_beats
 from rtl.sta.params import StaConfig
 from sim.image.product import pack_weights
 from sim.image.program import pack_parameters, pack_table, parameter_units
@@ -65,6 +66,30 @@ class _Spread:
     def width(self) -> int:
         return self.heads * self.pitch
 
+    def columns(self, heads: range, m: int) -> range:
+        """Channels of some heads, with those between them; behind the last one of all up to the end of a group, which
+        KEYS reads whole."""
+        end = heads.stop * self.pitch
+        if heads.stop == self.heads:
+            end -= self.pitch - round_up(self.size, m)
+        return range(heads.start * self.pitch, end)
+
+
+@dataclass(frozen=True)
+class _Spill:
+    """Rows of activations in memory.
+
+    Parameters
+    ----------
+    address : of token 0
+    pitch : bytes from one token to the next
+    groups : of a row
+    """
+
+    address: int
+    pitch: int
+    groups: int
+
 
 def finished(memory: Memory, programs: Sequence[Program]) -> Program:
     """The first of the programs, with the others as its `shorter`; all with their memory and checked."""
@@ -106,12 +131,15 @@ class Compiler(ABC):
         self._fits("tokens of all sequences", self._tokens, config.max_tokens, "max_tokens")
         self._plan: StorePlan = plan_store(
             config,
-            tiles=self._tiles,
-            sequence_tiles=ceil_div(max(lengths), config.rows),
-            hidden=shape.hidden,
-            heads_width=self._spread.width,
-            keys=max(lengths),
-            inner=shape.intermediate,
+            Sizes(
+                tiles=self._tiles,
+                sequence_tiles=ceil_div(max(lengths), config.rows),
+                keys=max(lengths),
+                hidden=shape.hidden,
+                inner=shape.intermediate,
+                heads=shape.heads,
+                head_pitch=self._spread.pitch,
+            ),
         )
         self._memory = memory
         self._before = tuple(self._memory.regions)
@@ -119,6 +147,7 @@ class Compiler(ABC):
         self._names: list[str] = []
         self._notes: list[str] = []
         self._loaded: dict[int, int] = {}  # address of the table that each of the two memories holds
+        self._packed: dict[str, tuple[Product, int]] = {}  # layers in memory, and where
 
     def _fits(self, what: str, value: int, limit: int, parameter: str) -> None:
         if value > limit:
@@ -147,10 +176,13 @@ class Compiler(ABC):
     def emit(self, about: dict[str, Any]) -> Program:
         """The program, which lacks its memory until all that share it are there: see `finished`."""
         results = self._host_regions()
+        self._spills = self._spill_regions()
+        self._note_plan()
         self._embeddings()
         for block in self._blocks:
             self._attention(block)
-            self._feed_forward(block)
+            for part in self._parts:
+                self._behind_attention(block, part)
         for number, sequence in enumerate(self._sequences):
             self._finish(number, sequence, results)
         code = assemble([*self._instructions, {"opcode": Op.END}])
@@ -162,6 +194,7 @@ class Compiler(ABC):
             "heads": shape.heads,
             "intermediate": shape.intermediate,
             "store_words_used": self._plan.words,
+            "query_tokens": self._plan.query_tiles * self._c.rows,
         }
         own = self._memory.regions[len(self._before) :]
         names = {region.name for region in own}
@@ -209,95 +242,246 @@ class Compiler(ABC):
             positions[sequence.first_token : sequence.first_token + sequence.tokens] = np.arange(sequence.tokens)
         return positions
 
+    # --- parts ---------------------------------------------------------------------------------
+    @property
+    def _parts(self) -> list[Placed]:
+        """The tokens whose operand the store holds at a time: all, or blocks of each sequence."""
+        if not self._plan.spilled:
+            return [Placed(0, self._tokens)]
+        return [part for sequence in self._sequences for part in self._blocks_of(sequence, self._plan.query_tiles)]
+
+    def _blocks_of(self, whole: Placed, tiles: int) -> list[Placed]:
+        """Cut into so many token tiles each."""
+        end, step = whole.first_token + whole.tokens, tiles * self._c.rows
+        return [Placed(first, min(step, end - first)) for first in range(whole.first_token, end, step)]
+
+    def _head_groups(self) -> list[range]:
+        """Heads whose keys and values the store holds at a time."""
+        heads, step = self._spread.heads, self._plan.heads
+        return [range(first, min(first + step, heads)) for first in range(0, heads, step)]
+
+    def _tile(self, part: Placed) -> int:
+        """The token tile of its regions with which a part begins: each begins anew where they are of one part."""
+        return 0 if self._plan.spilled else part.first_token // self._c.rows
+
+    def _note_plan(self) -> None:
+        plan, heads, tiles = self._plan, self._spread.heads, self._tiles
+        if plan.heads < heads:
+            self._notes.append(f"the store holds keys and values of {plan.heads} of {heads} heads at a time")
+        if plan.spilled:
+            size = self._tokens * sum(spill.pitch for spill in self._spills)
+            self._notes.append(
+                f"the store holds the activations of {plan.query_tiles} of {tiles} token tiles: {size:,} bytes of each "
+                f"layer go to memory and come back, weights are read {_times(len(self._parts))}"
+            )
+            return
+        longest = ceil_div(max(sequence.tokens for sequence in self._sequences), self._c.rows)
+        if plan.query_tiles < longest:
+            self._notes.append(
+                f"the store holds the scores of {plan.query_tiles} of {longest} token tiles: keys and values are "
+                f"copied {_times(ceil_div(longest, plan.query_tiles))}"
+            )
+        if plan.inner_tiles < tiles:
+            self._notes.append(
+                f"the store holds what is between the feed-forward layers for {plan.inner_tiles} of {tiles} token "
+                f"tiles: their weights are read {_times(ceil_div(tiles, plan.inner_tiles))}"
+            )
+
+    # --- activations in memory -----------------------------------------------------------------
+    def _spill_regions(self) -> list["_Spill"]:
+        """Of the operand, and of the context of each group of heads; all are one region of memory."""
+        if not self._plan.spilled:
+            return []
+        c = self._c
+        groups = [ceil_div(self._hidden, c.m)]
+        groups += [len(heads) * self._spread.pitch // c.m for heads in self._head_groups()]
+        pitches = [store_row_beats(c, each) * c.port_bytes for each in groups]
+        address = self._memory.scratch(ACTIVATIONS, sum(pitches) * self._tokens)
+        spills = []
+        for each, pitch in zip(groups, pitches, strict=True):
+            spills.append(_Spill(address, pitch, each))
+            address += pitch * self._tokens
+        return spills
+
+    def _move(self, op: Op, name: str, spill: "_Spill", part: Placed, rows: Rows) -> None:
+        """STORE to memory, or LOAD from there."""
+        fields: Fields = {
+            "opcode": op,
+            "tokens": part.tokens,
+            "first_token": part.first_token,
+            "groups": spill.groups,
+            "address": spill.address + part.first_token * spill.pitch,
+        }
+        if op == Op.STORE:
+            fields |= {"x_base": rows.base, "x_pitch": rows.pitch}
+        else:
+            beats = part.tokens * spill.pitch // self._c.port_bytes
+            fields |= {"y_base": rows.base, "y_pitch": rows.pitch, "beats": beats}
+        self._add(f"{op.name.lower()} {name}{self._tokens_of(part)}", fields)
+
+    def _spill_operand(self, part: Placed) -> None:
+        if self._plan.spilled:
+            self._move(Op.STORE, "operand", self._spills[0], part, self._plan.operand)
+
+    def _fetch_operand(self, part: Placed) -> Rows:
+        """Where the operand is, in the store again."""
+        if self._plan.spilled:
+            self._move(Op.LOAD, "operand", self._spills[0], part, self._plan.operand)
+        return self._plan.operand.behind(self._tile(part))
+
+    def _fetch_context(self, part: Placed) -> Rows:
+        plan = self._plan
+        if plan.spilled:
+            for heads, spill in zip(self._head_groups(), self._spills[1:], strict=True):
+                rows = plan.context.behind(word=heads.start * self._spread.pitch // self._c.store_word_bytes)
+                self._move(Op.LOAD, f"context{self._heads_of(heads)}", spill, part, rows)
+        return plan.context.behind(self._tile(part))
+
     # --- a block -------------------------------------------------------------------------------
     def _attention(self, block: "BlockParameters") -> None:
-        plan, spread = self._plan, self._spread
-        width = (spread.heads - 1) * spread.pitch + round_up(spread.size, self._c.m)
-        for layer, rows in ((block.query, plan.queries), (block.key, plan.keys), (block.value, plan.values)):
-            # Zero channels between the heads; behind the last one up to the end of a group, which KEYS reads whole.
-            self._linear(layer, plan.operand, rows, outputs=spread.channels, channels=width)
+        """From the operand to the context."""
+        for number, heads in enumerate(self._head_groups()):
+            if self._plan.spilled:
+                self._spilled_heads(block, heads, self._spills[1 + number])
+            else:
+                self._resident_heads(block, heads)
+
+    def _resident_heads(self, block: "BlockParameters", heads: range) -> None:
+        plan = self._plan
+        (part,) = self._parts
+        word = heads.start * self._spread.pitch // self._c.store_word_bytes
+        self._project(block.query, heads, part, plan.operand, plan.queries.behind(word=word))
+        self._project(block.key, heads, part, plan.operand, plan.keys)
+        self._project(block.value, heads, part, plan.operand, plan.values)
+        self._block_tables(block)
+        for number, sequence in enumerate(self._sequences):
+            tile = sequence.first_token // self._c.rows
+            for head in heads:
+                for queries in self._blocks_of(sequence, plan.query_tiles):
+                    own = plan.queries.behind(self._tile(queries), word)
+                    self._head_attention(block, number, sequence, head, heads, queries, own, tile)
+
+    def _spilled_heads(self, block: "BlockParameters", heads: range, spill: "_Spill") -> None:
+        """Keys and values of a sequence, block after block of tokens; then its queries, as many at a time."""
+        plan = self._plan
+        self._block_tables(block)
+        for number, sequence in enumerate(self._sequences):
+            parts = self._blocks_of(sequence, plan.query_tiles)
+            for part in parts:
+                tile = (part.first_token - sequence.first_token) // self._c.rows
+                operand = self._fetch_operand(part)
+                self._project(block.key, heads, part, operand, plan.keys.behind(tile))
+                self._project(block.value, heads, part, operand, plan.values.behind(tile))
+            # The last one's operand is still there.
+            for part in (parts[-1], *parts[:-1]):
+                if part != parts[-1]:
+                    operand = self._fetch_operand(part)
+                self._project(block.query, heads, part, operand, plan.queries)
+                for head in heads:
+                    self._head_attention(block, number, sequence, head, heads, part, plan.queries, 0)
+                self._move(Op.STORE, f"context{self._heads_of(heads)}", spill, part, plan.queries)
+
+    def _project(self, layer: "Layer", heads: range, part: Placed, x: Rows, y: Rows) -> None:
+        """Queries, keys or values of some heads: zero channels between these."""
+        spread = self._spread
+        self._linear(
+            layer,
+            x,
+            y,
+            part,
+            outputs=spread.channels,
+            channels=spread.columns(range(spread.heads), self._c.m).stop,
+            columns=spread.columns(heads, self._c.m),
+            named=self._heads_of(heads),
+        )
+
+    def _block_tables(self, block: "BlockParameters") -> None:
         self._table(f"{block.name}.attention.self.exponential", 1, block.exponential)
         self._table(f"{block.name}.intermediate.table", 0, block.table)
-        for number, sequence in enumerate(self._sequences):
-            for head in range(spread.heads):
-                self._head_attention(block, number, sequence, head)
-        # The context lies where the queries were.
-        self._linear(block.attention_output, plan.queries, None, inputs=spread.channels, k=spread.width)
-        self._norm(block.attention_norm, 0, self._tokens)
 
-    def _head_attention(self, block: "BlockParameters", number: int, sequence: Placed, head: int) -> None:
+    def _head_attention(
+        self,
+        block: "BlockParameters",
+        number: int,
+        sequence: Placed,
+        head: int,
+        heads: range,
+        queries: Placed,
+        rows: Rows,
+        tile: int,
+    ) -> None:
+        """Scores and context of a block of queries over all keys of its sequence.
+
+        Parameters
+        ----------
+        heads : those beside which this one lies
+        rows : the queries, of the block's first token tile and the first of these heads
+        tile : token tile of keys and values with which the sequence begins
+        """
         plan, c = self._plan, self._c
-        tile = sequence.first_token // c.rows
-        word = head * self._spread.pitch // c.store_word_bytes
-        queries, keys, values = (rows.at(tile, word) for rows in (plan.queries, plan.keys, plan.values))
+        word = (head - heads.start) * self._spread.pitch // c.store_word_bytes
+        keys, values, own = plan.keys.behind(tile, word), plan.values.behind(tile, word), rows.behind(word=word)
         scores = plan.scores
+        tokens = sequence.tokens
+        named = "" if queries == sequence else self._range_of(queries)
         common = {
             "opcode": Op.PRODUCT,
             "to_store": 1,
             "pattern_n": c.m,
-            "tokens": sequence.tokens,
-            "first_token": sequence.first_token,
+            "tokens": queries.tokens,
+            "first_token": queries.first_token,
         }
         self._add(
-            self._of(f"{block.name}.attention.self.scores.{head}", number),
+            self._of(f"{block.name}.attention.self.scores.{head}{named}", number),
             common
             | {
                 "columns": Columns.KEYS,
                 "maximum": 1,
-                "channels": sequence.tokens,
+                "channels": tokens,
                 "groups": ceil_div(self._spread.size, c.m),
-                "x_base": queries,
-                "x_pitch": plan.queries.pitch,
-                "c_base": keys,
-                "c_pitch": plan.keys.pitch,
-                "y_base": scores.at(),
+                "x_base": own.base,
+                "x_pitch": own.pitch,
+                "c_base": keys.base,
+                "c_pitch": keys.pitch,
+                "y_base": scores.base,
                 "y_pitch": scores.pitch,
                 "mult": block.scores.mult,
                 "shift": block.scores.shift,
             },
         )
         self._add(
-            self._of(f"{block.name}.attention.self.context.{head}", number),
+            self._of(f"{block.name}.attention.self.context.{head}{named}", number),
             common
             | {
                 "columns": Columns.VALUES,
                 "channels": self._spread.size,
-                "groups": ceil_div(sequence.tokens, c.m),
-                "x_base": scores.at(),
+                "groups": ceil_div(tokens, c.m),
+                "x_base": scores.base,
                 "x_pitch": scores.pitch,
-                "c_base": values,
-                "c_pitch": plan.values.pitch,
-                "y_base": queries,
-                "y_pitch": plan.queries.pitch,
+                "c_base": values.base,
+                "c_pitch": values.pitch,
+                "y_base": own.base,
+                "y_pitch": own.pitch,
                 "mult": block.context.mult,
                 "shift": block.context.shift,
-                "keys": sequence.tokens,
+                "keys": tokens,
             },
         )
 
-    def _feed_forward(self, block: "BlockParameters") -> None:
-        plan, rows = self._plan, self._c.rows
-        if plan.inner_tiles < self._tiles:
-            self._notes.append(
-                f"the store holds what is between the feed-forward layers for {plan.inner_tiles} of {self._tiles} "
-                f"token tiles: their weights are read {ceil_div(self._tiles, plan.inner_tiles)} times"
-            )
-        for tile in range(0, self._tiles, plan.inner_tiles):
-            first = tile * rows
-            tokens = min(plan.inner_tiles * rows, self._tokens - first)
-            part = "" if plan.inner_tiles == self._tiles else f" tokens {first}-{first + tokens - 1}"
-            self._linear(
-                block.intermediate,
-                plan.operand,
-                plan.inner,
-                first=first,
-                tokens=tokens,
-                x_tile=tile,
-                rescale=block.table_rescale,
-                part=part,
-            )
-            self._linear(block.output, plan.inner, None, first=first, tokens=tokens, part=part)
-        self._norm(block.output_norm, 0, self._tokens)
+    def _behind_attention(self, block: "BlockParameters", part: Placed) -> None:
+        """From the context of some tokens to the operand of the next block."""
+        spread = self._spread
+        context = self._fetch_context(part)
+        self._linear(block.attention_output, context, None, part, inputs=spread.channels, k=spread.width)
+        self._norm(block.attention_norm, part)
+        for inner in self._blocks_of(part, self._plan.inner_tiles):
+            tile = self._tile(part) + (inner.first_token - part.first_token) // self._c.rows
+            operand, between = self._plan.operand.behind(tile), self._plan.inner
+            self._linear(block.intermediate, operand, between, inner, rescale=block.table_rescale)
+            self._linear(block.output, between, None, inner)
+        self._norm(block.output_norm, part)
+        if block.output_norm.operand:
+            self._spill_operand(part)
 
     # --- single instructions -------------------------------------------------------------------
     def _add(self, name: str, fields: Instruction) -> None:
@@ -307,6 +491,16 @@ class Compiler(ABC):
     def _of(self, name: str, number: int | None) -> str:
         """An instruction's name, with the number of its sequence where there are several."""
         return name if number is None or len(self._sequences) == 1 else f"{name} [{number}]"
+
+    def _range_of(self, part: Placed) -> str:
+        return f" tokens {part.first_token}-{part.first_token + part.tokens - 1}"
+
+    def _tokens_of(self, part: Placed) -> str:
+        """What an instruction's name says of its tokens where they are not all."""
+        return "" if part.tokens == self._tokens else self._range_of(part)
+
+    def _heads_of(self, heads: range) -> str:
+        return "" if len(heads) == self._spread.heads else f" heads {heads.start}-{heads.stop - 1}"
 
     def _gather(self, name: str, rows: NDArray[np.uint8], ids: int, *, add: bool = False, narrow: bool = False) -> None:
         """The rows of a table, packed, by the numbers at `ids`, for all tokens."""
@@ -324,7 +518,13 @@ class Compiler(ABC):
             },
         )
 
-    def _norm(self, norm: "Norm", first: int, tokens: int, of: int | None = None) -> None:
+    def _first_operand(self, norm: "Norm") -> None:
+        """Of all tokens, for the first block."""
+        for part in self._parts:
+            self._norm(norm, part)
+            self._spill_operand(part)
+
+    def _norm(self, norm: "Norm", part: Placed, of: int | None = None) -> None:
         """To the operand of linear layers where that is read, and to the residual where it normalises it."""
         units = parameter_units(
             norm.bias, norm.mult, norm.shift, norm.negate, norm.operand.factors if norm.operand else 0
@@ -334,9 +534,9 @@ class Compiler(ABC):
             "opcode": Op.NORM,
             "to_residual": int(norm.normalise and (self._norms_replace or norm.operand is None)),
             "normalise": int(norm.normalise),
-            "tokens": tokens,
+            "tokens": part.tokens,
             "channels": self._hidden,
-            "first_token": first,
+            "first_token": part.first_token,
             "address": self._memory.share(norm.name, packed),
             "beats": packed.shape[0] * packed.shape[1],
             "tile_beats": packed.shape[1],
@@ -346,72 +546,81 @@ class Compiler(ABC):
             operand = self._plan.operand
             fields |= {
                 "to_store": 1,
-                "y_base": operand.at(first // self._c.rows),
+                "y_base": operand.behind(self._tile(part)).base,
                 "y_pitch": operand.pitch,
                 "rescale_shift": norm.operand.shift,
             }
-        self._add(self._of(norm.name, of), fields)
+        named = "" if of is not None else self._tokens_of(part)
+        self._add(self._of(norm.name, of) + named, fields)
 
     def _linear(
         self,
         layer: "Layer",
         x: Rows,
         y: Rows | None,
+        part: Placed,
         *,
-        first: int = 0,
-        tokens: int | None = None,
-        x_tile: int = 0,
         inputs: NDArray[np.int64] | None = None,
         outputs: NDArray[np.int64] | None = None,
         k: int | None = None,
         channels: int | None = None,
+        columns: range | None = None,
         rescale: "Rescale | None" = None,
         add: bool = True,
-        part: str = "",
+        named: str = "",
         of: int | None = None,
     ) -> None:
         """A product with weights from memory.
 
         Parameters
         ----------
-        y : None for results that are added to the residual, or set it
+        x, y : of the part's first token tile; no y for results that are added to the residual, or set it
         inputs, outputs : where the layer's inputs and outputs lie among `k` inputs and `channels` outputs
+        columns : those of the channels that are computed; they begin with a column tile
         rescale : behind the activation table
         """
-        tokens = self._tokens if tokens is None else tokens
+        c = self._c
         bits = 8 if y else 16
         if layer.out_bits != bits:
             raise InputError(f"layer {layer.name} gives {layer.out_bits} bits, must be {bits}")
-        weights, units = _spread_out(layer, inputs, outputs, k or layer.k, channels or layer.channels, rescale)
-        product = Product(
-            config=self._c,
-            tokens=tokens,
-            k=weights.shape[1],
-            channels=len(weights),
-            pattern_n=self._pattern(layer, weights),
-        )
-        address = self._memory.share(layer.name, pack_weights(product, weights, units))
+        if layer.name not in self._packed:
+            weights, units = _spread_out(layer, inputs, outputs, k or layer.k, channels or layer.channels, rescale)
+            product = Product(
+                config=c,
+                tokens=1,
+                k=weights.shape[1],
+                channels=len(weights),
+                pattern_n=self._pattern(layer, weights),
+            )
+            address = self._memory.share(layer.name, pack_weights(product, weights, units))
+            self._packed[layer.name] = product, address
+        product, address = self._packed[layer.name]
+        columns = columns or range(product.channels)
+        first_tile, inside = divmod(columns.start, c.cols)
+        assert inside == 0
         fields: Fields = {
             "opcode": Op.PRODUCT,
             "columns": Columns.MEMORY,
             "pattern_n": product.pattern_n,
-            "tokens": tokens,
-            "channels": product.channels,
-            "first_token": first,
+            "tokens": part.tokens,
+            "channels": len(columns),
+            "first_token": part.first_token,
             "groups": product.groups,
-            "x_base": x.at(x_tile),
+            "x_base": x.base,
             "x_pitch": x.pitch,
-            "address": address,
-            "beats": product.column_tiles * product.w_tile_beats,
+            "address": address + first_tile * product.w_tile_beats * c.port_bytes,
+            "beats": ceil_div(len(columns), c.cols) * product.w_tile_beats,
             "tile_beats": product.w_tile_beats,
         }
         if y:
-            fields |= {"to_store": 1, "y_base": y.at(), "y_pitch": y.pitch}
+            fields |= {"to_store": 1, "y_base": y.base, "y_pitch": y.pitch}
         else:
             fields |= {"to_residual": 1, "add": int(add)}
         if rescale:
             fields |= {"table": 1, "rescale_shift": rescale.shift}
-        self._add(self._of(layer.name, of) + part, fields)
+        if of is None:
+            named += self._tokens_of(part)
+        self._add(self._of(layer.name, of) + named, fields)
 
     def _pattern(self, layer: "Layer", weights: NDArray[np.int8]) -> int:
         """N of N:M as the weights are packed: the layer's own, unless another M or spread inputs break it."""
@@ -450,16 +659,12 @@ class Compiler(ABC):
 
     def _classify(self, layer: "Layer", number: int, sequence: Placed) -> None:
         """Of a sequence's first token: its operand becomes its logits."""
-        self._linear(
-            layer,
-            self._plan.operand,
-            None,
-            first=sequence.first_token,
-            tokens=1,
-            x_tile=sequence.first_token // self._c.rows,
-            add=False,
-            of=number,
-        )
+        part = Placed(sequence.first_token, 1)
+        self._linear(layer, self._plan.operand.behind(self._tile(part)), None, part, add=False, of=number)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _spread_out(

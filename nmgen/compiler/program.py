@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nmgen.compiler.memory_map import ACTIVATIONS
 from nmgen.compiler.program_check import INSTRUCTIONS_MAX, SHORTER_MAX, check, check_lengths
 from nmgen.console.files import written_whole
 from pruning.files.reading import (
@@ -41,7 +42,7 @@ PARTS = ("configuration", "address", "names", "regions", "sequences", "results",
 OWN = ("address", "names", "regions", "sequences", "results", "notes", "about")  # of each of several in one memory
 SHORTER = "shorter"  # a part of those that have some
 SIZE_MAX = 2048 * MIB  # bytes of a file
-FACTS = ("hidden", "layers", "heads", "intermediate", "store_words_used")
+FACTS = ("hidden", "layers", "heads", "intermediate", "store_words_used", "query_tokens")
 TEXT_FACTS = ("vocabulary",)
 PICTURE_FACTS = ("image", "channels", "patch_side", "patch", "patch_bytes")
 FACT_MAX = 1 << 24
@@ -56,6 +57,11 @@ class Placed:
 
     first_token: int
     tokens: int
+
+    @property
+    def end(self) -> int:
+        """The token behind the last one."""
+        return self.first_token + self.tokens
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,16 @@ class Program:
     def host_region(self) -> Region:
         """What the host fills before a run: ids of tokens, 32 bits each, or patches of pictures."""
         return self.region("patches" if self.takes_pictures else "ids")
+
+    @property
+    def written(self) -> list[range]:
+        """Addresses that a run writes: results of each sequence, and activations."""
+        spans = [
+            range(at, at + 2 * result.channels)
+            for result in self.results
+            for at in range(result.address, result.address + result.pitch * len(self.sequences), result.pitch)
+        ]
+        return spans + [range(one.address, one.end) for one in self.regions if one.name == ACTIVATIONS]
 
     def region(self, name: str) -> Region:
         """The region of that name.

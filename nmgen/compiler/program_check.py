@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmgen.compiler.memory_map import ALIGNMENT
+from nmgen.compiler.memory_map import ACTIVATIONS, ALIGNMENT
 from rtl.params import SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.sta.isa import BYTES, Columns, Op, decode
 from rtl.sta.legality import ID_BYTES, fault, outside, residual_row_beats, store_row_beats
@@ -54,21 +54,26 @@ def check_lengths(program: "Program") -> None:
             raise InputError(f"the program for {counts[1]} tokens is of another model than that for {counts[0]}")
     for mine, theirs in permutations(program.every, 2):
         begins, ends = np.array([(other.address, other.end) for other in theirs.regions]).T
-        for region in map(mine.region, own_regions(mine)):
-            met = np.flatnonzero((region.address < ends) & (begins < region.end))
-            for i in met[:1]:
-                raise InputError(f"region {region.name} of one program lies on {theirs.regions[i].name} of another")
+        for region in (*map(mine.region, own_regions(mine)), *activations(mine)):
+            for i in np.flatnonzero((region.address < ends) & (begins < region.end)):
+                if region.name != ACTIVATIONS or theirs.regions[i].name != ACTIVATIONS:
+                    raise InputError(f"region {region.name} of one program lies on {theirs.regions[i].name} of another")
 
 
 def _model(program: "Program") -> tuple[object, ...]:
     """What programs of one model have in common."""
-    facts = {name: value for name, value in program.about.items() if name != "store_words_used"}
+    facts = {name: value for name, value in program.about.items() if name not in ("store_words_used", "query_tokens")}
     return program.takes_pictures, facts, [(one.name, one.channels, one.scale) for one in program.results]
 
 
 def own_regions(program: "Program") -> tuple[str, ...]:
     """Names of the regions that no other program of a file has a part in."""
     return ("program", program.host_region.name, *(result.name for result in program.results))
+
+
+def activations(program: "Program") -> list[Region]:
+    """What a run writes beside its results, if anything. No run reads another one's: programs of a file share it."""
+    return [region for region in program.regions if region.name == ACTIVATIONS]
 
 
 def _check_regions(program: "Program") -> None:
@@ -145,7 +150,6 @@ class _Instructions:
     def __init__(self, program: "Program") -> None:
         self._program, self._c = program, program.config
         self._limit = len(program.memory)
-        self._sequences = {sequence.first_token: sequence.tokens for sequence in program.sequences}
         self._written: set[tuple[str, int]] = set()  # results of sequences
         self._work = 0
 
@@ -182,12 +186,18 @@ class _Instructions:
             raise InputError(f"is behind more than {WORK_MAX:,} beats and tiles: the program is too long")
 
     def _check_sequence(self, f: Fields) -> None:
-        """Attention and pooling are of one sequence, whose length the host may shorten."""
-        tokens = self._sequences.get(f["first_token"])
+        """Attention and pooling are of one sequence, whose length the host may shorten; queries may come in blocks."""
         scores, context = (f["opcode"] == Op.PRODUCT and f["columns"] == one for one in (Columns.KEYS, Columns.VALUES))
-        counted = [f["tokens"], *([f["channels"]] if scores else []), *([f["keys"]] if context else [])]
-        if tokens is None or any(count != tokens for count in counted):
-            raise InputError(f"is of tokens {counted} from {f['first_token']} on, must be of a sequence")
+        first, counted = f["first_token"], [f["tokens"]]
+        block = self._c.max_tokens
+        if scores or context:
+            counted.append(f["channels"] if scores else f["keys"])
+            block = self._program.about["query_tokens"]
+        owner = next((one for one in self._program.sequences if one.first_token <= first < one.end), None)
+        tokens = owner.tokens if owner else 0
+        before = first - owner.first_token if owner else 0
+        if before % block or counted != [min(block, tokens - before), tokens][: len(counted)]:
+            raise InputError(f"is of tokens {counted} from {first} on, must be of a sequence")
         bits = (255 * tokens).bit_length()  # of the sum of a row's exponentials, by which it divides
         if context and f["shift"] + bits - 1 > SHIFT_MAX:
             raise InputError(
@@ -195,10 +205,13 @@ class _Instructions:
             )
 
     def _check_written(self, f: Fields) -> None:
-        """A STORE writes results and nothing else, so that what is read is what is in the file."""
+        """A STORE writes results and activations and nothing else: all else that is read is what is in the file."""
         c, tokens = self._c, f["tokens"]
         size = 2 * f["channels"] if f["which"] else f["groups"] * c.m
         beats = residual_row_beats(c, f["channels"]) if f["which"] else store_row_beats(c, f["groups"])
+        for region in activations(self._program):
+            if region.address <= f["address"] and f["address"] + tokens * beats * c.port_bytes <= region.end:
+                return
         for result in self._program.results:
             number, offset = divmod(f["address"] - result.address, result.pitch)
             rows = tokens == 1 or beats * c.port_bytes == result.pitch
@@ -206,15 +219,21 @@ class _Instructions:
             if rows and within and (offset, size) == (0, 2 * result.channels):
                 self._written |= {(result.name, number + row) for row in range(tokens)}
                 return
-        raise InputError(f"writes {tokens} x {size} bytes from {f['address']} on, must write results alone")
+        raise InputError(
+            f"writes {tokens} x {size} bytes from {f['address']} on, must write results, or activations, alone"
+        )
 
     def _check_rows(self, f: Fields) -> None:
-        """Every row that a GATHER may be asked for lies in memory."""
+        """Every row that a GATHER may be asked for lies in memory, and no STORE says which."""
+        ids_end = f["ids_address"] + ID_BYTES * f["tokens"]
+        for region in activations(self._program):
+            if f["ids_address"] < region.end and region.address < ids_end:
+                raise InputError(f"takes its rows' numbers from {f['ids_address']} on, where activations are")
         memory = np.frombuffer(self._program.memory, np.uint8)
         last = int(memory[f["ids_address"] :][: ID_BYTES * f["tokens"]].view("<u4").max())
         if not self._program.takes_pictures:
             ids = self._program.region("ids")
-            if f["ids_address"] < ids.end and ids.address < f["ids_address"] + ID_BYTES * f["tokens"]:
+            if f["ids_address"] < ids.end and ids.address < ids_end:
                 last = max(last, self._program.about["vocabulary"] - 1)
         row = f["beats"] * self._c.port_bytes
         if outside(self._c, f["address"] + last * row, f["beats"], self._limit):

@@ -141,9 +141,8 @@ class _Prepared:
             self.image[self._address :][: len(code)] = np.frombuffer(code, np.uint8)
         self._noise = np.random.default_rng([seed, dumped])
         self.writable = np.zeros(len(self.image), np.bool_)
-        for result in program.results:
-            for number in range(len(program.sequences)):
-                self.writable[result.address + number * result.pitch :][: 2 * result.channels] = True
+        for span in program.written:
+            self.writable[span.start : span.stop] = True
         self.writable[len(image) : end] = True
         beats = sum(dump.tokens * ceil_div(dump.pitch, program.config.port_bytes) for dump in self._dumps)
         self._cycles = cycles + beats + DUMP_CYCLES * len(self._dumps)

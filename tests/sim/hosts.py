@@ -111,7 +111,9 @@ class Struct(ctypes.Structure):
         ("wait", WAIT),
         ("memory", ctypes.c_void_p),
         ("memory_size", ctypes.c_size_t),
-        *words("base", "image_size", "program", "instructions", "ids", "vocabulary", "group", "sequences"),
+        *words(
+            "base", "image_size", "program", "instructions", "ids", "vocabulary", "group", "query_tokens", "sequences"
+        ),
         ("sequence", Sequence * SEQUENCES_MAX),
         ("embedding", Embedding),
         *words("cause", "cause_address"),

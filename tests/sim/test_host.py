@@ -143,11 +143,13 @@ def test_run_of_the_page(language: str, make: dict[str, Any], program: Program) 
     assert given.memory[ids.address : ids.end] == hexadecimal(PAGE)[1]
 
 
+@pytest.mark.parametrize("store_words", [1024, 80])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_texts_of_every_length(language: str, make: dict[str, Any], encoder: IntegerEncoder) -> None:
+def test_texts_of_every_length(language: str, make: dict[str, Any], encoder: IntegerEncoder, store_words: int) -> None:
     """Ids and instructions are those that `nmgen simulate` runs, whatever ran before; without a text, of one token."""
-    config = replace(CONFIG, max_tokens=40, store_words=1024)
+    config = replace(CONFIG, max_tokens=40, store_words=store_words)
     program = compile_encoder(encoder.parameters, config, [31, 7])
+    assert (program.about["query_tokens"] < 31) == (store_words == 80), program.about
     given, _ = ports(program)
     host = make[language](program.to_bytes(), given)
     assert host.load() == Answer.OK

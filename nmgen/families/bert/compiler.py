@@ -85,7 +85,7 @@ class _BertCompiler(Compiler):
         positions = self._memory.put("positions", self._positions().view(np.uint8))
         rows = pack_wide_rows(self._c, p.positions[: self._longest])
         self._gather("embeddings.position_embeddings", rows, positions, add=True)
-        self._norm(p.norm, 0, self._tokens)
+        self._first_operand(p.norm)
 
     def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:
         from pruning.encoder.parameters import pool_factor
@@ -104,6 +104,6 @@ class _BertCompiler(Compiler):
         )
         self._store(number, sequence, results[0])
         if self._p.head:
-            self._norm(self._p.head.norm, sequence.first_token, 1, of=number)
+            self._norm(self._p.head.norm, Placed(sequence.first_token, 1), of=number)
             self._classify(self._p.head.layer, number, sequence)
             self._store(number, sequence, results[1])

@@ -84,25 +84,31 @@ def _shortened(program: Program, lengths: Sequence[int]) -> Program:
     """The program that attends to and pools only this many tokens of each sequence."""
     if list(lengths) == [sequence.tokens for sequence in program.sequences]:
         return program
-    by_token = {sequence.first_token: tokens for sequence, tokens in zip(program.sequences, lengths, strict=True)}
     memory = bytearray(program.memory)
     for number, instruction in enumerate(program.instructions):
-        tokens = by_token.get(instruction.get("first_token", 0), 0)
-        if change := _change(program, instruction, tokens):
+        first = instruction.get("first_token", 0)
+        for sequence, tokens in zip(program.sequences, lengths, strict=True):
+            if not sequence.first_token <= first < sequence.end:
+                continue
+            change = _change(program, instruction, tokens, first - sequence.first_token)
             at = program.address + number * BYTES
             memory[at : at + BYTES] = encode({**instruction, **change})
     return replace(program, memory=bytes(memory))
 
 
-def _change(program: Program, instruction: dict[str, int], tokens: int) -> dict[str, int]:
-    """What changes in an instruction of a sequence that has fewer tokens."""
+def _change(program: Program, instruction: dict[str, int], tokens: int, before: int) -> dict[str, int]:
+    """What changes in an instruction of a sequence that has fewer tokens, `before` of them before the instruction's.
+
+    Of a block of queries that are all beyond the text one is computed, and not read.
+    """
     from pruning.encoder.parameters import pool_factor
 
     opcode, columns = instruction.get("opcode"), instruction.get("columns", 0)
+    queries = max(1, min(program.about["query_tokens"], tokens - before))
     if opcode == Op.PRODUCT and columns == Columns.KEYS:
-        return {"tokens": tokens, "channels": tokens}
+        return {"tokens": queries, "channels": tokens}
     if opcode == Op.PRODUCT and columns == Columns.VALUES:
-        return {"tokens": tokens, "keys": tokens, "groups": ceil_div(tokens, program.config.m)}
+        return {"tokens": queries, "keys": tokens, "groups": ceil_div(tokens, program.config.m)}
     if opcode == Op.POOL:
         factor = pool_factor(tokens)
         return {"tokens": tokens, "mult": factor.mult, "shift": factor.shift}

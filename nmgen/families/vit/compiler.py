@@ -44,7 +44,7 @@ class _VitCompiler(Compiler):
         self._fits("pixels of a patch", k, config.max_groups * config.m, "max_k")
         # Nothing else is in the store while they are.
         self._patches = Rows(0, words(config, k))
-        self._fits("words of the patches", self._patches.pitch * self._tiles, config.store_words, "store_words")
+        self._fits("words of a tile of patches", self._patches.pitch, config.store_words, "store_words")
         if parameters.classifier:
             self._fits("classes", parameters.classifier.channels, config.hidden, "hidden")
         self._patch_bytes = round_up(round_up(k, config.m), config.port_bytes)
@@ -69,22 +69,26 @@ class _VitCompiler(Compiler):
         p, patches = self._p, self._patches
         positions = self._memory.put("positions", self._positions().view(np.uint8))
         self._gather("embeddings.position_embeddings", pack_wide_rows(self._c, p.initial), positions)
-        self._add(
-            "patches",
-            {
-                "opcode": Op.LOAD,
-                "tokens": self._tokens,
-                "groups": ceil_div(p.projection.k, self._c.m),
-                "y_base": patches.at(),
-                "y_pitch": patches.pitch,
-                "address": self._pixels,
-                "beats": self._tokens * self._patch_bytes // self._c.port_bytes,
-            },
-        )
-        self._linear(p.projection, patches, None)
-        self._norm(p.norm, 0, self._tokens)
+        tiles = self._c.store_words // patches.pitch
+        for part in self._blocks_of(Placed(0, self._tokens), tiles):
+            self._add(
+                f"patches{self._tokens_of(part)}",
+                {
+                    "opcode": Op.LOAD,
+                    "tokens": part.tokens,
+                    "first_token": part.first_token,
+                    "groups": ceil_div(p.projection.k, self._c.m),
+                    "y_base": patches.base,
+                    "y_pitch": patches.pitch,
+                    "address": self._pixels + part.first_token * self._patch_bytes,
+                    "beats": part.tokens * self._patch_bytes // self._c.port_bytes,
+                },
+            )
+            self._linear(p.projection, patches, None, part)
+        self._first_operand(p.norm)
 
     def _finish(self, number: int, sequence: Placed, results: tuple[Result, ...]) -> None:
         if self._p.classifier:
+            self._fetch_operand(Placed(sequence.first_token, 1))
             self._classify(self._p.classifier, number, sequence)
         self._store(number, sequence, results[0])

@@ -13,10 +13,11 @@ import torch
 
 from nmgen.cli import main
 from nmgen.compiler import program as programs
-from nmgen.compiler.memory_map import plan_store
+from nmgen.compiler.memory_map import Sizes, plan_store
 from nmgen.compiler.program import Program
 from nmgen.estimate.cycles import Constants, estimate, total
 from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.sentences import fitted
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.parameters import integer_parameters
 from pruning.files.artefact import Artefact, save
@@ -118,14 +119,103 @@ def test_feed_forward_in_blocks_of_tokens() -> None:
     assert program.region("encoder.layer.1.output.dense").size == whole.region("encoder.layer.1.output.dense").size
 
 
+# --- what the store does not hold at a time --------------------------------------------------------------------------
+
+ONE_AT_A_TIME = "the store holds keys and values of 1 of 3 heads at a time"
+SCORES_OF_4 = "the store holds the scores of 4 of 7 token tiles: keys and values are copied 2 times"
+
+
+def spills(tiles: int, of: int, size: int, times: int) -> str:
+    return (
+        f"the store holds the activations of {tiles} of {of} token tiles: {size:,} bytes of each layer go to memory "
+        f"and come back, weights are read {times} times"
+    )
+
+
+@pytest.mark.parametrize(
+    ("store_words", "lengths", "notes"),
+    [
+        (91, [25], ()),
+        (90, [25], (ONE_AT_A_TIME,)),
+        (83, [25], (ONE_AT_A_TIME, SCORES_OF_4)),
+        (71, [25], (spills(4, 7, 1200, 2),)),
+        (65, [9, 1, 6], (ONE_AT_A_TIME,)),
+        (53, [9, 1, 6], (spills(3, 6, 1056, 3),)),
+        (33, [25], (ONE_AT_A_TIME, spills(3, 7, 1200, 3))),
+        (10, [9, 1, 6], (ONE_AT_A_TIME, spills(1, 6, 1056, 6))),
+    ],
+)
+def test_a_small_store(store_words: int, lengths: list[int], notes: tuple[str, ...]) -> None:
+    """Any that holds a head's keys and values and a token tile computes the same bits."""
+    sizes = {"hidden": 24, "heads": 3, "inner": 40, "pattern": "2:8", "classes": 3}
+    program = check_every_step(replace(SMALL, store_words=store_words), artefact(**sizes), lengths)
+    assert program.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "lengths", "least"),
+    [
+        # No group of fewer heads ends with a column tile of six.
+        (ODD, {"hidden": 40, "heads": 4, "inner": 56, "pattern": "3:16"}, [20, 2], 48),
+        (WIDE, {"hidden": 48, "heads": 4, "inner": 64, "pattern": "2:4"}, [16, 15], 20),
+        (TINY, {"hidden": 18, "heads": 3, "inner": 20, "pattern": "1:2", "layers": 1}, [5, 3], 42),
+    ],
+)
+def test_every_store_that_is_enough(config: StaConfig, sizes: dict, lengths: list[int], least: int) -> None:
+    """From one that holds all down to the least, a word less than was used each time; it never runs over."""
+    words = config.store_words
+    while words >= least:
+        program = check_every_step(replace(config, store_words=words), artefact(**sizes), lengths, seed=words)
+        assert program.about["store_words_used"] <= words
+        words = program.about["store_words_used"] - 1
+    assert words == least - 1
+    with pytest.raises(InputError, match=f"one take {least}: 1 too many \\(store_words\\)"):
+        compile_encoder(integer_parameters(artefact(**sizes)), replace(config, store_words=words), lengths)
+
+
 def test_the_plan_fits_the_store() -> None:
-    """Of any size; and what is between the feed-forward layers has as many token tiles as need as few blocks."""
-    for store_words in range(84, 260):
-        c = replace(SMALL, store_words=store_words)
-        plan = plan_store(c, tiles=7, sequence_tiles=5, hidden=24, heads_width=24, keys=20, inner=200)
+    """Of any size; no region lies on another that is alive, and blocks are as few as there is room for."""
+    sizes = Sizes(tiles=7, sequence_tiles=5, keys=20, hidden=24, inner=200, heads=3, head_pitch=8)
+    seen = set()
+    for store_words in range(28, 260):
+        plan = plan_store(replace(SMALL, store_words=store_words), sizes)
+        held = plan.query_tiles if plan.spilled else 7
+        kept = 5 if plan.spilled else 7
+        alive = [
+            (plan.scores.base, plan.scores.pitch * plan.query_tiles),
+            (plan.queries.base, plan.queries.pitch * held),
+            (plan.keys.base, plan.keys.pitch * kept),
+            (plan.values.base, plan.values.pitch * kept),
+        ]
+        if plan.heads < 3 and not plan.spilled:
+            alive.append((plan.operand.base, plan.operand.pitch * held))
+        feed_forward = [
+            (plan.operand.base, plan.operand.pitch * held),
+            (plan.inner.base, plan.inner.pitch * plan.inner_tiles),
+        ]
+        for regions in (alive, feed_forward, [(plan.context.base, plan.context.pitch * held)]):
+            for (begin, size), (after, _) in pairwise([*sorted(regions), (plan.words, 0)]):
+                assert begin + size <= after, store_words
         assert plan.words <= store_words
         room = (store_words - plan.inner.base) // plan.inner.pitch  # token tiles
-        assert -(-7 // plan.inner_tiles) == -(-7 // min(room, 7)), store_words
+        assert -(-held // plan.inner_tiles) == -(-held // min(room, held)), store_words
+        seen.add((plan.spilled, plan.heads < 3))
+    assert len(seen) == 4
+
+
+def test_shorter_texts_of_a_program_in_blocks() -> None:
+    """Of every length, for two sequences whose queries come in blocks: those beyond the text are not read."""
+    whole = artefact(24, 3, 40, pattern="2:8", classes=3)
+    program = compile_encoder(integer_parameters(whole), replace(SMALL, store_words=18), [13, 5])
+    assert program.about["query_tokens"] == 8
+    encoder = IntegerEncoder(whole)
+    for tokens in range(1, 14):
+        ids = random_ids(tokens, [tokens, min(tokens, 5)])
+        shorter, padded = fitted(program, ids)
+        machine = Machine(program.config, shorter.image(padded), address=program.address)
+        machine.finish()
+        means = torch.stack([encoder.means(torch.tensor(row)) for row in ids])
+        assert np.array_equal(program.result("embedding", machine.memory), means.numpy()), tokens
 
 
 @pytest.mark.parametrize(
@@ -151,8 +241,16 @@ def test_other_patterns_are_told(sizes: dict, note: str) -> None:
         ({"hidden": 20}, [9], "hidden channels: 24, the configuration has 20: 4 too many (hidden)"),
         ({"max_k": 32}, [9], "(intermediate): 40, the configuration has 32: 8 too many (max_k)"),
         ({"max_k": 32, "max_tokens": 64}, [31, 33], "33 tokens, the model takes 1 to 32"),
-        ({"store_words": 30}, [9], "attention over 3 token tiles of 4 takes 36: 6 too many (store_words)"),
-        ({"store_words": 5}, [1], "attention over 1 token tiles of 4 takes 12: 7 too many (store_words)"),
+        (
+            {"store_words": 9},
+            [9],
+            "over 3 token tiles of 4 and a feed-forward block of one take 10: 1 too many (store_words)",
+        ),
+        (
+            {"store_words": 5},
+            [1],
+            "over 1 token tiles of 4 and a feed-forward block of one take 8: 3 too many (store_words)",
+        ),
         ({}, [], "must be at least 1"),
         ({}, [0], "0 tokens"),
     ],

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from nmgen.cli import main
 from nmgen.compiler import program as programs
+from nmgen.compiler.memory_map import ACTIVATIONS
 from nmgen.compiler.program import PARTS, SHORTER, Program
 from nmgen.estimate.cycles import estimate
 from nmgen.families.bert.compiler import compile_encoder
@@ -144,7 +146,7 @@ def test_good_ones_are_read(text: Program, pictures: Program) -> None:
         (put("results", 0, "scale", 1e300), "scale of result embedding is 1e[+]300, must be"),
         (put("results", 0, "scale", "1"), "scale of result embedding is '1', must be"),
         (cut("results", 0, "scale"), "result is {.*, must be a table of name, address, pitch, channels, scale"),
-        (put("about", {}), "about is {}, must have hidden, layers, heads, intermediate, store_words_used, vocabulary"),
+        (put("about", {}), "about is {}, must have hidden, layers, heads, intermediate, store_words_used, query_tok"),
         (put("about", None), "about is None, must have hidden"),
         (put("about", "vocabulary", 0), "vocabulary in about is 0, must be an integer from 1 to"),
         (put("about", "vocabulary", True), "vocabulary in about is True, must be"),
@@ -246,6 +248,27 @@ def test_shorter_ones_that_are_wrong(lengths: Program, change: Change, message: 
     assert re.match(message, found), found
 
 
+def test_activations_are_shared_and_nobody_elses() -> None:
+    """By the programs of a file; on what another one reads they are refused."""
+    whole = artefact(16, 2, 24, layers=1, pattern="2:8")
+    parameters, config = integer_parameters(whole), replace(CONFIG, store_words=16)
+    lengths = compile_encoder(parameters, config, [12], shorter=[[9], [2]])
+    places = [[one for one in each.regions if one.name == ACTIVATIONS] for each in lengths.every]
+    assert len(places[0]) == 1
+    assert places[0] == places[1] == places[2]
+    assert programs.from_bytes(signed(lengths)).regions == lengths.regions
+
+    def on_the_ids(parts: dict[str, Any]) -> None:
+        whole, shorter = parts["regions"], parts["shorter"][1]["regions"]
+        ids = next(one for one in shorter if one[0] == "ids")
+        (own,) = (one for one in whole if one[0] == ACTIVATIONS)
+        whole.remove(own)
+        whole.append([ACTIVATIONS, *ids[1:]])
+        whole.sort(key=lambda one: one[1])
+
+    assert refused(signed(lengths, on_the_ids)).endswith(" of one program lies on ids of another")
+
+
 def test_instructions_of_a_shorter_one(lengths: Program) -> None:
     one = lengths.shorter[1]
     memory = changed(one, "embeddings.LayerNorm", pattern_n=1)
@@ -285,7 +308,7 @@ SCORES, CONTEXT = (f"encoder.layer.0.attention.self.{part}.1 [0]" for part in ("
         (CONTEXT, {"shift": 47}, "has a shift of 47, with 7 keys must have at most 37"),
         (CONTEXT, {"shift": 38}, "has a shift of 38, with 7 keys must have at most 37"),
         ("pool [1]", {"tokens": 6}, r"is of tokens \[6\] from 8 on, must be of a sequence"),
-        ("store embedding [1]", {"address": 0}, "writes 1 x 32 bytes from 0 on, must write results alone"),
+        ("store embedding [1]", {"address": 0}, "writes 1 x 32 bytes from 0 on, must write results, or activat"),
         ("store embedding [1]", {"address": lambda address: address + 4}, "writes 1 x 32 bytes from"),
         ("store embedding [0]", {"tokens": 3}, "writes 3 x 32 bytes from"),
         ("store logits [1]", {"channels": 4}, "writes 1 x 8 bytes from"),
@@ -299,6 +322,36 @@ def test_instructions_that_are_wrong(text: Program, name: str, fields: dict[str,
     number = text.names.index(name)
     found = refused(signed(text, memory=changed(text, name, **fields)))
     assert re.match(rf"instruction {number}, {re.escape(name)}, (?:{message})", found), found
+
+
+@pytest.fixture(scope="module")
+def spilled() -> Program:
+    """Of one sequence of 7 tokens, four queries at a time; operand and context go to memory."""
+    whole = artefact(16, 2, 24, layers=1, pattern="2:8")
+    program = compile_encoder(integer_parameters(whole), replace(CONFIG, store_words=16), [7])
+    assert program.about["query_tokens"] == 4
+    return program
+
+
+BLOCK = "encoder.layer.0.attention.self.scores.1 tokens 4-6"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        (BLOCK, {"tokens": 2}, r"is of tokens \[2, 7\] from 4 on, must be of a sequence"),
+        (BLOCK, {"first_token": 2}, r"is of tokens \[3, 7\] from 2 on, must be of a sequence"),
+        (BLOCK, {"channels": 3}, r"is of tokens \[3, 3\] from 4 on, must be of a sequence"),
+        ("store operand tokens 4-6", {"address": lambda at: at + 192}, "writes 3 x 16 bytes from"),
+        ("store operand tokens 0-3", {"address": lambda at: at - 4}, "writes 4 x 16 bytes from"),
+        ("embeddings.word_embeddings", {"ids_address": "activations"}, "takes its rows' numbers from "),
+    ],
+)
+def test_blocks_and_activations(spilled: Program, name: str, fields: dict[str, Any], message: str) -> None:
+    places = {key: spilled.region(value).address for key, value in fields.items() if isinstance(value, str)}
+    assert programs.from_bytes(signed(spilled)).notes == spilled.notes
+    found = refused(signed(spilled, memory=changed(spilled, name, **fields | places)))
+    assert re.match(rf"instruction \d+, {re.escape(name)}, (?:{message})", found), found
 
 
 def test_the_largest_shift_of_a_context(text: Program) -> None:

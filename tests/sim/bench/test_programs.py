@@ -1,6 +1,7 @@
 """Whole encoders on the generated Verilog of STA: what every instruction leaves behind, and every byte of memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,13 @@ CASES: dict[str, tuple[StaConfig, list[Callable[..., Loaded]]]] = {
             partial(pictures, ViTShape(image=12, patch=4, hidden=24, layers=2, heads=3, intermediate=40), 2, "2:8"),
         ],
     ),
+    "activations in memory": (
+        replace(SMALL, store_words=33),
+        [
+            partial(sentences, {"hidden": 24, "heads": 3, "inner": 40, "pattern": "2:8"}, [25]),
+            partial(pictures, ViTShape(image=12, patch=4, hidden=24, layers=2, heads=3, intermediate=40), 2, "2:8"),
+        ],
+    ),
     "wide": (
         StaConfig(
             n=2, m=4, rows=2, cols=8, drain=8, port_bytes=16, max_tokens=40, max_k=64, hidden=48, store_words=512
@@ -90,8 +98,8 @@ CASES: dict[str, tuple[StaConfig, list[Callable[..., Loaded]]]] = {
 def checked_jobs(config: StaConfig, program: Program, image: NDArray[np.uint8]) -> tuple[list[ProgramJob], list]:
     """The program as it is, and with dumps; what to compare of each."""
     writable = np.zeros(len(image), np.bool_)
-    for result in program.results:
-        writable[result.address : result.address + result.pitch * len(program.sequences)] = True
+    for span in program.written:
+        writable[span.start : span.stop] = True
     code, dumps, end = with_dumps(config, program.instructions, len(image))
     start = -(-end // 64) * 64
     memory = np.zeros(-(-(start + len(code)) // 64) * 64, np.uint8)

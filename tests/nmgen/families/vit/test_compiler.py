@@ -32,6 +32,8 @@ ODD = StaConfig(n=3, m=16, rows=3, cols=6, drain=4, port_bytes=2, max_tokens=32,
         (WIDE, TINY, 3, "2:4"),
         (WIDE, COLOURS, 2, ""),
         (ODD, COLOURS, 3, "3:16"),
+        (replace(SMALL, store_words=40), TINY, 2, "2:8"),  # patches in blocks, a head at a time
+        (replace(SMALL, store_words=24), TINY, 2, "2:8"),  # activations in memory
         (StaConfig(), ViTShape(layers=1), 2, "2:8"),  # the benchmarks' sizes
     ],
 )
