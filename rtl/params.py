@@ -21,7 +21,7 @@ BIAS_BITS = 32
 MULT_BITS = 16
 SHIFT_MAX = 47
 BACK_ENDS = ("portable", "ecp5")  # of the processing elements
-TECHNOLOGY = ("pe", "device", "soft_rows")  # parameters that change how a result is made, not what it is
+TECHNOLOGY = ("pe", "device", "soft_rows", "groups")  # parameters that change how a result is made, not what it is
 CHANNELS_MAX = 65535
 
 

@@ -26,6 +26,7 @@ from rtl.sta.axi_top import AxiSta
 from rtl.sta.operands.store import StoreBank
 from rtl.sta.params import StaConfig
 from rtl.sta.results.residual import Residual
+from rtl.sta.top import Sta
 
 CONFIGURATIONS = (
     Config(n=2, m=4, rows=2, cols=3, drain=2, port_bytes=4, max_tokens=8, max_k=32),
@@ -47,6 +48,11 @@ CONFIGURATIONS = (
     ),
 )
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
+
+# Groups of rows, two banks copied at a time.
+GROUPS = StaConfig(
+    n=2, m=4, rows=4, cols=2, drain=2, port_bytes=4, max_tokens=9, max_k=16, hidden=6, store_words=40, groups=2
+)
 
 RESIDUAL = StaConfig(max_tokens=32, hidden=640)  # of several memories
 BANK = StaConfig(n=1, m=4, rows=1, cols=1, port_bytes=4, max_tokens=4, max_k=16, store_words=768)  # in parts
@@ -71,6 +77,7 @@ def main(files: Sequence[str]) -> None:
         show("deep", DeepMemory(16, 768, granularity=8))
     if not files or sta or any(file in STA_TOO for file in files):
         show(STA, AxiSta(STA))
+        show(GROUPS, Sta(GROUPS))
         show("residual", Residual(RESIDUAL))
         show("bank", StoreBank(BANK))
     if not files or boards:

@@ -39,7 +39,7 @@ FIELDS = {
 }
 
 PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
-MAKING = ("pe", "device", "soft_rows")  # of the configuration: how the array is made, not what it computes
+MAKING = ("pe", "device", "soft_rows", "groups")  # of the configuration: how the array is made, not what it computes
 
 
 class StoppedError(Exception):

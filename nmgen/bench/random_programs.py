@@ -42,6 +42,7 @@ def random_configuration(rng: random.Random, side: int = 4) -> StaConfig:
     sides = [rng.randint(1, side), rng.randint(1, side)]
     if rng.random() < 0.3:
         sides[rng.randrange(2)] = rng.randint(side + 1, 2 * side)
+    divisors = [groups for groups in range(1, sides[0] + 1) if sides[0] % groups == 0]
     return StaConfig(
         n=rng.randint(1, min(m, 4)),
         m=m,
@@ -52,7 +53,8 @@ def random_configuration(rng: random.Random, side: int = 4) -> StaConfig:
         max_tokens=rng.randint(12, 40),
         max_k=rng.randint(48, 160),
         hidden=rng.randint(24, 64),
-        store_words=rng.choice((rng.randint(60, 300), rng.randint(300, 2000))),
+        store_words=rng.choice((rng.randint(20, 60), rng.randint(60, 300), rng.randint(300, 2000))),
+        groups=rng.choice((1, rng.choice(divisors))),
     )
 
 
@@ -75,6 +77,26 @@ def random_program(rng: random.Random, config: StaConfig, tries: int = 100) -> L
     raise InputError(f"none of {tries} random encoders fits {config}: {found}")
 
 
+def random_encoder(
+    rng: random.Random,
+    config: StaConfig,
+    *,
+    hidden: int,
+    heads: int,
+    inner: int,
+    layers: int,
+    pattern: str,
+    tokens: int,
+) -> "IntegerParameters":
+    """An encoder of text of that shape, all linear layers N:M of the pattern, for sequences of so many tokens.
+
+    Each block has an exponential of its own, as trained ones have.
+    """
+    drawn = _Drawn(rng, config)
+    drawn.shape(hidden, heads, inner, layers, pattern)
+    return drawn.encoder(0, tokens)
+
+
 class _Drawn:
     """An encoder: its shape and its integers."""
 
@@ -86,6 +108,12 @@ class _Drawn:
         self._hidden = self._heads * size
         self._inner = rng.randint(1, config.max_groups * config.m)
         self._layers = rng.choice((1, 1, 2))
+        self._pattern: tuple[int, int] | None = None  # of every layer; none: of each its own
+
+    def shape(self, hidden: int, heads: int, inner: int, layers: int, pattern: str) -> None:
+        """In place of what was drawn."""
+        n, m = map(int, pattern.split(":"))
+        self._hidden, self._heads, self._inner, self._layers, self._pattern = hidden, heads, inner, layers, (n, m)
 
     # --- whole ones ----------------------------------------------------------------------------
     def sentences(self) -> Loaded:
@@ -124,7 +152,7 @@ class _Drawn:
         return program, program.image_of_patches(list(drawn))
 
     # --- parameters ----------------------------------------------------------------------------
-    def encoder(self, classes: int) -> "IntegerParameters":
+    def encoder(self, classes: int, positions: int = POSITIONS) -> "IntegerParameters":
         from pruning.families.bert.model import Shape
         from pruning.families.bert.parameters import Head, IntegerParameters
 
@@ -135,7 +163,7 @@ class _Drawn:
             heads=self._heads,
             intermediate=self._inner,
             activation="gelu",
-            positions=POSITIONS,
+            positions=positions,
             first_position=0,
             vocabulary=VOCABULARY,
             types=0,
@@ -148,7 +176,7 @@ class _Drawn:
         return IntegerParameters(
             shape=shape,
             words=self._wide((VOCABULARY, hidden)),
-            positions=self._wide((POSITIONS, hidden)),
+            positions=self._wide((positions, hidden)),
             norm=self.norm("embeddings.LayerNorm", operand=True),
             blocks=tuple(self.block(i, last_operand=i + 1 < self._layers) for i in range(self._layers)),
             head=head,
@@ -181,7 +209,7 @@ class _Drawn:
             key=self.layer(f"{own}.key", hidden, hidden),
             value=self.layer(f"{own}.value", hidden, hidden),
             scores=self._factor(1 / (OPERAND * size**0.5)),
-            exponential=exponential(self._rng.choice((0.003, 0.03, 0.3))),
+            exponential=exponential(0.01 + 0.001 * i if self._pattern else self._rng.choice((0.003, 0.03, 0.3))),
             context=self._factor(self._rng.uniform(0.7, 3)),
             attention_output=self.layer(f"{name}.attention.output.dense", hidden, hidden, out_bits=16),
             attention_norm=self.norm(f"{name}.attention.output.LayerNorm", operand=True),
@@ -196,6 +224,8 @@ class _Drawn:
         """Of a pattern of its own: sparse or dense, of the configuration's groups or of others."""
         m = self._c.m if self._rng.random() < 0.8 else self._rng.choice((2, 4, 8, 16))
         n = self._rng.choice((min(self._c.n, m), self._rng.randint(1, m), m))
+        if self._pattern:
+            n, m = self._pattern
         groups = ceil_div(k, m)
         order = self._numbers.random((channels, groups, m)).argsort(axis=2)
         weights = np.where(order < n, self._numbers.integers(-127, 128, (channels, groups, m)), 0)

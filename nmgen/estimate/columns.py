@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rtl.params import units_in_beats
+from rtl.params import ceil_div, units_in_beats
 from rtl.product import Product
 from rtl.sta.latencies import BUSY_CYCLES, COPY_LATENCY
 from rtl.sta.params import StaConfig
@@ -75,7 +75,7 @@ def _packed(beats_of: Iterable[int], gap_before: int = -1) -> Packed:
 class Copied:
     """A column tile of keys or values: reads of the store, one a cycle, and columns that are filled without one.
 
-    banks : of each read in order
+    banks : of each read in order, the first of its banks
     unread : cycles for what is not read
     """
 
@@ -84,27 +84,28 @@ class Copied:
 
 
 def copied_keys(config: StaConfig, groups: int, tile: int, columns: int) -> Copied:
-    first = tile * config.cols
-    banks = [key % config.rows for key in range(first, first + columns) for _ in range(groups)]
-    return Copied(banks, (config.cols - columns) * groups)
+    lanes, first = config.copy_lanes, tile * config.cols
+    banks = [key % config.rows for key in range(first, first + columns, lanes) for _ in range(groups)]
+    return Copied(banks, (config.cols // lanes - ceil_div(columns, lanes)) * groups)
 
 
 def copied_values(config: StaConfig, keys: int, tile: int, columns: int) -> Copied:
     word = config.store_word_bytes
     pieces = (tile * config.cols % word + columns - 1) // word + 1
-    return Copied([key % config.rows for key in range(keys) for _ in range(pieces)], 0)
+    return Copied([key % config.rows for key in range(0, keys, config.copy_lanes) for _ in range(pieces)], 0)
 
 
-def copy_end(begin: int, tile: Copied, reads: frozenset[int] | set[int]) -> int:
+def copy_end(begin: int, tile: Copied, reads: frozenset[int] | set[int], lanes: int) -> int:
     """The cycle in which a copy that began in that cycle is done.
 
     reads : cycles in which the feeder decides for a step that reads a word
+    lanes : neighbouring banks that are read at a time
     """
     if not reads:
         return begin + len(tile.banks) + COPY_LATENCY + tile.unread
     cycle = begin
     for bank in tile.banks:
         cycle += 1
-        while cycle - bank - BUSY_CYCLES in reads:
+        while any(cycle - lane - BUSY_CYCLES in reads for lane in range(bank, bank + lanes)):
             cycle += 1
     return cycle + COPY_LATENCY + tile.unread

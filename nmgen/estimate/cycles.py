@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nmgen.compiler.program import Program
-from nmgen.estimate.columns import copied_keys, copied_values, copy_end, packed_parameters, packed_weights
+from nmgen.estimate.columns import Packed, copied_keys, copied_values, copy_end, packed_parameters, packed_weights
 from nmgen.estimate.fetch import FetchTimes
+from nmgen.estimate.gather import RowTimes
 from nmgen.estimate.norm import StatisticsTimes
 from rtl.params import BURST_BEATS, PARAMETER_TILES, ceil_div, units_in_beats
 from rtl.product import Pattern
@@ -50,6 +51,7 @@ from rtl.sta.latencies import (
     WRITER_LATENCY,
     drain_start,
     drain_window,
+    pool_join_cycles,
     row_latency,
     source_latency,
 )
@@ -221,9 +223,9 @@ class _Machine:
             loader = loaded + TILE_CYCLES
             feed.column_tile(loaded)
             self._tiles.halves.append(feed.last_step + RELEASE_CYCLES + c.behind(c.cols - 1) + 1)
-            self._tiles.parameter_sets.append(feed.last_slot + row_latency(c) + 1)
+            self._tiles.parameter_sets.append(max(feed.last_slots) + row_latency(c) + 1)
         self._loader_idle = loader
-        self._finished = feed.last_slot + source_latency(c) + PIPELINE_LATENCY + WRITER_LATENCY
+        self._finished = max(feed.last_slots) + source_latency(c) + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
     def _prepare(self, ready: int) -> tuple[int, int]:
@@ -238,7 +240,7 @@ class _Machine:
         else:
             copied = copied_values(c, f["keys"], tile, columns)
         starts += COPY_BEGIN_CYCLES
-        return copy_end(starts, copied, feed.reads(starts))
+        return copy_end(starts, copied, feed.reads(starts), c.copy_lanes)
 
     # --- the others ----------------------------------------------------------------------------
     def _norm(self, f: Fields, ready: int) -> int:
@@ -247,32 +249,34 @@ class _Machine:
         begin, loader = self._prepare(ready)
         loader += 1 + WALK_CYCLES
         starts = begin + OWN_CYCLES
-        statistics = StatisticsTimes(c, starts + 1)
-        written: deque[range] = deque()
         kept = min(slots, ceil_div(f["channels"], c.drain_lanes))  # slots of the first column tile that are written
-        slot = starts + WALK_CYCLES + 1  # the next one's earliest
+        tokens = [c.own_tokens(group, f["tokens"]) for group in range(c.groups)]
+        slot = [starts + WALK_CYCLES + 1] * c.groups  # the next one's earliest, of each group of rows
         for tile in range(ceil_div(f["channels"], c.cols)):
             loads = max(loader, self._tiles.free(half=False))
             loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             loader = loaded + TILE_CYCLES
-            slot = max(slot, loaded + NORM_LOADED_CYCLES)
-            if tile or not f["normalise"]:
-                slot += f["tokens"] * slots
-            else:
-                for _ in range(f["tokens"]):
-                    slot = max(slot, statistics.next(written)) + slots
+            for group, own in enumerate(tokens):
+                slot[group] = max(slot[group], loaded + NORM_LOADED_CYCLES)
+                if tile or not f["normalise"] or not own:
+                    slot[group] += max(own, 1) * slots
+                    continue
+                statistics = StatisticsTimes(c.row_group, starts + 1)
+                written: deque[range] = deque()
+                for _ in range(own):
+                    slot[group] = max(slot[group], statistics.next(written)) + slots
                     if f["to_residual"]:
-                        lands = slot + NORM_LATENCY + PIPELINE_LATENCY + RESIDUAL_WRITE_LATENCY
+                        lands = slot[group] + NORM_LATENCY + PIPELINE_LATENCY + RESIDUAL_WRITE_LATENCY
                         written.append(range(lands - slots, lands - slots + kept))
-            self._tiles.parameter_sets.append(slot + NORM_LATENCY + 1)
+            self._tiles.parameter_sets.append(max(slot) + NORM_LATENCY + 1)
         self._loader_idle = loader
-        self._finished = slot - 1 + NORM_LATENCY + PIPELINE_LATENCY + WRITER_LATENCY
+        self._finished = max(slot) - 1 + NORM_LATENCY + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
     def _pool(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        words = f["tokens"] * ceil_div(f["channels"], self._c.drain_lanes)
-        summed = begin + OWN_CYCLES + words + RESIDUAL_LATENCY + POOL_CYCLES
+        words = self._c.own_tokens(0, f["tokens"]) * ceil_div(f["channels"], self._c.drain_lanes)
+        summed = begin + OWN_CYCLES + words + RESIDUAL_LATENCY + POOL_CYCLES + pool_join_cycles(self._c)
         self._finished = summed + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
@@ -281,7 +285,7 @@ class _Machine:
         c, tokens = self._c, f["tokens"]
         begin = self._begin(ready)
         starts = begin + OWN_CYCLES
-        asks = self._units("ids", starts + 1, 8 * ID_BYTES, tokens) + 1
+        taken = self._units("ids", starts + 1, 8 * ID_BYTES, tokens)
         scale = scale_beats(c) if f["narrow"] else 0
         word_bits = c.drain_lanes * (8 if f["narrow"] else RESIDUAL_BITS)
         units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
@@ -290,17 +294,48 @@ class _Machine:
         offsets = [*range(scale), *range(scale, scale + row_beats * units, units)]
         # Behind a row's last beat: what is left of its words, or of the beats of its last word.
         rest = words - (row_beats - 1) * units if beats == 1 else words * beats - row_beats + 1
-        row = starts + 1
-        for _ in range(tokens):
-            # Read the number, multiply it a bit a cycle, offer.
-            asks = self._fetch.open(asks + GATHER_ASK_CYCLES + f["beats"].bit_length(), f["beats"]) + 1
-            last = self._fetch.take("gathered", row, offsets) + rest
-            row = last + GATHER_ROW_CYCLES
+        # Read the number, multiply it a bit a cycle, offer.
+        ask = GATHER_ASK_CYCLES + f["beats"].bit_length()
+        if c.groups > 1:
+            last = self._gather_groups(f, starts + 1, taken, ask, Packed(offsets, rest))
+        else:
+            row, asks = starts + 1, taken[-1] + 1
+            for _ in range(tokens):
+                asks = self._fetch.open(asks + ask, f["beats"]) + 1
+                last = self._fetch.take("gathered", row, offsets) + rest
+                row = last + GATHER_ROW_CYCLES
         self._finished = last + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
 
-    def _units(self, consumer: str, ready: int, bits: int, count: int) -> int:
-        """Units of so many bits are taken one a cycle. Returns the last one's cycle.
+    def _gather_groups(self, f: Fields, ready: int, taken: list[int], ask: int, row: Packed) -> int:
+        """Groups of rows ask in turns, and each cuts its own rows. Returns the last word's cycle.
+
+        taken : of each token, the cycle in which its number was taken
+        ask : cycles in which a row is asked for
+        row : of a row's beats, and cycles behind its last one
+        """
+        c = self._c
+        left = [c.own_tokens(group, f["tokens"]) for group in range(c.groups)]
+        group_of = [token % c.rows // c.group_rows for token in range(f["tokens"])]
+        last_taken = dict(zip(group_of, taken, strict=True))
+        offered = [last_taken.get(group, 0) + 1 + ask for group in range(c.groups)]
+        waiting = [RowTimes(ready) for _ in range(c.groups)]
+        asked, arrives, last = ready - 1, ready, ready
+        while any(left):
+            for group in range(c.groups):
+                if not left[group]:
+                    break
+                left[group] -= 1
+                asked = self._fetch.open(max(offered[group], asked + 1), f["beats"])
+                offered[group] = asked + 1 + ask
+                for offset in row.offsets:
+                    arrives = self._fetch.take("gathered", max(arrives + 1, waiting[group].room()), range(1))
+                    waiting[group].beat(arrives, offset)
+                last = max(last, waiting[group].row(row.rest + GATHER_ROW_CYCLES) - GATHER_ROW_CYCLES)
+        return last
+
+    def _units(self, consumer: str, ready: int, bits: int, count: int) -> list[int]:
+        """Units of so many bits are taken one a cycle. Returns their cycles.
 
         The first one's beats wait for nothing but the last unit of the instruction before that had such units.
         """
@@ -308,17 +343,17 @@ class _Machine:
         units, beats = units_in_beats(bits, 8 * port_bytes)
         all_beats = ceil_div(count, units) * beats
         unit = max(ready, self._fetch.take(consumer, self._last_units.get(consumer, 0), range(beats)) + 1)
-        if all_beats == beats:
-            last = unit + count - 1
-        else:
-            offsets = range(0, (all_beats - beats) * units, units)
-            last = self._fetch.take(consumer, unit + units - 1, offsets) + (count - 1) % units + 1
-        self._last_units[consumer] = last
-        return last
+        taken = [*range(unit, unit + min(units, count))]
+        for _ in range(all_beats // beats - 1):
+            # The first beat may come with the last unit before it, a unit a cycle behind its last beat.
+            beat = self._fetch.take(consumer, taken[-1], range(beats))
+            taken += range(beat + 1, beat + 1 + min(units, count - len(taken)))
+        self._last_units[consumer] = taken[-1]
+        return taken
 
     def _table(self, f: Fields, ready: int) -> int:
         begin = self._begin(ready)
-        self._finished = self._units("table", begin + OWN_CYCLES + 1, RESIDUAL_BITS, TABLE_ENTRIES) + 1
+        self._finished = self._units("table", begin + OWN_CYCLES + 1, RESIDUAL_BITS, TABLE_ENTRIES)[-1] + 1
         return begin
 
     def _load(self, f: Fields, ready: int) -> int:
@@ -369,14 +404,20 @@ class _Feed:
         self._group_steps = Pattern(config=config, n=f["pattern_n"]).steps
         self._groups = f["groups"]
         self._steps = f["groups"] * self._group_steps
-        self._start, self._window = drain_start(config, softmax), drain_window(config, softmax)
+        own = config.row_group
+        self._start, self._window = drain_start(own, softmax), drain_window(own, softmax)
         slots = config.slots_a_row
-        self._slots = config.rows * slots
+        self._slots = own.rows * slots
         tiles, rest = divmod(f["tokens"], config.rows)
-        self._used = [self._slots] * tiles + [rest * slots] * (rest > 0)  # slots of each token tile that are drained
+        # Slots of each token tile that are drained, of each group of rows: of a row at least.
+        rows = [config.own_tokens(group, rest) for group in range(config.groups)]
+        self._used = [[self._slots] * config.groups] * tiles
+        self._used += [[max(one, 1) * slots for one in rows]] * (rest > 0)
+        self._behind = [group * own.rows for group in range(config.groups)]  # the first
         self._tiles: list[tuple[int, int]] = []  # of the latest column tile: first and last step of each token tile
         self._hold = self._free = 0
-        self.last_step = self.last_slot = 0  # so far: the decision for a step, the read of a slot
+        self.last_step = 0  # so far: the decision for a step
+        self.last_slots = [0] * config.groups  # the read of a slot, of each group
 
     def begin(self, cycle: int) -> None:
         """The instruction's execute."""
@@ -392,7 +433,10 @@ class _Feed:
             drains = max(last + self._start, self._free)
             self._free = drains + self._slots
             self._hold = drains + self._window
-            self.last_slot = max(last + self._start, self.last_slot + 1) + used - 1
+            self.last_slots = [
+                max(last + self._start + behind, slot + 1) + own - 1
+                for slot, behind, own in zip(self.last_slots, self._behind, used, strict=True)
+            ]
             step = last + 1
             self._tiles.append((first, last))
         self.last_step = last

@@ -288,7 +288,7 @@ def _operands(cell: Cell) -> tuple[int, int]:
 
 def _parameters(config: Config) -> str:
     """name=value of each parameter; of how the elements are made, only where that is not the portable way."""
-    default = Config()
+    default = type(config)()
     shown = {n: v for n, v in asdict(config).items() if n not in TECHNOLOGY or v != getattr(default, n)}
     return " ".join(f"{name}={value}" for name, value in shown.items())
 

@@ -69,6 +69,7 @@ POOL_CYCLES = 3  # its begin, and from a word of the residual until it is summed
 GATHER_ASK_CYCLES = 4  # for a row beside one for each bit of `beats`: read its id (three), see that no bit is left
 GATHER_ROW_CYCLES = 2  # from a row's last word or beat until a beat of the next row is taken
 POST_PROCESSOR_UNITS = 9
+ROW_FIFO_BEATS = 16  # of a row of embeddings that waits in front of its group of rows
 
 # NORM: a token is asked for, goes through the stages of its reciprocal square root, and its elements may be normalised.
 NORMALISER_LATENCY = 11
@@ -125,10 +126,16 @@ STORE_CHUNK_CYCLES = 3  # from the word that was read until its chunk may be wri
 STORE_REQUEST_CYCLES = 2  # from the start, or a request, to the next request
 
 
+def pool_join_cycles(config: StaConfig) -> int:
+    """From the groups' sums of a POOL to their sum: a relay, and a level of the adder tree a cycle."""
+    return 0 if config.groups == 1 else 1 + (config.groups - 1).bit_length()
+
+
 def reset_cycles(config: StaConfig) -> int:
     """Units that a reset goes through, one after another: six, and the softmax of each row. The first is the
-    post-processor; from there it goes through the parts of that, too."""
-    return max(6 + config.rows, 1 + POST_PROCESSOR_UNITS)
+    post-processor; from there it goes through the parts of that, too, and of several from one to the next."""
+    groups = config.groups if config.groups > 1 else 0
+    return max(6 + config.rows, 1 + groups + POST_PROCESSOR_UNITS)
 
 
 def source_latency(config: StaConfig) -> int:

@@ -1,9 +1,9 @@
 """The configuration of STA, and what follows from it beside what `rtl.params.Config` says. Standard library only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import gcd
 
-from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config, InputError, ceil_div, signed_bits
+from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config, InputError, ceil_div, check_range, signed_bits
 
 EXP_CARRIED_BITS = 8  # fraction bits of an exponential: not emitted but carried along the row
 EXP_BITS = 8 + EXP_CARRIED_BITS  # of an entry of the exponential's table: 8 bits are emitted
@@ -32,10 +32,13 @@ class StaConfig(Config):
     ----------
     hidden : channels of the residual, 1 … 4096; rounded up to whole slots of the drain
     store_words : words of one bank of the activation store, 1 … 65536
+    groups : of rows, each with a post-processor and a residual memory of its own, a divisor of rows; results leave
+        the array `drain` a cycle from each. Not groups of M elements
     """
 
     hidden: int = 384
     store_words: int = 2048
+    groups: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +46,9 @@ class StaConfig(Config):
             raise InputError(f"hidden is {self.hidden}, must be from 1 to 4096")
         if not 1 <= self.store_words <= 1 << 16:
             raise InputError(f"store_words is {self.store_words}, must be from 1 to {1 << 16}")
+        check_range("groups", self.groups, 1, self.rows)
+        if self.rows % self.groups:
+            raise InputError(f"groups is {self.groups}, must divide rows = {self.rows}")
 
     @property
     def rows_side_by_side(self) -> bool:
@@ -86,6 +92,36 @@ class StaConfig(Config):
         return signed_bits(self.residual_elements << (RESIDUAL_BITS - 1))
 
     @property
+    def group_rows(self) -> int:
+        """Rows of a group, which are neighbours: group k has rows k · group_rows …"""
+        return self.rows // self.groups
+
+    @property
+    def copy_lanes(self) -> int:
+        """Neighbouring banks of the store that keys and values are copied from at a time: a power of two; one where
+        there is one group of rows."""
+        return gcd(self.groups, self.rows, self.cols, self.m)
+
+    def own_tokens(self, group: int, tokens: int) -> int:
+        """How many of an instruction's tokens lie in the rows of a group."""
+        tiles, rest = divmod(tokens, self.rows)
+        return tiles * self.group_rows + min(max(rest - group * self.group_rows, 0), self.group_rows)
+
+    @property
+    def row_group(self) -> "StaConfig":
+        """What the post-processor of a group is made for: of one group, the whole."""
+        if self.groups == 1:
+            return self
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        own |= {"rows": self.group_rows, "groups": 1, "max_tokens": self.max_tiles * self.group_rows, "soft_rows": 0}
+        return RowGroup(**own, sum_width=self.accumulator_bits)
+
+    @property
+    def is_group(self) -> bool:
+        """Of one of several groups of rows."""
+        return False
+
+    @property
     def max_tiles(self) -> int:
         """Token tiles."""
         return ceil_div(self.max_tokens, self.rows)
@@ -104,3 +140,23 @@ class StaConfig(Config):
     def accumulator_bits(self) -> int:
         """Also holds a normalised element, and the sum of all tokens of a residual channel."""
         return max(super().accumulator_bits, self.z_bits, signed_bits(self.max_tokens << (RESIDUAL_BITS - 1)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowGroup(StaConfig):
+    """One of several groups of rows: a post-processor is made for its rows and their tokens, counted from 0.
+
+    Parameters
+    ----------
+    sum_width : bits of a sum of the array, which is of all tokens
+    """
+
+    sum_width: int
+
+    @property
+    def is_group(self) -> bool:
+        return True
+
+    @property
+    def accumulator_bits(self) -> int:
+        return self.sum_width

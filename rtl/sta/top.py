@@ -1,19 +1,21 @@
 """STA: the whole data path on one screen."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.array.grid import Array
+from rtl.lib.cases import cases
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.lib.timing import align, relay
 from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import BeatBuffer, Consumer, FetchUnit
 from rtl.sta.control.instruction import own_instruction
 from rtl.sta.control.sequencer import Sequencer
+from rtl.sta.groups import each_group
 from rtl.sta.instances import COLUMN_BUFFER, POST_PROCESSOR, SOFTMAX, STORE
 from rtl.sta.isa import Op
-from rtl.sta.latencies import CONSUMERS, reset_cycles
+from rtl.sta.latencies import CONSUMERS, COPY_LATENCY, reset_cycles
 from rtl.sta.operands.columns import ColumnBuffer
 from rtl.sta.operands.feeder import Feeder
 from rtl.sta.operands.load_unit import LoadUnit
@@ -22,7 +24,10 @@ from rtl.sta.operands.store import ActivationStore
 from rtl.sta.params import StaConfig
 from rtl.sta.registers import Registers
 from rtl.sta.results.post_processor import PostProcessor
+from rtl.sta.results.row_groups import RowGroups
 from rtl.sta.results.store_unit import StoreUnit
+
+Results = PostProcessor | RowGroups
 
 
 class Sta(wiring.Component):
@@ -76,7 +81,8 @@ class Sta(wiring.Component):
         m.submodules.fetch = fetch = FetchUnit(c)
         m.submodules.array = array = Array(c)  # no reset: its steps leave it before new ones come
         column_buffer, store, feeder = ColumnBuffer(c), ActivationStore(c), Feeder(c)
-        load_unit, store_unit, post_processor = LoadUnit(c), StoreUnit(c), PostProcessor(c)
+        load_unit, store_unit = LoadUnit(c), StoreUnit(c)
+        post_processor = PostProcessor(c) if c.groups == 1 else RowGroups(c)
         softmax = [RowSoftmax(c) for _ in range(c.rows)]
         m.submodules[POST_PROCESSOR] = post_processor
         units = {COLUMN_BUFFER: column_buffer, STORE: store, "feeder": feeder, "load_unit": load_unit}
@@ -109,17 +115,20 @@ class Sta(wiring.Component):
         self._copies(m, sequencer, store, {Op.PRODUCT: column_buffer.copy, Op.STORE: store_unit.copy})
 
         # Results: out of the array while it works on, and back to the store; the residual is in the post-processor.
-        connect(m, post_processor.channels, column_buffer.channels)
+        for (_, own), (_, read) in zip(
+            each_group(c, post_processor.channels), each_group(c, column_buffer.channels), strict=True
+        ):
+            connect(m, own, read)
         connect(m, store_unit.residual, post_processor.residual)
+        if c.groups > 1:
+            m.d.comb += post_processor.residual_group.eq(store_unit.residual_group)
         m.d.comb += [
             post_processor.tile_end.eq(feeder.tile_end),
             *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
             *(post_processor.row_factors[r].eq(softmax[r].factor) for r in range(c.rows)),
             post_processor.parameters_loaded.eq(column_buffer.parameters_loaded),
-            store.write.eq(
-                Mux(load_unit.write.enable, load_unit.write.as_value(), post_processor.store_write.as_value())
-            ),
         ]
+        self._writes(m, store, load_unit, post_processor)
 
         # Control.
         self._instructions(m, sequencer, column_buffer, post_processor, feeder, load_unit, store_unit)
@@ -127,9 +136,7 @@ class Sta(wiring.Component):
         self._status(m, registers, sequencer, feeder)
         return m
 
-    def _add_units(
-        self, m: Module, abort: Signal, post_processor: PostProcessor, units: dict[str, wiring.Component]
-    ) -> None:
+    def _add_units(self, m: Module, abort: Signal, post_processor: Results, units: dict[str, wiring.Component]) -> None:
         """What an error, or a clear, leaves half done is forgotten, unit after unit, a relay for each.
 
         With the same reset synthesis would also merge one row's valid, some cycles later, with the next row's.
@@ -141,7 +148,7 @@ class Sta(wiring.Component):
             reset = relay(m, reset, name="reset", reset=True)  # one name: a module for all rows
             m.submodules[name] = ResetInserter(reset)(unit)
 
-    def _gather(self, m: Module, post_processor: PostProcessor, fetch: FetchUnit) -> None:
+    def _gather(self, m: Module, post_processor: Results, fetch: FetchUnit) -> None:
         """GATHER requests its rows of embeddings."""
         asked, segment = post_processor.row_segment, fetch.gather_segment
         m.d.comb += [
@@ -166,25 +173,43 @@ class Sta(wiring.Component):
             beats[name] = buffer.words_out
         return beats
 
-    def _row_tables(self, m: Module, softmax: list[RowSoftmax], feeder: Feeder, post_processor: PostProcessor) -> None:
+    def _row_tables(self, m: Module, softmax: list[RowSoftmax], feeder: Feeder, post_processor: Results) -> None:
         """What the softmax needs beside the scores goes from row to row, as the steps: relays.
 
         `mult` and `shift` are those of the context P·V, which each row divides by its own sum.
         """
+        c = self._config
         exponential = post_processor.exponential.as_value()
-        maximum = post_processor.row_maximum
+        maxima = [maximum for _, maximum in each_group(c, post_processor.row_maximum)]
         given = {name: feeder.instruction[name] for name in ("keys", "mult", "shift")}
         for r, row in enumerate(softmax):
             exponential = relay(m, exponential, name=f"exponential_{r}")
-            maximum = relay(m, maximum, name=f"maximum_{r}")
+            k, own_row = divmod(r, c.group_rows)
+            maxima[k] = maximum = relay(m, maxima[k], name=f"maximum_{r}")
             given = {name: relay(m, value, name=f"{name}_{r}") for name, value in given.items()}
             m.d.comb += [
                 *(getattr(row, name).eq(value) for name, value in given.items()),
                 row.table.eq(exponential),
-                row.maximum.enable.eq(maximum.enable & (maximum.row == r)),
+                row.maximum.enable.eq(maximum.enable & (maximum.row == own_row)),
                 row.maximum.tile.eq(maximum.tile),
                 row.maximum.value.eq(maximum.value),
             ]
+
+    def _writes(self, m: Module, store: ActivationStore, load_unit: LoadUnit, post_processor: Results) -> None:
+        """LOAD and results into the store, never at the same time."""
+        c, loaded = self._config, load_unit.write
+        if c.groups == 1:
+            m.d.comb += store.write.eq(Mux(loaded.enable, loaded.as_value(), post_processor.store_write.as_value()))
+            return
+        results = each_group(c, post_processor.store_write)
+        for k, ((_, write), (_, result)) in enumerate(zip(each_group(c, store.write), results, strict=True)):
+            own = Signal(write.shape(), name=f"loaded_{k}")
+            first = k * c.group_rows
+            is_own = (loaded.bank >= first) & (loaded.bank < first + c.group_rows)
+            for name in own.shape().members:
+                m.d.comb += own[name].eq(loaded[name])
+            m.d.comb += [own.enable.eq(loaded.enable & is_own), own.bank.eq(loaded.bank - first)]
+            m.d.comb += write.eq(Mux(own.enable, own.as_value(), result.as_value()))
 
     def _copies(
         self, m: Module, sequencer: Sequencer, store: ActivationStore, readers: dict[Op, wiring.PureInterface]
@@ -193,21 +218,29 @@ class Sta(wiring.Component):
         storing = Signal()  # a STORE executes: registered, in time for its first copy
         with m.If(sequencer.execute):
             m.d.sync += storing.eq(sequencer.upcoming.opcode == Op.STORE)
-        keys_values, stored = (readers[op].request.as_value() for op in (Op.PRODUCT, Op.STORE))
-        m.d.comb += store.copy.request.eq(Mux(storing, stored, keys_values))
-        for reader in readers.values():
+        keys_values, stored = (readers[op] for op in (Op.PRODUCT, Op.STORE))
+        request, lanes = stored.request.as_value(), self._config.copy_lanes
+        if lanes > 1:  # a STORE reads one bank at a time
+            bank, lane_bits = stored.request.bank, lanes.bit_length() - 1
+            request = Cat(stored.request.valid, bank[lane_bits:], stored.request.address)
+            lane = align(m, bank[:lane_bits], COPY_LATENCY, name="stored_lane")
+            for i in cases(m, lane, lanes):
+                m.d.comb += stored.data.eq(store.copy.data.word_select(i, len(stored.data)))
+        m.d.comb += store.copy.request.eq(Mux(storing, request, keys_values.request.as_value()))
+        for reader in (keys_values, stored):
             m.d.comb += [
                 reader.next_cycle_busy.eq(store.copy.next_cycle_busy),
                 reader.valid.eq(store.copy.valid),
-                reader.data.eq(store.copy.data),
             ]
+            if lanes == 1 or reader is keys_values:
+                m.d.comb += reader.data.eq(store.copy.data)
 
     def _instructions(
         self,
         m: Module,
         sequencer: Sequencer,
         column_buffer: ColumnBuffer,
-        post_processor: PostProcessor,
+        post_processor: Results,
         feeder: Feeder,
         load_unit: LoadUnit,
         store_unit: StoreUnit,

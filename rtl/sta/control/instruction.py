@@ -6,18 +6,23 @@ from amaranth.lib import data
 from rtl.lib.timing import align, replicate
 from rtl.params import Config
 from rtl.sta.isa import FIELDS
+from rtl.sta.params import RowGroup
 
 
 def instruction_layout(config: Config) -> data.StructLayout:
-    """Every field of `isa.FIELDS` by its name, wide enough for legal instructions."""
+    """Every field of `isa.FIELDS` by its name, wide enough for legal instructions.
+
+    Of a group of rows, too: own_tokens, those of `tokens` that are its own and are written.
+    """
     most = {
         "tokens": config.max_tokens,
         "first_token": config.max_tokens,
         "groups": config.max_groups,
         "pattern_n": config.m,
     }
+    own = {"own_tokens": range(config.max_tokens + 1)} if isinstance(config, RowGroup) else {}
     return data.StructLayout(
-        {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()}
+        {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()} | own
     )
 
 

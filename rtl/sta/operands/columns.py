@@ -1,5 +1,8 @@
 """The column buffer of STA: weights from memory, keys or values from the store, while the array works on a tile."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -13,6 +16,7 @@ from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, hard_register, registered, relay, replicate, tally
 from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
 from rtl.sta.control.instruction import instruction_layout
+from rtl.sta.groups import each_group, grouped
 from rtl.sta.instances import BANK
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
@@ -223,7 +227,7 @@ class ColumnBuffer(wiring.Component):
     reads : `ColumnReads`, in
     parameters_loaded : another tile's parameters are complete: four cycles before `reads.loaded`, or of a NORM, out
     columns : `column_step` for each column, COLUMN_LATENCY cycles after reads.address and `behind(c)` more, out
-    channels : `ChannelParameterRead`, in
+    channels : `ChannelParameterRead`, of several groups of rows one each, in
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -238,7 +242,7 @@ class ColumnBuffer(wiring.Component):
                 "reads": In(ColumnReads(config)),
                 "parameters_loaded": Out(1),
                 "columns": Out(column_step(config)).array(config.cols),
-                "channels": In(ChannelParameterRead(config)),
+                "channels": grouped(config, In(ChannelParameterRead(config))),
             }
         )
 
@@ -269,7 +273,12 @@ class ColumnBuffer(wiring.Component):
             done.eq(tiles.done | copies.done),
         ]
         no_half = tally(m, 2, begins & ~job.parameters_only, released, name="halves").full
-        no_parameters = tally(m, PARAMETER_TILES, begins, self.channels.drained, name="parameter_tiles").full
+        # Of all groups of rows the last to be done with a set counts.
+        full = [
+            tally(m, PARAMETER_TILES, begins, channels.drained, name=f"parameter_tiles{number}").full
+            for number, channels in each_group(c, self.channels)
+        ]
+        no_parameters = reduce(or_, full)
         m.d.comb += begins.eq(
             (walk.running & ~filling & ~self.parameters_loaded) & (~no_half | job.parameters_only) & ~no_parameters
         )
@@ -307,7 +316,7 @@ class ColumnBuffer(wiring.Component):
         filled_half: Signal,
     ) -> None:
         """The half that is filled, which of the loaders writes into the banks, and what the array reads of them."""
-        c = self._config
+        c, lanes = self._config, self._config.copy_lanes
         half = Signal()  # that is being filled; changes before the next tile begins
         counted = Signal(2, reset_less=True)
         with m.If(filled_half):
@@ -322,7 +331,7 @@ class ColumnBuffer(wiring.Component):
             chosen.address.half.eq(Mux(job.copy, half, align(m, half, 2, name="half_before"))),
             chosen.address.sub.eq(tiles.sub),
             chosen.address.word.eq(Mux(job.copy, copies.word, tiles.word)),
-            chosen.whole.eq(job.copy & ~copies.transposed),
+            chosen.whole.eq(job.copy & (~copies.transposed if lanes == 1 else 1)),
             chosen.group.eq(copies.group),
             chosen.selection.eq(~job.copy),
         ]
@@ -333,6 +342,7 @@ class ColumnBuffer(wiring.Component):
                 m.d.comb += chosen.strobe.eq(((1 << c.n) - 1) << (sub * c.n))
 
         write = registered(m, chosen, name="write")
+        group_bits = WEIGHT_BITS * c.m
 
         address = self.reads.address
         for column in range(c.cols):
@@ -350,7 +360,15 @@ class ColumnBuffer(wiring.Component):
             ]
             for lane in range(c.n):
                 weight = tiles.step[column].weights[lane]
-                m.d.comb += own.weights[lane].eq(Mux(job.copy, copies.bytes[column].as_signed(), weight))
+                byte = copies.bytes[column][:WEIGHT_BITS].as_signed()
+                m.d.comb += own.weights[lane].eq(Mux(job.copy, byte, weight))
+            if lanes > 1:  # a group of its own, of the bytes of several keys over and over
+                group = Mux(
+                    copies.transposed,
+                    copies.bytes[column].replicate(c.m // lanes),
+                    copies.group.word_select(column % lanes, group_bits),
+                )
+                m.d.comb += bank.write.group.eq(registered(m, group, name=f"group_{column}"))
             if c.behind(column + 1) > c.behind(column):
                 address = bank.address_out
 
@@ -358,19 +376,23 @@ class ColumnBuffer(wiring.Component):
         """Slot after slot, round and round; a tile of keys or values passes over its set, which nobody reads."""
         slots = self._config.slots_a_row
         depth = PARAMETER_TILES * slots
-        m.submodules.parameter_memory = memory = Memory(
-            shape=self.channels.parameters.shape().size, depth=depth, init=[], attrs=LUT_RAM
-        )
-        write, read = memory.write_port(), memory.read_port()
         slot = Signal(range(depth))
         # Relays: the loader decides late, and readers come later than these, a cycle after the end of a tile.
-        m.d.comb += [
-            write.addr.eq(relay(m, slot, name="written_slot")),
-            write.data.eq(relay(m, tiles.parameters, name="written_parameters")),
-            write.en.eq(relay(m, tiles.parameters_enable, name="writes_parameters", reset=True)),
-            read.addr.eq(self.channels.address),
-            self.channels.parameters.as_value().eq(relay(m, read.data, name="read_parameters")),
-        ]
+        address = relay(m, slot, name="written_slot")
+        parameters = relay(m, tiles.parameters, name="written_parameters")
+        enable = relay(m, tiles.parameters_enable, name="writes_parameters", reset=True)
+        for number, channels in each_group(self._config, self.channels):
+            size = channels.parameters.shape().size
+            memory = Memory(shape=size, depth=depth, init=[], attrs=LUT_RAM)
+            m.submodules[f"parameter_memory{number}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.addr.eq(address),
+                write.data.eq(parameters),
+                write.en.eq(enable),
+                read.addr.eq(channels.address),
+                channels.parameters.as_value().eq(relay(m, read.data, name=f"read_parameters{number}")),
+            ]
         with m.If(tiles.parameters_enable):
             m.d.sync += slot.eq(slot + 1)
             with m.If(slot == depth - 1):

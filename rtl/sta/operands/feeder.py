@@ -209,7 +209,7 @@ class Feeder(wiring.Component):
 
     def _held(self, m: Module, start: Signal, tile_advance: Signal, softmax: Signal) -> Signal:
         """A tile's last step has to wait for the drain, registered."""
-        c = self._config
+        c = self._config.row_group  # all drain alike, each some cycles behind the first
         slots = c.rows * c.slots_a_row
         starts = [drain_start(c, mode) for mode in (False, True)]
         windows = [drain_window(c, mode) for mode in (False, True)]

@@ -3,7 +3,7 @@
 from math import gcd
 from typing import NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,6 +41,8 @@ class CopyWalk(wiring.Component):
     Keys: for each column, a token, for each group one read. A column beyond the last channel is walked as well, but
     with `skip`: nothing is read, it is filled with zeros.
     Values: for each key, a read for each word that holds bytes of the tile.
+    A read is of copy_lanes neighbouring banks: columns, keys, banks and positions are those of the first, and count
+    in steps of so many.
 
     Members
     -------
@@ -74,14 +76,14 @@ class CopyWalk(wiring.Component):
                 "running": Out(1),
                 "skip": Out(1),
                 "last": Out(1),
-                "bank": Out(range(config.rows)),
+                "bank": Out(range(config.rows // config.copy_lanes)),
                 "address": Out(range(config.store_words)),
-                "next_bank": Out(range(config.rows)),
+                "next_bank": Out(range(config.rows // config.copy_lanes)),
                 "to_next_bank": Out(1),
                 "part": Out(range(config.store_word_bytes // config.m)),
-                "column": Out(range(config.cols)),
+                "column": Out(range(config.cols // config.copy_lanes)),
                 "group": Out(range(config.max_groups)),
-                "position": Out(range(config.m)),
+                "position": Out(range(config.m // config.copy_lanes)),
                 "offset": Out(range(config.store_word_bytes)),
                 "piece": Out(range(pieces(config))),
             }
@@ -101,7 +103,7 @@ class CopyWalk(wiring.Component):
     def _sizes(self, m: Module) -> Sizes:
         """What ends a token or a tile."""
         c, job = self._config, self.job
-        word_bits = c.store_word_bytes.bit_length() - 1
+        word_bits, lane_bits = c.store_word_bytes.bit_length() - 1, c.copy_lanes.bit_length() - 1
         one_read = Signal()
         last_piece = Signal(range(pieces(c)), reset_less=True)
         last_column = Signal.like(self.columns, reset_less=True)
@@ -110,10 +112,10 @@ class CopyWalk(wiring.Component):
         one_key = Signal(reset_less=True)
         m.d.sync += [
             last_piece.eq((self.offset + self.columns - 1) >> word_bits),
-            last_column.eq(self.columns - 1),
+            last_column.eq((self.columns - 1)[lane_bits:]),
             one_group.eq(job.groups == 1),
             before_last_group.eq(job.groups - 2),
-            one_key.eq(job.keys == 1),
+            one_key.eq(job.keys <= c.copy_lanes if lane_bits else job.keys == 1),
         ]
         m.d.comb += one_read.eq(Mux(job.values, last_piece == 0, one_group))
         return Sizes(one_read, last_piece, last_column, before_last_group, one_key)
@@ -121,9 +123,12 @@ class CopyWalk(wiring.Component):
     def _count(self, m: Module, sizes: Sizes) -> tuple[Signal, Signal]:
         """Count the reads of a token and the tokens of a tile: whether each is at its last, registered."""
         c, job = self._config, self.job
+        lanes = c.copy_lanes
+        positions, columns = c.m // lanes, c.cols // lanes
+        keys = job.keys if lanes == 1 else (job.keys + lanes - 1) >> (lanes.bit_length() - 1)
         last_of_token = Signal()
         last_token = Signal()  # values: the last key; keys: the last column
-        last_position = Signal()  # position == c.m - 1
+        last_position = Signal(init=positions == 1)  # position == positions - 1
         keys_left = Signal.like(job.keys, reset_less=True)
         with m.If(self.advance):
             with m.If(job.values):
@@ -138,26 +143,28 @@ class CopyWalk(wiring.Component):
                 m.d.sync += last_of_token.eq(sizes.one_read)
                 with m.If(job.values):
                     m.d.sync += [self.piece.eq(0), self.position.eq(self.position + 1)]
-                    m.d.sync += last_position.eq(self.position == c.m - 2)
+                    m.d.sync += last_position.eq(self.position == positions - 2)
                     m.d.sync += [keys_left.eq(keys_left - 1), last_token.eq(keys_left == 2)]
                     with m.If(last_position):
                         m.d.sync += [self.position.eq(0), self.group.eq(self.group + 1)]
+                        if positions == 1:
+                            m.d.sync += last_position.eq(1)
                 with m.Else():
                     m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
                     m.d.sync += self.skip.eq(self.skip | (self.column == sizes.last_column))
-                    m.d.sync += last_token.eq(self.column == c.cols - 2)
+                    m.d.sync += last_token.eq(self.column == columns - 2)
             with m.If(self.last):
                 m.d.sync += self.running.eq(0)
                 with m.If(job.values):
-                    m.d.sync += [self.position.eq(0), last_position.eq(0), self.group.eq(0)]
+                    m.d.sync += [self.position.eq(0), last_position.eq(positions == 1), self.group.eq(0)]
                 with m.Else():
                     m.d.sync += [self.column.eq(0), self.skip.eq(0)]
         with m.If(~self.running):  # the next tile's
             m.d.sync += [
                 self.running.eq(self.begin),
-                keys_left.eq(job.keys),
+                keys_left.eq(keys),
                 last_of_token.eq(sizes.one_read),
-                last_token.eq(Mux(job.values, sizes.one_key, c.cols == 1)),
+                last_token.eq(Mux(job.values, sizes.one_key, columns == 1)),
             ]
         return last_of_token, last_token
 
@@ -179,7 +186,8 @@ class CopyWalk(wiring.Component):
         next_origin = Signal.like(self.address, reset_less=True)
         origin_behind = Signal.like(self.address, reset_less=True)
         next_tile = Signal(range(c.store_word_bytes + c.cols))  # values: the next tile's first byte, from this word's
-        last_bank = Signal(init=c.rows == 1)  # registered when the walk steps to it, as all that a read ends
+        banks = c.rows // c.copy_lanes
+        last_bank = Signal(init=banks == 1)  # registered when the walk steps to it, as all that a read ends
         next_base = Signal.like(self.address)
         m.d.comb += [
             next_tile.eq(self.offset + c.cols),
@@ -198,7 +206,7 @@ class CopyWalk(wiring.Component):
         with m.If(self.advance & last_of_token):
             m.d.sync += [
                 self.bank.eq(self.next_bank),
-                last_bank.eq(self.next_bank == c.rows - 1),
+                last_bank.eq(self.next_bank == banks - 1),
                 base.eq(next_base),
             ]
             with m.If(last_bank):
@@ -208,13 +216,13 @@ class CopyWalk(wiring.Component):
                 self.offset.eq(next_tile[:word_bits]),
                 origin.eq(next_origin),
                 self.bank.eq(0),
-                last_bank.eq(c.rows == 1),
+                last_bank.eq(banks == 1),
                 base_behind.eq(origin_behind),
             ]
         with m.If(self.restart):
             m.d.sync += [
                 self.bank.eq(0),
-                last_bank.eq(c.rows == 1),
+                last_bank.eq(banks == 1),
                 base.eq(job.c_base),
                 base_behind.eq(job.c_base + job.c_pitch),
                 origin.eq(job.c_base),
@@ -227,8 +235,8 @@ class KeyValueLoader(wiring.Component):
     """Copies one column tile of keys or values at a time.
 
     Keys: a group of one column a cycle. Values: a key a cycle, one byte for each column, where the key's bytes of
-    the tile are in one word; else a cycle for each word. Answers come in the order of the requests, after any latency,
-    without back-pressure.
+    the tile are in one word; else a cycle for each word. With copy_lanes it is as many neighbouring columns, or keys, a
+    cycle. Answers come in the order of the requests, after any latency, without back-pressure.
 
     Members
     -------
@@ -239,8 +247,8 @@ class KeyValueLoader(wiring.Component):
     word : that is written, out
     strobe : bytes that are written, the same in every column, out
     transposed : write a column's byte of `bytes`, else `group`, out
-    bytes : one for each column, out
-    group : one for all columns, out
+    bytes : copy_lanes for each column, of neighbouring keys, out
+    group : of each of copy_lanes neighbouring columns, out
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -257,8 +265,8 @@ class KeyValueLoader(wiring.Component):
                 "word": Out(range(config.max_groups)),
                 "strobe": Out(config.m),
                 "transposed": Out(1),
-                "bytes": Out(WEIGHT_BITS).array(config.cols),
-                "group": Out(WEIGHT_BITS * config.m),
+                "bytes": Out(WEIGHT_BITS * config.copy_lanes).array(config.cols),
+                "group": Out(WEIGHT_BITS * config.m * config.copy_lanes),
             }
         )
 
@@ -291,9 +299,10 @@ class KeyValueLoader(wiring.Component):
         ready = Signal()
         this_free = Signal()
         next_free = Signal()
-        for r in cases(m, asks.bank, c.rows):
+        banks = c.rows // c.copy_lanes
+        for r in cases(m, asks.bank, banks):
             m.d.comb += this_free.eq(~copy.next_cycle_busy[r])
-        for r in cases(m, asks.next_bank, c.rows):
+        for r in cases(m, asks.next_bank, banks):
             m.d.comb += next_free.eq(~copy.next_cycle_busy[r])
         lookahead(m, ready, Mux(asks.to_next_bank, next_free, this_free))
         m.d.comb += [
@@ -305,42 +314,56 @@ class KeyValueLoader(wiring.Component):
 
     def _write(self, m: Module, takes: CopyWalk) -> None:
         """Write a group of keys, or a byte in each column, a cycle later."""
-        c, values = self._config, self.job.values
+        c, values, lanes = self._config, self.job.values, self._config.copy_lanes
         group = Signal.like(self.group, reset_less=True)
         strobe = Signal.like(self.strobe)
-        for part in cases(m, takes.part, c.store_word_bytes // c.m):
-            m.d.sync += group.eq(self.copy.data.word_select(part, WEIGHT_BITS * c.m))
-        with m.If(takes.skip):
-            m.d.sync += group.eq(0)
+        group_bits = WEIGHT_BITS * c.m
+        for lane, word in enumerate(self._words()):
+            own = group.word_select(lane, group_bits)
+            for part in cases(m, takes.part, c.store_word_bytes // c.m):
+                m.d.sync += own.eq(word.word_select(part, group_bits))
+            # The first columns in use are those of whole reads.
+            skip = takes.skip if lanes == 1 else takes.column * lanes + lane >= self.columns
+            with m.If(skip):
+                m.d.sync += own.eq(0)
+        at = ((1 << lanes) - 1) << (takes.position * lanes) if lanes > 1 else 1 << takes.position
         m.d.comb += [
-            strobe.eq(Mux(values, 1 << takes.position, -1)),
+            strobe.eq(Mux(values, at, -1)),
             self.word.eq(align(m, takes.group, 1, name="word")),
             self.strobe.eq(registered(m, strobe, name="strobe")),
             self.transposed.eq(align(m, values, 1, name="transposed")),
             self.group.eq(group),
         ]
 
+    def _words(self) -> list[Value]:
+        """The words of an answer, of one bank each."""
+        bits = WEIGHT_BITS * self._config.store_word_bytes
+        return [self.copy.data[i * bits : (i + 1) * bits] for i in range(self._config.copy_lanes)]
+
     def _transpose(self, m: Module, takes: CopyWalk) -> None:
         """Give each column its byte of a key's values, and say which columns are written."""
-        c, values = self._config, self.job.values
+        c, values, lanes = self._config, self.job.values, self._config.copy_lanes
         word_bytes = c.store_word_bytes
-        # Rotate column 0's byte to the front. Tiles begin at multiples of the common divisor: no need of the low bits.
-        turned: Value = self.copy.data
-        for bit in range(gcd(c.cols, word_bytes).bit_length() - 1, word_bytes.bit_length() - 1):
-            turned = Mux(takes.offset[bit], turned.rotate_right(WEIGHT_BITS << bit), turned)
-        in_word = Signal(WEIGHT_BITS * word_bytes)
-        m.d.comb += in_word.eq(turned)
+        in_words = []
+        for lane, word in enumerate(self._words()):
+            # Rotate column 0's byte to the front. Tiles begin at multiples of the common divisor: no need of low bits.
+            turned = word
+            for bit in range(gcd(c.cols, word_bytes).bit_length() - 1, word_bytes.bit_length() - 1):
+                turned = Mux(takes.offset[bit], turned.rotate_right(WEIGHT_BITS << bit), turned)
+            in_word = Signal(WEIGHT_BITS * word_bytes, name="in_word" if lanes == 1 else f"in_word_{lane}")
+            m.d.comb += in_word.eq(turned)
+            in_words.append(in_word)
         for column in range(c.cols):
             # A column that is not in use gets a zero with every word.
             unused = Signal(name=f"unused_{column}", reset_less=True)
             in_piece = Signal(name=f"in_piece_{column}")  # its byte is in this word
-            byte = Signal(WEIGHT_BITS, name=f"byte_{column}", reset_less=True)
+            byte = Signal(WEIGHT_BITS * lanes, name=f"byte_{column}", reset_less=True)
             m.d.sync += unused.eq(column >= self.columns)
             m.d.comb += [
                 in_piece.eq(((takes.offset + column) >> (word_bytes.bit_length() - 1)) == takes.piece),
                 self.bytes[column].eq(byte),
             ]
             m.d.sync += [
-                byte.eq(Mux(unused, 0, in_word.word_select(column % word_bytes, WEIGHT_BITS))),
-                self.enable[column].eq(takes.advance & Mux(values, unused | in_piece, takes.column == column)),
+                byte.eq(Mux(unused, 0, Cat(word.word_select(column % word_bytes, WEIGHT_BITS) for word in in_words))),
+                self.enable[column].eq(takes.advance & Mux(values, unused | in_piece, takes.column == column // lanes)),
             ]

@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import part_of, parts
 from rtl.lib.timing import align, gated, hard_register, registered, relay, replicate
+from rtl.sta.groups import each_group, grouped
 from rtl.sta.instances import BANK, OPERANDS
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
@@ -61,8 +62,9 @@ def store_write(config: StaConfig) -> data.StructLayout:
 
 
 def store_copy(config: StaConfig) -> data.StructLayout:
-    """A read request for a word."""
-    return data.StructLayout({"valid": 1, "bank": range(config.rows), "address": range(config.store_words)})
+    """A read request for a word of each of copy_lanes banks, from bank · copy_lanes on."""
+    banks = range(config.rows // config.copy_lanes)
+    return data.StructLayout({"valid": 1, "bank": banks, "address": range(config.store_words)})
 
 
 class CopyPort(wiring.Signature):
@@ -70,18 +72,18 @@ class CopyPort(wiring.Signature):
 
     Members
     -------
-    request : `store_copy`, of a bank that is not busy, out
-    next_cycle_busy : the banks that their rows read in the next cycle, in
-    valid, data : the word, COPY_LATENCY cycles after its request, in
+    request : `store_copy`, of banks that are not busy, out
+    next_cycle_busy : by the number that a request has, the banks of which a row reads one in the next cycle, in
+    valid, data : the words, side by side, COPY_LATENCY cycles after their request, in
     """
 
     def __init__(self, config: StaConfig) -> None:
         super().__init__(
             {
                 "request": Out(store_copy(config)),
-                "next_cycle_busy": In(config.rows),
+                "next_cycle_busy": In(config.rows // config.copy_lanes),
                 "valid": In(1),
-                "data": In(8 * config.store_word_bytes),
+                "data": In(8 * config.store_word_bytes * config.copy_lanes),
             }
         )
 
@@ -103,7 +105,7 @@ class StoreBank(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "write": In(store_write(config)),
+                "write": In(store_write(config.row_group)),
                 "write_enable": In(1),
                 "step_in": In(store_step(config)),
                 "step_out": Out(store_step(config)),
@@ -188,7 +190,7 @@ class ActivationStore(wiring.Component):
     step : `store_step` of row 0, in
     rows : `store_row` for each row, STORE_LATENCY cycles after step and r more, out
     copy : `CopyPort`, in
-    write : `store_write`, in
+    write : `store_write`, of several groups of rows one each, to banks counted from its first, in
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -198,18 +200,22 @@ class ActivationStore(wiring.Component):
                 "step": In(store_step(config)),
                 "rows": Out(store_row(config)).array(config.rows),
                 "copy": In(CopyPort(config)),
-                "write": In(store_write(config)),
+                "write": grouped(config, In(store_write(config.row_group))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, copy = self._config, self.copy
+        lanes = c.copy_lanes
         # Relays between those who write or step and the many banks; the data waits for the banks' addresses.
-        write = relay(m, self.write, name="write")
-        write_enable = relay(m, self.write.enable, name="write_enable", reset=True)
-        written = Signal.like(write)
-        m.d.comb += [written.eq(write), written.data.eq(align(m, write.data, 1, name="written"))]
+        writes = []
+        for number, given in each_group(c, self.write):
+            write = relay(m, given, name=f"write{number}")
+            enable = relay(m, given.enable, name=f"write_enable{number}", reset=True)
+            written = Signal.like(write, name=f"written{number}")
+            m.d.comb += [written.eq(write), written.data.eq(align(m, write.data, 1, name=f"written{number}"))]
+            writes.append((written, write.bank, enable))
         step = Signal(store_step(c), name="entering")
         m.d.comb += [
             step.eq(relay(m, self.step, name="step")),
@@ -219,9 +225,10 @@ class ActivationStore(wiring.Component):
         words = []
         for r in range(c.rows):
             m.submodules[BANK.format(r)] = bank = StoreBank(c)
+            written, number, enable = writes[r // c.group_rows]
             m.d.comb += [
                 bank.write.eq(written),
-                bank.write_enable.eq(write_enable & (write.bank == r)),
+                bank.write_enable.eq(enable & (number == r % c.group_rows)),
                 bank.step_in.eq(step),
                 bank.copy_address.eq(copy.request.address),
                 self.rows[r].eq(bank.row),
@@ -234,29 +241,33 @@ class ActivationStore(wiring.Component):
         for r in range(1, c.rows):
             reads.append(align(m, reads[-1], 1, name=f"reads_{r}", reset=True))
         m.d.comb += [
-            copy.next_cycle_busy.eq(Cat(reads)),
+            copy.next_cycle_busy.eq(Cat(Cat(reads[r : r + lanes]).any() for r in range(0, c.rows, lanes))),
             copy.valid.eq(align(m, copy.request.valid, COPY_LATENCY, name="copy_valid", reset=True)),
-            copy.data.eq(self._copied_word(m, words)),
+            copy.data.eq(
+                Cat(self._copied_word(m, words[j::lanes], f"_{j}" if lanes > 1 else "") for j in range(lanes))
+            ),
         ]
         return m
 
-    def _copied_word(self, m: Module, words: list[Signal]) -> Signal:
+    def _copied_word(self, m: Module, words: list[Signal], lane: str) -> Signal:
         """The word of the requested bank, by a mux tree: three cycles behind the banks' words.
 
         Neighbours first: banks are as far apart as the rows of the array, and a word has many wires.
+
+        lane : what names end with where there are several such trees
         """
-        bank, shape = self.copy.request.bank, self.copy.data.shape()
+        bank, shape = self.copy.request.bank, words[0].shape()
         for level in (1, 2):
             pairs = [words[r : r + 2] for r in range(0, len(words), 2)]
-            words = [Signal(shape, name=f"of_{level}_{i}", reset_less=True) for i in range(len(pairs))]
+            words = [Signal(shape, name=f"of_{level}_{i}{lane}", reset_less=True) for i in range(len(pairs))]
             for i, (word, pair) in enumerate(zip(words, pairs, strict=True)):
                 m.d.sync += word.eq(pair[0])
                 if len(pair) == 2:  # each pair has its own select
                     is_second = bank >> (level - 1) == 2 * i + 1
-                    second = align(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}")
+                    second = align(m, is_second, COPY_LATENCY - 4 + level, name=f"second_{level}_{i}{lane}")
                     m.d.sync += word.eq(Mux(second, pair[1], pair[0]))
-        copied = Signal(shape, reset_less=True)
-        four = align(m, bank[2:], COPY_LATENCY - 1, name="four")
+        copied = Signal(shape, name=f"copied{lane}", reset_less=True)
+        four = align(m, bank[2:], COPY_LATENCY - 1, name=f"four{lane}")
         for i in cases(m, four, len(words)):
             m.d.sync += copied.eq(words[i])
         return copied

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
-from rtl.lib.timing import align, preload, relay
+from rtl.lib.timing import align, gated, preload, registered, relay
 from rtl.params import CHANNELS_MAX, ceil_div
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import FIELDS
@@ -129,6 +129,10 @@ class SlotWalk(wiring.Component):
         token = Signal.like(own.token, reset_less=True)
         tile_piece = Signal.like(own.piece, reset_less=True)  # of the column tile's first slot
         tile_advance = Signal()
+        keep: Value = Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))
+        if c.is_group:  # a token that is not the group's own is alone in its last tile, and written nowhere
+            phantom = registered(m, instruction.tokens != instruction.own_tokens, name="phantom")
+            keep = gated(keep, ~(phantom & tiles.last_tokens))
         m.d.comb += [
             tiles.start.eq(self.start),
             tiles.tokens.eq(instruction.tokens),
@@ -139,7 +143,7 @@ class SlotWalk(wiring.Component):
             own.slot.eq(slot),
             own.token.eq(token),
             own.piece.eq(tile_piece + slot),
-            own.keep.eq(Cat(tiles.columns > slot * c.drain_lanes + lane for lane in range(c.drain_lanes))),
+            own.keep.eq(keep),
             own.column_last.eq(self.tile_last & tiles.last_tokens),
             own.last.eq(own.column_last & tiles.last_channels),
         ]

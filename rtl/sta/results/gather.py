@@ -1,5 +1,7 @@
 """GATHER: rows of embeddings in memory, by ids that are in memory too, into the residual."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -18,6 +20,11 @@ from rtl.sta.results.residual import residual_word
 
 ID_BITS = 8 * ID_BYTES
 BEATS_BITS = FIELDS["beats"].bits
+
+
+def ids_stream(config: StaConfig) -> stream.Signature:
+    """Beats of the memory port, or of a group of rows ids."""
+    return stream.Signature(ID_BITS if config.is_group else 8 * config.port_bytes)
 
 
 class RowSegment(data.Struct):
@@ -58,7 +65,7 @@ class RowAddresses(wiring.Component):
     Members
     -------
     start, instruction : of a GATHER, in
-    ids : beats of 32-bit ids, stream in
+    ids : beats of 32-bit ids, of a group of rows its own ids one by one, stream in
     segment : of each token's row, stream out
     """
 
@@ -68,7 +75,7 @@ class RowAddresses(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "ids": In(stream.Signature(8 * config.port_bytes)),
+                "ids": In(ids_stream(config)),
                 "segment": Out(stream.Signature(RowSegment)),
             }
         )
@@ -76,32 +83,40 @@ class RowAddresses(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction = self._config, self.instruction
-        m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [ID_BITS])
+        units, gearbox = self.ids, None
+        if not c.is_group:  # else the switch has cut them
+            m.submodules.gearbox = gearbox = Gearbox(8 * c.port_bytes, [ID_BITS])
+            wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
+            units = gearbox.units
         m.submodules.memory = memory = LutMemory(width=ID_BITS, depth=c.max_tokens)
-        wiring.connect(m, wiring.flipped(self.ids), gearbox.beats)
         token = Signal(range(c.max_tokens))
         offset = _Offset(most_gathered_row_beats(c))
         address = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += address.eq(instruction.address + offset.beats * c.port_bytes)
         m.d.comb += [
             memory.write.address.eq(token),
-            memory.write.data.eq(gearbox.units.payload),
+            memory.write.data.eq(units.payload),
             memory.read_address.eq(token),
             self.segment.payload.address.eq(address),
             self.segment.payload.beats.eq(instruction.beats),
         ]
-        self._control(m, gearbox, memory, token, offset)
+        last = self._control(m, units, memory, token, offset)
+        if gearbox:
+            m.d.comb += gearbox.last.eq(last)
         return m
 
-    def _control(self, m: Module, gearbox: Gearbox, memory: LutMemory, token: Signal, offset: _Offset) -> None:
-        """All ids into the memory, then for each token: read its id, compute the address, request the segment."""
-        instruction, units = self.instruction, gearbox.units
+    def _control(self, m: Module, units: Any, memory: LutMemory, token: Signal, offset: _Offset) -> Signal:
+        """All ids into the memory, then for each token: read its id, compute the address, request the segment.
+
+        Returns whether the token is the last.
+        """
+        instruction = self.instruction
         left = Signal(range(self._config.max_tokens + 1), reset_less=True)  # tokens, this one among them
         last = Signal(reset_less=True)  # left == 1
         one_token = registered(m, instruction.tokens == 1, name="one_token")  # long before the first id comes
         requesting = Signal()
         accepting = Signal()  # ids; registered, since `ids.ready` depends on it
-        m.d.comb += [self.segment.valid.eq(requesting), units.ready.eq(accepting), gearbox.last.eq(last)]
+        m.d.comb += [self.segment.valid.eq(requesting), units.ready.eq(accepting)]
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [left.eq(instruction.tokens), last.eq(instruction.tokens == 1)]
@@ -135,6 +150,7 @@ class RowAddresses(wiring.Component):
                     with m.If(last):
                         m.d.sync += token.eq(0)
                         m.next = "idle"
+        return last
 
 
 class RowCutter(wiring.Component):
@@ -281,7 +297,7 @@ class Gather(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "ids": In(stream.Signature(8 * config.port_bytes)),
+                "ids": In(ids_stream(config)),
                 "rows": In(stream.Signature(8 * config.port_bytes)),
                 "segment": Out(stream.Signature(RowSegment)),
                 "slots": Out(Slots(config)),

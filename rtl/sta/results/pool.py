@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.timing import align, preload, replicate
+from rtl.lib.timing import align, gated, preload, replicate
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, Slots, destination
@@ -81,6 +81,15 @@ class Pool(wiring.Component):
                 address.eq(begin),
             ]
 
+    def _counts(self, m: Module, running: Signal, first: Signal) -> Signal:
+        """Of a group of rows: the word beside the sum is of a token of its own. All walk through as many tokens."""
+        left = Signal.like(self.instruction.own_tokens, name="own_left", reset_less=True)
+        current = Signal.like(left, name="own_current")
+        m.d.comb += current.eq(Mux(first, self.instruction.own_tokens, left))
+        m.d.sync += left.eq(Mux(current == 0, 0, current - 1))
+        counts: Signal = align(m, current != 0, Residual.LATENCY + 1, name="counts")
+        return counts
+
     def _sum(self, m: Module, pieces: PieceWalk, running: Signal, first: Signal, last: Signal) -> None:
         """Sums of the words: the word that was read is in a register beside the sum, a cycle later it is in the sum."""
         c = self._config
@@ -98,7 +107,10 @@ class Pool(wiring.Component):
             self.slots.valid.eq(align(m, running & last, Residual.LATENCY + 2, name="valid", reset=True)),
             self.slots.destination.eq(align(m, own, Residual.LATENCY + 2, name="destination")),
         ]
+        counts = self._counts(m, running, first) if c.is_group else None
         for lane, element in enumerate(words):
+            if counts is not None:
+                element = gated(element.as_unsigned(), counts).as_signed()
             total = Signal(signed(c.accumulator_bits), name=f"total_{lane}", reset_less=True)
             m.d.sync += total.eq(Mux(word_first, 0, total) + element)
             m.d.comb += self.slots.values[lane].eq(total)

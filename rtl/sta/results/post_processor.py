@@ -17,8 +17,8 @@ from rtl.sta.operands.store import store_write
 from rtl.sta.params import StaConfig
 from rtl.sta.results.activation import TableEntry, TableLoader
 from rtl.sta.results.array_source import ArraySource
-from rtl.sta.results.destination import destination
-from rtl.sta.results.gather import Gather, RowSegment
+from rtl.sta.results.destination import Slots, destination
+from rtl.sta.results.gather import Gather, RowSegment, ids_stream
 from rtl.sta.results.layer_norm import Statistics
 from rtl.sta.results.norm_source import NormSource
 from rtl.sta.results.pipeline import ResultPipeline
@@ -58,6 +58,7 @@ class PostProcessor(wiring.Component):
     table : beats of a TABLE, stream in
     exponential : `TableEntry`, of the exponential's table, out
     residual : `ResidualRead` of the store unit, while the instruction is a STORE, in
+    pool_sums, pool_slots : of a group of rows: its own sums of a POOL, out; all groups', of the first group, in
     """
 
     def __init__(self, config: StaConfig) -> None:
@@ -76,12 +77,13 @@ class PostProcessor(wiring.Component):
                 "row_factors": In(RowFactor).array(config.rows),
                 "store_write": Out(store_write(config)),
                 "row_maximum": Out(row_maximum(config)),
-                "ids": In(beats),
+                "ids": In(ids_stream(config)),
                 "rows": In(beats),
                 "row_segment": Out(stream.Signature(RowSegment)),
                 "table": In(beats),
                 "exponential": Out(TableEntry),
                 "residual": In(ResidualRead(config)),
+                **({"pool_sums": Out(Slots(config)), "pool_slots": In(Slots(config))} if config.is_group else {}),
             }
         )
 
@@ -121,7 +123,11 @@ class PostProcessor(wiring.Component):
             norm.scaling.eq(statistics.answer),
         ]
         # The pipeline.
-        self._choose_slots(m, sources, executes, pipeline.slots)
+        slots = {op: source.slots for op, source in sources.items()}
+        if c.is_group:
+            connect(m, pool.slots, flipped(self.pool_sums))
+            slots[Op.POOL] = self.pool_slots
+        self._choose_slots(m, slots, executes, pipeline.slots)
         connect(m, pipeline.channels, flipped(self.channels))
         connect(m, pipeline.results, writer.results)
         m.d.comb += [
@@ -158,7 +164,10 @@ class PostProcessor(wiring.Component):
         """Starts the one whose instruction begins; the instruction, of any of these."""
         opcode = self.instruction.opcode
         for op, part in parts.items():
-            start, own = own_instruction(m, self.begins & (opcode == op), self.instruction, name=op.name.lower())
+            begins = self.begins & (opcode == op)
+            if op == Op.GATHER and self._config.is_group:  # without tokens of its own it has nothing to gather
+                begins &= self.instruction.own_tokens != 0
+            start, own = own_instruction(m, begins, self.instruction, name=op.name.lower())
             m.d.comb += [part.start.eq(start), part.instruction.eq(own)]
         _, instruction = own_instruction(m, self.begins, self.instruction, name="post_processor")
         return instruction
@@ -177,19 +186,19 @@ class PostProcessor(wiring.Component):
         reset of registers all over the chip.
         """
         c = self._config
-        m.d.comb += slots.valid.eq(Cat(source.slots.valid for source in sources.values()).any())
+        m.d.comb += slots.valid.eq(Cat(source.valid for source in sources.values()).any())
         chosen = relay(m, Cat(executes[op] for op in sources), name="source")
         for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
             with m.If(op == Op.PRODUCT or is_chosen):
                 for name in destination(c).members:
                     if op in TILED or name not in OF_TILES:
-                        m.d.comb += slots.destination[name].eq(source.slots.destination[name])
+                        m.d.comb += slots.destination[name].eq(source.destination[name])
         for quarter in range(4):
             chosen = replicate(m, chosen, name=f"source_of_{quarter}")
             for (op, source), is_chosen in zip(sources.items(), chosen, strict=True):
                 with m.If(op == Op.PRODUCT or is_chosen):
                     for i in range(quarter, c.drain_lanes, 4):
-                        m.d.comb += slots.values[i].eq(source.slots.values[i])
+                        m.d.comb += slots.values[i].eq(source.values[i])
 
     def _choose_reader(
         self, m: Module, executes: dict[Op, Signal], readers: dict[Op, Any], other: Any, memory: Any

@@ -1,5 +1,7 @@
 """STORE: rows of the activation store or of the residual into memory."""
 
+from dataclasses import replace
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -15,6 +17,7 @@ from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Op
 from rtl.sta.latencies import STORE_AHEAD
 from rtl.sta.operands.store import CopyPort
+from rtl.sta.operands.tiles import exact_quotient
 from rtl.sta.operands.word_walk import WordWalk
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.residual import Residual, ResidualRead, residual_address
@@ -30,6 +33,11 @@ def chunk_stream(config: StaConfig) -> stream.Signature:
     return stream.Signature(8 * max(chunk_bytes(config)))
 
 
+def one_bank(config: StaConfig) -> StaConfig:
+    """A STORE reads one bank at a time, however many keys and values are copied from."""
+    return replace(config, groups=1)
+
+
 class ChunkReader(wiring.Component):
     """Reads the rows of a STORE.
 
@@ -37,7 +45,7 @@ class ChunkReader(wiring.Component):
     -------
     start, instruction : of a STORE, in
     copy : `CopyPort`, out; no bank is busy during a STORE
-    residual : `ResidualRead`, out
+    residual : `ResidualRead`, out; residual_group : where there are several groups of rows, which one is read, out
     chunks : `chunk_stream`, out
     """
 
@@ -47,8 +55,9 @@ class ChunkReader(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "copy": Out(CopyPort(config)),
-                "residual": Out(ResidualRead(config)),
+                "copy": Out(CopyPort(one_bank(config))),
+                "residual": Out(ResidualRead(config.row_group)),
+                **({"residual_group": Out(range(config.groups))} if config.groups > 1 else {}),
                 "chunks": Out(chunk_stream(config)),
             }
         )
@@ -109,6 +118,9 @@ class ChunkReader(wiring.Component):
     def _address_residual(self, m: Module, walk: WordWalk, advance: Signal) -> None:
         """The next word of the residual; behind a relay, too."""
         c = self._config
+        if c.groups > 1:
+            self._address_groups(m, walk, advance)
+            return
         base = Signal.like(self.residual.address, name="residual_base", reset_less=True)  # of the token
         address = Signal.like(self.residual.address, name="residual_next", reset_less=True)
         next_base = Signal.like(self.residual.address, name="residual_next_base")
@@ -124,6 +136,36 @@ class ChunkReader(wiring.Component):
                 m.d.sync += [base.eq(next_base), address.eq(next_base)]
         with preload(m, ~walk.running):
             m.d.sync += [base.eq(first), address.eq(first)]
+
+    def _address_groups(self, m: Module, walk: WordWalk, advance: Signal) -> None:
+        """The same of several groups of rows, each with the tokens of its own: group after group of a token tile."""
+        c, own = self._config, self._config.row_group
+        base = Signal.like(self.residual.address, name="residual_base", reset_less=True)  # of the token
+        tile_base = Signal.like(base, name="tile_base", reset_less=True)
+        address = Signal.like(base, name="residual_next", reset_less=True)
+        first = Signal.like(base, name="residual_first", reset_less=True)
+        row = Signal(range(c.group_rows))
+        group = Signal(range(c.groups))
+        next_base = Signal.like(base, name="residual_next_base")
+        next_tile = Signal.like(base, name="next_tile_base")
+        token = exact_quotient(self.instruction.first_token, c.groups, own.max_tokens)
+        m.d.sync += first.eq(residual_address(own, token, Value.cast(0)))
+        m.d.comb += [
+            self.residual.address.eq(relay(m, address, name="residual_address")),
+            self.residual_group.eq(relay(m, group, name="residual_group")),
+            next_tile.eq(tile_base + c.group_rows * c.residual_words),
+            next_base.eq(base + c.residual_words),
+        ]
+        with m.If(advance):
+            m.d.sync += address.eq(address + 1)
+            with m.If(walk.row_last):
+                m.d.sync += [row.eq(row + 1), base.eq(next_base), address.eq(next_base)]
+                with m.If(row == c.group_rows - 1):
+                    m.d.sync += [row.eq(0), group.eq(group + 1), base.eq(tile_base), address.eq(tile_base)]
+                    with m.If(group == c.groups - 1):
+                        m.d.sync += [group.eq(0), tile_base.eq(next_tile), base.eq(next_tile), address.eq(next_tile)]
+        with preload(m, ~walk.running):
+            m.d.sync += [row.eq(0), group.eq(0), base.eq(first), tile_base.eq(first), address.eq(first)]
 
     def _collect(self, m: Module, advance: Signal, which: Signal, number: Signal, last: Signal) -> None:
         """Words into chunks: those of the store are chunks, those of the residual are gathered into one."""
@@ -297,7 +339,7 @@ class StoreUnit(wiring.Component):
     start : a STORE begins, in; `Sta` starts it for nothing else, which would be ignored
     instruction : steady from start to finished, in
     copy : `CopyPort`, out; no bank is busy meanwhile
-    residual : `ResidualRead`, out
+    residual : `ResidualRead`, out; residual_group : where there are several groups of rows, which one is read, out
     request, data : the write half of the memory port
     finished : the last beat was accepted, out
     """
@@ -308,8 +350,9 @@ class StoreUnit(wiring.Component):
             {
                 "start": In(1),
                 "instruction": In(instruction_layout(config)),
-                "copy": Out(CopyPort(config)),
-                "residual": Out(ResidualRead(config)),
+                "copy": Out(CopyPort(one_bank(config))),
+                "residual": Out(ResidualRead(config.row_group)),
+                **({"residual_group": Out(range(config.groups))} if config.groups > 1 else {}),
                 "request": Out(stream.Signature(Request)),
                 "data": Out(stream.Signature(write_beat(config.port_bytes))),
                 "finished": Out(1),
@@ -329,6 +372,8 @@ class StoreUnit(wiring.Component):
             self.finished.eq(writer.finished),
         ]
         wiring.connect(m, reader.residual, wiring.flipped(self.residual))
+        if self._config.groups > 1:
+            m.d.comb += self.residual_group.eq(reader.residual_group)
         wiring.connect(m, reader.copy, wiring.flipped(self.copy))
         wiring.connect(m, reader.chunks, writer.chunks)
         wiring.connect(m, writer.request, wiring.flipped(self.request))

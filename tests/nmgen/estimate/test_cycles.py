@@ -81,6 +81,18 @@ def test_random_programs(tmp_path: Path) -> None:
         exact(program, result, 150)
 
 
+def test_random_programs_of_groups(tmp_path: Path) -> None:
+    """Of rows, which copy keys and values from several banks at a time, and gather in turns."""
+    config, loaded, rng = drawn("small", 7, count=2, side=2)
+    assert config.groups > 1
+    assert config.copy_lanes > 1
+    loaded.append(random_instructions(rng, config, 30, ("gather", "attention", "norm", "pool")))
+    print(config)
+    (results,) = check(config, loaded, tmp_path, (False,), LATENCY)
+    for (program, _), result in zip(loaded, results[::2], strict=True):
+        exact(program, result, LATENCY)
+
+
 @pytest.mark.parametrize(
     ("name", "latency"),
     [("wide", 1), ("odd", 60), ("odd", 200), *(pytest.param(name, 30, marks=pytest.mark.nightly) for name in CASES)],

@@ -50,6 +50,12 @@ def sta(tmp_path_factory: pytest.TempPathFactory) -> Generated:
 
 
 @pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    """Of rows, each with a post-processor."""
+    return generate(replace(SMALL_STA, rows=4, groups=2), tmp_path_factory.mktemp("generate") / "groups")
+
+
+@pytest.fixture(scope="module")
 def axi(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     return generate(SMALL_STA, tmp_path_factory.mktemp("generate") / "axi", kind="axi-sta")
 
@@ -204,7 +210,7 @@ def test_each_configuration_is_clean_and_right(name: str, tmp_path: Path) -> Non
     assert re.match(r"PASS \d+ results\n", done.stdout)
 
 
-@pytest.mark.parametrize("which", ["odd", "sta"])
+@pytest.mark.parametrize("which", ["odd", "sta", "groups"])
 def test_slang_reads_it(which: str, request: pytest.FixtureRequest) -> None:
     compilation = pyslang.ast.Compilation()
     for source in request.getfixturevalue(which).sources:
@@ -356,15 +362,16 @@ def test_kinds_that_do_not_fit(
     assert not (tmp_path / "x").exists()
 
 
-def test_everything_has_a_name(odd: Generated, sta: Generated) -> None:
+def test_everything_has_a_name(odd: Generated, sta: Generated, groups: Generated) -> None:
     """Amaranth names what it cannot name after a kind: `_signal`, `_like`."""
-    for generated in (odd, sta):
+    for generated in (odd, sta, groups):
         text = "".join(source.read_text() for source in generated.sources)
         assert not re.findall(r"\b_\w+", text), generated.directory
 
 
-def test_sta_is_clean(sta: Generated, tmp_path: Path) -> None:
-    assert_clean(sta, tmp_path)
+@pytest.mark.parametrize("which", ["sta", "groups"])
+def test_sta_is_clean(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    assert_clean(request.getfixturevalue(which), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["sta", "axi-sta"])
@@ -383,8 +390,10 @@ def test_any_sta_is_clean(kind: str, tmp_path: Path) -> None:
         assert_clean(generate(config, tmp_path / str(number), kind=kind), tmp_path)
 
 
-def test_the_testbench_of_sta_tells_right_from_wrong(sta: Generated, axi: Generated, tmp_path: Path) -> None:
-    for generated in (sta, axi):
+def test_the_testbench_of_sta_tells_right_from_wrong(
+    sta: Generated, groups: Generated, axi: Generated, tmp_path: Path
+) -> None:
+    for generated in (sta, groups, axi):
         done = run_testbench(generated.directory)
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"^PASS \d+ results$", done.stdout, re.MULTILINE)

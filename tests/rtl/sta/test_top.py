@@ -3,6 +3,8 @@
 It is small, for the wires between the Components; whole encoders run in tests/sim, in generated Verilog.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.hdl import Fragment
@@ -112,8 +114,8 @@ def program(image: Image) -> list[dict[str, int]]:
 class Host:
     """Registers and memory of a core."""
 
-    def __init__(self, image: Image, seed: int | None) -> None:
-        self.dut = Sta(CONFIG)
+    def __init__(self, image: Image, seed: int | None, config: StaConfig = CONFIG) -> None:
+        self.dut = Sta(config)
         self.image = image
         self.over = False
         self.written = image.bytes.copy()
@@ -173,10 +175,14 @@ class Host:
 
 
 # In cycles 1237 to 1298 of a run without gaps weights wait beside the column loader.
-@pytest.mark.parametrize(("seed", "stops"), [(None, [1250]), (1, [700, 300])], ids=["free, cleared", "gaps, cleared"])
+@pytest.mark.parametrize(
+    ("seed", "stops", "groups"),
+    [(None, [1250], 1), (1, [700, 300], 1), (None, [60, 417, 774, 1131], 2)],
+    ids=["free, cleared", "gaps, cleared", "two groups of rows, cleared"],
+)
 @pytest.mark.parametrize("inverting", [False, True], ids=["", "words that are read while written inverted"])
 def test_every_instruction(
-    seed: int | None, stops: list[int], inverting: bool, monkeypatch: pytest.MonkeyPatch
+    seed: int | None, stops: list[int], groups: int, inverting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the machine says; behind clears in the middle, too."""
     if inverting:
@@ -186,7 +192,7 @@ def test_every_instruction(
     address = image.put(np.frombuffer(assemble([*instructions, {"opcode": Op.END}]), np.uint8))
     machine = Machine(CONFIG, image.bytes, address=address)
     machine.finish()
-    host = Host(image, seed)
+    host = Host(image, seed, replace(CONFIG, groups=groups))
 
     async def testbench(ctx: SimulatorContext) -> None:
         for name, value in {"program": address, "limit": LIMIT, "interrupt": 1, "watch": address + BYTES}.items():

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Fragment
+from amaranth.hdl import Cat, Fragment
 from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.array.walk import TileWalk
 from rtl.params import ceil_div
 from rtl.product import Product
+from rtl.sta.groups import each_group
 from rtl.sta.isa import FIELDS, Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.columns import ChannelParameters, ColumnBuffer
@@ -41,6 +42,16 @@ CONFIGURATIONS = {
     ),
     # A tile of values takes many words.
     "1:2 2x12": StaConfig(n=1, m=2, rows=2, cols=12, drain=8, port_bytes=2, max_tokens=9, max_k=10, store_words=128),
+    # Groups of rows: copies of two, and of four banks at a time, and all of a group of M positions.
+    "2:8 4x6": StaConfig(
+        n=2, m=8, rows=4, cols=6, drain=4, port_bytes=16, max_tokens=24, max_k=48, store_words=64, groups=2
+    ),
+    "3:8 8x4": StaConfig(
+        n=3, m=8, rows=8, cols=4, drain=4, port_bytes=4, max_tokens=30, max_k=32, store_words=64, groups=4
+    ),
+    "2:4 4x8": StaConfig(
+        n=2, m=4, rows=4, cols=8, drain=2, port_bytes=8, max_tokens=21, max_k=24, store_words=50, groups=4
+    ),
     "5:32 5x2": StaConfig(n=5, m=32, rows=5, cols=2, drain=2, port_bytes=64, max_tokens=50, max_k=64, store_words=64),
 }
 EVERY = pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -235,6 +246,7 @@ class Bench:
         self.store = Store(config, self.rng)
         self.gaps = {part: slow.get(part, NO_GAPS) for part in ("start", "beats", "copy", "read", "drain")}
         self.latency = self.rng.randint(1, 4)
+        self.behind = [self.rng.randint(0, 3) for _ in range(config.groups)]  # with `drained`, of each group of rows
         self.starts: list[int] = []
         self.loaded: list[int] = []
         self.released: list[int] = []
@@ -284,7 +296,8 @@ class Bench:
                 self.starts.append(cycle)
                 asked.append(set())
             offering = offering or bool(beats and not self.gaps["beats"].stall())
-            reading, next_cycle_busy = next_cycle_busy, sum(self.gaps["copy"].stall() << r for r in range(c.rows))
+            reading, banks = next_cycle_busy, c.rows // c.copy_lanes
+            next_cycle_busy = sum(self.gaps["copy"].stall() << r for r in range(banks))
             inputs: dict[str, Any] = {
                 "start": start,
                 "instruction": fields,
@@ -294,7 +307,6 @@ class Bench:
                 "copy.valid": cycle in answers,
                 "copy.data": answers.pop(cycle, rng.getrandbits(8)),
                 "reads.tile_done": 0,
-                "channels.drained": 0,
             }
             if feed and feed[0][0] <= stored and not self.gaps["read"].stall():
                 number, address, last, step = feed.popleft()
@@ -305,29 +317,31 @@ class Bench:
                 for column, want in enumerate(step):
                     where = f"cycle {cycle}: tile of steps {number - 1}, {address}, column {column}"
                     columns[cycle + COLUMN_LATENCY + c.behind(column), column] = (want, where)
-            look = None
+            look, channels = None, {"address": rng.randrange(PARAMETER_TILES * slots)}
             if ended < places:
                 i, slot = rng.randrange(ended, places), rng.randrange(slots)
-                inputs["channels.address"] = i % PARAMETER_TILES * slots + slot
+                channels["address"] = i % PARAMETER_TILES * slots + slot
                 wanted = tiles[i].slots
                 look = None if wanted is None else (i, slot, wanted[slot])
                 if ends[ended] and not self.gaps["drain"].stall():
-                    inputs["channels.drained"] = 1
-                    self.drained.append(cycle)
+                    self.drained.append(cycle + max(self.behind))
                     ended += 1
             drive(ctx, dut, inputs)
+            for behind, (_, port) in zip(self.behind, each_group(c, dut.channels), strict=True):
+                drained = cycle + max(self.behind) - behind in self.drained
+                drive(ctx, port, channels | {"drained": drained})
             _, _, idle, ready, copies, loaded, placed, shown, *steps = await ctx.tick().sample(
                 dut.idle,
                 dut.beats.ready,
                 dut.copy.request,
                 dut.reads.loaded,
                 dut.parameters_loaded,
-                dut.channels.parameters.as_value(),
+                Cat(port.parameters.as_value() for _, port in each_group(c, dut.channels)),
                 *dut.columns,
             )
             if (now := looks.pop(0)) is not None:
                 i, slot, words = now
-                want_bits = sum(word << 64 * lane for lane, word in enumerate(words))
+                want_bits = sum(word << 64 * lane for lane, word in enumerate(words * c.groups))
                 assert shown == want_bits, f"cycle {cycle}: parameters of tile {i}, slot {slot}"
             looks.append(look)
             for column in range(c.cols):
@@ -341,9 +355,12 @@ class Bench:
             if read is not None:
                 bank, word = read
                 assert not reading >> bank & 1, f"cycle {cycle}: the row reads"
-                assert read in works[len(asked) - 1].reads, f"cycle {cycle}: read of bank, word {read}"
-                asked[-1].add(read)
-                answers[cycle + self.latency] = int.from_bytes(self.store.banks[bank][word], "little")
+                first, may = bank * c.copy_lanes, works[len(asked) - 1].reads
+                assert (first, word) in may, f"cycle {cycle}: read of bank, word {read}"
+                lanes = range(first, first + c.copy_lanes)  # the last ones may be of no key
+                asked[-1] |= {(lane, word) for lane in lanes} & may
+                found = b"".join(self.store.banks[lane][word] for lane in lanes)
+                answers[cycle + self.latency] = int.from_bytes(found, "little")
             if loaded:
                 assert was_placed[-4]
                 self.loaded.append(cycle)
@@ -438,7 +455,8 @@ def test_copies_take_a_word_a_cycle(name: str) -> None:
     for i, work in enumerate(works):
         fields = work.instruction
         words = ceil_div(fields["channels"], word_bytes)
-        copied = config.cols * fields["groups"] if i != 1 else fields["keys"] * words
+        lanes = config.copy_lanes
+        copied = config.cols // lanes * fields["groups"] if i != 1 else ceil_div(fields["keys"], lanes) * words
         begin = max(bench.starts[i] + TileWalk.LATENCY, halves_free[i] + 1)
         assert bench.loaded[i] == begin + 6 + copied + bench.latency, f"{fields}"
 

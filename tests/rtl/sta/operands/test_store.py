@@ -19,6 +19,10 @@ CONFIGURATIONS = {
     "one row": StaConfig(n=2, m=2, rows=1, cols=3, port_bytes=8, max_tokens=1, max_k=16, store_words=5),
     "one word": StaConfig(n=1, m=4, rows=5, cols=4, port_bytes=1, max_tokens=20, max_k=16, store_words=1),
     "two parts": StaConfig(n=1, m=4, rows=2, cols=2, port_bytes=4, max_tokens=8, max_k=16, store_words=768),
+    "groups of rows": StaConfig(
+        n=2, m=8, rows=8, cols=4, port_bytes=4, max_tokens=19, max_k=16, store_words=6, groups=4
+    ),
+    "two lanes": StaConfig(n=2, m=4, rows=6, cols=2, port_bytes=4, max_tokens=19, max_k=16, store_words=5, groups=2),
     "n = m": StaConfig(n=4, m=4, rows=2, cols=2, port_bytes=64, max_tokens=7, max_k=16, store_words=3),
 }
 MARKS = ("valid", "first", "last", "sub", "softmax", "tile", "position")
@@ -36,9 +40,10 @@ class Bench:
         self.content = [[bytes(config.store_word_bytes)] * config.store_words for _ in range(config.rows)]
         self.held: list[bytes | None] = [None] * config.rows  # what a row's steps use
         self.steps: list[dict[str, int]] = []  # of row 0, by cycle
-        self.landing = {"enable": 0, "bank": 0, "address": 0}  # the write that reaches the memory in this cycle
+        # Of each group of rows the write that reaches the memory in this cycle.
+        self.landing = [{"enable": 0, "bank": 0, "address": 0}] * config.groups
         self.groups_due: dict[tuple[int, int], bytes | None] = {}
-        self.copies_due: dict[int, bytes | None] = {}
+        self.copies_due: dict[int, list[bytes | None]] = {}
         self.checked = self.copied = 0
 
     def step(self) -> dict[str, int]:
@@ -62,35 +67,37 @@ class Bench:
         size = c.store_word_bytes
         return {
             "enable": int(rng.random() < 0.4),
-            "bank": rng.randrange(c.rows),
+            "bank": rng.randrange(c.group_rows),
             "address": rng.choice(self.words),
             "data": rng.getrandbits(8 * size),
             "strobe": rng.choice([rng.getrandbits(size), (1 << size) - 1]),
         }
 
     def read(self, bank: int, address: int) -> bytes | None:
-        landing = self.landing
-        collides = landing["enable"] and (landing["bank"], landing["address"]) == (bank, address)
+        group, own = divmod(bank, self.config.group_rows)
+        landing = self.landing[group]
+        collides = landing["enable"] and (landing["bank"], landing["address"]) == (own, address)
         return None if collides else self.content[bank][address]
 
     def land(self) -> None:
-        write = self.landing
-        if write["enable"]:
-            bank = self.content[write["bank"]]
-            new = write["data"].to_bytes(self.config.store_word_bytes, "little")
-            pairs = enumerate(zip(new, bank[write["address"]], strict=True))
-            bank[write["address"]] = bytes(n if write["strobe"] >> i & 1 else o for i, (n, o) in pairs)
+        for group, write in enumerate(self.landing):
+            if write["enable"]:
+                bank = self.content[group * self.config.group_rows + write["bank"]]
+                new = write["data"].to_bytes(self.config.store_word_bytes, "little")
+                pairs = enumerate(zip(new, bank[write["address"]], strict=True))
+                bank[write["address"]] = bytes(n if write["strobe"] >> i & 1 else o for i, (n, o) in pairs)
 
     async def exercise(self, ctx: SimulatorContext, cycles: int) -> None:
         c, rng, dut = self.config, self.rng, self.dut
+        lanes = c.copy_lanes
         next_cycle_busy = 0
         values = [v for row in dut.rows for v in (row.group.as_value(), *(row[mark] for mark in MARKS))]
         for cycle in range(cycles):
             self.steps.append(self.step())
-            request = {"valid": 0, "bank": rng.randrange(c.rows), "address": rng.choice(self.words)}
+            request = {"valid": 0, "bank": rng.randrange(c.rows // lanes), "address": rng.choice(self.words)}
             request["valid"] = int(rng.random() < 0.7 and not next_cycle_busy >> request["bank"] & 1)
-            write = self.write()
-            drive(ctx, dut, {"step": self.steps[cycle], "write": write})
+            writes = [self.write() for _ in range(c.groups)]
+            drive(ctx, dut, {"step": self.steps[cycle], "write": writes if c.groups > 1 else writes[0]})
             drive(ctx, dut, {"copy.request": request})
             _, _, next_cycle_busy, valid, word, *rows = await ctx.tick().sample(
                 dut.copy.next_cycle_busy, dut.copy.valid, dut.copy.data, *values
@@ -106,19 +113,25 @@ class Bench:
                 at = c.m * step["group"]
                 self.groups_due[cycle + BANK_LATENCY, row] = held and held[at : at + c.m]
             reads_next = [step["valid"] and step["read"] for step in self.steps[: -c.rows - 1 : -1]]
-            assert next_cycle_busy == sum(reads << row for row, reads in enumerate(reads_next)), (
-                f"cycle {cycle}: rows that read"
-            )
+            wanted = 0
+            for row, reads in enumerate(reads_next):
+                wanted |= reads << row // lanes
+            assert next_cycle_busy == wanted, f"cycle {cycle}: rows that read"
             if request["valid"]:
-                assert request["bank"] not in busy
-                self.copies_due[cycle + COPY_LATENCY] = self.read(request["bank"], request["address"])
+                first = request["bank"] * lanes
+                assert not busy & {*range(first, first + lanes)}
+                self.copies_due[cycle + COPY_LATENCY] = [
+                    self.read(bank, request["address"]) for bank in range(first, first + lanes)
+                ]
                 self.copied += 1
             self.land()
-            self.landing = write
+            self.landing = writes
 
             assert valid == (cycle in self.copies_due), f"cycle {cycle}: copy"
-            copy = self.copies_due.pop(cycle, None)
-            assert copy is None or word == int.from_bytes(copy, "little"), f"cycle {cycle}: copied word"
+            for lane, copy in enumerate(self.copies_due.pop(cycle, [])):
+                bits = 8 * c.store_word_bytes
+                found = word >> lane * bits & ((1 << bits) - 1)
+                assert copy is None or found == int.from_bytes(copy, "little"), f"cycle {cycle}: copied word {lane}"
             for row in range(c.rows):
                 group, *marks = rows[len(MARKS) * row + row :][: len(MARKS) + 1]
                 came = cycle - row - STORE_LATENCY
@@ -143,4 +156,4 @@ def test_store(name: str, busy: float) -> None:
 
     run(bench.dut, testbench, limit=1800)
     assert bench.checked > 200
-    assert bench.copied > 20
+    assert bench.copied > (20 if bench.config.copy_lanes == 1 else 1)
