@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-estimate bench-core-area bench-board bench-array bench-build bench-families bench-pruning docs mutants mutants-sample formal fuzz nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-board bench-array bench-build bench-families bench-pruning docs mutants mutants-sample formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, b
 
 bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour): docs/results.md
 	$(RUN) -m nmgen.bench.core
+
+bench-scale: $(READY) ## large arrays, long sequences, larger models, on the RTL (two hours; its curves alone: -m nmgen.bench.scale --estimate): docs/results.md, docs/scale.png
+	$(RUN) -m nmgen.bench.scale
 
 bench-estimate: $(READY) ## nmgen estimate beside the RTL on random programs (ten minutes): docs/results.md
 	$(RUN) -m nmgen.bench.estimate

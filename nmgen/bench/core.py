@@ -7,6 +7,7 @@ program, so a bench that was stopped goes on where it was. The table goes into d
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ BASE = StaConfig()
 NARROW = replace(BASE, port_bytes=2, store_words=2 * BASE.store_words)  # words half as wide
 SPARSE = replace(BASE, n=1)
 DRAINS = (2, 8)  # beside that of BASE
+MINILM = {"hidden": 384, "heads": 12, "inner": 1536}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class Case:
     config: StaConfig = BASE
     pattern: str
     lengths: tuple[int, ...]
+    model: str = "minilm"  # or a key of RANDOM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Measured:
     linear : utilisation of the linear layers, each from its execute to the next instruction's
     right : the embedding is the golden machine's
     taken : cycles of each instruction, from its execute to the next one's
+    build_seconds, run_seconds : of the simulation
     """
 
     cycles: int
@@ -67,6 +71,8 @@ class Measured:
     bytes: int
     right: bool
     taken: list[int]
+    build_seconds: float = 0.0
+    run_seconds: float = 0.0
 
 
 def cases() -> list[Case]:
@@ -113,6 +119,23 @@ def parameters(pattern: str) -> "IntegerParameters":
         return integer_parameters(to_artefact(encoder, layers, scales, {"model": "minilm", "pattern": pattern}))
 
 
+# Encoders of seeded random integers, by the sizes of their blocks.
+RANDOM: dict[str, dict[str, int]] = {
+    "bert-base": {"hidden": 768, "heads": 12, "inner": 3072, "layers": 12},
+    **{f"minilm, {layers} layers": MINILM | {"layers": layers} for layers in (1, 2, 3, 6, 12, 24)},
+}
+
+
+def parameters_of(case: Case) -> "IntegerParameters":
+    from nmgen.bench.random_programs import random_encoder
+
+    if case.model not in RANDOM:
+        return parameters(case.pattern)
+    pattern = f"{case.config.m}:{case.config.m}" if case.pattern == "dense" else case.pattern
+    tokens = max(case.lengths)
+    return random_encoder(random.Random(0), case.config, **RANDOM[case.model], pattern=pattern, tokens=tokens)
+
+
 def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
     """Run a case, unless this Verilog has run this program before; and what the estimate says of each instruction."""
     import numpy as np
@@ -122,7 +145,7 @@ def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
     from nmgen.simulate.run_program import run
     from nmgen.verilog.bundle import generate
 
-    program = compile_encoder(parameters(case.pattern), case.config, case.lengths)
+    program = compile_encoder(parameters_of(case), case.config, case.lengths)
     rng = np.random.default_rng(0)
     image = program.image([rng.integers(0, program.about["vocabulary"], n).tolist() for n in case.lengths])
     design = generate(case.config, CACHE / "verilog" / f"{case.config.identification:08x}")
@@ -132,6 +155,14 @@ def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
     kept = CACHE / f"{digest.hexdigest()[:16]}.json"
     estimates = estimate(program, Constants(memory=LATENCY))
     if not kept.exists():
+        begin, built = time.monotonic(), 0.0
+
+        def progress(text: str) -> None:
+            nonlocal built
+            if text.startswith("simulation: ") and not built:
+                built = time.monotonic()
+            say(text)
+
         ran = run(
             program,
             image,
@@ -143,8 +174,9 @@ def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
             stall=False,
             build_dir=CACHE / "simulation",
             check_each=False,
-            progress=say,
+            progress=progress,
         )
+        end = time.monotonic()
         if ran.result is None:
             raise InputError(f"{case.about}, {case.pattern}: {ran.wrong[0]}")
         begins = [begin for begin, _ in ran.result.spans] + [ran.result.cycles]
@@ -156,6 +188,8 @@ def measure(case: Case, say: Any) -> tuple[Measured, "list[Estimate]"]:
             bytes=ran.result.bytes_read + ran.result.bytes_written,
             right=not ran.wrong,
             taken=taken,
+            build_seconds=built - begin,
+            run_seconds=end - built,
         )
         with written_whole(kept) as path:
             path.write_text(json.dumps(asdict(found), indent=1) + "\n")
