@@ -25,7 +25,7 @@ HELP = {
     "soft_rows": "of --pe ecp5, rows of the array with multipliers made of LUTs",
     "hidden": "channels of the residual",
     "store_words": "words of one bank of the activation store",
-    "groups": "of rows, each with a post-processor of its own (1)",
+    "groups": "groups of rows, each with a post-processor of its own",
 }
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

@@ -36,8 +36,20 @@ CASES = {
         StaConfig(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=8, max_k=32, hidden=16, store_words=256),
         {"hidden": 16, "heads": 2, "inner": 20, "pattern": "2:4", "layers": 1, "classes": 3},
     ),
-    "wide": (  # bursts of 256 bytes, which cross pages
-        StaConfig(n=2, m=8, rows=4, cols=4, drain=4, port_bytes=16, max_tokens=8, max_k=48, hidden=24, store_words=256),
+    "wide": (  # bursts of 256 bytes, which cross pages; two groups of rows
+        StaConfig(
+            n=2,
+            m=8,
+            rows=4,
+            cols=4,
+            drain=4,
+            port_bytes=16,
+            max_tokens=8,
+            max_k=48,
+            hidden=24,
+            store_words=256,
+            groups=2,
+        ),
         {"hidden": 24, "heads": 3, "inner": 28, "pattern": "2:8", "layers": 1},
     ),
 }

@@ -350,6 +350,7 @@ BLOCK = "encoder.layer.0.attention.self.scores.1 tokens 4-6"
     [
         (BLOCK, {"tokens": 2}, r"is of tokens \[2, 7\] from 4 on, must be of a sequence"),
         (BLOCK, {"first_token": 2}, r"is of tokens \[3, 7\] from 2 on, must be of a sequence"),
+        (BLOCK, {"first_token": 6, "tokens": 1}, r"is of tokens \[1, 7\] from 6 on, must be of a sequence"),
         (BLOCK, {"channels": 3}, r"is of tokens \[3, 3\] from 4 on, must be of a sequence"),
         ("store operand tokens 4-6", {"address": lambda at: at + 192}, "writes 3 x 16 bytes from"),
         ("store operand tokens 0-3", {"address": lambda at: at - 4}, "writes 4 x 16 bytes from"),

@@ -122,10 +122,24 @@ def test_instructions_behind_several_tables(latency: int, tmp_path: Path) -> Non
     exact(loaded[0][0], results[0], latency)
 
 
-def test_rows_that_take_longer_than_their_beats(tmp_path: Path) -> None:
-    """A beat has many words: the next row is there when one is cut, and each of its beats takes its time."""
+@pytest.mark.parametrize("groups", [1, 2])
+def test_rows_that_take_longer_than_their_beats(groups: int, tmp_path: Path) -> None:
+    """A beat has many words: the next row is there when one is cut, and each of its beats takes its time.
+
+    In groups of rows, beats wait in a FIFO until there is no room.
+    """
     config = StaConfig(
-        n=2, m=8, rows=2, cols=2, drain=1, port_bytes=16, max_tokens=16, max_k=64, hidden=100, store_words=256
+        n=2,
+        m=8,
+        rows=2,
+        cols=2,
+        drain=1,
+        port_bytes=16,
+        max_tokens=16,
+        max_k=64,
+        hidden=100,
+        store_words=256,
+        groups=groups,
     )
     loaded = [random_instructions(random.Random(LATENCY), config, 12, ("gather",))]
     assert {one.get("narrow", 0) for one in loaded[0][0].instructions} == {0, 1}
