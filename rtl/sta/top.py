@@ -115,13 +115,7 @@ class Sta(wiring.Component):
         self._copies(m, sequencer, store, {Op.PRODUCT: column_buffer.copy, Op.STORE: store_unit.copy})
 
         # Results: out of the array while it works on, and back to the store; the residual is in the post-processor.
-        for (_, own), (_, read) in zip(
-            each_group(c, post_processor.channels), each_group(c, column_buffer.channels), strict=True
-        ):
-            connect(m, own, read)
-        connect(m, store_unit.residual, post_processor.residual)
-        if c.groups > 1:
-            m.d.comb += post_processor.residual_group.eq(store_unit.residual_group)
+        self._read_by_groups(m, column_buffer, post_processor, store_unit)
         m.d.comb += [
             post_processor.tile_end.eq(feeder.tile_end),
             *(post_processor.results[r][i].eq(array.results[r][i]) for r in range(c.rows) for i in range(c.cols)),
@@ -194,6 +188,18 @@ class Sta(wiring.Component):
                 row.maximum.tile.eq(maximum.tile),
                 row.maximum.value.eq(maximum.value),
             ]
+
+    def _read_by_groups(
+        self, m: Module, column_buffer: ColumnBuffer, post_processor: Results, store_unit: StoreUnit
+    ) -> None:
+        """Each group of rows reads the channels' parameters by itself; STORE reads the residual of one."""
+        c = self._config
+        readers = each_group(c, post_processor.channels)
+        for (_, reader), (_, channels) in zip(readers, each_group(c, column_buffer.channels), strict=True):
+            connect(m, reader, channels)
+        connect(m, store_unit.residual, post_processor.residual)
+        if c.groups > 1:
+            m.d.comb += post_processor.residual_group.eq(store_unit.residual_group)
 
     def _writes(self, m: Module, store: ActivationStore, load_unit: LoadUnit, post_processor: Results) -> None:
         """LOAD and results into the store, never at the same time."""

@@ -112,7 +112,7 @@ class CopyWalk(wiring.Component):
         one_key = Signal(reset_less=True)
         m.d.sync += [
             last_piece.eq((self.offset + self.columns - 1) >> word_bits),
-            last_column.eq((self.columns - 1)[lane_bits:]),
+            last_column.eq(self.columns - 1),
             one_group.eq(job.groups == 1),
             before_last_group.eq(job.groups - 2),
             one_key.eq(job.keys <= c.copy_lanes if lane_bits else job.keys == 1),
@@ -123,7 +123,7 @@ class CopyWalk(wiring.Component):
     def _count(self, m: Module, sizes: Sizes) -> tuple[Signal, Signal]:
         """Count the reads of a token and the tokens of a tile: whether each is at its last, registered."""
         c, job = self._config, self.job
-        lanes = c.copy_lanes
+        lanes, lane_bits = c.copy_lanes, c.copy_lanes.bit_length() - 1
         positions, columns = c.m // lanes, c.cols // lanes
         keys = job.keys if lanes == 1 else (job.keys + lanes - 1) >> (lanes.bit_length() - 1)
         last_of_token = Signal()
@@ -151,7 +151,7 @@ class CopyWalk(wiring.Component):
                             m.d.sync += last_position.eq(1)
                 with m.Else():
                     m.d.sync += [self.group.eq(0), self.part.eq(0), self.column.eq(self.column + 1)]
-                    m.d.sync += self.skip.eq(self.skip | (self.column == sizes.last_column))
+                    m.d.sync += self.skip.eq(self.skip | (self.column == sizes.last_column[lane_bits:]))
                     m.d.sync += last_token.eq(self.column == columns - 2)
             with m.If(self.last):
                 m.d.sync += self.running.eq(0)
