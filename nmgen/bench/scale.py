@@ -168,9 +168,9 @@ def points(found: dict[tuple[int, int, int], int], seed: int) -> list[Case]:
 
 def curve_table(found: dict[tuple[int, int, int], int], checked: Sequence[tuple[Case, Measured, int]]) -> str:
     text = [
-        f"`make bench-scale` writes this table and the plot; last run on {date.today()}. Cycles of MiniLM's shape with 6,",
-        "12 and 24 layers, 2:8, by the estimate (`python -m nmgen.bench.scale --estimate`). The array grows as in the table",
-        "of runs, 64 multipliers are 8×4 elements and 256 are 16×8 with two groups.",
+        f"`make bench-scale` writes this table and the plot; last run on {date.today()}. Cycles of MiniLM's shape",
+        "with 6, 12 and 24 layers, 2:8, by the estimate (`python -m nmgen.bench.scale --estimate`). The array grows as",
+        "in the table of runs, 64 multipliers are 8×4 elements and 256 are 16×8 with two groups.",
         "",
         "![Cycles against tokens, for 64 to 2,048 multipliers](scale.png)",
         "",
