@@ -339,7 +339,7 @@ def test_sta_starts_from_a_preset_too(tmp_path: Path, capsys: pytest.CaptureFixt
     flags = ["--kind", "sta", "--preset", "small", "--rows", "1", "--cols", "1", "--hidden", "8", "--store-words", "64"]
     assert main(["generate", *flags, "--json", "-o", str(tmp_path / "x")]) == 0
     parameters = json.loads(capsys.readouterr().out)["parameters"]
-    assert parameters == asdict(PRESETS["small"]) | {"rows": 1, "cols": 1, "hidden": 8, "store_words": 64}
+    assert parameters == asdict(PRESETS["small"]) | {"rows": 1, "cols": 1, "hidden": 8, "store_words": 64, "groups": 1}
 
 
 @pytest.mark.parametrize(
@@ -349,6 +349,8 @@ def test_sta_starts_from_a_preset_too(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--kind", "engine", "--store-words", "8"], "store_words is no parameter of kind engine"),
         (["--kind", "sta", "--hidden", "0"], "hidden is 0, must be"),
         (["--kind", "sta", "--store-words", "99999"], "store_words is 99999, must be"),
+        (["--kind", "sta", "--groups", "3"], "groups is 3, must divide rows = 8"),
+        (["--groups", "2"], "groups is no parameter of kind engine; give --kind sta"),
         (["--kind", "other"], "'other'"),
     ],
 )
