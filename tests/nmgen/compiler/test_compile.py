@@ -22,6 +22,7 @@ from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.parameters import integer_parameters
 from pruning.files.artefact import Artefact, save
 from rtl.params import SHIFT_MAX, InputError, ceil_div, round_up
+from rtl.sta.isa import Columns
 from rtl.sta.params import StaConfig
 from sim.golden.machine import Machine
 from tests.nmgen.encoders import artefact, random_ids
@@ -159,6 +160,8 @@ def test_a_small_store(store_words: int, lengths: list[int], notes: tuple[str, .
         (ODD, {"hidden": 40, "heads": 4, "inner": 56, "pattern": "3:16"}, [20, 2], 48),
         (WIDE, {"hidden": 48, "heads": 4, "inner": 64, "pattern": "2:4"}, [16, 15], 20),
         (TINY, {"hidden": 18, "heads": 3, "inner": 20, "pattern": "1:2", "layers": 1}, [5, 3], 42),
+        # Scores wider than the operand.
+        (replace(SMALL, max_tokens=40), {"hidden": 16, "heads": 2, "inner": 24, "layers": 1}, [32], 21),
     ],
 )
 def test_every_store_that_is_enough(config: StaConfig, sizes: dict, lengths: list[int], least: int) -> None:
@@ -212,6 +215,8 @@ def test_shorter_texts_of_a_program_in_blocks() -> None:
     for tokens in range(1, 14):
         ids = random_ids(tokens, [tokens, min(tokens, 5)])
         shorter, padded = fitted(program, ids)
+        attention = [one for one in shorter.instructions if one.get("columns") in (Columns.KEYS, Columns.VALUES)]
+        assert max(one["tokens"] for one in attention) <= program.about["query_tokens"]
         machine = Machine(program.config, shorter.image(padded), address=program.address)
         machine.finish()
         means = torch.stack([encoder.means(torch.tensor(row)) for row in ids])

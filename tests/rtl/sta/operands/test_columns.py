@@ -246,7 +246,8 @@ class Bench:
         self.store = Store(config, self.rng)
         self.gaps = {part: slow.get(part, NO_GAPS) for part in ("start", "beats", "copy", "read", "drain")}
         self.latency = self.rng.randint(1, 4)
-        self.behind = [self.rng.randint(0, 3) for _ in range(config.groups)]  # with `drained`, of each group of rows
+        # With `drained`, of each group of rows: the first is never the last.
+        self.behind = [0, *(self.rng.randint(1, 3) for _ in range(config.groups - 1))]
         self.starts: list[int] = []
         self.loaded: list[int] = []
         self.released: list[int] = []
