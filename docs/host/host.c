@@ -196,7 +196,7 @@ int nmgen_load(struct nmgen_host *h, const uint8_t *file, size_t size)
     h->embedding.pitch = number(results, "\\\"pitch\\\":");
     h->embedding.channels = number(results, "\\\"channels\\\":");
     const char *scale = behind(results, "\\\"scale\\\":");
-    if (!h->vocabulary || !scale)
+    if (!h->vocabulary || !h->query_tokens || !scale)
         return NMGEN_BAD_FILE; /* a ViT's: it takes patches, and gives logits */
     h->embedding.scale = strtod(scale, NULL);
     h->sequences = 0;

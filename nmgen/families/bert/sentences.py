@@ -90,9 +90,9 @@ def _shortened(program: Program, lengths: Sequence[int]) -> Program:
         for sequence, tokens in zip(program.sequences, lengths, strict=True):
             if not sequence.first_token <= first < sequence.end:
                 continue
-            change = _change(program, instruction, tokens, first - sequence.first_token)
-            at = program.address + number * BYTES
-            memory[at : at + BYTES] = encode({**instruction, **change})
+            if change := _change(program, instruction, tokens, first - sequence.first_token):
+                at = program.address + number * BYTES
+                memory[at : at + BYTES] = encode({**instruction, **change})
     return replace(program, memory=bytes(memory))
 
 

@@ -4,12 +4,11 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data
 
 from rtl.lib.timing import align, replicate
-from rtl.params import Config
 from rtl.sta.isa import FIELDS
-from rtl.sta.params import RowGroup
+from rtl.sta.params import StaConfig
 
 
-def instruction_layout(config: Config) -> data.StructLayout:
+def instruction_layout(config: StaConfig) -> data.StructLayout:
     """Every field of `isa.FIELDS` by its name, wide enough for legal instructions.
 
     Of a group of rows, too: own_tokens, those of `tokens` that are its own and are written.
@@ -20,7 +19,7 @@ def instruction_layout(config: Config) -> data.StructLayout:
         "groups": config.max_groups,
         "pattern_n": config.m,
     }
-    own = {"own_tokens": range(config.max_tokens + 1)} if isinstance(config, RowGroup) else {}
+    own = {"own_tokens": range(config.max_tokens + 1)} if config.is_group else {}
     return data.StructLayout(
         {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()} | own
     )

@@ -125,7 +125,7 @@ class CopyWalk(wiring.Component):
         c, job = self._config, self.job
         lanes, lane_bits = c.copy_lanes, c.copy_lanes.bit_length() - 1
         positions, columns = c.m // lanes, c.cols // lanes
-        keys = job.keys if lanes == 1 else (job.keys + lanes - 1) >> (lanes.bit_length() - 1)
+        keys = job.keys if lanes == 1 else (job.keys + lanes - 1) >> lane_bits
         last_of_token = Signal()
         last_token = Signal()  # values: the last key; keys: the last column
         last_position = Signal(init=positions == 1)  # position == positions - 1
@@ -322,7 +322,7 @@ class KeyValueLoader(wiring.Component):
             own = group.word_select(lane, group_bits)
             for part in cases(m, takes.part, c.store_word_bytes // c.m):
                 m.d.sync += own.eq(word.word_select(part, group_bits))
-            # The first columns in use are those of whole reads.
+            # A column without a key gets zeros.
             skip = takes.skip if lanes == 1 else takes.column * lanes + lane >= self.columns
             with m.If(skip):
                 m.d.sync += own.eq(0)

@@ -30,6 +30,30 @@ TILED = {Op.PRODUCT, Op.NORM}  # walk through tiles
 OF_TILES = {"row", "slot", "tile", "base"}  # fields of a destination that only these use
 
 
+def members(config: StaConfig) -> dict[str, wiring.Member]:
+    """Those of a `PostProcessor`."""
+    beats = stream.Signature(8 * config.port_bytes)
+    return {
+        "reset": In(1),
+        "begins": In(1),
+        "instruction": In(instruction_layout(config)),
+        "finished": Out(1),
+        "tile_end": In(1),
+        "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
+        "parameters_loaded": In(1),
+        "channels": Out(ChannelParameterRead(config)),
+        "row_factors": In(RowFactor).array(config.rows),
+        "store_write": Out(store_write(config)),
+        "row_maximum": Out(row_maximum(config)),
+        "ids": In(ids_stream(config)),
+        "rows": In(beats),
+        "row_segment": Out(stream.Signature(RowSegment)),
+        "table": In(beats),
+        "exponential": Out(TableEntry),
+        "residual": In(ResidualRead(config)),
+    }
+
+
 class PostProcessor(wiring.Component):
     """Brings results to the residual and the store.
 
@@ -63,29 +87,8 @@ class PostProcessor(wiring.Component):
 
     def __init__(self, config: StaConfig) -> None:
         self._config = config
-        beats = stream.Signature(8 * config.port_bytes)
-        super().__init__(
-            {
-                "reset": In(1),
-                "begins": In(1),
-                "instruction": In(instruction_layout(config)),
-                "finished": Out(1),
-                "tile_end": In(1),
-                "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
-                "parameters_loaded": In(1),
-                "channels": Out(ChannelParameterRead(config)),
-                "row_factors": In(RowFactor).array(config.rows),
-                "store_write": Out(store_write(config)),
-                "row_maximum": Out(row_maximum(config)),
-                "ids": In(ids_stream(config)),
-                "rows": In(beats),
-                "row_segment": Out(stream.Signature(RowSegment)),
-                "table": In(beats),
-                "exponential": Out(TableEntry),
-                "residual": In(ResidualRead(config)),
-                **({"pool_sums": Out(Slots(config)), "pool_slots": In(Slots(config))} if config.is_group else {}),
-            }
-        )
+        group = {"pool_sums": Out(Slots(config)), "pool_slots": In(Slots(config))} if config.is_group else {}
+        super().__init__(members(config) | group)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,24 +1,21 @@
 """The post-processors of several groups of rows, side by side: each has the tokens of its rows."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.lib.timing import align, relay
 from rtl.params import ceil_div
-from rtl.sta.control.instruction import instruction_layout, own_instruction
+from rtl.sta.control.instruction import own_instruction
 from rtl.sta.isa import Op
 from rtl.sta.latencies import pool_join_cycles
 from rtl.sta.operands.columns import ChannelParameterRead
-from rtl.sta.operands.softmax import RowFactor
 from rtl.sta.operands.store import store_write
 from rtl.sta.operands.tiles import exact_quotient
 from rtl.sta.params import StaConfig
-from rtl.sta.results.activation import TableEntry
 from rtl.sta.results.destination import Slots
-from rtl.sta.results.gather import RowSegment
 from rtl.sta.results.gather_switch import GatherSwitch, gather_job
-from rtl.sta.results.post_processor import PostProcessor
+from rtl.sta.results.post_processor import PostProcessor, members
 from rtl.sta.results.residual import Residual, ResidualRead
 from rtl.sta.results.writer import row_maximum
 
@@ -132,25 +129,12 @@ class RowGroups(wiring.Component):
     def __init__(self, config: StaConfig) -> None:
         self._config = config
         own, groups = config.row_group, config.groups
-        beats = stream.Signature(8 * config.port_bytes)
         super().__init__(
-            {
-                "reset": In(1),
-                "begins": In(1),
-                "instruction": In(instruction_layout(config)),
-                "finished": Out(1),
-                "tile_end": In(1),
-                "results": In(signed(config.accumulator_bits)).array(config.rows, config.cols),
-                "parameters_loaded": In(1),
+            members(config)
+            | {
                 "channels": Out(ChannelParameterRead(config)).array(groups),
-                "row_factors": In(RowFactor).array(config.rows),
                 "store_write": Out(store_write(own)).array(groups),
                 "row_maximum": Out(row_maximum(own)).array(groups),
-                "ids": In(beats),
-                "rows": In(beats),
-                "row_segment": Out(stream.Signature(RowSegment)),
-                "table": In(beats),
-                "exponential": Out(TableEntry),
                 "residual": In(ResidualRead(own)),
                 "residual_group": In(range(groups)),
             }

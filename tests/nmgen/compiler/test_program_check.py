@@ -25,6 +25,7 @@ from rtl.sta.isa import BYTES, Op, decode, encode
 from rtl.sta.params import StaConfig
 from sim.golden.machine import Machine
 from tests.fuzz.containers import Container
+from tests.nmgen.compiler.test_compile import said_of
 from tests.nmgen.encoders import artefact
 from tests.pruning import vits
 
@@ -56,15 +57,6 @@ def signed(program: Program, change: Change = lambda parts: None, memory: bytes 
         file.tensors[0].data, file.tensors[0].shape = memory, [len(memory)]
     file.sign()
     return file.to_bytes()
-
-
-def said_of(data: bytes) -> str:
-    """Why a file is refused; nothing where it is read."""
-    try:
-        programs.from_bytes(data)
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def refused(data: bytes) -> str:
