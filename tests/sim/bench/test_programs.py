@@ -52,8 +52,8 @@ CASES: dict[str, tuple[StaConfig, list[Callable[..., Loaded]]]] = {
             partial(pictures, ViTShape(image=12, patch=4, hidden=24, layers=2, heads=3, intermediate=40), 2, "2:8"),
         ],
     ),
-    "groups of rows": (  # and activations in memory
-        replace(SMALL, store_words=33, groups=2),
+    "groups of rows": (  # of three each, and activations in memory
+        replace(SMALL, rows=6, store_words=30, groups=2),
         [
             partial(sentences, {"hidden": 24, "heads": 3, "inner": 40, "pattern": "2:8"}, [25]),
             partial(pictures, ViTShape(image=12, patch=4, hidden=24, layers=2, heads=3, intermediate=40), 2, "2:8"),
