@@ -8,19 +8,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nmgen.console import tables
-from nmgen.console.options import MEM_LATENCY, add_configuration, add_mem_latency, bounded, configuration_of, number
+from nmgen.console.files import check_writable
+from nmgen.console.options import (
+    MEM_LATENCY,
+    add_configuration,
+    add_html,
+    add_mem_latency,
+    bounded,
+    configuration_of,
+    number,
+)
 from nmgen.console.progress import Say, StepProgress, stages
 from nmgen.console.threads import one_thread
 from nmgen.families.known import compiling
 from nmgen.families.recipe import Recipe
 from nmgen.models.dense import Dense
 from nmgen.models.model_program import warn
+from nmgen.page.document import Table, write_page
 from nmgen.training.budget import Budgeted, Target, parse_budget, plan_within
 from nmgen.training.layers_alone import TOKENS, prune_layers
-from nmgen.training.report import headline
+from nmgen.training.report import PLOT
+from nmgen.training.summary import budget_line, layers_table, series_table, summary_page
 from pruning.families.known import family_of
 from pruning.files.folders import folder_of
 from rtl.format import parse_pattern
@@ -79,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="for artefacts, report.json and what else there is",
     )
+    add_html(parser)
     _add_training(parser)
     _add_layers(parser)
     _add_budget(parser)
@@ -155,6 +165,8 @@ def run(args: argparse.Namespace) -> int:
     patterns = [] if args.patterns is None else parse_patterns(args.patterns)
     alone = args.layers is not None and args.patterns is not None and not args.data
     _check_flags(args, alone)
+    if args.html:
+        check_writable(args.html)  # before anything takes time
     try:
         import_module("pruning.files.tokenizer")  # a missing package is said before what is wrong with the model
         if args.data:
@@ -189,13 +201,19 @@ def _target_flags(args: argparse.Namespace) -> list[str]:
 
 
 def _told(
-    args: argparse.Namespace, report: dict[str, Any], warning: str, show: Callable[[Path, dict[str, Any]], None]
+    args: argparse.Namespace, report: dict[str, Any], warning: str, table_of: Callable[[Path, dict[str, Any]], Table]
 ) -> int:
     """Print a report, a warning last; the exit status."""
+    table = table_of(args.out, report)
+    if args.html:
+        picture = args.out / PLOT
+        write_page(args.html, summary_page(report, table, picture if args.data and picture.is_file() else None))
     if args.json:
         print(json.dumps(report, indent=2))
     else:
-        show(args.out, report)
+        if said := budget_line(report):
+            print(f"{args.out}: {said}")
+        tables.show(table.headings, table.rows, title=table.title, caption=table.caption, left=table.left)
     warn(warning)
     return 0
 
@@ -204,7 +222,7 @@ def _layers(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
     """Layers alone."""
     sentences, tokens = args.sentences or args.calibrate, args.tokens or TOKENS
     report = prune_layers(args.model, patterns, args.out, layers=args.layers, sentences=sentences, tokens=tokens)
-    return _told(args, report, report.get("warning", ""), _show)
+    return _told(args, report, report.get("warning", ""), layers_table)
 
 
 def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
@@ -230,7 +248,7 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
             plans = {f"{n}of{m}": dense.uniform(f"{n}:{m}") for n, m in patterns}
         plans = {name: plan.checked(dense.model, args.ragged or "pad") for name, plan in plans.items()}
         report = prune_one_shot(dense, plans, args.out, say, {"budget": found.facts} if found else {})
-    return _told(args, report, dense.unfit, _show_series)
+    return _told(args, report, dense.unfit, series_table)
 
 
 def _within(args: argparse.Namespace, dense: Dense, say: Say) -> Budgeted | None:
@@ -260,7 +278,7 @@ def _train(args: argparse.Namespace) -> int:
     recipe = _recipe(args, found)
     with distributed() as first:
         report = prune_and_train(recipe, args.out, StepProgress() if first else silent)
-    return _told(args, report, report.get("warning", ""), _show_series) if first else 0
+    return _told(args, report, report.get("warning", ""), series_table) if first else 0
 
 
 def _recipe(args: argparse.Namespace, found: Budgeted | None) -> Recipe:
@@ -295,52 +313,3 @@ def parse_patterns(text: str) -> list[tuple[int, int]]:
         if patterns.count((n, m)) > 1:
             raise InputError(f"pattern {n}:{m} is there twice, must be once")
     return patterns
-
-
-def _show(out: Path, report: dict[str, Any]) -> None:
-    headings = ("pattern", "artefact", "density", "bytes", "of dense", "pruning error", "error with int8")
-    rows = []
-    for result in report["artefacts"]:
-        layers = result["layers"]
-        weights = sum(layer["dense_bytes"] for layer in layers)
-        packed = sum(layer["bytes"] for layer in layers)
-        rows.append(
-            (
-                result["pattern"],
-                result["file"],
-                f"{sum(layer['density'] * layer['dense_bytes'] for layer in layers) / weights:.1%}",
-                f"{packed:,}",
-                f"{packed / weights:.1%}",
-                f"{np.mean([layer['pruning_error'] for layer in layers]):.1%}",
-                f"{np.mean([layer['error'] for layer in layers]):.1%}",
-            )
-        )
-    tables.show(
-        headings,
-        rows,
-        title=f"{out}: {report['model']}, {report['method']}, linear layers: {len(report['activations'])}, "
-        f"calibrated on {report['calibration_tokens']} tokens",
-        caption="error: of a layer's results, root mean square, mean of the layers",
-        left=("artefact",),
-    )
-
-
-def _show_series(out: Path, report: dict[str, Any]) -> None:
-    what, dense = headline(report["dense"]["float"])
-    if budget := report.get("budget") or report.get("recipe", {}).get("budget"):
-        print(
-            f"{out}: a plan of {budget['cycles']:,} cycles within {budget['budget']:,} (dense takes "
-            f"{budget['dense']:,}, the sparsest patterns {budget['least']:,}): {budget['patterns']}"
-        )
-    headings = ("candidate", "density", "bytes", "of dense", "one-shot", "float", "int8")
-    rows = [("dense model", "", "", "", "", f"{dense:.2f}" if dense > 1 else f"{dense:.4f}", "")]
-    for entry in report["candidates"]:
-        scores = [headline(entry[form])[1] if form in entry else None for form in ("one-shot", "float", "int8")]
-        one_shot, as_float, as_int8 = (
-            "" if one is None else f"{one:.2f}" if dense > 1 else f"{one:.4f}" for one in scores
-        )
-        share = f"{entry['bytes'] / entry['dense_bytes']:.1%}"
-        rows.append(
-            (entry["name"], f"{entry['density']:.1%}", f"{entry['bytes']:,}", share, one_shot, as_float, as_int8)
-        )
-    tables.show(headings, rows, title=f"{out}: {what}")

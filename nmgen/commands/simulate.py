@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen.commands import simulate_program
 from nmgen.console.arrays import read_array
-from nmgen.console.files import written_whole
-from nmgen.console.options import KINDS, add_configuration, add_simulation, configuration_from
+from nmgen.console.files import check_writable, written_whole
+from nmgen.console.options import KINDS, add_configuration, add_html, add_simulation, configuration_from
 from nmgen.console.progress import stages
+from nmgen.page.document import facts_page, write_page
 from pruning.files.artefact import Layer, load
 from pruning.files.reading import read_json, string
 from rtl.engine.cycles import product_cycles
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rtl", metavar="DIR", type=Path, help="run the Verilog in DIR, which nmgen generate wrote, edited or not"
     )
+    add_html(parser)
     add_configuration(parser, StaConfig)
     add_simulation(parser)
     parser.add_argument("--stall", action="store_true", help="random back-pressure on every stream of the memory port")
@@ -99,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name):
             what = "a program" if program else "no program"
             raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
+    if args.html:
+        check_writable(args.html)  # before anything takes time
     if program:
         return simulate_program.run(args, _manifest(args.rtl) if args.rtl else None)
     for name in ("layer", "input", "output"):
@@ -122,6 +126,8 @@ def _run_layer(args: argparse.Namespace) -> int:
         print(f"nmgen: {layer.name}: {error}", file=sys.stderr)
         return MISMATCH
     report = _report(args, product, layer, x, result)
+    if args.html:
+        write_page(args.html, facts_page(f"{report['layer']} on the Verilog", _facts(report), notes=report["wrong"]))
     if args.json:
         print(json.dumps(report, indent=2))
     else:
@@ -298,15 +304,31 @@ def _golden(layer: Layer, x: "NDArray[np.int8]") -> "tuple[NDArray[np.signedinte
 
 
 def _show(report: dict[str, Any]) -> None:
+    (name, layer), *further = _facts(report)
+    print(f"{name}: {layer}")
+    for name, value in further:
+        print(f"  {name:<13}{value}")
+
+
+def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and values, the first of which is the layer's."""
     c = report["configuration"]
-    print(
-        f"{report['layer']}: {report['pattern']}, {report['tokens']} tokens, "
-        f"{report['k']} -> {report['channels']}, {report['out_bits']} bits, in {report['simulator']}\n"
-        f"  array        {c['rows']} x {c['cols']}, N = {c['n']}, M = {c['m']}, "
-        f"{c['port_bytes']} bytes a beat, memory latency {report['mem_latency']}\n"
-        f"  cycles       {report['cycles']:,}\n"
-        f"  utilisation  {report['utilisation']:.1%}\n"
-        f"  bytes        {report['bytes_read']:,} read, {report['bytes_written']:,} written\n"
-        f"  results      {report['outputs']:,}, {report['mismatches']} mismatches against {report['golden']}: "
-        f"{report['output']}"
-    )
+    return [
+        (
+            report["layer"],
+            f"{report['pattern']}, {report['tokens']} tokens, "
+            f"{report['k']} -> {report['channels']}, {report['out_bits']} bits, in {report['simulator']}",
+        ),
+        (
+            "array",
+            f"{c['rows']} x {c['cols']}, N = {c['n']}, M = {c['m']}, "
+            f"{c['port_bytes']} bytes a beat, memory latency {report['mem_latency']}",
+        ),
+        ("cycles", f"{report['cycles']:,}"),
+        ("utilisation", f"{report['utilisation']:.1%}"),
+        ("bytes", f"{report['bytes_read']:,} read, {report['bytes_written']:,} written"),
+        (
+            "results",
+            f"{report['outputs']:,}, {report['mismatches']} mismatches against {report['golden']}: {report['output']}",
+        ),
+    ]

@@ -12,6 +12,8 @@ from nmgen.console.files import written_whole
 from nmgen.console.options import configuration_of
 from nmgen.console.progress import stages
 from nmgen.families.interface import Given
+from nmgen.page.document import write_page
+from nmgen.simulate.run_page import run_page
 from rtl.params import TECHNOLOGY, InputError
 from rtl.sta.params import StaConfig
 
@@ -50,6 +52,9 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
         return MISMATCH
     _write(args, given, done)
     facts = report(args, done, given, reference)
+    if args.html:
+        rows = _facts(facts, given, args.text) if done.result else []
+        write_page(args.html, run_page(facts, rows, args.timeline if done.result else None))
     if args.json:
         print(json.dumps(facts, indent=2))
     elif done.result:
@@ -230,27 +235,37 @@ def _judged(given: Given, found: "NDArray[np.float32]", reference: "NDArray[np.f
 
 
 def _show(facts: dict[str, Any], given: Given, texts: list[str] | None) -> None:
+    (name, program), *further = _facts(facts, given, texts)
+    print(f"{name}: {program}")
+    for name, value in further:
+        print(f"  {name:12} {value}")
+
+
+def _facts(facts: dict[str, Any], given: Given, texts: list[str] | None) -> list[tuple[str, str]]:
+    """Names and values, the first of which is the program's."""
     c = facts["configuration"]
     waits = [facts[name] / facts["cycles"] for name in ("waits_memory", "waits_drain")]
     compared = f"{facts['instructions_compared']} instructions, " if facts["instructions_compared"] else ""
-    print(
-        f"{facts['program']}: {len(facts['instructions'])} instructions in {facts['simulator']}\n"
-        f"  array        {c['rows']} x {c['cols']}, N = {c['n']}, M = {c['m']}, "
-        f"{c['port_bytes']} bytes a beat, memory latency {facts['mem_latency']}\n"
-        f"  cycles       {facts['cycles']:,}, estimated {facts['estimate']:,}\n"
-        f"  utilisation  {facts['utilisation']:.1%}; {waits[0]:.1%} of the cycles wait for memory, "
-        f"{waits[1]:.1%} for results\n"
-        f"  bytes        {facts['bytes_read']:,} read, {facts['bytes_written']:,} written\n"
-        f"  compared     {compared}{facts['values_compared']:,} values: "
-        + ("not as the golden machine" if facts["wrong"] else "every bit as the golden machine")
-    )
+    judged = "not as the golden machine" if facts["wrong"] else "every bit as the golden machine"
+    rows = [
+        (facts["program"], f"{len(facts['instructions'])} instructions in {facts['simulator']}"),
+        (
+            "array",
+            f"{c['rows']} x {c['cols']}, N = {c['n']}, M = {c['m']}, "
+            f"{c['port_bytes']} bytes a beat, memory latency {facts['mem_latency']}",
+        ),
+        ("cycles", f"{facts['cycles']:,}, estimated {facts['estimate']:,}"),
+        (
+            "utilisation",
+            f"{facts['utilisation']:.1%}; {waits[0]:.1%} of the cycles wait for memory, {waits[1]:.1%} for results",
+        ),
+        ("bytes", f"{facts['bytes_read']:,} read, {facts['bytes_written']:,} written"),
+        ("compared", f"{compared}{facts['values_compared']:,} values: {judged}"),
+    ]
     if shorter := _shorter(facts):
-        print(f"  tokens       {shorter}")
-    for number in range(given.count):
-        print(f"  {_shown(facts, number, texts)}")
-    for name in ("output", "timeline"):
-        if facts[name]:
-            print(f"  {name:12} {facts[name]}")
+        rows.append(("tokens", shorter))
+    rows += [_shown(facts, number, texts) for number in range(given.count)]
+    return rows + [(name, facts[name]) for name in ("output", "timeline") if facts[name]]
 
 
 def _shorter(facts: dict[str, Any]) -> str:
@@ -264,8 +279,8 @@ def _shorter(facts: dict[str, Any]) -> str:
     )
 
 
-def _shown(facts: dict[str, Any], number: int, texts: list[str] | None) -> str:
-    """A sequence or a picture on a line."""
+def _shown(facts: dict[str, Any], number: int, texts: list[str] | None) -> tuple[str, str]:
+    """What a sequence or a picture is called, and all about it on a line."""
     parts = [f"{facts['tokens'][number]} tokens"] if "tokens" in facts else []
     if "class" in facts:
         named = f" ({facts['class_name'][number]})" if facts["class_name"] else ""
@@ -278,4 +293,4 @@ def _shown(facts: dict[str, Any], number: int, texts: list[str] | None) -> str:
     if "logits" in facts:
         parts.append("logits " + " ".join(f"{value:.3f}" for value in facts["logits"][number]))
     what = facts["pictures"][number] if "pictures" in facts else texts[number] if texts else ""
-    return f"{'picture' if 'pictures' in facts else 'embedding':12} {', '.join(parts)}" + (f": {what}" if what else "")
+    return "picture" if "pictures" in facts else "embedding", ", ".join(parts) + (f": {what}" if what else "")

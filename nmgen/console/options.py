@@ -134,6 +134,13 @@ def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     return table
 
 
+def add_html(parser: argparse._ActionsContainer) -> None:
+    """Add the flag of a page."""
+    parser.add_argument(
+        "--html", metavar="FILE", type=Path, help="where to write the results as a page, too, which needs no network"
+    )
+
+
 MEM_LATENCY = 30  # cycles, unless told otherwise
 
 

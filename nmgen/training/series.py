@@ -23,7 +23,7 @@ from nmgen.families.known import Halves, halves_of
 from nmgen.families.recipe import Progress, Recipe
 from nmgen.models.dense import chosen, one_shot
 from nmgen.training.candidates import facts_of, write_candidate, write_folder, write_report
-from nmgen.training.report import plot
+from nmgen.training.report import PLOT, plot
 from pruning.files.folders import folder_of
 from rtl.params import InputError
 
@@ -69,7 +69,7 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
             report["candidates"].append(series.export(model, scales, candidate))
             write_report(report, out)
     if first:
-        plot(report, out / "accuracy.png")
+        plot(report, out / PLOT)
     return report
 
 

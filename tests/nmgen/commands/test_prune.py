@@ -18,6 +18,7 @@ from pruning.files import folders
 from pruning.files.artefact import load
 from pruning.integers.layer import golden
 from pruning.masks import methods, patterns
+from tests.nmgen.page.reader import Reader
 from tests.pruning.samples import write_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,6 +78,22 @@ def test_every_layer_at_every_pattern(capsys: pytest.CaptureFixture[str]) -> Non
             assert 0 <= facts["pruning_error"] <= 1
             assert (facts["pruning_error"] < 1e-6) == (n == m)
             assert 0 < facts["error"] < (0.1 if n == m else 1.1)
+
+
+def test_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune(asked="2:8,4:4") == 0
+    printed = capsys.readouterr().out
+    assert prune("--html", "p.html", asked="2:8,4:4") == 0
+    assert capsys.readouterr().out == printed
+    page = Reader(Path("p.html").read_text(encoding="utf-8"))
+    assert page.texts[1] == "small, pruned"
+    assert page.facts == {"model": "small", "method": "magnitude"}
+    results = json.loads(Path("out/report.json").read_text())["artefacts"]
+    table = page.texts[page.texts.index("Error with int8 of each layer") + 1 :]
+    assert table[:3] == ["layer", "2:8", "4:4"]
+    for number, layer in enumerate(LAYERS, start=1):
+        errors = [f"{result['layers'][number - 1]['error']:.1%}" for result in results]
+        assert table[3 * number : 3 * number + 3] == [layer, *errors]
 
 
 def test_weights_and_activations_are_the_models() -> None:

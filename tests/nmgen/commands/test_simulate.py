@@ -15,6 +15,7 @@ from rtl.params import Config
 from rtl.product import Product
 from sim.bench.runner import SIMULATORS, Job
 from sim.golden.layer import linear
+from tests.nmgen.page.reader import page_facts
 from tests.sim.operands import extreme_job, random_job
 
 BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
@@ -82,6 +83,15 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     stalled = json.loads(capsys.readouterr().out)
     assert stalled["mismatches"] == 0
     assert stalled["cycles"] > report["cycles"]
+
+
+def test_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate() == 0
+    printed = capsys.readouterr().out
+    assert simulate("--html", "p.html") == 0
+    assert capsys.readouterr().out == printed
+    (name, about), *further = page_facts(Path("p.html")).items()
+    assert [f"{name}: {about}", *(f"  {name:<13}{value}" for name, value in further)] == printed.splitlines()
 
 
 def test_without_torch_numpy_compares(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from sim.golden.machine import Machine
 from tests.nmgen.encoders import artefact, random_ids
+from tests.nmgen.page.reader import Reader
 
 BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
 CONFIG = StaConfig(n=2, m=8, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=16, max_k=64, hidden=16, store_words=128)
@@ -63,6 +65,29 @@ def test_text_to_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     assert end < said["cycles"]
     assert said["utilisation"] == pytest.approx(0.2, abs=0.2)
     assert Path("t.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate("--timeline", "t.png") == 0
+    printed = capsys.readouterr().out
+    assert simulate("--timeline", "t.png", "--html", "p.html", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    page = Reader(Path("p.html").read_text(encoding="utf-8"))
+    assert page.texts[1] == "P.nmp on the Verilog"
+    assert page.facts["P.nmp"] + "\n" in printed
+    assert f"  cycles       {page.facts['cycles']}\n" in printed
+    (picture,) = (attributes["src"] or "" for name, attributes in page.elements if name == "img")
+    assert b64decode(picture.removeprefix("data:image/png;base64,")) == Path("t.png").read_bytes()
+    table = page.texts[page.texts.index("Instructions") + 1 :]
+    assert table[:6] == ["instruction", "opcode", "begins", "ends", "cycles", "estimated"]
+    rows = [tuple(table[begin : begin + 6]) for begin in range(6, len(table), 6)]
+    assert rows == [
+        (one["name"], one["opcode"], *(f"{n:,}" for n in (begin, end, end - begin, one["estimate"])))
+        for one in said["instructions"]
+        for begin, end in [(one["begin"], one["end"])]
+    ]
+    spent = sum(one["end"] - one["begin"] for one in said["instructions"] if one["opcode"] == "PRODUCT")
+    assert any(text.startswith(f"{spent:,} cycles, ") for text in page.texts)
 
 
 def test_a_shorter_text_than_it_is_compiled_for_is_said(capsys: pytest.CaptureFixture[str]) -> None:

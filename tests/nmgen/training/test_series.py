@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nmgen.console.threads import one_thread
 from pruning.families.bert.folder import load
 from pruning.files.artefact import read
 from pruning.masks.methods import METHODS
+from tests.nmgen.page.reader import Reader
 from tests.pruning.samples import WORDS, write_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +72,8 @@ def files(folder: str = "out") -> dict[str, bytes]:
 
 
 def test_a_series_by_distillation(capsys: pytest.CaptureFixture[str]) -> None:
-    assert prune("--patterns", "4:8,2:8", "--data", "plain.txt", "t", "--sts", "p.tsv", "--json") == 0
+    told = ["--html", "p.html", "--json"]
+    assert prune("--patterns", "4:8,2:8", "--data", "plain.txt", "t", "--sts", "p.tsv", *told) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert report == json.loads(Path("out/report.json").read_text())
@@ -91,7 +94,12 @@ def test_a_series_by_distillation(capsys: pytest.CaptureFixture[str]) -> None:
         metrics = Path("out/run", f"{entry['name'].replace('of', '-')}.jsonl").read_text()
         lines = [json.loads(line) for line in metrics.splitlines()]
         assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
-    assert Path("out/accuracy.png").read_bytes().startswith(b"\x89PNG")
+    picture = Path("out/accuracy.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    page = Reader(Path("p.html").read_text(encoding="utf-8"))
+    assert page.facts == {"model": "small", "method": "idp", "seed": "0"}
+    (shown,) = (attributes["src"] or "" for name, attributes in page.elements if name == "img")
+    assert b64decode(shown.removeprefix("data:image/png;base64,")) == picture
 
 
 def test_labels_by_a_head_and_training_in_int8(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Pages, also in a browser."""
