@@ -23,7 +23,6 @@ from rtl.product import Product
 from rtl.sta.isa import Columns, Instruction, Op, assemble
 from rtl.sta.legality import store_row_beats
 from rtl.sta.params import StaConfig
-from sim.image.product import pack_weights
 from sim.image.program import pack_parameters, pack_table, parameter_units
 
 if TYPE_CHECKING:  # it imports torch
@@ -592,7 +591,7 @@ class Compiler(ABC):
                 channels=len(weights),
                 pattern_n=self._pattern(layer, weights),
             )
-            address = self._memory.share(layer.name, pack_weights(product, weights, units))
+            address = self._memory.weights(layer.name, product, weights, units)
             self._packed[layer.name] = product, address
         product, address = self._packed[layer.name]
         columns = columns or range(product.channels)

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.params import InputError, ceil_div, round_up
+from rtl.product import Product
 from rtl.sta.params import StaConfig
-from sim.image.product import Region
+from sim.image.product import Region, pack_weights
 
 ALIGNMENT = 64  # of a region: whole beats of any port, whole instructions
 MEMORY_MAX = 1 << 32
@@ -41,6 +42,10 @@ class Memory:
             self._shared[data] = self.put(name, data)
         return self._shared[data]
 
+    def weights(self, name: str, product: Product, weights: NDArray[np.int8], units: NDArray[np.uint8]) -> int:
+        """As share, of a layer's column tiles."""
+        return self.share(name, pack_weights(product, weights, units))
+
     def scratch(self, name: str, size: int) -> int:
         """The address of zeros that programs write to: of a region with that name and size, or a larger one, if there
         is any."""
@@ -51,6 +56,13 @@ class Memory:
 
     def image(self) -> bytes:
         return b"".join(self._parts)
+
+
+class Unfilled(Memory):
+    """For cycles, which do not depend on the weights: those of layers stay zeros, which takes a third of the time."""
+
+    def weights(self, name: str, product: Product, weights: NDArray[np.int8], units: NDArray[np.uint8]) -> int:
+        return self.put(name, bytes(product.column_tiles * product.w_tile_beats * product.config.port_bytes))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _packed(beats_of: Iterable[int], gap_before: int = -1) -> Packed:
             goes = offsets[-1] + 1
         else:
             goes = accept + 1
-    return Packed(offsets, goes - offsets[-1])
+    return Packed(tuple(offsets), goes - offsets[-1])
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def copy_end(begin: int, tile: Copied, reads: frozenset[int] | set[int], lanes: 
     cycle = begin
     for bank in tile.banks:
         cycle += 1
-        while any(cycle - lane - BUSY_CYCLES in reads for lane in range(bank, bank + lanes)):
+        busy = bank + BUSY_CYCLES
+        while cycle - busy in reads or any(cycle - busy - lane in reads for lane in range(1, lanes)):
             cycle += 1
     return cycle + COPY_LATENCY + tile.unread

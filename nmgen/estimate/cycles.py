@@ -4,6 +4,9 @@ Instructions go through the sequencer in their order, column tiles through the c
 array and the drain, bursts through the fetch; every one of these begins as soon as all that it waits for is there.
 Latencies are the hardware's own (`rtl.sta.latencies`). All of it is exact before a memory that never stalls
 (`sim.bench.memory`).
+
+A model's layers are alike, and the hardware is soon in the same state at the same place of each: an instruction that
+meets a state which it has met before is not gone through again.
 """
 
 from collections import deque
@@ -15,6 +18,7 @@ from nmgen.estimate.columns import Packed, copied_keys, copied_values, copy_end,
 from nmgen.estimate.fetch import FetchTimes
 from nmgen.estimate.gather import RowTimes
 from nmgen.estimate.norm import StatisticsTimes
+from nmgen.estimate.states import since
 from rtl.params import BURST_BEATS, PARAMETER_TILES, ceil_div, units_in_beats
 from rtl.product import Pattern
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
@@ -88,7 +92,7 @@ def estimate(program: Program, constants: Constants | None = None) -> list[Estim
     """Every instruction of a program, in order, END left out."""
     instructions = [dict.fromkeys(FIELDS, 0) | partial for partial in program.instructions]
     machine = _Machine(program.config, (constants or Constants()).memory)
-    begins = [machine.execute(f) for f in instructions]
+    begins = [machine.execute_once(f) for f in instructions]
     ends = [*begins[1:], machine.end()]
     return [
         Estimate(name, Op(f["opcode"]), begin, end - begin, *_work(program.config, f))
@@ -159,6 +163,40 @@ class _Machine:
         self._storing = False  # that is a STORE
         asked = self._fetch.open(START_CYCLES + ASK_CYCLES, len(self._code))
         self._passed = max(asked + ASKED_CYCLES, self._fetch.take("instruction", 0, self._code) + 1) + CHECK_CYCLES
+        # Instruction and state → its execute, `passed`, and the state then.
+        self._met: dict[Any, tuple[int, int, Any]] = {}
+
+    def execute_once(self, f: Fields) -> int:
+        """As execute; of an instruction in a state that it has met before the same, so many cycles later."""
+        now = self._passed
+        met = tuple(value for name, value in f.items() if name != "address"), self._state(now)
+        if met in self._met:
+            begin, passed, state = self._met[met]
+            self._restore(state, now)
+            self._passed = now + passed
+            return now + begin
+        begin = self.execute(f)
+        self._met[met] = begin - now, self._passed - now, self._state(now)
+        return begin
+
+    def _state(self, now: int) -> Any:
+        """All that what comes next depends on, times counted from `now`."""
+        times = (
+            self._loader_idle,
+            self._finished,
+            *self._last_units.values(),
+            *self._tiles.halves[-2:],
+            *self._tiles.parameter_sets[-PARAMETER_TILES:],
+        )
+        known = tuple(self._last_units), len(self._tiles.halves[-2:]), self._storing
+        return known, since(now, times), self._fetch.state(now)
+
+    def _restore(self, state: Any, now: int) -> None:
+        (consumers, halves, self._storing), relative, fetch = state
+        self._loader_idle, self._finished, *times = (now + time for time in relative)
+        self._last_units = dict(zip(consumers, times, strict=False))
+        self._tiles = _Tiles(times[len(consumers) :][:halves], times[len(consumers) + halves :])
+        self._fetch.restore(fetch, now)
 
     def execute(self, f: Fields) -> int:
         """The cycle of its execute."""
@@ -291,7 +329,7 @@ class _Machine:
         units, beats = units_in_beats(word_bits, 8 * c.port_bytes)
         words = ceil_div(f["channels"], c.drain_lanes)
         row_beats = f["beats"] - scale  # of elements
-        offsets = [*range(scale), *range(scale, scale + row_beats * units, units)]
+        offsets = (*range(scale), *range(scale, scale + row_beats * units, units))
         # Behind a row's last beat: what is left of its words, or of the beats of its last word.
         rest = words - (row_beats - 1) * units if beats == 1 else words * beats - row_beats + 1
         # Read the number, multiply it a bit a cycle, offer.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from nmgen.compiler.memory_map import Memory
     from nmgen.compiler.program import Program
     from pruning.families.interface import Form, Inputs, Model
     from pruning.files import artefact
@@ -153,11 +154,13 @@ class Family(Protocol):
         lengths: Sequence[int],
         batch: int,
         shorter: Sequence[int] = (),
+        memory: "Memory | None" = None,
     ) -> "Program":
         """The program for so many times these sequences.
 
         parameters, model : of an artefact
         shorter : tokens of a sequence of other programs in its memory, from many to few; none for pictures
+        memory : to fill, a new one unless given
         """
 
     @staticmethod

@@ -15,6 +15,7 @@ from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
+    from nmgen.compiler.memory_map import Memory
     from nmgen.compiler.program import Program
     from pruning.files.artefact import Artefact
 
@@ -123,12 +124,13 @@ def compiled(
     shorter: Sequence[int] = (),
     *,
     narrow: bool = False,
+    memory: "Memory | None" = None,
 ) -> "Program":
     """The program of an artefact for so many times these sequences, or for so many pictures.
 
     model : what messages call it
     narrow : its table of words is in 8 bits
-    shorter : see `Family.program`
+    shorter, memory : see `Family.program`
     """
     whole = artefact.whole
     family = halves_named(family_of_config(whole.config, model))
@@ -137,7 +139,7 @@ def compiled(
         parameters = family.compiles.narrowed(parameters) if narrow else parameters
     except InputError as error:
         raise InputError(f"{model}: {error}") from None
-    return family.compiles.program(parameters, whole, config, lengths, batch, shorter)
+    return family.compiles.program(parameters, whole, config, lengths, batch, shorter, memory)
 
 
 def warn(line: str) -> None:

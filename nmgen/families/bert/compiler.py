@@ -27,16 +27,18 @@ def compile_encoder(
     lengths: Sequence[int],
     about: dict[str, Any] | None = None,
     shorter: Sequence[Sequence[int]] = (),
+    memory: Memory | None = None,
 ) -> Program:
     """The program that embeds sequences of these numbers of tokens, all in one run.
 
     shorter : numbers of tokens of programs for shorter sequences, over the same weights and tables
+    memory : to fill, a new one unless given
 
     Raises
     ------
     InputError : something does not fit the configuration; it says what, and by how much.
     """
-    memory = Memory()
+    memory = memory or Memory()
     every = [
         _BertCompiler(parameters, config, tokens, memory, longest=max(lengths, default=0)).emit(about or {})
         for tokens in (lengths, *shorter)

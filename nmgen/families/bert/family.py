@@ -15,6 +15,7 @@ from rtl.params import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nmgen.compiler.memory_map import Memory
     from nmgen.compiler.program import Program
     from pruning.encoder.forms import TextForm
     from pruning.families.bert.model import Encoder
@@ -60,9 +61,10 @@ def program(
     lengths: Sequence[int],
     batch: int,
     shorter: Sequence[int] = (),
+    memory: "Memory | None" = None,
 ) -> "Program":
     every = [[tokens] * batch for tokens in shorter]
-    found = compile_encoder(parameters, config, [*lengths] * batch, dict(model.about), every)
+    found = compile_encoder(parameters, config, [*lengths] * batch, dict(model.about), every, memory)
     return found.each_with(tokenizer=model.tokenizer)
 
 

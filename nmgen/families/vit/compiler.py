@@ -22,15 +22,21 @@ if TYPE_CHECKING:  # it imports torch
 
 
 def compile_vit(
-    parameters: "VitParameters", config: StaConfig, images: int, about: dict[str, Any] | None = None
+    parameters: "VitParameters",
+    config: StaConfig,
+    images: int,
+    about: dict[str, Any] | None = None,
+    memory: Memory | None = None,
 ) -> Program:
     """The program that classifies so many pictures, all in one run; `Program.image_of_patches` takes them.
+
+    memory : to fill, a new one unless given
 
     Raises
     ------
     InputError : something does not fit the configuration; it says what, and by how much.
     """
-    memory = Memory()
+    memory = memory or Memory()
     return finished(memory, [_VitCompiler(parameters, config, images, memory).emit(about or {})])
 
 

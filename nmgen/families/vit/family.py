@@ -16,6 +16,7 @@ from rtl.params import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nmgen.compiler.memory_map import Memory
     from nmgen.compiler.program import Program
     from pruning.encoder.forms import PictureForm
     from pruning.families.vit.model import ViT
@@ -49,11 +50,12 @@ def program(
     lengths: Sequence[int],
     batch: int,
     shorter: Sequence[int] = (),
+    memory: "Memory | None" = None,
 ) -> "Program":
     from pruning.families.vit.shape import labels_of
 
     classes = labels_of(model.config, parameters.shape.labels)
-    return compile_vit(parameters, config, batch, {**model.about, "classes": classes})
+    return compile_vit(parameters, config, batch, {**model.about, "classes": classes}, memory)
 
 
 def narrowed(parameters: "VitParameters") -> "VitParameters":

@@ -17,6 +17,7 @@ from nmgen.compiler.program import Program
 from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate import cycles
 from nmgen.estimate.cycles import estimate
+from nmgen.estimate.fetch import FetchTimes
 from rtl.sta.isa import Op
 from rtl.sta.latencies import CHOICE_LATENCY
 from rtl.sta.params import StaConfig
@@ -47,7 +48,10 @@ def test_the_estimate_has_no_latency_of_its_own(path: Path) -> None:
     assigned = [
         node for owner in (tree, *classes) for node in owner.body if isinstance(node, ast.Assign | ast.AnnAssign)
     ]
-    assert not [ast.unparse(node) for node in assigned if any(isinstance(n, ast.Constant) for n in ast.walk(node))]
+    numbers = [
+        node for node in assigned if any(isinstance(n, ast.Constant) and type(n.value) is int for n in ast.walk(node))
+    ]
+    assert [ast.unparse(node) for node in numbers] == ["LONG_AGO = -(1 << 12)"] * (path.stem == "states")
     sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp | ast.AugAssign)]
     terms = [(node, term) for node in sums for term in ast.iter_child_nodes(node) if isinstance(term, ast.Constant)]
     assert not [
@@ -189,3 +193,27 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pyte
     page.write_text("nothing\n")
     assert bench_estimate.main(["--configurations", "1"]) == 2
     assert "bench-estimate: begin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("latency", [1, 30, 1000])
+def test_a_state_that_was_met_before_goes_on_in_the_same_way(latency: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that repeat themselves: each instruction gone through gives what the estimate says."""
+    execute, calls = cycles._Machine.execute, []
+
+    def counted(machine: cycles._Machine, f: dict[str, int]) -> int:
+        calls.append(f)
+        return execute(machine, f)
+
+    programs = []
+    for number in range(8):
+        once = drawn("again", number, count=2)[1][0][0]
+        programs.append(replace(once, names=once.names * 4))
+        programs[-1].__dict__["instructions"] = once.instructions * 4  # cached: not what its memory holds
+    monkeypatch.setattr(cycles._Machine, "execute", counted)
+    found = [estimate(program, cycles.Constants(memory=latency)) for program in programs]
+    once_each = len(calls)
+    monkeypatch.setattr(cycles._Machine, "execute_once", counted)
+    monkeypatch.setattr(FetchTimes, "take", FetchTimes._take)
+    assert found == [estimate(program, cycles.Constants(memory=latency)) for program in programs]
+    instructions = sum(len(program.names) for program in programs)
+    assert (len(calls) - once_each, once_each < 0.9 * instructions) == (instructions, True)
