@@ -1,4 +1,4 @@
-"""`nmgen report`: what an array, or the whole core, takes of an FPGA, and how fast it is."""
+"""`nmgen report`: what an array, an engine or the whole core takes of an FPGA, and how fast it is."""
 
 import argparse
 import json
@@ -7,9 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.console.options import add_configuration, bounded
+from nmgen.console.files import check_writable
+from nmgen.console.options import add_configuration, add_html, bounded
 from nmgen.fpga.targets import ECP5, FPGA_FAMILIES, configuration_for, find_target
 from nmgen.fpga.tools import ToolError
+from nmgen.page.document import Bars, Table, facts_page, write_page
 from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
 
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
     from nmgen.fpga.targets import Target
 
 NAME = "report"
-HELP = "Report what an array, or the whole core, takes of an FPGA, and how fast it is, over seeds."
+HELP = "Report what an array, an engine or the whole core takes of an FPGA, and how fast it is, over seeds."
 EXAMPLE = "nmgen report ulx3s-85f --pe ecp5 --rows 8 --cols 8 --seeds 3"
 
 RIGHT, FAILED = 0, 1
 FOLDER = Path("build") / "report"
+PATHS = "the worst paths, of each pair of Components, at the median seed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BOARD",
         help=f"ulx3s-85f or icesugar-pro; or, synthesised only, one of {', '.join(FPGA_FAMILIES)}",
     )
-    parser.add_argument("--core", action="store_true", help="the whole core between shift registers, not the array")
+    whole = parser.add_mutually_exclusive_group()
+    whole.add_argument("--core", action="store_true", help="the whole core between shift registers, not the array")
+    whole.add_argument("--engine", action="store_true", help="the engine between shift registers, not the array")
     parser.add_argument(
         "--seeds", metavar="N", type=bounded("seeds", 1, 100), default=3, help="seeds of place and route (3)"
     )
     parser.add_argument(
         "--jobs", metavar="N", type=bounded("jobs", 1, 1000), help="tools that run at a time (as many as cores)"
     )
+    add_html(parser)
     add_configuration(parser, StaConfig)
 
 
@@ -50,15 +56,20 @@ def run(args: argparse.Namespace) -> int:
     own = {field.name for field in fields(kind)}
     for field in fields(StaConfig):
         if field.name not in own and getattr(args, field.name) is not None:
-            raise InputError(f"{field.name} is no parameter of the array; give --core")
+            what = "engine" if args.engine else "array"
+            raise InputError(f"{field.name} is no parameter of the {what}; give --core")
     config = configuration_for(args, kind, target)
-    design = design_of(config, target, tuple(range(1, args.seeds + 1)))
+    if args.html:
+        check_writable(args.html)  # before anything takes time
+    design = design_of(config, target, tuple(range(1, args.seeds + 1)), engine=args.engine)
     try:
         (measured,) = measure([design], FOLDER, jobs=args.jobs)
-        found = report(config, target, measured)
+        found = report(config, target, measured, engine=args.engine)
     except ToolError as error:
         print(f"nmgen: {error}", file=sys.stderr)
         return FAILED
+    if args.html:
+        write_page(args.html, page(found, config, target))
     if args.json:
         print(json.dumps(found.numbers(), indent=2))
     else:
@@ -70,8 +81,36 @@ def show(found: "Report", config: Config, target: "Target") -> None:
     """Print the table of one design."""
     from nmgen.fpga.report import UNTIMED, title
 
-    ecp5 = target.family is ECP5
     print(f"{found.design} of {title(config)}: {target.title}")
+    for name, value in facts(found, target):
+        print(f"  {name:<12}{value}")
+    if found.paths:
+        print(f"{PATHS}:")
+    for path in found.paths:
+        print(f"  {path.ns:5.1f} ns ({path.logic_ns:.1f} in logic): {' → '.join(path.through)}")
+    if config.pe == "ecp5":
+        print(UNTIMED)
+
+
+def page(found: "Report", config: Config, target: "Target") -> str:
+    """The same as a page."""
+    from nmgen.fpga.report import UNTIMED, title
+
+    seeds = [(f"seed {seed}", mhz, f"{mhz:.1f} MHz") for seed, mhz in enumerate(found.mhz, start=1)]
+    paths = [(f"{path.ns:.1f}", f"{path.logic_ns:.1f}", " → ".join(path.through)) for path in found.paths]
+    headings = ("ns", "of them in logic", "through")
+    return facts_page(
+        f"{found.design} of {title(config)}",
+        [("FPGA", target.title), *facts(found, target)],
+        notes=[UNTIMED] if config.pe == "ecp5" else [],
+        bars=[Bars(title="Clock of each seed", rows=seeds)] if seeds else [],
+        tables=[Table(title=PATHS.capitalize(), headings=headings, rows=paths, left=("through",))] if paths else [],
+    )
+
+
+def facts(found: "Report", target: "Target") -> list[tuple[str, str]]:
+    """Names and values."""
+    ecp5 = target.family is ECP5
     rows = [
         ("LUT4" if ecp5 else "LUTs", f"{found.luts:,}"),
         ("CCU2C" if ecp5 else "carry cells", f"{found.carries:,}"),
@@ -89,11 +128,4 @@ def show(found: "Report", config: Config, target: "Target") -> None:
             ("MHz", f"{mhz}, of {seeds}"),
             ("GMAC/s", f"{found.gmacs:.2f}"),
         ]
-    for name, value in rows:
-        print(f"  {name:<12}{value}")
-    if found.paths:
-        print("the worst paths, of each pair of Components, at the median seed:")
-    for path in found.paths:
-        print(f"  {path.ns:5.1f} ns ({path.logic_ns:.1f} in logic): {' → '.join(path.through)}")
-    if config.pe == "ecp5":
-        print(UNTIMED)
+    return rows

@@ -35,6 +35,7 @@ from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Site
 from rtl.array.grid import ELEMENT
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
+from rtl.sta.params import StaConfig
 
 ROWS_APART = (3, 4, 5, 6)  # from one row that is left empty to the next: the first that leaves room
 POSITIONS = 1024  # those of 8x8 elements with N = 2 and M = 8
@@ -164,18 +165,20 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
 
     Parameters
     ----------
-    room : whether rows are left empty, and banks of STA's store get sites, on a device of which the tiles are known
+    room : whether rows are left empty, and STA's block RAM and other multipliers get sites, on a device of which the
+        tiles are known
     """
+    sta = isinstance(config, StaConfig)
     elements: dict[tuple[int, int], tuple[str, ...]] = {}
     others: tuple[str, ...] = ()
     with suppress(InputError):  # more elements than slices: the placer chooses
         plan = Floorplan(replace(config, pe="ecp5", device=device))
         for element in product(range(config.rows), range(config.cols)):
             elements[element] = _multipliers(plan.sites(*element) or ())
-        others = _multipliers(plan.free()) if room else ()
+        others = _multipliers(plan.free()) if room and sta else ()
     if config.pe == "ecp5":  # the Verilog says where the elements' are
         elements = {}
-    memories = _memories(device) if room else ()
+    memories = _memories(device) if room and sta else ()
     columns, rows = TILES.get(device, ((), ())) if room else ((), ())
     if not any(elements.values()) and not rows:
         return None

@@ -1,4 +1,5 @@
-"""What an array, or the whole core, takes of an FPGA, and how fast it is: the rows of `nmgen report` and the bench."""
+"""What an array, an engine or the whole core takes of an FPGA, and how fast it is: the rows of `nmgen report` and the
+benches."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from rtl.array.steps import column_step, row_step
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.params import StaConfig
 
+# router1 tries to meet the clock wire by wire: of an engine, whose clock is out of reach, it had a third of the wires
+# left when router2 was done with all.
+ENGINE_ROUTER = "router2"
 ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
 # abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be. A core of
@@ -110,8 +114,9 @@ def title(config: Config) -> str:
     return f"{config.rows}×{config.cols}, N = {config.n}, M = {config.m}, {config.pe}{soft}"
 
 
-def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
-    """What is measured of a configuration: of an StaConfig the core between shift registers, else the array.
+def design_of(config: Config, target: Target, seeds: tuple[int, ...], *, engine: bool = False) -> Design:
+    """What is measured of a configuration: of an StaConfig the core between shift registers, else the array, or with
+    `engine` the engine, between shift registers as well.
 
     Says on stderr that its Verilog is written, which takes some seconds.
 
@@ -120,16 +125,20 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
     InputError : the operands of the array take more block RAM than there is.
     """
     placed = target.family is ECP5
-    about = f"{title(config)} for {target.name}"
-    if not isinstance(config, StaConfig):
+    about = f"{'engine of ' * engine}{title(config)} for {target.name}"
+    core = isinstance(config, StaConfig)
+    if not core and not engine:
         _check_memories(config, target)
     say(f"Verilog of {about} …")
     mapper: tuple[str, ...] = ()
-    if isinstance(config, StaConfig):
+    if core:
         modules = emit_modules(CoreHarness(config), name="pins", prefix="sta")
         mhz, placer = CORE_MHZ, CORE_PLACER
         if placed and config.pe == "ecp5":
             mapper = (CORE_MAPPER,)
+    elif engine:
+        modules = emit_modules(CoreHarness(config), name="pins", prefix="engine")
+        mhz, placer = CORE_MHZ, ()
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
         mhz, placer = ARRAY_MHZ, ()
@@ -137,9 +146,9 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...]) -> Design:
         title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules)), *mapper),
-        place=target.place(ROUTER, mhz, *placer) if placed else None,
-        placement=placement_of(config, target.device, room=isinstance(config, StaConfig)),
-        delays=isinstance(config, StaConfig),
+        place=target.place(ENGINE_ROUTER if engine else ROUTER, mhz, *placer) if placed else None,
+        placement=placement_of(config, target.device, room=core or engine),
+        delays=core,
         seeds=seeds if placed else (),
     )
 
@@ -155,7 +164,7 @@ def _check_memories(config: Config, target: Target) -> None:
             )
 
 
-def report(config: Config, target: Target, measured: Measured) -> Report:
+def report(config: Config, target: Target, measured: Measured, *, engine: bool = False) -> Report:
     """What was measured, counted as the target's family counts.
 
     Raises
@@ -171,7 +180,7 @@ def report(config: Config, target: Target, measured: Measured) -> Report:
     taken = {kind: luts_of(kind, family.luts) * number for kind, number in cells.items()}
     carries = count(cells, family.carries)
     return Report(
-        design="core" if isinstance(config, StaConfig) else "array",
+        design="core" if isinstance(config, StaConfig) else "engine" if engine else "array",
         target=target.name,
         config=asdict(config),
         multipliers=config.rows * config.cols * config.n,

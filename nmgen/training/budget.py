@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nmgen.compiler.memory_map import Unfilled
 from nmgen.console.progress import Say
 from nmgen.models.dense import Dense
 from nmgen.models.model_program import compiled
@@ -76,43 +78,81 @@ def plan_within(dense: Dense, layers: str, budget: int, target: Target, say: Say
     ------
     InputError : a budget below the least; what does not fit the configuration.
     """
-    from pruning.masks.plan import Plan
-    from pruning.masks.sensitivity import choose, sensitivities
+    return Planner(dense, layers, target, say).within(budget)
 
-    m = target.config.m
-    names, options = dense.chosen(layers), [1 << i for i in range(m.bit_length())]
-    say("calibrating")
-    counter = _Counter(dense, target, m)
-    table: dict[str, dict[int, int]] = {name: {} for name in names}
-    rest, totals = 0, {}
-    for n in options:
-        say(f"counting cycles at {n}:{m}")
-        totals[n], by_layer = counter.count(dict.fromkeys(names, n))
-        for name in names:
-            table[name][n] = by_layer[name]
-        rest = max(rest, totals[n] - sum(by_layer.values()))
-    # Of the patterns that take the fewest cycles the densest: an array of N multipliers gains nothing below N'.
-    fewest = {name: max(n for n in options if table[name][n] == min(table[name].values())) for name in names}
-    least = counter.count(fewest)[0]
-    if budget < least:
-        raise InputError(
-            f"budget is {budget:,} cycles, must be at least {least:,}, which the sparsest patterns take; dense takes "
-            f"{totals[m]:,}"
+
+class Planner:
+    """Plans within budgets of cycles, of one model on one target.
+
+    Attributes
+    ----------
+    least, dense : cycles of the sparsest patterns, and of none
+
+    Raises
+    ------
+    InputError : no such layers; what does not fit the configuration.
+    """
+
+    def __init__(self, dense: Dense, layers: str, target: Target, say: Say) -> None:
+        self._model, self._target, self._say = dense, target, say
+        self._m = m = target.config.m
+        self._names, self._options = dense.chosen(layers), [1 << i for i in range(m.bit_length())]
+        say("calibrating")
+        self._counter = _Counter(dense, target, m)
+        self._table: dict[str, dict[int, int]] = {name: {} for name in self._names}
+        self._rest, totals = 0, {}
+        for n in self._options:
+            say(f"counting cycles at {n}:{m}")
+            totals[n], by_layer = self._counter.count(dict.fromkeys(self._names, n))
+            for name in self._names:
+                self._table[name][n] = by_layer[name]
+            self._rest = max(self._rest, totals[n] - sum(by_layer.values()))
+        # Of the patterns that take the fewest cycles the densest: an array of N multipliers gains nothing below N'.
+        self._fewest = {
+            name: max(n for n in self._options if one[n] == min(one.values())) for name, one in self._table.items()
+        }
+        self.least, self.dense = self._counter.count(self._fewest)[0], totals[m]
+
+    def within(self, budget: int) -> Budgeted:
+        """InputError : a budget below the least."""
+        from pruning.masks.plan import Plan
+        from pruning.masks.sensitivity import choose
+
+        if budget < self.least:
+            raise InputError(
+                f"budget is {budget:,} cycles, must be at least {self.least:,}, which the sparsest patterns take; "
+                f"dense takes {self.dense:,}"
+            )
+        harm, room = self._harm, budget - self._rest
+        while True:
+            self._say("choosing patterns")
+            try:
+                chosen: Mapping[str, int] = choose(harm, self._table, room)
+            except InputError:  # no room is left beside what the neighbours cost
+                chosen = self._fewest
+            cycles = self._counter.count(chosen)[0]
+            if cycles <= budget:
+                break
+            room -= cycles - budget
+        plan = Plan({name: (n, self._m) for name, n in chosen.items()})
+        return Budgeted(
+            plan=plan, budget=budget, cycles=cycles, least=self.least, dense=self.dense, target=self._target
         )
-    harm = _harm(dense, names, options, m, say, sensitivities)
-    room = budget - rest
-    while True:
-        say("choosing patterns")
-        try:
-            chosen: Mapping[str, int] = choose(harm, table, room)
-        except InputError:  # no room is left beside what the neighbours cost
-            chosen = fewest
-        cycles = counter.count(chosen)[0]
-        if cycles <= budget:
-            break
-        room -= cycles - budget
-    plan = Plan({name: (n, m) for name, n in chosen.items()})
-    return Budgeted(plan=plan, budget=budget, cycles=cycles, least=least, dense=totals[m], target=target)
+
+    @cached_property
+    def _harm(self) -> "Table":
+        """How much further from the dense model's the outputs are with each layer alone at n:m."""
+        from pruning.masks.sensitivity import sensitivities
+
+        asked, count = 0, 1 + len(self._names) * len(self._options)
+
+        def loss(model: Any) -> float:
+            nonlocal asked
+            asked += 1
+            self._say(f"pruning each layer alone: {asked} of {count}")
+            return 1 - self._model.cosine(model)
+
+        return sensitivities(self._model.model, self._names, self._options, self._m, loss)
 
 
 class _Counter:
@@ -130,7 +170,8 @@ class _Counter:
 
         plan = Plan({name: (n, self._m) for name, n in chosen.items()})
         artefact = self._dense.artefact(self._dense.pruned(plan), plan.layers, {}, self._scales)
-        program = compiled(artefact, self._dense.name, self._target.config, self._target.lengths, 1)
+        target = self._target
+        program = compiled(artefact, self._dense.name, target.config, target.lengths, 1, memory=Unfilled())
         found = estimate(program, Constants(memory=self._target.mem_latency))
         by_layer = dict.fromkeys(chosen, 0)
         for one in found:
@@ -138,17 +179,3 @@ class _Counter:
             if layer in by_layer:
                 by_layer[layer] += one.cycles
         return int(total(program, found)["cycles"]), by_layer
-
-
-def _harm(dense: Dense, names: list[str], options: list[int], m: int, say: Say, sensitivities: Any) -> "Table":
-    """How much further from the dense model's the outputs are with each layer alone at n:m."""
-    asked, count = 0, 1 + len(names) * len(options)
-
-    def loss(model: Any) -> float:
-        nonlocal asked
-        asked += 1
-        say(f"pruning each layer alone: {asked} of {count}")
-        return 1 - dense.cosine(model)
-
-    found: Table = sensitivities(dense.model, names, options, m, loss)
-    return found

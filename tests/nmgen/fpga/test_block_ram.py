@@ -28,6 +28,8 @@ SHAPES = [
     MemoryShape(48, 64, 48),
     MemoryShape(8, 64, 8),  # LUTs
     MemoryShape(33, 32, 33),
+    MemoryShape(256, 600, 64),  # parts of a word with several bytes each, which need not lie together
+    MemoryShape(512, 768, 256),
 ]
 
 

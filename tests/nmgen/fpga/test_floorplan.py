@@ -80,10 +80,18 @@ def test_sites_of_a_device(device: str, luts: int, block_rams: int) -> None:
     """As many as it has, each once."""
     columns, rows = TILES[device]
     assert 8 * len(set(columns)) * len(set(rows)) == luts
-    placement = placement_of(Config(pe="ecp5", device=device, rows=2, cols=4), device, room=True)
+    placement = placement_of(StaConfig(pe="ecp5", device=device, rows=2, cols=4), device, room=True)
     assert placement is not None
     sites = [site for column in placement.memories for site in column]
     assert len(set(sites)) == len(sites) == block_rams
+
+
+def test_an_engine_leaves_rows_empty_and_its_block_ram_to_the_placer() -> None:
+    placement = placement_of(Config(), DEVICE, room=True)
+    assert placement is not None
+    assert placement.rows
+    assert not placement.memories
+    assert not placement.others
 
 
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from nmgen.fpga.report import count, luts_of
 from nmgen.fpga.targets import FPGA_FAMILIES
 from rtl.sta.params import StaConfig
 from tests.nmgen.fpga.test_timing_paths import SDF
+from tests.nmgen.page.reader import Reader
 from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
 
 SMALL = ["--n", "2", "--m", "2", "--rows", "1", "--cols", "2", "--max-k", "32", "--pe", "portable"]
@@ -70,6 +71,28 @@ def test_table(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ALU54B" not in said.out
     assert "[4/4]" in said.err
     assert "place and route of 1×2, N = 2, M = 2, portable for ulx3s-85f, seed 3: 109.0 MHz" in said.err
+
+
+def test_page(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "ulx3s-85f", *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert main(["report", "ulx3s-85f", *SMALL, "--html", "pages/p.html"]) == 0
+    assert capsys.readouterr().out == printed
+    page = Reader(Path("pages/p.html").read_text(encoding="utf-8"))
+    assert page.texts[1] == "array of 1×2, N = 2, M = 2, portable"
+    assert page.facts["FPGA"] == "Radiona ULX3S, LFE5U-85F"
+    assert [f"{name:<12}{value}" for name, value in page.facts.items()][1:] == [
+        line.removeprefix("  ") for line in printed.splitlines()[1:]
+    ]
+    seeds = page.texts[page.texts.index("Clock of each seed") + 1 :]
+    assert seeds == ["seed 1", "101.0 MHz", "seed 2", "104.0 MHz", "seed 3", "109.0 MHz"]
+
+
+def test_a_page_that_cannot_be_written(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is refused before any tool runs."""
+    assert main(["report", "ulx3s-85f", *SMALL, "--html", "tools/yosys/p.html"]) == 2
+    assert capsys.readouterr().err == "nmgen: cannot write tools/yosys/p.html: File exists\n"
+    assert calls(tools) == []
 
 
 def test_slices_get_places_and_say_what_is_not_timed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
