@@ -1,0 +1,1 @@
+"""What a configuration takes of an FPGA and how fast it is, without synthesis."""

@@ -1,0 +1,125 @@
+"""The cost model: what it grows with, what there is no room for, targets that it knows."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+
+from boards.known import BOARDS
+from nmgen.cost.draw import drawn
+from nmgen.cost.exact import block_rams, multipliers
+from nmgen.cost.model import LUTS, TABLE, Cost, Room, cost_of, fitted, kind_of, room_of
+from nmgen.cost.terms import flat_array, terms
+from nmgen.fpga.targets import FPGA_FAMILIES, find_target
+from rtl.params import Config, InputError
+from rtl.sta.params import StaConfig
+
+ENGINE, CORE = Config(), StaConfig()
+BOTH = [ENGINE, replace(ENGINE, pe="ecp5"), CORE, replace(CORE, pe="ecp5")]
+ROOM = Room(luts=1000, registers=2000, block_rams=10, multipliers=20)
+
+
+def cost(**changes: int) -> Cost:
+    values = {"luts": 1000, "registers": 2000, "block_rams": 10, "multipliers": 20, **changes}
+    return Cost(**values, mhz=100.0, by_component={})
+
+
+@pytest.mark.parametrize("config", BOTH, ids=["engine", "engine of slices", "core", "core of slices"])
+@pytest.mark.parametrize(
+    "larger", [{"rows": 12}, {"cols": 12}, {"n": 4}, {"m": 16}, {"rows": 16, "cols": 16, "n": 3}], ids=str
+)
+def test_more_costs_more(config: Config, larger: dict[str, int]) -> None:
+    small, large = cost_of(config), cost_of(replace(config, **larger))
+    assert large.luts > small.luts
+    assert large.registers > small.registers
+    assert large.mhz <= small.mhz
+    if "m" not in larger:
+        assert large.multipliers > small.multipliers
+
+
+def test_many_lanes_make_the_softmax_of_a_core_slow() -> None:
+    clocks = [cost_of(replace(CORE, pe="ecp5", n=n, m=8)).mhz for n in (1, 2, 4, 8)]
+    assert clocks[0] == clocks[1] > clocks[2] > clocks[3]
+
+
+def test_much_block_ram_makes_an_engine_slow() -> None:
+    assert cost_of(replace(ENGINE, max_tokens=4096)).mhz < cost_of(ENGINE).mhz
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_cost_is_the_sum_of_its_components(seed: int) -> None:
+    config = drawn(random.Random(seed), ("engine", "core")[seed % 2])
+    found = cost_of(config)
+    assert sum(found.by_component.values()) == pytest.approx(found.luts, abs=len(found.by_component))
+    assert found.by_component.keys() == terms(config).keys()
+    assert (found.block_rams, found.multipliers) == (block_rams(config), multipliers(config))
+    assert 40 < found.mhz < 250
+    assert found.luts > 1000
+    assert found.registers > 1000
+
+
+def test_with_coefficients_of_ones_own() -> None:
+    """The array in the flat design has a fit of its own, the rest a share; what has no number counts nothing."""
+    array = {"luts": {}, "registers": {}}
+    own = {
+        "luts": {"array": {"portable lanes": 1e9}, "drain": {"lanes": 7.0, "1": 1.0}},
+        "registers": {"fetch": {"port bits": 2.0}},
+        "flat": {"luts": {"array portable": 0.5, "rest portable": 2.0}, "registers": {}},
+        "ns": {"1": 4.0, "block RAMs": 0.5},
+    }
+    found = cost_of(ENGINE, {"engine": own, "array": array})
+    assert found.luts == (7 * 4 + 1) * 2
+    assert (found.by_component["array"], found.by_component["drain"]) == (0, 58)
+    assert found.registers == 2 * 8 * 16
+    assert found.mhz == pytest.approx(1000 / (4 + 0.5 * found.block_rams))
+    (name, value), *_ = ((name, value) for name, value in flat_array(ENGINE).items() if value)
+    array["luts"][name] = 10.0
+    assert cost_of(ENGINE, {"engine": own, "array": array}).by_component["array"] == round(10 * value * 0.5)
+
+
+def test_what_is_kept_is_of_every_component() -> None:
+    for config in BOTH:
+        own = fitted()[kind_of(config)]
+        for what in ("luts", "registers"):
+            assert {*own[what], "array"} == {*terms(config)}
+            assert {*own["flat"][what]} <= {f"{part} {pe}" for part in ("rest", "array") for pe in ("ecp5", "portable")}
+            for component, numbers in own[what].items():
+                names = {name for pe in ("ecp5", "portable") for name in terms(replace(config, pe=pe))[component]}
+                assert {*numbers} <= names
+                assert all(number > 0 for number in numbers.values())
+            assert {*fitted()["array"][what]} <= {
+                name for pe in ("ecp5", "portable") for name in flat_array(replace(config, pe=pe))
+            }
+        assert own["ns"]["1"] > 0
+    assert json.loads(TABLE.read_text())["coefficients"] == fitted()
+
+
+def test_what_lacks_room() -> None:
+    assert ROOM.lacks(cost()) is None
+    assert ROOM.lacks(cost(luts=1001)) == ("LUTs", 1001, 1000)
+    assert ROOM.lacks(cost(registers=2001)) == ("registers", 2001, 2000)
+    assert ROOM.lacks(cost(block_rams=11)) == ("block RAM", 11, 10)
+    assert ROOM.lacks(cost(multipliers=21)) == ("multipliers", 21, 20)
+    assert ROOM.lacks(cost(multipliers=30, luts=1501, block_rams=12)) == ("LUTs", 1501, 1000)  # 1.501 times
+    assert ROOM.lacks(cost(multipliers=40, luts=1501)) == ("multipliers", 40, 20)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_room_of_boards(name: str) -> None:
+    board = BOARDS[name]
+    room = room_of(find_target(name))
+    assert (room.multipliers, room.block_rams) == (board.multipliers, board.block_rams)
+    assert room.luts == room.registers == LUTS[board.device]
+
+
+@pytest.mark.parametrize("name", FPGA_FAMILIES)
+def test_what_has_no_cost_model(name: str) -> None:
+    with pytest.raises(InputError) as raised:
+        room_of(find_target(name))
+    assert str(raised.value) == f"target is {name}, which has no cost model: must be a board with an ECP5"
+
+
+def test_a_device_without_numbers() -> None:
+    with pytest.raises(InputError, match="which has no cost model"):
+        room_of(replace(find_target("ulx3s-85f"), device="LFE5U-12F"))
