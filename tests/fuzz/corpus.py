@@ -56,6 +56,16 @@ def make(folder: Path) -> None:
     save(folder / "bert.safetensors", sparse.layers.values(), sparse.model)
     assert picture.model
     save(folder / "vit.safetensors", picture.layers.values(), picture.model)
+    (folder / "explored").mkdir()
+    entries = []
+    for pattern, score in (("2:8", 0.9), ("4:8", 0.97)):
+        candidate = artefact(**BERT, pattern=pattern)
+        file = folder / "explored" / f"{pattern.replace(':', 'of')}.safetensors"
+        save(file, candidate.layers.values(), candidate.model)
+        entries.append({"artefact": file.name, "int8": {"cosine": score}})
+    (folder / "explored" / "report.json").write_text(json.dumps({"candidates": entries}))
+    # Of an engine and of a core alike.
+    (folder / "space.toml").write_text("n = [1, 2]\nm = [4, 8]\nrows = 2\ncols = [2, 4]\ndrain = 2\nport_bytes = 4\n")
     save_folder(from_artefact(artefact(**BERT))[0], folder / "bert")
     save_folder(from_artefact(artefact(**BERT, classes=3))[0], folder / "head")
     save_vit(random_vit(shape), folder / "vit")

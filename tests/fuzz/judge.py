@@ -90,7 +90,9 @@ def prepare() -> None:
     for name in (
         "torch", "tokenizers", "safetensors.torch", "PIL.Image", "matplotlib.pyplot", "rich.table",
         "rich.progress", "nmgen.training.series", "nmgen.training.one_shot", "nmgen.compiler.program",
-        "nmgen.estimate.cycles", "nmgen.families.bert.family", "nmgen.families.vit.family", "nmgen.verilog.bundle",
+        "nmgen.estimate.cycles", "nmgen.explore.search", "nmgen.explore.result", "nmgen.explore.verify", "optuna",
+        "distributed", "nmgen.cost.model",
+        "nmgen.families.bert.family", "nmgen.families.vit.family", "nmgen.verilog.bundle",
         "nmgen.training.layers_alone", "nmgen.simulate.run_program", "nmgen.simulate.timeline", "nmgen.fpga.report",
         "nmgen.fpga.place_and_route", "pruning.families.bert.family", "pruning.families.vit.family",
         "pruning.training.series", "pruning.training.tasks",
@@ -196,6 +198,7 @@ def _be_the_command(case: Case, place: Path, tools: Path, tell: int) -> NoReturn
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             _bound_files(case.room)
         _cut_simulators()
+        _cut_processes()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.argv = ["nmgen", *case.argv]
@@ -281,6 +284,23 @@ def _cut_simulators() -> None:
     runner.Build.make = make  # type: ignore[method-assign]
     board_sim.BoardSimulation._build = make  # type: ignore[method-assign]
     board_sim.files_of = lambda *_: {".v": ""}  # which takes seconds; `generate` makes the same designs
+
+
+def _cut_processes() -> None:
+    """An exploration counts in its own process: another one would import all that this one has."""
+    from nmgen.explore import workers
+
+    class Here:
+        def __init__(self, jobs: int | None) -> None:
+            pass
+
+        def count(self, tasks: Any, work: Any) -> Any:
+            return ((number, workers.count(*task, work)) for number, task in enumerate(tasks))
+
+        def close(self) -> None:
+            pass
+
+    workers.Processes = Here  # type: ignore[misc, assignment]
 
 
 def _address_space() -> int:
@@ -419,6 +439,9 @@ def _left(case: Case, outcome: Outcome, folder: Path, before: dict[str, bytes | 
     builds = [path for path in new if path.split("/")[0] == "build" and "simulate" in case.argv[:1]]
     problems += [f"left behind: {path}" for path in builds if "/run-" in path]
     new = [path for path in new if path not in builds]
+    if "explore" in case.argv[:1] and outcome.status == 2:  # what took long to make, another search goes on with
+        kept = [path for path in new if {"candidates", "cycles.db"} & {*Path(path).parts}]
+        new = [path for path in new if path not in kept and not any(one.startswith(f"{path}/") for one in kept)]
     if outcome.status == 2 and not case.writes and new and "--data" not in case.argv:
         problems.append(f"refused, but wrote {', '.join(new[:3])}")
     for path in new:
@@ -447,6 +470,8 @@ def _incomplete(path: Path) -> str:
                 load(path)
             case ".safetensors" if path.name != "model.safetensors":
                 read(path)
+            case ".html" if not path.read_text(encoding="utf-8").endswith("</html>\n"):
+                return "it does not end"
             case ".v" | ".bit" | ".pt" | ".png" | ".h":
                 return "" if path.stat().st_size else "it is empty"
     except (ValueError, InputError, RecursionError) as error:

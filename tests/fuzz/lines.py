@@ -60,7 +60,7 @@ LINES = {
     ],
     "prune": [
         "bert --patterns 2:8,1:8 --layers *.0.* --tokens 8 --sentences text.txt -o out",
-        "bert --patterns 2:8,1:8 --method magnitude -o out",
+        "bert --patterns 2:8,1:8 --method magnitude --html out.html -o out",
         "vit --patterns 4:8 --calibrate pictures.npy -o out",
         "bert --plan plan.toml --ragged skip -o out",
         "words --patterns 4:8 --json -o out",
@@ -78,7 +78,7 @@ LINES = {
         "lengths.nmp --text one --build build",
         "text.nmp --ids ids.json --json --build build",
         "text.nmp --ids ids.json --reference bert.safetensors --check-each --output out.npy --build build",
-        "text.nmp --ids ids.json --rtl rtl-sta --timeline out.png --build build",
+        "text.nmp --ids ids.json --rtl rtl-sta --timeline out.png --html out.html --build build",
         "vit.nmp --image picture.pgm --reference vit --build build",
         "vit.nmp --image picture.png --build build",
         "vit.nmp --image pictures.npy --build build",
@@ -88,7 +88,7 @@ LINES = {
     "build": [f"ulx3s-85f {SMALL} -o out", f"icesugar-pro {SMALL} --mhz 25 --seeds 2 -o out --json"],
     "report": [
         f"ulx3s-85f {SMALL} --seeds 1",
-        f"generic {SMALL} --json",
+        f"generic {SMALL} --html out.html --json",
         f"ice40-up5k {SMALL} --pe portable",
         "ulx3s-85f --config config.toml --seeds 1 --jobs 1",
     ],
@@ -102,6 +102,14 @@ LINES = {
     ],
     "boards": ["--json", "--port gone"],
     "flash": ["text.nmp -o out.flash", "vit.nmp --board ulx3s-85f -o out.flash --json"],
+    "explore": [
+        "explored --seq 7 --space space.toml --jobs 1 -o out",
+        "explored --seq 7,3 --space space.toml --jobs 1 --objectives accuracy,cycles -o out --json",
+        "explored --seq 7 --space space.toml --kind engine --jobs 1 --batch 2 --mem-latency 7 -o out",
+        "explored --seq 7 --space space.toml --trials 3 --seed 2 --jobs 1 --memory-bytes-per-cycle 4 -o out",
+        "bert --patterns 2:8,dense --seq 7 --space space.toml --jobs 1 -o out",
+        "vit --patterns 2:8 --calibrate pictures.npy --space space.toml --jobs 1 -o out",
+    ],
     "board-sim": [
         "ulx3s-85f --preload text.nmp --build build",
         f"icesugar-pro {STA} --core-mhz 50 --memory-mhz 100 --build build --json",
@@ -120,7 +128,8 @@ WORDS = [
     "sta", "engine", "ecp5", "idp", "dense", "missing", "missing/x", "/proc/self/x/y", "text.txt/x", "pipe",
     "zero", "full", "loop", "folder", "text.nmp", "bert", "bert.safetensors", "vit",
     "vit.safetensors", "x.npy",
-    "layers.safetensors", "text.txt", "config.toml", "mnist", "labels", "pictures.npy", "ids.json", "rtl", "random",
+    "layers.safetensors", "text.txt", "config.toml", "space.toml", "explored",
+    "mnist", "labels", "pictures.npy", "ids.json", "rtl", "random",
 ]  # fmt: skip
 FURTHER = [
     "--json", "--help", "--version", "--x", "-o", "--seq", "--seq=7", "--m=8", "--n=99999999999999999999", "--rows=é",
@@ -135,6 +144,8 @@ FURTHER = [
     "--budget=1", "--budget=1e99M-cycles", "--budget=-1M-cycles", "--core", "--waves=out.vcd", "--check-each",
     "--port=zero", "--port=pipe", "--port=folder", "--port=text.nmp", "--baud=9600", "--loaded", "--preload=text.nmp",
     "--preload=zero", "--memory=IS42S16160G-7", "--core-mhz=400", "--memory-mhz=1", "--flash=zero",
+    "--space=space.toml", "--space=zero", "--patterns=2:8", "--plans=1", "--kind=engine", "--trials=1", "--dask=x",
+    "--dask=127.0.0.1:1", "--objectives=traffic", "--target=icesugar-pro", "--memory-bytes-per-cycle=1",
     "--flash=text.nmp", "--board=icesugar-pro", "--file=text.txt", "--file=zero",
 ]  # fmt: skip
 
@@ -144,7 +155,7 @@ LINKS = {
     "loop": "loop",
     "random": "/dev/urandom",
 }  # that every case's folder has
-OUTPUTS = ("-o", "--output", "--timeline", "--waves", "--build")
+OUTPUTS = ("-o", "--output", "--html", "--timeline", "--waves", "--build")
 
 
 @dataclass(frozen=True, kw_only=True)
