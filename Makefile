@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-board bench-array bench-build bench-families bench-pruning docs mutants mutants-sample formal fuzz nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning docs mutants mutants-sample formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, Mi
 
 bench-board: $(READY) ## the encoder's image for a ULX3S over three seeds, MiniLM on it beside the CPU (three hours): docs/results.md
 	$(RUN) -m nmgen.bench.board
+
+bench-cost: $(READY) ## the cost model fitted to synthesised and placed designs (two hours; ten others: -m nmgen.bench.cost --check SEED): docs/results.md
+	$(RUN) -m nmgen.bench.cost
 
 bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png
 	$(RUN) -m nmgen.bench.array

@@ -8,6 +8,8 @@ from typing import Any
 from nmgen.console.files import written_whole
 from nmgen.families.interface import split_title
 
+PLOT = "accuracy.png"  # in the folder of a series
+
 
 def headline(scores: Mapping[str, Any]) -> tuple[str, float]:
     """The one score that stands for a model, and what it is."""
