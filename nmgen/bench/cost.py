@@ -199,6 +199,7 @@ def _fit_flat(known: dict[str, Any], kind: str, what: str, records: Sequence[Rec
 
 
 TINY = 1e-9  # a coefficient
+SHARES = {"engine": "shares of an engine", "core": "shares of a core"}
 HELD = 1.1  # periods that are nearer to the softmax's are held by it
 LEAST_CELLS = 30  # an error of a few cells in fewer is none
 
@@ -244,7 +245,7 @@ def fit_table(table: Mapping[str, Any]) -> str:
         text.append(f"* {what} of the array: {_sum_of(coefficients[ARRAY][what])}")
         for kind in FITTED:
             shares = ", ".join(f"{name} {share:.2f}" for name, share in coefficients[kind]["flat"][what].items())
-            text.append(f"* {what}, shares of {'an engine' if kind == 'engine' else 'a core'}: {shares}")
+            text.append(f"* {what}, {SHARES[kind]}: {shares}")
     text += [
         "",
         "The period in ns, fitted to placed designs; of a core at least what the softmax takes, which grows with N:",

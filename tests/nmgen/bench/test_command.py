@@ -47,4 +47,4 @@ def test_every_bench_ends_so(path: Path) -> None:
 
 
 def test_there_are_some() -> None:
-    assert len(BENCHES) == 11
+    assert len(BENCHES) == 12

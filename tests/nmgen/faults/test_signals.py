@@ -122,7 +122,8 @@ def test_while_a_board_is_waited_for(name: str, number: signal.Signals, capsys: 
 
 
 def test_no_command_is_left_out() -> None:
-    assert {command.words[0] for command in (ALONE | HANGING).values()} == set(COMMANDS)
+    # Explore starts processes of its own and keeps what they found: tests/nmgen/explore/test_kept.py stops it.
+    assert {command.words[0] for command in (ALONE | HANGING).values()} == set(COMMANDS) - {"explore"}
 
 
 def gone(pid: int) -> bool:
