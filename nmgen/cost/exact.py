@@ -1,4 +1,4 @@
-"""Multipliers and block RAM of a configuration on an ECP5, to the last one: from the sizes of its memories and lanes.
+"""Multipliers and memories of a configuration on an ECP5, to the last one, and the block RAM that these take.
 
 They are those of the Components; a test holds them equal to what elaboration finds.
 """

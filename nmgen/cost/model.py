@@ -1,6 +1,6 @@
 """The cost of a configuration on an ECP5: cells by Component, and the clock. No tool is run.
 
-Multipliers and block RAM are exact (`nmgen.cost.exact`). LUTs and registers of each Component are sums of terms
+Multipliers and memories are exact (`nmgen.cost.exact`). LUTs and registers of each Component are sums of terms
 (`nmgen.cost.terms`), with numbers of cells that `make bench-cost` fits to synthesised designs and keeps in ecp5.json.
 Synthesis of the flat design makes fewer of them: by how much is fitted to flat designs, and the clock to placed ones.
 """
