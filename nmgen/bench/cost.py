@@ -35,6 +35,7 @@ from nmgen.cost.model import (
     cost_of,
     fitted,
     kind_of,
+    portable_ns,
     room_of,
     softmax_ns,
     total,
@@ -59,7 +60,7 @@ BASES: dict[str, tuple[Config, ...]] = {
 }
 # By kind, how many designs are synthesised in parts, how many of these flat, and which ones are placed. A core of 8x8
 # portable elements does not route.
-FITTED = {"engine": (12, 12), "core": (12, 6)}
+FITTED = {"engine": (20, 20), "core": (12, 6)}
 PLACED = {"engine": range(8), "core": (0, 2, 5)}
 CHECKED = {"engine": 8, "core": 2}
 CELLS_OF = {"luts": LUTS, "registers": {KINDS["FF"]: 1}}
@@ -159,7 +160,8 @@ def fit(records: Sequence[Record]) -> dict[str, Any]:
         clocks = [(config_of(one), 1000 / median(filter(None, one["mhz"]))) for one in own if any(one.get("mhz", ()))]
         # Those that the softmax holds say nothing of the rest.
         if free := [(config, ns) for config, ns in clocks if ns > HELD * softmax_ns(config)]:
-            known[kind]["ns"] = nonnegative([clock_terms(config) for config, _ in free], [ns for _, ns in free])
+            wanted = [ns - portable_ns(config) for config, ns in free]
+            known[kind]["ns"] = nonnegative([clock_terms(config) for config, _ in free], wanted)
         else:
             known[kind]["ns"] = fitted()[kind]["ns"]
     return known

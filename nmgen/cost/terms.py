@@ -33,9 +33,14 @@ def _array(c: Config) -> Terms:
         "lanes": elements * c.n,
         "lanes × M": elements * c.n * c.m,
         "elements × M": elements * c.m,
-        "elements × sum bits": elements * c.accumulator_bits,
+        "sums × sum bits": elements * _sums(c) * c.accumulator_bits,
     }
     return {f"{c.pe} {name}": value for name, value in own.items()}
+
+
+def _sums(c: Config) -> int:
+    """That an element adds up: one, or of DSP slices that of each."""
+    return ceil_div(c.n, 2) if c.pe == "ecp5" else 1
 
 
 def flat_array(c: Config) -> Terms:
@@ -45,7 +50,7 @@ def flat_array(c: Config) -> Terms:
         "elements": elements,
         "lanes": elements * c.n,
         "lanes × M": elements * c.n * c.m,
-        "elements × sum bits": elements * c.accumulator_bits,
+        "sums × sum bits": elements * _sums(c) * c.accumulator_bits,
         "rows × M × columns behind": c.rows * c.m * c.behind(c.cols - 1),
     }
     return {f"{c.pe} {name}": value for name, value in own.items()}

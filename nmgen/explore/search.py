@@ -93,30 +93,27 @@ class Explorer:
         InputError : nothing fits, or has a program.
         """
         s = self._s
-        if s.space.size * len(s.candidates) <= s.trials:
-            self._enumerate(s.space)
+        pairs: list[Pair] | None = None
+        if s.space.size <= max(LOOKED_AT, s.trials):
+            pairs = [(one, config) for config in self._fits_of_all() for one in s.candidates]
+        if pairs is not None and len(pairs) <= s.trials:
+            self._look_at(pairs)
         else:
-            fitting = self._fits_of_all() if s.space.size <= LOOKED_AT else None
-            if fitting is not None and len(fitting) * len(s.candidates) <= s.trials:
-                self._look_at([(one, config) for config in fitting for one in s.candidates])
-            else:
-                self._nsga(s.space)
+            self._nsga(s.space)
         if not self._points:
             raise InputError(self._nothing())
         found = [{"id": number, **one} for number, one in enumerate(self._points.values())]
         further(found)
         chosen = front(found, s.objectives)
-        for number, one in enumerate(found):
-            one["front"] = number in set(chosen)
+        for one in found:
+            one["front"] = one["id"] in chosen
         chosen.sort(key=lambda number: (found[number]["ms"], number))
         result = {"points": found, "front": chosen, "left_out": self._left_out.facts()}
         return result | {"notes": notes({**result, "objectives": s.objectives})}
 
     # --- what fits -----------------------------------------------------------------------------
-    def _enumerate(self, space: Space) -> None:
-        self._look_at([(one, config) for config in self._fits_of_all() for one in self._s.candidates])
-
     def _fits_of_all(self) -> list[Config]:
+        """The configurations of the space that fit."""
         self._say(f"costs of {self._s.space.size:,} configurations")
         found = [self._fit(chosen) for chosen in self._s.space]
         fitting = list(dict.fromkeys(config for config in found if config is not None))
