@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from amaranth.hdl import Fragment, MemoryInstance, Shape
 from amaranth.lib import wiring
 
-from rtl.params import ceil_div
+from rtl.params import ceil_div, round_up
 
-MODES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))  # bits of a word, words
-WIDEST = 36  # bits of a word of a block RAM
-BYTE_BITS = 9  # that a write enable of a block RAM stands for, where its words are that wide
-COST, LUT_COST, MUX_COST = 128, 4, 0.5  # yosys': of a block RAM, of 16 × 4 bits in LUTs, of a choice between two bits
+BLOCK_BITS = 1 << 14  # of a block RAM, but for the ninth of each byte
+# Bits of a word: of a block RAM whose two ports both read and write, and of one with a port for each, which writes 36.
+BOTH, APART = (1, 2, 4, 9, 18), (9, 18, 36)
+BYTE_BITS = 9  # that a bit of the write enable stands for
 LUT_WORDS, LUT_BITS = 16, 4
+# yosys': of a block RAM, of 16 × 4 bits in LUTs, of a choice between two bits; of the logic beside a block RAM that
+# LUTs do without.
+COST, LUT_COST, MUX_COST, BESIDE_COST = 128, 4, 0.5, 12
 
 
 @dataclass(frozen=True)
@@ -25,41 +29,37 @@ class MemoryShape:
 
     @property
     def block_rams(self) -> int:
-        """That it takes; 0 of what is cheaper in LUTs."""
-        blocks = self._blocks
+        """That it takes; 0 of what is cheaper in LUTs. As yosys' memory_libmap chooses."""
+        cost, number = min((self._fewest(widths) for widths in (BOTH, APART)), key=itemgetter(0))
+        return number if cost + BESIDE_COST < int(self._in_luts()) else 0
+
+    def _fewest(self, widths: tuple[int, ...]) -> tuple[float, int]:
+        """(cost, block RAMs) of the width of their words that costs least; the least so far is an integer to yosys."""
+        found: tuple[float, int] | None = None
+        for width in widths:
+            parts = ceil_div(self.depth, BLOCK_BITS // 2 ** (width.bit_length() - 1))
+            number = ceil_div(parts * self._held(min(width, BYTE_BITS)), width)
+            cost = number * COST + self._choices(parts)
+            if found is None or cost < int(found[0]):
+                found = cost, number
+        assert found is not None
+        return found
+
+    def _in_luts(self) -> float:
         parts = ceil_div(self.depth, LUT_WORDS)
-        luts = parts * ceil_div(self.granularity, LUT_BITS) * self._enables
-        return blocks if blocks * COST < luts * LUT_COST + (parts - 1) * self.width * MUX_COST else 0
+        return parts * self._held(LUT_BITS) // LUT_BITS * LUT_COST + self._choices(parts)
+
+    def _held(self, byte: int) -> int:
+        """Bits of a word where each bit of the write enable stands for whole bytes of so many bits."""
+        return self._enables * round_up(self.granularity, byte)
+
+    def _choices(self, parts: int) -> float:
+        """Cost of choosing one of the parts, for reading and for writing."""
+        return MUX_COST * ((parts - 1) * self.width + (parts * self._enables if parts > 1 else 0))
 
     @property
     def _enables(self) -> int:
         return ceil_div(self.width, self.granularity)
-
-    @property
-    def _blocks(self) -> int:
-        """The fewest, of several modes side by side."""
-        whole = self._enables == 1
-        units = self.width if whole else self._enables * self._parts
-        fewest = [0]
-        for number in range(1, units + 1):
-            options = []
-            for bits, words in MODES:
-                held = bits if whole else self._enables_of(bits)
-                if held:
-                    options.append(fewest[max(0, number - held)] + ceil_div(self.depth, words))
-            fewest.append(min(options))
-        return fewest[units]
-
-    @property
-    def _parts(self) -> int:
-        """Of what a bit of the write enable stands for, where that is more than a word: any of them lie together."""
-        return ceil_div(self.granularity, BYTE_BITS) if self.granularity > WIDEST else 1
-
-    def _enables_of(self, bits: int) -> int:
-        """Parts with a write enable of their own that a block RAM of words of so many bits holds."""
-        if bits < BYTE_BITS:
-            return int(self.granularity <= bits)
-        return bits // BYTE_BITS // (ceil_div(self.granularity, BYTE_BITS) if self._parts == 1 else 1)
 
 
 def memories(design: wiring.Component, platform: object) -> Iterator[MemoryShape]:

@@ -1,11 +1,12 @@
 """Block RAMs that memories take: what yosys makes of them."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -14,7 +15,6 @@ from amaranth.lib.wiring import In, Out
 from nmgen.bench.board import encoder_config
 from nmgen.fpga.bitstream import find_board
 from nmgen.fpga.block_ram import MemoryShape, memories
-from nmgen.fpga.encoder_image import NO_CHECK
 from nmgen.fpga.tools import find_tool, run_tool
 from rtl.sta.params import StaConfig
 
@@ -30,6 +30,9 @@ SHAPES = [
     MemoryShape(33, 32, 33),
     MemoryShape(256, 600, 64),  # parts of a word with several bytes each, which need not lie together
     MemoryShape(512, 768, 256),
+    MemoryShape(128, 4096, 128),  # parts of a word's last bits lie together in one
+    MemoryShape(64, 44, 64),  # LUTs cost little more
+    MemoryShape(7, 178, 7),  # and half a unit more
 ]
 
 
@@ -66,18 +69,30 @@ def test_shapes_are_found() -> None:
         assert list(memories(OneMemory(shape), None)) == [shape]
 
 
-def test_as_yosys_maps_them(tmp_path: Path) -> None:
+def drawn(rng: random.Random) -> MemoryShape:
+    granularity = rng.choice((1, 2, 4, 6, 7, 8, 9, 10, 13, 16, 20, 32, 40, 64, 128))
+    depth = rng.choice(
+        (rng.randint(8, 200), rng.randint(100, 700), rng.choice((600, 768, 1536, 2048, 2304, 3072, 4096)))
+    )
+    return MemoryShape(granularity * rng.choice((1, 1, 2, 3, 4)), depth, granularity)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_as_yosys_maps_them(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    shapes = SHAPES + [drawn(rng) for _ in range(60)]
     top, ports = Module(), []
-    for number, shape in enumerate(SHAPES):
+    for number, shape in enumerate(shapes):
         top.submodules[f"memory_{number}"] = one = OneMemory(shape)
         ports += [getattr(one, name) for name in one.signature.members]
-    (tmp_path / "design.v").write_text(verilog.convert(top, ports=ports, emit_src=False))
-    synthesis = f"{NO_CHECK}; synth_ecp5 -noflatten -run begin:map_ffram -top top; tee -o cells.json stat -json"
-    run_tool([find_tool("yosys"), "-q", "-p", f"read_verilog design.v; {synthesis}"], tmp_path, "synthesis")
+    (tmp_path / "design.il").write_text(rtlil.convert(top, ports=ports, emit_src=False))
+    mapping = "memory_libmap -lib +/ecp5/lutrams.txt -lib +/ecp5/brams.txt"
+    script = f"read_rtlil design.il; proc; opt_clean; memory -nomap; {mapping}; tee -o cells.json stat -json"
+    run_tool([find_tool("yosys"), "-q", "-p", script], tmp_path, "synthesis")
     modules = json.loads((tmp_path / "cells.json").read_text())["modules"]
-    for number, shape in enumerate(SHAPES):
+    for number, shape in enumerate(shapes):
         cells = modules[f"\\top.memory_{number}"]["num_cells_by_type"]
-        assert shape.block_rams == cells.get("DP16KD", 0), shape
+        assert shape.block_rams == cells.get("$__ECP5_DP16KD_", 0) + cells.get("$__ECP5_PDPW16KD_", 0), shape
 
 
 @pytest.mark.parametrize(
