@@ -14,7 +14,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -32,7 +32,7 @@ from nmgen.console.progress import say
 from rtl.params import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 5
@@ -79,6 +79,7 @@ class Result:
 ROWS = {
     "magnitude": "magnitude, one-shot",
     "wanda": "Wanda score, one-shot",
+    "sparsegpt": "SparseGPT, one-shot",
     "asp": "ASP",
     "sr-ste": "SR-STE",
     "idp": "**IDP**",
@@ -88,7 +89,7 @@ ROWS = {
     "sr-ste-scaled": "SR-STE with IDP's keeping of norms",
 }
 TRAINED = ("asp", "sr-ste", "idp")
-PLOTTED = ("magnitude", "wanda", *TRAINED)
+PLOTTED = ("magnitude", "wanda", *TRAINED, "sparsegpt")
 
 
 def runs() -> list[Run]:
@@ -107,6 +108,7 @@ def runs() -> list[Run]:
         Run(name="asp", method="asp", patterns=every),
         Run(name="magnitude", method="magnitude", patterns=every),
         Run(name="wanda", method="wanda", patterns=every),
+        Run(name="sparsegpt", method="sparsegpt", patterns=every),
         Run(name="idp-nested", method="idp", patterns=LONGEST, nested=True),
         Run(name="idp-unscaled", method="idp", patterns=LONGEST, rescales=False),
         Run(name="sr-ste-faster", method="sr-ste", patterns=LONGEST[-1:], lr=2 * LR),
@@ -162,17 +164,14 @@ def dense_model(seed: int, folder: Path, task: Any) -> "nn.Module":
 def accuracies(run: Run, seed: int, folder: Path, task: Any) -> dict[str, float]:
     """Per cent of the images that each candidate of a run gets right, by pattern."""
     from pruning.families.vit.model import encoder_layers
-    from pruning.masks.methods import input_norms, method_of
+    from pruning.masks.methods import calibrated, method_of
     from pruning.masks.plan import Plan
     from pruning.training.series import series
 
     model = dense_model(seed, folder, task)
-    norms: Mapping[str, Tensor] = {}
-    if run.method == "wanda":
-        names = list(Plan.uniform(model, "1:2", encoder_layers).layers)
-        pixels = task.inputs(task.training.pixels[:CALIBRATION])
-        norms = input_norms(model, names, lambda: model(pixels))
-    method = method_of(run.method, nested=run.nested, norms=norms)
+    names = list(Plan.uniform(model, "1:2", encoder_layers).layers)
+    pixels = task.inputs(task.training.pixels[:CALIBRATION])
+    method = calibrated(method_of(run.method, nested=run.nested), model, names, lambda: model(pixels))
     if run.rescales is not None:
         method = replace(method, rescales=run.rescales)
     # Dense training takes the place of a candidate: its pattern masks nothing.

@@ -47,7 +47,8 @@ nmgen prune minilm --patterns 2:8 -o build/minilm
 
 SEQ = "32"
 # As pruning.masks.methods has them, which needs torch.
-METHODS = ("dense", "magnitude", "wanda", "asp", "sr-ste", "idp")
+METHODS = ("dense", "magnitude", "wanda", "sparsegpt", "asp", "sr-ste", "idp")
+ONE_SHOT = ("magnitude", "wanda", "sparsegpt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one candidate, a pattern for each layer, so that its program takes at most so many: 2.6M-cycles, 2600000",
     )
     parser.add_argument(
-        "--method", choices=METHODS, help="how weights are chosen and trained (idp; magnitude without --data)"
+        "--method",
+        choices=METHODS,
+        help="how weights are chosen and trained (idp); without --data, magnitude (the default), wanda or sparsegpt",
     )
     parser.add_argument(
         "--layers",
@@ -185,8 +188,10 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
         raise InputError(f"{flags[0]} is for a budget of cycles: give --budget")
     if args.data:
         return
-    if args.method not in (None, "magnitude"):
+    if args.method not in (None, *ONE_SHOT):
         raise InputError(f"method {args.method} needs text: give --data")
+    if alone and args.method not in (None, "magnitude"):
+        raise InputError(f"method {args.method} is for whole models: give no --layers, or --data")
     for name in ("classify", "head_steps", "nested", "qat", "sts", "resume"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')} is for training: give --data")
@@ -247,7 +252,9 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
         else:
             plans = {f"{n}of{m}": dense.uniform(f"{n}:{m}") for n, m in patterns}
         plans = {name: plan.checked(dense.model, args.ragged or "pad") for name, plan in plans.items()}
-        report = prune_one_shot(dense, plans, args.out, say, {"budget": found.facts} if found else {})
+        report = prune_one_shot(
+            dense, plans, args.out, say, {"budget": found.facts} if found else {}, args.method or "magnitude"
+        )
     return _told(args, report, dense.unfit, series_table)
 
 

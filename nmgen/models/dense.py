@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pruning.families.interface import Form, Model, Scales
     from pruning.files.artefact import Artefact
+    from pruning.masks.methods import Method
     from pruning.masks.plan import Plan
 
 
@@ -93,9 +94,12 @@ class Dense:
 
         return Plan(dict.fromkeys(self.chosen(layers), parse_pattern(pattern)))
 
-    def pruned(self, plan: "Plan") -> "Model":
-        """A copy with the largest weights of each group alone; a last group that is short counts as filled up."""
-        return one_shot(self.model, plan, "pad")
+    def pruned(self, plan: "Plan", method: str = "magnitude") -> "Model":
+        """A copy pruned in one shot by a method that trains nothing; a last group that is short counts as filled up."""
+        from pruning.masks.methods import calibrated, method_of
+
+        known = calibrated(method_of(method), self.model, list(plan.layers), lambda: self._outputs(self.model))
+        return one_shot(self.model, plan, "pad", known)
 
     def cosine(self, form: "Form") -> float:
         """Between the outputs of a model, float or int8, and the dense model's, the mean."""
@@ -109,13 +113,13 @@ class Dense:
         return self._outputs(self.model)
 
 
-def one_shot(model: "Model", plan: "Plan", ragged: str) -> "Model":
-    """A copy of a model with the largest weights of each group of a plan alone."""
+def one_shot(model: "Model", plan: "Plan", ragged: str, method: "str | Method" = "magnitude") -> "Model":
+    """A copy of a model pruned to a plan as it is."""
     from pruning.masks.sparsify import finalize, sparsify
 
     copy = deepcopy(model)
     if plan.layers:
-        sparsify(copy, plan, method="magnitude", ragged=ragged)
+        sparsify(copy, plan, method=method, ragged=ragged)
         finalize(copy)
     return copy
 

@@ -1,4 +1,4 @@
-"""Whole models pruned in one shot, by magnitude: what `nmgen prune` does without --data.
+"""Whole models pruned in one shot: what `nmgen prune` does without --data.
 
 OUT/NofM.safetensors   the artefact of a candidate, a whole model     OUT/NofM/   the same in float, a folder
 OUT/report.json        what each took and gives
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def prune_one_shot(
-    dense: Dense, plans: "Mapping[str, Plan]", out: Path, say: Say, facts: Mapping[str, Any]
+    dense: Dense, plans: "Mapping[str, Plan]", out: Path, say: Say, facts: Mapping[str, Any], method: str = "magnitude"
 ) -> dict[str, Any]:
     """Write all of the above; returns the report. Everything is computed before anything is written.
 
     plans : checked for the model, by the names that the candidates' files get
     say : gets what is done now
     facts : what the report says beside
+    method : one that trains nothing
 
     Raises
     ------
@@ -32,8 +33,8 @@ def prune_one_shot(
     made, candidates = {}, []
     for name, plan in plans.items():
         say(f"pruning, calibrating and measuring {name}")
-        model = dense.pruned(plan)
-        about = {"model": Path(dense.name).name, "method": "magnitude", "pattern": str(plan)}
+        model = dense.pruned(plan, method)
+        about = {"model": Path(dense.name).name, "method": method, "pattern": str(plan)}
         artefact = dense.artefact(model, plan.layers, about)
         made[name] = model, artefact
         scores = {"float": dense.cosine(model), "int8": dense.cosine(dense.integers(artefact))}
@@ -41,7 +42,7 @@ def prune_one_shot(
         candidates.append(entry | {form: {"cosine": cosine} for form, cosine in scores.items()})
     for name, (model, artefact) in made.items():
         write_candidate(out, name, model, artefact, dense.save)
-    report = {"model": dense.name, "method": "magnitude", "dense": {"float": {"cosine": 1.0}}, **facts}
+    report = {"model": dense.name, "method": method, "dense": {"float": {"cosine": 1.0}}, **facts}
     report |= {"candidates": candidates}
     write_report(report, out)
     return report

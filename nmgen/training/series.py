@@ -109,13 +109,11 @@ class _Series:
 
     def begin(self, progress: Progress, first: bool) -> None:
         """Trains the dense model where its goal wants that; weighs inputs where the method does."""
-        from pruning.masks.methods import input_norms, method_of
+        from pruning.masks.methods import calibrated
 
         if self.goal.begin(self.run, progress) and first:
             write_folder(self._family.prunes.save, self.goal.dense, self._out / "dense")
-        if self._method.weighs:
-            norms = input_norms(self.goal.dense, sorted(self._names), self.goal.look)
-            self._method = method_of(self._recipe.method, norms=norms)
+        self._method = calibrated(self._method, self.goal.dense, sorted(self._names), self.goal.look)
 
     def candidates(self, progress: Progress) -> "Iterator[Candidate]":
         from pruning.training.series import series

@@ -5,11 +5,13 @@
 | dense | yes | none | – | the dense model |
 | magnitude | no | by abs(w), once | is dropped | the dense model |
 | wanda | no | by abs(w) · norm of its input, once | is dropped | the dense model |
+| sparsegpt | no | by what its loss costs, once | is dropped, and others make up for it | the dense model |
 | asp | yes | by abs(w), once | gets no gradient | the dense model |
 | sr-ste | yes | by abs(w), every step | gets the gradient, and decay | the dense model |
 | idp | yes | by abs(w), every step | gets the gradient | the denser candidate before it |
 
-Sources: Wanda arXiv 2306.11695; ASP arXiv 2104.08378; SR-STE arXiv 2102.04010; IDP arXiv 2208.06118.
+Sources: Wanda arXiv 2306.11695; SparseGPT arXiv 2301.00774; ASP arXiv 2104.08378; SR-STE arXiv 2102.04010; IDP arXiv
+2208.06118.
 
 Of IDP the paper says that each candidate inherits from the denser one before it, and that masks, by group-wise
 magnitude, stay dynamic. Our choices: the mask is chosen after every step; masked weights live on with the full
@@ -17,7 +19,7 @@ gradient, and are inherited as they are; at a step down each output channel keep
 `make bench-pruning` measures with and without; nested masks are an option.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -40,7 +42,9 @@ class Method:
     inherits : a candidate starts from the live weights of the denser one before it
     rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
-    norms : of each layer's input by its name [in], of a calibration run (`input_norms`): what Wanda weighs with
+    weighs, norms : magnitudes are weighed with the norms of each layer's input by its name [in], as Wanda does
+    updates, products : weights that stay make up for the others, by the products of each layer's inputs by its name
+        [in, in], as `second_order` does; `calibrated` gives a method both
     """
 
     name: str
@@ -54,13 +58,20 @@ class Method:
     nested: bool = False
     weighs: bool = False
     norms: Mapping[str, Tensor] = field(default_factory=dict)
+    updates: bool = False
+    products: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def check_calibrated(self, names: Iterable[str]) -> None:
+        """InputError where what is known of the inputs of a layer is missing."""
+        for name in names:
+            for needs, what, known in ((self.weighs, "norms", self.norms), (self.updates, "products", self.products)):
+                if needs and name not in known:
+                    raise InputError(f"{self.name} has no {what} of the input of layer {name}: calibrate it first")
 
     def importance(self, name: str, layer: nn.Module) -> Tensor | None:
         """What a layer's magnitudes are multiplied with before they are compared; broadcasts to its weight."""
         if not self.weighs:
             return None
-        if name not in self.norms:
-            raise InputError(f"{self.name} has no norms of the input of layer {name}: run input_norms first")
         return _by_output(layer, self.norms[name])
 
     def after_step(self, model: nn.Module) -> None:
@@ -77,6 +88,7 @@ METHODS = {
         Method(name="dense", prunes=False),
         Method(name="magnitude", trains=False),
         Method(name="wanda", trains=False, weighs=True),
+        Method(name="sparsegpt", trains=False, updates=True),
         Method(name="asp"),
         Method(name="sr-ste", dynamic=True, straight_through=True, decay=2e-4),
         Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
@@ -84,28 +96,51 @@ METHODS = {
 }
 
 
-def method_of(name: str, *, nested: bool = False, norms: Mapping[str, Tensor] | None = None) -> Method:
+def method_of(name: str, *, nested: bool = False) -> Method:
     """A method by its name, with its options."""
     if name not in METHODS:
         raise InputError(f"method is {name!r}, must be one of {', '.join(METHODS)}")
     if nested and not METHODS[name].inherits:
         raise InputError(f"method {name} inherits nothing, so its masks cannot be nested")
-    return replace(METHODS[name], nested=nested, norms=norms or {})
+    return replace(METHODS[name], nested=nested)
 
 
-@torch.no_grad()
-def input_norms(model: nn.Module, names: list[str], run: Callable[[], object]) -> dict[str, Tensor]:
+def calibrated(method: Method, model: nn.Module, names: Sequence[str], run: Callable[[], object]) -> Method:
+    """The method with what it has to know of the inputs of the named layers, over all that run() sends through the
+    model."""
+    if method.weighs:
+        return replace(method, norms=input_norms(model, names, run))
+    if method.updates:
+        return replace(method, products=input_products(model, names, run))
+    return method
+
+
+def input_norms(model: nn.Module, names: Sequence[str], run: Callable[[], object]) -> dict[str, Tensor]:
     """The Euclidean norm of each input channel of the named layers over all that run() sends through the model.
 
     float64 [in] of each. A Conv2d's are over images and places alike, the same for each kernel position (our choice).
     """
+    sums = _input_sums(model, names, run, lambda inputs: inputs.square().sum(dim=0))
+    return {name: total.sqrt() for name, total in sums.items()}
+
+
+def input_products(model: nn.Module, names: Sequence[str], run: Callable[[], object]) -> dict[str, Tensor]:
+    """The same of the products of each two input channels, summed: float64 [in, in]."""
+    return _input_sums(model, names, run, lambda inputs: inputs.T @ inputs)
+
+
+@torch.no_grad()
+def _input_sums(
+    model: nn.Module, names: Sequence[str], run: Callable[[], object], of: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Sums of what `of` makes of each layer's inputs, float64 [samples, in]."""
     sums: dict[str, Tensor] = {}
 
     def hook_of(name: str, channel: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def note(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            squares = args[0].detach().to(torch.float64).square().movedim(channel, -1)
-            squares = squares.reshape(-1, squares.shape[-1]).sum(dim=0)
-            sums[name] = sums[name] + squares if name in sums else squares
+            inputs = args[0].detach().to(torch.float64).movedim(channel, -1)
+            found = of(inputs.reshape(-1, inputs.shape[-1]))
+            sums[name] = sums[name] + found if name in sums else found
 
         return note
 
@@ -119,7 +154,7 @@ def input_norms(model: nn.Module, names: list[str], run: Callable[[], object]) -
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: total.sqrt() for name, total in sums.items()}
+    return sums
 
 
 def _by_output(layer: nn.Module, norms: Tensor) -> Tensor:

@@ -9,13 +9,15 @@ masks = finalize(model)  # plain layers again, with exact zeros
 from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pruning.masks.masked import Masked, keep_norms, live_weight, masked_layers
 from pruning.masks.methods import Method, method_of
-from pruning.masks.patterns import rows
+from pruning.masks.patterns import from_rows, rows
 from pruning.masks.plan import Filter, Plan, prunable
+from pruning.masks.second_order import prune_and_update
 from rtl.params import InputError
 
 
@@ -54,14 +56,18 @@ def sparsify(
     if not method.prunes:
         return Plan({})
     layers = prunable(model)
-    importance = {name: method.importance(name, layers[name]) for name in plan.layers}  # may refuse: before any change
+    method.check_calibrated(plan.layers)  # before any change
+    importance = {name: method.importance(name, layers[name]) for name in plan.layers}
     within = {name: _within(name, layers[name], method, *plan.layers[name]) for name in plan.layers}
     for name, (n, m) in plan.layers.items():
         layer = layers[name]
         before = cast(Tensor, layer.weight).detach().clone()
         masked = _masked(layer, n, m)
         masked.become(n, m, straight_through=method.straight_through, decay=method.decay, within=within[name])
-        masked.choose(live_weight(layer), importance[name])
+        if method.updates:
+            _update(layer, masked, method.products[name])
+        else:
+            masked.choose(live_weight(layer), importance[name])
         if method.rescales:
             keep_norms(layer, before)
     return plan
@@ -131,6 +137,21 @@ def _masked(layer: nn.Module, n: int, m: int) -> Masked:
     masked = Masked(live_weight(layer), n, m)
     parametrize.register_parametrization(layer, "weight", masked)
     return masked
+
+
+@torch.no_grad()
+def _update(layer: nn.Module, masked: Masked, products: Tensor) -> None:
+    """Mask and live weights by second order. Of a Conv2d each kernel position on its own, with the same inputs; output
+    channels see the inputs of their own group."""
+    weight = live_weight(layer)
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    for group in range(groups):
+        mine, seen = (slice(group * size, (group + 1) * size) for size in (outputs, inputs))
+        part = weight[mine]
+        mask, updated = prune_and_update(rows(part), products[seen, seen], masked.n, masked.m)
+        masked.mask[mine] = from_rows(mask, part.shape)
+        part.copy_(from_rows(updated, part.shape))
 
 
 def _give_own_class(layer: nn.Module) -> None:

@@ -1,6 +1,8 @@
 """`nmgen prune` without --data: whole models in one shot, by pattern, by plan and within a budget of cycles."""
 
 import json
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from nmgen.cli import main
+from nmgen.models.dense import Dense
 from nmgen.training.budget import parse_budget
 from pruning.families.bert.folder import load
 from pruning.families.bert.integer import IntegerEncoder
@@ -16,7 +19,9 @@ from pruning.families.vit.folder import load as load_vit
 from pruning.families.vit.folder import save as save_vit
 from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import read
+from pruning.masks.methods import METHODS, calibrated
 from pruning.masks.patterns import magnitude_mask
+from pruning.masks.sparsify import sparsify
 from rtl.params import InputError
 from tests.nmgen.test_cli import fails
 from tests.pruning.samples import WORDS, write_model
@@ -218,13 +223,40 @@ def test_no_budget(text: str) -> None:
         (["--patterns", "1:16", "--ragged", "error"], "layer encoder.layer.0.attention.self.query has 24 inputs, no "),
         (["--plan", "plan.toml"], "plan plan.toml is missing"),
         (["--patterns", "2:8", "--calibrate", "none.txt"], "none.txt: No such file or directory"),
-        (["--patterns", "2:8", "--method", "wanda"], "method wanda needs text: give --data"),
+        (["--patterns", "2:8", "--method", "sr-ste"], "method sr-ste needs text: give --data"),
+        (
+            ["--patterns", "2:8", "--layers", "*", "--method", "wanda"],
+            "method wanda is for whole models: give no --lay",
+        ),
         (["--patterns", "2:8", "-o", "fit.txt"], "cannot write fit.txt/2of8.safetensors: "),
     ],
 )
 def test_refusals(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in fails(["prune", "small", "-o", "out", *flags], capsys)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+@pytest.mark.parametrize("model", ["small", "vit"])
+def test_methods_that_look_at_inputs(method: str, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the dense model on what it is calibrated on, whatever else is pruned."""
+    report = prune(capsys, "--patterns", "2:8,1:4", "--method", method, model=model)
+    assert report["method"] == method
+    dense = Dense(model, [Path("pictures.npy" if model == "vit" else "fit.txt")])
+    run_dense = partial(dense.family.compiles.outputs, dense.model, dense.inputs)
+    for pattern in ("2:8", "1:4"):
+        want, plan = deepcopy(dense.model), dense.uniform(pattern)
+        sparsify(
+            want, plan, method=calibrated(METHODS[method], dense.model, list(plan.layers), run_dense), ragged="pad"
+        )
+        folder = f"out/{pattern.replace(':', 'of')}"
+        found, artefact = (load_vit(folder) if model == "vit" else load(folder)), read(f"{folder}.safetensors")
+        for name, linear in want.linears().items():
+            assert torch.equal(found.linears()[name].weight, linear.weight), name
+            kept = artefact.layers[name].weights.reshape(linear.weight.shape) != 0
+            assert not (kept & (linear.weight == 0).numpy()).any()
+        assert artefact.model
+        assert artefact.model.about["method"] == method
 
 
 def test_refusals_of_a_vit(capsys: pytest.CaptureFixture[str]) -> None:

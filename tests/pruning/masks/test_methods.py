@@ -37,7 +37,7 @@ def test_wanda_weighs_with_the_norms_of_the_input() -> None:
     x = torch.tensor([[3.0, 0.0, 1.0, 1.0], [4.0, 0.0, 1.0, 0.0]])
     norms = input_norms(model, ["0"], lambda: [model(row) for row in x])
     assert torch.allclose(norms["0"], torch.tensor([5.0, 0.0, 2**0.5, 1.0], dtype=torch.float64))
-    sparsify(model, "2:4", method=method_of("wanda", norms=norms))
+    sparsify(model, "2:4", method=replace(METHODS["wanda"], norms=norms))
     assert finalize(model)["0"].tolist() == [[True, False, True, False]]
 
 
@@ -49,7 +49,7 @@ def test_norms_of_a_convolution() -> None:
     norms = input_norms(model, ["0"], lambda: model(x))
     assert torch.allclose(norms["0"], scales.double() * 30**0.5)
     nn.init.ones_(model[0].weight)
-    sparsify(model, "2:4", method=method_of("wanda", norms=norms))
+    sparsify(model, "2:4", method=replace(METHODS["wanda"], norms=norms))
     assert finalize(model)["0"].flatten(1).tolist() == [[False, False, True, True], [True, True, False, False]]
 
 
@@ -228,7 +228,9 @@ def test_free_masks_leave_the_outer_ones() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^method is 'x', must be one of dense, magnitude, wanda, asp, sr-ste, idp$"):
+    with pytest.raises(
+        InputError, match=r"^method is 'x', must be one of dense, magnitude, wanda, sparsegpt, asp, sr-ste, idp$"
+    ):
         method_of("x")
     with pytest.raises(InputError, match=r"^method asp inherits nothing, so its masks cannot be nested$"):
         method_of("asp", nested=True)

@@ -13,7 +13,7 @@ from torch import nn
 from pruning.files import artefact
 from pruning.integers.quantise import quantise_linear
 from pruning.masks.masked import live_weight, masked_layers
-from pruning.masks.methods import METHODS, Method, input_norms, method_of
+from pruning.masks.methods import METHODS, Method, calibrated, method_of
 from pruning.masks.patterns import from_rows, rows
 from pruning.masks.plan import Plan, plan_of, prunable
 from pruning.masks.sparsify import check_counts, finalize, sparsify, verify
@@ -27,7 +27,7 @@ PRUNING = [name for name, method in METHODS.items() if method.prunes]
 
 
 def method_for(name: str, model: nn.Module, task: Toy, *, nested: bool = False) -> Method:
-    return method_of(name, nested=nested, norms=input_norms(model, list(prunable(model)), lambda: model(task.x)))
+    return calibrated(method_of(name, nested=nested), model, list(prunable(model)), lambda: model(task.x))
 
 
 def kept_in_each_group(mask: torch.Tensor, m: int) -> list[int]:
@@ -262,9 +262,10 @@ def test_what_is_refused() -> None:
     cases = {
         "the plan names layer 7, which is no Linear or Conv2d of the model": {"pattern": Plan({"7": (2, 8)})},
         "pattern is '2', must be N:M such as 2:8": {"pattern": "2"},
-        "method is 'magic', must be one of dense, magnitude, wanda, asp, sr-ste, idp": {"method": "magic"},
+        "method is 'magic', must be one of dense, magnitude, wanda, sparsegpt, asp, sr-ste, idp": {"method": "magic"},
         "ragged is 'cut', must be one of error, skip, pad": {"ragged": "cut"},
-        "wanda has no norms of the input of layer 0: run input_norms first": {"method": "wanda"},
+        "wanda has no norms of the input of layer 0: calibrate it first": {"method": "wanda"},
+        "sparsegpt has no products of the input of layer 0: calibrate it first": {"method": "sparsegpt"},
         "the model has no layer to prune: no Linear or Conv2d passes the filter": {"filter_fn": lambda *_: False},
     }
     for message, arguments in cases.items():

@@ -19,7 +19,7 @@ from pruning.families.bert.folder import load as load_folder
 from pruning.families.bert.model import Encoder
 from pruning.files.artefact import Artefact, Model, load, read, save, to_bytes, whole_from_bytes
 from pruning.masks.masked import masked_layers
-from pruning.masks.methods import METHODS, input_norms, method_of
+from pruning.masks.methods import METHODS, calibrated, method_of
 from pruning.masks.sparsify import finalize, sparsify
 from pruning.training.tasks import Distillation
 from pruning.training.train import train
@@ -69,7 +69,7 @@ def test_masks_from_training_to_import(name: str, pattern: str, wide: Encoder) -
     """Trained, trained in int8, exported and imported: N of every group stay, and all else is zero at every stage."""
     n, m = parse_pattern(pattern)
     task, model = Distillation(wide, TEXT * 4), deepcopy(wide).requires_grad_(True)
-    method = method_of(name, norms=input_norms(wide, list(wide.linears()), lambda: wide.embed(TEXT)))
+    method = calibrated(method_of(name), wide, list(wide.linears()), lambda: wide.embed(TEXT))
     plan = sparsify(model, pattern, method=method)
     recipe: dict[str, Any] = {"batch": 4, "lr": 1e-2, "bf16": False}
     if method.trains:
