@@ -123,7 +123,13 @@ def test_rooms_that_know_nothing_of_one_another() -> None:
 def test_modules_of_the_hardware_have_names_of_their_own() -> None:
     """Two bear one name only where one is a special case of the other, and says so."""
     names = Counter(path.stem for path in sources("rtl") if path.stem != "__init__")
-    assert {name for name, times in names.items() if times > 1} == {"params", "latencies", "requantise", "pe"}
+    assert {name for name, times in names.items() if times > 1} == {
+        "params",
+        "latencies",
+        "instances",
+        "requantise",
+        "pe",
+    }
 
 
 def parameters(function: ast.FunctionDef) -> set[str]:
@@ -170,7 +176,7 @@ def test_hardware_is_read_a_section_at_a_time(folder: str, most: int) -> None:
 
 FACTS = (
     "rtl.params", "rtl.format", "rtl.product", "rtl.lib.register_map", "rtl.array.latencies", "rtl.engine.cycles",
-    "rtl.engine.latencies", "rtl.engine.register_table",
+    "rtl.engine.latencies", "rtl.engine.register_table", "rtl.engine.instances",
     "rtl.sta.params", "rtl.sta.isa", "rtl.sta.legality", "rtl.sta.latencies", "rtl.sta.instances",
 )  # fmt: skip
 

@@ -5,10 +5,11 @@
   rows from their registers. Each element gets those of the DSP slices that it would have with --pe ecp5.
 * Of STA's other multipliers, the two of a wide product ended up far from one another with one seed of three: 9.3 ns.
   They get what the elements leave, a kind beside the other.
-* STA takes all the block RAM that there is, and the placer strews it over the chip: a softmax's table ended up a
-  hundred tiles from its softmax. The column banks get the left edge, where columns enter the array; each row's bank and
-  softmax a part of the chip's width, where its row of the array is; the residual the bottom, lane beside lane. Block
-  RAMs of a bank of which one or the other gives a bit of a group are beside one another.
+* The placer strews block RAM over the chip, of which STA takes all that there is: a softmax's table ended up a hundred
+  tiles from its softmax, an engine's activations seventy from the array. The column banks get the left edge, where
+  columns enter the array; each row's bank and softmax a part of the chip's width, where its row of the array is; the
+  residual the bottom, lane beside lane. Block RAMs of a bank of which one or the other gives a bit of a group are
+  beside one another.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
@@ -33,6 +34,7 @@ from nmgen.fpga import register_packing
 from nmgen.fpga.register_packing import give_luts, pack_registers
 from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Site
 from rtl.array.grid import ELEMENT
+from rtl.engine import instances as engine
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig
@@ -165,7 +167,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
 
     Parameters
     ----------
-    room : whether rows are left empty, and STA's block RAM and other multipliers get sites, on a device of which the
+    room : whether rows are left empty, and block RAM and STA's other multipliers get sites, on a device of which the
         tiles are known
     """
     sta = isinstance(config, StaConfig)
@@ -178,7 +180,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         others = _multipliers(plan.free()) if room and sta else ()
     if config.pe == "ecp5":  # the Verilog says where the elements' are
         elements = {}
-    memories = _memories(device) if room and sta else ()
+    memories = _memories(device) if room else ()
     columns, rows = TILES.get(device, ((), ())) if room else ((), ())
     if not any(elements.values()) and not rows:
         return None
@@ -206,7 +208,7 @@ def _memories(device: str) -> tuple[tuple[str, ...], ...]:
 def _deal(
     names: Sequence[str], columns: Sequence[Sequence[str]], groups: int
 ) -> list[tuple[Sequence[str], Sequence[str]]]:
-    """Of STA's block RAM: names, and as many sites or fewer. What is left over is left to the placer.
+    """Of the block RAM: names, and as many sites or fewer. What is left over is left to the placer.
 
     groups : that a word of a row's bank holds
     """
@@ -216,7 +218,7 @@ def _deal(
         part = cells_of(*beginnings)
         return sorted(([int(number) for number in NUMBER.findall(name)], name) for name in names if part.search(name))
 
-    column_banks = [name for _, name in those(COLUMN_BANKS)]
+    column_banks = [name for _, name in those(COLUMN_BANKS, engine.COLUMN_BANKS)]
     left = ceil_div(len(column_banks), len(columns[0]))
     edge = [site for sites in zip(*columns[:left], strict=True) for site in sites]
 
@@ -229,7 +231,9 @@ def _deal(
     upper = [site for column in columns[left:] for site in column[:-1]]
     bottom = [column[-1] for column in columns[left:]]
     level = {site: y for column in columns for y, site in enumerate(column)}
-    rows = [[name for _, name in row] for _, row in groupby(those(*ROW_PARTS), key=lambda one: one[0][0])]
+    rows = [
+        [name for _, name in row] for _, row in groupby(those(*ROW_PARTS, engine.ROW_PARTS), key=lambda one: one[0][0])
+    ]
     spare = len(upper) - sum(map(len, rows)) - max(0, len(residual) - len(bottom))
     dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
     for row in rows:

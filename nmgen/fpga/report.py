@@ -20,13 +20,11 @@ from rtl.array.steps import column_step, row_step
 from rtl.params import Config, InputError, ceil_div
 from rtl.sta.params import StaConfig
 
-# router1 tries to meet the clock wire by wire: of an engine, whose clock is out of reach, it had a third of the wires
-# left when router2 was done with all.
-ENGINE_ROUTER = "router2"
 ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
-# abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be. A core of
-# portable elements has no room for more LUTs: 190,000 of its wires were left when nextpnr had tried 450,000.
+# abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be, in twice the
+# LUTs of an engine. A core of portable elements has no room for more: 190,000 of its wires were left when nextpnr had
+# tried 450,000.
 CORE_MAPPER = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f; &if {C} {W} {D} {R} -t; &mfs"'
 # The placer's default is 10, for which short wires count more than fast ones (docs/timing.md).
 CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
@@ -131,14 +129,11 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...], *, engine:
         _check_memories(config, target)
     say(f"Verilog of {about} …")
     mapper: tuple[str, ...] = ()
-    if core:
-        modules = emit_modules(CoreHarness(config), name="pins", prefix="sta")
+    if core or engine:
+        modules = emit_modules(CoreHarness(config), name="pins", prefix="sta" if core else "engine")
         mhz, placer = CORE_MHZ, CORE_PLACER
-        if placed and config.pe == "ecp5":
+        if core and placed and config.pe == "ecp5":
             mapper = (CORE_MAPPER,)
-    elif engine:
-        modules = emit_modules(CoreHarness(config), name="pins", prefix="engine")
-        mhz, placer = CORE_MHZ, ()
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
         mhz, placer = ARRAY_MHZ, ()
@@ -146,7 +141,7 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...], *, engine:
         title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules)), *mapper),
-        place=target.place(ENGINE_ROUTER if engine else ROUTER, mhz, *placer) if placed else None,
+        place=target.place(ROUTER, mhz, *placer) if placed else None,
         placement=placement_of(config, target.device, room=core or engine),
         delays=core,
         seeds=seeds if placed else (),

@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.latencies import REQUANTISER_LATENCY
-from rtl.lib.timing import align, hard_register
+from rtl.lib.timing import align, hard_register, registered
 from rtl.params import BIAS_BITS, MULT_BITS, SHIFT_MAX, Config
 
 SHIFT_BITS = SHIFT_MAX.bit_length()
@@ -71,10 +71,12 @@ class Requantiser(wiring.Component):
         m.d.sync += product.eq(biased * mult)
 
         # (p + 2^(s−1)) >> s is ((p >> (s−1)) + 1) >> 1: the rounding constant needs no shifter of its own.
-        shift = align(m, self.parameters.shift, 3, name="shift")
+        shift = align(m, self.parameters.shift, 1, name="shift")
+        less = registered(m, (shift - 1)[:SHIFT_BITS], name="shift_less_1")
+        less = align(m, less, 1, name="shift_less_1_then")
         halves = Signal(signed(product_bits))
         rounded = Signal(signed(product_bits), reset_less=True)
-        m.d.comb += halves.eq(hard_register(m, product, name="product") >> (shift - 1)[:SHIFT_BITS])
+        m.d.comb += halves.eq(hard_register(m, product, name="product") >> less)
         m.d.sync += rounded.eq((halves + 1) >> 1)
 
         wide = align(m, self.wide, 4, name="wide")

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Out, connect, flipped
 from rtl.array.grid import Array
 from rtl.engine.activation_store import ActivationStore
 from rtl.engine.column_buffer import ColumnBuffer
+from rtl.engine.instances import ACTIVATION_STORE, COLUMN_BUFFER
 from rtl.engine.product_drain import Drain
 from rtl.engine.product_feeder import Feeder
 from rtl.engine.product_fetch import Fetch
@@ -54,8 +55,8 @@ class Accelerator(wiring.Component):
         m.submodules.registers = registers = Registers(c)
         m.submodules.fetch = fetch = Fetch(c)
         m.submodules.row_parameters = row_parameters = RowParameters(c)
-        m.submodules.column_buffer = columns = ColumnBuffer(c)
-        m.submodules.activation_store = activations = ActivationStore(c)
+        m.submodules[COLUMN_BUFFER] = columns = ColumnBuffer(c)
+        m.submodules[ACTIVATION_STORE] = activations = ActivationStore(c)
         m.submodules.feeder = feeder = Feeder(c)
         m.submodules.array = array = Array(c)
         m.submodules.drain = drain = Drain(c)

@@ -6,11 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.latencies import READ_LATENCY
 from rtl.array.steps import row_step
+from rtl.engine.instances import BANK
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.divider import ceil_shift
-from rtl.lib.timing import align, relay
+from rtl.lib.timing import align, registered, relay
 from rtl.params import Config
 
 
@@ -94,8 +95,9 @@ class ActivationStore(wiring.Component):
     Members
     -------
     start, product : in
-    beats : activations as they lie in memory, token after token, stream in; never stalls
-    tiles_loaded : token tiles that are complete since the start, out
+    beats : activations as they lie in memory, token after token, stream in; never stalls. A beat is in its bank two
+        cycles later
+    tiles_loaded : token tiles that are complete since the start, out: a step may come in the cycle after
     step : `row_address` of row 0, in
     rows : `row_step` for each row, READ_LATENCY cycles after step and r more, out
     """
@@ -155,12 +157,16 @@ class ActivationStore(wiring.Component):
                 self.tiles_loaded.eq(0),
             ]
 
+        # Beats come late in a cycle, and every bank's block RAM takes them.
+        write = relay(m, write, name="write")
         step = self.step
         for r in range(c.rows):
-            m.submodules[f"bank_{r}"] = activation_bank = ActivationBank(c)
+            m.submodules[BANK.format(r)] = activation_bank = ActivationBank(c)
             m.d.comb += [
                 activation_bank.write.eq(write),
-                activation_bank.write_enable.eq(self.beats.valid & (bank == r)),
+                activation_bank.write_enable.eq(
+                    registered(m, self.beats.valid & (bank == r), name=f"write_enable_{r}", reset=True)
+                ),
                 activation_bank.step_in.eq(step),
                 self.rows[r].eq(activation_bank.row),
             ]

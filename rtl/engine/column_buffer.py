@@ -10,6 +10,7 @@ from rtl.array.requantise import Parameters
 from rtl.array.step_unpacker import StepUnpacker, cut_into_units
 from rtl.array.steps import column_step
 from rtl.array.walk import TileWalk
+from rtl.engine.instances import BANK
 from rtl.engine.product_registers import descriptor
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, hard_register, registered, relay
@@ -172,7 +173,7 @@ class ColumnBuffer(wiring.Component):
     column_done : the array has taken its last step from the older half (address of column 0), in
     columns : `column_step` for each column, READ_LATENCY cycles after address and c more, out
     parameter_address : tile mod PARAMETER_TILES · slots_a_row + slot, in
-    parameters : a cycle after parameter_address, out
+    parameters : PARAMETER_CYCLES after parameter_address, out
     drained : the parameters of the oldest tile are no longer needed, in
     """
 
@@ -235,7 +236,7 @@ class ColumnBuffer(wiring.Component):
             m.d.sync += [half.eq(0), entry_address.eq(0)]
         address = self.address
         for column in range(c.cols):
-            m.submodules[f"bank_{column}"] = bank = ColumnBank(c)
+            m.submodules[BANK.format(column)] = bank = ColumnBank(c)
             m.d.comb += [
                 bank.write_address.eq(entry_address),
                 bank.write_data.eq(loader.entry[column]),
@@ -256,7 +257,7 @@ class ColumnBuffer(wiring.Component):
             write.data.eq(loader.parameters),
             write.en.eq(loader.parameters_enable),
             read.addr.eq(self.parameter_address),
-            self.parameters.as_value().eq(read.data),
+            self.parameters.as_value().eq(hard_register(m, read.data, name="parameters")),
         ]
         with m.If(loader.parameters_enable):
             m.d.sync += slot.eq(slot + 1)

@@ -4,12 +4,13 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.latencies import drain_latency, drain_start, reader_latency
+from rtl.array.latencies import drain_latency, drain_start, reader_latency, slot_latency
 from rtl.array.requantise import Parameters, Requantiser
 from rtl.array.row_reader import SlotReader
 from rtl.array.walk import TileWalk
+from rtl.engine.latencies import PARAMETER_CYCLES
 from rtl.engine.product_registers import descriptor
-from rtl.lib.timing import align
+from rtl.lib.timing import align, registered
 from rtl.params import PARAMETER_TILES, RESULT_TILES, Config
 
 
@@ -50,9 +51,9 @@ class Drain(wiring.Component):
     tile_end : a tile's last step was issued, in (registered once)
     results : of the array, in
     parameter_address, drained : to the column buffer, out
-    parameters : from it, a cycle later, in
+    parameters : from it, PARAMETER_CYCLES later, in
     row_parameter_address : token, out
-    row_parameters : of that token, a cycle later, in
+    row_parameters : of that token, PARAMETER_CYCLES later, in
     outputs : `SlotResults`, out
     """
 
@@ -126,14 +127,15 @@ class Drain(wiring.Component):
             m.d.sync += token.eq(0)
 
     def _address_parameters(self, m: Module, slot: Value, token: Signal, column_read: Signal) -> None:
-        """They are for what has left the array."""
+        """They are there with the slot's results: from memory, and a register for the choice between both kinds."""
         c = self._config
+        ahead = slot_latency(c) - PARAMETER_CYCLES - 1
         tile_base = Signal.like(self.parameter_address)
         parameter_slot = Signal.like(self.parameter_address)
         m.d.comb += [
             parameter_slot.eq(tile_base + slot),
-            self.parameter_address.eq(align(m, parameter_slot, reader_latency(c), name="parameters_of")),
-            self.row_parameter_address.eq(align(m, token, reader_latency(c), name="token")),
+            self.parameter_address.eq(align(m, parameter_slot, ahead, name="parameters_of")),
+            self.row_parameter_address.eq(align(m, token, ahead, name="token")),
             self.drained.eq(align(m, column_read, reader_latency(c), name="drained", reset=True)),
         ]
         with m.If(column_read):
@@ -154,11 +156,10 @@ class Drain(wiring.Component):
         ]
         for lane in range(c.drain_lanes):
             m.submodules[f"requantiser_{lane}"] = requantiser = Requantiser(c)
+            chosen = Mux(self.product.per_row, self.row_parameters.as_value(), self.parameters[lane].as_value())
             m.d.comb += [
                 requantiser.acc.eq(reader.values[lane]),
-                requantiser.parameters.eq(
-                    Mux(self.product.per_row, self.row_parameters.as_value(), self.parameters[lane].as_value())
-                ),
+                requantiser.parameters.as_value().eq(registered(m, chosen, name=f"parameters_{lane}")),
                 requantiser.wide.eq(self.product.wide),
                 self.outputs.values[lane].eq(requantiser.result),
             ]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.requantise import Parameters
 from rtl.engine.product_registers import descriptor
 from rtl.lib.gearbox import Gearbox
+from rtl.lib.timing import hard_register
 from rtl.params import PARAMETER_BYTES, Config
 
 
@@ -19,7 +20,7 @@ class RowParameters(wiring.Component):
     start, product : in
     beats : stream in
     address : token, in
-    parameters : of the token, a cycle after address, out
+    parameters : of the token, PARAMETER_CYCLES after address, out
     """
 
     def __init__(self, config: Config) -> None:
@@ -49,7 +50,7 @@ class RowParameters(wiring.Component):
             write.data.as_value().eq(unit.payload),
             write.en.eq(unit.valid & (token != self.product.tokens)),
             read.addr.eq(self.address),
-            self.parameters.eq(read.data),
+            self.parameters.eq(hard_register(m, read.data, name="parameters")),
         ]
         with m.If(write.en):
             m.d.sync += token.eq(token + 1)

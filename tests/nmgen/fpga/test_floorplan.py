@@ -16,6 +16,8 @@ from nmgen.fpga.targets import find_target
 from nmgen.fpga.timing_paths import read_paths
 from rtl.array.ecp5.floorplan import Floorplan
 from rtl.array.grid import ELEMENT
+from rtl.engine import instances as engine
+from rtl.engine.accelerator import Accelerator
 from rtl.params import Config
 from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig
@@ -86,12 +88,23 @@ def test_sites_of_a_device(device: str, luts: int, block_rams: int) -> None:
     assert len(set(sites)) == len(sites) == block_rams
 
 
-def test_an_engine_leaves_rows_empty_and_its_block_ram_to_the_placer() -> None:
-    placement = placement_of(Config(), DEVICE, room=True)
+def test_an_engine(tmp_path: Path) -> None:
+    """Rows stay empty; column banks are at the left edge, the banks of activations side by side, the rest is free."""
+    config = Config(rows=3)
+    placement = placement_of(config, DEVICE, room=True)
     assert placement is not None
     assert placement.rows
-    assert not placement.memories
     assert not placement.others
+    names = [f"core.column_buffer.bank_{i}.memory.0.{j}" for i in range(8) for j in range(3)]
+    names += [f"core.activation_store.bank_{r}.memory.part_0.0.{i}" for r in range(3) for i in range(20)]
+    top = written(placement, tmp_path, {name: cell("DP16KD") for name in [*names, "core.fetch.fifo.storage.0.0"]})
+    assert "BEL" not in top["cells"]["core.fetch.fifo.storage.0.0"]["attributes"]
+    sites = {name: site_of(top["cells"][name]["attributes"]["BEL"]) for name in names}
+    assert len({top["cells"][name]["attributes"]["BEL"] for name in names}) == len(names)
+    parts = ["column_buffer.", *(f"activation_store.bank_{r}." for r in range(3))]
+    across = [[x for name, (x, _) in sites.items() if part in name] for part in parts]
+    for here, right in pairwise(across):
+        assert max(here) <= min(right)
 
 
 def test_multipliers_of_portable_elements(tmp_path: Path) -> None:
@@ -221,8 +234,8 @@ def test_more_block_ram_than_there_is(tmp_path: Path) -> None:
     assert len(set(bels)) == len(bels) < len(names)
 
 
-def names_in(config: StaConfig) -> list[str]:
-    """Of a core: registers, and instances with a dot behind, which is how names of cells begin."""
+def names_in(config: Config) -> list[str]:
+    """Of a core or an engine: registers, and instances with a dot behind, which is how names of cells begin."""
     names = []
 
     def walk(fragment: Fragment, path: str) -> None:
@@ -232,8 +245,15 @@ def names_in(config: StaConfig) -> list[str]:
             names.append(f"{path}{name}.")
             walk(part, f"{path}{name}.")
 
-    walk(Fragment.get(Sta(config), None), "core.")
+    walk(Fragment.get(Sta(config) if isinstance(config, StaConfig) else Accelerator(config), None), "core.")
     return names
+
+
+def test_what_is_placed_of_an_engine_bears_these_names() -> None:
+    names = names_in(Config(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16))
+    for beginning, count in ((engine.COLUMN_BANKS, 4), (engine.ROW_PARTS, 3)):
+        found = [cells_of(beginning).search(name) for name in names]
+        assert {int(one[1]) for one in found if one} == set(range(count))
 
 
 @pytest.mark.parametrize("pe", ["portable", "ecp5"])

@@ -101,14 +101,16 @@ class Loaded:
         await self.tick(ctx, tiles=None)
         drive(ctx, self.dut, {"start": 0})
         steps_left = 3 * groups
+        tiles = 0
         while sent < len(beats) or steps_left:
             whole_tokens = sent // beats_a_token
+            ready = tiles  # those that a step may come from: that were loaded a cycle ago
             tiles = ceil_div(tokens, c.rows) if whole_tokens == tokens else whole_tokens // c.rows
             offer = sent < len(beats) and not self.give.stall()
             payload = x[beats[sent][0]][beats[sent][1]] if offer else rng.getrandbits(8 * c.port_bytes)
             drive(ctx, self.dut, {"beats.valid": offer, "beats.payload": payload})
-            if tiles and rng.random() < 0.8:
-                self.step(ctx, x, rng.randrange(tiles), rng.randrange(groups), groups)
+            if ready and rng.random() < 0.8:
+                self.step(ctx, x, rng.choice([rng.randrange(ready), ready - 1]), rng.randrange(groups), groups)
                 steps_left -= sent == len(beats)
             else:
                 self.step(ctx, None, 0, 0, groups)

@@ -10,6 +10,7 @@ from amaranth.sim import SimulatorContext
 from rtl.array.latencies import READ_LATENCY
 from rtl.array.walk import TileWalk
 from rtl.engine.column_buffer import ColumnBank, ColumnBuffer, ColumnLoader
+from rtl.engine.latencies import PARAMETER_CYCLES
 from rtl.params import Config
 from rtl.product import Product
 from sim.bench.gaps import NO_GAPS, Gaps
@@ -190,7 +191,7 @@ class Reader:
         self.drained: list[int] = []
         loaded = 0
         offering = False
-        asked: tuple[int, int] | None = None  # tile and slot of the parameters that must be there now
+        asked: deque[tuple[int, int] | None] = deque([None] * PARAMETER_CYCLES)  # tiles and slots of parameters
         for cycle in range(12000):
             offering = offering or bool(beats and not self.give.stall())
             inputs: dict[str, Any] = {"start": cycle == 0, "product": described(p), "column_done": 0, "drained": 0}
@@ -216,11 +217,12 @@ class Reader:
             _, _, ready, tile_loaded, parameters, *shown = await ctx.tick().sample(
                 dut.beats.ready, dut.loaded, dut.parameters, *dut.columns
             )
-            if asked is not None:
+            now = asked.popleft()
+            if now is not None:
                 lanes = [parameters[lane] for lane in range(c.drain_lanes)]
                 got = [(one.bias, one.mult, one.shift) for one in lanes]
-                assert got == weights.slots(asked[0])[asked[1]], f"cycle {cycle}: parameters of tile, slot {asked}"
-            asked = ask
+                assert got == weights.slots(now[0])[now[1]], f"cycle {cycle}: parameters of tile, slot {now}"
+            asked.append(ask)
             for column in range(c.cols):
                 if (cycle, column) in columns:
                     check_operands(shown[column], *columns.pop((cycle, column)))

@@ -1,5 +1,6 @@
 """The drain: each result of each tile, read while the array shows it, requantised with its own parameters."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.latencies import drain_latency, drain_start, drain_window, reader_latency
 from rtl.array.requantise import requantise
+from rtl.engine.latencies import PARAMETER_CYCLES
 from rtl.engine.product_drain import Drain
 from rtl.params import MULT_BITS, SHIFT_MAX, Config, ceil_div
 from rtl.product import Product
@@ -26,6 +28,7 @@ CONFIGURATIONS = {
 }
 PARAMETER_TILES = 4  # column tiles whose parameters are kept
 OPERANDS = 3  # cycles from the decision to issue a step until it is at element (0, 0)
+AHEAD = 8  # cycles from the address of parameters to a result: memory and its register, choice, requantiser
 ELEMENT = 8  # cycles from a sum's last step at an element to its result
 
 Parameter = tuple[int, int, int]  # bias, mult, shift
@@ -90,7 +93,8 @@ class Bench:
         tiles = list(self.tiles(product))
         tile_ends = {tile.issued + 1 for tile in tiles}
         changes: dict[int, list[tuple[int, int, int]]] = {}  # of the array's results, by cycle
-        reads: dict[int, tuple[int, int, bool]] = {}  # address of the parameters, token, drained
+        reads: dict[int, tuple[int, int]] = {}  # address of the parameters, token
+        drained_in: set[int] = set()
         wants: dict[int, tuple[list[int], tuple[int, int, bool]]] = {}  # outputs and place
         for tile in tiles:
             for r in range(c.rows):
@@ -102,7 +106,9 @@ class Bench:
                     cycle = tile.begins + r * slots + slot
                     place = tile.column % PARAMETER_TILES
                     last = (r, slot) == (tile.rows - 1, slots - 1)
-                    reads[cycle + reader_latency(c)] = place * slots + slot, tile.token + r, last and tile.last_tokens
+                    reads[cycle + drain_latency(c) - AHEAD] = place * slots + slot, tile.token + r
+                    if last and tile.last_tokens:
+                        drained_in.add(cycle + reader_latency(c))
                     columns = range(slot * lanes, min((slot + 1) * lanes, c.cols))
                     parameters = [tokens[tile.token + r]] * lanes if product.per_row else channels[place][slot]
                     results = [requantise(tile.sums[r][i], *parameters[i % lanes], product.out_bits) for i in columns]
@@ -112,6 +118,7 @@ class Bench:
             return dict(zip(("bias", "mult", "shift"), parameter, strict=True))
 
         answer: dict[str, Any] = {}
+        answers: deque[dict[str, Any]] = deque([{}] * (PARAMETER_CYCLES - 1))
         for cycle in range(1, max(wants) + 3):
             drive(
                 ctx, dut, {"start": cycle == 1, "product": described(product), "tile_end": cycle in tile_ends, **answer}
@@ -130,20 +137,21 @@ class Bench:
             if read:
                 assert address == read[0], f"cycle {cycle}: address of the parameters"
                 assert token == read[1], f"cycle {cycle}: token"
-            assert drained == (read is not None and read[2]), f"cycle {cycle}: drained"
+            assert drained == (cycle in drained_in), f"cycle {cycle}: drained"
             assert valid == (cycle in wants), f"cycle {cycle}: results"
             if valid:
                 results, want_place = wants[cycle]
                 assert (place.row, place.slot, place.last) == want_place, f"cycle {cycle}"
                 assert outputs[: len(results)] == results, f"cycle {cycle}: {want_place}"
-            # The tables answer a cycle later; the one that must not be used answers anything.
+            # The tables answer PARAMETER_CYCLES later; the one that must not be used answers anything.
             channel_parameters = channels[address // slots % PARAMETER_TILES][address % slots]
             row = tokens[token % c.max_tokens]
             if product.per_row:
                 channel_parameters = [self.parameter() for _ in range(lanes)]
             else:
                 row = self.parameter()
-            answer = {"parameters": [fields(one) for one in channel_parameters], "row_parameters": fields(row)}
+            answers.append({"parameters": [fields(one) for one in channel_parameters], "row_parameters": fields(row)})
+            answer = answers.popleft()
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

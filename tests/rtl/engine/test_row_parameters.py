@@ -5,6 +5,7 @@ import random
 import pytest
 from amaranth.sim import SimulatorContext
 
+from rtl.engine.latencies import PARAMETER_CYCLES
 from rtl.engine.row_parameters import RowParameters
 from rtl.params import SHIFT_MAX, Config, ceil_div
 from sim.bench.amaranth_stream import stream_put
@@ -52,7 +53,7 @@ def test_table(port_bytes: int, seed: int | None) -> None:
             await ctx.tick().repeat(9)  # for the last beat's units, used or not
             for token in [*sorted(table), *rng.sample(sorted(table), len(table))]:
                 drive(ctx, dut, {"address": token})
-                await ctx.tick()
+                await ctx.tick().repeat(PARAMETER_CYCLES)
                 got = dut.parameters
                 assert (ctx.get(got.bias), ctx.get(got.mult), ctx.get(got.shift)) == table[token], f"token {token}"
 
@@ -60,7 +61,7 @@ def test_table(port_bytes: int, seed: int | None) -> None:
 
 
 def test_a_beat_is_in_the_table_after_its_units() -> None:
-    """A unit a cycle: four cycles after its beat the second of two tokens can be read, no sooner."""
+    """A unit a cycle: five cycles after its beat the second of two tokens can be read, no sooner."""
     config = Config(port_bytes=16, max_tokens=4)
     dut = RowParameters(config)
     words = [(5, 6, 7), (-8, 9, 10)]
@@ -73,9 +74,9 @@ def test_a_beat_is_in_the_table_after_its_units() -> None:
         await ctx.tick()
         drive(ctx, dut, {"beats.valid": 0})
         seen = []
-        for _ in range(4):
+        for _ in range(5):
             await ctx.tick()
             seen.append(ctx.get(dut.parameters.bias))
-        assert seen == [0, 0, -8, -8]
+        assert seen == [0, 0, 0, -8, -8]
 
     run(dut, testbench, limit=20)
