@@ -312,10 +312,11 @@ def check_table(seed: int, found: Sequence[tuple[Config, Record]]) -> tuple[str,
         and middle["mhz"] <= 0.10
         and exact == fits == len(found)
     )
+    clocks = f"clock {middle['mhz']:.1%} / {worst['mhz']:.1%}" if errors["mhz"] else "clocks not measured"
     text += [
         "",
         f"Errors, median / worst: LUT-eq {middle['luts']:.1%} / {worst['luts']:.1%}, registers "
-        f"{middle['registers']:.1%} / {worst['registers']:.1%}, clock {middle['mhz']:.1%} / {worst['mhz']:.1%}; "
+        f"{middle['registers']:.1%} / {worst['registers']:.1%}, {clocks}; "
         f"block RAM and multipliers exact in {exact} of {len(found)}, what fits right in {fits}. The bounds "
         f"(5 % / 12 %, 5 % / 12 %, 10 %, all, all) are {'met' if held else '**missed**'}.",
     ]
