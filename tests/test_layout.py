@@ -176,7 +176,7 @@ def test_hardware_is_read_a_section_at_a_time(folder: str, most: int) -> None:
 
 FACTS = (
     "rtl.params", "rtl.format", "rtl.product", "rtl.lib.register_map", "rtl.array.latencies", "rtl.engine.cycles",
-    "rtl.engine.latencies", "rtl.engine.register_table", "rtl.engine.instances",
+    "rtl.array.instances", "rtl.engine.latencies", "rtl.engine.register_table",
     "rtl.sta.params", "rtl.sta.isa", "rtl.sta.legality", "rtl.sta.latencies", "rtl.sta.instances",
 )  # fmt: skip
 

@@ -20,8 +20,9 @@ from nmgen.fpga.router_watchdog import ROUTER
 from nmgen.fpga.targets import of_board
 from nmgen.fpga.tools import ToolError, find_tool, run_tool
 from rtl.array.grid import ELEMENT
+from rtl.array.instances import BANK
 from rtl.params import InputError
-from rtl.sta.instances import BANK, SOFTMAX, STORE
+from rtl.sta.instances import SOFTMAX, STORE
 
 if TYPE_CHECKING:
     from boards.board import Board

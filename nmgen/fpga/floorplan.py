@@ -34,9 +34,10 @@ from nmgen.fpga import register_packing
 from nmgen.fpga.register_packing import give_luts, pack_registers
 from rtl.array.ecp5.floorplan import DEVICES, Floorplan, Site
 from rtl.array.grid import ELEMENT
-from rtl.engine import instances as engine
+from rtl.array.instances import COLUMN_BANKS
+from rtl.engine.activation_store import BANKS as ACTIVATION_BANKS
 from rtl.params import Config, InputError, ceil_div
-from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
+from rtl.sta.instances import BANK_OPERANDS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig
 
 ROWS_APART = (3, 4, 5, 6)  # from one row that is left empty to the next: the first that leaves room
@@ -218,7 +219,7 @@ def _deal(
         part = cells_of(*beginnings)
         return sorted(([int(number) for number in NUMBER.findall(name)], name) for name in names if part.search(name))
 
-    column_banks = [name for _, name in those(COLUMN_BANKS, engine.COLUMN_BANKS)]
+    column_banks = [name for _, name in those(COLUMN_BANKS)]
     left = ceil_div(len(column_banks), len(columns[0]))
     edge = [site for sites in zip(*columns[:left], strict=True) for site in sites]
 
@@ -231,9 +232,8 @@ def _deal(
     upper = [site for column in columns[left:] for site in column[:-1]]
     bottom = [column[-1] for column in columns[left:]]
     level = {site: y for column in columns for y, site in enumerate(column)}
-    rows = [
-        [name for _, name in row] for _, row in groupby(those(*ROW_PARTS, engine.ROW_PARTS), key=lambda one: one[0][0])
-    ]
+    parts = those(*ROW_PARTS, ACTIVATION_BANKS)
+    rows = [[name for _, name in row] for _, row in groupby(parts, key=lambda one: one[0][0])]
     spare = len(upper) - sum(map(len, rows)) - max(0, len(residual) - len(bottom))
     dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
     for row in rows:

@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
 from rtl.array.grid import Array
+from rtl.array.instances import COLUMN_BUFFER
 from rtl.engine.activation_store import ActivationStore
 from rtl.engine.column_buffer import ColumnBuffer
-from rtl.engine.instances import ACTIVATION_STORE, COLUMN_BUFFER
 from rtl.engine.product_drain import Drain
 from rtl.engine.product_feeder import Feeder
 from rtl.engine.product_fetch import Fetch
@@ -56,7 +56,7 @@ class Accelerator(wiring.Component):
         m.submodules.fetch = fetch = Fetch(c)
         m.submodules.row_parameters = row_parameters = RowParameters(c)
         m.submodules[COLUMN_BUFFER] = columns = ColumnBuffer(c)
-        m.submodules[ACTIVATION_STORE] = activations = ActivationStore(c)
+        m.submodules.activation_store = activations = ActivationStore(c)
         m.submodules.feeder = feeder = Feeder(c)
         m.submodules.array = array = Array(c)
         m.submodules.drain = drain = Drain(c)

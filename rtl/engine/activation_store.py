@@ -4,15 +4,17 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.instances import BANK
 from rtl.array.latencies import READ_LATENCY
 from rtl.array.steps import row_step
-from rtl.engine.instances import BANK
 from rtl.engine.product_registers import descriptor
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, registered, relay
 from rtl.params import Config
+
+BANKS = f"activation_store.{BANK}."  # how names of their cells begin in a netlist, which a floorplan finds
 
 
 def row_address(config: Config) -> data.StructLayout:

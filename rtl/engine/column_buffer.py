@@ -5,12 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.instances import BANK
 from rtl.array.latencies import READ_LATENCY
 from rtl.array.requantise import Parameters
 from rtl.array.step_unpacker import StepUnpacker, cut_into_units
 from rtl.array.steps import column_step
 from rtl.array.walk import TileWalk
-from rtl.engine.instances import BANK
 from rtl.engine.product_registers import descriptor
 from rtl.lib.gearbox import Gearbox
 from rtl.lib.timing import align, hard_register, registered, relay

@@ -1,10 +1,11 @@
-"""Names of the instances that a floorplan finds again in a netlist, and their paths. Standard library only.
+"""Names of the instances of STA that a floorplan finds again in a netlist, and their paths. Standard library only.
+Those that the engine has, too, are in `rtl/array/instances.py`.
 
 The Components name their submodules so. A name with {} is that of many, by their numbers.
 """
 
-BANK = "bank_{}"  # of the column buffer by its column, of the store by its row
-COLUMN_BUFFER = "column_buffer"
+from rtl.array.instances import BANK
+
 LANE = "lane_{}"
 MEMORY = "memory_{}_{}"  # by the half of a word, and its number
 NORMALISER = "normaliser"
@@ -21,7 +22,6 @@ STATISTICS = "statistics"
 STORE = "store"
 
 # How names of cells begin, from the core on. Behind a dot is what is inside of the instance.
-COLUMN_BANKS = f"{COLUMN_BUFFER}.{BANK}."
 BANK_OPERANDS = f"{STORE}.{BANK}.{OPERANDS}"
 ROW_PARTS = (f"{STORE}.{BANK}.", f"{SOFTMAX}.")  # what is one row's, by its number
 LANE_MULTIPLIERS = tuple(  # of the post-processor's lanes, by their numbers; from the residual to the array

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.array.grid import Array
+from rtl.array.instances import COLUMN_BUFFER
 from rtl.lib.cases import cases
 from rtl.lib.port import ControlPort, MemoryPort
 from rtl.lib.timing import align, relay
@@ -13,7 +14,7 @@ from rtl.sta.control.fetch import BeatBuffer, Consumer, FetchUnit
 from rtl.sta.control.instruction import own_instruction
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.groups import each_group
-from rtl.sta.instances import COLUMN_BUFFER, POST_PROCESSOR, SOFTMAX, STORE
+from rtl.sta.instances import POST_PROCESSOR, SOFTMAX, STORE
 from rtl.sta.isa import Op
 from rtl.sta.latencies import CONSUMERS, COPY_LATENCY, reset_cycles
 from rtl.sta.operands.columns import ColumnBuffer

@@ -8,6 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.instances import BANK
 from rtl.array.requantise import SHIFT_BITS
 from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.array.walk import TileWalk
@@ -17,7 +18,6 @@ from rtl.lib.timing import align, hard_register, registered, relay, replicate, t
 from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.groups import each_group, grouped
-from rtl.sta.instances import BANK
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
 from rtl.sta.operands.key_value_loader import KeyValueLoader

@@ -12,11 +12,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.array.instances import BANK
 from rtl.lib.cases import cases
 from rtl.lib.deep_memory import part_of, parts
 from rtl.lib.timing import align, gated, hard_register, registered, relay, replicate
 from rtl.sta.groups import each_group, grouped
-from rtl.sta.instances import BANK, OPERANDS
+from rtl.sta.instances import OPERANDS
 from rtl.sta.latencies import BANK_LATENCY, COPY_LATENCY
 from rtl.sta.operands.store_row import store_row
 from rtl.sta.params import StaConfig

@@ -96,7 +96,7 @@ def test_bounds_of_a_check(every: dict[str, float], one: dict[str, float], held:
     """Median and worst of the errors; block RAM and multipliers to the last one; whether it fits."""
     configs = checked_configs(7)[:5]
     found = [(config, measured(config, **(every | (one if i == 2 else {})))) for i, config in enumerate(configs)]
-    text, said = check_table(7, found)
+    text, said = check_table("--check 7", found)
     assert said is held
     last = text.splitlines()[-1]
     assert last.endswith(f"are {'met' if held else '**missed**'}.")
@@ -105,10 +105,16 @@ def test_bounds_of_a_check(every: dict[str, float], one: dict[str, float], held:
 
 
 def test_without_a_clock() -> None:
-    config = checked_configs(7)[0]
-    text, held = check_table(7, [(config, measured(config) | {"mhz": []})])
+    """One that does not route says nothing of the clock; where none was measured, its bound is not met."""
+    first, second, *_ = checked_configs(7)
+    unrouted = first, measured(first) | {"mhz": []}
+    text, held = check_table("--check 7", [unrouted, (second, measured(second))])
     assert held
     assert " of – |" in text
+    text, held = check_table("--check 7 --no-place", [unrouted])
+    assert not held
+    assert "clocks not measured" in text
+    assert text.startswith("`python -m nmgen.bench.cost --check 7 --no-place` writes")
 
 
 def test_records_have_no_place_without_a_clock() -> None:

@@ -16,10 +16,11 @@ from nmgen.fpga.targets import find_target
 from nmgen.fpga.timing_paths import read_paths
 from rtl.array.ecp5.floorplan import Floorplan
 from rtl.array.grid import ELEMENT
-from rtl.engine import instances as engine
+from rtl.array.instances import COLUMN_BANKS
 from rtl.engine.accelerator import Accelerator
+from rtl.engine.activation_store import BANKS as ACTIVATION_BANKS
 from rtl.params import Config
-from rtl.sta.instances import BANK_OPERANDS, COLUMN_BANKS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
+from rtl.sta.instances import BANK_OPERANDS, LANE_MULTIPLIERS, RESIDUAL_MEMORIES, ROW_PARTS
 from rtl.sta.params import StaConfig
 from rtl.sta.top import Sta
 
@@ -251,7 +252,7 @@ def names_in(config: Config) -> list[str]:
 
 def test_what_is_placed_of_an_engine_bears_these_names() -> None:
     names = names_in(Config(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16))
-    for beginning, count in ((engine.COLUMN_BANKS, 4), (engine.ROW_PARTS, 3)):
+    for beginning, count in ((COLUMN_BANKS, 4), (ACTIVATION_BANKS, 3)):
         found = [cells_of(beginning).search(name) for name in names]
         assert {int(one[1]) for one in found if one} == set(range(count))
 
