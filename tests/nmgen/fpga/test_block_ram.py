@@ -86,13 +86,13 @@ def test_as_yosys_maps_them(seed: int, tmp_path: Path) -> None:
         top.submodules[f"memory_{number}"] = one = OneMemory(shape)
         ports += [getattr(one, name) for name in one.signature.members]
     (tmp_path / "design.il").write_text(rtlil.convert(top, ports=ports, emit_src=False))
-    mapping = "memory_libmap -lib +/ecp5/lutrams.txt -lib +/ecp5/brams.txt"
-    script = f"read_rtlil design.il; proc; opt_clean; memory -nomap; {mapping}; tee -o cells.json stat -json"
+    script = "read_rtlil design.il; proc; opt_clean; memory -nomap; synth_ecp5 -run map_ram:map_ffram; "
+    script += "tee -o cells.json stat -json"
     run_tool([find_tool("yosys"), "-q", "-p", script], tmp_path, "synthesis")
     modules = json.loads((tmp_path / "cells.json").read_text())["modules"]
     for number, shape in enumerate(shapes):
         cells = modules[f"\\top.memory_{number}"]["num_cells_by_type"]
-        assert shape.block_rams == cells.get("$__ECP5_DP16KD_", 0) + cells.get("$__ECP5_PDPW16KD_", 0), shape
+        assert shape.block_rams == cells.get("DP16KD", 0) + cells.get("PDPW16KD", 0), shape
 
 
 @pytest.mark.parametrize(

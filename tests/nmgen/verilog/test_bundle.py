@@ -248,7 +248,7 @@ def test_two_prefixes_live_in_one_design(tmp_path: Path) -> None:
     ("module", "line", "instead"),
     [
         ("pe", r"\$signed\(operand_0_2\) \* ", "operand_0_2 * "),
-        ("requantiser", r"shift_2 <= shift_1", "shift_2 <= shift_1 + 6'd1"),
+        ("requantiser", r"shift_less_1_1 <= shift_1", "shift_less_1_1 <= shift_1 + 6'd1"),
         ("result_buffer", r"requested \+ (\d)'d1", r"requested + \1'd2"),
         ("fetch", r"address <= ", "address <= 32'd16 + "),
         ("registers", r"cycles <= 32'd1", "cycles <= 32'd0"),
