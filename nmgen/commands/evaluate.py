@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.console import tables
+from nmgen.console.options import add_density
 from nmgen.console.threads import one_thread
 from nmgen.families.interface import ScoredOn, Scores, split_title
 from nmgen.families.known import Named
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a folder of MNIST-format IDX files: a ViT's accuracy on its test pictures in %%",
     )
+    add_density(parser)
     parser.add_argument(
         "--calibrate", metavar="FILE", type=Path, help="score a folder in int8 too, calibrated on this text or pictures"
     )
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, Scores]:
     """By form."""
     on = ScoredOn(sts=tuple(args.sts), classify=args.classify, images=args.images)
-    model = Named(args.model)
+    model = Named(args.model, args.density)
     score = model.family.compiles.scorer(args.model, model.float_model, on)
     forms = open_forms(model, args.calibrate, warnings.append)
     return {form: score(one) for form, one in forms.items()}

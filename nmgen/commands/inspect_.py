@@ -7,20 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.console import tables
-from nmgen.models.layers import describe
-from pruning.files.artefact import read
+from nmgen.console.options import add_density
+from nmgen.models.layers import describe, describe_store
+from pruning.files.artefact import read, read_elastic
+from pruning.files.elastic import Elastic
 
 NAME = "inspect"
-HELP = "List the layers of an artefact, checked: pattern, shape, coding, density, bytes."
-EXAMPLE = "nmgen inspect build/minilm/2of8.safetensors"
+HELP = (
+    "List the layers of an artefact, checked: pattern, shape, coding, density, bytes; of several densities, by plane."
+)
+EXAMPLE = """\
+nmgen inspect build/minilm/2of8.safetensors
+  nmgen inspect build/elastic/elastic.safetensors --density 1:8"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artefact", metavar="A.safetensors", type=Path, help="the artefact")
+    add_density(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    artefact = read(args.artefact)
+    store = read_elastic(args.artefact) if args.density is None else None
+    if store:
+        return _show_store(args, store)
+    artefact = read(args.artefact, args.density)
     layers = [describe(layer) for layer in artefact.layers.values()]
     about = dict(artefact.model.about) if artefact.model else {}
     if args.json:
@@ -30,6 +40,28 @@ def run(args: argparse.Namespace) -> int:
         title = f"{args.artefact}, version {artefact.version}"
         facts = ", ".join(f"{key} {value}" for key, value in about.items() if isinstance(value, str | int | float))
         show(f"{title}: a whole model, {facts}" if about else title, layers)
+    return 0
+
+
+def _show_store(args: argparse.Namespace, store: Elastic) -> int:
+    """Bytes of each layer by plane: what each density reads beyond the sparser one."""
+    facts = describe_store(store)
+    if args.json:
+        print(json.dumps({"file": str(args.artefact), "version": 3, **facts}, indent=2))
+        return 0
+    sparsest, *denser = reversed(facts["densities"])
+    rows = []
+    for layer in facts["layers"]:
+        planes = [f"{plane['bytes']:,} ({plane['n']}:{layer['m']})" for plane in layer["planes"]]
+        planes += [""] * (1 + len(denser) - len(planes))
+        rows.append((layer["name"], f"{layer['k']} → {layer['channels']}", *planes, f"{layer['bytes']:,}"))
+    alone = ", ".join(f"{name} {size:,}" for name, size in facts["alone_bytes"].items())
+    tables.show(
+        ("layer", "K → channels", sparsest, *(f"{name} also" for name in denser), "bytes"),
+        rows,
+        title=f"{args.artefact}, version 3: a whole model at densities {', '.join(facts['densities'])}",
+        caption=f"{facts['store_bytes']:,} bytes of weights; a density alone: {alone}",
+    )
     return 0
 
 

@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CYCLES",
         help="one candidate, a pattern for each layer, so that its program takes at most so many: 2.6M-cycles, 2600000",
     )
+    what.add_argument(
+        "--elastic",
+        metavar="N:M,N:M[,N:M…]",
+        help="one model that serves several densities out of one store, from dense to sparse: 4:8,2:8,1:8",
+    )
     parser.add_argument(
         "--method",
         choices=METHODS,
@@ -76,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layers",
         metavar="GLOB",
         help="which linear layers, by name (all). With --patterns and without --data: these layers alone",
+    )
+    parser.add_argument(
+        "--permute",
+        action="store_true",
+        help="first put channels in an order by which groups lose less; the model computes the same",
     )
     parser.add_argument(
         "--calibrate",
@@ -163,8 +173,9 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.patterns is None and args.plan is None and args.budget is None and args.method != "dense":
-        raise InputError("nothing to prune to: give --patterns, --plan or --budget")
+    given = (args.patterns, args.plan, args.budget, args.elastic)
+    if all(one is None for one in given) and args.method != "dense":
+        raise InputError("nothing to prune to: give --patterns, --plan, --budget or --elastic")
     patterns = [] if args.patterns is None else parse_patterns(args.patterns)
     alone = args.layers is not None and args.patterns is not None and not args.data
     _check_flags(args, alone)
@@ -186,12 +197,21 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
             raise InputError(f"--{flag} is for layers alone: give --layers and --patterns, and no --data")
     if args.budget is None and (flags := _target_flags(args)):
         raise InputError(f"{flags[0]} is for a budget of cycles: give --budget")
+    if args.elastic and args.method not in (None, "idp"):
+        raise InputError(f"an elastic model is trained by idp, not by {args.method}")
+    for flag in ("nested", "qat"):
+        if args.elastic and getattr(args, flag):
+            raise InputError(f"--{flag} is for a series: give --patterns, not --elastic")
     if args.data:
         return
+    if args.elastic:
+        raise InputError("an elastic model is trained: give --data")
     if args.method not in (None, *ONE_SHOT):
         raise InputError(f"method {args.method} needs text: give --data")
     if alone and args.method not in (None, "magnitude"):
         raise InputError(f"method {args.method} is for whole models: give no --layers, or --data")
+    if alone and args.permute:
+        raise InputError("--permute is for whole models: give no --layers, or --data")
     for name in ("classify", "head_steps", "nested", "qat", "sts", "resume"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')} is for training: give --data")
@@ -252,9 +272,9 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
         else:
             plans = {f"{n}of{m}": dense.uniform(f"{n}:{m}") for n, m in patterns}
         plans = {name: plan.checked(dense.model, args.ragged or "pad") for name, plan in plans.items()}
-        report = prune_one_shot(
-            dense, plans, args.out, say, {"budget": found.facts} if found else {}, args.method or "magnitude"
-        )
+        facts = {"budget": found.facts} if found else {}
+        method = args.method or "magnitude"
+        report = prune_one_shot(dense, plans, args.out, say, facts, method, permuted=args.permute)
     return _told(args, report, dense.unfit, series_table)
 
 
@@ -271,6 +291,7 @@ def _within(args: argparse.Namespace, dense: Dense, say: Say) -> Budgeted | None
 
 
 def _train(args: argparse.Namespace) -> int:
+    from nmgen.training.elastic import prune_elastic
     from nmgen.training.series import prune_and_train
     from pruning.training.processes import distributed
 
@@ -284,21 +305,25 @@ def _train(args: argparse.Namespace) -> int:
             found = _within(args, dense, say)
     recipe = _recipe(args, found)
     with distributed() as first:
-        report = prune_and_train(recipe, args.out, StepProgress() if first else silent)
+        make = prune_elastic if recipe.elastic else prune_and_train
+        report = make(recipe, args.out, StepProgress() if first else silent)
     return _told(args, report, report.get("warning", ""), series_table) if first else 0
 
 
 def _recipe(args: argparse.Namespace, found: Budgeted | None) -> Recipe:
+    patterns = args.elastic if args.patterns is None else args.patterns
     return Recipe(
         model=args.model,
         data=tuple(args.data),
         method=args.method or "idp",
-        patterns=tuple(part.strip() for part in args.patterns.split(",")) if args.patterns else (),
+        patterns=tuple(part.strip() for part in patterns.split(",")) if patterns is not None else (),
+        elastic=args.elastic is not None,
         plan=found.plan if found else args.plan,
         budget=found.facts if found else None,
         layers=args.layers or "all",
         ragged=args.ragged or "error",
         nested=args.nested,
+        permute=args.permute,
         classify=args.classify,
         head_steps=args.head_steps,
         steps=args.steps,

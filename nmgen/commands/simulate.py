@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from nmgen.commands import simulate_program
 from nmgen.console.arrays import read_array
 from nmgen.console.files import check_writable, written_whole
-from nmgen.console.options import KINDS, add_configuration, add_html, add_simulation, configuration_from
+from nmgen.console.options import KINDS, add_configuration, add_density, add_html, add_simulation, configuration_from
 from nmgen.console.progress import stages
 from nmgen.page.document import facts_page, write_page
-from pruning.files.artefact import Layer, load
+from pruning.files.artefact import Layer, read
 from pruning.files.reading import read_json, string
 from rtl.engine.cycles import product_cycles
 from rtl.params import Config, InputError
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     programs.add_argument("--check-each", action="store_true", help="compare what every instruction leaves behind")
     programs.add_argument("--timeline", metavar="FILE.png", type=Path, help="where to draw which instruction ran when")
+    add_density(parser)
     layers = parser.add_argument_group("of an artefact")
     layers.add_argument("--layer", metavar="NAME", help="which of its layers")
     layers.add_argument("--input", metavar="x.npy", type=Path, help="activations, int8 [tokens, K]")
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name):
             what = "a program" if program else "no program"
             raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
+    if program and args.density is not None and args.reference is None:
+        raise InputError(f"{args.file} is a program: --density is of an artefact that is its --reference")
     if args.html:
         check_writable(args.html)  # before anything takes time
     if program:
@@ -114,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_layer(args: argparse.Namespace) -> int:
     from sim.bench.runner import SimulationError, check_simulator
 
-    layer = _layer(args.file, args.layer)
+    layer = _layer(args.file, args.layer, args.density)
     x = read_array(args.input, "int8 with 2 dimensions")
     config, sources, top = _design(args)
     product = _product(config, layer, x)
@@ -218,8 +221,8 @@ def _report(
     }
 
 
-def _layer(artefact: Path, name: str) -> Layer:
-    layers = load(artefact)
+def _layer(artefact: Path, name: str, density: str | None) -> Layer:
+    layers = read(artefact, density).layers
     if name not in layers:
         known = ", ".join(list(layers)[:4]) + (", …" if len(layers) > 4 else "")
         raise InputError(f"layer {name} is not in {artefact}, which has {known}")

@@ -156,7 +156,7 @@ def _reference(args: argparse.Namespace, given: Given) -> "NDArray[np.float32]":
         from nmgen.console.threads import one_thread
         from nmgen.families.known import Named
 
-        model = Named(args.reference)
+        model = Named(args.reference, args.density)
     except ModuleNotFoundError as missing:
         raise InputError(f"--reference needs {missing.name}: pip install 'nmgen[prune]'") from None
     family = model.family.compiles

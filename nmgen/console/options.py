@@ -134,6 +134,15 @@ def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     return table
 
 
+def add_density(parser: argparse.ArgumentParser) -> None:
+    """Add --density."""
+    parser.add_argument(
+        "--density",
+        metavar="N:M",
+        help="of an artefact of nmgen prune --elastic, which density (the densest)",
+    )
+
+
 def add_html(parser: argparse._ActionsContainer) -> None:
     """Add the flag of a page."""
     parser.add_argument(

@@ -30,6 +30,10 @@ class Halves:
 class Named:
     """A model by the name that a user gives it: a folder, an artefact or minilm. An artefact's file is read once.
 
+    Parameters
+    ----------
+    density : of an artefact of several densities which one, such as 1:8; None: the densest
+
     Attributes
     ----------
     artefact : None of a folder
@@ -39,9 +43,11 @@ class Named:
     InputError, OSError : there is none of that name, or of no known type; a file that cannot be used.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, density: str | None = None) -> None:
         self.name = name
-        self.artefact: Artefact | None = read(name) if Path(name).is_file() else None
+        self.artefact: Artefact | None = read(name, density) if Path(name).is_file() else None
+        if density is not None and self.artefact is None:
+            raise InputError(f"{name} is no artefact of several densities: it takes no --density")
         self.family = halves_named(family_of_artefact(self.artefact, name) if self.artefact else family_of(name))
 
     @cached_property

@@ -25,6 +25,8 @@ class Recipe:
     layers: str = "all"
     ragged: str = "error"
     nested: bool = False
+    permute: bool = False
+    elastic: bool = False  # patterns are the densities of one model
     classify: bool = False
     head_steps: int = 0
     steps: int = 1000

@@ -94,12 +94,20 @@ class Dense:
 
         return Plan(dict.fromkeys(self.chosen(layers), parse_pattern(pattern)))
 
-    def pruned(self, plan: "Plan", method: str = "magnitude") -> "Model":
-        """A copy pruned in one shot by a method that trains nothing; a last group that is short counts as filled up."""
+    def pruned(self, plan: "Plan", method: str = "magnitude", *, permuted: bool = False) -> "Model":
+        """A copy pruned in one shot by a method that trains nothing; a last group that is short counts as filled up.
+
+        permuted : channels are reordered first, so that the groups lose less
+        """
         from pruning.masks.methods import calibrated, method_of
+        from pruning.masks.permutation import permute
 
         known = calibrated(method_of(method), self.model, list(plan.layers), lambda: self._outputs(self.model))
-        return one_shot(self.model, plan, "pad", known)
+        model = self.model
+        if permuted:
+            model = deepcopy(model)
+            known = known.reordered(permute(model, self.family.prunes.exchanges(model), plan, known.input_norms))
+        return one_shot(model, plan, "pad", known)
 
     def cosine(self, form: "Form") -> float:
         """Between the outputs of a model, float or int8, and the dense model's, the mean."""

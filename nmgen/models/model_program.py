@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.console.options import add_configuration, bounded, configuration_of, given_configuration
+from nmgen.console.options import add_configuration, add_density, bounded, configuration_of, given_configuration
 from nmgen.console.progress import Say
 from nmgen.families.known import Named, halves_named
 from nmgen.models.dense import Dense, dense_artefact
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 
 # What add_model_arguments adds beside the configuration, with the values of flags that are not given.
-MODEL_FLAGS = {"seq": None, "lengths": None, "batch": 1, "pattern": None, "calibrate": None, "table_bits": 16}
+MODEL_FLAGS = {
+    "seq": None,
+    "lengths": None,
+    "batch": 1,
+    "pattern": None,
+    "density": None,
+    "calibrate": None,
+    "table_bits": 16,
+}
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +55,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pattern", metavar="N:M", help="prune a folder's linear layers to it in one shot, by magnitude (dense)"
     )
+    add_density(parser)
     parser.add_argument(
         "--calibrate",
         metavar="FILE",
@@ -84,7 +93,7 @@ def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
 
     config = configuration_of(args, StaConfig)
     with one_thread():
-        model = Named(args.model)
+        model = Named(args.model, args.density)
         lengths, shorter = _lengths(args, model)
         artefact, warning = artefact_of(model, args.pattern, args.calibrate, say)
         say("placing the program")

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def prune_one_shot(
-    dense: Dense, plans: "Mapping[str, Plan]", out: Path, say: Say, facts: Mapping[str, Any], method: str = "magnitude"
+    dense: Dense,
+    plans: "Mapping[str, Plan]",
+    out: Path,
+    say: Say,
+    facts: Mapping[str, Any],
+    method: str = "magnitude",
+    *,
+    permuted: bool = False,
 ) -> dict[str, Any]:
     """Write all of the above; returns the report. Everything is computed before anything is written.
 
@@ -25,6 +32,7 @@ def prune_one_shot(
     say : gets what is done now
     facts : what the report says beside
     method : one that trains nothing
+    permuted : channels are reordered first
 
     Raises
     ------
@@ -33,8 +41,10 @@ def prune_one_shot(
     made, candidates = {}, []
     for name, plan in plans.items():
         say(f"pruning, calibrating and measuring {name}")
-        model = dense.pruned(plan, method)
-        about = {"model": Path(dense.name).name, "method": method, "pattern": str(plan)}
+        model = dense.pruned(plan, method, permuted=permuted)
+        about: dict[str, Any] = {"model": Path(dense.name).name, "method": method, "pattern": str(plan)}
+        if permuted:
+            about["permuted"] = True
         artefact = dense.artefact(model, plan.layers, about)
         made[name] = model, artefact
         scores = {"float": dense.cosine(model), "int8": dense.cosine(dense.integers(artefact))}
@@ -42,7 +52,7 @@ def prune_one_shot(
         candidates.append(entry | {form: {"cosine": cosine} for form, cosine in scores.items()})
     for name, (model, artefact) in made.items():
         write_candidate(out, name, model, artefact, dense.save)
-    report = {"model": dense.name, "method": method, "dense": {"float": {"cosine": 1.0}}, **facts}
+    report = {"model": dense.name, "method": method, "permuted": permuted, "dense": {"float": {"cosine": 1.0}}, **facts}
     report |= {"candidates": candidates}
     write_report(report, out)
     return report

@@ -47,22 +47,9 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     InputError, OSError : whatever is wrong with the model, the data, the recipe or the folder. What is complete by then
         stays, checkpoints too.
     """
-    from pruning.training.processes import world
-
-    series = _Series(recipe, out)
-    first = world()[0] == 0
-    if first:
-        progress = noting(recipe, series.run, progress)
-    series.begin(progress, first)
-    goal = series.goal
-    report: dict[str, Any] = {
-        "recipe": recipe.facts,
-        **goal.facts,
-        "dense": {"float": series.scores(goal.dense)} if first else {},
-        "candidates": [],
-    }
-    if goal.calibration.unfit:
-        report["warning"] = goal.calibration.unfit
+    series = Series(recipe, out)
+    progress = series.begin(progress)
+    first, report = series.first, series.report()
     for candidate in series.candidates(progress):
         model, scales = series.calibrated(candidate, progress)
         if first:
@@ -73,55 +60,96 @@ def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, 
     return report
 
 
-class _Series:
-    """A recipe, its model and its data; all is read and checked."""
+class Series:
+    """A recipe, its model and its data; all is read and checked.
+
+    Attributes
+    ----------
+    first : this is the process that measures and writes
+    start : the model that training starts from, from `begin` on
+    """
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
         from pruning.masks.methods import method_of
+        from pruning.training.processes import world
 
-        self._recipe, self._out = recipe, out
+        self.first = world()[0] == 0
+
+        self.recipe, self.out = recipe, out
         self.run = out / "run"  # checkpoints and metrics
         self._method = method_of(recipe.method, nested=recipe.nested)
-        self._patterns = patterns_of(recipe, self._method.inherits)
+        self.patterns = patterns_of(recipe, self._method.inherits)
         folder = folder_of(recipe.model)
-        self._family: Halves = halves_of(recipe.model)
-        model = self._family.prunes.load(folder)
-        if recipe.qat and self._family.prunes.rounding is None:
-            raise InputError(f"{recipe.model} is {self._family.compiles.TITLE}: it takes no --qat")
-        self.goal: Goal = self._family.compiles.goal(recipe, model)
+        self.family: Halves = halves_of(recipe.model)
+        model = self.family.prunes.load(folder)
+        if recipe.qat and self.family.prunes.rounding is None:
+            raise InputError(f"{recipe.model} is {self.family.compiles.TITLE}: it takes no --qat")
+        self.goal: Goal = self.family.compiles.goal(recipe, model)
         self._names = set(chosen(model.linears(), recipe.layers))
-        self._check(model)
+        self._check()
 
     def _filter(self, _layer: object, name: str) -> bool:
         return name in self._names
 
-    def _check(self, model: "Model") -> None:
+    def _check(self) -> None:
         """What would be refused only after hours: a layer that a pattern does not fit."""
-        from pruning.masks.plan import Plan
         from pruning.training.train import check_numbers
 
-        check_numbers(self._recipe.steps, self._recipe.batch, self._recipe.lr)
-        for pattern in self._patterns:
-            if isinstance(pattern, Plan):
-                pattern.checked(model, self._recipe.ragged)
-            else:
-                Plan.uniform(model, pattern, self._filter, self._recipe.ragged)
+        check_numbers(self.recipe.steps, self.recipe.batch, self.recipe.lr)
+        self.plans()
 
-    def begin(self, progress: Progress, first: bool) -> None:
-        """Trains the dense model where its goal wants that; weighs inputs where the method does."""
+    def begin(self, progress: Progress) -> Progress:
+        """Trains the dense model where its goal wants that; weighs inputs where the method does.
+
+        Returns what is called after each step.
+        """
         from pruning.masks.methods import calibrated
 
-        if self.goal.begin(self.run, progress) and first:
-            write_folder(self._family.prunes.save, self.goal.dense, self._out / "dense")
+        if self.first:
+            progress = noting(self.recipe, self.run, progress)
+        if self.goal.begin(self.run, progress) and self.first:
+            write_folder(self.family.prunes.save, self.goal.dense, self.out / "dense")
         self._method = calibrated(self._method, self.goal.dense, sorted(self._names), self.goal.look)
+        self.start = self.family.prunes.trainable(self.goal.dense)
+        if self.recipe.permute:
+            self._permute(self.start)
+        return progress
+
+    def report(self) -> dict[str, Any]:
+        """What a report begins with."""
+        goal = self.goal
+        dense = {"float": self.scores(goal.dense)} if self.first else {}
+        found: dict[str, Any] = {"recipe": self.recipe.facts, **goal.facts, "dense": dense, "candidates": []}
+        if goal.calibration.unfit:
+            found["warning"] = goal.calibration.unfit
+        return found
+
+    def plans(self) -> "list[Plan]":
+        """The patterns of each candidate by layer, checked for the model."""
+        from pruning.masks.plan import Plan
+
+        model, ragged = self.goal.dense, self.recipe.ragged
+        return [
+            one.checked(model, ragged) if isinstance(one, Plan) else Plan.uniform(model, one, self._filter, ragged)
+            for one in self.patterns
+        ]
+
+    def _permute(self, model: "Model") -> None:
+        """One order for all candidates, by the sparsest."""
+        from pruning.masks.permutation import permute
+
+        plan = self.plans()[-1]
+        with one_thread():
+            orders = permute(model, self.family.prunes.exchanges(model), plan, self._method.input_norms)
+        self._method = self._method.reordered(orders)
 
     def candidates(self, progress: Progress) -> "Iterator[Candidate]":
         from pruning.training.series import series
 
-        recipe = self._recipe
+        recipe = self.recipe
         return series(
-            self._family.prunes.trainable(self.goal.dense),
-            self._patterns,
+            self.start,
+            self.patterns,
             self.goal.task,
             method=self._method,
             filter_fn=self._filter,
@@ -131,14 +159,14 @@ class _Series:
             steps=recipe.steps,
             lr=recipe.lr,
             bf16=self.goal.bf16,
-            **self._loop,
+            **self.loop,
             seed=recipe.seed,
         )
 
     @property
-    def _loop(self) -> dict[str, Any]:
+    def loop(self) -> dict[str, Any]:
         """What all training of a series has in common, as `pruning.training.train.train` takes it."""
-        recipe = self._recipe
+        recipe = self.recipe
         return {
             "batch": recipe.batch,
             "checkpoint_every": recipe.checkpoint_every,
@@ -151,8 +179,8 @@ class _Series:
         """(model, int8 scales) of a candidate, trained in int8 where the recipe says so."""
         model = candidate.model.eval().requires_grad_(False)
         with one_thread():
-            scales = self._family.prunes.calibrate(model, self.goal.calibration.inputs)
-        return (self._trained_in_int8(model, candidate, scales, progress) if self._recipe.qat else model), scales
+            scales = self.family.prunes.calibrate(model, self.goal.calibration.inputs)
+        return (self._trained_in_int8(model, candidate, scales, progress) if self.recipe.qat else model), scales
 
     def _trained_in_int8(
         self, model: "Model", candidate: "Candidate", scales: "Mapping[str, Tensor]", progress: Progress
@@ -162,9 +190,9 @@ class _Series:
         from pruning.masks.sparsify import finalize, sparsify
         from pruning.training.train import mixed, train
 
-        recipe, rounding = self._recipe, self._family.prunes.rounding
+        recipe, rounding = self.recipe, self.family.prunes.rounding
         assert rounding  # __init__ says so otherwise
-        model = self._family.prunes.trainable(model)
+        model = self.family.prunes.trainable(model)
         sparsify(model, candidate.plan, method="asp", ragged=recipe.ragged)
         for name, (_, masked) in masked_layers(model).items():
             masked.mask.copy_(candidate.masks[name])
@@ -178,7 +206,7 @@ class _Series:
             checkpoint=self.run / f"{candidate.name}-qat.pt",
             metrics=self.run / f"{candidate.name}-qat.jsonl",
             on_step=lambda step, line: progress(f"{candidate.name} int8", step, recipe.qat, line["loss"]),
-            **self._loop,
+            **self.loop,
         )
         rounding.dequantise(model)
         finalize(model)
@@ -188,12 +216,12 @@ class _Series:
         """Write a candidate's artefact and folder; returns its entry in the report."""
         from pruning.masks.sparsify import verify
 
-        recipe, plan, prunes = self._recipe, candidate.plan, self._family.prunes
+        recipe, plan, prunes = self.recipe, candidate.plan, self.family.prunes
         verify(model, plan)
         name = "dense" if recipe.method == "dense" else candidate.name.replace("-", "of") if recipe.patterns else "plan"
         about = {"model": recipe.model, "method": recipe.method, "pattern": str(plan), "seed": recipe.seed}
         artefact = prunes.to_artefact(model, plan.layers, scales, about)
-        write_candidate(self._out, name, model, artefact, prunes.save)
+        write_candidate(self.out, name, model, artefact, prunes.save)
         entry = facts_of(name, plan, model, artefact)
         entry |= {"float": self.scores(model), "int8": self.scores(prunes.integers(artefact))}
         if plan.layers:

@@ -52,6 +52,11 @@ def block_scales(
     return scales
 
 
+def together(seen: Sequence[Scales]) -> dict[str, Tensor]:
+    """What the points of several models get, as if it were one."""
+    return {point: torch.cat([one[point] for one in seen]) for point in seen[0]}
+
+
 def wide_scales(seen: Scales, sharing: Iterable[Sequence[str]]) -> dict[str, Tensor]:
     """Scales of the points of 16 bits, of which those that share one come together."""
     scales: dict[str, Tensor] = {}

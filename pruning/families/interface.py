@@ -1,12 +1,14 @@
 """What a family of models is to whoever prunes: the functions of its family.py."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from pruning.encoder.exchanges import Exchange
 from pruning.files.artefact import Artefact
+from pruning.integers.quantise import FloatLayer
 
 Model = Any  # the family's own, an nn.Module with `linears`, the linear layers of its blocks by name
 Inputs = Any  # what its models read: sentences, or pictures uint8 [pictures, channels, side, side]
@@ -44,14 +46,30 @@ class Family(Protocol):
         """A copy whose weights train."""
 
     @staticmethod
-    def calibrate(model: Model, inputs: Inputs) -> dict[str, Tensor]:
-        """The int8 scales of a float model."""
+    def exchanges(model: Model) -> list[Exchange]:
+        """Channels between two layers of a block that may stand in another order."""
+
+    @staticmethod
+    def calibrate(model: Model, inputs: Inputs, others: Sequence[Model] = ()) -> dict[str, Tensor]:
+        """The int8 scales of a float model; others : models with weights of this one, which get the same scales."""
 
     @staticmethod
     def to_artefact(
-        model: Model, patterns: Mapping[str, tuple[int, int]], scales: Scales, about: Mapping[str, Any] | None = None
+        model: Model,
+        patterns: Mapping[str, tuple[int, int]],
+        scales: Scales,
+        about: Mapping[str, Any] | None = None,
+        units: Mapping[str, Tensor] | None = None,
     ) -> Artefact:
-        """The artefact of a float model; patterns : (n, m) by layer, all others are dense."""
+        """The artefact of a float model.
+
+        patterns : (n, m) by layer, all others are dense
+        units : of the accumulators of layers whose integers are shared, by name; None: each layer's own
+        """
+
+    @staticmethod
+    def float_layers(model: Model, scales: Scales) -> Mapping[str, FloatLayer]:
+        """The layers that an artefact packs, with their scales, by name."""
 
     @staticmethod
     def from_artefact(artefact: Artefact) -> Model:

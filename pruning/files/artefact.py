@@ -1,4 +1,5 @@
-"""The artefact: packed integer layers, alone or with the whole model around them, in one safetensors file.
+"""The artefact: packed integer layers, alone or with the whole model around them, in one safetensors file; a model at
+several densities (version 3) is in pruning/files/elastic.py.
 ``docs/format.md`` is its definition to the bit.
 
 Numpy only, no torch: whatever runs a layer reads it through this module.
@@ -6,12 +7,12 @@ Numpy only, no torch: whatever runs a layer reads it through this module.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -29,8 +30,12 @@ from pruning.files.writing import write_whole
 from rtl.format import bits_per_group, check_pattern, index_bits, selection_coding
 from rtl.params import BIAS_BITS, CHANNELS_MAX, MULT_BITS, SHIFT_MAX, InputError, ceil_div
 
+if TYPE_CHECKING:
+    from pruning.files.elastic import Elastic
+
 FORMAT = "nmgen"
-VERSIONS = (1, 2)  # 1: layers alone; 2: with a model
+# Of each version what its metadata has. 1: layers alone; 2: with a model; 3: that at several densities
+VERSIONS = {1: ("layers",), 2: ("layers", "model"), 3: ("densities", "layers", "model")}
 K_MAX = 1 << 16
 LAYER_MAX = 1 << 28  # weights of a layer
 WEIGHTS_MAX = 1 << 31  # of all layers of a file
@@ -274,7 +279,7 @@ def pack(weights: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarray | 
     return values, np.packbits(bits.ravel(), bitorder="little")
 
 
-def _unpack(where: str, values: np.ndarray, selection: np.ndarray | None, n: int, m: int, k: int) -> np.ndarray:
+def unpack(where: str, values: np.ndarray, selection: np.ndarray | None, n: int, m: int, k: int) -> np.ndarray:
     """The weights int8 [channels, k] of the planes; InputError, with channel and group, where they are not pack's."""
     channels, groups, _ = values.shape
     cells = channels * groups
@@ -320,7 +325,7 @@ def _refuse(where: str, wrong: np.ndarray, what: Callable[[tuple[int, int]], str
 def checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
     """sha256 over a text and, in order of name, each tensor's name, type, shape and bytes.
 
-    text : the metadata of the layers and, where there is a model, a newline and the metadata of the model
+    text : the version's metadata, with newlines between
     """
     types = {kind: code for code, kind in NUMPY_TYPES.items()}
     digest = sha256(f"{text}\n".encode())
@@ -357,7 +362,7 @@ def to_bytes(layers: Iterable[Layer], model: Model | None = None) -> bytes:
         }
     if not described:
         raise InputError("an artefact of no layers, must have at least 1")
-    texts = {"layers": _json(described)}
+    texts = {"layers": as_json(described)}
     if model:
         own = dict(model.tensors) | {TOKENIZER: np.frombuffer(model.tokenizer.encode(), np.uint8)}
         if clash := own.keys() & tensors.keys():
@@ -365,9 +370,14 @@ def to_bytes(layers: Iterable[Layer], model: Model | None = None) -> bytes:
         for name, array in own.items():
             check_numbers(name, array)  # what is written can be read
         tensors |= own
-        texts["model"] = _json({"config": model.config, "about": model.about, "tensors": sorted(own)})
+        texts["model"] = as_json({"config": model.config, "about": model.about, "tensors": sorted(own)})
+    return file_of(2 if model else 1, texts, tensors)
+
+
+def file_of(version: int, texts: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The file of a version; texts : of its metadata, in its order"""
     digest = checksum("\n".join(texts.values()), tensors)
-    metadata = {"format": FORMAT, "version": str(2 if model else 1), **texts, "sha256": digest}
+    metadata = {"format": FORMAT, "version": str(version), **texts, "sha256": digest}
     header: dict[str, Any] = {"__metadata__": metadata}
     types = {kind: code for code, kind in NUMPY_TYPES.items()}
     offset = 0
@@ -382,7 +392,7 @@ def to_bytes(layers: Iterable[Layer], model: Model | None = None) -> bytes:
     return len(head).to_bytes(8, "little") + head + b"".join(tensors[name].tobytes() for name in order)
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
@@ -405,12 +415,15 @@ def load(path: Path | str) -> dict[str, Layer]:
     return read(path).layers
 
 
-def read(path: Path | str) -> Artefact:
-    """All of an artefact, as load."""
+def read(path: Path | str, density: str | None = None) -> Artefact:
+    """All of an artefact, as load.
+
+    density : of an artefact of several densities which one, such as 1:8; None: the densest
+    """
     path = Path(path)
     with regular_file(path, SIZE_MAX) as (file, size):
         try:
-            return _read(file, size)
+            return _chosen(_read(file, size), density)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -422,10 +435,31 @@ def from_bytes(data: bytes) -> dict[str, Layer]:
 
 def whole_from_bytes(data: bytes) -> Artefact:
     """All of an artefact's bytes, as read."""
-    return _read(BytesIO(data), len(data))
+    return _chosen(_read(BytesIO(data), len(data)), None)
 
 
-def _read(file: BinaryIO, size: int) -> Artefact:
+def read_elastic(path: Path | str) -> "Elastic | None":
+    """All densities of an artefact of version 3, None where it has another; as load."""
+    path = Path(path)
+    with regular_file(path, SIZE_MAX) as (file, size):
+        try:
+            found = _read(file, size)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return None if isinstance(found, Artefact) else found
+
+
+def _chosen(found: "Artefact | Elastic", density: str | None) -> Artefact:
+    from pruning.files.elastic import chosen  # which stands on this module
+
+    if isinstance(found, Artefact):
+        if density is not None:
+            raise InputError(f"the artefact has one density, so none can be chosen: {shown(density)}")
+        return found
+    return chosen(found, density)
+
+
+def _read(file: BinaryIO, size: int) -> "Artefact | Elastic":
     header = read_header(file, size)
     metadata = header.metadata
     if metadata.get("format") != FORMAT:
@@ -434,40 +468,51 @@ def _read(file: BinaryIO, size: int) -> Artefact:
     if not re.fullmatch("[0-9]{1,9}", version):
         raise InputError(f"version is {shown(version)}, must be a number")
     if int(version) not in VERSIONS:
-        raise InputError(f"version is {version}, this program reads versions 1 and 2: use the nmgen that wrote it")
-    keys = ["layers", "model"] if int(version) > 1 else ["layers"]
+        raise InputError(f"version is {version}, this program reads versions 1 to 3: use the nmgen that wrote it")
+    keys = VERSIONS[int(version)]
     missing = [key for key in (*keys, "sha256") if key not in metadata]
     if missing:
         raise InputError(f"damaged: its metadata lacks {missing[0]!r}")
     tensors = read_arrays(file, header, NUMPY_TYPES)
     if checksum("\n".join(metadata[key] for key in keys), tensors) != metadata["sha256"]:
         raise InputError("damaged: the checksum sha256 in its metadata is not that of its contents")
-    described = _object(metadata["layers"])
-    if not described:
+    found = _elastic(metadata, tensors) if "densities" in keys else _single(metadata, keys, tensors)
+    if tensors:
+        raise InputError(f"tensor {min(tensors)} belongs to no layer")
+    return found
+
+
+def _elastic(metadata: Mapping[str, str], tensors: dict[str, np.ndarray]) -> "Elastic":
+    from pruning.files.elastic import elastic_of
+
+    return elastic_of(metadata, tensors)
+
+
+def _single(metadata: Mapping[str, str], keys: Sequence[str], tensors: dict[str, np.ndarray]) -> Artefact:
+    """Of versions 1 and 2; takes their tensors out of the dictionary."""
+    described = parsed(metadata["layers"])
+    if not isinstance(described, dict) or not described:
         raise InputError("metadata layers is not a JSON object of at least one layer")
     layers: dict[str, Layer] = {}
     for name, about in described.items():
         layers[name] = _layer(name, about, tensors)
         if sum(layer.weights.size for layer in layers.values()) > WEIGHTS_MAX:
             raise InputError(f"its layers have more than {WEIGHTS_MAX:,} weights")
-    model = _model(metadata["model"], tensors) if "model" in keys else None
-    if tensors:
-        raise InputError(f"tensor {min(tensors)} belongs to no layer")
+    model = model_of(parsed(metadata["model"]), tensors) if "model" in keys else None
     return Artefact(layers=layers, model=model)
 
 
-def _object(text: str) -> dict[str, Any]:
-    """The JSON object that a text is, {} where it is none."""
+def parsed(text: str) -> Any:
+    """What a text of JSON says, None where it is none."""
     try:
-        value = parse_json(text)
+        return parse_json(text)
     except InputError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return None
 
 
-def _model(text: str, tensors: dict[str, np.ndarray]) -> Model:
-    """The model; takes its tensors out of the dictionary."""
-    said = _object(text)
+def model_of(said: Any, tensors: dict[str, np.ndarray]) -> Model:
+    """The model that the metadata says; takes its tensors out of the dictionary."""
+    said = said if isinstance(said, dict) else {}
     config, about, names = said.get("config"), said.get("about"), said.get("tensors")
     if not isinstance(config, dict) or not isinstance(about, dict) or not isinstance(names, list):
         raise InputError("metadata model is not a JSON object of config, about and tensors")
@@ -508,31 +553,16 @@ def _layer(name: str, about: Any, tensors: dict[str, np.ndarray]) -> Layer:
     missing = [key for key in LAYER_KEYS if not isinstance(about, dict) or key not in about]
     if missing:
         raise InputError(f"{where}: metadata lacks {missing[0]!r}")
-    pattern, channels, k = about["pattern"], about["channels"], about["k"]
-    if not isinstance(pattern, list) or len(pattern) != 2 or any(type(number) is not int for number in pattern):
-        raise InputError(f"{where}: pattern is {shown(pattern)}, must be two integers [n, m]")
-    n, m = pattern
-    check_pattern(n, m)
-    for key, value, high in (("channels", channels, CHANNELS_MAX), ("k", k, K_MAX)):
-        if type(value) is not int or not 1 <= value <= high:
-            raise InputError(f"{where}: {key} is {shown(value)}, must be an integer from 1 to {high}")
-    check_size(where, channels, k)
+    n, m = checked_pattern(where, about["pattern"])
+    channels, k = checked_shape(where, about)
     if about["coding"] != selection_coding(n, m):
         raise InputError(f"{where}: coding is {shown(about['coding'])}, must be {selection_coding(n, m)!r} for {n}:{m}")
     groups = ceil_div(k, m)
     shapes = {"values": (channels, groups, n), "bias": (channels,), "mult": (channels,), "shift": (channels,)}
     if n < m:
         shapes["selection"] = (ceil_div(channels * groups * bits_per_group(n, m), 8),)
-    parts = {}
-    for part, shape in shapes.items():
-        array = tensors.pop(f"{name}.{part}", None)
-        if array is None:
-            raise InputError(f"tensor {name}.{part} is missing")
-        kind = NUMPY_TYPES[TENSOR_TYPES[part]]
-        if array.dtype != kind or array.shape != shape:
-            raise InputError(f"tensor {name}.{part} is {_kind(array)}, must be {kind} {list(shape)}")
-        parts[part] = array
-    weights = _unpack(where, parts["values"], parts.get("selection"), n, m, k)
+    parts = taken(name, shapes, tensors)
+    weights = unpack(where, parts["values"], parts.get("selection"), n, m, k)
     return Layer(
         name=name,
         n=n,
@@ -544,3 +574,36 @@ def _layer(name: str, about: Any, tensors: dict[str, np.ndarray]) -> Layer:
         out_bits=about["out_bits"],
         extras={key: value for key, value in about.items() if key not in LAYER_KEYS},
     )
+
+
+def checked_pattern(where: str, pattern: Any) -> tuple[int, int]:
+    """(n, m) of the metadata's [n, m]."""
+    if not isinstance(pattern, list) or len(pattern) != 2 or any(type(number) is not int for number in pattern):
+        raise InputError(f"{where}: pattern is {shown(pattern)}, must be two integers [n, m]")
+    n, m = pattern
+    check_pattern(n, m)
+    return n, m
+
+
+def checked_shape(where: str, about: Mapping[str, Any]) -> tuple[int, int]:
+    """(channels, k) of a layer's metadata."""
+    channels, k = about["channels"], about["k"]
+    for key, value, high in (("channels", channels, CHANNELS_MAX), ("k", k, K_MAX)):
+        if type(value) is not int or not 1 <= value <= high:
+            raise InputError(f"{where}: {key} is {shown(value)}, must be an integer from 1 to {high}")
+    check_size(where, channels, k)
+    return channels, k
+
+
+def taken(name: str, shapes: Mapping[str, tuple[int, ...]], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors NAME.PART, checked, by the part; takes them out of the dictionary."""
+    parts = {}
+    for part, shape in shapes.items():
+        array = tensors.pop(f"{name}.{part}", None)
+        if array is None:
+            raise InputError(f"tensor {name}.{part} is missing")
+        kind = NUMPY_TYPES[TENSOR_TYPES[part]]
+        if array.dtype != kind or array.shape != shape:
+            raise InputError(f"tensor {name}.{part} is {_kind(array)}, must be {kind} {list(shape)}")
+        parts[part] = array
+    return parts

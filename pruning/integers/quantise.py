@@ -5,6 +5,7 @@ A float is its integer times the scale. Scales are float64; nothing after them i
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,6 +52,14 @@ def weight_scales(weight: Tensor, bias: Tensor, x_scale: float) -> Tensor:
     by_bias = bias.to(torch.float64).abs() / (x_scale * BIAS_ROOM)
     scales = torch.maximum(by_weight, by_bias)
     return torch.where(scales > 0, scales, 1.0)
+
+
+def accumulator_units(weight: Tensor, bias: Tensor, x_scale: Tensor, y_scale: Tensor) -> Tensor:
+    """float64 [channels]: what one step of a channel's accumulator is worth; the scales are `integer_layer`'s."""
+    folded = weight.to(torch.float64) * x_scale
+    units = weight_scales(folded, bias, 1.0)
+    # A channel without any weight or bias is 0 at any scale, so at one that mult and shift can give.
+    return torch.where((folded == 0).all(dim=1) & (bias == 0), y_scale, units)
 
 
 def quantise_weights(weight: Tensor, scales: Tensor) -> Tensor:
@@ -128,18 +137,18 @@ def integer_layer(
     y_scale: Tensor,
     out_bits: int = 8,
     extras: Mapping[str, Any] | None = None,
+    units: Tensor | None = None,
 ) -> Layer:
     """The integer layer of a float one, of pattern n:m, whose input and output have given scales.
 
     x_scale : float64, a scalar or [k]: scales of their own for the input channels are folded into the weights
     y_scale : float64, a scalar or [channels]: they are folded into mult and shift
+    units : `accumulator_units` of a layer that it shares its integers with; None: its own
     """
     for part, tensor in (("weight", weight), ("bias", bias)):
         check_finite(f"{name}.{part}", tensor)
     folded = weight.to(torch.float64) * x_scale
-    units = weight_scales(folded, bias, 1.0)  # what one step of a channel's accumulator is worth
-    # A channel without any weight or bias is 0 at any scale, so at one that mult and shift can give.
-    units = torch.where((folded == 0).all(dim=1) & (bias == 0), y_scale, units)
+    units = accumulator_units(weight, bias, x_scale, y_scale) if units is None else units
     mult, shift = requantisation(name, units / y_scale)
     return Layer.from_dense(
         name,
@@ -152,3 +161,33 @@ def integer_layer(
         out_bits=out_bits,
         extras=extras,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatLayer:
+    """A float layer of a model with the scales that it becomes an integer layer by, as `integer_layer` takes them."""
+
+    weight: Tensor
+    bias: Tensor
+    x_scale: Tensor
+    y_scale: Tensor
+    out_bits: int
+
+    @property
+    def units(self) -> Tensor:
+        """`accumulator_units`"""
+        return accumulator_units(self.weight, self.bias, self.x_scale, self.y_scale)
+
+    def quantised(self, name: str, n: int, m: int, units: Tensor | None = None) -> Layer:
+        """The integer layer."""
+        return integer_layer(
+            name,
+            self.weight,
+            self.bias,
+            n,
+            m,
+            x_scale=self.x_scale,
+            y_scale=self.y_scale,
+            out_bits=self.out_bits,
+            units=units,
+        )

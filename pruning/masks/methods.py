@@ -68,6 +68,20 @@ class Method:
                 if needs and name not in known:
                     raise InputError(f"{self.name} has no {what} of the input of layer {name}: calibrate it first")
 
+    @property
+    def input_norms(self) -> Mapping[str, Tensor]:
+        """Of the inputs of each layer that is known, float64 [in]."""
+        return {**self.norms, **{name: product.diagonal().sqrt() for name, product in self.products.items()}}
+
+    def reordered(self, orders: Mapping[str, Tensor]) -> "Method":
+        """With the inputs of layers in another order, as `permutation.permute` gives it."""
+        norms = {name: norm[orders[name]] if name in orders else norm for name, norm in self.norms.items()}
+        products = {
+            name: product[orders[name]][:, orders[name]] if name in orders else product
+            for name, product in self.products.items()
+        }
+        return replace(self, norms=norms, products=products)
+
     def importance(self, name: str, layer: nn.Module) -> Tensor | None:
         """What a layer's magnitudes are multiplied with before they are compared; broadcasts to its weight."""
         if not self.weighs:

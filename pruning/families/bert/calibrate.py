@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pruning.encoder.scales import ALPHA, PERCENTILE, block_scales, represented, wide_scale, wide_scales
+from pruning.encoder.scales import (
+    ALPHA,
+    PERCENTILE,
+    block_scales,
+    represented,
+    together,
+    wide_scale,
+    wide_scales,
+)
 from pruning.encoder.spread import spread
 from pruning.families.bert.model import Encoder, bits_of
 from pruning.integers.quantise import check_seen
@@ -19,10 +27,19 @@ TOKENS = 128  # of a sentence that are read
 
 
 def calibrate(
-    model: Encoder, inputs: Sequence[str], *, alpha: float = ALPHA, percentile: float = PERCENTILE
+    model: Encoder,
+    inputs: Sequence[str],
+    others: Sequence[Encoder] = (),
+    *,
+    alpha: float = ALPHA,
+    percentile: float = PERCENTILE,
 ) -> dict[str, Tensor]:
-    """Scales of all points of a float encoder."""
-    seen, layers = observe(model, representative(inputs)), model.shape.layers
+    """Scales of all points of a float encoder.
+
+    others : encoders with weights of this one, which are to have the same scales
+    """
+    sentences, layers = representative(inputs), model.shape.layers
+    seen = together([observe(one, sentences) for one in (model, *others)])
     scales: dict[str, Tensor] = {}
     for i in range(layers):
         scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.self", alpha, percentile)

@@ -22,7 +22,7 @@ from pruning.families.bert.model import Encoder, Origin
 from pruning.files.artefact import DENSE, Artefact, Model
 from pruning.files.checkpoint_files import check_finite
 from pruning.files.tokenizer import open_tokenizer
-from pruning.integers.quantise import integer_layer
+from pruning.integers.quantise import FloatLayer
 from rtl.params import InputError
 
 # Where the results of a linear layer are rounded: the Point, beside or above the layer.
@@ -41,26 +41,17 @@ def to_artefact(
     patterns: Mapping[str, tuple[int, int]],
     scales: Scales,
     about: Mapping[str, Any] | None = None,
+    units: Mapping[str, Tensor] | None = None,
 ) -> Artefact:
     """The artefact of a float encoder, masked or with its masks baked in.
 
     patterns : (n, m) by layer; a layer that is not named is dense. Each group of each layer is checked.
+    units : of the accumulators of layers whose integers are shared, by name; None: each layer's own
     """
     layers = {}
-    for name, linear in model.linears().items():
-        block, own = _block(name)
-        result = f"{block}.{RESULTS[own]}"
+    for name, linear in float_layers(model, scales).items():
         n, m = patterns.get(name, DENSE)
-        layers[name] = integer_layer(
-            name,
-            linear.weight.detach(),
-            linear.bias.detach(),
-            n,
-            m,
-            x_scale=scales[operand_of(name)],
-            y_scale=scales[result],
-            out_bits=16 if own.endswith("output.dense") else 8,
-        )
+        layers[name] = linear.quantised(name, n, m, None if units is None else units[name])
     tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
     for name, tensor in tensors_of(model).items():
         if name.startswith("embeddings.") and name.endswith("embeddings.weight"):
@@ -75,6 +66,21 @@ def to_artefact(
         config=model.origin.config, tokenizer=model.tokenizer.to_str(), tensors=tensors, about=dict(about or {})
     )
     return Artefact(layers=layers, model=whole)
+
+
+def float_layers(model: Encoder, scales: Scales) -> dict[str, FloatLayer]:
+    """The linear layers of the blocks with the scales of their inputs and results."""
+    found = {}
+    for name, linear in model.linears().items():
+        block, own = _block(name)
+        found[name] = FloatLayer(
+            weight=linear.weight.detach(),
+            bias=linear.bias.detach(),
+            x_scale=scales[operand_of(name)],
+            y_scale=scales[f"{block}.{RESULTS[own]}"],
+            out_bits=16 if own.endswith("output.dense") else 8,
+        )
+    return found
 
 
 def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:

@@ -4,10 +4,11 @@ from copy import deepcopy
 
 from torch import nn
 
+from pruning.encoder.exchanges import Exchange, of_blocks
 from pruning.families.bert import export
 from pruning.families.bert import fake_quant as rounding
 from pruning.families.bert.calibrate import calibrate
-from pruning.families.bert.export import to_artefact
+from pruning.families.bert.export import float_layers, to_artefact
 from pruning.families.bert.folder import load, save
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.model import Encoder
@@ -23,6 +24,12 @@ def from_artefact(artefact: Artefact) -> Encoder:
 def integers(artefact: Artefact) -> IntegerEncoder:
     """The int8 encoder of an artefact."""
     return IntegerEncoder(artefact)
+
+
+def exchanges(model: Encoder) -> list[Exchange]:
+    """Channels that may stand in another order."""
+    shape = model.shape
+    return of_blocks(shape.layers, "attention.self.value", shape.hidden // shape.heads, shape.intermediate)
 
 
 def trainable(model: Encoder) -> Encoder:

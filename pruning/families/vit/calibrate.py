@@ -4,6 +4,7 @@ The rules are those of pruning/encoder/scales.py. LayerNorm stands before each p
 the pixels to the end, and has one scale; what a LayerNorm computes in 16 bits goes to an operand alone.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from pruning.encoder.scales import (
     block_scales,
     operand_scale,
     represented,
+    together,
     wide_scale,
     wide_scales,
 )
@@ -26,11 +28,22 @@ from pruning.integers.quantise import check_seen
 from rtl.params import InputError
 
 
-def calibrate(model: ViT, inputs: Tensor, *, alpha: float = ALPHA, percentile: float = PERCENTILE) -> dict[str, Tensor]:
-    """Scales of all points of a float ViT, from pictures uint8 [pictures, channels, side, side]."""
+def calibrate(
+    model: ViT,
+    inputs: Tensor,
+    others: Sequence[ViT] = (),
+    *,
+    alpha: float = ALPHA,
+    percentile: float = PERCENTILE,
+) -> dict[str, Tensor]:
+    """Scales of all points of a float ViT, from pictures uint8 [pictures, channels, side, side].
+
+    others : ViTs with weights of this one, which are to have the same scales
+    """
     if not len(inputs):
         raise InputError("there is no image to calibrate on, must be at least 1")
-    seen, shape = observe(model, inputs[spread(len(inputs))]), model.shape
+    images, shape = inputs[spread(len(inputs))], model.shape
+    seen = together([observe(one, images) for one in (model, *others)])
     classifier, operand = cast(nn.Linear, model.classifier), "classifier.operand"
     scales: dict[str, Tensor] = {}
     for i in range(shape.layers):
@@ -40,7 +53,8 @@ def calibrate(model: ViT, inputs: Tensor, *, alpha: float = ALPHA, percentile: f
     scales |= wide_scales(seen, [(point,) for point in wide_points(shape)])
     scales |= represented(scales, rescaled(model))
     if shape.labels:
-        scales["classifier"] = _logit_scale(classifier, scales[operand])
+        classifiers = [cast(nn.Linear, one.classifier) for one in (model, *others)]
+        scales["classifier"] = torch.stack([_logit_scale(one, scales[operand]) for one in classifiers]).max()
     return scales
 
 

@@ -21,7 +21,7 @@ from pruning.families.vit.model import ViT
 from pruning.families.vit.shape import ViTShape, shape_of
 from pruning.files.artefact import DENSE, Artefact, Model, check_numbers
 from pruning.files.checkpoint_files import check_finite
-from pruning.integers.quantise import integer_layer
+from pruning.integers.quantise import FloatLayer
 from rtl.params import InputError
 
 PROJECTION = "embeddings.patch_embeddings.projection"
@@ -44,19 +44,17 @@ def to_artefact(
     patterns: Mapping[str, tuple[int, int]],
     scales: Scales,
     about: Mapping[str, Any] | None = None,
+    units: Mapping[str, Tensor] | None = None,
 ) -> Artefact:
     """The artefact of a float ViT, masked or with its masks baked in.
 
     patterns : (n, m) by layer; a layer that is not named is dense. Each group of each layer is checked.
+    units : of the accumulators of layers whose integers are shared, by name; None: each layer's own
     """
     layers = {}
-    for name, (x_scale, y_scale) in points_of(model.shape).items():
-        weight, bias, inputs = _float_layer(model, name, scales[x_scale] if x_scale else None)
+    for name, layer in float_layers(model, scales).items():
         n, m = patterns.get(name, DENSE)
-        out_bits = 16 if y_scale in ("residual", CLASSIFIER) else 8
-        layers[name] = integer_layer(
-            name, weight, bias, n, m, x_scale=inputs, y_scale=scales[y_scale], out_bits=out_bits
-        )
+        layers[name] = layer.quantised(name, n, m, None if units is None else units[name])
     tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
     for part in ("mean", "deviation"):
         tensors[f"pixels.{part}"] = np.array(getattr(model.pixels, part), np.float64)
@@ -70,6 +68,16 @@ def to_artefact(
     return Artefact(
         layers=layers, model=Model(config=model.config, tokenizer="", tensors=tensors, about=dict(about or {}))
     )
+
+
+def float_layers(model: ViT, scales: Scales) -> dict[str, FloatLayer]:
+    """All packed layers with the scales of their inputs and results."""
+    found = {}
+    for name, (x_scale, y_scale) in points_of(model.shape).items():
+        weight, bias, inputs = _float_layer(model, name, scales[x_scale] if x_scale else None)
+        out_bits = 16 if y_scale in ("residual", CLASSIFIER) else 8
+        found[name] = FloatLayer(weight=weight, bias=bias, x_scale=inputs, y_scale=scales[y_scale], out_bits=out_bits)
+    return found
 
 
 def points_of(shape: ViTShape) -> dict[str, tuple[str, str]]:

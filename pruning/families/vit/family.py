@@ -2,9 +2,10 @@
 
 from copy import deepcopy
 
+from pruning.encoder.exchanges import Exchange, of_blocks
 from pruning.families.interface import Rounding
 from pruning.families.vit.calibrate import calibrate
-from pruning.families.vit.export import from_artefact, to_artefact
+from pruning.families.vit.export import float_layers, from_artefact, to_artefact
 from pruning.families.vit.folder import load, save
 from pruning.families.vit.integer import IntegerViT
 from pruning.families.vit.model import ViT
@@ -12,6 +13,12 @@ from pruning.families.vit.parameters import vit_parameters as parameters
 from pruning.files.artefact import Artefact
 
 rounding: Rounding | None = None
+
+
+def exchanges(model: ViT) -> list[Exchange]:
+    """Channels that may stand in another order."""
+    shape = model.shape
+    return of_blocks(shape.layers, "attention.attention.value", shape.hidden // shape.heads, shape.intermediate)
 
 
 def trainable(model: ViT) -> ViT:

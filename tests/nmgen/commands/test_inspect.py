@@ -52,7 +52,7 @@ def test_bad_input(artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     for content, message in (
         (data[:-1], f"truncated: tensor second.values ends at byte {len(data)}, the file at {len(data) - 1}"),
         (data[:-1] + b"\0", "damaged: the checksum sha256 in its metadata is not that of its contents"),
-        (data.replace(b'"version":"1"', b'"version":"7"'), "version is 7, this program reads versions 1 and 2: "),
+        (data.replace(b'"version":"1"', b'"version":"7"'), "version is 7, this program reads versions 1 to 3: "),
         (b"text", "truncated, or no safetensors file: its header ends at byte 8, the file at 4"),
     ):
         artefact.write_bytes(content)

@@ -206,7 +206,7 @@ def test_no_budget(text: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "nothing to prune to: give --patterns, --plan or --budget"),
+        ([], "nothing to prune to: give --patterns, --plan, --budget or --elastic"),
         (["--budget", "x"], "budget is 'x', must be a number of cycles such as "),
         (["--budget", "1M", "--patterns", "2:8"], "argument --patterns: not allowed with argument --budget"),
         (
@@ -228,6 +228,7 @@ def test_no_budget(text: str) -> None:
             ["--patterns", "2:8", "--layers", "*", "--method", "wanda"],
             "method wanda is for whole models: give no --lay",
         ),
+        (["--patterns", "2:8", "--layers", "*", "--permute"], "--permute is for whole models: give no --layers, or "),
         (["--patterns", "2:8", "-o", "fit.txt"], "cannot write fit.txt/2of8.safetensors: "),
     ],
 )
@@ -257,6 +258,26 @@ def test_methods_that_look_at_inputs(method: str, model: str, capsys: pytest.Cap
             assert not (kept & (linear.weight == 0).numpy()).any()
         assert artefact.model
         assert artefact.model.about["method"] == method
+
+
+@pytest.mark.parametrize("model", ["small", "vit"])
+def test_channels_in_another_order(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each candidate its own: its weights are those of the reordered dense model, and what falls is less."""
+    plain = prune(capsys, "--patterns", "1:8,2:4", model=model)
+    report = prune(capsys, "--patterns", "1:8,2:4", "--permute", model=model)
+    assert (plain["permuted"], report["permuted"]) == (False, True)
+    dense = Dense(model, [Path("pictures.npy" if model == "vit" else "fit.txt")])
+    for pattern in ("1:8", "2:4"):
+        folder = f"out/{pattern.replace(':', 'of')}"
+        found = load_vit(folder) if model == "vit" else load(folder)
+        name = "encoder.layer.0.output.dense"
+        before, after = (one.linears()[name].weight for one in (dense.model, found))
+        plain_one = dense.pruned(dense.uniform(pattern)).linears()[name].weight
+        assert float(after.square().sum()) > float(plain_one.square().sum())
+        for row, wanted in zip(after, before, strict=True):
+            assert set(row[row != 0].tolist()) <= set(wanted.tolist())
+    if model == "small":
+        run(capsys, "compile", "out/1of8.safetensors", *FLAGS, "--seq", "8", "-o", "out/program.nmp")
 
 
 def test_refusals_of_a_vit(capsys: pytest.CaptureFixture[str]) -> None:

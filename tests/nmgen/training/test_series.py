@@ -11,6 +11,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from safetensors.torch import load_file, save_file
 from nmgen.cli import main
 from nmgen.console.progress import StepProgress
 from nmgen.console.threads import one_thread
+from nmgen.models.dense import Dense, one_shot
 from pruning.families.bert.folder import load
 from pruning.files.artefact import read
 from pruning.masks.methods import METHODS
+from pruning.masks.permutation import permute
 from tests.nmgen.page.reader import Reader
 from tests.pruning.samples import WORDS, write_model
 
@@ -100,6 +103,27 @@ def test_a_series_by_distillation(capsys: pytest.CaptureFixture[str]) -> None:
     assert page.facts == {"model": "small", "method": "idp", "seed": "0"}
     (shown,) = (attributes["src"] or "" for name, attributes in page.elements if name == "img")
     assert b64decode(shown.removeprefix("data:image/png;base64,")) == picture
+
+
+def test_a_series_of_reordered_channels(capsys: pytest.CaptureFixture[str]) -> None:
+    """One order for all candidates, by the sparsest; checkpoints of another order are refused."""
+    both = ["--patterns", "4:8,1:8", "--data", "plain.txt", "--method", "magnitude", "--permute"]
+    assert prune(*both) == 0
+    report = json.loads(Path("out/report.json").read_text())
+    assert report["recipe"]["permute"] is True
+    dense = Dense("small", [Path("plain.txt")])
+    start = deepcopy(dense.model)
+    orders = permute(start, dense.family.prunes.exchanges(start), dense.uniform("1:8"), {})
+    assert "encoder.layer.0.output.dense" in orders
+    for pattern in ("4:8", "1:8"):
+        found, want = load(f"out/{pattern.replace(':', 'of')}"), one_shot(start, dense.uniform(pattern), "error")
+        for name, linear in want.linears().items():
+            assert torch.equal(found.linears()[name].weight, linear.weight), name
+    trained = ["--patterns", "1:8", "--data", "plain.txt", "--steps", "2"]
+    assert prune(*trained, "--permute", out="two") == 0
+    assert prune(*trained, "--permute", "--resume", out="two") == 0
+    capsys.readouterr()
+    assert "is of another run" in refused(capsys, prune(*trained, "--resume", out="two"))
 
 
 def test_labels_by_a_head_and_training_in_int8(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +230,7 @@ def test_two_processes_write_what_one_does(capsys: pytest.CaptureFixture[str]) -
 
 
 BAD: list[tuple[list[str], str]] = [
-    (["--data", "plain.txt"], "nothing to prune to: give --patterns, --plan or --budget"),
+    (["--data", "plain.txt"], "nothing to prune to: give --patterns, --plan, --budget or --elastic"),
     (["--patterns", "2:8", "--method", "idp"], "method idp needs text: give --data"),
     (
         ["--patterns", "2:8", "--method", "best", "--data", "t"],

@@ -327,7 +327,7 @@ FINE = encode([0, 1], 2, 8)  # positions below k in the last group too
 FINE_MAP = encode([0, 1, 2], 3, 8)
 BAD_FILES: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"format": "other"}}, "a safetensors file but no artefact: its metadata lacks format = 'nmgen'"),
-    ({"metadata": {"version": "3"}}, "version is 3, this program reads versions 1 and 2: use the nmgen that wrote it"),
+    ({"metadata": {"version": "4"}}, "version is 4, this program reads versions 1 to 3: use the nmgen that wrote it"),
     ({"metadata": {"version": "2"}}, "damaged: its metadata lacks 'model'"),
     ({"metadata": {"version": "one"}}, "version is 'one', must be a number"),
     ({"metadata": {"version": None}}, "version is 'None', must be a number"),

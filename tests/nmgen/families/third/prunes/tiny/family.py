@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pruning.families.bert import family as bert
-from pruning.families.bert.family import calibrate, trainable
+from pruning.families.bert.family import calibrate, exchanges, float_layers, trainable
 from pruning.families.bert.folder import shape_of, tensors_of
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.model import Encoder, Origin
@@ -57,8 +57,9 @@ def to_artefact(
     patterns: Mapping[str, tuple[int, int]],
     scales: Mapping[str, Tensor],
     about: Mapping[str, Any] | None = None,
+    units: Mapping[str, Tensor] | None = None,
 ) -> Artefact:
-    return bert.to_artefact(model, patterns, scales, about)
+    return bert.to_artefact(model, patterns, scales, about, units)
 
 
 def _of_bert(artefact: Artefact) -> Artefact:

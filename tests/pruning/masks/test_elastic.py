@@ -1,0 +1,148 @@
+"""One model at several densities: what is shared, what is not, and what a step of training does to each."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruning.masks.elastic import METHOD, Elastic, Gain, check_densities
+from pruning.masks.masked import live_weight, masked_layers
+from pruning.masks.patterns import magnitude_mask
+from pruning.masks.plan import Plan
+from pruning.masks.sparsify import nested, verify
+from pruning.training.elastic import ElasticTask
+from pruning.training.train import train
+from rtl.params import InputError
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(16, 24)
+        self.norm = nn.LayerNorm(24)
+        self.last = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(torch.relu(self.norm(self.first(x))))
+        return found
+
+
+class Regression:
+    """Outputs as those of another network."""
+
+    size = 64
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(5)
+        self.x = torch.randn(self.size, 16, generator=generator)
+        self.y = torch.randn(self.size, 5, generator=generator)
+        self.seen: list[nn.Module] = []
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        self.seen.append(model)
+        found: Tensor = (model(self.x[batch]) - self.y[batch]).square().mean()
+        return found
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        return {"loss": float(self.loss(model, torch.arange(self.size)))}
+
+
+def net() -> Net:
+    torch.manual_seed(3)
+    return Net()
+
+
+def plans(*patterns: str) -> list[Plan]:
+    return [Plan.uniform(net(), one, lambda _, name: name == "first") for one in patterns]
+
+
+def test_what_is_shared() -> None:
+    model = net()
+    before = deepcopy(model.state_dict())
+    elastic = Elastic(model, plans("4:8", "2:8", "1:8"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    one, two, three = elastic.models
+    assert live_weight(one.first) is live_weight(two.first) is live_weight(three.first)  # type: ignore[arg-type]
+    assert one.last.weight is two.last.weight is three.last.weight  # type: ignore[union-attr]
+    own = {"first.bias", "first.parametrizations.weight.1.gain", "norm.weight", "norm.bias", "last.bias"}
+    names = {name for name, parameter in one.named_parameters() if parameter.ndim == 1}
+    assert names == own
+    for name in own:
+        assert len({id(each.get_parameter(name)) for each in elastic.models}) == 3
+    assert len(list(elastic.parameters())) == 2 + 3 * len(own)
+
+
+def test_masks_are_nested_and_gains_keep_the_norms() -> None:
+    model = net()
+    elastic = Elastic(model, plans("4:8", "2:8", "1:8"))
+    for i, n in enumerate((4, 2, 1)):
+        assert torch.equal(elastic.masks(i)["first"], magnitude_mask(model.first.weight, n, 8))
+        norms = elastic.models[i].first.weight.norm(dim=1)  # type: ignore[union-attr,operator]
+        assert torch.allclose(norms, model.first.weight.norm(dim=1), rtol=1e-5)
+    assert nested(elastic.masks(1), elastic.masks(0))
+    assert nested(elastic.masks(2), elastic.masks(1))
+    assert (elastic.gains(2)["first"] > elastic.gains(0)["first"]).all()
+
+
+def test_a_row_that_is_all_zero_has_a_gain_of_one() -> None:
+    model = net()
+    with torch.no_grad():
+        model.first.weight[3] = 0
+    assert float(Elastic(model, plans("2:8", "1:8")).gains(1)["first"][3]) == 1
+
+
+def test_training_moves_all_and_masks_follow() -> None:
+    elastic, task = Elastic(net(), plans("4:8", "2:8", "1:8")), Regression()
+    before = deepcopy(elastic.state_dict())
+    found = train(elastic, ElasticTask(task), method=METHOD, steps=12, batch=16, lr=3e-2, bf16=False)
+    assert set(found) == {"loss 0", "loss 1", "loss 2"}
+    assert found["loss 0"] < 1
+    changed = {name for name, tensor in elastic.state_dict().items() if not torch.equal(tensor, before[name])}
+    for i, n in enumerate((4, 2, 1)):
+        assert f"models.{i}.first.parametrizations.weight.0.mask" in changed
+        assert f"models.{i}.first.parametrizations.weight.1.gain" in changed
+        weight = live_weight(elastic.models[i].first)  # type: ignore[arg-type]
+        assert torch.equal(elastic.masks(i)["first"], magnitude_mask(weight, n, 8))
+    plain = elastic.plain()
+    shared = live_weight(elastic.models[0].first)  # type: ignore[arg-type]
+    for i, (model, plan) in enumerate(zip(plain, elastic.plans, strict=True)):
+        verify(model, plan)
+        assert not masked_layers(model)
+        assert not any(isinstance(module, Gain) for module in model.modules())
+        want = torch.where(elastic.masks(i)["first"], shared, 0.0) * elastic.gains(i)["first"][:, None]
+        assert torch.equal(model.first.weight, want)  # type: ignore[union-attr,arg-type]
+    assert plain[0].last.weight is not plain[1].last.weight  # type: ignore[union-attr]
+
+
+def test_which_densities_a_step_trains() -> None:
+    elastic, task = Elastic(net(), plans("7:8", "6:8", "4:8", "2:8", "1:8")), Regression()
+    drawn = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        task.seen.clear()
+        ElasticTask(task).loss(elastic, torch.arange(4)).backward()  # type: ignore[no-untyped-call]
+        numbers = [next(i for i, one in enumerate(elastic.models) if one is each) for each in task.seen]
+        assert (numbers[0], numbers[-1], len(numbers)) == (0, 4, 3)
+        drawn.add(numbers[1])
+    assert drawn == {1, 2, 3}
+    pair = Elastic(net(), plans("2:8", "1:8"))
+    task.seen.clear()
+    loss = ElasticTask(task).loss(pair, torch.arange(4))
+    assert [any(one is each for each in task.seen) for one in pair.models] == [True, True]
+    losses = [float(task.loss(one, torch.arange(4)).detach()) for one in pair.models]
+    assert float(loss.detach()) == pytest.approx(sum(losses) / 2)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (["2:8"], "an elastic model has one density, must have at least 2: 4:8,2:8,1:8"),
+        (["2:8", "4:8"], "densities of layer first step from 2:8 to 4:8, must step down in groups of 8"),
+        (["2:8", "2:8"], "densities of layer first step from 2:8 to 2:8, must step down in groups of 8"),
+        (["2:8", "1:4"], "densities of layer first step from 2:8 to 1:4, must step down in groups of 8"),
+    ],
+)
+def test_densities_that_no_store_holds(patterns: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        check_densities(plans(*patterns))
