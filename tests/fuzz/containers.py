@@ -57,7 +57,8 @@ class Container:
                 digest.update(f"{name} {self.metadata.get(name)}\n".encode(errors="surrogatepass"))
             digest.update(b"".join(one.data for one in self.tensors))
         else:
-            texts = [self.metadata[key] for key in ("layers", "model") if self.metadata.get(key) is not None]
+            keys = ("densities", "layers", "model")
+            texts = [self.metadata[key] for key in keys if self.metadata.get(key) is not None]
             digest = sha256(("\n".join(map(str, texts)) + "\n").encode(errors="surrogatepass"))
             for one in sorted(self.tensors, key=lambda one: one.name):
                 digest.update(f"{one.name} {one.kind} {one.shape}\n".encode(errors="surrogatepass"))

@@ -41,9 +41,11 @@ def make(folder: Path) -> None:
     from pruning.families.vit.parameters import vit_parameters
     from pruning.families.vit.shape import ViTShape
     from pruning.files.artefact import save
+    from pruning.files.elastic import Elastic
+    from pruning.files.elastic import save as save_elastic
     from rtl.params import Config
     from tests.nmgen.encoders import artefact
-    from tests.pruning.samples import WORDS, random_layer, random_weights
+    from tests.pruning.samples import WORDS, random_layer, random_weights, thinned
     from tests.pruning.vits import random_vit, vit_artefact
 
     torch.set_num_threads(1)
@@ -56,6 +58,7 @@ def make(folder: Path) -> None:
     save(folder / "bert.safetensors", sparse.layers.values(), sparse.model)
     assert picture.model
     save(folder / "vit.safetensors", picture.layers.values(), picture.model)
+    save_elastic(folder / "elastic.safetensors", Elastic(densities={f"{n}:8": thinned(sparse, n) for n in (2, 1)}))
     (folder / "explored").mkdir()
     entries = []
     for pattern, score in (("2:8", 0.9), ("4:8", 0.97)):

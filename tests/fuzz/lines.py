@@ -27,7 +27,13 @@ LINES = {
         "weights.npy --pattern 2:8 --out-bits 16 --name a.b -o out.safetensors --json",
         "weights.npy --pattern 2:8 --bias bias.npy -o out.safetensors",
     ],
-    "inspect": ["layers.safetensors", "bert.safetensors --json", "vit.safetensors", "bert.safetensors"],
+    "inspect": [
+        "layers.safetensors",
+        "bert.safetensors --json",
+        "vit.safetensors",
+        "elastic.safetensors",
+        "elastic.safetensors --density 1:8 --json",
+    ],
     "disassemble": ["text.nmp", "text.nmp --json", "vit.nmp", "lengths.nmp"],
     "estimate": [
         "text.nmp",
@@ -36,6 +42,7 @@ LINES = {
         "vit.nmp --json",
         f"bert --pattern 2:8 --seq 7 {STA}",
         f"vit.safetensors {STA} --json",
+        f"elastic.safetensors --density 2:8 --seq 7 {STA}",
     ],
     "compile": [
         f"bert.safetensors --seq 7,5 {STA} -o out.nmp",
@@ -57,6 +64,7 @@ LINES = {
         "vit --images mnist",
         "vit.safetensors --images mnist --json",
         "vit --images mnist --calibrate pictures.npy",
+        "elastic.safetensors --density 1:8 --sts sts.tsv",
     ],
     "prune": [
         "bert --patterns 2:8,1:8 --layers *.0.* --tokens 8 --sentences text.txt -o out",
@@ -71,6 +79,8 @@ LINES = {
         "vit --patterns 2:8 --data mnist --method wanda --steps 1 --batch 4 -o out",
         "head --patterns 4:8,2:8 --data text.txt --nested --steps 1 --batch 4 --calibrate text.txt --json -o out",
         "bert --method dense --data text.txt --steps 1 -o out",
+        "bert --elastic 4:8,2:8 --data text.txt --permute --steps 1 --batch 4 -o out",
+        "bert --patterns 1:8 --method sparsegpt --permute -o out",
         f"bert --budget 100k-cycles --seq 7 {STA} -o out",
     ],
     "simulate": [

@@ -1,6 +1,7 @@
 """Layers and models for tests."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from pruning.files.artefact import Layer
+from pruning.files.artefact import Artefact, Layer
+from pruning.masks.patterns import magnitude_mask
 from rtl.format import GROUP_SIZES
 
 
@@ -35,6 +37,18 @@ def random_layer(seed: int, channels: int, k: int, n: int, m: int, out_bits: int
         out_bits=out_bits,
         extras={"x_scale": 0.125},
     )
+
+
+def thinned(artefact: Artefact, n: int) -> Artefact:
+    """The n largest weights of each group stay in every pruned layer; biases become others."""
+
+    def thin(layer: Layer) -> Layer:
+        if layer.n == layer.m:
+            return layer
+        mask = magnitude_mask(torch.from_numpy(layer.weights.astype(np.float32)), n, layer.m).numpy()
+        return replace(layer, n=n, weights=np.where(mask, layer.weights, 0).astype(np.int8), bias=layer.bias // 2 + n)
+
+    return replace(artefact, layers={name: thin(layer) for name, layer in artefact.layers.items()})
 
 
 @st.composite

@@ -199,3 +199,22 @@ def test_integers_are_shared_whatever_the_gains(seed: int) -> None:
 def test_refusals(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in fails(["prune", "small", "-o", "out", "--steps", "2", "--batch", "8", *flags], capsys)
     assert not Path("out/elastic.safetensors").exists()
+
+
+def test_scales_are_of_all_densities() -> None:
+    """What a sparser density gives is larger here, and does not saturate."""
+    model = random_vit(SHAPE)
+    plans = [Plan.uniform(model, one, lambda _, name: name.startswith("encoder.")) for one in ("2:8", "1:8")]
+    elastic = Elastic(model, plans)
+    with torch.no_grad():
+        for name, parameter in elastic.models[1].named_parameters():
+            if name.endswith(("gain", "bias")):
+                parameter.mul_(4)
+    models: list[Any] = [one.eval().requires_grad_(False) for one in elastic.plain()]
+    family, images = halves_named("vit").prunes, random_images(SHAPE, 12)
+    store = integers(family, elastic, models, images, {})
+    alone = [family.calibrate(one, images) for one in models]
+    point = "encoder.layer.1.attention.attention.q"
+    assert alone[1][point] > 2 * alone[0][point]
+    found = store.densities["2:8"].whole.tensors[f"scales.{point}"]
+    assert found >= 0.9 * float(alone[1][point])
