@@ -1,5 +1,6 @@
 """A board in simulation: the Verilog of its image and its SDRAM in Verilator, its UART behind a pseudo-terminal."""
 
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ TIMES = ("rcd", "rp", "ras", "rc", "rrd", "rfc", "wr", "refi", "power_up")
 VERILATOR = (
     *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
     *("--x-initial", "unique", "--x-assign", "unique"),
-    *("-MAKEFLAGS", " ".join(MAKE_VARIABLES)),
+    *("-MAKEFLAGS", shlex.join(MAKE_VARIABLES)),
     *("--top-module", "board", "-Mdir", "."),
 )
 FLASH_NETS = {"cs": "flash_cs", "copi": "flash_copi", "cipo": "flash_cipo", "hold": "", "wp": ""}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
 from math import ceil
@@ -59,7 +60,7 @@ class Simulation:
                 find_verilator(),
                 *options,
                 "-MAKEFLAGS",
-                " ".join(MAKE_VARIABLES),
+                shlex.join(MAKE_VARIABLES),
                 "--top-module",
                 "sdram_tb",
                 "-Mdir",
