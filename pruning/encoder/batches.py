@@ -1,12 +1,14 @@
 """Sentences of different lengths, computed several at once."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 BATCH = 32  # sentences of similar length that are computed at once
+CHUNK = 16  # packed sentences of similar length whose attention is computed at once
 
 
 def padded(ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -29,3 +31,67 @@ def by_length(ids: Sequence[Tensor], compute: Callable[[Tensor, Tensor], Tensor]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     parts = [compute(*padded([ids[i] for i in order[at : at + batch]])) for at in range(0, len(order), batch)]
     return torch.cat(parts)[torch.tensor(order).argsort()]
+
+
+class Chunk(NamedTuple):
+    """Some sentences of a packed batch, as attention takes them.
+
+    tokens : theirs among those of the batch
+    mask : bool [sentences, longest], of the true tokens
+    places : int64 [tokens], of each in the flat mask
+    """
+
+    tokens: slice
+    mask: Tensor
+    places: Tensor
+
+
+class Packed:
+    """Sentences one behind another, the shortest first, without padding.
+
+    What is computed of each token alone is computed of true tokens only, and of all at once. Attention is computed in
+    chunks of similar length, padded within.
+
+    Attributes
+    ----------
+    order : of the sentences that were given
+    ids, positions : int64 [tokens]
+    """
+
+    def __init__(self, ids: Sequence[Tensor]) -> None:
+        self.order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        lengths = [len(ids[i]) for i in self.order]
+        self.ids = torch.cat([ids[i] for i in self.order])
+        self.positions = torch.cat([torch.arange(length) for length in lengths])
+        self._lengths = torch.tensor(lengths)
+        self._sentences = torch.arange(len(ids)).repeat_interleave(self._lengths)
+        self._chunks = []
+        first = 0
+        for at in range(0, len(ids), CHUNK):
+            own = self._lengths[at : at + CHUNK]
+            mask = torch.arange(int(own.max())) < own[:, None]
+            last = first + int(own.sum())
+            self._chunks.append(Chunk(slice(first, last), mask, mask.flatten().nonzero()[:, 0]))
+            first = last
+
+    def attend(self, attention: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], *qkv: Tensor) -> Tensor:
+        """attention(q, k, v, mask) → [sentences, longest, channels] of every chunk: [tokens, channels].
+
+        qkv : query, key and value, [tokens, channels]
+        """
+        found = []
+        for tokens, mask, places in self._chunks:
+            q, k, v = (_spread(part[tokens], mask, places) for part in qkv)
+            found.append(attention(q, k, v, mask).flatten(0, 1).index_select(0, places))
+        return torch.cat(found)
+
+    def means(self, states: Tensor) -> Tensor:
+        """The mean over the tokens of each sentence, in `order`: [tokens, channels] → [sentences, channels]."""
+        sums = states.new_zeros(len(self._lengths), states.shape[1]).index_add(0, self._sentences, states)
+        return sums / self._lengths[:, None]
+
+
+def _spread(tokens: Tensor, mask: Tensor, places: Tensor) -> Tensor:
+    """[tokens, channels] → [sentences, longest, channels], zeros where there is none."""
+    flat = tokens.new_zeros(mask.numel(), tokens.shape[1]).index_copy(0, places, tokens)
+    return flat.unflatten(0, tuple(mask.shape))

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from pruning.encoder.batches import Packed
 from pruning.encoder.parameters import EncoderShape
 
 
@@ -42,6 +43,9 @@ class TextModel(TextForm, Protocol):
 
     def states(self, ids: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """What each block gives: [tokens, hidden], as many as there are blocks."""
+
+    def packed_states(self, batch: Packed) -> list[Tensor]:
+        """The same of sentences without padding: [tokens, hidden]."""
 
     def classify(self, means: Tensor) -> Tensor:
         """What the head says of the means of sentences' tokens: [hidden] → [classes]."""

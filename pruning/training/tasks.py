@@ -1,26 +1,25 @@
 """What a text model is trained for: to be like the dense model, or to tell classes apart.
 
 Both follow the interface `pruning.training.train.Task`. A tenth of the text is kept for validation. A batch is computed
-in parts of sentences of similar length, so that little of it is padding. What the dense model says is computed once.
+without padding. What the dense model says is computed once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize
-from torch.nn.utils import parametrize
 
 from pruning.data.text import Labelled
-from pruning.encoder.batches import by_length, padded, pooled
+from pruning.encoder.batches import Packed, by_length, padded, pooled
 from pruning.encoder.forms import TextForm, TextModel
-from pruning.training.processes import gathered, world
+from pruning.training.processes import gathered
 from pruning.training.train import has_bf16
 from rtl.params import InputError
 
 KEPT = 10  # one sentence in ten validates
-PART = 48  # sentences of a batch that are computed at once
+PART = 48  # sentences that the dense model reads at once
 MAX_TOKENS = 128  # of a sentence in training
 UNKNOWN = -1  # label of what has none
 
@@ -42,18 +41,11 @@ class Texts:
         self.validation = sorted(drawn[: len(drawn) // KEPT])  # numbers in the list of sentences
         self.training = sorted(drawn[len(drawn) // KEPT :])
 
-    def parts(self, batch: Tensor) -> Iterator[tuple[list[int], list[int]]]:
-        """The numbers of a batch's sentences, in parts of similar length: of each those of this process, and all."""
-        rank, _ = world()
-        mine = range(rank * len(batch), (rank + 1) * len(batch))
-        numbers = [self.training[int(i)] for i in gathered(batch)]
-        order = sorted(range(len(numbers)), key=lambda i: len(self.ids[numbers[i]]))
-        count = -(-len(order) // PART)
-        for i in range(count):
-            part = order[i * len(order) // count : (i + 1) * len(order) // count]
-            own = [numbers[i] for i in part if i in mine]
-            if own:
-                yield own, [numbers[i] for i in part]
+    def packed(self, batch: Tensor) -> tuple[Packed, list[int]]:
+        """The sentences of a batch of this process, and their numbers in its order."""
+        numbers = [self.training[int(i)] for i in batch]
+        packed = Packed([self.ids[number] for number in numbers])
+        return packed, [numbers[i] for i in packed.order]
 
     def pieces(self) -> None:
         """As many sentences again, and once more, that nobody wrote, to train on: of each that trains a piece, and
@@ -112,13 +104,13 @@ class Teacher:
                     self.states[number] = states[: len(texts.ids[number])].clone()
         self.squares = squares / sum(len(ids) for ids in texts.ids)  # [blocks], of a token's states, mean of the tokens
 
-    def distance(self, blocks: Sequence[Tensor], mask: Tensor, numbers: Sequence[int]) -> Tensor:
-        """How far what a model's blocks give, each [sentences, tokens, hidden], is from what the dense model's do.
+    def distance(self, blocks: Sequence[Tensor], numbers: Sequence[int]) -> Tensor:
+        """How far what a model's blocks give of sentences, each [tokens, hidden], is from what the dense model's do.
 
         Squared error over mean square, mean of the blocks, sum of the tokens.
         """
         wanted = torch.cat([self.states[number] for number in numbers]).float().chunk(self.blocks, dim=1)
-        errors = [(states[mask].float() - right).square().sum() for states, right in zip(blocks, wanted, strict=True)]
+        errors = [(states.float() - right).square().sum() for states, right in zip(blocks, wanted, strict=True)]
         return (torch.stack(errors) / self.squares).mean()
 
 
@@ -139,16 +131,10 @@ class Distillation:
         self.embeddings = normalize(self.teacher.means, dim=1)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        encoder, embeddings, numbers = cast(TextModel, model), [], []
-        distance = torch.zeros(())
-        with parametrize.cached():  # the masks act once a step, not once a part
-            for part, _ in self.texts.parts(batch):
-                ids, mask = self.texts.batch(part)
-                blocks = encoder.states(ids, mask)
-                distance = distance + self.teacher.distance(blocks, mask, part)
-                embeddings.append(normalize(pooled(blocks[-1].float(), mask), dim=1))
-                numbers += part
-        found, right = torch.cat(embeddings), self.embeddings[numbers]
+        packed, numbers = self.texts.packed(batch)
+        blocks = cast(TextModel, model).packed_states(packed)
+        distance = self.teacher.distance(blocks, numbers)
+        found, right = normalize(packed.means(blocks[-1].float()), dim=1), self.embeddings[numbers]
         tokens = gathered(torch.tensor([float(self.texts.tokens(numbers))])).mean()  # of a process
         with torch.autocast(found.device.type, enabled=False):  # cosines near 1 need more than bfloat16
             cosine = 1 - (found * right).sum(dim=1).mean()
@@ -187,19 +173,16 @@ class Classification:
                 self.logits: Tensor = dense.head(self.teacher.means).clone()
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        encoder, total = cast(TextModel, model), torch.zeros(())
-        with parametrize.cached():
-            for part, whole in self.texts.parts(batch):
-                ids, mask = self.texts.batch(part)
-                blocks = encoder.states(ids, mask)
-                logits = encoder.classify(pooled(blocks[-1], mask)).float()
-                loss = cross_entropy(logits, self.labels[part], ignore_index=UNKNOWN, reduction="sum") / len(part)
-                if self.teacher:
-                    tokens = self.texts.tokens(whole) * len(part) / len(whole)  # its share of the whole part's
-                    distance = self.teacher.distance(blocks, mask, part) / tokens
-                    loss = loss + self.LOGITS * mse_loss(logits, self.logits[part]) + self.STATES * distance
-                total = total + loss * len(part) / len(batch)
-        return total
+        encoder = cast(TextModel, model)
+        packed, numbers = self.texts.packed(batch)
+        blocks = encoder.packed_states(packed)
+        logits = encoder.classify(packed.means(blocks[-1].float())).float()
+        loss = cross_entropy(logits, self.labels[numbers], ignore_index=UNKNOWN, reduction="sum") / len(numbers)
+        if self.teacher:
+            tokens = gathered(torch.tensor([float(self.texts.tokens(numbers))])).mean()  # of a process
+            distance = self.teacher.distance(blocks, numbers) / tokens
+            loss = loss + self.LOGITS * mse_loss(logits, self.logits[numbers]) + self.STATES * distance
+        return loss
 
     def validate(self, model: nn.Module | TextForm) -> dict[str, float]:
         """accuracy: 100 · share of the sentences that validate whose label has the largest output."""

@@ -3,7 +3,8 @@
 Modules bear the names of BERT's own checkpoints whatever the family, for instance encoder.layer.0.intermediate.dense.
 A place where the accelerator rounds is a `Point`, in float the identity, so that quantisation
 (`pruning.families.bert.fake_quant`) exchanges modules and this file stays the only forward there is. Shapes are those
-of one sentence, [tokens, …], or of a padded batch, [sentences, tokens, …]; a batch needs the mask of its true tokens.
+of one sentence, [tokens, …], of a padded batch, [sentences, tokens, …], which needs the mask of its true tokens, or of
+a packed one, [tokens of all, …], which takes the place of the mask.
 """
 
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pruning.encoder.activations import ACTIVATIONS
-from pruning.encoder.batches import by_length, pooled
+from pruning.encoder.batches import Packed, by_length, pooled
 from pruning.files.tokenizer import ids_of
 from rtl.params import InputError
 
@@ -49,6 +50,9 @@ class Origin:
     files: dict[str, bytes] = field(default_factory=dict)  # tokenizer and settings, by their names in the folder
     names: dict[str, str] = field(default_factory=dict)  # our name of a tensor → the checkpoint's
     others: dict[str, Tensor] = field(default_factory=dict)  # tensors of the checkpoint that are not the encoder's
+
+
+Mask = Tensor | Packed | None  # of the true tokens of a padded batch, bool [sentences, tokens]
 
 
 class Point(nn.Identity):
@@ -87,9 +91,10 @@ class Embeddings(nn.Module):
         self.total, self.residual = Point(), Point()
         self.first_position = shape.first_position
 
-    def forward(self, ids: Tensor) -> Tensor:  # int64 [tokens] → [tokens, hidden]
-        positions = torch.arange(ids.shape[-1], device=ids.device) + self.first_position
-        total = self.word_embeddings(ids) + self.position_embeddings(positions)
+    def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:  # int64 [tokens] → [tokens, hidden]
+        if positions is None:
+            positions = torch.arange(ids.shape[-1], device=ids.device)
+        total = self.word_embeddings(ids) + self.position_embeddings(positions + self.first_position)
         if self.token_type_embeddings is not None:
             total = total + self.token_type_embeddings.weight[0]
         return self.residual(self.LayerNorm(self.total(total)))
@@ -105,9 +110,12 @@ class SelfAttention(nn.Module):
         self.operand, self.q, self.k, self.v, self.scores = Point(), Point(), Point(), Point(), Point()
         self.softmax = Softmax()
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:  # [tokens, hidden] → the same
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:  # [tokens, hidden] → the same
         x = self.operand(x)
         q, k, v = self.q(self.query(x)), self.k(self.key(x)), self.v(self.value(x))
+        return mask.attend(self._context, q, k, v) if isinstance(mask, Packed) else self._context(q, k, v, mask)
+
+    def _context(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:  # [tokens, hidden] → the same
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in (q, k, v))
         # each [heads, tokens, head size]
         scores = self.scores(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5)
@@ -133,7 +141,7 @@ class Attention(nn.Module):
         self.self = SelfAttention(shape)
         self.output = Output(shape.hidden, shape)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:
         return self.output(self.self(x, mask), x)
 
 
@@ -155,7 +163,7 @@ class Block(nn.Module):
         self.intermediate = Intermediate(shape)
         self.output = Output(shape.intermediate, shape)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:
         x = self.attention(x, mask)
         return self.output(self.intermediate(x), x)
 
@@ -165,7 +173,7 @@ class Stack(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(Block(shape) for _ in range(shape.layers))
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+    def forward(self, x: Tensor, mask: Mask) -> list[Tensor]:
         """What each block gives, the last one last."""
         states = []
         for block in self.layer:
@@ -196,6 +204,11 @@ class Encoder(nn.Module):
     def states(self, ids: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """What each block gives: [tokens, hidden], as many as there are blocks."""
         states: list[Tensor] = self.encoder(self.embeddings(ids), mask)
+        return states
+
+    def packed_states(self, batch: Packed) -> list[Tensor]:
+        """The same of sentences without padding: [tokens, hidden]."""
+        states: list[Tensor] = self.encoder(self.embeddings(batch.ids, batch.positions), batch)
         return states
 
     @property

@@ -44,15 +44,14 @@ def test_a_tenth_validates_and_nothing_else_is_left_out(small: Encoder) -> None:
     assert sorted(texts.training + texts.validation) == list(range(203))
 
 
-def test_parts_of_a_batch_are_of_similar_length(small: Encoder) -> None:
+def test_a_batch_has_its_sentences_the_shortest_first(small: Encoder) -> None:
     texts = Texts(small, sentences(203))
-    numbers = torch.arange(5, 150)
-    parts, whole = zip(*texts.parts(numbers), strict=True)
-    assert parts == whole  # one process has all of them
-    assert sorted(place for part in parts for place in part) == sorted(texts.training[int(i)] for i in numbers)
-    lengths = [len(texts.ids[place]) for part in parts for place in part]
-    assert len(parts) == 4
+    batch = torch.arange(5, 150)
+    packed, numbers = texts.packed(batch)
+    assert sorted(numbers) == sorted(texts.training[int(i)] for i in batch)
+    lengths = [len(texts.ids[number]) for number in numbers]
     assert lengths == sorted(lengths)
+    assert torch.equal(packed.ids, torch.cat([texts.ids[number] for number in numbers]))
 
 
 def test_the_dense_model_is_its_own_best(small: Encoder) -> None:
