@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from pruning.masks.masked import live_weight, masked_layers
-from pruning.masks.second_order import saliency
 from rtl.params import InputError
 
 
@@ -72,7 +71,7 @@ class Method:
     @property
     def input_norms(self) -> Mapping[str, Tensor]:
         """Of the inputs of each layer that is known, float64 [in]."""
-        return {**self.norms, **{name: saliency(product) for name, product in self.products.items()}}
+        return {**self.norms, **{name: product.diagonal().sqrt() for name, product in self.products.items()}}
 
     def reordered(self, orders: Mapping[str, Tensor]) -> "Method":
         """With the inputs of layers in another order, as `permutation.permute` gives it."""

@@ -43,11 +43,6 @@ def prune_and_update(weight: Tensor, products: Tensor, n: int, m: int) -> tuple[
     return mask, torch.where(mask, result, 0.0).to(weight.dtype)
 
 
-def saliency(products: Tensor) -> Tensor:
-    """What magnitudes are multiplied with for the root of what their loss would cost, float64 [k]: 1 / √[H⁻¹]ᵢᵢ."""
-    return 1 / _factor_of_inverse(products).square().sum(dim=0).sqrt()
-
-
 def _factor_of_inverse(products: Tensor) -> Tensor:
     """Upper triangular u with uᵀ u = H⁻¹: row i has what channels from i on take over, and u[i, i]² is [H⁻¹]ᵢᵢ of
     these alone."""
