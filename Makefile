@@ -32,7 +32,7 @@ $(READY): pyproject.toml Makefile scripts/system_packages.sh
 	scripts/link_verilator.sh $(VENV)
 	touch $@
 
-demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (10 minutes): build/demo/
+demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (four minutes): build/demo/
 	$(RUN) -m nmgen.bench.demo
 
 test: lint ## lint, then every test

@@ -197,14 +197,14 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
             raise InputError(f"--{flag} is for layers alone: give --layers and --patterns, and no --data")
     if args.budget is None and (flags := _target_flags(args)):
         raise InputError(f"{flags[0]} is for a budget of cycles: give --budget")
-    if args.elastic and args.method not in (None, "idp"):
+    if args.elastic is not None and args.method not in (None, "idp"):
         raise InputError(f"an elastic model is trained by idp, not by {args.method}")
     for flag in ("nested", "qat"):
-        if args.elastic and getattr(args, flag):
+        if args.elastic is not None and getattr(args, flag):
             raise InputError(f"--{flag} is for a series: give --patterns, not --elastic")
     if args.data:
         return
-    if args.elastic:
+    if args.elastic is not None:
         raise InputError("an elastic model is trained: give --data")
     if args.method not in (None, *ONE_SHOT):
         raise InputError(f"method {args.method} needs text: give --data")

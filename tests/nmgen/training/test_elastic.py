@@ -190,6 +190,8 @@ def test_integers_are_shared_whatever_the_gains(seed: int) -> None:
         (["--elastic", "2:8,1:4", "--data", "text.txt"], "step from 2:8 to 1:4, must step down in groups of 8"),
         (["--elastic", "4:8,x", "--data", "text.txt"], "pattern is 'x', must be N:M such as 2:8"),
         (["--elastic", "4:8,2:8"], "an elastic model is trained: give --data"),
+        (["--elastic", ""], "an elastic model is trained: give --data"),
+        (["--elastic", "", "--data", "text.txt"], "pattern is '', must be N:M such as 2:8"),
         (["--elastic", "4:8,2:8", "--patterns", "2:8"], "not allowed with argument --"),
         (["--elastic", "4:8,2:8", "--data", "text.txt", "--method", "asp"], "trained by idp, not by asp"),
         (["--elastic", "4:8,2:8", "--data", "text.txt", "--qat", "3"], "--qat is for a series: give --patterns, not"),
