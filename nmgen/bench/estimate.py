@@ -114,8 +114,8 @@ def _run(config: StaConfig, loaded: Sequence[Loaded], design: Generated) -> list
         writable = np.zeros(len(image), np.bool_)
         for span in program.written:
             writable[span.start : span.stop] = True
-        limit = 10_000 + 4 * total(program, estimate(program, Constants(memory=LATENCY)))["cycles"]
-        jobs.append(ProgramJob(image, program.address, writable, limit, program.names))
+        cycles = total(program, estimate(program, Constants(memory=LATENCY)))["cycles"]
+        jobs.append(ProgramJob(image, program.address, writable, 10_000 + 4 * cycles, program.names, cycles))
     results = run_programs(
         design.sources,
         design.top,

@@ -27,7 +27,7 @@ class ProgramJob:
     writable : bool [bytes], where the program may write
     limit : cycles after which it is given up
     names : of its instructions in order, for messages
-    cycles : that it takes, for the progress; 0 where nobody knows
+    cycles : that it takes, about; 0 where nobody knows
     """
 
     memory: Bytes
@@ -98,7 +98,9 @@ def run_programs(
     SimulationError : the simulator failed.
     """
     bench = Bench(config.port_bytes, sta=True)
-    build = Build(sources, top, simulator, build_dir.resolve(), strict=strict, bench=bench)
+    cycles = [job.cycles for job in jobs]
+    total = sum(cycles) if all(cycles) else 0
+    build = Build(sources, top, simulator, build_dir.resolve(), strict=strict, bench=bench, cycles=total)
     progress(f"building {top} with {simulator}")
     build.make()
     with run_folder(build.build_dir) as folder:
@@ -116,7 +118,7 @@ def run_programs(
             ],
         }
         (folder / "run.json").write_text(json.dumps(run))
-        with watched(folder / "progress", [job.cycles for job in jobs], progress, what="program"):
+        with watched(folder / "progress", cycles, progress, what="program"):
             build.run(folder, seed, "sim.bench.tb_program")
         return _results(folder, jobs)
 

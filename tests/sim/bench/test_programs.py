@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nmgen.compiler.program import Program
 from nmgen.compiler.random_instructions import random_instructions
+from nmgen.estimate.cycles import estimate, total
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.families.vit.compiler import compile_vit
 from nmgen.verilog.writer import emit
@@ -111,9 +112,10 @@ def checked_jobs(config: StaConfig, program: Program, image: NDArray[np.uint8]) 
     allowed = np.zeros(len(memory), np.bool_)
     allowed[: len(image)] = writable
     allowed[len(image) : end] = True
+    cycles = total(program, estimate(program))["cycles"]
     jobs = [
-        ProgramJob(memory=image, address=program.address, writable=writable, limit=LIMIT),
-        ProgramJob(memory=memory, address=start, writable=allowed, limit=2 * LIMIT),
+        ProgramJob(memory=image, address=program.address, writable=writable, limit=LIMIT, cycles=cycles),
+        ProgramJob(memory=memory, address=start, writable=allowed, limit=2 * LIMIT, cycles=2 * cycles),
     ]
     return jobs, [(program, None), (program, dumps)]
 
