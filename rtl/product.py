@@ -50,6 +50,11 @@ class Pattern:
 class Product:
     """One matrix product, x[tokens, k] · w[channels, k]ᵀ, as a configuration runs it.
 
+    Parameters
+    ----------
+    weight_groups : of weights that lie in planes: groups of pattern n:m, of which group i is multiplied with group
+        i mod ⌈k / m⌉ of x; 0 where each group of x has one
+
     Raises
     ------
     InputError : a dimension out of the configuration's bounds.
@@ -62,6 +67,7 @@ class Product:
     pattern_n: int
     out_bits: int = 8
     per_row: bool = False
+    weight_groups: int = 0
 
     def __post_init__(self) -> None:
         check_range("tokens", self.tokens, 1, self.config.max_tokens)
@@ -69,7 +75,11 @@ class Product:
         check_range("channels", self.channels, 1, CHANNELS_MAX)
         if self.out_bits not in (8, 16):
             raise InputError(f"out_bits is {self.out_bits}, must be 8 or 16")
-        self.pattern  # noqa: B018  (checks pattern_n)
+        pattern = self.pattern  # which is checked
+        if self.weight_groups and pattern.steps > 1:
+            raise InputError(f"pattern_n is {self.pattern_n}, must be at most {self.config.n} of weights in planes")
+        most = self.config.max_groups * ceil_div(self.config.m, self.config.n)
+        check_range("weight_groups", self.weight_groups, 0, most)
 
     @property
     def pattern(self) -> Pattern:
@@ -80,9 +90,14 @@ class Product:
         return ceil_div(self.k, self.config.m)
 
     @property
+    def packed_groups(self) -> int:
+        """Groups of weights that a column tile has."""
+        return self.weight_groups or self.groups
+
+    @property
     def steps(self) -> int:
         """Steps of one tile."""
-        return self.groups * self.pattern.steps
+        return self.packed_groups * self.pattern.steps
 
     @property
     def token_tiles(self) -> int:

@@ -30,7 +30,11 @@ OPS: dict[Op, str] = {
 }
 
 COLUMNS: dict[Columns, str] = {
-    Columns.MEMORY: "packed weights with parameters of each channel, from memory",
+    Columns.MEMORY: "packed weights with parameters of each channel, from memory. With `weight_groups` they lie in "
+    "planes: a column tile has so many groups of weights, of at most N values each, of which group i is multiplied "
+    "with group i mod `groups` of the token. Parameters of tile t lie from `address` + t · p beats on, p being those "
+    "of a tile's parameters, and its weights from `planes_address` + t · `planes_pitch` beats on; `beats` and "
+    "`tile_beats` count both. So programs of several densities read the first planes of the same memory",
     Columns.KEYS: "tokens of the store; `maximum` keeps each token's largest result for the softmax",
     Columns.VALUES: "channels of `keys` tokens of the store; row operands are the exponentials of scores, and results "
     "are divided by their sum",
@@ -41,11 +45,12 @@ CAUSES: dict[Cause, str] = {
     Cause.OPCODE: "there is no such opcode",
     Cause.RESERVED: "a bit is set that the opcode does not use",
     Cause.FLAGS: "no such `columns`; a PRODUCT or NORM with no destination; `add` without `to_residual`; `table` "
-    "without `to_store` or with `to_residual`; `maximum` without KEYS; KEYS or VALUES with `to_residual` or `table`",
+    "without `to_store` or with `to_residual`; `maximum` without KEYS; KEYS or VALUES with `to_residual`, `table` or "
+    "`weight_groups`",
     Cause.TOKENS: "`tokens` is 0, they go beyond max_tokens, or `first_token` is no multiple of rows",
     Cause.CHANNELS: "`channels` is 0, more than hidden where the residual is used, or more than max_tokens of KEYS",
-    Cause.GROUPS: "`groups` is 0 or more than max_groups",
-    Cause.PATTERN: "`pattern_n` is not from 1 to M, or with KEYS and VALUES not M",
+    Cause.GROUPS: "`groups` is 0 or more than max_groups, or `weight_groups` more than max_groups · ⌈M / N⌉",
+    Cause.PATTERN: "`pattern_n` is not from 1 to M, with `weight_groups` from 1 to N, with KEYS and VALUES M",
     Cause.KEYS: "`keys` is not from 1 to max_tokens, or ⌈keys / M⌉ is not `groups`",
     Cause.SHIFT: "`shift` is not from 1 to 47, or `rescale_shift` is 0 where 16 bits go to the store",
     Cause.STORE: "a region does not lie within the store",
@@ -70,8 +75,9 @@ not beyond a STORE. So an instruction sees what those before it did; a program m
 weights or tables.
 
 An instruction that is illegal, or that reads or writes outside [0, limit), does nothing, and is reported when all
-before it are finished. Rows that a GATHER's numbers lead to are checked when they are asked for. After an error nothing
-starts until a clear; store, residual and tables then hold what they held.
+before it are finished. Rows that a GATHER's numbers lead to, and column tiles of a PRODUCT whose weights lie in planes,
+are checked when they are asked for. After an error nothing starts until a clear; store, residual and tables then hold
+what they held.
 """.strip()
 
 

@@ -15,7 +15,7 @@ from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import MULT_BITS, InputError, ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import Columns, Op, assemble
-from rtl.sta.legality import gathered_row_beats, residual_row_beats, store_row_beats
+from rtl.sta.legality import gathered_row_beats, parameter_beats, residual_row_beats, store_row_beats
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
 from sim.image.product import pack_weights
 from sim.image.program import pack_narrow_rows, pack_parameters, pack_table, pack_wide_rows, parameter_units
@@ -155,15 +155,24 @@ class _Drawn:
         most = min(c.hidden, self._most_bytes) if to_residual else self._most_bytes
         channels = self._up_to(min(most, 4 * c.cols))
         pattern_n = rng.choice((c.n, c.m, rng.randint(1, c.m)))
-        product = Product(config=c, tokens=tokens["tokens"], k=groups * c.m, channels=channels, pattern_n=pattern_n)
-        order = self._numbers.random((channels, groups, c.m)).argsort(axis=2)
-        weights = np.where(order < pattern_n, self._numbers.integers(-128, 128, (channels, groups, c.m)), 0)
-        spread = 73.0 * 73.0 * (groups * pattern_n) ** 0.5
+        planes = pattern_n <= c.n and rng.random() < 0.5
+        product = Product(
+            config=c,
+            tokens=tokens["tokens"],
+            k=groups * c.m,
+            channels=channels,
+            pattern_n=pattern_n,
+            weight_groups=self._up_to(min(groups, c.max_groups) * c.steps_a_group) if planes else 0,
+        )
+        weight_groups = product.packed_groups
+        order = self._numbers.random((channels, weight_groups, c.m)).argsort(axis=2)
+        weights = np.where(order < pattern_n, self._numbers.integers(-128, 128, (channels, weight_groups, c.m)), 0)
+        spread = 73.0 * 73.0 * (weight_groups * pattern_n) ** 0.5
         units = self._units(channels, spread, 6000.0 if to_residual else 40.0)
         packed = pack_weights(product, weights.reshape(channels, -1).astype(np.int8), units)
-        f = tokens | {"pattern_n": pattern_n, "groups": groups, "channels": channels}
+        f = tokens | {"pattern_n": pattern_n, "groups": groups, "channels": channels, "beats": self._beats(packed)}
         f |= self._region("x", tokens["tokens"], groups * c.m, read)
-        f |= {"address": self._memory.put("weights", packed), "beats": self._beats(packed)}
+        f |= self._planes(product, packed) if planes else {"address": self._memory.put("weights", packed)}
         if to_residual:
             f |= {"to_residual": 1, "add": rng.randint(0, 1)}
         if to_store:
@@ -172,6 +181,21 @@ class _Drawn:
             if table or to_residual:
                 f |= {"table": int(table), "rescale_shift": rng.randint(8, 16)}
         self._add(Op.PRODUCT, **f, tile_beats=product.w_tile_beats)
+
+    def _planes(self, product: Product, packed: NDArray[np.uint8]) -> Fields:
+        """Parameters of all tiles, and planes with something behind each tile's, which other densities would read."""
+        c, first = self._c, parameter_beats(self._c)
+        tiles = packed.reshape(product.column_tiles, product.w_tile_beats, c.port_bytes)
+        behind = self._rng.randint(0, 3)
+        shape = product.column_tiles, product.w_tile_beats - first + behind, c.port_bytes
+        planes = self._numbers.integers(0, 256, shape).astype(np.uint8)
+        planes[:, : shape[1] - behind] = tiles[:, first:]
+        return {
+            "address": self._memory.put("parameters", tiles[:, :first]),
+            "planes_address": self._memory.put("planes", planes),
+            "planes_pitch": shape[1],
+            "weight_groups": product.weight_groups,
+        }
 
     def attention(self) -> None:
         """Scores, then what they weigh."""

@@ -26,9 +26,16 @@ def packed_parameters(config: StaConfig) -> Packed:
     return _packed(_parameter_units(config))
 
 
-def packed_weights(config: StaConfig, pattern_n: int, groups: int) -> Packed:
+def packed_weights(config: StaConfig, pattern_n: int, groups: int, weight_groups: int = 0) -> Packed:
     """A tile of a product with weights from memory, its parameters first."""
-    product = Product(config=config, tokens=1, k=groups * config.m, channels=1, pattern_n=pattern_n)
+    product = Product(
+        config=config,
+        tokens=1,
+        k=groups * config.m,
+        channels=1,
+        pattern_n=pattern_n,
+        weight_groups=weight_groups,
+    )
     port_bits = 8 * config.port_bytes
     values = units_in_beats(product.value_unit_bits, port_bits)
     selection = (0, 0)

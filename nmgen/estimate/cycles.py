@@ -59,7 +59,7 @@ from rtl.sta.latencies import (
     row_latency,
     source_latency,
 )
-from rtl.sta.legality import ID_BYTES, scale_beats
+from rtl.sta.legality import ID_BYTES, parameter_beats, scale_beats
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 Fields = dict[str, int]
@@ -119,7 +119,7 @@ def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
     """Beats and multiplies of an instruction."""
     op = f["opcode"]
     if op == Op.PRODUCT:
-        return f["beats"], f["tokens"] * f["channels"] * f["groups"] * f["pattern_n"]
+        return f["beats"], f["tokens"] * f["channels"] * (f["weight_groups"] or f["groups"]) * f["pattern_n"]
     if op == Op.GATHER:
         return ceil_div(ID_BYTES * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
     if op == Op.STORE:
@@ -169,7 +169,7 @@ class _Machine:
     def execute_once(self, f: Fields) -> int:
         """As execute; of an instruction in a state that it has met before the same, so many cycles later."""
         now = self._passed
-        met = tuple(value for name, value in f.items() if name != "address"), self._state(now)
+        met = tuple(value for name, value in f.items() if name not in ("address", "planes_address")), self._state(now)
         if met in self._met:
             begin, passed, state = self._met[met]
             self._restore(state, now)
@@ -231,7 +231,7 @@ class _Machine:
         """Beats that are asked for before the instruction executes."""
         if op == Op.GATHER:
             return ceil_div(ID_BYTES * f["tokens"], self._c.port_bytes)
-        return f["beats"]
+        return parameter_beats(self._c) if f["weight_groups"] else f["beats"]
 
     def _begin(self, ready: int) -> int:
         """An instruction that is ready executes: two cycles after the one before has finished, at the earliest."""
@@ -245,7 +245,7 @@ class _Machine:
         feed = _Feed(c, f)
         packed = None
         if source == Columns.MEMORY:
-            packed = packed_weights(c, f["pattern_n"], f["groups"])
+            packed = packed_weights(c, f["pattern_n"], f["groups"], f["weight_groups"])
             begin, prepared = self._prepare(ready)
         else:
             begin = prepared = max(self._begin(ready), self._loader_idle + 1)
@@ -253,7 +253,9 @@ class _Machine:
         loader = prepared + 1 + WALK_CYCLES
         for tile in range(column_tiles):
             loads = max(loader, self._tiles.free(half=True))
-            if packed:
+            if packed and f["weight_groups"]:
+                loaded = self._planes(f, tile, loads + 1, packed)
+            elif packed:
                 loaded = self._fetch.take("weights", loads + 1, packed.offsets) + packed.rest
             else:
                 columns = min(c.cols, f["channels"] - tile * c.cols)
@@ -265,6 +267,16 @@ class _Machine:
         self._loader_idle = loader
         self._finished = max(feed.last_slots) + source_latency(c) + PIPELINE_LATENCY + WRITER_LATENCY
         return begin
+
+    def _planes(self, f: Fields, tile: int, ready: int, packed: Packed) -> int:
+        """A column tile in two segments, each offered when the one before is taken. Returns its last unit's cycle."""
+        first = parameter_beats(self._c)
+        if tile:
+            self._fetch.open(0, first)
+        taken = self._fetch.take("weights", ready, packed.offsets[:first])
+        self._fetch.open(0, f["tile_beats"] - first)
+        gap = packed.offsets[first] - packed.offsets[first - 1]
+        return self._fetch.take("weights", taken + gap, packed.offsets[first:]) + packed.rest
 
     def _prepare(self, ready: int) -> tuple[int, int]:
         """Of an instruction with packed tiles: its execute, and the column loader's start, which needs none."""
@@ -440,8 +452,7 @@ class _Feed:
         self._c = config
         softmax = f["columns"] == Columns.VALUES
         self._group_steps = Pattern(config=config, n=f["pattern_n"]).steps
-        self._groups = f["groups"]
-        self._steps = f["groups"] * self._group_steps
+        self._steps = (f["weight_groups"] or f["groups"]) * self._group_steps
         own = config.row_group
         self._start, self._window = drain_start(own, softmax), drain_window(own, softmax)
         slots = config.slots_a_row

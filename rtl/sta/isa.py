@@ -74,6 +74,9 @@ FIELDS: dict[str, Field] = {
     "rescale_shift": Field(10, 24, 5, "of the rescaling from 16 to 8 bits, 1 … 31"),
     "epsilon": Field(11, 0, 32, "NORM: added to the variance · hidden², in steps of the residual squared"),
     "keys": Field(12, 0, 16, "VALUES: keys, the length of the sum; scores beyond weigh nothing"),
+    "weight_groups": Field(12, 16, 16, "MEMORY, weights in planes: groups of weights in a column tile; else 0"),
+    "planes_address": Field(13, 0, 32, "the same: the first column tile's planes, `address` being its parameters'"),
+    "planes_pitch": Field(14, 0, 32, "the same: beats from one column tile's planes to the next one's"),
 }
 
 # What each opcode may have set; every other field is zero.
@@ -82,7 +85,7 @@ USED: dict[Op, tuple[str, ...]] = {
     Op.PRODUCT: (
         "columns", "to_residual", "to_store", "table", "add", "maximum", "pattern_n", "tokens", "channels",
         "first_token", "groups", "x_base", "x_pitch", "c_base", "c_pitch", "y_base", "y_pitch", "address", "beats",
-        "tile_beats", "mult", "shift", "rescale_shift", "keys",
+        "tile_beats", "mult", "shift", "rescale_shift", "keys", "weight_groups", "planes_address", "planes_pitch",
     ),
     Op.NORM: (
         "to_residual", "to_store", "normalise", "tokens", "channels", "first_token", "y_base", "y_pitch", "address",

@@ -75,6 +75,11 @@ def parameter_beats(config: Config) -> int:
     return ceil_div(config.slots_a_row, units) * beats
 
 
+def most_weight_groups(config: StaConfig) -> int:
+    """That a column tile may have: as many as the column buffer holds steps, and as the field can say."""
+    return min(config.max_groups * config.steps_a_group, (1 << FIELDS["weight_groups"].bits) - 1)
+
+
 # --- what the memory is asked for --------------------------------------------------------------
 def instruction_beats(config: Config) -> int:
     return BYTES // config.port_bytes
@@ -137,6 +142,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
         product and f["table"] and (to_residual or not to_store),
         product and f["maximum"] and not keys,
         (keys or values) and (to_residual or f["table"]),
+        f["weight_groups"] and not memory,
     )
     if any(flags):
         return Cause.FLAGS
@@ -149,9 +155,13 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
         return Cause.CHANNELS
     if keys and channels > c.max_tokens:
         return Cause.CHANNELS
+    weight_groups = f["weight_groups"]
     if (product or load or stores_store) and not 1 <= groups <= c.max_groups:
         return Cause.GROUPS
-    if product and not (1 <= f["pattern_n"] <= c.m if memory else f["pattern_n"] == c.m):
+    if weight_groups > most_weight_groups(c):
+        return Cause.GROUPS
+    densest = c.n if weight_groups else c.m
+    if product and not (1 <= f["pattern_n"] <= densest if memory else f["pattern_n"] == c.m):
         return Cause.PATTERN
     if values and not (1 <= f["keys"] <= c.max_tokens and ceil_div(f["keys"], c.m) == groups):
         return Cause.KEYS
@@ -177,7 +187,8 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
 
     row_beats = residual_row_beats(c, channels) if stores_residual else store_row_beats(c, groups)
     if memory or norm:
-        tile_beats = parameter_beats(c) + (TileBeats.of(c, f["pattern_n"]).beats(groups) if memory else 0)
+        weights_beats = TileBeats.of(c, f["pattern_n"]).beats(weight_groups or groups) if memory else 0
+        tile_beats = parameter_beats(c) + weights_beats
         beats = ceil_div(channels, c.cols) * tile_beats
         if f["tile_beats"] != tile_beats or f["beats"] != beats:
             return Cause.BEATS
@@ -197,16 +208,23 @@ def outside(config: Config, address: int, beats: int, limit: int) -> bool:
     return bool(address % config.port_bytes) or address + beats * config.port_bytes > limit
 
 
-def read(config: Config, instruction: Mapping[str, int]) -> tuple[int, int]:
-    """(byte address, beats) of what an instruction, all fields of it given, reads before it executes.
+def segments(config: Config, instruction: Mapping[str, int]) -> list[tuple[int, int]]:
+    """(byte address, beats) of what an instruction, all fields of it given, reads, in order.
 
-    Of a GATHER these are its row numbers; row i is `beats` at address + i · beats · port_bytes.
+    Of a GATHER these are its row numbers; row i is `beats` at address + i · beats · port_bytes. Addresses are modulo
+    2^32.
     """
     f = instruction
     if f["opcode"] == Op.GATHER:
-        return f["ids_address"], ids_beats(config, f["tokens"])
+        return [(f["ids_address"], ids_beats(config, f["tokens"]))]
+    if f["weight_groups"]:
+        first, found = parameter_beats(config), []
+        for tile in range(ceil_div(f["channels"], config.cols)):
+            planes = f["planes_address"] + tile * f["planes_pitch"] * config.port_bytes
+            found += [(f["address"] + tile * first * config.port_bytes, first), (planes, f["tile_beats"] - first)]
+        return [(address % (1 << ADDRESS_BITS), beats) for address, beats in found]
     packed = f["opcode"] == Op.PRODUCT and f["columns"] == Columns.MEMORY
-    return f["address"], f["beats"] if packed or f["opcode"] in (Op.NORM, Op.LOAD, Op.TABLE) else 0
+    return [(f["address"], f["beats"])] if packed or f["opcode"] in (Op.NORM, Op.LOAD, Op.TABLE) else []
 
 
 def fault(config: StaConfig, code: bytes, limit: int) -> Cause:
@@ -214,5 +232,5 @@ def fault(config: StaConfig, code: bytes, limit: int) -> Cause:
     cause = violation(config, code, limit)
     if cause != Cause.NONE:
         return cause
-    address, beats = read(config, decode(code))
-    return Cause.ADDRESS if beats and outside(config, address, beats, limit) else Cause.NONE
+    refused = any(outside(config, *segment, limit) for segment in segments(config, decode(code)))
+    return Cause.ADDRESS if refused else Cause.NONE

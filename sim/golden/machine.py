@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rtl.params import ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode
-from rtl.sta.legality import fault, gathered_row_beats
+from rtl.sta.legality import fault, gathered_row_beats, segments
 from rtl.sta.params import TABLE_ENTRIES, StaConfig
 from sim.golden.twins import Int, emit, normalise, reciprocal, requantise, rescale, root_of, saturate
 from sim.image.unpack import (
@@ -160,13 +160,20 @@ class Machine:
     def _linear(self, i: dict[str, int], x: Int) -> list[Effect]:
         c = self.config
         product = Product(
-            config=c, tokens=i["tokens"], k=i["groups"] * c.m, channels=i["channels"], pattern_n=i["pattern_n"]
+            config=c,
+            tokens=i["tokens"],
+            k=i["groups"] * c.m,
+            channels=i["channels"],
+            pattern_n=i["pattern_n"],
+            weight_groups=i["weight_groups"],
         )
         self._check("tile_beats", i["tile_beats"], product.w_tile_beats, product.w_tile_beats)
         beats = product.column_tiles * product.w_tile_beats
         self._check("beats", i["beats"], beats, beats)
-        weights, p = unpack_weights(product, self._read(i["address"], beats * c.port_bytes))
-        accumulated = _matmul(x, weights)
+        parts = [self._read(address, size * c.port_bytes) for address, size in segments(c, i)]
+        weights, p = unpack_weights(product, np.concatenate(parts))
+        group = np.arange(product.packed_groups) % product.groups  # of x, that each of the weights is multiplied with
+        accumulated = _matmul(x.reshape(len(x), -1, c.m)[:, group].reshape(len(x), -1), weights)
         accumulated = np.where(p.negate, -accumulated, accumulated)
         if i["to_residual"]:
             y = requantise(accumulated, p.bias, p.mult, p.shift, 16)

@@ -158,7 +158,7 @@ def pack_weights(product: Product, w: NDArray[np.int8], parameters: Bytes) -> By
 
     Parameters
     ----------
-    w : int8 [channels, k]
+    w : int8 [channels, k], or [channels, groups of weights · m] where these lie in planes
     parameters : uint8 [channels, 8]
     """
     values, positions = lane_pairs(product, w)
@@ -189,9 +189,9 @@ def lane_pairs(product: Product, w: NDArray[np.int8]) -> tuple[NDArray[np.int8],
     InputError : a group has more than N' non-zeros.
     """
     c, n = product.config, product.pattern_n
-    shape = (product.column_tiles, c.cols, product.groups, c.m)
+    shape = (product.column_tiles, c.cols, product.packed_groups, c.m)
     padded = np.zeros((shape[0] * shape[1], shape[2] * shape[3]), np.int8)
-    padded[: product.channels, : product.k] = w
+    padded[: product.channels, : w.shape[1]] = w
     groups = padded.reshape(shape)
     if product.pattern.dense:
         positions = np.broadcast_to(np.arange(c.m, dtype=np.uint8), shape).copy()

@@ -53,7 +53,7 @@ def unpack_parameters(config: Config, tiles: Bytes) -> ChannelParameters:
 
 
 def unpack_weights(product: Product, packed: Bytes) -> tuple[NDArray[np.int32], ChannelParameters]:
-    """(weights [columns, groups · m], parameters) of a region that `pack_weights` filled.
+    """(weights [columns, groups of weights · m], parameters) of a region that `pack_weights` filled.
 
     A position that several pairs name counts their sum, as the array adds it.
     """
@@ -64,11 +64,11 @@ def unpack_weights(product: Product, packed: Bytes) -> tuple[NDArray[np.int32], 
         of[plane].append(beat)
     lanes, steps = product.pattern.lanes, product.pattern.steps
     count = steps * lanes
-    shape = (product.column_tiles, product.groups, steps, lanes, c.cols)
+    shape = (product.column_tiles, product.packed_groups, steps, lanes, c.cols)
     values = _units(tiles[:, of["values"][1:]], product.steps, lanes * c.cols, c.port_bytes).view(np.int8)
-    values = values.reshape(shape).transpose(0, 4, 1, 2, 3).reshape(-1, product.groups, count)
+    values = values.reshape(shape).transpose(0, 4, 1, 2, 3).reshape(-1, product.packed_groups, count)
     positions = _positions(product, tiles[:, of["selection"][1:]])
-    weights = np.zeros((product.column_tiles * c.cols, product.groups, c.m), np.int32)
+    weights = np.zeros((product.column_tiles * c.cols, product.packed_groups, c.m), np.int32)
     for lane in range(count):
         if product.pattern.dense:
             if lane < c.m:
@@ -87,17 +87,17 @@ def _positions(product: Product, beats: Bytes) -> Int:
     columns = product.column_tiles * c.cols
     coding = product.pattern.coding
     if coding == "counted":
-        return np.zeros((columns, product.groups, 0), np.int64)
+        return np.zeros((columns, product.packed_groups, 0), np.int64)
     bits = np.unpackbits(beats, axis=-1, bitorder="little")
     if coding == "index":
         units = _units(bits, product.steps, lanes * c.cols * c.index_bits, 8 * c.port_bytes)
-        fields = units.reshape(product.column_tiles, product.groups, steps, lanes, c.cols, c.index_bits)
+        fields = units.reshape(product.column_tiles, product.packed_groups, steps, lanes, c.cols, c.index_bits)
         index = (fields.astype(np.int64) << np.arange(c.index_bits)).sum(axis=-1)
-        return index.transpose(0, 4, 1, 2, 3).reshape(columns, product.groups, steps * lanes)
-    units = _units(bits, product.groups, c.cols * c.m, 8 * c.port_bytes)
-    maps = units.reshape(product.column_tiles, product.groups, c.cols, c.m).transpose(0, 2, 1, 3)
-    ordered = np.argsort(1 - maps.reshape(columns, product.groups, c.m), axis=2, kind="stable")
-    index = np.zeros((columns, product.groups, steps * lanes), np.int64)
+        return index.transpose(0, 4, 1, 2, 3).reshape(columns, product.packed_groups, steps * lanes)
+    units = _units(bits, product.packed_groups, c.cols * c.m, 8 * c.port_bytes)
+    maps = units.reshape(product.column_tiles, product.packed_groups, c.cols, c.m).transpose(0, 2, 1, 3)
+    ordered = np.argsort(1 - maps.reshape(columns, product.packed_groups, c.m), axis=2, kind="stable")
+    index = np.zeros((columns, product.packed_groups, steps * lanes), np.int64)
     index[:, :, : product.pattern_n] = ordered[:, :, : product.pattern_n]
     return index
 

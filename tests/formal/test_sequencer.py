@@ -28,6 +28,7 @@ pytestmark = pytest.mark.formal
 
 CONFIG = StaConfig(n=1, m=2, rows=2, cols=2, drain=1, port_bytes=64, max_tokens=4, max_k=4, hidden=2, store_words=64)
 ANSWER = 4
+COLUMN_TILES = 2  # of a product from planes, at most: its segments come while the instruction behind it is checked
 
 
 def cycles(answer: int, latency: int) -> int:
@@ -147,7 +148,12 @@ class Runs(wiring.Component):
         part = inside.signal("intake.part")
         received = part[1]
         m.d.comb += Assert((part == 1) | (part == 2))
-        reads = inside.signal("intake.reads")
+        reads, asks = inside.signal("intake.reads"), inside.signal("intake.asks")
+        planes = {
+            name: inside.signal(f"intake.plane_segments.{name}")
+            for name in ("running", "at_planes", "last", "channels_left", "of_current")
+        }
+        upcoming = sequencer.upcoming
         executing, storing = inside.signal("executing"), inside.signal("storing")
         ends = inside.signal("ends_1")
         goes = inside.signal("taken")
@@ -160,6 +166,7 @@ class Runs(wiring.Component):
             self._verdict.any_cause.eq(self.cause),
             Assume(constant(m, self.program, "program")),
             Assume(constant(m, self.limit, "limit")),
+            Assume(implies(inside.signal("intake.planes"), upcoming.channels <= COLUMN_TILES * CONFIG.cols)),
         ]
 
         # The models: engines, column loader, fetch, checker.
@@ -170,7 +177,9 @@ class Runs(wiring.Component):
         rests = inside.signal("rests_1")
         gathering = inside.signal("gathering")
         checking = stage == CHECK
-        engine = Service(m, "engine", executing & ~ends & ((state == RUN) | storing), self.finished, most)
+        loads = planes["running"] & planes["of_current"]  # what executes waits for its column tiles
+        works = executing & ~ends & ~loads
+        engine = Service(m, "engine", works & ((state == RUN) | storing), self.finished, most)
         loader = Service(m, "loader", loading & (state == RUN), self.loaded, most)
         fetch = Service(m, "fetch", segment.valid & ~self.bad, self.segment_taken, most)
         memory = Service(m, "memory", owed & ~stopped, self.beats.valid, most)
@@ -178,7 +187,7 @@ class Runs(wiring.Component):
         checker = Service(m, "checker", checking, self.checked, latency)
         m.d.comb += [
             sequencer.loader_idle.eq(~loading),
-            Assume(implies(self.finished, executing & ~ends)),
+            Assume(implies(self.finished, works)),
             Assume(implies(self.segment_taken, segment.valid & ~self.bad)),
             Assume(implies(self.bad, segment.valid | gathering | stopped)),
             Assume(implies(past(m, self.bad & ~sequencer.stop, "was_bad"), self.bad | sequencer.stop)),
@@ -196,20 +205,25 @@ class Runs(wiring.Component):
         with m.Elif(self.beats.valid):
             m.d.sync += owed.eq(0)
 
-        # Cycles that are left, at most, until nothing executes, and until the column loader is idle.
-        to_end = Mux(executing, engine.left + 1, 0)
+        # Cycles that are left, at most, until all column tiles of a product from planes are asked for, until nothing
+        # executes, and until the column loader is idle.
+        last_tile = planes["channels_left"] <= CONFIG.cols
+        behind_this = Mux(planes["at_planes"], 0, most) + Mux(last_tile, 0, 2 * (COLUMN_TILES - 1) * most)
+        blocked = Mux(planes["running"], fetch.left + behind_this, 0)
+        to_finish = Mux(loads, blocked + most, engine.left)
+        to_end = Mux(executing, to_finish + 1, 0)
         to_load = Mux(sequencer.fill, most + 1, loader.left)
         # Until the upcoming instruction is checked, if it is not yet passed on.
         ask = most + 1  # to ask for a segment: it is offered a cycle late
-        to_ask = Mux(segment.valid, fetch.left, ask)
+        to_ask = Mux(asks, fetch.left, blocked + ask)
         to_receive = Mux(received, 0, memory.left)
         to_check = Signal(range(256))
         check = 1 + latency
         with m.Switch(stage):
             with m.Case(OFF, ADD):
-                m.d.comb += to_check.eq(2 + ask + most + check)
+                m.d.comb += to_check.eq(longest(2, blocked) + ask + most + check)
             with m.Case(ADDRESS):
-                m.d.comb += to_check.eq(1 + ask + most + check)
+                m.d.comb += to_check.eq(longest(1, blocked) + ask + most + check)
             with m.Case(ASK):
                 m.d.comb += to_check.eq(to_ask + most + check)
             with m.Case(DATA):
@@ -223,15 +237,15 @@ class Runs(wiring.Component):
         to_ready = Signal(range(256))
         stored = Mux(storing, to_end, 0)
         m.d.comb += [
-            to_data.eq(longest(to_check, Mux(gathering, to_end, 0)) + 1 + 2 + ask),
+            to_data.eq(longest(longest(to_check, Mux(gathering, to_end, 0)) + 1 + 2, blocked) + ask),
             to_ready.eq(longest(to_data, stored) + ask),
         ]
         with m.If(waiting):
             with m.Switch(stage):
                 with m.Case(ADD):
-                    m.d.comb += to_data.eq(2 + ask)
+                    m.d.comb += to_data.eq(longest(2, blocked) + ask)
                 with m.Case(ADDRESS):
-                    m.d.comb += to_data.eq(1 + ask)
+                    m.d.comb += to_data.eq(longest(1, blocked) + ask)
                 with m.Case(ASK):
                     m.d.comb += to_data.eq(to_ask)
                 with m.Default():
@@ -240,16 +254,16 @@ class Runs(wiring.Component):
         prepared = inside.signal("prepared")
         to_go = Signal(range(512))
         m.d.comb += to_go.eq(longest(longest(to_ready, to_load), to_end) + 1)
-        with m.If(self.bad):
+        with m.If(self.bad & ~planes["running"]):  # planes of the upcoming product do not hold it back
             m.d.comb += to_go.eq(to_end)
         with m.Elif(inside.signal("intake.ended") | inside.signal("intake.illegal")):
             m.d.comb += to_go.eq(to_end + 1)
         with m.Elif(waiting & ready):
-            m.d.comb += to_go.eq(engine.left)
+            m.d.comb += to_go.eq(to_finish)
             with m.If(packed & ~prepared):
-                m.d.comb += to_go.eq(longest(engine.left, to_load + 1))
+                m.d.comb += to_go.eq(longest(to_finish, to_load + 1))
             with m.If(inside.signal("intake.copies")):
-                m.d.comb += to_go.eq(longest(engine.left, to_load))
+                m.d.comb += to_go.eq(longest(to_finish, to_load))
         rank = Signal(range(512))
         with m.If(state == RUN):
             m.d.comb += rank.eq(to_go + 1)
@@ -324,14 +338,23 @@ class Runs(wiring.Component):
             Assert(implies(state == ABORT, stage == OFF)),
             Assert(implies(ready, waiting)),
             Assert(inside.signal("intake.faulty") == (cause != Cause.NONE)),
-            Assert(~(packed & inside.signal("intake.copies"))),
+            Assert(implies(inside.signal("intake.planes"), packed)),
+            *(Assert(~(packed & inside.signal(f"intake.{name}"))) for name in ("copies", "gathers", "stores")),
             Assert(implies(waiting, (stage != OFF))),
             Assert(implies(waiting & ~ready, (stage >= ADD) & (stage <= DATA))),
             Assert(implies(waiting & ready, stage >= RECEIVE)),
             Assert(implies(owed & ~stopped, ~outside)),
             Assert(implies((stage == RECEIVE) | (stage == CHECK), ~outside)),
-            Assert(implies(segment.valid, inside.signal("intake.offers"))),
-            Assert(implies(segment.valid, segment.payload.as_value() == inside.signal("intake.offered"))),
+            Assert(implies(asks, inside.signal("intake.offers"))),
+            Assert(implies(asks, segment.payload.as_value() == inside.signal("intake.offered"))),
+            # Column tiles from planes.
+            Assert(~(asks & planes["running"])),
+            Assert(implies(planes["running"], (state == RUN) | ((state == STOPPING) & was_running))),
+            Assert(implies(loads & (state == RUN), executing & ~ends & ~storing & ~gathering)),
+            Assert(implies(planes["running"], planes["channels_left"] <= COLUMN_TILES * CONFIG.cols)),
+            Assert(implies(planes["running"], planes["last"] == last_tile)),
+            Assert(implies(planes["running"] & ~planes["of_current"] & (state == RUN), waiting & ready & packed)),
+            Assert(implies(planes["running"], (stage >= RECEIVE) | planes["of_current"] | stopped)),
             Assert(implies(sequencer.execute, executing & ~waiting)),
             Assert(implies(gathering, ~waiting)),
             Assert(implies(gathering | storing, executing)),

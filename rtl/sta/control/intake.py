@@ -14,8 +14,9 @@ from rtl.params import ADDRESS_BITS
 from rtl.sta.control.fetch import Consumer, Segment
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.legality_checker import LegalityChecker
+from rtl.sta.control.plane_segments import PlaneSegments
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op
-from rtl.sta.legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats
+from rtl.sta.legality import CAUSE_BITS, ID_BYTES, Cause, instruction_beats, parameter_beats
 from rtl.sta.params import StaConfig
 
 
@@ -25,6 +26,7 @@ class Kinds(NamedTuple):
     loads: Signal  # a LOAD
     gathers: Signal  # a GATHER
     tables: Signal  # a TABLE
+    planes: Signal  # a PRODUCT with weights in planes
     reads: Signal  # it reads memory
 
 
@@ -41,6 +43,7 @@ class Intake(wiring.Component):
     segment : to the fetch, out; beats : of instructions, in
     storing : a STORE executes: no rows are requested, in
     gathering : a GATHER executes: nothing is requested, in
+    in_planes : what is requested is of the PRODUCT that executes: its column tiles, from planes, out
     upcoming, waiting : the upcoming instruction, and its valid, out
     ready : its data, if any, has been requested, out
     packed : it takes packed weights or parameters, out
@@ -62,6 +65,7 @@ class Intake(wiring.Component):
                 "beats": In(stream.Signature(8 * config.port_bytes)),
                 "storing": In(1),
                 "gathering": In(1),
+                "in_planes": Out(1),
                 "upcoming": Out(instruction_layout(config)),
                 "waiting": Out(1),
                 "ready": Out(1),
@@ -121,6 +125,7 @@ class Intake(wiring.Component):
                 kinds.loads.eq(opcode == Op.LOAD),
                 kinds.gathers.eq(opcode == Op.GATHER),
                 kinds.tables.eq(opcode == Op.TABLE),
+                kinds.planes.eq(product & (columns == Columns.MEMORY) & fields["weight_groups"].any()),
                 self.stores.eq(opcode == Op.STORE),
                 self.packed.eq((product & (columns == Columns.MEMORY)) | (opcode == Op.NORM)),
                 self.copies.eq(product & (columns != Columns.MEMORY)),
@@ -138,13 +143,20 @@ class Intake(wiring.Component):
         asks = Signal()
         accepted = Signal()
         held = Signal()
-        m.d.sync += asks.eq(offers & ~accepted)
+        m.submodules.plane_segments = tiles = PlaneSegments(c)
+        m.d.sync += asks.eq(offers & ~accepted & ~tiles.next_running)
+        asked = registered(m, offered, name="asked")
         m.d.comb += [
             offers.eq(asks_code | (asks_data & self.waiting & kinds.reads & ~held)),
             held.eq(self.storing & (kinds.loads | kinds.gathers)),
-            self.segment.valid.eq(asks),
-            self.segment.payload.eq(registered(m, offered, name="asked")),
+            self.segment.valid.eq(asks | tiles.segment.valid),
+            self.segment.payload.eq(Mux(asks, asked.as_value(), tiles.segment.payload.as_value())),
             accepted.eq(asks & self.segment.ready),
+            tiles.start.eq(accepted & asks_data & kinds.planes),
+            tiles.upcoming.eq(upcoming),
+            tiles.taken.eq(self.taken),
+            tiles.segment.ready.eq(self.segment.ready),
+            self.in_planes.eq(tiles.segment.valid & tiles.of_current),
             offered.address.eq(address),
             offered.beats.eq(instruction_beats(c)),
             offered.consumer.eq(Consumer.INSTRUCTION),
@@ -152,7 +164,7 @@ class Intake(wiring.Component):
         with m.If(asks_data):
             m.d.comb += [
                 offered.address.eq(upcoming.address),
-                offered.beats.eq(upcoming.beats),
+                offered.beats.eq(Mux(kinds.planes, parameter_beats(c), upcoming.beats)),
                 offered.consumer.eq(Consumer.WEIGHTS),
             ]
             with m.If(kinds.loads):

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.lib.compare import Beyond
 from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, registered, relay
-from rtl.params import ADDRESS_BITS, SHIFT_MAX, Config, ceil_div
+from rtl.params import ADDRESS_BITS, SHIFT_MAX, ceil_div
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
 from rtl.sta.latencies import CHECKER_LATENCY
 from rtl.sta.legality import (
@@ -17,6 +17,7 @@ from rtl.sta.legality import (
     TABLE_BYTES,
     Cause,
     TileBeats,
+    most_weight_groups,
     parameter_beats,
     residual_row_beats,
     scale_beats,
@@ -84,6 +85,7 @@ class Kinds(NamedTuple):
 
     is_op: dict[Op, Signal]
     memory: Signal  # PRODUCT, by its columns
+    planes: Signal  # PRODUCT, whose weights lie in planes
     keys: Signal
     values: Signal
     tiles: Signal  # it takes column tiles from memory: a PRODUCT or a NORM
@@ -104,6 +106,7 @@ class Sizes(NamedTuple):
     groups: Signal
     beats: Signal
     tile_beats: Signal
+    weight_groups: Signal  # of a column tile
 
 
 class LegalityChecker(wiring.Component):
@@ -185,6 +188,7 @@ class LegalityChecker(wiring.Component):
         m.d.sync += [
             *(signal.eq(opcode == op) for op, signal in is_op.items()),
             kinds.memory.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)),
+            kinds.planes.eq((opcode == Op.PRODUCT) & f["weight_groups"].any()),
             kinds.keys.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.KEYS)),
             kinds.values.eq((opcode == Op.PRODUCT) & (f["columns"] == Columns.VALUES)),
             kinds.tiles.eq(((opcode == Op.PRODUCT) & (f["columns"] == Columns.MEMORY)) | (opcode == Op.NORM)),
@@ -213,8 +217,10 @@ class LegalityChecker(wiring.Component):
             group_words.eq(ceil_shift(f["groups"] * c.m, c.store_word_bytes)),
             channel_words.eq(ceil_shift(f["channels"], c.store_word_bytes)),
         ]
-        near = (relay(m, f[name], name=f"near_{name}") for name in ("groups", "beats", "tile_beats"))
-        return Sizes(group_words, channel_words, row_beats, gather_beats, *near)
+        near = {name: relay(m, f[name], name=f"near_{name}") for name in ("groups", "beats", "tile_beats")}
+        planes = f["weight_groups"]
+        weight_groups = registered(m, Mux(planes.any(), planes, f["groups"]), name="weight_groups_of_tile")
+        return Sizes(group_words, channel_words, row_beats, gather_beats, **near, weight_groups=weight_groups)
 
     def _of_single_fields(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes) -> dict[Cause, ValueLike]:
         """Checks that compare a field with a constant or with another field."""
@@ -225,7 +231,9 @@ class LegalityChecker(wiring.Component):
         )
         channels_outside = registered(m, _outside(f["channels"], c.hidden), name="channels_outside")
         groups_outside = registered(m, _outside(f["groups"], c.max_groups), name="groups_outside")
-        pattern_outside = registered(m, _outside(f["pattern_n"], c.m), name="pattern_outside")
+        weights_outside = registered(m, f["weight_groups"] > most_weight_groups(c), name="weights_outside")
+        densest = Mux(kinds.planes, c.n, c.m)
+        pattern_outside = registered(m, _outside(f["pattern_n"], densest), name="pattern_outside")
         keys_outside = registered(m, _outside(f["keys"], c.max_tokens), name="keys_outside")
         shift_outside = registered(m, _outside(f["shift"], SHIFT_MAX), name="shift_outside")
         groups_of_keys = registered(m, ceil_shift(f["keys"], c.m), name="groups_of_keys")
@@ -238,11 +246,12 @@ class LegalityChecker(wiring.Component):
             | (product & f["add"] & ~kinds.to_residual)
             | (product & f["table"] & (kinds.to_residual | ~kinds.to_store))
             | (product & f["maximum"] & ~keys)
-            | ((keys | values) & (kinds.to_residual | f["table"])),
+            | ((keys | values) & (kinds.to_residual | f["table"]))
+            | (kinds.planes & ~memory),
             Cause.CHANNELS: (product & (f["channels"] == 0))
             | (in_residual & channels_outside)
             | (keys & (f["channels"] > c.max_tokens)),
-            Cause.GROUPS: (product | load | kinds.from_store) & groups_outside,
+            Cause.GROUPS: ((product | load | kinds.from_store) & groups_outside) | (kinds.planes & weights_outside),
             Cause.PATTERN: (memory & pattern_outside) | ((keys | values) & (f["pattern_n"] != c.m)),
             Cause.KEYS: values & (keys_outside | other_groups),
             Cause.SHIFT: ((keys | values | pool) & shift_outside) | (rescaled & (f["rescale_shift"] == 0)),
@@ -332,9 +341,9 @@ class LegalityChecker(wiring.Component):
         most_tile = _most_tile_beats(c)
         # Shifts and adders; of `*` yosys would make a multiplier.
         steps = Signal(range(most_steps + 1), reset_less=True)
-        terms = (Mux(bit, sizes.groups << i, 0) for i, bit in enumerate(shape["group_steps"]))
+        terms = (Mux(bit, sizes.weight_groups << i, 0) for i, bit in enumerate(shape["group_steps"]))
         m.d.sync += steps.eq(sum(terms, Const(0)))
-        selections = Mux(shape["per_step"], steps, f["groups"])
+        selections = Mux(shape["per_step"], steps, sizes.weight_groups)
 
         def quotient(name: str, dividend: Value, units: str, beats: str) -> Quotient:
             most = most_steps - 1 or 1
@@ -407,12 +416,13 @@ class LegalityChecker(wiring.Component):
         return nameless.any() | registered(m, Cat(unused), name="unused").any()
 
 
-def _most_tile_beats(config: Config) -> int:
+def _most_tile_beats(config: StaConfig) -> int:
     """Beats of the largest column tile."""
-    most = max(TileBeats.of(config, n).beats(config.max_groups) for n in range(1, config.m + 1))
-    return parameter_beats(config) + most
+    plain = (TileBeats.of(config, n).beats(config.max_groups) for n in range(1, config.m + 1))
+    planes = (TileBeats.of(config, n).beats(most_weight_groups(config)) for n in range(1, config.n + 1))
+    return parameter_beats(config) + max(*plain, *planes)
 
 
-def _outside(value: Value, largest: int) -> Value:
+def _outside(value: Value, largest: ValueLike) -> Value:
     """Not within 1 … largest."""
     return (value == 0) | (value > largest)

@@ -42,10 +42,10 @@ class Sequencer(wiring.Component):
     behind its ids until it has finished. What LOAD and GATHER read is not requested while a STORE writes.
 
     An instruction that is illegal or reads outside its memory has no effect, and is reported when all before it have
-    finished. Rows of a GATHER outside memory, and errors of the memory, are reported at once. Then the fetch is
-    stopped, its outstanding beats are dropped (a STORE runs to its end, so that every burst gets its beats), `abort`
-    resets the units, and the machine is idle with `error`, until `clear`. A clear while it runs ends the same way
-    without an error. An error of the memory also turns `done` into `error`.
+    finished. Rows of a GATHER outside memory, column tiles of a PRODUCT from planes, and errors of the memory, are
+    reported at once. Then the fetch is stopped, its outstanding beats are dropped (a STORE runs to its end, so that
+    every burst gets its beats), `abort` resets the units, and the machine is idle with `error`, until `clear`. A clear
+    while it runs ends the same way without an error. An error of the memory also turns `done` into `error`.
 
     Members
     -------
@@ -165,7 +165,7 @@ class Sequencer(wiring.Component):
         bad = Signal(name="bad_access")
         illegal = Signal()
         m.d.comb += [
-            bad.eq(self.bad & (~current.executing | current.gathering)),
+            bad.eq(self.bad & (~current.executing | current.gathering | intake.in_planes)),
             illegal.eq(intake.illegal & ~current.executing),
         ]
         stops = states["run"] & (self.fault | bad | illegal)

@@ -1,12 +1,13 @@
 """The column buffer's job: what it needs of an instruction, decoded and held."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.product import Pattern
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
+from rtl.sta.legality import most_weight_groups
 from rtl.sta.params import StaConfig
 
 
@@ -19,6 +20,7 @@ def column_job(config: StaConfig) -> data.StructLayout:
     steps : steps a group takes in memory, less one
     lanes : lanes that such a step fills
     bitmap, counted : the selection's coding; index where neither
+    groups : of packed weights those of a column tile; of keys along a token
     """
     return data.StructLayout(
         {
@@ -29,7 +31,7 @@ def column_job(config: StaConfig) -> data.StructLayout:
             "lanes": range(config.n + 1),
             "bitmap": 1,
             "counted": 1,
-            "groups": range(config.max_groups + 1),
+            "groups": range(most_weight_groups(config) + 1),
             "keys": range(config.max_tokens + 1),
             "c_base": range(config.store_words),
             "c_pitch": range(config.store_words),
@@ -62,7 +64,8 @@ class ColumnJob(wiring.Component):
                 job.copy.eq(product & (instruction.columns != Columns.MEMORY)),
                 job.values.eq(instruction.columns == Columns.VALUES),
                 job.parameters_only.eq(~product),
-                *(job[name].eq(instruction[name]) for name in ("groups", "keys", "c_base", "c_pitch")),
+                job.groups.eq(Mux(instruction.weight_groups.any(), instruction.weight_groups, instruction.groups)),
+                *(job[name].eq(instruction[name]) for name in ("keys", "c_base", "c_pitch")),
             ]
             with m.Switch(instruction.pattern_n):
                 for n in range(1, c.m + 1):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from rtl.lib.timing import align, cleared, lookahead, registered, tally
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
+from rtl.sta.legality import most_weight_groups
 from rtl.sta.operands.columns import ColumnReads
 from rtl.sta.operands.store import store_step
 from rtl.sta.operands.tiles import token_tile
@@ -23,8 +24,10 @@ class Sizes(NamedTuple):
 
     last_sub: Signal  # steps of a group, less one
     one_sub: Signal
+    groups: Signal  # of the weights of a column
     one_group: Signal
     two_groups: Signal
+    one_token_group: Signal  # a token has one group
     one_step: Signal  # in a tile
     softmax: Signal  # the rows hold scores
 
@@ -116,29 +119,26 @@ class Feeder(wiring.Component):
         for i in cases(m, instruction.pattern_n, c.m + 1):
             m.d.comb += last_sub.eq((max(i, 1) - 1) // c.n)
         one_sub = registered(m, last_sub == 0, name="one_sub")
-        one_group = registered(m, instruction.groups == 1, name="one_group")
+        groups = Signal(range(most_weight_groups(c) + 1))
+        m.d.comb += groups.eq(Mux(instruction.weight_groups.any(), instruction.weight_groups, instruction.groups))
+        one_group = registered(m, groups == 1, name="one_group")
         return Sizes(
             last_sub=registered(m, last_sub, name="last_sub"),
             one_sub=one_sub,
+            groups=registered(m, groups, name="groups"),
             one_group=one_group,
-            two_groups=registered(m, instruction.groups == 2, name="two_groups"),
+            two_groups=registered(m, groups == 2, name="two_groups"),
+            one_token_group=registered(m, instruction.groups == 1, name="one_token_group"),
             one_step=registered(m, one_sub & one_group, name="one_step"),
             softmax=registered(m, instruction.columns == Columns.VALUES, name="softmax", reset=True),
         )
 
     def _step(self, m: Module, walk: TileWalk, sizes: Sizes, advance: Signal, tile_advance: Signal) -> Step:
-        """Count: step of the group, group of the word, word of the token, token tile."""
-        c, instruction = self._config, self.instruction
+        """Count the steps of a tile."""
         first = Signal()
         sub = Signal.like(sizes.last_sub, reset_less=True)
-        counted = Signal.like(instruction.groups, reset_less=True)
-        group = Signal.like(self.step.group, reset_less=True)
-        word = Signal.like(self.step.word, reset_less=True)
-        groups_left = Signal(range(c.max_groups + 1), reset_less=True)
-        first_word = Signal.like(word, reset_less=True)  # of the token tile
-        next_word = Signal.like(word)
-        tile = Signal.like(self.step.tile, reset_less=True)
-        first_tile = Signal.like(tile)
+        counted = Signal.like(self.instruction.groups, reset_less=True)
+        groups_left = Signal.like(sizes.groups, reset_less=True)
         position = Signal.like(counted)  # cleared by `first`, not by the end of the tile before
         # sub == last_sub, groups_left == 1, both, and groups_left == 2, registered when the counts change: `advance`
         # depends on them, and most registers on `advance`.
@@ -146,11 +146,7 @@ class Feeder(wiring.Component):
         is_last_group = Signal()
         last = Signal()
         before_last_group = Signal()
-        m.d.comb += [
-            first_tile.eq(token_tile(c, instruction.first_token)),
-            next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch)),
-            position.eq(Mux(first, 0, counted)),
-        ]
+        m.d.comb += position.eq(Mux(first, 0, counted))
         with m.If(advance):
             m.d.sync += counted.eq(position + is_last_sub)
             m.d.sync += [first.eq(0), sub.eq(sub + 1), is_last_sub.eq(sub + 1 == sizes.last_sub)]
@@ -163,33 +159,60 @@ class Feeder(wiring.Component):
                     is_last_group.eq(before_last_group),
                     before_last_group.eq(groups_left == 3),
                     last.eq(sizes.one_sub & before_last_group),
-                    group.eq(group + 1),
                 ]
-                with m.If(group == c.store_word_bytes // c.m - 1):
-                    m.d.sync += [group.eq(0), word.eq(word + 1)]
-        first_step = [
-            first.eq(1),
-            groups_left.eq(instruction.groups),
-            is_last_group.eq(sizes.one_group),
-            before_last_group.eq(sizes.two_groups),
-            last.eq(sizes.one_step),
-            group.eq(0),
+        # Between products, wait at the first step of the next one.
+        with m.If(tile_advance | ~walk.running):
+            m.d.sync += [
+                first.eq(1),
+                groups_left.eq(sizes.groups),
+                is_last_group.eq(sizes.one_group),
+                before_last_group.eq(sizes.two_groups),
+                last.eq(sizes.one_step),
+            ]
+        with m.If(~walk.running):
+            m.d.sync += [sub.eq(0), is_last_sub.eq(sizes.one_sub)]
+        group, word, tile = self._token_groups(m, walk, sizes, advance & is_last_sub, tile_advance)
+        return Step(first, last, sub, position, group, word, tile)
+
+    def _token_groups(
+        self, m: Module, walk: TileWalk, sizes: Sizes, group_advance: Value, tile_advance: Signal
+    ) -> tuple[Signal, Signal, Signal]:
+        """Count (group of the word, word of the token, token tile).
+
+        Where weights lie in planes, the groups of a token come again for each plane.
+        """
+        c, instruction = self._config, self.instruction
+        group = Signal.like(self.step.group, reset_less=True)
+        word = Signal.like(self.step.word, reset_less=True)
+        first_word = Signal.like(word, reset_less=True)  # of the token tile
+        next_word = Signal.like(word)
+        tile = Signal.like(self.step.tile, reset_less=True)
+        first_tile = Signal.like(tile)
+        groups_left = Signal(range(c.max_groups + 1), name="token_groups_left", reset_less=True)
+        is_last = Signal(name="is_last_token_group")  # groups_left == 1, registered when it changes
+        m.d.comb += [
+            first_tile.eq(token_tile(c, instruction.first_token)),
+            next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch)),
         ]
+        first_group = [group.eq(0), groups_left.eq(instruction.groups), is_last.eq(sizes.one_token_group)]
+        with m.If(group_advance):
+            m.d.sync += [group.eq(group + 1), groups_left.eq(groups_left - 1), is_last.eq(groups_left == 2)]
+            with m.If(group == c.store_word_bytes // c.m - 1):
+                m.d.sync += [group.eq(0), word.eq(word + 1)]
+            with m.If(is_last):
+                m.d.sync += [*first_group, word.eq(first_word)]
         with m.If(tile_advance):
-            m.d.sync += [*first_step, word.eq(next_word), first_word.eq(next_word), tile.eq(tile + 1)]
+            m.d.sync += [*first_group, word.eq(next_word), first_word.eq(next_word), tile.eq(tile + 1)]
             with m.If(walk.last_tokens):
                 m.d.sync += tile.eq(first_tile)
-        # Between products, wait at the first step of the next one.
         with m.If(~walk.running):
             m.d.sync += [
-                *first_step,
-                sub.eq(0),
-                is_last_sub.eq(sizes.one_sub),
+                *first_group,
                 word.eq(instruction.x_base),
                 first_word.eq(instruction.x_base),
                 tile.eq(first_tile),
             ]
-        return Step(first, last, sub, position, group, word, tile)
+        return group, word, tile
 
     def _columns_ready(self, m: Module, walk: TileWalk, first: Signal, advance: Signal, tile_advance: Signal) -> Signal:
         """The step's columns are loaded, registered."""

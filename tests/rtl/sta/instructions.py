@@ -8,6 +8,7 @@ from rtl.sta.legality import (
     TABLE_BYTES,
     TileBeats,
     gathered_row_beats,
+    most_weight_groups,
     parameter_beats,
     residual_row_beats,
     store_row_beats,
@@ -18,6 +19,7 @@ KINDS = (
     "memory",
     "memory to residual",
     "memory by table",
+    "memory in planes",
     "keys",
     "values",
     "norm",
@@ -86,12 +88,20 @@ class Random:
         channels = self._up_to(most_channels)
         channel_words = ceil_div(channels, word)
         if kind.startswith("memory"):
-            pattern_n = rng.randint(1, c.m)
-            tile_beats = parameter_beats(c) + TileBeats.of(c, pattern_n).beats(groups)
+            pattern_n, weight_groups = rng.randint(1, c.m), 0
+            if kind == "memory in planes":
+                pattern_n, weight_groups = rng.randint(1, c.n), self._up_to(most_weight_groups(c))
+            weights_beats = TileBeats.of(c, pattern_n).beats(weight_groups or groups)
+            tiles, tile_beats = ceil_div(channels, c.cols), parameter_beats(c) + weights_beats
             f |= {"opcode": Op.PRODUCT, "pattern_n": pattern_n, "groups": groups, "tile_beats": tile_beats}
-            f |= {"channels": channels, "beats": ceil_div(channels, c.cols) * tile_beats}
+            f |= {"channels": channels, "beats": tiles * tile_beats}
             f |= self._region("x", tokens, group_words)
             f["address"] = self._address(f["beats"])
+            if weight_groups:
+                pitch = weights_beats + rng.choice([0, 1, rng.randint(0, 50)])
+                f["address"] = self._address(tiles * parameter_beats(c))
+                f |= {"weight_groups": weight_groups, "planes_pitch": pitch}
+                f["planes_address"] = self._address((tiles - 1) * pitch + weights_beats)
             if kind == "memory to residual":
                 f |= {"to_residual": 1, "add": rng.randint(0, 1)}
             if kind != "memory to residual" or rng.random() < 0.5:

@@ -18,7 +18,7 @@ from rtl.sta.control.fetch import BeatBuffer, FetchUnit, Segment
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op, decode, encode
-from rtl.sta.legality import CAUSE_BITS, Cause, TileBeats, ids_beats, parameter_beats, violation
+from rtl.sta.legality import CAUSE_BITS, Cause, TileBeats, ids_beats, parameter_beats, segments, violation
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import drive, gaps, run, seeded
 from tests.rtl.sta.instructions import KINDS, Random
@@ -161,25 +161,17 @@ class Bench:
     # --- what is expected ----------------------------------------------------------------------
     def wanted(self, f: dict[str, int]) -> tuple[dict[str, list[int]], int | None]:
         """The beats that each consumer gets of an instruction; the first address that is out of bounds."""
-        c, size = self.config, self.config.port_bytes
+        size = self.config.port_bytes
         got: dict[str, list[int]] = {name: [] for name in ("weights", "table", "rows", "ids")}
-        segments: list[tuple[str, int, int]] = []
-        op = f["opcode"]
-        if packed(f):
-            segments = [("weights", f["address"], f["beats"])]
-        elif op == Op.LOAD:
-            segments = [("rows", f["address"], f["beats"])]
-        elif op == Op.TABLE:
-            segments = [("table", f["address"], f["beats"])]
-        elif op == Op.GATHER:
-            segments = [("ids", f["ids_address"], ids_beats(c, f["tokens"]))]
-        while segments:
-            name, address, beats = segments.pop(0)
+        consumers = {Op.LOAD: "rows", Op.TABLE: "table", Op.GATHER: "ids"}
+        found = [(consumers.get(f["opcode"], "weights"), *one) for one in segments(self.config, f)]
+        while found:
+            name, address, beats = found.pop(0)
             if address % size or address + beats * size > self.limit:
                 return got, address
             got[name] += [self.memory.beat(address + i * size) for i in range(beats)]
             if name == "ids":
-                segments = [("rows", row, f["beats"]) for row in self.rows(f, got["ids"])]
+                found = [("rows", row, f["beats"]) for row in self.rows(f, got["ids"])]
         return got, None
 
     def rows(self, f: dict[str, int], ids: list[int]) -> list[int]:
@@ -710,6 +702,55 @@ def test_a_bad_address_waits_for_its_turn() -> None:
         assert len(want.executed) == 1
 
     bench.run(testbench, limit=1000)
+
+
+def in_planes(tiles: int, beyond: int) -> dict[str, int]:
+    """A product of so many column tiles, of which those from `beyond` on lie outside of memory."""
+    weights = TileBeats.of(BASE, 2).beats(16)
+    tile_beats, pitch = parameter_beats(BASE) + weights, weights + 3
+    f = {"opcode": Op.PRODUCT, "to_store": 1, "pattern_n": 2, "tokens": 8, "groups": 8, "channels": 8 * tiles}
+    f |= {"address": 0x1000, "tile_beats": tile_beats, "beats": tiles * tile_beats, "weight_groups": 16}
+    last = (beyond - 1) * pitch + weights  # beats up to the end of the last tile that is in memory
+    return f | {"planes_address": LIMIT - last * BASE.port_bytes, "planes_pitch": pitch}
+
+
+@pytest.mark.parametrize("beyond", [1, 2, 3])
+@pytest.mark.parametrize("before", [0, 1, 300])
+def test_planes_outside_memory(before: int, beyond: int) -> None:
+    """Are asked for as the product executes: then it is given up. If it waits for another one, that ends before."""
+    bench = Bench(BASE, LATENCY, None)
+    bench.delay = lambda f: before
+    code = [{"opcode": Op.POOL, "tokens": 1, "channels": 1, "shift": 1}] * bool(before)
+    code += [in_planes(3, beyond), {"opcode": Op.END}]
+    for number, f in enumerate(code):
+        bench.memory.write(number * BYTES, encode(f))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 1500)
+        want = bench.check(ctx, 0)
+        assert want.cause == (Cause.ADDRESS if beyond < 3 else Cause.NONE)
+        assert len(want.executed) == bool(before) + (beyond == 3)
+
+    bench.run(testbench, limit=2000)
+    assert bench.aborts == (beyond < 3)
+
+
+def test_a_bad_address_waits_for_a_product_from_planes() -> None:
+    """All of its column tiles have been asked for: what is asked for next is of the instruction behind it."""
+    bench = Bench(BASE, LATENCY, None)
+    bench.delay = lambda f: 400
+    load = {"opcode": Op.LOAD, "tokens": 1, "groups": 2, "beats": 1, "address": LIMIT}
+    for number, f in enumerate([in_planes(3, 3), load, {"opcode": Op.END}]):
+        bench.memory.write(number * BYTES, encode(f))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 2000)
+        want = bench.check(ctx, 0)
+        assert (want.cause, want.address, len(want.executed)) == (Cause.ADDRESS, LIMIT, 1)
+
+    bench.run(testbench, limit=3000)
 
 
 def test_a_late_fault() -> None:

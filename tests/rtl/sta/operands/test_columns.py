@@ -141,6 +141,14 @@ def from_memory(config: StaConfig, rng: Random, product: Product) -> Work:
     return Work(fields | {"channels": product.channels}, beats, tiles, set())
 
 
+def in_planes(config: StaConfig, rng: Random) -> Work:
+    """A tile has more groups than a token, which is all that differs here."""
+    product = random_product(config, rng, rng.randint(1, config.n))
+    work = from_memory(config, rng, product)
+    work.instruction |= {"weight_groups": product.groups, "groups": rng.randint(1, product.groups)}
+    return work
+
+
 def norm(config: StaConfig, rng: Random, channels: int) -> Work:
     """Of a product's column tiles, the parameters alone."""
     product = Product(config=config, tokens=1, k=1, channels=channels, pattern_n=1)
@@ -218,6 +226,7 @@ def programme(config: StaConfig, rng: Random, store: Store) -> list[Work]:
     patterns = sorted({1, n, min(n + 1, m), max(1, m // 4), m // 2 + 1, m - 1, m})
     works = [from_memory(config, rng, random_product(config, rng, pattern_n)) for pattern_n in patterns]
     works += [norm(config, rng, rng.randint(1, 6 * config.cols)) for _ in range(2)]
+    works += [in_planes(config, rng) for _ in range(2)]
     works += [keys(config, rng, store) for _ in range(3)]
     works += [values(config, rng, store) for _ in range(3)]
     rng.shuffle(works)

@@ -21,6 +21,7 @@ from rtl.sta.latencies import (
     drain_window,
     row_latency,
 )
+from rtl.sta.legality import most_weight_groups
 from rtl.sta.operands.feeder import Feeder
 from rtl.sta.operands.softmax import RowSoftmax
 from rtl.sta.params import StaConfig
@@ -39,21 +40,26 @@ STEP = ("first", "last", "read", "word", "group", "sub", "softmax", "tile", "pos
 
 
 def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
-    """Tiles of one step and long ones; one tile and many; values; one follows a product of a single token at once."""
+    """Tiles of one step and long ones; one tile and many; values; weights in planes, whole ones and not; one follows a
+    product of a single token at once.
+    """
     c = config
-    dense, tokens = c.m, c.max_tokens
+    dense, tokens, most = c.m, c.max_tokens, most_weight_groups(c)
     shapes = [
-        (tokens, 1, 3 * c.cols, 1, Columns.MEMORY),
-        (tokens, c.max_groups, 2 * c.cols + 1, dense, Columns.KEYS),
-        (tokens, 1, 3 * c.cols + 1, dense, Columns.VALUES),
-        (min(tokens, c.rows + 1), c.max_groups - 1 or 1, 5 * c.cols, min(c.n, c.m), Columns.MEMORY),
-        (tokens, 1, 4 * c.cols, min(c.m, c.n + 1), Columns.MEMORY),
-        (1, 2, 1, dense, Columns.VALUES),
-        (1, 1, 1, dense, Columns.MEMORY),
-        (1, 1, 3 * c.cols, dense, Columns.VALUES),
+        (tokens, 1, 3 * c.cols, 1, Columns.MEMORY, 0),
+        (tokens, c.max_groups, 2 * c.cols + 1, dense, Columns.KEYS, 0),
+        (tokens, 1, 3 * c.cols + 1, dense, Columns.VALUES, 0),
+        (min(tokens, c.rows + 1), c.max_groups - 1 or 1, 5 * c.cols, min(c.n, c.m), Columns.MEMORY, 0),
+        (min(tokens, c.rows + 1), c.max_groups, 2 * c.cols, c.n, Columns.MEMORY, most),
+        (tokens, c.max_groups - 1 or 1, c.cols, 1, Columns.MEMORY, rng.randint(1, most)),
+        (tokens, 1, 3 * c.cols, c.n, Columns.MEMORY, c.steps_a_group),
+        (tokens, 1, 4 * c.cols, min(c.m, c.n + 1), Columns.MEMORY, 0),
+        (1, 2, 1, dense, Columns.VALUES, 0),
+        (1, 1, 1, dense, Columns.MEMORY, 0),
+        (1, 1, 3 * c.cols, dense, Columns.VALUES, 0),
     ]
     instructions = []
-    for count, groups, channels, pattern_n, columns in shapes:
+    for count, groups, channels, pattern_n, columns, weight_groups in shapes:
         words = ceil_div(groups * c.m, c.store_word_bytes)
         pitch = words + rng.randrange(3)
         tiles = ceil_div(count, c.rows)
@@ -65,6 +71,7 @@ def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
                 "tokens": count,
                 "groups": groups,
                 "channels": channels,
+                "weight_groups": weight_groups,
                 "first_token": c.rows * rng.randrange(c.max_tiles - tiles + 1),
                 "x_pitch": pitch,
                 "x_base": rng.randrange(max(1, c.store_words - pitch * tiles)),
@@ -92,12 +99,13 @@ class Tile:
 
     @property
     def steps(self) -> int:
-        return self.instruction["groups"] * self.steps_a_group
+        return (self.instruction["weight_groups"] or self.instruction["groups"]) * self.steps_a_group
 
     def step(self, step: int) -> tuple[int, ...]:
         """In the order of STEP."""
         c, i = self.config, self.instruction
-        group, sub = divmod(step, self.steps_a_group)
+        weight_group, sub = divmod(step, self.steps_a_group)
+        group = weight_group % i["groups"]
         a_word = c.store_word_bytes // c.m
         return (
             step == 0,
@@ -108,7 +116,7 @@ class Tile:
             sub,
             i["columns"] == Columns.VALUES,
             i["first_token"] // c.rows + self.token,
-            group % (1 << (ceil_div(c.max_tokens, c.m) - 1).bit_length()),
+            weight_group % (1 << min((ceil_div(c.max_tokens, c.m) - 1).bit_length(), c.max_groups.bit_length())),
         )
 
     def columns(self, step: int, half: int) -> tuple[int, ...]:
