@@ -17,7 +17,8 @@ NAME = "compile"
 HELP = "Compile a model to a program that STA runs: instructions, weights and tables in one memory image."
 EXAMPLE = """\
 nmgen compile build/minilm/2of8.safetensors --seq 32 --batch 4 -o build/minilm.nmp
-  nmgen compile minilm --pattern 2:8 --lengths 16,32,64,128 -o build/minilm.nmp"""
+  nmgen compile minilm --pattern 2:8 --lengths 16,32,64,128 -o build/minilm.nmp
+  nmgen compile build/elastic/elastic.safetensors --elastic --m 16 --seq 32 -o build/elastic.nmp"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(program: "Program") -> dict[str, Any]:
     """A program's facts, ready for JSON."""
+    sparser = program.densities[1:]
     return {
         "configuration": asdict(program.config),
         "instructions": len(program.names),
@@ -56,6 +58,7 @@ def describe(program: "Program") -> dict[str, Any]:
         "notes": list(program.notes),
         "about": dict(program.about),
         **({"shorter": [describe(one) for one in program.shorter]} if program.shorter else {}),
+        **({"densities": {one: describe(program.at(one)) for one in sparser}} if sparser else {}),
     }
 
 
@@ -72,8 +75,9 @@ def _show(title: str, program: "Program") -> None:
         + f"\n  store        {about['store_words_used']} of {c.store_words} words a bank\n"
         f"  array        {c.rows} x {c.cols}, N = {c.n}, M = {c.m}, {c.port_bytes} bytes a beat"
     )
-    for one in program.shorter:
-        print(f"  shorter      {_sequences(one)} tokens, program at {one.address:#x}")
+    for one in program.others:
+        named = f"density {one.density}" if one.density != program.density else "shorter"
+        print(f"  {named:12} {_sequences(one)} tokens, program at {one.address:#x}")
     for note in program.notes:
         print(f"  note: {note}")
 

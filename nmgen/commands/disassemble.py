@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for one in program.every:
         if one is not program:
-            print(f"\nfor {', '.join(str(sequence.tokens) for sequence in one.sequences)} tokens:\n")
+            density = f" at {one.density}" if one.density else ""
+            print(f"\nfor {', '.join(str(sequence.tokens) for sequence in one.sequences)} tokens{density}:\n")
         _show(one)
     return 0
 

@@ -43,20 +43,26 @@ def run(args: argparse.Namespace) -> int:
         constants = Constants(memory=args.mem_latency)
         found = estimate(program, constants)
         shorter = [total(one, estimate(one, constants)) for one in program.shorter]
+        sparser = {name: program.at(name) for name in program.densities[1:]}
+        densities = {name: total(one, estimate(one, constants)) for name, one in sparser.items()}
     sums = total(program, found)
-    for each in (sums, *shorter):
+    for each in (sums, *shorter, *densities.values()):
         each["milliseconds"] = each["cycles"] / (1000 * args.mhz)
     lengths = [{"tokens": tokens_of(one), **each} for one, each in zip(program.shorter, shorter, strict=True)]
     listed = [{"name": one.name, "opcode": one.op.name, "cycles": one.cycles, "beats": one.beats} for one in found]
     if args.json:
         about = {"file": args.model, "mem_latency": args.mem_latency, "mhz": args.mhz}
-        further = {"shorter": lengths} if lengths else {}
+        further: dict[str, Any] = {"shorter": lengths} if lengths else {}
+        further |= {"density": program.density, "densities": densities} if densities else {}
         print(json.dumps({**about, **sums, **further, "instructions": listed}, indent=2))
     else:
         _show(args, program, sums, listed)
         for one in lengths:
             tokens = ", ".join(map(str, one["tokens"]))
             print(f"  of {tokens} tokens: {one['cycles']:,} cycles, {one['milliseconds']:.3f} ms")
+        for name, one in densities.items():
+            size = one["beats"] * program.config.port_bytes
+            print(f"  at {name}: {one['cycles']:,} cycles, {one['milliseconds']:.3f} ms, {size:,} bytes")
     warn(warning)
     return 0
 
@@ -72,9 +78,13 @@ def _program(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
 
     path = Path(args.model)
     if path.suffix == ".nmp" or (path.is_file() and is_program(path)):
-        if flags := given(args):
+        if flags := [flag for flag in given(args) if flag != "--density"]:
             raise InputError(f"{path} is a program, compiled for one configuration: {flags[0]} is for a model")
-        return load(path), ""
+        program = load(path)
+        try:
+            return (program if args.density is None else program.at(args.density)), ""
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     try:
         return program_of(args, say)
     except ModuleNotFoundError as missing:

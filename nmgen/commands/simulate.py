@@ -102,8 +102,6 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name):
             what = "a program" if program else "no program"
             raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
-    if program and args.density is not None and args.reference is None:
-        raise InputError(f"{args.file} is a program: --density is of an artefact that is its --reference")
     if args.html:
         check_writable(args.html)  # before anything takes time
     if program:

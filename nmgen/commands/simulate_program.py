@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     from nmgen.families.known import family_of_program
     from sim.bench.runner import SimulationError, check_simulator
 
-    loaded = load(args.file)
+    loaded = _chosen(args, load(args.file))
     loaded = loaded.each_with(config=_checked_configuration(args, loaded, manifest))
     with stages() as say:
         given = family_of_program(loaded).given(args, loaded, say)
@@ -62,6 +62,18 @@ def run(args: argparse.Namespace, manifest: dict[str, Any] | None) -> int:
     for message in done.wrong:
         print(f"nmgen: {args.file}: {message}", file=sys.stderr)
     return MISMATCH if done.wrong else RIGHT
+
+
+def _chosen(args: argparse.Namespace, program: "Program") -> "Program":
+    """The program of the density that is asked for; of one density alone, --density is the reference's."""
+    if args.density is not None and not program.densities and args.reference is None:
+        raise InputError(
+            f"{args.file} is a program of one density: --density is of one of several, or of its --reference"
+        )
+    try:
+        return program.at(args.density if program.densities else None)
+    except InputError as error:
+        raise InputError(f"{args.file}: {error}") from None
 
 
 def _run(args: argparse.Namespace, given: Given, manifest: dict[str, Any] | None) -> "Run":

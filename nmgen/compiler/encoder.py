@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmgen.compiler.memory_map import ACTIVATIONS, Memory, Rows, Sizes, StorePlan, plan_store
+from nmgen.compiler.planes import PLANES, Densities, pack_planes
 from nmgen.compiler.program import Placed, Program, Result
-from nmgen.compiler.program_check import check, check_lengths
+from nmgen.compiler.program_check import check, check_others
 from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import Columns, Instruction, Op, assemble
-from rtl.sta.legality import store_row_beats
+from rtl.sta.legality import parameter_beats, store_row_beats
 from rtl.sta.params import StaConfig
 from sim.image.program import pack_parameters, pack_table, parameter_units
 
@@ -90,12 +91,50 @@ class _Spill:
     groups: int
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """A layer in memory.
+
+    Parameters
+    ----------
+    address : of its column tiles; where the weights lie in planes, of the channels' parameters
+    planes, pitch : address of the first column tile's planes, and beats from one tile's to the next
+    """
+
+    product: Product
+    address: int
+    planes: int = 0
+    pitch: int = 0
+
+    def fields(self, columns: range) -> Fields:
+        """Of the PRODUCT of some of the channels, which begin with a column tile."""
+        product, c = self.product, self.product.config
+        first_tile, inside = divmod(columns.start, c.cols)
+        assert inside == 0
+        size = parameter_beats(c) if product.weight_groups else product.w_tile_beats
+        found = {
+            "pattern_n": product.pattern_n,
+            "channels": len(columns),
+            "groups": product.groups,
+            "address": self.address + first_tile * size * c.port_bytes,
+            "beats": ceil_div(len(columns), c.cols) * product.w_tile_beats,
+            "tile_beats": product.w_tile_beats,
+        }
+        if product.weight_groups:
+            found |= {
+                "weight_groups": product.weight_groups,
+                "planes_address": self.planes + first_tile * self.pitch * c.port_bytes,
+                "planes_pitch": self.pitch,
+            }
+        return found
+
+
 def finished(memory: Memory, programs: Sequence[Program]) -> Program:
-    """The first of the programs, with the others as its `shorter`; all with their memory and checked."""
+    """The first of the programs, with the others as its `others`; all with their memory and checked."""
     image = memory.image()
-    longest, *shorter = (replace(program, memory=image) for program in programs)
-    found = replace(longest, shorter=tuple(shorter))
-    check_lengths(found)  # what is written can be read
+    first, *others = (replace(program, memory=image) for program in programs)
+    found = replace(first, others=tuple(others))
+    check_others(found)  # what is written can be read
     for program in found.every:
         check(program)
     return found
@@ -117,8 +156,11 @@ class Compiler(ABC):
         config: StaConfig,
         lengths: Sequence[int],
         memory: Memory,
+        densities: Densities | None = None,
     ) -> None:
-        """memory : with the programs of the same model that are there already: what is the same is shared"""
+        """memory : with the programs of the same model that are there already: what is the same is shared
+        densities : of a model of several, whose weights lie in planes
+        """
         self._shape, self._blocks, self._c = shape, blocks, config
         self._hidden = shape.hidden
         size = shape.hidden // shape.heads
@@ -140,13 +182,13 @@ class Compiler(ABC):
                 head_pitch=self._spread.pitch,
             ),
         )
-        self._memory = memory
+        self._memory, self._densities = memory, densities
         self._before = tuple(self._memory.regions)
         self._instructions: list[Instruction] = []
         self._names: list[str] = []
         self._notes: list[str] = []
         self._loaded: dict[int, int] = {}  # address of the table that each of the two memories holds
-        self._packed: dict[str, tuple[Product, int]] = {}  # layers in memory, and where
+        self._packed: dict[str, _Weights] = {}  # layers in memory
 
     def _fits(self, what: str, value: int, limit: int, parameter: str) -> None:
         if value > limit:
@@ -583,33 +625,26 @@ class Compiler(ABC):
         if layer.out_bits != bits:
             raise InputError(f"layer {layer.name} gives {layer.out_bits} bits, must be {bits}")
         if layer.name not in self._packed:
-            weights, units = _spread_out(layer, inputs, outputs, k or layer.k, channels or layer.channels, rescale)
-            product = Product(
-                config=c,
-                tokens=1,
-                k=weights.shape[1],
-                channels=len(weights),
-                pattern_n=self._pattern(layer, weights),
-            )
-            address = self._memory.weights(layer.name, product, weights, units)
-            self._packed[layer.name] = product, address
-        product, address = self._packed[layer.name]
-        columns = columns or range(product.channels)
-        first_tile, inside = divmod(columns.start, c.cols)
-        assert inside == 0
+            width, height = k or layer.k, channels or layer.channels
+            weights, units = _spread_out(layer, inputs, outputs, width, height, rescale)
+            found = None
+            if self._densities and (every := self._densities.of(layer.name)):
+                matrices = [_spread_out(one, inputs, outputs, width, height, None)[0] for one in every]
+                found = self._in_planes(layer.name, self._densities, matrices, units)
+            if found is None:
+                pattern_n = self._pattern(layer, weights)
+                product = Product(config=c, tokens=1, k=width, channels=height, pattern_n=pattern_n)
+                found = _Weights(product, self._memory.weights(layer.name, product, weights, units))
+            self._packed[layer.name] = found
+        packed = self._packed[layer.name]
         fields: Fields = {
             "opcode": Op.PRODUCT,
             "columns": Columns.MEMORY,
-            "pattern_n": product.pattern_n,
             "tokens": part.tokens,
-            "channels": len(columns),
             "first_token": part.first_token,
-            "groups": product.groups,
             "x_base": x.base,
             "x_pitch": x.pitch,
-            "address": address + first_tile * product.w_tile_beats * c.port_bytes,
-            "beats": ceil_div(len(columns), c.cols) * product.w_tile_beats,
-            "tile_beats": product.w_tile_beats,
+            **packed.fields(columns or range(packed.product.channels)),
         }
         if y:
             fields |= {"to_store": 1, "y_base": y.base, "y_pitch": y.pitch}
@@ -620,6 +655,27 @@ class Compiler(ABC):
         if of is None:
             named += self._tokens_of(part)
         self._add(self._of(layer.name, of) + named, fields)
+
+    def _in_planes(
+        self, name: str, densities: Densities, matrices: Sequence[NDArray[np.int8]], units: NDArray[np.uint8]
+    ) -> _Weights | None:
+        """A layer of this density, over the planes of all; None where these cost steps.
+
+        matrices : of each density, arranged as units are
+        """
+        packed = pack_planes(self._c, matrices)
+        if packed is None:
+            self._notes.append(
+                f"layer {name} is there once for each density: its planes are no multiples of N values a group"
+            )
+            return None
+        products, planes = packed
+        return _Weights(
+            products[densities.chosen],
+            self._memory.share(f"{name} parameters", pack_parameters(self._c, units)),
+            self._memory.share(name + PLANES, planes),
+            planes.shape[1],
+        )
 
     def _pattern(self, layer: "Layer", weights: NDArray[np.int8]) -> int:
         """N of N:M as the weights are packed: the layer's own, unless another M or spread inputs break it."""

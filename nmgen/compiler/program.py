@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmgen.compiler.memory_map import ACTIVATIONS
-from nmgen.compiler.program_check import INSTRUCTIONS_MAX, SHORTER_MAX, check, check_lengths
+from nmgen.compiler.program_check import DENSITY, INSTRUCTIONS_MAX, OTHERS_MAX, check, check_others
 from nmgen.console.files import written_whole
 from pruning.files.reading import (
     MIB,
@@ -40,7 +40,7 @@ FORMAT = "nmgen-program"
 VERSION = 1
 PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
 OWN = ("address", "names", "regions", "sequences", "results", "notes", "about")  # of each of several in one memory
-SHORTER = "shorter"  # a part of those that have some
+OTHERS = "shorter"  # a part of those that have some; at first all of them were of fewer tokens
 SIZE_MAX = 2048 * MIB  # bytes of a file
 FACTS = ("hidden", "layers", "heads", "intermediate", "store_words_used", "query_tokens")
 TEXT_FACTS = ("vocabulary",)
@@ -88,7 +88,8 @@ class Program:
     notes : what the compiler did that costs cycles and that nobody asked for
     about : facts of the model
     tokenizer : what makes ids of text, JSON of the package tokenizers; empty where there is none
-    shorter : the same model for as many sequences of fewer tokens, from many to few, in the same memory
+    others : the same model in the same memory: for as many sequences of fewer tokens, from many to few; then all that
+        again for each sparser density
     """
 
     config: StaConfig
@@ -101,20 +102,49 @@ class Program:
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
-    shorter: "tuple[Program, ...]" = ()
+    others: "tuple[Program, ...]" = ()
 
     @property
     def every(self) -> "tuple[Program, ...]":
-        """This one and those that are shorter."""
-        return (self, *self.shorter)
+        """This one and the others."""
+        return (self, *self.others)
+
+    @property
+    def shorter(self) -> "tuple[Program, ...]":
+        """Those of its density, for fewer tokens."""
+        return tuple(one for one in self.others if one.density == self.density)
+
+    @property
+    def density(self) -> str | None:
+        """Of weights that lie in planes, such as 1:8; None where there is one density."""
+        found: str | None = self.about.get(DENSITY)
+        return found
+
+    @property
+    def densities(self) -> tuple[str, ...]:
+        """Of all programs, from dense to sparse."""
+        return tuple(dict.fromkeys(one.density for one in self.every if one.density is not None))
+
+    def at(self, density: str | None) -> "Program":
+        """The program of a density, with its shorter ones alone; None: the densest.
+
+        Raises
+        ------
+        InputError : there is none of that density.
+        """
+        found = [one for one in self.every if one.density == (self.density if density is None else density)]
+        if not found:
+            known = ", ".join(self.densities)
+            raise InputError(f"density is {density}, must be one of {known}" if known else "it is of one density alone")
+        return replace(found[0], others=tuple(found[1:]))
 
     def each_with(self, **parts: Any) -> "Program":
         """Every one of them with these parts: its configuration, or its tokenizer."""
-        return replace(self, **parts, shorter=tuple(replace(one, **parts) for one in self.shorter))
+        return replace(self, **parts, others=tuple(replace(one, **parts) for one in self.others))
 
     def fitting(self, tokens: Sequence[int]) -> "Program":
-        """The shortest for sequences of these tokens; this one where none is long enough."""
-        for program in reversed(self.every):
+        """The shortest of its density for sequences of these tokens; this one where none is long enough."""
+        for program in reversed((self, *self.shorter)):
             if all(one <= sequence.tokens for one, sequence in zip(tokens, program.sequences, strict=False)):
                 return program
         return self
@@ -220,8 +250,8 @@ class Program:
     def header(self) -> bytes:
         """All of the file that stands before the memory."""
         parts = {"configuration": asdict(self.config), **self._own(), "tokenizer": self.tokenizer}
-        if self.shorter:
-            parts[SHORTER] = [program._own() for program in self.shorter]
+        if self.others:
+            parts[OTHERS] = [program._own() for program in self.others]
         texts = {name: json.dumps(part, allow_nan=False, separators=(",", ":")) for name, part in parts.items()}
         metadata = {"format": FORMAT, "version": str(VERSION), **texts, "sha256": _checksum(texts, self.memory)}
         size = len(self.memory)
@@ -294,7 +324,7 @@ def _read(file: BinaryIO, size: int) -> Program:
     memory = file.read()
     if _checksum(metadata, memory) != metadata.get("sha256"):
         raise InputError("damaged: the checksum sha256 in its metadata is not that of its contents")
-    parts = [*PARTS, *([SHORTER] if SHORTER in metadata else [])]
+    parts = [*PARTS, *([OTHERS] if OTHERS in metadata else [])]
     program = _program({name: _part(name, metadata[name]) for name in parts}, memory)
     file.seek(0)
     if program.header() != file.read(header.start):
@@ -312,21 +342,20 @@ def _part(name: str, text: str) -> Any:
 
 
 def _program(parts: Mapping[str, Any], memory: bytes) -> Program:
-    """The program of the values of PARTS, and SHORTER, each of the type and within the bounds that it has."""
+    """The program of the values of PARTS, and OTHERS, each of the type and within the bounds that it has."""
     given = _table("configuration", parts["configuration"], [field.name for field in fields(StaConfig)])
     config = StaConfig(**given)
     if not isinstance(parts["tokenizer"], str):
         raise InputError(f"tokenizer is {shown(parts['tokenizer'])}, must be a text")
     program = _one(config, parts, memory, parts["tokenizer"])
-    if SHORTER not in parts:
+    if OTHERS not in parts:
         return program
-    listed = items(SHORTER, parts[SHORTER], 1, SHORTER_MAX)
-    shorter = [
-        _one(config, _table(f"{SHORTER} {i}", one, list(OWN)), memory, program.tokenizer)
-        for i, one in enumerate(listed)
+    listed = items(OTHERS, parts[OTHERS], 1, OTHERS_MAX)
+    others = [
+        _one(config, _table(f"{OTHERS} {i}", one, list(OWN)), memory, program.tokenizer) for i, one in enumerate(listed)
     ]
-    found = replace(program, shorter=tuple(shorter))
-    check_lengths(found)
+    found = replace(program, others=tuple(others))
+    check_others(found)
     return found
 
 
@@ -381,6 +410,8 @@ def _about(value: Any, *, pictures: bool) -> dict[str, Any]:
         )
     for key in keys:
         integer(f"{key} in about", value[key], 1, FACT_MAX)
+    if DENSITY in value:
+        string("density in about", value[DENSITY])
     for name in items("classes in about", value.get("classes", []), 0, FACT_MAX):
         string("name of a class", name)
     return value
@@ -394,7 +425,7 @@ def _table(what: str, value: Any, keys: list[str]) -> dict[str, Any]:
 
 def _checksum(texts: Mapping[str, str], memory: bytes) -> str:
     digest = sha256()
-    for name in (*PARTS, *([SHORTER] if SHORTER in texts else [])):
+    for name in (*PARTS, *([OTHERS] if OTHERS in texts else [])):
         digest.update(f"{name} {texts[name]}\n".encode())
     digest.update(memory)
     return digest.hexdigest()

@@ -4,6 +4,7 @@ Types and bounds of single entries are checked where a file is read (`nmgen.comp
 together, and every instruction, by the hardware's own rules (`rtl.sta.legality`).
 """
 
+from collections.abc import Sequence
 from itertools import pairwise, permutations
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from nmgen.compiler.program import Program
 
 INSTRUCTIONS_MAX = 1 << 19
-SHORTER_MAX = 64  # programs of shorter sequences in a file
+OTHERS_MAX = 256  # programs in a file beside the first: of shorter sequences, of sparser densities
+DENSITY = "density"  # in `about` of a program whose weights lie in planes
 WORK_MAX = 1 << 30  # beats and tiles of all instructions: a quarter of an hour of `nmgen estimate`
 
 Fields = dict[str, int]
@@ -37,27 +39,53 @@ def check(program: "Program") -> None:
     _Instructions(program).check()
 
 
-def check_lengths(program: "Program") -> None:
-    """InputError unless the programs of a file are those of one model, ever shorter, and do not meet in memory.
+def check_others(program: "Program") -> None:
+    """InputError unless the programs of a file are those of one model, ever shorter, each of these the same lengths at
+    each density, and do not meet in memory.
 
     Each is checked by itself, too: see `check`.
     """
-    if len(program.shorter) > SHORTER_MAX:
-        raise InputError(f"{len(program.shorter)} shorter programs, must be at most {SHORTER_MAX}")
+    if len(program.others) > OTHERS_MAX:
+        raise InputError(f"{len(program.others)} other programs, must be at most {OTHERS_MAX}")
     if (count := sum(len(one.names) for one in program.every)) > INSTRUCTIONS_MAX:
         raise InputError(f"all programs have {count:,} instructions, must have at most {INSTRUCTIONS_MAX:,}")
-    for longer, one in pairwise(program.every):
-        counts = [[sequence.tokens for sequence in each.sequences] for each in (longer, one)]
-        if len(counts[0]) != len(counts[1]) or any(a <= b for a, b in zip(*counts, strict=True)):
-            raise InputError(f"sequences of {counts[1]} tokens behind {counts[0]}: must be as many, each of fewer")
-        if _model(longer) != _model(one):
-            raise InputError(f"the program for {counts[1]} tokens is of another model than that for {counts[0]}")
+    first = (program, *program.shorter)
+    for begin in range(0, len(program.every), len(first)):
+        own = program.every[begin : begin + len(first)]
+        if [(_lengths(one), one.density) for one in own] != [(_lengths(one), own[0].density) for one in first]:
+            raise InputError(f"density {own[0].density} has not the lengths that {program.density} has, in their order")
+        if _shape(own[0]) != _shape(program):
+            raise InputError(f"density {own[0].density} is of another model than {program.density}")
+        _check_lengths(own)
+    if 1 < len(program.every) // len(first) != len(program.densities):
+        raise InputError(f"densities are {', '.join(program.densities)}, must be different ones")
     for mine, theirs in permutations(program.every, 2):
         begins, ends = np.array([(other.address, other.end) for other in theirs.regions]).T
         for region in (*map(mine.region, own_regions(mine)), *activations(mine)):
             for i in np.flatnonzero((region.address < ends) & (begins < region.end)):
                 if region.name != ACTIVATIONS or theirs.regions[i].name != ACTIVATIONS:
                     raise InputError(f"region {region.name} of one program lies on {theirs.regions[i].name} of another")
+
+
+def _lengths(program: "Program") -> list[int]:
+    """Tokens of its sequences."""
+    return [sequence.tokens for sequence in program.sequences]
+
+
+def _check_lengths(programs: "Sequence[Program]") -> None:
+    """InputError unless those of one density are ever shorter."""
+    for longer, one in pairwise(programs):
+        counts = _lengths(longer), _lengths(one)
+        if len(counts[0]) != len(counts[1]) or any(a <= b for a, b in zip(*counts, strict=True)):
+            raise InputError(f"sequences of {counts[1]} tokens behind {counts[0]}: must be as many, each of fewer")
+        if _model(longer) != _model(one):
+            raise InputError(f"the program for {counts[1]} tokens is of another model than that for {counts[0]}")
+
+
+def _shape(program: "Program") -> tuple[object, ...]:
+    """What programs of one model at any density have in common."""
+    facts = {name: program.about.get(name) for name in ("hidden", "layers", "heads", "intermediate", "vocabulary")}
+    return program.takes_pictures, facts, [(one.name, one.channels) for one in program.results]
 
 
 def _model(program: "Program") -> tuple[object, ...]:

@@ -134,12 +134,13 @@ def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     return table
 
 
-def add_density(parser: argparse.ArgumentParser) -> None:
-    """Add --density."""
+def add_density(parser: argparse.ArgumentParser, further: str = "") -> None:
+    """Add --density. further : what else it may be, for the help"""
     parser.add_argument(
         "--density",
         metavar="N:M",
-        help="of an artefact of nmgen prune --elastic, which density (the densest)",
+        help="of an artefact of nmgen prune --elastic, or a program of nmgen compile --elastic, which density (the "
+        f"densest){further}",
     )
 
 

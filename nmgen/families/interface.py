@@ -164,6 +164,19 @@ class Family(Protocol):
         """
 
     @staticmethod
+    def elastic(
+        densities: "Mapping[str, tuple[Any, artefact.Model]]",
+        config: StaConfig,
+        lengths: Sequence[int],
+        batch: int,
+        shorter: Sequence[int] = (),
+    ) -> "Program":
+        """As program, with others for each sparser density over the same weights.
+
+        densities : parameters and model of each, from dense to sparse
+        """
+
+    @staticmethod
     def narrowed(parameters: Any) -> Any:
         """The parameters with their table of words in 8 bits."""
 

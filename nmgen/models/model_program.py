@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nmgen.console.options import add_configuration, add_density, bounded, configuration_of, given_configuration
 from nmgen.console.progress import Say
-from nmgen.families.known import Named, halves_named
+from nmgen.families.known import Halves, Named, halves_named
 from nmgen.models.dense import Dense, dense_artefact
 from pruning.families.known import family_of_config
 from rtl.params import InputError
@@ -27,6 +27,7 @@ MODEL_FLAGS = {
     "batch": 1,
     "pattern": None,
     "density": None,
+    "elastic": False,
     "calibrate": None,
     "table_bits": 16,
 }
@@ -56,6 +57,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--pattern", metavar="N:M", help="prune a folder's linear layers to it in one shot, by magnitude (dense)"
     )
     add_density(parser)
+    parser.add_argument(
+        "--elastic",
+        action="store_true",
+        help="instructions for every density of an artefact of nmgen prune --elastic, over one copy of its weights; a "
+        "run chooses one by --density",
+    )
     parser.add_argument(
         "--calibrate",
         metavar="FILE",
@@ -95,10 +102,31 @@ def program_of(args: argparse.Namespace, say: Say) -> "tuple[Program, str]":
     with one_thread():
         model = Named(args.model, args.density)
         lengths, shorter = _lengths(args, model)
+        if args.elastic:
+            say("placing the programs")
+            return _elastic(args, config, lengths, shorter), ""
         artefact, warning = artefact_of(model, args.pattern, args.calibrate, say)
         say("placing the program")
         narrow = args.table_bits == 8
         return compiled(artefact, args.model, config, lengths, args.batch, shorter, narrow=narrow), warning
+
+
+def _elastic(args: argparse.Namespace, config: StaConfig, lengths: list[int], shorter: list[int]) -> "Program":
+    """A program for each density of an artefact."""
+    from pruning.files.artefact import read_elastic
+
+    for flag, value in (("density", args.density), ("pattern", args.pattern), ("calibrate", args.calibrate)):
+        if value is not None:
+            raise InputError(f"--elastic compiles every density of an artefact as it is: it takes no --{flag}")
+    store = read_elastic(args.model) if Path(args.model).is_file() else None
+    if store is None:
+        raise InputError(f"{args.model} is no artefact of several densities, which --elastic is for")
+    densities = {}
+    for name, artefact in store.densities.items():
+        family = halves_named(family_of_config(artefact.whole.config, args.model))
+        parameters = _parameters(family, artefact, args.model, narrow=args.table_bits == 8)
+        densities[name] = parameters, artefact.whole
+    return family.compiles.elastic(densities, config, lengths, args.batch, shorter)
 
 
 def _lengths(args: argparse.Namespace, model: Named) -> tuple[list[int], list[int]]:
@@ -143,12 +171,17 @@ def compiled(
     """
     whole = artefact.whole
     family = halves_named(family_of_config(whole.config, model))
+    parameters = _parameters(family, artefact, model, narrow=narrow)
+    return family.compiles.program(parameters, whole, config, lengths, batch, shorter, memory)
+
+
+def _parameters(family: Halves, artefact: "Artefact", model: str, *, narrow: bool) -> Any:
+    """The integers of an artefact; messages begin with what they call it."""
     try:
         parameters = family.prunes.parameters(artefact)
-        parameters = family.compiles.narrowed(parameters) if narrow else parameters
+        return family.compiles.narrowed(parameters) if narrow else parameters
     except InputError as error:
         raise InputError(f"{model}: {error}") from None
-    return family.compiles.program(parameters, whole, config, lengths, batch, shorter, memory)
 
 
 def warn(line: str) -> None:

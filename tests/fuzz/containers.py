@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from nmgen.compiler.program import PARTS, SHORTER
+from nmgen.compiler.program import OTHERS, PARTS
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Container:
             return
         if self.metadata.get("format") == "nmgen-program":
             digest = sha256()
-            for name in (*PARTS, *([SHORTER] if SHORTER in self.metadata else [])):
+            for name in (*PARTS, *([OTHERS] if OTHERS in self.metadata else [])):
                 digest.update(f"{name} {self.metadata.get(name)}\n".encode(errors="surrogatepass"))
             digest.update(b"".join(one.data for one in self.tensors))
         else:

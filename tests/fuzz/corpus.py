@@ -32,7 +32,7 @@ def make(folder: Path) -> None:
     from PIL import Image
     from safetensors.torch import load_file, save_file
 
-    from nmgen.families.bert.compiler import compile_encoder
+    from nmgen.families.bert.compiler import compile_elastic, compile_encoder
     from nmgen.families.vit.compiler import compile_vit
     from pruning.families.bert.export import from_artefact
     from pruning.families.bert.folder import save as save_folder
@@ -92,6 +92,11 @@ def make(folder: Path) -> None:
     replace(text, tokenizer=sparse.model.tokenizer).save(folder / "text.nmp")
     lengths = compile_encoder(integer_parameters(sparse), CONFIG, [8], dict(sparse.model.about), [[4], [2]])
     lengths.each_with(tokenizer=sparse.model.tokenizer).save(folder / "lengths.nmp")
+    several = {f"{n}:8": thinned(sparse, n) for n in (2, 1)}
+    parameters = {name: integer_parameters(one) for name, one in several.items()}
+    abouts = {name: dict(one.whole.about) for name, one in several.items()}
+    elastic = compile_elastic(parameters, replace(CONFIG, n=1), [8], abouts, [[4]])
+    elastic.each_with(tokenizer=sparse.model.tokenizer).save(folder / "elastic.nmp")
     about = {**picture.model.about, "classes": ["one", "two", "three"]}
     compile_vit(vit_parameters(picture), CONFIG, 2, about).save(folder / "vit.nmp")
 

@@ -34,8 +34,10 @@ LINES = {
         "elastic.safetensors",
         "elastic.safetensors --density 1:8 --json",
     ],
-    "disassemble": ["text.nmp", "text.nmp --json", "vit.nmp", "lengths.nmp"],
+    "disassemble": ["text.nmp", "text.nmp --json", "vit.nmp", "lengths.nmp", "elastic.nmp --json"],
     "estimate": [
+        "elastic.nmp",
+        "elastic.nmp --density 1:8 --json",
         "text.nmp",
         "text.nmp --all --mem-latency 7 --mhz 50",
         "lengths.nmp --json",
@@ -53,6 +55,7 @@ LINES = {
         f"bert --pattern 2:8 --seq 7 {STA} -o out.nmp",
         f"bert.safetensors --lengths 7,3 --table-bits 8 {STA} -o out.nmp",
         f"vit.safetensors {STA} -o out.nmp",
+        f"elastic.safetensors --elastic --lengths 7,3 {STA} --n 1 -o out.nmp",
         f"vit --calibrate pictures.npy {STA} -o out.nmp",
         f"vit --calibrate mnist {STA} -o out.nmp",
         "bert.safetensors --seq 7 --config config.toml --hidden 16 --store-words 128 -o out.nmp",
@@ -86,6 +89,7 @@ LINES = {
     "simulate": [
         "text.nmp --text one two --build build",
         "lengths.nmp --text one --build build",
+        "elastic.nmp --density 1:8 --text one --build build",
         "text.nmp --ids ids.json --json --build build",
         "text.nmp --ids ids.json --reference bert.safetensors --check-each --output out.npy --build build",
         "text.nmp --ids ids.json --rtl rtl-sta --timeline out.png --html out.html --build build",
@@ -107,6 +111,7 @@ LINES = {
     "run": [
         "text.nmp --port gone --text one two",
         "lengths.nmp --port gone --text one",
+        "elastic.nmp --port gone --density auto --within 5 --text one",
         "text.nmp --port gone --loaded --text one two three --output out.npy --json",
         "vit.nmp --port gone --image pictures.npy",
     ],

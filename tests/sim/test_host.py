@@ -262,7 +262,7 @@ def test_metadata_of_the_page(program: Program) -> None:
         r"^\| (`[\w`, ]+`) \| [^|]+ \|$", PAGE.split("## The `.nmp` file")[1].split("\n## ")[0], re.MULTILINE
     )
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    header = replace(program, shorter=(program,)).header()
+    header = replace(program, others=(program,)).header()
     assert list(json.loads(header[8:])["__metadata__"]) == named
     assert tuple(named[2:-2]) == module().PARTS
 

@@ -4,14 +4,16 @@ Token ids are gathered to embeddings, positions added; behind the blocks the tok
 head classifies their mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nmgen.compiler.encoder import Compiler, finished
 from nmgen.compiler.memory_map import Memory
+from nmgen.compiler.planes import Densities, check_planes, each_density
 from nmgen.compiler.program import Placed, Program, Result
+from nmgen.compiler.program_check import DENSITY
 from rtl.params import InputError
 from rtl.sta.isa import Op
 from rtl.sta.params import StaConfig
@@ -46,6 +48,36 @@ def compile_encoder(
     return finished(memory, every)
 
 
+def compile_elastic(
+    densities: "Mapping[str, IntegerParameters]",
+    config: StaConfig,
+    lengths: Sequence[int],
+    about: Mapping[str, Mapping[str, Any]],
+    shorter: Sequence[Sequence[int]] = (),
+) -> Program:
+    """Programs for each density of one model, from dense to sparse, over the same planes of weights.
+
+    Parameters
+    ----------
+    densities : by name, from dense to sparse; about : facts of each
+
+    Raises
+    ------
+    InputError : as compile_encoder; or no layer's planes fit the configuration, see `pack_planes`.
+    """
+    memory, longest = Memory(), max(lengths, default=0)
+    planes = each_density({name: parameters.blocks for name, parameters in densities.items()})
+    every = [
+        _BertCompiler(parameters, config, tokens, memory, longest=longest, densities=planes[name]).emit(
+            {**about[name], DENSITY: name}
+        )
+        for name, parameters in densities.items()
+        for tokens in (lengths, *shorter)
+    ]
+    check_planes(config, densities, memory)
+    return finished(memory, every)
+
+
 class _BertCompiler(Compiler):
     def __init__(
         self,
@@ -55,6 +87,7 @@ class _BertCompiler(Compiler):
         memory: Memory,
         *,
         longest: int,
+        densities: Densities | None = None,
     ) -> None:
         """longest : sequence of all programs in that memory, in tokens"""
         self._p = parameters
@@ -62,7 +95,7 @@ class _BertCompiler(Compiler):
         for tokens in lengths:
             if not 1 <= tokens <= len(parameters.positions):
                 raise InputError(f"a sequence has {tokens} tokens, the model takes 1 to {len(parameters.positions)}")
-        super().__init__(parameters.shape, parameters.blocks, config, lengths, memory)
+        super().__init__(parameters.shape, parameters.blocks, config, lengths, memory, densities)
         if parameters.head:
             self._fits("classes of the head", parameters.head.layer.channels, config.hidden, "hidden")
 

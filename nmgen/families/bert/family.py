@@ -1,10 +1,10 @@
 """The BERT family to the commands (nmgen/families/interface.py)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.compiler import compile_elastic, compile_encoder
 from nmgen.families.bert.goal import TextGoal
 from nmgen.families.bert.scores import scorer
 from nmgen.families.bert.simulation import given, reference
@@ -66,6 +66,19 @@ def program(
     every = [[tokens] * batch for tokens in shorter]
     found = compile_encoder(parameters, config, [*lengths] * batch, dict(model.about), every, memory)
     return found.each_with(tokenizer=model.tokenizer)
+
+
+def elastic(
+    densities: "Mapping[str, tuple[IntegerParameters, Model]]",
+    config: "StaConfig",
+    lengths: Sequence[int],
+    batch: int,
+    shorter: Sequence[int] = (),
+) -> "Program":
+    parameters = {name: one for name, (one, _) in densities.items()}
+    about = {name: model.about for name, (_, model) in densities.items()}
+    found = compile_elastic(parameters, config, [*lengths] * batch, about, [[tokens] * batch for tokens in shorter])
+    return found.each_with(tokenizer=next(model.tokenizer for _, model in densities.values()))
 
 
 def narrowed(parameters: "IntegerParameters") -> "IntegerParameters":

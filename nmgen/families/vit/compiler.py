@@ -5,13 +5,16 @@ Patches come in 8 bits, a row of pixels a token; their projection is a product t
 residual: the positions and the class token.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nmgen.compiler.encoder import Compiler, finished
 from nmgen.compiler.memory_map import Memory, Rows, words
+from nmgen.compiler.planes import Densities, check_planes, each_density
 from nmgen.compiler.program import Placed, Program, Result
+from nmgen.compiler.program_check import DENSITY
 from rtl.params import ceil_div, round_up
 from rtl.sta.isa import Op
 from rtl.sta.params import StaConfig
@@ -40,12 +43,37 @@ def compile_vit(
     return finished(memory, [_VitCompiler(parameters, config, images, memory).emit(about or {})])
 
 
+def compile_elastic(
+    densities: "Mapping[str, VitParameters]",
+    config: StaConfig,
+    images: int,
+    about: Mapping[str, Mapping[str, Any]],
+) -> Program:
+    """Programs for each density of one model, over the same planes of weights; see the BERT family's."""
+    memory = Memory()
+    planes = each_density({name: parameters.blocks for name, parameters in densities.items()})
+    every = [
+        _VitCompiler(parameters, config, images, memory, planes[name]).emit({**about[name], DENSITY: name})
+        for name, parameters in densities.items()
+    ]
+    check_planes(config, densities, memory)
+    return finished(memory, every)
+
+
 class _VitCompiler(Compiler):
     _norms_replace = False
 
-    def __init__(self, parameters: "VitParameters", config: StaConfig, images: int, memory: Memory) -> None:
+    def __init__(
+        self,
+        parameters: "VitParameters",
+        config: StaConfig,
+        images: int,
+        memory: Memory,
+        densities: Densities | None = None,
+    ) -> None:
         self._p = parameters
-        super().__init__(parameters.shape, parameters.blocks, config, [parameters.shape.tokens] * images, memory)
+        lengths = [parameters.shape.tokens] * images
+        super().__init__(parameters.shape, parameters.blocks, config, lengths, memory, densities)
         k = parameters.projection.k
         self._fits("pixels of a patch", k, config.max_groups * config.m, "max_k")
         # Nothing else is in the store while they are.

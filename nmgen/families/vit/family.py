@@ -1,12 +1,12 @@
 """ViTs to the commands (nmgen/families/interface.py)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmgen.families.interface import Calibration
 from nmgen.families.recipe import Recipe
-from nmgen.families.vit.compiler import compile_vit
+from nmgen.families.vit.compiler import compile_elastic, compile_vit
 from nmgen.families.vit.goal import PictureGoal
 from nmgen.families.vit.pictures import read_for
 from nmgen.families.vit.scores import scorer
@@ -56,6 +56,23 @@ def program(
 
     classes = labels_of(model.config, parameters.shape.labels)
     return compile_vit(parameters, config, batch, {**model.about, "classes": classes}, memory)
+
+
+def elastic(
+    densities: "Mapping[str, tuple[VitParameters, Model]]",
+    config: "StaConfig",
+    lengths: Sequence[int],
+    batch: int,
+    shorter: Sequence[int] = (),
+) -> "Program":
+    from pruning.families.vit.shape import labels_of
+
+    parameters = {name: one for name, (one, _) in densities.items()}
+    about = {
+        name: {**model.about, "classes": labels_of(model.config, one.shape.labels)}
+        for name, (one, model) in densities.items()
+    }
+    return compile_elastic(parameters, config, batch, about)
 
 
 def narrowed(parameters: "VitParameters") -> "VitParameters":

@@ -397,7 +397,7 @@ def test_several_lengths_in_a_file(several: Program, tmp_path: Path) -> None:
     assert read.to_bytes() == several.to_bytes()
     for order in (several.shorter[::-1], (several.shorter[0], several.shorter[0])):
         with pytest.raises(InputError, match=r"tokens behind \[.*\]: must be as many, each of fewer$"):
-            programs.from_bytes(replace(several, shorter=order).to_bytes())
+            programs.from_bytes(replace(several, others=order).to_bytes())
 
 
 # --- estimate --------------------------------------------------------------------------------------------------------
@@ -533,10 +533,10 @@ def test_every_length_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_no_more_lengths_than_a_file_holds() -> None:
-    whole = IntegerEncoder(artefact(16, 2, 24, layers=1, pattern="2:8", positions=80))
-    config = replace(SMALL, max_tokens=80, max_k=80, store_words=1024)
-    with pytest.raises(InputError, match=r"^65 shorter programs, must be at most 64$"):
-        compile_encoder(whole.parameters, config, [66], {}, [[tokens] for tokens in range(65, 0, -1)])
+    whole = IntegerEncoder(artefact(16, 2, 24, layers=1, pattern="2:8", positions=300))
+    config = replace(SMALL, max_tokens=304, max_k=304, store_words=4096)
+    with pytest.raises(InputError, match=r"^257 other programs, must be at most 256$"):
+        compile_encoder(whole.parameters, config, [258], {}, [[tokens] for tokens in range(257, 0, -1)])
 
 
 def test_a_folder_is_compiled_dense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

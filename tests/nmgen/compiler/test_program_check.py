@@ -13,7 +13,7 @@ import pytest
 from nmgen.cli import main
 from nmgen.compiler import program as programs
 from nmgen.compiler.memory_map import ACTIVATIONS
-from nmgen.compiler.program import PARTS, SHORTER, Program
+from nmgen.compiler.program import OTHERS, PARTS, Program
 from nmgen.estimate.cycles import estimate
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.families.bert.sentences import fitted
@@ -50,7 +50,7 @@ def signed(program: Program, change: Change = lambda parts: None, memory: bytes 
     """The file with another memory, and with its parts changed; its checksum is theirs."""
     file = Container.of(program.to_bytes())
     assert file.metadata
-    parts = {name: json.loads(file.metadata[name]) for name in (*PARTS, SHORTER) if name in file.metadata}
+    parts = {name: json.loads(file.metadata[name]) for name in (*PARTS, OTHERS) if name in file.metadata}
     change(parts)
     file.metadata |= {name: json.dumps(part, separators=(",", ":")) for name, part in parts.items()}
     if memory is not None:
@@ -225,8 +225,8 @@ def test_shorter_ones_are_read(lengths: Program) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("shorter", []), r"shorter is \[\], must be a list of 1 to 64"),
-        (lambda parts: parts.update(shorter=parts["shorter"][:1] * 65), r"shorter is .*, must be a list of 1 to 64"),
+        (put("shorter", []), r"shorter is \[\], must be a list of 1 to 256"),
+        (lambda parts: parts.update(shorter=parts["shorter"][:1] * 257), r"shorter is .*, must be a list of 1 to 256"),
         (put("shorter", 0, 7), "shorter 0 is 7, must be a table of address, names"),
         (put("shorter", 0, "tokenizer", ""), "shorter 0 is {.*, must be a table of address, names"),
         (lambda parts: parts["shorter"].reverse(), r"sequences of \[4, 3\] tokens behind \[2, 1\]: must be as many"),
