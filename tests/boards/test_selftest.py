@@ -32,7 +32,7 @@ BENCH = Path(__file__).with_name("selftest_tb.v")
 
 CONFIGS = {
     "4x4": Config(n=2, m=4, rows=4, cols=4, max_tokens=32),
-    "3x5 N=3 M=16": Config(n=3, m=16, rows=3, cols=5, drain=2, port_bytes=32, max_tokens=8, max_k=256),
+    "2x3 N=3 M=16": Config(n=3, m=16, rows=2, cols=3, drain=2, port_bytes=32, max_tokens=5, max_k=128),
     "1x1 M=2, bytes": Config(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=4, max_k=128),
 }
 

@@ -38,14 +38,14 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     capsys.readouterr()
 
 
-def simulate(*further: str, texts: list[str] | None = TEXTS, simulator: str = "icarus") -> int:
+def simulate(*further: str, texts: list[str] | None = TEXTS, simulator: str = "verilator") -> int:
     given = ["--text", *texts] if texts else []
     return main(["simulate", "P.nmp", *given, "--simulator", simulator, "--build", str(BUILDS), *further])
 
 
 def test_text_to_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--output", "e.npy", "--timeline", "t.png"]
-    assert simulate("--check-each", "--reference", "A.safetensors", *files, "--json", simulator="verilator") == 0
+    assert simulate("--check-each", "--reference", "A.safetensors", *files, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     program = programs.load(Path("P.nmp"))
     encoder = IntegerEncoder(artefact(**SIZES))
@@ -120,12 +120,12 @@ def test_what_a_changed_line_breaks_first(capsys: pytest.CaptureFixture[str]) ->
     folder = generated()
     capsys.readouterr()
     Path("ids.json").write_text(json.dumps(random_ids(1, [7, 5])))
-    assert simulate("--rtl", "rtl", "--ids", "ids.json", texts=None) == 0
+    assert simulate("--rtl", "rtl", "--ids", "ids.json", texts=None, simulator="icarus") == 0
     said = capsys.readouterr()
     assert "every bit as the golden machine" in said.out
     # A product of signed numbers becomes one of unsigned ones.
     changed(folder, "rescaler", r"\$signed\((\w+)\) \* ", r"(\1) * ")
-    assert simulate("--rtl", "rtl", "--ids", "ids.json", "--check-each", texts=None) == 1
+    assert simulate("--rtl", "rtl", "--ids", "ids.json", "--check-each", texts=None, simulator="icarus") == 1
     said = capsys.readouterr()
     assert re.search(
         r"^nmgen: P.nmp: instruction \d+, embeddings.LayerNorm, in the store: \d+ of \d+ values differ, "
@@ -140,7 +140,7 @@ def test_a_design_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
     folder = generated()
     changed(folder, "store_unit_writer", r"finished <= sent .*;", "finished <= 1'b0;")
     capsys.readouterr()
-    assert simulate("--rtl", "rtl") == 1
+    assert simulate("--rtl", "rtl", simulator="icarus") == 1
     said = capsys.readouterr()
     at = r"^nmgen: P.nmp: not done after \d+ cycles, at 0x\w+, store embedding \[0\]$"
     assert re.search(at, said.err, re.MULTILINE), said.err

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,11 @@ def checked_jobs(config: StaConfig, program: Program, image: NDArray[np.uint8]) 
     return jobs, [(program, None), (program, dumps)]
 
 
+@cache
+def verilog_of(config: StaConfig) -> str:
+    return emit(Sta(config))
+
+
 def wanted(config: StaConfig, job: ProgramJob, seed: int) -> np.ndarray:
     machine = Machine(config, job.memory, fill=np.random.default_rng(seed), address=job.address)
     for _ in machine.run():
@@ -143,7 +148,7 @@ def check(
     unless only the end is compared.
     """
     source = tmp_path / "sta.v"
-    source.write_text(emit(Sta(config)))
+    source.write_text(verilog_of(config))
     jobs, compared, found = [], [], []
     for program, image in loaded:
         own, what = checked_jobs(config, program, image)
