@@ -24,7 +24,7 @@ from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 from nmgen.console.progress import say
 from rtl.params import InputError
-from rtl.sta.isa import Columns, Op
+from rtl.sta.isa import Columns, Op, tile_groups
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _linear(program: "Program", taken: Sequence[int]) -> float:
     needed = cycles = 0
     for fields, count in zip(program.instructions, taken, strict=True):
         if fields["opcode"] == Op.PRODUCT and fields.get("columns", 0) == Columns.MEMORY:
-            needed += fields["tokens"] * fields["channels"] * fields["groups"] * fields["pattern_n"]
+            needed += fields["tokens"] * fields["channels"] * tile_groups(fields) * fields["pattern_n"]
             cycles += count
     return needed / (cycles * c.rows * c.cols * c.n)
 

@@ -31,12 +31,10 @@ class Densities:
 
     Parameters
     ----------
-    names : of the densities, from sparse to dense
     layers : by name, each at every density, from sparse to dense
     chosen : which of them is compiled
     """
 
-    names: Sequence[str]
     layers: "Mapping[str, Sequence[Layer]]"
     chosen: int
 
@@ -56,7 +54,7 @@ def each_density(blocks: "Mapping[str, Sequence[BlockParameters]]") -> dict[str,
         for value in (getattr(block, field.name) for field in fields(block)):
             if isinstance(value, Layer):
                 layers.setdefault(value.name, []).append(value)
-    return {name: Densities(names, layers, names.index(name)) for name in blocks}
+    return {name: Densities(layers, names.index(name)) for name in blocks}
 
 
 def check_planes(config: StaConfig, densities: Iterable[str], memory: Memory) -> None:

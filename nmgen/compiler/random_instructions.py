@@ -162,7 +162,7 @@ class _Drawn:
             k=groups * c.m,
             channels=channels,
             pattern_n=pattern_n,
-            weight_groups=self._up_to(min(groups, c.max_groups) * c.steps_a_group) if planes else 0,
+            weight_groups=self._up_to(groups * c.steps_a_group) if planes else 0,
         )
         weight_groups = product.packed_groups
         order = self._numbers.random((channels, weight_groups, c.m)).argsort(axis=2)

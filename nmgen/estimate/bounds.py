@@ -3,7 +3,7 @@
 from nmgen.estimate.columns import copied_keys, copied_values
 from rtl.params import ceil_div
 from rtl.product import Pattern
-from rtl.sta.isa import Columns, Op
+from rtl.sta.isa import Columns, Op, tile_groups
 from rtl.sta.params import StaConfig
 
 # Where an instruction that is no product has its cycles.
@@ -27,7 +27,7 @@ def holder(config: StaConfig, fields: dict[str, int]) -> str:
         return OTHERS[op]
     column_tiles = ceil_div(fields["channels"], config.cols)
     tiles = column_tiles * ceil_div(fields["tokens"], config.rows)
-    steps = fields["groups"] * Pattern(config=config, n=fields["pattern_n"]).steps
+    steps = tile_groups(fields) * Pattern(config=config, n=fields["pattern_n"]).steps
     needs = {"array": tiles * steps, "drain": tiles * config.group_rows * config.slots_a_row}
     if fields["columns"] == Columns.MEMORY:
         needs["memory"] = fields["beats"]

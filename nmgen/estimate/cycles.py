@@ -21,7 +21,7 @@ from nmgen.estimate.norm import StatisticsTimes
 from nmgen.estimate.states import since
 from rtl.params import BURST_BEATS, PARAMETER_TILES, ceil_div, units_in_beats
 from rtl.product import Pattern
-from rtl.sta.isa import BYTES, FIELDS, Columns, Op
+from rtl.sta.isa import BYTES, FIELDS, Columns, Op, tile_groups
 from rtl.sta.latencies import (
     ASK_CYCLES,
     ASKED_CYCLES,
@@ -119,7 +119,7 @@ def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
     """Beats and multiplies of an instruction."""
     op = f["opcode"]
     if op == Op.PRODUCT:
-        return f["beats"], f["tokens"] * f["channels"] * (f["weight_groups"] or f["groups"]) * f["pattern_n"]
+        return f["beats"], f["tokens"] * f["channels"] * tile_groups(f) * f["pattern_n"]
     if op == Op.GATHER:
         return ceil_div(ID_BYTES * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
     if op == Op.STORE:
@@ -452,7 +452,7 @@ class _Feed:
         self._c = config
         softmax = f["columns"] == Columns.VALUES
         self._group_steps = Pattern(config=config, n=f["pattern_n"]).steps
-        self._steps = (f["weight_groups"] or f["groups"]) * self._group_steps
+        self._steps = tile_groups(f) * self._group_steps
         own = config.row_group
         self._start, self._window = drain_start(own, softmax), drain_window(own, softmax)
         slots = config.slots_a_row

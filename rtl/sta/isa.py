@@ -125,6 +125,11 @@ def decode(code: bytes) -> dict[str, int]:
     return {name: words[f.word] >> f.low & ((1 << f.bits) - 1) for name, f in FIELDS.items()}
 
 
+def tile_groups(instruction: Instruction) -> int:
+    """Groups of weights that a column tile of a PRODUCT has: of one plane, or of several."""
+    return instruction.get("weight_groups", 0) or instruction.get("groups", 0)
+
+
 def assemble(instructions: Iterable[Instruction]) -> bytes:
     """The instructions, one after another."""
     return b"".join(encode(instruction) for instruction in instructions)

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from rtl.params import ADDRESS_BITS, PARAMETER_BYTES, SHIFT_MAX, Config, ceil_div, units_in_beats
 from rtl.product import Product
-from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op, decode, encode
+from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op, decode, encode, tile_groups
 from rtl.sta.params import RESIDUAL_BITS, TABLE_ENTRIES, StaConfig
 
 ID_BYTES = 4  # of a row number that GATHER reads
@@ -187,7 +187,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
 
     row_beats = residual_row_beats(c, channels) if stores_residual else store_row_beats(c, groups)
     if memory or norm:
-        weights_beats = TileBeats.of(c, f["pattern_n"]).beats(weight_groups or groups) if memory else 0
+        weights_beats = TileBeats.of(c, f["pattern_n"]).beats(tile_groups(f)) if memory else 0
         tile_beats = parameter_beats(c) + weights_beats
         beats = ceil_div(channels, c.cols) * tile_beats
         if f["tile_beats"] != tile_beats or f["beats"] != beats:

@@ -29,6 +29,7 @@ def test_a_product_is_held_by_what_needs_most() -> None:
     assert held(groups=1, pattern_n=2) == "drain"  # 16 · 4 · 2 = 128 cycles; the array has 16
     assert held(groups=1, pattern_n=2, beats=129) == "memory"
     assert held(groups=2, pattern_n=8) == "array"  # both 128
+    assert held(groups=1, pattern_n=2, weight_groups=8) == "array"  # in planes: both 128
 
 
 def test_two_groups_of_rows_drain_in_half_the_time() -> None:
