@@ -16,6 +16,7 @@ import rtl.sta.operands.tile_loader
 from rtl.params import PARAMETER_TILES
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.isa import Columns, Op
+from rtl.sta.legality import most_weight_groups
 from rtl.sta.operands.column_job import column_job
 from rtl.sta.operands.columns import column_write
 from rtl.sta.params import StaConfig
@@ -51,7 +52,7 @@ class Halves(wiring.Component):
         inside = Inside(m, "buffer", buffer)
         connect(m, flipped(self.beats), buffer.beats)
         instruction = self.instruction
-        product = instruction.opcode == Op.PRODUCT
+        product, planes = instruction.opcode == Op.PRODUCT, instruction.weight_groups != 0
         was_idle = past(m, buffer.idle, "idle")
         m.d.comb += [
             buffer.start.eq(self.start),
@@ -67,6 +68,9 @@ class Halves(wiring.Component):
             Assume((instruction.channels != 0) & (instruction.pattern_n != 0) & (instruction.pattern_n <= CONFIG.m)),
             Assume((instruction.groups != 0) & (instruction.groups <= CONFIG.max_groups)),
             Assume((instruction.keys != 0) & (instruction.keys <= CONFIG.max_tokens)),
+            Assume(instruction.weight_groups <= most_weight_groups(CONFIG)),
+            Assume(implies(planes, product & (instruction.columns == Columns.MEMORY))),
+            Assume(implies(planes, instruction.pattern_n <= CONFIG.n)),
         ]
         job = data.View(column_job(CONFIG), inside.signal("column_job.job"))
         filling, begins, half = (inside.signal(name) for name in ("filling", "begins", "half"))
@@ -222,7 +226,8 @@ class Halves(wiring.Component):
             Assert(implies(writes, full_1 | full_2 | full_3 | (state == STEPS))),
             Assert(implies(inside.signal("key_value_loader.enable").any(), full_1 | copying)),
             Assert(implies(full_1 | filling, ~alone | filling)),
-            Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= CONFIG.max_groups))),
+            Assert(implies(~buffer.idle, (job.groups != 0) & (job.groups <= most_weight_groups(CONFIG)))),
+            Assert(implies(~buffer.idle & ((steps != 0) | job.copy), job.groups <= CONFIG.max_groups)),
             Assert(state <= STEPS),
             Assert(inside.signal("tile_loader.runs") == (state != 0)),
         ]
