@@ -21,7 +21,7 @@ from nmgen.simulate.board_sim import half_period, parameters
 from pruning.families.bert.integer import IntegerEncoder
 from rtl.params import BURST_BEATS, InputError
 from rtl.sta.isa import BYTES, Op, decode
-from rtl.sta.legality import read
+from rtl.sta.legality import segments
 from rtl.sta.params import StaConfig
 from sim.bench.runner import MAKE_VARIABLES, find_verilator
 from sim.board import SDRAM_CHIP
@@ -131,7 +131,7 @@ def reads_of(program: Program, tokens: int) -> Iterator[tuple[int, int]]:
         at = program.address + number * BYTES
         yield at, BYTES // config.port_bytes
         fields = decode(program.memory[at : at + BYTES])
-        yield read(config, fields)
+        yield from segments(config, fields)
         if fields["opcode"] == Op.GATHER:
             row = fields["beats"] * config.port_bytes
             (table,) = (region for region in program.regions if region.address == fields["address"])
