@@ -736,6 +736,21 @@ def test_planes_outside_memory(before: int, beyond: int) -> None:
     assert bench.aborts == (beyond < 3)
 
 
+def test_instructions_are_asked_for_behind_planes() -> None:
+    """Of so many column tiles that the instruction behind the next one would be asked for between them."""
+    bench = Bench(BASE, LATENCY, None)
+    pool = {"opcode": Op.POOL, "tokens": 1, "channels": 1, "shift": 1}
+    for number, f in enumerate([in_planes(20, 20), pool, pool, {"opcode": Op.END}]):
+        bench.memory.write(number * BYTES, encode(f))
+
+    async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
+        await bench.start(ctx, 0)
+        await bench.idle(ctx, 4000)
+        assert len(bench.check(ctx, 0).executed) == 3
+
+    bench.run(testbench, limit=5000)
+
+
 def test_a_bad_address_waits_for_a_product_from_planes() -> None:
     """All of its column tiles have been asked for: what is asked for next is of the instruction behind it."""
     bench = Bench(BASE, LATENCY, None)
