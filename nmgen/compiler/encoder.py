@@ -629,8 +629,10 @@ class Compiler(ABC):
             weights, units = _spread_out(layer, inputs, outputs, width, height, rescale)
             found = None
             if self._densities and (every := self._densities.of(layer.name)):
-                matrices = [_spread_out(one, inputs, outputs, width, height, None)[0] for one in every]
-                found = self._in_planes(layer.name, self._densities, matrices, units)
+                if layer.name not in self._densities.packed:
+                    matrices = [_spread_out(one, inputs, outputs, width, height, None)[0] for one in every]
+                    self._densities.packed[layer.name] = pack_planes(c, matrices)
+                found = self._in_planes(layer.name, self._densities, units)
             if found is None:
                 pattern_n = self._pattern(layer, weights)
                 product = Product(config=c, tokens=1, k=width, channels=height, pattern_n=pattern_n)
@@ -656,14 +658,9 @@ class Compiler(ABC):
             named += self._tokens_of(part)
         self._add(self._of(layer.name, of) + named, fields)
 
-    def _in_planes(
-        self, name: str, densities: Densities, matrices: Sequence[NDArray[np.int8]], units: NDArray[np.uint8]
-    ) -> _Weights | None:
-        """A layer of this density, over the planes of all; None where these cost steps.
-
-        matrices : of each density, arranged as units are
-        """
-        packed = pack_planes(self._c, matrices)
+    def _in_planes(self, name: str, densities: Densities, units: NDArray[np.uint8]) -> _Weights | None:
+        """A layer of this density, over the planes of all; None where these cost steps."""
+        packed = densities.packed[name]
         if packed is None:
             self._notes.append(
                 f"layer {name} is there once for each density: its planes are no multiples of N values a group"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # it imports torch
     from pruning.files.artefact import Layer
 
 PLANES = " planes"  # behind a layer's name in that of its region
+Planes = tuple[list[Product], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class Densities:
     ----------
     layers : by name, each at every density, from sparse to dense
     chosen : which of them is compiled
+    packed : by name, what `pack_planes` gave: all densities and lengths have the same
     """
 
     layers: "Mapping[str, Sequence[Layer]]"
     chosen: int
+    packed: "dict[str, Planes | None]"
 
     def of(self, name: str) -> "Sequence[Layer]":
         """A layer at every density; empty where it is the same in all, or is none of a block."""
@@ -54,7 +57,8 @@ def each_density(blocks: "Mapping[str, Sequence[BlockParameters]]") -> dict[str,
         for value in (getattr(block, field.name) for field in fields(block)):
             if isinstance(value, Layer):
                 layers.setdefault(value.name, []).append(value)
-    return {name: Densities(layers, names.index(name)) for name in blocks}
+    packed: dict[str, Planes | None] = {}
+    return {name: Densities(layers, names.index(name), packed) for name in blocks}
 
 
 def check_planes(config: StaConfig, densities: Iterable[str], memory: Memory) -> None:
@@ -66,9 +70,7 @@ def check_planes(config: StaConfig, densities: Iterable[str], memory: Memory) ->
         )
 
 
-def pack_planes(
-    config: StaConfig, matrices: Sequence[NDArray[np.int8]]
-) -> tuple[list[Product], NDArray[np.uint8]] | None:
+def pack_planes(config: StaConfig, matrices: Sequence[NDArray[np.int8]]) -> Planes | None:
     """(product of each density, planes [column tiles, beats, bytes of a beat]).
 
     None where a density would take more steps than packed alone: a plane that is no multiple of N values a group leaves

@@ -218,19 +218,34 @@ def segments(config: Config, instruction: Mapping[str, int]) -> list[tuple[int, 
     if f["opcode"] == Op.GATHER:
         return [(f["ids_address"], ids_beats(config, f["tokens"]))]
     if f["weight_groups"]:
-        first, found = parameter_beats(config), []
-        for tile in range(ceil_div(f["channels"], config.cols)):
-            planes = f["planes_address"] + tile * f["planes_pitch"] * config.port_bytes
-            found += [(f["address"] + tile * first * config.port_bytes, first), (planes, f["tile_beats"] - first)]
+        tiles = range(ceil_div(f["channels"], config.cols))
+        found = [segment for tile in tiles for segment in _from_planes(config, f, tile)]
         return [(address % (1 << ADDRESS_BITS), beats) for address, beats in found]
     packed = f["opcode"] == Op.PRODUCT and f["columns"] == Columns.MEMORY
     return [(f["address"], f["beats"])] if packed or f["opcode"] in (Op.NORM, Op.LOAD, Op.TABLE) else []
 
 
+def _from_planes(config: Config, f: Mapping[str, int], tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(byte address, beats) of a column tile's parameters, and of its planes."""
+    first = parameter_beats(config)
+    parameters = f["address"] + tile * first * config.port_bytes
+    planes = f["planes_address"] + tile * f["planes_pitch"] * config.port_bytes
+    return (parameters, first), (planes, f["tile_beats"] - first)
+
+
 def fault(config: StaConfig, code: bytes, limit: int) -> Cause:
-    """What stops the machine at 64 bytes: what its checker finds, or the fetch where it reads."""
+    """What stops the machine at 64 bytes: what its checker finds, or the fetch where it reads.
+
+    Column tiles from planes have to lie one behind another: a program whose addresses go beyond 2^32 and begin anew is
+    refused, too, though the machine would take it.
+    """
     cause = violation(config, code, limit)
     if cause != Cause.NONE:
         return cause
-    refused = any(outside(config, *segment, limit) for segment in segments(config, decode(code)))
-    return Cause.ADDRESS if refused else Cause.NONE
+    f = decode(code)
+    if f["weight_groups"]:  # all other tiles lie between the first and the last
+        last = ceil_div(f["channels"], config.cols) - 1
+        read = [*_from_planes(config, f, 0), *_from_planes(config, f, last)]
+    else:
+        read = segments(config, f)
+    return Cause.ADDRESS if any(outside(config, *segment, limit) for segment in read) else Cause.NONE

@@ -6,11 +6,12 @@ import pytest
 from amaranth.hdl import Shape
 from amaranth.sim import SimulatorContext
 
+from rtl.params import ADDRESS_BITS
 from rtl.product import Product
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.legality_checker import LegalityChecker
 from rtl.sta.isa import BYTES, FIELDS, Op, encode
-from rtl.sta.legality import Cause, TileBeats, parameter_beats, violation
+from rtl.sta.legality import Cause, TileBeats, fault, parameter_beats, segments, violation
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import run, seeded
 from tests.rtl.sta.instructions import CONFIGURATIONS, KINDS, Random
@@ -152,6 +153,22 @@ def test_the_limit_is_the_end() -> None:
     store = {"opcode": Op.STORE, "which": 1, "tokens": 3, "channels": 9}  # 18 bytes a row: 2 beats of 16
     codes = [encode({**store, "address": 4096 - 96 + beyond}) for beyond in (0, 16, 32)]
     assert checked(config, codes, 4096) == [Cause.NONE, Cause.ADDRESS, Cause.ADDRESS]
+
+
+@EVERY
+def test_planes_within_memory(name: str) -> None:
+    """What is read of random ones is all within; a beat less of memory is too little for the tile that ends last, and
+    pitches with which addresses begin anew are refused."""
+    config = CONFIGURATIONS[name]
+    random = Random(config, seeded(name, "planes"), LIMIT)
+    for _ in range(50):
+        f = dict.fromkeys(FIELDS, 0) | random.legal("memory in planes")
+        end = max(address + beats * config.port_bytes for address, beats in segments(config, f))
+        assert fault(config, encode(f), end) == Cause.NONE
+        assert fault(config, encode(f), end - 1) == Cause.ADDRESS
+        if f["channels"] > config.cols:
+            anew = f | {"planes_pitch": (1 << ADDRESS_BITS) // config.port_bytes % (1 << 32) or 1 << 31}
+            assert fault(config, encode(anew), LIMIT) == Cause.ADDRESS
 
 
 def test_bits_of_no_field() -> None:
