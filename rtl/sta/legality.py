@@ -80,6 +80,13 @@ def most_weight_groups(config: StaConfig) -> int:
     return min(config.max_groups * config.steps_a_group, (1 << FIELDS["weight_groups"].bits) - 1)
 
 
+def most_tile_beats(config: StaConfig) -> int:
+    """Beats of the largest column tile."""
+    plain = (TileBeats.of(config, n).beats(config.max_groups) for n in range(1, config.m + 1))
+    planes = (TileBeats.of(config, n).beats(most_weight_groups(config)) for n in range(1, config.n + 1))
+    return parameter_beats(config) + max(*plain, *planes)
+
+
 # --- what the memory is asked for --------------------------------------------------------------
 def instruction_beats(config: Config) -> int:
     return BYTES // config.port_bytes

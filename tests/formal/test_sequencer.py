@@ -352,7 +352,7 @@ class Runs(wiring.Component):
             Assert(implies(planes["running"], (state == RUN) | ((state == STOPPING) & was_running))),
             Assert(implies(loads & (state == RUN), executing & ~ends & ~storing & ~gathering)),
             Assert(implies(planes["running"], planes["channels_left"] <= COLUMN_TILES * CONFIG.cols)),
-            Assert(implies(planes["running"], planes["last"] == last_tile)),
+            Assert(implies(planes["running"] & planes["at_planes"], planes["last"] == last_tile)),
             Assert(implies(planes["running"] & ~planes["of_current"] & (state == RUN), waiting & ready & packed)),
             Assert(implies(planes["running"], (stage >= RECEIVE) | planes["of_current"] | stopped)),
             Assert(implies(sequencer.execute, executing & ~waiting)),

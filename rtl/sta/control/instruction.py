@@ -5,6 +5,7 @@ from amaranth.lib import data
 
 from rtl.lib.timing import align, replicate
 from rtl.sta.isa import FIELDS
+from rtl.sta.legality import most_tile_beats
 from rtl.sta.params import StaConfig
 
 
@@ -18,6 +19,7 @@ def instruction_layout(config: StaConfig) -> data.StructLayout:
         "first_token": config.max_tokens,
         "groups": config.max_groups,
         "pattern_n": config.m,
+        "tile_beats": most_tile_beats(config),
     }
     own = {"own_tokens": range(config.max_tokens + 1)} if config.is_group else {}
     return data.StructLayout(

@@ -17,6 +17,7 @@ from rtl.sta.legality import (
     TABLE_BYTES,
     Cause,
     TileBeats,
+    most_tile_beats,
     most_weight_groups,
     parameter_beats,
     residual_row_beats,
@@ -338,7 +339,7 @@ class LegalityChecker(wiring.Component):
                     m.d.sync += [shape[name].eq(numbers[i]) for name, numbers in given.items()]
 
         most_steps = c.max_groups * max(given["group_steps"])
-        most_tile = _most_tile_beats(c)
+        most_tile = most_tile_beats(c)
         # Shifts and adders; of `*` yosys would make a multiplier.
         steps = Signal(range(most_steps + 1), reset_less=True)
         terms = (Mux(bit, sizes.weight_groups << i, 0) for i, bit in enumerate(shape["group_steps"]))
@@ -371,7 +372,7 @@ class LegalityChecker(wiring.Component):
             m, begins, "all_beats",
             Mux(tiles, f["channels"], f["tokens"]) - 1, 65535,
             Mux(tiles, c.cols, 1), c.cols,
-            factor[: max(_most_tile_beats(c).bit_length(), len(sizes.row_beats))],
+            factor[: max(most_tile_beats(c).bit_length(), len(sizes.row_beats))],
         )  # fmt: skip
         beats = Signal(len(unit.product) + 1, reset_less=True, name="whole")
         m.d.sync += beats.eq(unit.product + unit.factor)
@@ -414,13 +415,6 @@ class LegalityChecker(wiring.Component):
             for op, signal in is_op.items()
         ]
         return nameless.any() | registered(m, Cat(unused), name="unused").any()
-
-
-def _most_tile_beats(config: StaConfig) -> int:
-    """Beats of the largest column tile."""
-    plain = (TileBeats.of(config, n).beats(config.max_groups) for n in range(1, config.m + 1))
-    planes = (TileBeats.of(config, n).beats(most_weight_groups(config)) for n in range(1, config.n + 1))
-    return parameter_beats(config) + max(*plain, *planes)
 
 
 def _outside(value: Value, largest: ValueLike) -> Value:

@@ -44,42 +44,42 @@ class PlaneSegments(wiring.Component):
         m = Module()
         c, upcoming, segment = self._config, self.upcoming, self.segment.payload
         beat_shift = c.port_bytes.bit_length() - 1  # beats to bytes
-        parameters = Signal.like(upcoming.address, reset_less=True)  # addresses of the next ones
-        planes = Signal.like(upcoming.address, reset_less=True)
-        pitch = Signal.like(upcoming.address, reset_less=True)  # bytes
-        beats = Signal.like(upcoming.tile_beats, reset_less=True)  # of a tile's planes
+        following = Signal.like(segment.address, reset_less=True)  # the segment's behind the one offered
+        pitch = Signal.like(segment.address, reset_less=True)  # bytes
+        plane_beats = Signal.like(upcoming.tile_beats, reset_less=True)  # of a tile
         channels_left = Signal.like(upcoming.channels, reset_less=True)
-        last = Signal(reset_less=True)  # channels_left <= c.cols, registered when it changes
-        at_planes = Signal()  # the next segment is of planes
+        last = Signal(reset_less=True)  # channels_left <= c.cols, a cycle late: before planes come parameters
+        at_planes = Signal()  # the segment offered is of planes
+        address = Signal.like(segment.address, reset_less=True)
         running = Signal()
         accepted = Signal()
+        # Parameters and planes take turns: an address comes again two segments later, one tile further on.
+        base = Mux(running, address, upcoming.address)
+        step = Mux(running & at_planes, pitch, parameter_beats(c) << beat_shift)
         m.d.comb += [
             accepted.eq(self.segment.ready & running),
             self.next_running.eq(Mux(running, ~(accepted & at_planes & last), self.start)),
             self.segment.valid.eq(running),
-            segment.address.eq(Mux(at_planes, planes, parameters)),
-            segment.beats.eq(Mux(at_planes, beats, parameter_beats(c))),
+            segment.address.eq(address),
+            segment.beats.eq(Mux(at_planes, plane_beats, parameter_beats(c))),
             segment.consumer.eq(Consumer.WEIGHTS),
         ]
         lookahead(m, running, self.next_running)
+        m.d.sync += last.eq(Mux(running, channels_left, upcoming.channels) <= c.cols)
         with preload(m, ~running):
             m.d.sync += [
-                parameters.eq(upcoming.address + (parameter_beats(c) << beat_shift)),
-                planes.eq(upcoming.planes_address),
+                address.eq(upcoming.planes_address),
+                following.eq(base + step),
                 pitch.eq(upcoming.planes_pitch << beat_shift),
-                beats.eq(upcoming.tile_beats - parameter_beats(c)),
+                plane_beats.eq(upcoming.tile_beats - parameter_beats(c)),
                 channels_left.eq(upcoming.channels),
-                last.eq(upcoming.channels <= c.cols),
                 at_planes.eq(1),
                 self.of_current.eq(0),
             ]
         with m.If(accepted):
-            m.d.sync += at_planes.eq(~at_planes)
+            m.d.sync += [address.eq(following), following.eq(base + step), at_planes.eq(~at_planes)]
             with m.If(at_planes):
-                m.d.sync += planes.eq(planes + pitch)
-                m.d.sync += [channels_left.eq(channels_left - c.cols), last.eq(channels_left <= 2 * c.cols)]
-            with m.Else():
-                m.d.sync += parameters.eq(parameters + (parameter_beats(c) << beat_shift))
+                m.d.sync += channels_left.eq(channels_left - c.cols)
         with m.If(running & self.taken):
             m.d.sync += self.of_current.eq(1)
         return m
