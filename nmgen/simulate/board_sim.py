@@ -18,7 +18,7 @@ from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from sim import board as models
 from sim import ecp5 as primitives
-from sim.bench.runner import MAKE_VARIABLES, check_simulator, find_verilator
+from sim.bench.runner import MAKE_VARIABLES, check_simulator, find_verilator, keep_objects
 from sim.process import children
 from sim.process.interrupts import held
 
@@ -26,7 +26,6 @@ TIMES = ("rcd", "rp", "ras", "rc", "rrd", "rfc", "wr", "refi", "power_up")
 VERILATOR = (
     *("--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
     *("--x-initial", "unique", "--x-assign", "unique"),
-    *("-MAKEFLAGS", shlex.join(MAKE_VARIABLES)),
     *("--top-module", "board", "-Mdir", "."),
 )
 FLASH_NETS = {"cs": "flash_cs", "copi": "flash_copi", "cipo": "flash_cipo", "hold": "", "wp": ""}
@@ -121,6 +120,7 @@ class BoardSimulation:
         made_of = [
             *_version(),
             *VERILATOR,
+            *MAKE_VARIABLES,
             text,
             *defines.values(),
             *(path.read_text() for path in (*sources, primitives.CELLS)),
@@ -142,6 +142,7 @@ class BoardSimulation:
             command = [
                 str(find_verilator()),
                 *VERILATOR,
+                *("-MAKEFLAGS", shlex.join([*MAKE_VARIABLES, keep_objects(self._folder.parent)])),
                 *(f"-D{name}={value}" for name, value in defines.items()),
                 *(str(path.resolve()) for path in (*files, *primitives.models(files))),
             ]

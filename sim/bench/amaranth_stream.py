@@ -6,21 +6,24 @@ one another without an await in between transfer back to back, one a cycle. `gap
 
 from typing import Any
 
-from amaranth.hdl import ValueLike
+from amaranth.hdl import Signal, ValueLike
 from amaranth.lib import stream
 from amaranth.sim import SimulatorContext
 
 from sim.bench.gaps import NO_GAPS, Gaps
 
 
-async def until(ctx: SimulatorContext, condition: ValueLike, *sampled: ValueLike) -> tuple[Any, ...]:
-    """Wait for a clock edge at which the condition holds; what is sampled there.
+async def until(ctx: SimulatorContext, signal: Signal, *sampled: ValueLike, level: int = 1) -> tuple[Any, ...]:
+    """Wait for a clock edge at which the signal has this level; what is sampled there.
 
-    `TickTrigger.until` does the same, but leaves a generator open in a background testbench, which Python reports.
+    `TickTrigger.until` does the same, but looks at every edge, which takes longer than a small design does, and leaves
+    a generator open in a background testbench, which Python reports.
     """
     while True:
-        _, _, holds, *values = await ctx.tick().sample(condition, *sampled)
-        if holds:
+        if ctx.get(signal) != level:
+            await ctx.changed(signal)
+        _, _, found, *values = await ctx.tick().sample(signal, *sampled)
+        if found == level:
             return tuple(values)
 
 

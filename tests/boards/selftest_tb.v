@@ -3,16 +3,24 @@
 // +press presses the button after each. A netlist, which has no such RAM, is compiled with -DNETLIST.
 `timescale 1ns / 1ps
 
+`ifdef VERILATOR
+module selftest_tb (input wire clk);
+`else
 module selftest_tb;
-  parameter CYCLES_A_BIT = 4;
-  localparam PERIOD = 10;
-  localparam BIT = CYCLES_A_BIT * PERIOD;
-
   reg clk = 0;
+  always #5 clk = ~clk;
+`endif
+  parameter CYCLES_A_BIT = 4;
+
   reg rst = 1;
   reg again = 0;
   wire tx, heartbeat, running, passed, failed;
-  integer beat, in_beat, reports, i;
+  reg was_running = 0;
+  integer beat, in_beat, reports;
+  integer cycle = 0;
+  integer bits = 0;  // of a character that are still to come, its stop bit the last
+  integer left = 0;  // cycles until the next of them
+  integer silent = 0;  // cycles until the last character of a report has come, and one
   reg [7:0] character;
 
   nmgen_selftest dut (
@@ -20,39 +28,43 @@ module selftest_tb;
     .tx(tx), .heartbeat(heartbeat), .running(running), .passed(passed), .failed(failed)
   );
 
-  always #(PERIOD / 2) clk = ~clk;
+  initial if (!$value$plusargs("reports=%d", reports)) reports = 1;
 
-  initial begin
-    #1;
+  always @(posedge clk) begin
+    cycle <= cycle + 1;
+    rst <= cycle < 4;
 `ifndef NETLIST
-    if ($value$plusargs("beat=%d", beat) && $value$plusargs("bit=%d", in_beat))
-      dut.ram.memory[beat][in_beat] = ~dut.ram.memory[beat][in_beat];
+    if (cycle == 0 && $value$plusargs("beat=%d", beat) && $value$plusargs("bit=%d", in_beat))
+      dut.ram.memory[beat][in_beat] <= ~dut.ram.memory[beat][in_beat];
 `endif
-    #(4 * PERIOD) rst = 0;
-  end
 
-  reg was_running = 0;  // a netlist's outputs may change and change back within a cycle
-  always @(posedge clk) was_running <= running;
-
-  always begin
-    @(negedge tx);
-    #(BIT + BIT / 2);
-    for (i = 0; i < 8; i = i + 1) begin
-      character[i] = tx;
-      #BIT;
+    if (bits == 0) begin
+      if (tx === 1'b0) begin
+        bits <= 9;
+        left <= CYCLES_A_BIT + CYCLES_A_BIT / 2 - 1;
+      end
+    end else if (left != 0) left <= left - 1;
+    else begin
+      bits <= bits - 1;
+      left <= CYCLES_A_BIT - 1;
+      if (bits != 1) character <= {tx, character[7:1]};
+      else $write("%c", tx === 1'b1 ? character : "?");
     end
-    $write("%c", tx === 1'b1 ? character : "?");
-  end
 
-  initial begin
-    if (!$value$plusargs("reports=%d", reports)) reports = 1;
-    while (reports > 0) begin
-      @(negedge was_running) again = 0;
-      #(12 * BIT);  // the last character is on its way
-      reports = reports - 1;
-      again = $test$plusargs("press");
+    was_running <= running;
+    if (was_running && !running) begin
+      again <= 0;
+      silent <= 12 * CYCLES_A_BIT;
+    end else if (silent != 0) begin
+      silent <= silent - 1;
+      if (silent == 1) begin
+        if (reports == 1) begin
+          $display("passed %b, failed %b", passed, failed);
+          $finish;
+        end
+        reports <= reports - 1;
+        again <= $test$plusargs("press");
+      end
     end
-    $display("passed %b, failed %b", passed, failed);
-    $finish;
   end
 endmodule

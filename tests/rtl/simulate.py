@@ -5,10 +5,12 @@ Cycle i is the time before clock edge i: inputs set in it and the outputs that g
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import reduce
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import ClockDomain, Const, Module, ShapeCastable, Value
 from amaranth.lib import wiring
 from amaranth.sim import Simulator, SimulatorContext
 
@@ -47,15 +49,39 @@ def run(dut: wiring.Component, *testbenches: Testbench, limit: int, watch: Seque
     return record
 
 
+# By Component and port: the signals of the port, the last value, and that value as a number for each of the signals.
+Driven = dict[tuple[wiring.Component, str], tuple[list[Value], Any, list[int]]]
+_driven: WeakKeyDictionary[SimulatorContext, Driven] = WeakKeyDictionary()
+
+
 def drive(ctx: SimulatorContext, dut: wiring.Component, inputs: Mapping[str, Any]) -> None:
-    """Sets ports by their names: a number, a dict or list for a struct, a list for an array of ports."""
+    """Sets ports by their names: a number, a dict or list for a struct, a list for an array of ports.
+
+    What a port was set to last is not made a number again, which would take most of the time.
+    """
+    driven = _driven.setdefault(ctx, {})
     for name, value in inputs.items():
-        port = reduce(getattr, name.split("."), dut)
-        if isinstance(port, (list, tuple)):
-            for element, element_value in zip(port, value, strict=True):
-                ctx.set(element, element_value)
-        else:
-            ctx.set(port, value)
+        signals, last, numbers = driven.get((dut, name), ([], None, []))
+        if last is None or last != value:
+            port = reduce(getattr, name.split("."), dut)
+            ports, values = (port, value) if isinstance(port, (list, tuple)) else ([port], [value])
+            signals = [Value.cast(one) for one in ports]
+            numbers = [_number(one, of) for one, of in zip(ports, values, strict=True)]
+            driven[dut, name] = signals, deepcopy(value) if _is_plain(value) else None, numbers
+        for signal, number in zip(signals, numbers, strict=True):
+            ctx.set(signal, number)
+
+
+def _number(port: Any, value: Any) -> int:
+    shape = port.shape()
+    number = Const.cast(shape.const(value)) if isinstance(shape, ShapeCastable) else Const(int(value), shape)
+    return number.value
+
+
+def _is_plain(value: Any) -> bool:
+    """Of Python's own numbers alone, which compare as a whole."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else None
+    return isinstance(value, int) if parts is None else all(map(_is_plain, parts))
 
 
 def trace(dut: wiring.Component, cycles: Sequence[Mapping[str, Any]], *watch: Any) -> list[tuple[Any, ...]]:

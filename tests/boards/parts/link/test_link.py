@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 import pytest
+from amaranth.hdl import Module
 from amaranth.sim import Simulator, SimulatorContext
 
 from boards.link import ANSWER, FILL, HELLO, PROTOCOL, REQUEST, Hello, Operation, Status, Unstuffer, stuffed
@@ -62,6 +63,7 @@ def ask(
     write_cycles : that the memory takes for a beat
     """
     link = Link(DIVISOR, beat_bytes, BOARD, 2)
+    port = link.control
     found = Found()
     found.memory = {at: bytes(memory[at : at + beat_bytes]) for at in range(0, len(memory), beat_bytes)}
     unstuffer = Unstuffer()
@@ -87,7 +89,7 @@ def ask(
     async def receive(ctx: SimulatorContext) -> None:
         nonlocal heard
         while True:
-            await until(ctx, ~link.tx)
+            await until(ctx, link.tx, level=0)
             await ctx.tick().repeat(DIVISOR // 2 - 1)
             byte = 0
             for bit in range(8):
@@ -122,13 +124,12 @@ def ask(
 
     async def control(ctx: SimulatorContext) -> None:
         while True:
-            port = link.control
-            _, _, write, address, word = await ctx.tick().sample(port.write, port.address, port.write_data)
-            ctx.set(port.read_data, 0x5A000000 | address)
-            if write:
-                found.registers.append((address, word))
+            found.registers.append(await until(ctx, port.write, port.address, port.write_data))
 
-    simulator = Simulator(link)
+    m = Module()
+    m.submodules.link = link
+    m.d.sync += port.read_data.eq(0x5A000000 | port.address)
+    simulator = Simulator(m)
     simulator.add_clock(1e-8)
     simulator.add_testbench(send)
     for background in (receive, read, write, control):

@@ -93,7 +93,7 @@ def test_a_glitch_of_restart_does_not_get_to_the_other_clock() -> None:
             await ctx.tick()
             assert ctx.get(dut.initialised)
         ctx.set(dut.restart, 1)
-        await until(ctx, ~dut.initialised)
+        await until(ctx, dut.initialised, level=0)
 
     simulator = Simulator(dut)
     simulator.add_clock(100e-9)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
 from math import ceil
@@ -23,9 +22,9 @@ from rtl.params import BURST_BEATS, InputError
 from rtl.sta.isa import BYTES, Op, decode
 from rtl.sta.legality import segments
 from rtl.sta.params import StaConfig
-from sim.bench.runner import MAKE_VARIABLES, find_verilator
 from sim.board import SDRAM_CHIP
 from tests.nmgen.encoders import artefact
+from tests.sim.verilated import verilated
 
 HERE = Path(__file__).parent
 BENCH = HERE / "sdram_tb.v"
@@ -51,27 +50,9 @@ class Simulation:
         self.chip, self.chip_mhz = chip, chip_mhz
         self._clocks, self._folder = clocks(core_mhz, chip_mhz), folder
         self._port_bytes = port_bytes
-        self._program = folder / "obj" / "Vsdram_tb"
         defines = write_design(chip, chip_mhz, port_bytes, folder)
-        options = ["--cc", "--exe", "--build", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint"]
         sources = [BENCH, HERE / "two_clocks.cpp", SDRAM_CHIP, folder / "sdram.v"]
-        subprocess.run(
-            [
-                find_verilator(),
-                *options,
-                "-MAKEFLAGS",
-                shlex.join(MAKE_VARIABLES),
-                "--top-module",
-                "sdram_tb",
-                "-Mdir",
-                folder / "obj",
-                *defines,
-                *sources,
-            ],
-            check=True,
-            capture_output=True,
-            timeout=600,
-        )
+        self._program = verilated("sdram_tb", sources, folder / "obj", *defines)
 
     def run(self, *arguments: str) -> str:
         """The line that the testbench, or the model, ends with."""
