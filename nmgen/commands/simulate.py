@@ -8,7 +8,6 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nmgen.commands import simulate_program
@@ -149,14 +148,14 @@ def _simulated(
     """Run a product on a design, None: one that is generated here, and write its results to args.output."""
     import numpy as np
 
-    from nmgen.verilog.bundle import generate
+    from nmgen.verilog.kept import kept
     from sim.bench.runner import Job, run_products
 
-    with TemporaryDirectory() as scratch, written_whole(args.output) as output:
+    with written_whole(args.output) as output:
         with stages() as say:
             if sources is None:
                 say("Verilog")
-                design = generate(product.config, Path(scratch) / "verilog")
+                design = kept(product.config, args.build)
                 sources, top = design.sources, design.top
             (result,) = run_products(
                 sources,

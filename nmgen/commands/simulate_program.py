@@ -4,8 +4,6 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, fields, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nmgen.console.files import written_whole
@@ -79,12 +77,12 @@ def _chosen(args: argparse.Namespace, program: "Program") -> "Program":
 def _run(args: argparse.Namespace, given: Given, manifest: dict[str, Any] | None) -> "Run":
     """On the Verilog of a manifest, or on what is generated here."""
     from nmgen.simulate.run_program import run as run_program
-    from nmgen.verilog.bundle import generate
+    from nmgen.verilog.kept import kept
 
-    with TemporaryDirectory() as scratch, stages() as say:
+    with stages() as say:
         if manifest is None:
             say("Verilog")
-            design = generate(given.program.config, Path(scratch) / "verilog")
+            design = kept(given.program.config, args.build)
             sources, top = design.sources, design.top
         else:
             sources, top = manifest["sources"], manifest["top"]

@@ -103,7 +103,7 @@ def test_random_configuration(number: int, tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("number", range(STA_RUNS))
-def test_random_programs(number: int, tmp_path: Path) -> None:
+def test_random_programs(number: int) -> None:
     """Every instruction is the golden machine's, with stalls of the memory too; the estimate where it never stalls."""
     print(f"NMGEN_SEED={SEED}, configuration {number}")
     config, loaded, rng = drawn(SEED, number, PROGRAMS)
@@ -111,6 +111,6 @@ def test_random_programs(number: int, tmp_path: Path) -> None:
     for program, _ in loaded:
         print(dict(program.about), [place.tokens for place in program.sequences])
     latency = some_latency(rng)
-    results, _ = check(config, loaded, tmp_path, (False, True), latency, rng.getrandbits(32))
+    results, _ = check(config, loaded, (False, True), latency, rng.getrandbits(32))
     for (program, _), result in zip(loaded, results[::2], strict=True):
         exact(program, result, latency)

@@ -90,12 +90,12 @@ def test_each_density_is_what_it_is_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_on_the_verilog(name: str, tmp_path: Path) -> None:
+def test_on_the_verilog(name: str) -> None:
     """One image, density after density without a write to the weights, with stalls and without; cycles as estimated."""
     config, m, ns = CASES[name]
     program = elastic(config, densities(m, ns), [5, 3])
     loaded = [(program.at(one), program.image(random_ids(3, [5, 3]))) for one in (*program.densities, "1:" + str(m))]
-    runs = check(config, loaded, tmp_path, (False, True), 30)
+    runs = check(config, loaded, (False, True), 30)
     for (one, _), result in zip(loaded, runs[0][::2], strict=True):
         assert result.cycles == total(one, estimate(one))["cycles"]
 

@@ -73,26 +73,26 @@ def exact(program: Program, result: ProgramResult, latency: int) -> None:
     assert off.whole == 0
 
 
-def test_random_programs(tmp_path: Path) -> None:
+def test_random_programs() -> None:
     """Of a small configuration: every instruction bit-exact, and as long as the estimate says."""
     config, loaded, _ = drawn("small", 0, count=2, side=2)
     print(config)
-    results, _ = check(config, loaded, tmp_path, (False, True), LATENCY)
+    results, _ = check(config, loaded, (False, True), LATENCY)
     for (program, _), result in zip(loaded, results[::2], strict=True):
         exact(program, result, LATENCY)
-    (results,) = check(config, loaded, tmp_path, (False,), 150)
+    (results,) = check(config, loaded, (False,), 150)
     for (program, _), result in zip(loaded, results[::2], strict=True):
         exact(program, result, 150)
 
 
-def test_random_programs_of_groups(tmp_path: Path) -> None:
+def test_random_programs_of_groups() -> None:
     """Of rows, which copy keys and values from several banks at a time, and gather in turns."""
     config, loaded, rng = drawn("small", 7, count=2, side=2)
     assert config.groups > 1
     assert config.copy_lanes > 1
     loaded.append(random_instructions(rng, config, 30, ("gather", "attention", "norm", "pool")))
     print(config)
-    (results,) = check(config, loaded, tmp_path, (False,), LATENCY)
+    (results,) = check(config, loaded, (False,), LATENCY)
     for (program, _), result in zip(loaded, results[::2], strict=True):
         exact(program, result, LATENCY)
 
@@ -101,14 +101,14 @@ def test_random_programs_of_groups(tmp_path: Path) -> None:
     ("name", "latency"),
     [("wide", 1), ("odd", 60), ("odd", 200), *(pytest.param(name, 30, marks=pytest.mark.nightly) for name in CASES)],
 )
-def test_random_fields(name: str, latency: int, tmp_path: Path) -> None:
+def test_random_fields(name: str, latency: int) -> None:
     """Of all but products, which encoders use in few ways: results to the store, the residual or both, of any size."""
     config, _ = CASES[name]
     seed = f"{os.environ.get('NMGEN_SEED', '0')} {name} {latency}"
     print(f"seed {seed!r}")
     kinds = ("norm", "norm", "norm", "pool", "gather", "load", "store", "store", "table")
     loaded = [random_instructions(random.Random(seed), config, 60, kinds)]
-    (results,) = check(config, loaded, tmp_path, (False,), latency)
+    (results,) = check(config, loaded, (False,), latency)
     for (program, _), result in zip(loaded, results[::2], strict=True):
         forms = {(one.get("to_store", 0), one.get("to_residual", 0)) for one in program.instructions}
         assert forms == {(0, 0), (0, 1), (1, 0), (1, 1)}
@@ -118,16 +118,16 @@ def test_random_fields(name: str, latency: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("latency", [100, 143])
-def test_instructions_behind_several_tables(latency: int, tmp_path: Path) -> None:
+def test_instructions_behind_several_tables(latency: int) -> None:
     """Short ones, so that the fetch is what they wait for: a TABLE's first beat waits for the TABLE before."""
     config = LONG
     loaded = [random_instructions(random.Random(latency), config, 40, ("table", "table", "pool"))]
-    (results,) = check(config, loaded, tmp_path, (False,), latency)
+    (results,) = check(config, loaded, (False,), latency)
     exact(loaded[0][0], results[0], latency)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_rows_that_take_longer_than_their_beats(groups: int, tmp_path: Path) -> None:
+def test_rows_that_take_longer_than_their_beats(groups: int) -> None:
     """A beat has many words: the next row is there when one is cut, and each of its beats takes its time.
 
     In groups of rows, beats wait in a FIFO until there is no room.
@@ -148,7 +148,7 @@ def test_rows_that_take_longer_than_their_beats(groups: int, tmp_path: Path) -> 
     loaded = [random_instructions(random.Random(LATENCY), config, 12, ("gather",))]
     assert {one.get("narrow", 0) for one in loaded[0][0].instructions} == {0, 1}
     for latency in (1, LATENCY):
-        (results,) = check(config, loaded, tmp_path, (False,), latency)
+        (results,) = check(config, loaded, (False,), latency)
         exact(loaded[0][0], results[0], latency)
 
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,11 @@ from nmgen.compiler.random_instructions import random_instructions
 from nmgen.estimate.cycles import estimate, total
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.families.vit.compiler import compile_vit
-from nmgen.verilog.writer import emit
+from nmgen.verilog.kept import kept
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.vit.calibrate import patches_of
 from pruning.families.vit.shape import ViTShape
 from rtl.sta.params import StaConfig
-from rtl.sta.top import Sta
 from sim.bench.programs import ProgramJob, ProgramResult, run_programs
 from sim.golden.checked import with_dumps
 from sim.golden.machine import Machine
@@ -120,11 +119,6 @@ def checked_jobs(config: StaConfig, program: Program, image: NDArray[np.uint8]) 
     return jobs, [(program, None), (program, dumps)]
 
 
-@cache
-def verilog_of(config: StaConfig) -> str:
-    return emit(Sta(config))
-
-
 def wanted(config: StaConfig, job: ProgramJob, seed: int) -> np.ndarray:
     machine = Machine(config, job.memory, fill=np.random.default_rng(seed), address=job.address)
     for _ in machine.run():
@@ -135,7 +129,6 @@ def wanted(config: StaConfig, job: ProgramJob, seed: int) -> np.ndarray:
 def check(
     config: StaConfig,
     loaded: list[Loaded],
-    tmp_path: Path,
     stalls: tuple[bool, ...],
     latency: int = 7,
     seed: int = 2,
@@ -147,8 +140,7 @@ def check(
     The results of each simulation: of every program as it is, and with dumps of what each instruction leaves behind,
     unless only the end is compared.
     """
-    source = tmp_path / "sta.v"
-    source.write_text(verilog_of(config))
+    design = kept(config, BUILDS)
     jobs, compared, found = [], [], []
     for program, image in loaded:
         own, what = checked_jobs(config, program, image)
@@ -156,8 +148,8 @@ def check(
         compared += what if each else what[:1]
     for stall in stalls:
         results = run_programs(
-            [source],
-            "nmgen_top",
+            design.sources,
+            design.top,
             config,
             jobs,
             simulator="verilator",
@@ -179,15 +171,15 @@ def check(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_instruction(name: str, tmp_path: Path) -> None:
+def test_every_instruction(name: str) -> None:
     config, models = CASES[name]
-    check(config, [make(config=config) for make in models], tmp_path, (False, True))
+    check(config, [make(config=config) for make in models], (False, True))
 
 
 @pytest.mark.nightly
-def test_the_small_vit_of_the_benchmarks(tmp_path: Path) -> None:
+def test_the_small_vit_of_the_benchmarks() -> None:
     config = StaConfig(max_tokens=24, max_k=512, hidden=128, store_words=512)
-    check(config, [pictures(ViTShape(), 1, "2:8", config)], tmp_path, (False,))
+    check(config, [pictures(ViTShape(), 1, "2:8", config)], (False,))
 
 
 LONG = StaConfig(
@@ -200,12 +192,12 @@ SIZES = {"hidden": 16, "heads": 2, "inner": 24, "layers": 1, "pattern": "2:8", "
     "lengths",
     [[33, 1, 7, 2], pytest.param([127], marks=pytest.mark.nightly), pytest.param([128], marks=pytest.mark.nightly)],
 )
-def test_lengths_together_and_each_alone(lengths: list[int], tmp_path: Path) -> None:
+def test_lengths_together_and_each_alone(lengths: list[int]) -> None:
     ids = random_ids(1, lengths)
     programs = [(sentences(SIZES, lengths, LONG)[0], ids)]
     if len(lengths) > 1:
         programs += [(sentences(SIZES, [len(row)], LONG)[0], [row]) for row in ids]
-    (results,) = check(LONG, [(program, program.image(rows)) for program, rows in programs], tmp_path, (False,))
+    (results,) = check(LONG, [(program, program.image(rows)) for program, rows in programs], (False,))
     encoder = IntegerEncoder(artefact(**SIZES))
     means = np.stack([encoder.means(torch.tensor(row)).numpy() for row in ids])
     # Of each program the first result is the one without dumps.

@@ -19,7 +19,7 @@ from tests.sim.bench.test_programs import check
 LATENCY = 30
 
 
-def test_a_layer_of_bert_base(tmp_path: Path) -> None:
+def test_a_layer_of_bert_base() -> None:
     """12 heads of 64, 3,072 channels between the feed-forward layers, in a store that holds a quarter of 32 tokens."""
     config = StaConfig(hidden=768, max_k=3072, max_tokens=32, store_words=250)
     shape = {"hidden": 768, "heads": 12, "inner": 3072, "layers": 1}
@@ -27,7 +27,7 @@ def test_a_layer_of_bert_base(tmp_path: Path) -> None:
     program = compile_encoder(parameters, config, [32])
     assert "go to memory and come back" in " ".join(program.notes)
     image = program.image(random_ids(1, [32]))
-    (results,) = check(config, [(program, image)], tmp_path, (False,), LATENCY, each=False)
+    (results,) = check(config, [(program, image)], (False,), LATENCY, each=False)
     exact(program, results[0], LATENCY)
 
 

@@ -1,7 +1,5 @@
 """Whole encoders on arrays of DSP slices, in Verilog with models of the slices: every instruction, and every cycle."""
 
-from pathlib import Path
-
 import pytest
 
 from nmgen.bench.estimate import deviation
@@ -44,11 +42,11 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("pattern", CONFIGURATIONS)
-def test_an_encoder(pattern: str, tmp_path: Path) -> None:
+def test_an_encoder(pattern: str) -> None:
     """What is left and how long it takes are those that the estimate and the golden machine have for any array."""
     config = CONFIGURATIONS[pattern]
     program, image = sentences(SIZES | {"pattern": pattern}, [5, 2], config)
-    free, _ = check(config, [(program, image)], tmp_path, (False, True), LATENCY)
+    free, _ = check(config, [(program, image)], (False, True), LATENCY)
     off = deviation(program, free[0].spans, free[0].cycles, LATENCY)
     assert off.exact == off.instructions
     assert off.whole == 0

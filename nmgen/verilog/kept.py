@@ -1,0 +1,48 @@
+"""The Verilog that simulations run on, kept beside their builds: generating a core takes longer than a short run."""
+
+import json
+import re
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+import rtl
+import sim.ecp5
+from nmgen.verilog.bundle import MANIFEST, Generated, generate
+from rtl.params import Config
+
+GENERATOR = (Path(rtl.__file__).parent, Path(__file__).parent, Path(sim.ecp5.__file__).parent)  # all of it
+
+
+def kept(config: Config, folder: Path) -> Generated:
+    """What `generate` makes of a configuration, in a folder for it in this one.
+
+    It is generated where that is missing or was changed, and again with each change of the generator.
+
+    Raises
+    ------
+    InputError : as `generate` does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    directory = folder / f"verilog-{_key(config)}"
+    return _found(directory) or generate(config, directory)
+
+
+def _key(config: Config) -> str:
+    digest = sha256(f"{config!r} amaranth {version('amaranth')}".encode())
+    for package in GENERATOR:
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _found(directory: Path) -> Generated | None:
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="ascii"))
+        for name, digest in manifest["files"].items():
+            if sha256((directory / name).read_bytes()).hexdigest() != digest:
+                return None
+    except (OSError, ValueError):
+        return None
+    sources = [directory / name for name in manifest["files"] if re.fullmatch(r"\w+\.v", name)]
+    return Generated(directory, sources, manifest["top"], manifest)

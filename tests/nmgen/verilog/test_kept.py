@@ -1,0 +1,57 @@
+"""Verilog that is kept for simulations: generated once, and again when it or the generator changes."""
+
+from pathlib import Path
+
+import pytest
+
+from nmgen.verilog import kept as module
+from nmgen.verilog.bundle import generate
+from nmgen.verilog.kept import kept
+from rtl.params import Config, InputError
+
+TINY = Config(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=1, max_k=2)
+
+
+def test_it_is_what_is_generated(tmp_path: Path) -> None:
+    found = kept(TINY, tmp_path / "builds")
+    fresh = generate(TINY, tmp_path / "fresh")
+    for again in (found, kept(TINY, tmp_path / "builds")):
+        assert (again.top, again.manifest) == (fresh.top, fresh.manifest)
+        assert [one.read_bytes() for one in again.sources] == [one.read_bytes() for one in fresh.sources]
+
+
+def test_it_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = kept(TINY, tmp_path)
+    monkeypatch.setattr(module, "generate", None)
+    assert kept(TINY, tmp_path) == found
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "no manifest", "cut manifest"])
+def test_what_was_changed_is_generated_again(damage: str, tmp_path: Path) -> None:
+    found = kept(TINY, tmp_path)
+    right = found.sources[0].read_text()
+    if damage == "changed":
+        found.sources[0].write_text(right.replace("endmodule", "// mine\nendmodule"))
+    elif damage == "missing":
+        found.sources[0].unlink()
+    elif damage == "no manifest":
+        (found.directory / "manifest.json").unlink()
+        for path in found.directory.rglob("*.*"):
+            path.unlink()
+    else:
+        (found.directory / "manifest.json").write_text("{")
+        with pytest.raises(InputError, match="is not a manifest of nmgen"):
+            kept(TINY, tmp_path)
+        return
+    assert kept(TINY, tmp_path).sources[0].read_text() == right
+
+
+def test_each_configuration_and_generator_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Config(n=1, m=2, rows=1, cols=2, drain=1, port_bytes=1, max_tokens=1, max_k=2)
+    mine = tmp_path / "package"
+    mine.mkdir()
+    (mine / "pe.py").write_text("# a change\n")
+    folders = {kept(config, tmp_path).directory for config in (TINY, other)}
+    monkeypatch.setattr(module, "GENERATOR", (*module.GENERATOR, mine))
+    folders.add(kept(TINY, tmp_path).directory)
+    assert len(folders) == 3
