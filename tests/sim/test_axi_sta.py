@@ -136,7 +136,7 @@ def wrong_programs(program: Program, image: np.ndarray) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["wide", pytest.param("narrow", marks=pytest.mark.nightly)])
 def test_axi(name: str, tmp_path: Path) -> None:
     config, sizes = CASES[name]
     program = compile_encoder(IntegerEncoder(artefact(**sizes)).parameters, config, LENGTHS)

@@ -63,7 +63,7 @@ def products(config: Config) -> list[Product]:
     ]
 
 
-@pytest.fixture(scope="module", params=CONFIGURATIONS)
+@pytest.fixture(scope="module")
 def design(request, tmp_path_factory):
     config = CONFIGURATIONS[request.param]
     verilog = tmp_path_factory.mktemp("verilog") / "top.v"
@@ -71,7 +71,15 @@ def design(request, tmp_path_factory):
     return config, verilog
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+QUICK = {"n is m", "one element", "drain 2, wide port", "groups of two", "DSP slices, short", "LUTs too"}  # in Icarus
+BOTH = [
+    pytest.param(name, simulator, marks=[pytest.mark.nightly] * (simulator == "icarus" and name not in QUICK))
+    for name in CONFIGURATIONS
+    for simulator in SIMULATORS
+]
+
+
+@pytest.mark.parametrize(("design", "simulator"), BOTH, indirect=["design"])
 def test_products(design, simulator):
     config, verilog = design
     wanted = products(config)

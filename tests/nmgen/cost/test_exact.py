@@ -50,7 +50,9 @@ def check_memories(config: Config) -> None:
     assert memory_bits(config) == sum(shape.width * shape.depth * count for shape, count in found.items())
 
 
-@pytest.mark.parametrize(("kind", "seed"), DRAWN)
+@pytest.mark.parametrize(
+    ("kind", "seed"), [pytest.param(*one, marks=[pytest.mark.nightly] * (one[1] > 5)) for one in DRAWN]
+)
 def test_memories_of_random_designs(kind: str, seed: int) -> None:
     check_memories(drawn(random.Random(seed), kind))
 

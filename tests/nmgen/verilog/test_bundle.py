@@ -201,7 +201,9 @@ def assert_clean(generated: Generated, folder: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
-@pytest.mark.parametrize("name", EDGES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name in ("wide", "column"))) for name in EDGES]
+)
 def test_each_configuration_is_clean_and_right(name: str, tmp_path: Path) -> None:
     generated = generate(EDGES[name], tmp_path / name)
     assert_clean(generated, tmp_path)

@@ -79,7 +79,10 @@ def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, pa
                 assert results[number] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"
 
 
-@pytest.mark.parametrize(("pe", "packed"), [("ecp5", False), ("portable", False), ("portable", True)])
+@pytest.mark.parametrize(
+    ("pe", "packed"),
+    [("ecp5", False), ("portable", True), pytest.param("portable", False, marks=pytest.mark.nightly)],
+)
 def test_products(pe: str, packed: bool, tmp_path: Path) -> None:
     """Of the whole engine around an array: results, bytes and cycles."""
     config = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=5, max_k=24, pe=pe)
