@@ -104,6 +104,55 @@ def test_runs_on_a_board(capsys: pytest.CaptureFixture[str]) -> None:
         assert "density" in capsys.readouterr().out
 
 
+def test_a_slow_memory_makes_a_run_sparser(capsys: pytest.CaptureFixture[str]) -> None:
+    """The SDRAM brings 2 bytes of a beat in each of its cycles, of which this one has few."""
+    assert main(["estimate", "E.nmp", "--memory-bytes-per-cycle", "0.5", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    within = said["cycles"] // 1000
+    for core_khz, memory_khz, density in ((1000, 1000, "4:8"), (1000, 250, "2:8")):
+        with FakeBoard(CONFIG, hello={"core_khz": core_khz, "memory_khz": memory_khz}) as fake:
+            auto = ["--density", "auto", "--within", str(within), "--json"]
+            assert main(["run", "E.nmp", "--port", fake.port, "--text", TEXT, *auto]) == 0
+            assert json.loads(capsys.readouterr().out)[0]["density"] == density
+
+
+@pytest.mark.parametrize(("given", "fast"), [([], "1:8"), (["--density", "2:8"], "2:8")])
+def test_a_fast_answer_and_the_exact_one_behind_it(
+    given: list[str], fast: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [TEXT, "river", "a fox"]
+    want = {one: IntegerEncoder(thinned(artefact(**SIZES), int(one[0]))).embed(texts).numpy() for one in (fast, "4:8")}
+    with FakeBoard(CONFIG) as fake:
+        command = ["run", "E.nmp", "--port", fake.port, "--verify-top", "--text", *texts, *given, "--output", "e.npy"]
+        assert main([*command, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert [(one["input"], one["density"]) for one in said] == [(text, one) for one in want for text in texts]
+        for density, part in zip(want, (said[:3], said[3:]), strict=True):
+            np.testing.assert_allclose([one["result"] for one in part], want[density], atol=1e-6)
+        np.testing.assert_allclose(np.load("e.npy"), want["4:8"], atol=1e-6)
+        cosines = [
+            one @ two / np.linalg.norm(one) / np.linalg.norm(two) for one, two in zip(*want.values(), strict=True)
+        ]
+        assert not any("cosine" in one for one in said[:3])
+        np.testing.assert_allclose([one["cosine"] for one in said[3:]], cosines, atol=1e-5)
+        assert main(command) == 0
+        assert capsys.readouterr().out.count("cosine") == 1  # of two tables, in the second
+
+
+def test_the_fast_answers_are_there_when_the_board_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [TEXT, "river", "fox"]
+    for gone_in_run, exact in ((4, 0), (6, 1)):
+        with FakeBoard(CONFIG, gone_in_run=gone_in_run) as fake:
+            further = ["--output", f"{exact}.npy", *(["--json"] if exact else [])]
+            assert main(["run", "E.nmp", "--port", fake.port, "--verify-top", "--text", *texts, *further]) == 2
+            out, err = capsys.readouterr()
+            quoted = '"' if exact else " "
+            assert (out.count(f"{quoted}1:8{quoted}"), out.count(f"{quoted}4:8{quoted}")) == (3, exact)
+            assert "the board is gone" in err.splitlines()[-1]
+            assert Path(f"{exact}.npy").exists() == (exact > 0)
+    assert len(np.load("1.npy")) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -115,6 +164,10 @@ def test_runs_on_a_board(capsys: pytest.CaptureFixture[str]) -> None:
             "--within goes with --density auto, and that with --within",
         ),
         ("run E.nmp --text fox --within 5 --port gone", "--within goes with --density auto, and that with --within"),
+        (
+            "run E.nmp --text fox --verify-top --density 4:8 --port gone",
+            "E.nmp: density 4:8 is the densest: --verify-top has nothing to verify",
+        ),
         ("compile A.safetensors --elastic --seq 8 -o x", "A.safetensors is no artefact of several densities, which"),
         ("compile minilm --elastic --seq 8 -o x", "minilm is no artefact of several densities, which --elastic is for"),
         ("compile E.safetensors --elastic --density 1:8 --seq 8 -o x", "as it is: it takes no --density"),
@@ -131,6 +184,8 @@ def test_one_density_has_no_choice(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     auto = ["--density", "auto", "--within", "5", "--port", "gone"]
     assert "A.nmp is a program of one density alone" in fails(["run", "A.nmp", "--text", "fox", *auto], capsys)
+    said = fails(["run", "A.nmp", "--text", "fox", "--verify-top", "--port", "gone"], capsys)
+    assert said == "nmgen: A.nmp is a program of one density alone: --verify-top has nothing to verify\n"
     said = fails(["run", "A.nmp", "--text", "fox", "--density", "4:8", "--port", "gone"], capsys)
     assert said == "nmgen: A.nmp: it is of one density alone\n"
     said = fails(["simulate", "A.nmp", "--text", "fox", "--density", "4:8"], capsys)
