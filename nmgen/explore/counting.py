@@ -26,11 +26,13 @@ class Work:
     """What the cycles are of.
 
     lengths : tokens of each sequence; none where a model has its own, as a ViT
+    memory_bytes_per_cycle : that memory brings; None: as many as the port takes
     """
 
     lengths: tuple[int, ...]
     batch: int = 1
     mem_latency: int = 30
+    memory_bytes_per_cycle: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Counted:
     ----------
     refused : why it has no program; all else is 0 then
     cycles : from start to done
+    exact_cycles : the same before a memory that brings what the port takes
     multiplies : that the patterns need
     bytes : moved to and from memory
     store_words : of a bank of the activation store that its program uses: with fewer in the store, down to these, the
@@ -51,6 +54,7 @@ class Counted:
 
     refused: str = ""
     cycles: int = 0
+    exact_cycles: int = 0
     multiplies: int = 0
     bytes: int = 0
     store_words: int = 0
@@ -91,6 +95,7 @@ def _read(path: str) -> "Artefact":
 
 def _count_core(path: str, config: StaConfig, work: Work) -> Counted:
     from nmgen.compiler.memory_map import Unfilled
+    from nmgen.estimate.bandwidth import at_bandwidth
     from nmgen.estimate.bounds import holder
     from nmgen.estimate.cycles import Constants, estimate, total
     from nmgen.models.model_program import compiled
@@ -100,14 +105,18 @@ def _count_core(path: str, config: StaConfig, work: Work) -> Counted:
         program = compiled(_read(path), path, config, list(work.lengths), work.batch, memory=Unfilled())
     except InputError as error:
         return Counted(refused=str(error))
-    estimates = estimate(program, Constants(memory=work.mem_latency))
+    exact = estimate(program, Constants(memory=work.mem_latency))
+    slow = work.memory_bytes_per_cycle
+    estimates = exact if slow is None else at_bandwidth(program, exact, slow)
     sums = total(program, estimates)
     held: dict[str, int] = {}
-    for one, partial in zip(estimates, program.instructions, strict=True):
-        part = holder(config, dict.fromkeys(FIELDS, 0) | partial)
+    for one, fast, partial in zip(estimates, exact, program.instructions, strict=True):
+        waits = one.cycles > fast.cycles
+        part = "memory" if waits else holder(config, dict.fromkeys(FIELDS, 0) | partial)
         held[part] = held.get(part, 0) + one.cycles
     return Counted(
         cycles=sums["cycles"],
+        exact_cycles=total(program, exact)["cycles"],
         multiplies=sums["multiplies"],
         bytes=sums["beats"] * config.port_bytes,
         store_words=program.about["store_words_used"],
@@ -137,7 +146,7 @@ def _count_engine(path: str, config: Config, work: Work) -> Counted:
 
     tokens = sum(work.lengths) * work.batch
     by_layer: dict[str, dict[str, int]] = {}
-    cycles = multiplies = moved = 0
+    cycles = exact = multiplies = moved = 0
     for layer in _read(path).layers.values():
         try:
             packed = pattern_on(layer.n, layer.m, config.m)
@@ -149,7 +158,7 @@ def _count_engine(path: str, config: Config, work: Work) -> Counted:
                 pattern_n=packed,
                 out_bits=layer.out_bits,
             )
-            taken = product_cycles(
+            alone = product_cycles(
                 config, tokens, layer.k, layer.channels, packed, work.mem_latency, out_bits=layer.out_bits
             )
         except InputError as error:
@@ -157,11 +166,15 @@ def _count_engine(path: str, config: Config, work: Work) -> Counted:
         found = LAYER.search(layer.name)
         ops = by_layer.setdefault(f"layer {found[1]}" if found else layer.name, {})
         kind = layer.name.rpartition(".")[2]
+        size = product.bytes_read + product.bytes_written
+        slow = work.memory_bytes_per_cycle
+        taken = alone if slow is None else max(alone, round(size / slow))
         ops[kind] = ops.get(kind, 0) + taken
         cycles += taken
+        exact += alone
         multiplies += product.multiplies
-        moved += product.bytes_read + product.bytes_written
-    return Counted(cycles=cycles, multiplies=multiplies, bytes=moved, by_layer=by_layer)
+        moved += size
+    return Counted(cycles=cycles, exact_cycles=exact, multiplies=multiplies, bytes=moved, by_layer=by_layer)
 
 
 def pattern_on(n: int, m: int, groups: int) -> int:

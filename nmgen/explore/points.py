@@ -21,6 +21,7 @@ def point(candidate: Candidate, config: Config, cost: Cost, counted: Counted, co
         "label": label_of(config),
         "configuration": asdict(config),
         "cycles": counted.cycles,
+        "exact_cycles": counted.exact_cycles,
         "mhz": round(cost.mhz, 1),
         "ms": round(counted.cycles / cost.mhz / 1000, 4),
         "luts": cost.luts,

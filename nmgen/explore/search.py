@@ -37,7 +37,6 @@ class Search:
 
     Attributes
     ----------
-    port_bytes : that memory brings a cycle: no wider ports; None without a bound
     trials : pairs that are looked at, at most
     """
 
@@ -49,7 +48,6 @@ class Search:
     objectives: Sequence[str]
     trials: int
     seed: int = 0
-    port_bytes: int | None = None
 
 
 @dataclass
@@ -138,13 +136,6 @@ class Explorer:
         if config in self._seen:
             return config if config in self._fitting else None
         self._seen.add(config)
-        if s.port_bytes is not None and config.port_bytes > s.port_bytes:
-            self._left_out.add(
-                "port",
-                config.port_bytes / s.port_bytes,
-                f"{title(config)}: a port of {config.port_bytes} bytes, memory brings {s.port_bytes} a cycle",
-            )
-            return None
         cost = cost_of(config)
         if (lack := s.room.lacks(cost)) is not None:
             what, needed, there = lack
@@ -266,7 +257,7 @@ def facts(search: Search, kind: str, model: str) -> dict[str, Any]:
         "work": {
             "sequences": [*search.work.lengths] * search.work.batch,
             "mem_latency": search.work.mem_latency,
-            "memory_bytes_per_cycle": search.port_bytes,
+            "memory_bytes_per_cycle": search.work.memory_bytes_per_cycle,
         },
         "objectives": list(search.objectives),
         "metric": search.candidates[0].metric,

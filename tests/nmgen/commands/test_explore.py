@@ -104,13 +104,21 @@ def test_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
 def test_what_is_left_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     space_file(Path("few.toml"), FEW | {"store_words": (20,), "n": (2, 8), "rows": (2, 16), "cols": (4, 16)})
-    assert main(["explore", *GOOD, "--memory-bytes-per-cycle", "2", "-o", "out"]) == 2
-    assert "a port of 4 bytes, memory brings 2 a cycle" in capsys.readouterr().err
     assert main(["explore", *GOOD, "-o", "out"]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out, ")]
     assert {line.split(",")[1].split(":")[0].strip() for line in said} >= {
         "multipliers", "no program", "no such configuration"
     }  # fmt: skip
+
+
+def test_before_a_slow_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    fast, slow = (explore(capsys, *GOOD, *further) for further in ([], ["--memory-bytes-per-cycle", "0.25"]))
+    assert (fast["work"]["memory_bytes_per_cycle"], slow["work"]["memory_bytes_per_cycle"]) == (None, 0.25)
+    assert all(one["cycles"] == one["exact_cycles"] for one in fast["points"])
+    for one in slow["points"]:
+        assert one["cycles"] > one["exact_cycles"]
+        assert one["cycles"] >= one["bytes"] / 0.26
+        assert one["held_by"] == "memory"
 
 
 def test_a_long_front_is_shown_in_part(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

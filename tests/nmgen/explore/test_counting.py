@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nmgen.estimate.bandwidth import at_bandwidth
 from nmgen.estimate.cycles import Constants, estimate, total
 from nmgen.explore.counting import Counted, Work, count, key_of, pattern_on
 from nmgen.models.model_program import compiled
@@ -78,6 +79,25 @@ def test_of_a_core_as_compile_and_estimate_say(changes: dict[str, Any], text: st
     for one in counted.by_layer.values():
         ops.update(one)
     assert dict(ops) == sums["cycles_by_opcode"]
+
+
+@pytest.mark.parametrize("slow", [0.2, 0.7])
+def test_before_a_slow_memory(slow: float, text: str) -> None:
+    """As nmgen estimate --memory-bytes-per-cycle says; what memory makes longer is held by it."""
+    work = replace(WORK, memory_bytes_per_cycle=slow)
+    program = compiled(read(text), text, CORE, [7, 5], 1)
+    exact = estimate(program, Constants(memory=11))
+    found = at_bandwidth(program, exact, slow)
+    counted, fast = count(text, CORE, work), count(text, CORE, WORK)
+    assert (counted.cycles, counted.exact_cycles) == (total(program, found)["cycles"], fast.cycles)
+    assert fast.exact_cycles == fast.cycles < counted.cycles
+    waits = sum(one.cycles for one, other in zip(found, exact, strict=True) if one.cycles > other.cycles)
+    assert 0 < waits <= counted.held["memory"]
+    assert sum(counted.held.values()) == counted.cycles - found[0].begin
+    engine, alone = count(text, ENGINE, work), count(text, ENGINE, WORK)
+    assert engine.exact_cycles == alone.cycles
+    assert max(alone.cycles, round(alone.bytes / slow) - 6) <= engine.cycles <= alone.cycles + alone.bytes / slow
+    assert key_of("", CORE, work) != key_of("", CORE, WORK)
 
 
 def test_layers_are_told_apart(text: str) -> None:

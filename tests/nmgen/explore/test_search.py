@@ -167,12 +167,12 @@ def test_engines(found: list[Candidate], tmp_path: Path) -> None:
 
 
 def test_left_out_with_the_nearest(found: list[Candidate], tmp_path: Path) -> None:
-    values = SMALL | {"rows": (2, 16), "cols": (4, 12, 16), "n": (2, 8), "m": (4, 8), "port_bytes": (4, 16, 32)}
+    values = SMALL | {"rows": (2, 16), "cols": (4, 12, 16), "n": (2, 8), "m": (4, 8)}
     values |= {"store_words": (64, 1 << 14), "drain": (2,)}
-    asked = search(found, values, port_bytes=8)
+    asked = search(found, values)
     result = explored(asked, tmp_path)
     said = {one["reason"]: one for one in result["left_out"]}
-    counts = {"no such configuration": 0, "port": 0}
+    counts = {"no such configuration": 0}
     overs: dict[str, list[tuple[float, int, int]]] = {}
     for chosen in asked.space:
         try:
@@ -180,18 +180,15 @@ def test_left_out_with_the_nearest(found: list[Candidate], tmp_path: Path) -> No
         except InputError:
             counts["no such configuration"] += 1
             continue
-        if config.port_bytes > 8:
-            counts["port"] += 1
-        elif (lack := asked.room.lacks(cost_of(config))) is not None:
+        if (lack := asked.room.lacks(cost_of(config))) is not None:
             overs.setdefault(lack[0], []).append((lack[1] / lack[2], lack[1], lack[2]))
-    assert counts["no such configuration"] == 2 * 3 * 3 * 2
+    assert counts["no such configuration"] == 2 * 3 * 2
     wanted = counts | {what: len(of) for what, of in overs.items()}
     assert {reason: one["count"] for reason, one in said.items()} == wanted
     assert {"multipliers", "block RAM"} <= overs.keys()
     for what, of in overs.items():
         _, needed, there = min(of)
         assert f" {needed:,} {what}, {needed - there:,} more than the {there:,} of ulx3s-85f" in said[what]["nearest"]
-    assert "a port of 16 bytes, memory brings 8 a cycle" in said["port"]["nearest"]
     assert "n is 8, must be at most m = 4" in said["no such configuration"]["nearest"]
     order = [one["count"] for one in result["left_out"]]
     assert order == sorted(order, reverse=True)

@@ -68,6 +68,7 @@ def _point(number: int, draw: Random) -> dict[str, Any]:
             "hidden": 384, "store_words": 2048, "groups": 1,
         },
         "cycles": cycles,
+        "exact_cycles": cycles,
         "mhz": mhz,
         "ms": cycles / mhz / 1000,
         "luts": 9000 + int(peak * draw.uniform(200, 420)),
