@@ -16,6 +16,8 @@
 3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
    other kind, in set-up, at import or in a build, and not the time limit of the run.
 
+A run of all mutants that was stopped goes on with the same command, as long as the tree is the same but for docs/.
+
 Exit status: 0 all killed, 1 one was not or does not apply any more, 2 bad usage.
 """
 
@@ -34,6 +36,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +159,36 @@ def misfits(root: Path, mutants: Sequence[Mutant]) -> list[str]:
     return lines
 
 
+def tracked(root: Path) -> list[str]:
+    """What git tracks, of that what is there."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
+
+
+class Kept:
+    """What a run of all mutants has found on this tree so far: that the unchanged one passes, and who is killed."""
+
+    def __init__(self, root: Path, logs: Path) -> None:
+        digest = sha256()
+        for name in sorted(tracked(root)):
+            if not name.startswith("docs/"):
+                digest.update(name.encode() + b"\0" + (root / name).read_bytes() + b"\0")
+        self._path = logs / f"found-{digest.hexdigest()[:16]}.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith("}")]  # not one that was cut
+        self.unchanged = next((set(one["unchanged"]) for one in whole if "unchanged" in one), None)
+        self.verdicts = {one["name"]: Verdict(**one) for one in whole if "name" in one}
+
+    def add(self, facts: dict[str, Any]) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(facts) + "\n")
+
+
 def copy_tree(root: Path, to: Path) -> None:
     """What git tracks, as it stands in the work tree."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True)
-    for name in listed.stdout.split("\0"):
-        if name and (root / name).is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, to / name)
+    for name in tracked(root):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, to / name)
 
 
 def environment(tree: Path, outcomes: Path | None = None) -> dict[str, str]:
@@ -347,19 +373,30 @@ def main(argv: Sequence[str] | None = None, project: Project | None = None) -> i
 
     logs = project.root / "build" / "mutants"
     logs.mkdir(parents=True, exist_ok=True)
-    say(f"unchanged tree: running the tests that {len(chosen)} mutants meet …")
-    try:
-        unchanged = check_unchanged(project, chosen, logs)
-    except InputError as error:
-        say(f"mutants: {error}")
-        return 1
-    say(f"unchanged tree: passed after {time.monotonic() - start:.0f} s")
+    kept = None if args.only else Kept(project.root, logs)
+    if kept is None or kept.unchanged is None:
+        say(f"unchanged tree: running the tests that {len(chosen)} mutants meet …")
+        try:
+            unchanged = check_unchanged(project, chosen, logs)
+        except InputError as error:
+            say(f"mutants: {error}")
+            return 1
+        say(f"unchanged tree: passed after {time.monotonic() - start:.0f} s")
+        if kept:
+            kept.add({"unchanged": sorted(unchanged)})
+    else:
+        unchanged = kept.unchanged
+        say(f"unchanged tree: passed before, and {len(kept.verdicts)} mutants are killed")
 
-    verdicts: list[Verdict] = []
+    verdicts = list(kept.verdicts.values()) if kept else []
+    before = {one.name for one in verdicts}
+    left = [mutant for mutant in chosen if mutant.name not in before]
     with ThreadPoolExecutor(project.workers) as pool:
-        for future in as_completed([pool.submit(judge, project, mutant, unchanged, logs) for mutant in chosen]):
+        for future in as_completed([pool.submit(judge, project, mutant, unchanged, logs) for mutant in left]):
             verdicts.append(future.result())
             one = verdicts[-1]
+            if kept and one.verdict == "killed":
+                kept.add(asdict(one))
             count = f"{len(verdicts):3}/{len(chosen)}"
             say(f"{count} {one.verdict:8} {one.name}: {one.test or one.reason} ({one.seconds} s)")
     verdicts.sort(key=lambda one: one.name)

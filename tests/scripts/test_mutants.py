@@ -5,14 +5,14 @@ import re
 import subprocess
 import time
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from rtl.params import InputError
 from scripts.definitions import replaced
-from scripts.mutants import Mutant, Project, emit, main, misfits, read_tables
+from scripts.mutants import Kept, Mutant, Project, Verdict, emit, main, misfits, read_tables
 
 HARDWARE = """\
 def twice(x):
@@ -134,6 +134,35 @@ def test_the_order_of_a_set_changes_no_verilog(project: Project, monkeypatch: py
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
     ordered = replace(project, verilog=("-c", "print({str(i) for i in range(99)})"))
     assert emit(ordered, project.root) == emit(ordered, project.root)
+
+
+def test_a_run_that_was_stopped_goes_on(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what it has found, until the tree is another."""
+    logs = project.root / "build" / "mutants"
+    logs.mkdir(parents=True)
+    kept = Kept(project.root, logs)
+    assert (kept.unchanged, kept.verdicts) == (None, {})
+    kept.add({"unchanged": sorted(emit(project, project.root))})
+    mutants = [one for one in read_tables(project.root / "mutants") if one.name != "value"]
+    found = {
+        one.name: Verdict(
+            name=one.name, slip=one.slip, area=".", verdict="killed", test="test_hardware.py", reason="", seconds=1
+        )
+        for one in mutants
+    }
+    for one in found.values():
+        kept.add(asdict(one))
+    (path,) = logs.glob("found-*.jsonl")
+    path.write_text(path.read_text() + '{"name": "value", "slip": "cut')
+    assert Kept(project.root, logs).verdicts == found
+    assert main([], project) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"unchanged tree: passed before, and {len(found)} mutants are killed"
+    assert re.match(rf" *{len(SLIPS)}/{len(SLIPS)} killed +value:", said[1])
+    assert said[2].startswith(f"{len(SLIPS)} of {len(SLIPS)} killed")
+    assert f"**{len(SLIPS)} of {len(SLIPS)} killed**" in (project.root / project.page).read_text()
+    (project.root / "hardware.py").write_text(HARDWARE + "# another tree\n")
+    assert (Kept(project.root, logs).unchanged, Kept(project.root, logs).verdicts) == (None, {})
 
 
 def test_unchanged_tree_has_to_pass(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

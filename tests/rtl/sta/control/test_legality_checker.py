@@ -50,6 +50,9 @@ def test_layout() -> None:
     config = StaConfig(max_tokens=32, max_k=64)
     members = {name: Shape.cast(shape).width for name, shape in instruction_layout(config).members.items()}
     narrow = {"tokens": 6, "first_token": 6, "groups": 4, "pattern_n": 4}
+    patterns = range(1, config.m + 1)
+    most = max(Product(config=config, tokens=1, k=config.max_k, channels=1, pattern_n=n).w_tile_beats for n in patterns)
+    narrow["tile_beats"] = most.bit_length()
     assert members == {name: field.bits for name, field in FIELDS.items()} | narrow
 
 
