@@ -13,6 +13,7 @@ from pruning.families.bert.integer import IntegerEncoder
 from pruning.files.artefact import save as save_artefact
 from pruning.files.elastic import Elastic, save
 from rtl.sta.params import StaConfig
+from tests.nmgen.commands.test_board_sim import started
 from tests.nmgen.driver.fake_board import FakeBoard
 from tests.nmgen.encoders import artefact
 from tests.nmgen.test_cli import fails
@@ -151,6 +152,26 @@ def test_the_fast_answers_are_there_when_the_board_goes(capsys: pytest.CaptureFi
             assert "the board is gone" in err.splitlines()[-1]
             assert Path(f"{exact}.npy").exists() == (exact > 0)
     assert len(np.load("1.npy")) == 1
+
+
+@pytest.mark.nightly  # the image is one of its own: half a minute to build
+def test_each_density_on_a_simulated_board(capsys: pytest.CaptureFixture[str]) -> None:
+    """Through link and SDRAM, loaded once; densities change between requests."""
+    with started("--preload", "E.nmp") as simulated:
+        assert simulated.stdout
+        port = simulated.stdout.readline().split()[1]
+        command = ["run", "E.nmp", "--port", port, "--loaded", "--text", TEXT, "--json"]
+        cycles: dict[str, list[int]] = {density: [] for density in DENSITIES}
+        for density in (*DENSITIES, *reversed(DENSITIES)):
+            assert main([*command, "--density", density]) == 0
+            (found,) = json.loads(capsys.readouterr().out)
+            np.testing.assert_allclose([found["result"]], embedding(density), atol=1e-6)
+            cycles[density].append(found["cycles"])
+        assert max(cycles["1:8"]) < min(cycles["2:8"]) <= max(cycles["2:8"]) < min(cycles["4:8"])
+        assert main([*command, "--verify-top"]) == 0
+        fast, exact = json.loads(capsys.readouterr().out)
+        assert (fast["density"], exact["density"]) == ("1:8", "4:8")
+        np.testing.assert_allclose([exact["result"]], embedding("4:8"), atol=1e-6)
 
 
 @pytest.mark.parametrize(
