@@ -31,8 +31,9 @@ def kept(config: Config, folder: Path) -> Generated:
 def _key(config: Config) -> str:
     digest = sha256(f"{config!r} amaranth {version('amaranth')}".encode())
     for package in GENERATOR:
-        for path in sorted(package.rglob("*.py")):
-            digest.update(path.read_bytes())
+        for path in sorted(package.rglob("*")):
+            if path.suffix in (".py", ".v"):
+                digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
