@@ -35,8 +35,8 @@ $(READY): pyproject.toml Makefile scripts/system_packages.sh
 demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (four minutes): build/demo/
 	$(RUN) -m nmgen.bench.demo
 
-test: lint ## lint, then every test
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal
+test: lint ## lint, then every test; what each took: build/tests.xml
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal --junitxml build/tests.xml
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .
