@@ -117,7 +117,7 @@ def test_random_fields(name: str, latency: int) -> None:
         exact(program, result, latency)
 
 
-@pytest.mark.parametrize("latency", [100, 143])
+@pytest.mark.parametrize("latency", [100, 161])
 def test_instructions_behind_several_tables(latency: int) -> None:
     """Short ones, so that the fetch is what they wait for: a TABLE's first beat waits for the TABLE before."""
     config = LONG
