@@ -18,6 +18,7 @@ from boards.encoder import EncoderConfig
 from boards.encoder_image import EncoderImage
 from boards.parts.sdram.chips import CHIPS
 from boards.ulx3s import ULX3S_85F
+from rtl.array.grid import Array
 from rtl.engine.accelerator import Accelerator
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.ram import OnChipRam
@@ -37,7 +38,7 @@ CONFIGURATIONS = (
         n=3,
         m=32,
         rows=3,
-        cols=2,
+        cols=1,
         drain=1,
         port_bytes=4,
         max_tokens=8,
@@ -54,6 +55,10 @@ GROUPS = StaConfig(
     n=2, m=4, rows=4, cols=2, drain=2, port_bytes=4, max_tokens=9, max_k=16, hidden=6, store_words=40, groups=2
 )
 
+# Columns abreast, which an engine has not.
+ABREAST = StaConfig(
+    n=1, m=16, rows=1, cols=4, drain=1, port_bytes=4, max_tokens=4, max_k=32, hidden=4, store_words=16, pe="ecp5"
+)
 RESIDUAL = StaConfig(max_tokens=32, hidden=640)  # of several memories
 BANK = StaConfig(n=1, m=4, rows=1, cols=1, port_bytes=4, max_tokens=4, max_k=16, store_words=768)  # in parts
 # That no other design has parts of.
@@ -73,6 +78,7 @@ def main(files: Sequence[str]) -> None:
     if not files or len(sta) + len(boards) < len(files):
         for config in CONFIGURATIONS:
             show(config, Accelerator(config))
+        show("abreast", Array(ABREAST))
         show("ram", OnChipRam(4, 16))
         show("deep", DeepMemory(16, 768, granularity=8))
     if not files or sta or any(file in STA_TOO for file in files):
