@@ -80,7 +80,7 @@ docs: $(READY) ## a site of README, docs/ and the docstrings, with search (ten s
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo 'build/site/index.html; with search: $(RUN) -m http.server --directory build/site'
 
-mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md, build/mutants.md (an hour; a run that was stopped goes on)
+mutants: $(READY) ## break the code on purpose, see the tests notice: docs/verification.md, build/mutants.md (an hour and a half; a run that was stopped goes on)
 	$(RUN) -m scripts.mutants
 
 mutants-sample: $(READY) ## random one-token changes, COUNT=60 SEED=20261128 (the day; an hour or more): docs/verification.md

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.console.options import add_mem_latency, bounded, number
+from nmgen.console.options import add_mem_latency, add_memory_bytes_per_cycle, bounded
 from nmgen.console.progress import Say, stages
 from nmgen.models.model_program import add_model_arguments, given, program_of, warn
 from rtl.params import InputError
@@ -28,13 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what nmgen compile wrote; or what it takes, which is compiled first, by the flags that nmgen compile has",
     )
     add_mem_latency(parser)
-    parser.add_argument(
-        "--memory-bytes-per-cycle",
-        metavar="BYTES",
-        type=number("memory-bytes-per-cycle", 0.001, 1024),
-        help="that the memory brings, where that is less than the port takes: an SDRAM of 16 bits at 120 MHz brings "
-        "2.4 a cycle of 100 MHz; the cycles are then no longer exact (as many as the port takes)",
-    )
+    add_memory_bytes_per_cycle(parser)
     parser.add_argument(
         "--mhz", metavar="MHZ", type=bounded("mhz", 1, 10000), default=100, help="clock, for the time it takes (100)"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmgen.console import tables
-from nmgen.console.options import add_mem_latency, bounded, number
+from nmgen.console.options import add_mem_latency, add_memory_bytes_per_cycle, bounded
 from nmgen.console.progress import Say, stages
 from rtl.format import parse_pattern
 from rtl.params import InputError
@@ -64,13 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", metavar="B", type=bounded("batch", 1, 4096), default=1, help="as many times these sequences (1)"
     )
     add_mem_latency(parser)
-    parser.add_argument(
-        "--memory-bytes-per-cycle",
-        metavar="BYTES",
-        type=number("memory-bytes-per-cycle", 0.001, 1024),
-        help="that the board's memory brings, where that is less than the port takes: an SDRAM of 16 bits at 120 MHz "
-        "brings 2.4 a cycle of 100 MHz (as many as the port takes)",
-    )
+    add_memory_bytes_per_cycle(parser)
     parser.add_argument(
         "--space",
         metavar="FILE.toml",

@@ -165,6 +165,17 @@ def add_mem_latency(parser: argparse._ActionsContainer, default: int | None = ME
     )
 
 
+def add_memory_bytes_per_cycle(parser: argparse._ActionsContainer) -> None:
+    """Add the flag of a memory that is slower than the port."""
+    parser.add_argument(
+        "--memory-bytes-per-cycle",
+        metavar="BYTES",
+        type=number("memory-bytes-per-cycle", 0.001, 1024),
+        help="that the memory brings, where that is less than the port takes: an SDRAM of 16 bits at 120 MHz brings "
+        "2.4 a cycle of 100 MHz; cycles are then about, not exact (as many as the port takes)",
+    )
+
+
 def add_simulation(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a simulation: simulator, memory latency, seed."""
     group = parser.add_argument_group("simulation")

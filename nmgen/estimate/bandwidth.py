@@ -11,7 +11,7 @@ def at_bandwidth(program: Program, estimates: list[Estimate], bytes_per_cycle: f
 
     This is not exact, as they are: how much is read ahead of an instruction is left out, and so is what a memory does
     beside (SDRAM: refreshes, other rows). With the bytes that its pins could bring, 2 a cycle of the SDRAM, MiniLM on
-    the ULX3S takes 0.2 to 1.0 % longer than this says (the six rows of docs/results.md, "The encoder on a ULX3S").
+    the ULX3S takes 0.2 to 1.0 % longer than this says: `pytest -m nightly tests/nmgen/estimate/test_bandwidth.py`.
     """
     port_bytes = program.config.port_bytes
     begin, found = estimates[0].begin, []

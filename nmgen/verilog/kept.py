@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rtl
 import sim.ecp5
+from nmgen.console.files import written_whole
 from nmgen.verilog.bundle import MANIFEST, Generated, generate
 from rtl.params import Config
 
@@ -25,7 +26,10 @@ def kept(config: Config, folder: Path) -> Generated:
     """
     folder.mkdir(parents=True, exist_ok=True)
     directory = folder / f"verilog-{_key(config)}"
-    return _found(directory) or generate(config, directory)
+    while (found := _found(directory)) is None:
+        with written_whole(directory, replace=True) as written:  # several may do it at the same time
+            generate(config, written)
+    return found
 
 
 def _key(config: Config) -> str:
@@ -43,7 +47,7 @@ def _found(directory: Path) -> Generated | None:
         for name, digest in manifest["files"].items():
             if sha256((directory / name).read_bytes()).hexdigest() != digest:
                 return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     sources = [directory / name for name in manifest["files"] if re.fullmatch(r"\w+\.v", name)]
     return Generated(directory, sources, manifest["top"], manifest)

@@ -1,5 +1,6 @@
 """Verilog that is kept for simulations: generated once, and again when it or the generator changes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from nmgen.verilog import kept as module
 from nmgen.verilog.bundle import generate
 from nmgen.verilog.kept import kept
-from rtl.params import Config, InputError
+from rtl.params import Config
 
 TINY = Config(n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=1, max_k=2)
 
@@ -26,24 +27,24 @@ def test_it_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert kept(TINY, tmp_path) == found
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "no manifest", "cut manifest"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "no manifest", "cut manifest", "empty manifest", "no folder"])
 def test_what_was_changed_is_generated_again(damage: str, tmp_path: Path) -> None:
     found = kept(TINY, tmp_path)
-    right = found.sources[0].read_text()
+    source, manifest = found.sources[0], found.directory / "manifest.json"
+    right = source.read_text()
     if damage == "changed":
-        found.sources[0].write_text(right.replace("endmodule", "// mine\nendmodule"))
+        source.write_text(right.replace("endmodule", "// mine\nendmodule"))
     elif damage == "missing":
-        found.sources[0].unlink()
+        source.unlink()
     elif damage == "no manifest":
-        (found.directory / "manifest.json").unlink()
-        for path in found.directory.rglob("*.*"):
-            path.unlink()
+        manifest.unlink()
+    elif damage == "no folder":
+        shutil.rmtree(found.directory)
     else:
-        (found.directory / "manifest.json").write_text("{")
-        with pytest.raises(InputError, match="is not a manifest of nmgen"):
-            kept(TINY, tmp_path)
-        return
-    assert kept(TINY, tmp_path).sources[0].read_text() == right
+        manifest.write_text({"cut manifest": "{", "empty manifest": "[]"}[damage])
+    assert kept(TINY, tmp_path) == found
+    assert source.read_text() == right
+    assert list(tmp_path.iterdir()) == [found.directory]
 
 
 def test_each_configuration_and_generator_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
