@@ -195,7 +195,7 @@ class Series:
         model = self.family.prunes.trainable(model)
         sparsify(model, candidate.plan, method="asp", ragged=recipe.ragged)
         for name, (_, masked) in masked_layers(model).items():
-            masked.mask.copy_(candidate.masks[name])
+            masked.mask = candidate.masks[name]
         rounding.quantise(model, scales)
         train(
             model,

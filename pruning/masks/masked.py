@@ -1,7 +1,8 @@
 """The parametrization that masks a layer's weight (torch.nn.utils.parametrize).
 
 The layer keeps its live weights in `parametrizations.weight.original`; what it computes with, `layer.weight`, is the
-live weight where the mask stays and exactly zero elsewhere. The mask is a buffer, so it is in the state_dict.
+live weight where the mask stays and exactly zero elsewhere. The mask is a buffer, so it is in the state_dict: int32,
+all ones or 0. Ands of it and a float32's bits are several times as fast as choices by a bool.
 """
 
 from typing import Any, cast
@@ -10,29 +11,50 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.masks.patterns import from_rows, keep_largest, rows
+from pruning.masks.patterns import bits_of_largest, from_rows, rows
+
+
+def kept(values: Tensor, bits: Tensor) -> Tensor:
+    """values where bits are all ones, exactly 0 where they are 0. bits : int32 of the same shape"""
+    if values.dtype != torch.float32:
+        return torch.where(bits != 0, values, 0.0)
+    return (values.view(torch.int32) & bits).view(torch.float32)
+
+
+class Kept(torch.autograd.Function):
+    """Forward: weight where the mask stays, else 0. Backward: so is the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: Tensor) -> Tensor:
+        ctx.save_for_backward(bits)
+        return kept(weight, bits)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,), (bits,) = gradients, ctx.saved_tensors
+        return kept(gradient, bits), None
 
 
 class StraightThrough(torch.autograd.Function):
-    """Forward: weight where mask, else 0. Backward: the gradient g passes the mask as if it were not there, and a
-    masked weight w also gets decay · w, which pulls it towards zero (SR-STE, arXiv 2102.04010, equation 10):
+    """Forward: weight where the mask stays, else 0. Backward: the gradient g passes the mask as if it were not there,
+    and a masked weight w also gets decay · w, which pulls it towards zero (SR-STE, arXiv 2102.04010, equation 10):
 
         gradient = g + decay · (1 − mask) · w
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, mask: Tensor, decay: float) -> Tensor:
-        ctx.save_for_backward(weight, mask)
+    def forward(ctx: Any, weight: Tensor, bits: Tensor, decay: float) -> Tensor:
+        ctx.save_for_backward(weight, bits)
         ctx.decay = decay
-        return torch.where(mask, weight, 0.0)
+        return kept(weight, bits)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         if not ctx.decay:
             return gradient, None, None
-        weight, mask = ctx.saved_tensors
-        return gradient + ctx.decay * torch.where(mask, 0.0, weight), None, None
+        weight, bits = ctx.saved_tensors
+        return gradient + ctx.decay * kept(weight, ~bits), None, None
 
 
 class Masked(nn.Module):
@@ -46,7 +68,7 @@ class Masked(nn.Module):
     within : bool, of the weight's shape: the mask may only choose among these (nested masks); None: among all
     """
 
-    mask: Tensor  # bool, of the weight's shape
+    bits: Tensor  # int32, of the weight's shape: all ones where the mask stays, else 0
     within: Tensor | None
 
     def __init__(
@@ -60,7 +82,7 @@ class Masked(nn.Module):
         within: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
+        self.register_buffer("bits", torch.full_like(weight, -1, dtype=torch.int32))
         self.register_buffer("within", None)
         self.become(n, m, straight_through=straight_through, decay=decay, within=within)
 
@@ -70,10 +92,19 @@ class Masked(nn.Module):
         self.straight_through, self.decay = straight_through, decay
         self.within = within
 
+    @property
+    def mask(self) -> Tensor:
+        """bool, of the weight's shape: which weights stay."""
+        return self.bits != 0
+
+    @mask.setter
+    def mask(self, mask: Tensor) -> None:
+        self.bits.copy_(-mask.to(torch.int32))
+
     def forward(self, weight: Tensor) -> Tensor:
         if self.straight_through:
-            return StraightThrough.apply(weight, self.mask, self.decay)
-        return torch.where(self.mask, weight, 0.0)
+            return StraightThrough.apply(weight, self.bits, self.decay)
+        return Kept.apply(weight, self.bits)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What assigning to `layer.weight` stores: the live weights, as they are."""
@@ -85,7 +116,7 @@ class Masked(nn.Module):
         scores = weight.abs() if importance is None else weight.abs() * importance
         if self.within is not None:
             scores = torch.where(self.within, scores, -0.5)  # below any score, above padding
-        self.mask.copy_(from_rows(keep_largest(rows(scores), self.n, self.m), weight.shape))
+        self.bits.copy_(from_rows(bits_of_largest(rows(scores), self.n, self.m), weight.shape))
 
     def extra_repr(self) -> str:
         return f"{self.n}:{self.m}"

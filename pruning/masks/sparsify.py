@@ -80,7 +80,7 @@ def finalize(model: nn.Module) -> dict[str, Tensor]:
     """
     masks = {}
     for name, (layer, masked) in masked_layers(model).items():
-        masks[name] = masked.mask.clone()
+        masks[name] = masked.mask
         _give_own_class(layer)
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return masks
@@ -146,12 +146,14 @@ def _update(layer: nn.Module, masked: Masked, products: Tensor) -> None:
     weight = live_weight(layer)
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    masks = torch.empty_like(weight, dtype=torch.bool)
     for group in range(groups):
         mine, seen = (slice(group * size, (group + 1) * size) for size in (outputs, inputs))
         part = weight[mine]
         mask, updated = prune_and_update(rows(part), products[seen, seen], masked.n, masked.m)
-        masked.mask[mine] = from_rows(mask, part.shape)
+        masks[mine] = from_rows(mask, part.shape)
         part.copy_(from_rows(updated, part.shape))
+    masked.mask = masks
 
 
 def _give_own_class(layer: nn.Module) -> None:
@@ -168,5 +170,5 @@ def _within(name: str, layer: nn.Module, method: Method, n: int, m: int) -> Tens
     for _, masked in masked_layers(layer).values():
         if masked.m != m or masked.n < n:
             raise InputError(f"layer {name}: {n}:{m} cannot be nested in {masked.n}:{masked.m}")
-        return masked.mask.clone()
+        return masked.mask
     return None

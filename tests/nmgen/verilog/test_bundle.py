@@ -397,13 +397,12 @@ def test_any_sta_is_clean(kind: str, tmp_path: Path) -> None:
 def test_the_testbench_of_sta_tells_right_from_wrong(
     sta: Generated, groups: Generated, axi: Generated, tmp_path: Path
 ) -> None:
+    """FuseSoC runs those of sta and axi, below."""
+    done = run_testbench(groups.directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^PASS \d+ results$", done.stdout, re.MULTILINE)
     for generated in (sta, groups, axi):
-        done = run_testbench(generated.directory)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert re.search(r"^PASS \d+ results$", done.stdout, re.MULTILINE)
-        (generated.directory / "nmgen_tb.vvp").unlink()
-        memory = generated.directory / "testbench/nmgen_memory.hex"
-        assert memory.stat().st_size < 1 << 18
+        assert (generated.directory / "testbench/nmgen_memory.hex").stat().st_size < 1 << 18
     copy = tmp_path / "changed"
     shutil.copytree(sta.directory, copy)
     source = copy / "nmgen_rescaler.v"

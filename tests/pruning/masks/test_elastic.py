@@ -100,7 +100,7 @@ def test_training_moves_all_and_masks_follow() -> None:
     assert found["loss 0"] < 1
     changed = {name for name, tensor in elastic.state_dict().items() if not torch.equal(tensor, before[name])}
     for i, n in enumerate((4, 2, 1)):
-        assert f"models.{i}.first.parametrizations.weight.0.mask" in changed
+        assert f"models.{i}.first.parametrizations.weight.0.bits" in changed
         assert f"models.{i}.first.parametrizations.weight.1.gain" in changed
         weight = live_weight(elastic.models[i].first)  # type: ignore[arg-type]
         assert torch.equal(elastic.masks(i)["first"], magnitude_mask(weight, n, 8))

@@ -29,8 +29,9 @@ def test_equals_the_definition(data: st.DataObject) -> None:
     m = data.draw(st.sampled_from(GROUP_SIZES))
     n = data.draw(st.integers(1, m))
     channels, k = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2 * m + 3))
-    few_values = st.sampled_from((-2.0, -1.0, -0.0, 0.0, 1.0, 2.0))  # so that ties are common
-    weight = data.draw(st.lists(st.lists(few_values, min_size=k, max_size=k), min_size=channels, max_size=channels))
+    few = st.sampled_from((-2.0, -1.0, -0.0, 0.0, 1.0, 2.0))  # so that ties are common
+    values = data.draw(st.sampled_from((few, st.floats(width=32, allow_nan=False))))
+    weight = data.draw(st.lists(st.lists(values, min_size=k, max_size=k), min_size=channels, max_size=channels))
     assert magnitude_mask(torch.tensor(weight), n, m).tolist() == naive_mask(weight, n, m)
 
 

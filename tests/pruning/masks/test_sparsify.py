@@ -277,12 +277,12 @@ def test_what_is_refused() -> None:
 def test_verify_names_what_is_wrong() -> None:
     model = mlp()
     plan = sparsify(model, "2:8", method="asp")
-    mask = masked_layers(model)["2"][1].mask
-    mask[3, 8:16] = True
+    bits = masked_layers(model)["2"][1].bits
+    bits[3, 8:16] = -1
     message = "layer 2, row 3, inputs 8 to 15: 8 weights are kept, must be 2 for 2:8"
     with pytest.raises(InputError, match=f"^{message}$"):
         verify(model, plan)
-    mask[3, 8:16] = False
+    bits[3, 8:16] = 0
     with pytest.raises(InputError, match="0 weights are kept, must be 2"):
         verify(model, plan)  # fewer than N are as wrong
     finalize(model)
