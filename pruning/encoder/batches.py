@@ -36,12 +36,12 @@ def by_length(ids: Sequence[Tensor], compute: Callable[[Tensor, Tensor], Tensor]
 class Chunk(NamedTuple):
     """Some sentences of a packed batch, as attention takes them.
 
-    tokens : theirs among those of the batch
+    tokens : how many, of those of the batch that no chunk before has
     mask : bool [sentences, longest], of the true tokens
     places : int64 [tokens], of each in the flat mask
     """
 
-    tokens: slice
+    tokens: int
     mask: Tensor
     places: Tensor
 
@@ -66,13 +66,10 @@ class Packed:
         self._lengths = torch.tensor(lengths)
         self._sentences = torch.arange(len(ids)).repeat_interleave(self._lengths)
         self._chunks = []
-        first = 0
         for at in range(0, len(ids), CHUNK):
             own = self._lengths[at : at + CHUNK]
             mask = torch.arange(int(own.max())) < own[:, None]
-            last = first + int(own.sum())
-            self._chunks.append(Chunk(slice(first, last), mask, mask.flatten().nonzero()[:, 0]))
-            first = last
+            self._chunks.append(Chunk(int(own.sum()), mask, mask.flatten().nonzero()[:, 0]))
 
     def attend(self, attention: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], *qkv: Tensor) -> Tensor:
         """attention(q, k, v, mask) → [sentences, longest, channels] of every chunk: [tokens, channels].
@@ -80,8 +77,10 @@ class Packed:
         qkv : query, key and value, [tokens, channels]
         """
         found = []
-        for tokens, mask, places in self._chunks:
-            q, k, v = (_spread(part[tokens], mask, places) for part in qkv)
+        # Split at once: the gradient of a slice is as long as what it is of.
+        parts = zip(*(part.split([chunk.tokens for chunk in self._chunks]) for part in qkv), strict=True)
+        for (_, mask, places), own in zip(self._chunks, parts, strict=True):
+            q, k, v = (_spread(part, mask, places) for part in own)
             found.append(attention(q, k, v, mask).flatten(0, 1).index_select(0, places))
         return torch.cat(found)
 

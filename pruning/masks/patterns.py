@@ -21,7 +21,7 @@ def rows(weight: Tensor) -> Tensor:
 def from_rows(flat: Tensor, shape: torch.Size) -> Tensor:
     """The inverse: [rows, in] → a tensor of the weight's shape."""
     out, k, *kernel = shape
-    return flat.reshape(out, *kernel, k).movedim(-1, 1).contiguous()
+    return flat.reshape(out, *kernel, k).movedim(-1, 1)
 
 
 def keep_largest(scores: Tensor, n: int, m: int) -> Tensor:
@@ -30,7 +30,7 @@ def keep_largest(scores: Tensor, n: int, m: int) -> Tensor:
     scores [rows, k], at least 0 → bool [rows, k]. k is padded to whole groups with what is less than any score, so
     every group keeps exactly n, or all where it has no more.
     """
-    return bits_of_largest(scores, n, m) != 0
+    return (bits_of_largest(scores, n, m) != 0).contiguous()
 
 
 def bits_of_largest(scores: Tensor, n: int, m: int) -> Tensor:
@@ -50,7 +50,7 @@ def bits_of_largest(scores: Tensor, n: int, m: int) -> Tensor:
     uneven = (bits.sum(dim=1, dtype=torch.int32) != -n).nonzero(as_tuple=True)
     if len(uneven[0]):
         bits.transpose(1, 2)[uneven] = _by_pairs(groups.transpose(1, 2)[uneven], n)
-    return bits.view(columns.shape).T[:, :k].contiguous()
+    return bits.view(columns.shape).T[:, :k]
 
 
 def _nth_largest(groups: Tensor, n: int) -> Tensor:

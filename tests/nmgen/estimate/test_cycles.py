@@ -4,7 +4,7 @@ import ast
 import os
 import random
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from rtl.sta.results.rescale import Rescaler
 from rtl.sta.results.residual import Residual
 from rtl.sta.results.writer import ActivationStoreWriter, Maxima, ResidualWriter, Writer
 from sim.bench.programs import ProgramResult
+from tests.nightly import but
 from tests.sim.bench.test_programs import CASES, LONG, check
 
 LATENCY = 30
@@ -99,7 +100,7 @@ def test_random_programs_of_groups() -> None:
 
 @pytest.mark.parametrize(
     ("name", "latency"),
-    [("wide", 1), ("odd", 60), ("odd", 200), *(pytest.param(name, 30, marks=pytest.mark.nightly) for name in CASES)],
+    but([("wide", 1), ("odd", 60), ("odd", 200), *product(CASES, [30])], [("odd", 60), *product(CASES, [30])]),
 )
 def test_random_fields(name: str, latency: int) -> None:
     """Of all but products, which encoders use in few ways: results to the store, the residual or both, of any size."""
@@ -126,7 +127,7 @@ def test_instructions_behind_several_tables(latency: int) -> None:
     exact(loaded[0][0], results[0], latency)
 
 
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("groups", but([1, 2], [1]))
 def test_rows_that_take_longer_than_their_beats(groups: int) -> None:
     """A beat has many words: the next row is there when one is cut, and each of its beats takes its time.
 

@@ -142,7 +142,13 @@ def results(folder: Path) -> dict[str, bytes]:
     return {name: (folder / "out" / name).read_bytes() for name in RESULTS}
 
 
-@pytest.mark.parametrize("ways", [(), ("--trials", "75", "--seed", "5")], ids=["all", "NSGA-II"])
+@pytest.mark.parametrize(
+    "ways",
+    [
+        pytest.param((), id="all", marks=pytest.mark.nightly),
+        pytest.param(("--trials", "75", "--seed", "5"), id="NSGA-II"),
+    ],
+)
 def test_killed_and_resumed(
     ways: tuple[str, ...], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

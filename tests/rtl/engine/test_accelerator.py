@@ -12,11 +12,12 @@ from rtl.params import BURST_BEATS, Config
 from rtl.product import Product
 from sim.bench.runner import Job
 from sim.image import product as image
+from tests.nightly import but
 from tests.rtl.engine.product_bench import Bench, Outcome
 from tests.rtl.simulate import seeded
 from tests.sim.operands import extreme_job, random_job
 
-SEEDS = range(24)
+SEEDS = but(range(24), range(8, 24))
 
 
 def random_config(rng: random.Random) -> Config:
@@ -120,7 +121,7 @@ class Disturbed(Bench):
                 ctx.set(control.write, 1)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 6, 7, 8, 9, 11])
+@pytest.mark.parametrize("seed", but([0, 1, 2, 4, 5, 6, 7, 8, 9, 11], range(4, 12)))
 def test_reset_in_the_middle(seed: int) -> None:
     """Whatever a product has left behind when a reset ends it, the next one is right, to the cycle."""
     rng = seeded("reset", seed)

@@ -10,6 +10,7 @@ from rtl.params import FIFO_BEATS, Config, InputError
 from rtl.product import Product
 from sim.bench.gaps import Gaps
 from sim.bench.runner import Job
+from tests.nightly import but
 from tests.rtl.engine.product_bench import Bench
 from tests.sim.operands import extreme_job, random_job
 
@@ -32,7 +33,7 @@ def job(config: Config, seed: int, *, extreme: bool = False, **shape: Any) -> Jo
 
 
 @SEEDS
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("name", but(CONFIGURATIONS, {"1:32 1x2"}))
 def test_densities(name: str, seed: int | None) -> None:
     """Sparser than the lanes, as they are, denser in one coding and in the other, dense; without a reset between."""
     c = CONFIGURATIONS[name]

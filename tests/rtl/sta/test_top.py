@@ -4,6 +4,7 @@ It is small, for the wires between the Components; whole encoders run in tests/s
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from sim.golden.machine import Machine
 from sim.golden.twins import exponential_table
 from sim.image.product import pack_weights
 from sim.image.program import pack_parameters, pack_table, pack_wide_rows, parameter_units
+from tests.nightly import but
 from tests.rtl import simulate
 from tests.rtl.lib.test_collisions import Inverting
 from tests.rtl.simulate import drive, gaps, run
@@ -174,18 +176,26 @@ class Host:
         await ctx.tick().until(~self.dut.busy)
 
 
-# In cycles 1237 to 1298 of a run without gaps weights wait beside the column loader.
+# Seed of the gaps, cycles before each clear, groups of rows. In cycles 1237 to 1298 of a run without gaps weights wait
+# beside the column loader.
+RUNS: dict[str, tuple[int | None, list[int], int]] = {
+    "free": (None, [1250], 1),
+    "gaps": (1, [700, 300], 1),
+    "two groups of rows": (None, [60, 417, 774, 1131], 2),
+}
+
+
 @pytest.mark.parametrize(
-    ("seed", "stops", "groups"),
-    [(None, [1250], 1), (1, [700, 300], 1), (None, [60, 417, 774, 1131], 2)],
-    ids=["free, cleared", "gaps, cleared", "two groups of rows, cleared"],
+    ("how", "collisions"),
+    but(
+        product(RUNS, ["any", "inverted"]),
+        [("free", "inverted"), ("gaps", "any"), ("two groups of rows", "inverted")],
+    ),
 )
-@pytest.mark.parametrize("inverting", [False, True], ids=["", "words that are read while written inverted"])
-def test_every_instruction(
-    seed: int | None, stops: list[int], groups: int, inverting: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the machine says; behind clears in the middle, too."""
-    if inverting:
+def test_every_instruction(how: str, collisions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the machine says; behind clears in the middle, too. collisions : what is read of a word while it is written"""
+    seed, stops, groups = RUNS[how]
+    if collisions == "inverted":
         monkeypatch.setattr(simulate, "Simulator", lambda top: Simulator(Fragment.get(top, Inverting())))
     image = Image(3)
     instructions = program(image)

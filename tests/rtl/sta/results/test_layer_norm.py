@@ -13,6 +13,7 @@ from rtl.array.requantise import requantise
 from rtl.sta.params import ROOT_BITS, Z_FRACTION, StaConfig
 from rtl.sta.results.layer_norm import Z_TOP, Normaliser, Statistics, normalise, reciprocal_square_root, statistics
 from rtl.sta.results.reciprocal_square_root import scaling
+from tests.nightly import but
 from tests.rtl.simulate import drive, run, seeded, trace
 
 LOW, HIGH = -32768, 32767
@@ -188,7 +189,7 @@ def channels_of(config: StaConfig, rng: random.Random) -> set[int]:
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["in order", "mixed"])
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("name", but(CONFIGURATIONS, {"largest"}))
 def test_statistics_equal_their_twins(name: str, mixed: bool) -> None:
     config = CONFIGURATIONS[name]
     rng = seeded(name, mixed)
