@@ -5,6 +5,7 @@ without stalls, where the cycles are those that rtl.engine.cycles.product_cycles
 """
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rtl.params import Config
 from rtl.product import Product
 from sim.bench.runner import SIMULATORS, run_products
 from sim.golden.layer import compare, linear
+from tests.nightly import but
 from tests.sim.operands import extreme_job, random_job
 
 BUILDS = Path(__file__).parents[2] / "build" / "test-sim"
@@ -71,15 +73,13 @@ def design(request, tmp_path_factory):
     return config, verilog
 
 
-QUICK = {"n is m", "one element", "drain 2, wide port", "groups of two", "DSP slices, short", "LUTs too"}  # in Icarus
-BOTH = [
-    pytest.param(name, simulator, marks=[pytest.mark.nightly] * (simulator == "icarus" and name not in QUICK))
-    for name in CONFIGURATIONS
-    for simulator in SIMULATORS
-]
+# Each in one simulator, nightly in both; these in Icarus, which is slow.
+IN_ICARUS = {"n is m", "one element", "drain 2, wide port", "groups of two", "DSP slices, short", "LUTs too"}
+BOTH = list(product(CONFIGURATIONS, SIMULATORS))
+OTHERS = [(name, simulator) for name, simulator in BOTH if (simulator == "icarus") != (name in IN_ICARUS)]
 
 
-@pytest.mark.parametrize(("design", "simulator"), BOTH, indirect=["design"])
+@pytest.mark.parametrize(("design", "simulator"), but(BOTH, OTHERS), indirect=["design"])
 def test_products(design, simulator):
     config, verilog = design
     wanted = products(config)

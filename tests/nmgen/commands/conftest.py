@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from boards.ulx3s import ULX3S_85F
 from nmgen.cli import main
 from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import save
@@ -16,7 +18,8 @@ from tests.nmgen.encoders import artefact
 from tests.pruning.vits import random_images, vit_artefact
 from tests.sim.test_axi_sta import CASES
 
-CONFIG, SIZES = CASES["narrow"]
+NARROW, SIZES = CASES["narrow"]
+CONFIG = replace(NARROW, pe="ecp5", device=ULX3S_85F.device)  # as the image for this board is built by itself
 VIT = ViTShape(image=8, patch=4, channels=1, hidden=16, layers=1, heads=2, intermediate=24, labels=3)
 
 

@@ -26,7 +26,8 @@ from tests.nmgen.test_cli import fails
 
 pytestmark = pytest.mark.usefixtures("programs")
 BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
-BOARD = ["board-sim", "ulx3s-85f", "--memory", "MT48LC16M16A2-6A", "--build", str(BUILDS)]
+# With the configuration and the memory's clock of tests/nmgen/simulate/test_board_sim.py: there is one build.
+BOARD = ["board-sim", "ulx3s-85f", "--memory", "MT48LC16M16A2-6A", "--memory-mhz", "125", "--build", str(BUILDS)]
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def test_a_board_with_a_program(capsys: pytest.CaptureFixture[str]) -> None:
         np.testing.assert_allclose(np.load("e.npy"), IntegerEncoder(artefact(**SIZES)).embed(texts).numpy(), atol=1e-6)
         assert main(["boards", "--port", port[1]]) == 0
         accelerator = f"accelerator {CONFIG.identification:#010x} (2x2 PEs, N = 2, M = 4)"
-        said = f"{accelerator}, core 100 MHz, memory 32 MB at 120 MHz, simulated"
+        said = f"{accelerator}, core 100 MHz, memory 32 MB at 125 MHz, simulated"
         assert capsys.readouterr().out.endswith(f"{port[1]}: {said}\n")
         (board,) = children(run.pid)
         run.send_signal(signal.SIGINT)
@@ -148,7 +149,7 @@ def test_a_board_without_a_program_that_dies(capsys: pytest.CaptureFixture[str])
             "memory": "MT48LC16M16A2-6A",
             "preload": False,
             "core_mhz": 100.0,
-            "memory_mhz": 120.0,
+            "memory_mhz": 125.0,
         }
         assert main(["load", "P.nmp", "--port", port]) == 0
         capsys.readouterr()

@@ -104,8 +104,11 @@ def test_a_shorter_text_than_it_is_compiled_for_is_said(capsys: pytest.CaptureFi
     )
 
 
-def generated() -> Path:
+def short_and_generated() -> Path:
+    """The Verilog, and a program for three tokens instead of P.nmp, as Icarus is slow."""
+    assert main(["compile", "A.safetensors", "--seq", "3", *FLAGS, "-o", "P.nmp"]) == 0
     assert main(["generate", "--kind", "sta", *FLAGS, "-o", "rtl"]) == 0
+    Path("ids.json").write_text(json.dumps(random_ids(1, [3])))
     return Path("rtl")
 
 
@@ -117,9 +120,8 @@ def changed(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def test_what_a_changed_line_breaks_first(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = generated()
+    folder = short_and_generated()
     capsys.readouterr()
-    Path("ids.json").write_text(json.dumps(random_ids(1, [7, 5])))
     assert simulate("--rtl", "rtl", "--ids", "ids.json", texts=None, simulator="icarus") == 0
     said = capsys.readouterr()
     assert "every bit as the golden machine" in said.out
@@ -137,28 +139,24 @@ def test_what_a_changed_line_breaks_first(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_design_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = generated()
+    folder = short_and_generated()
     changed(folder, "store_unit_writer", r"finished <= sent .*;", "finished <= 1'b0;")
     capsys.readouterr()
-    assert simulate("--rtl", "rtl", simulator="icarus") == 1
+    assert simulate("--rtl", "rtl", "--ids", "ids.json", texts=None, simulator="icarus") == 1
     said = capsys.readouterr()
-    at = r"^nmgen: P.nmp: not done after \d+ cycles, at 0x\w+, store embedding \[0\]$"
+    at = r"^nmgen: P.nmp: not done after \d+ cycles, at 0x\w+, store embedding$"
     assert re.search(at, said.err, re.MULTILINE), said.err
     assert said.out == ""
 
 
 def test_what_the_array_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
-    """A program runs on elements of DSP slices and of LUTs as on any others, generated before or for the run."""
-    assert simulate("--pe", "ecp5", "--soft-rows", "1", "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert {name: said["configuration"][name] for name in ("pe", "soft_rows")} == {"pe": "ecp5", "soft_rows": 1}
-    assert said["wrong"] == []
-    assert said["cycles"] == said["estimate"]
-    assert main(["generate", "--kind", "sta", *FLAGS, "--pe", "ecp5", "-o", "rtl"]) == 0
+    """A program runs on elements of DSP slices and of LUTs as on any others, generated before; for the run: below."""
+    assert main(["generate", "--kind", "sta", *FLAGS, "--pe", "ecp5", "--soft-rows", "1", "-o", "rtl"]) == 0
     capsys.readouterr()
     assert simulate("--rtl", "rtl", "--json") == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["configuration"]["pe"] == "ecp5"
+    assert {name: said["configuration"][name] for name in ("pe", "soft_rows")} == {"pe": "ecp5", "soft_rows": 1}
+    assert said["wrong"] == []
     assert said["cycles"] == said["estimate"]
     bad(capsys, "pe is portable, but rtl was generated with pe = ecp5", "--rtl", "rtl", "--pe", "portable")
 
@@ -246,7 +244,8 @@ def test_the_shortest_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> 
     assert simulate("--pe", "ecp5", "--soft-rows", "1", "--json", texts=["a river"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["tokens"], said["tokens_compiled"]) == ([4], [4])
-    assert (said["configuration"]["pe"], said["wrong"]) == ("ecp5", [])
+    assert {name: said["configuration"][name] for name in ("pe", "soft_rows")} == {"pe": "ecp5", "soft_rows": 1}
+    assert said["wrong"] == []
 
 
 def test_words_in_8_bits(capsys: pytest.CaptureFixture[str]) -> None:
