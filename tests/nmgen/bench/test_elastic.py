@@ -1,0 +1,71 @@
+"""The bench of elastic models: its commands and table, and that it goes on where it was. Scores it measures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nmgen.bench import elastic as bench
+from nmgen.bench.elastic import KINDS, PATTERNS, command, made, main, run_all, table
+from nmgen.cli import parser
+from rtl.params import InputError
+
+
+def report(*scores: float) -> str:
+    return json.dumps({"candidates": [{"float": {"mean": 0.0}, "int8": {"mean": score}} for score in scores]})
+
+
+def test_the_table() -> None:
+    series = [{"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}, {"4:8": 79.2, "2:8": 78.2, "1:8": 76.2}]
+    elastic = [{"4:8": 79.5, "2:8": 77.75, "1:8": 75.6}, {"4:8": 79.7, "2:8": 77.95, "1:8": 75.8}]
+    lines = table({"series": series, "elastic": elastic}).splitlines()
+    assert "2 seeds" in lines[0]
+    assert lines[-4:] == [
+        "| a model each, by IDP | 79.10 ± 0.10 | 78.10 ± 0.10 | 76.10 ± 0.10 |",
+        "| one elastic model | 79.60 ± 0.10 | 77.85 ± 0.10 | 75.70 ± 0.10 |",
+        "| difference | +0.50 ± 0.00 | -0.25 ± 0.00 | -0.40 ± 0.00 |",
+        "| aim: at least −0.3 | met | met | missed |",
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_take_as_many_passes(kind: str, tmp_path: Path) -> None:
+    """Of one recipe, apart from what is made."""
+    args = parser().parse_args(command(kind, 3, tmp_path, tmp_path / "out")[3:])
+    assert (args.steps, args.batch, args.lr, args.seed, args.resume) == (450, 64, 5e-4, 3, True)
+    assert (args.patterns or args.elastic) == ",".join(PATTERNS)
+    assert (args.method == "idp") == (kind == "series")
+
+
+def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def prune(line: list[str], **_: Any) -> Any:
+        out = Path(line[line.index("-o") + 1])
+        ran.append(out.name)
+        if out.name == "elastic-1":
+            return type("Done", (), {"returncode": 1})
+        out.mkdir()
+        (out / "report.json").write_text(report(79.0, 78.0, 76.0))
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(bench.subprocess, "run", prune)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^elastic, seed 1, ended with 1: .*elastic-1\.log$"):
+            run_all(2, tmp_path, tmp_path / "cache")
+    assert sorted(set(ran)) == ["elastic-0", "elastic-1", "series-0", "series-1"]
+    assert len(ran) == 5  # the one that failed twice
+    assert made("series", 1, tmp_path, tmp_path / "cache") == {"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["--data", "nowhere"], "bench-elastic: nowhere/sst2/train.txt is missing\n"),
+        (["--data", "nowhere", "--seeds", "0"], "bench-elastic: --seeds is 0, must be at least 1\n"),
+    ],
+)
+def test_bad_input(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line) == 2
+    assert capsys.readouterr().err == message
