@@ -14,7 +14,7 @@ from torch import nn
 from pruning.files.writing import write_whole, writing
 from rtl.params import InputError
 
-VERSION = 1
+VERSION = 2  # masks are bits since
 
 
 def digest(model: nn.Module) -> str:
