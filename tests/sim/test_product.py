@@ -77,9 +77,10 @@ def design(request, tmp_path_factory):
 IN_ICARUS = {"n is m", "one element", "drain 2, wide port", "groups of two", "DSP slices, short", "LUTs too"}
 BOTH = list(product(CONFIGURATIONS, SIMULATORS))
 OTHERS = [(name, simulator) for name, simulator in BOTH if (simulator == "icarus") != (name in IN_ICARUS)]
+LONG = list(product(["drain 1", "DSP slices", "DSP slices, large groups"], SIMULATORS))
 
 
-@pytest.mark.parametrize(("design", "simulator"), but(BOTH, OTHERS), indirect=["design"])
+@pytest.mark.parametrize(("design", "simulator"), but(BOTH, [*OTHERS, *LONG]), indirect=["design"])
 def test_products(design, simulator):
     config, verilog = design
     wanted = products(config)

@@ -85,8 +85,11 @@ def cells(config: Config, folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     "config",
-    [replace(TINY, n=2, m=8), replace(SMALL, rows=2, groups=2), replace(TINY, n=3, m=8, pe="ecp5", soft_rows=1)],
-    ids=["engine", "core", "slices"],
+    [
+        pytest.param(replace(TINY, n=2, m=8), id="engine"),
+        pytest.param(replace(SMALL, rows=2, groups=2), id="core", marks=pytest.mark.nightly),
+        pytest.param(replace(TINY, n=3, m=8, pe="ecp5", soft_rows=1), id="slices"),
+    ],
 )
 def test_multipliers_as_yosys_makes_them(config: Config, tmp_path: Path) -> None:
     found = cells(config, tmp_path)

@@ -15,6 +15,7 @@ from nmgen.fpga.array_harness import OperandMemory
 from nmgen.fpga.report import count, luts_of
 from nmgen.fpga.targets import FPGA_FAMILIES
 from rtl.sta.params import StaConfig
+from tests.nightly import but
 from tests.nmgen.fpga.test_timing_paths import SDF
 from tests.nmgen.page.reader import Reader
 from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
@@ -241,7 +242,7 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", but(REAL, {"xilinx"}))
 def test_families_for_real(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

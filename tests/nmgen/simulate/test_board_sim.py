@@ -159,7 +159,7 @@ def check_noise(port: str, frames: int) -> None:
 
 
 def test_noise(port: str) -> None:
-    check_noise(port, 30)
+    check_noise(port, 15)
 
 
 @pytest.mark.nightly

@@ -22,6 +22,7 @@ from nmgen.verilog.kinds import AXI_STA, ENGINE, STA, Kind
 from rtl.engine.register_table import REGISTERS
 from rtl.params import PRESETS, VERSION, Config, InputError
 from rtl.sta.params import StaConfig
+from tests.nightly import but
 from tests.nmgen.equivalence import yosys
 
 ODD = Config(n=3, m=16, rows=3, cols=5)
@@ -201,9 +202,7 @@ def assert_clean(generated: Generated, folder: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name in ("wide", "column"))) for name in EDGES]
-)
+@pytest.mark.parametrize("name", but(EDGES, {"wide", "column", "base", "row"}))
 def test_each_configuration_is_clean_and_right(name: str, tmp_path: Path) -> None:
     generated = generate(EDGES[name], tmp_path / name)
     assert_clean(generated, tmp_path)

@@ -37,7 +37,7 @@ def test_columns_abreast(rows: int, cols: int) -> None:
 def check(config: Config, rng: random.Random, share: float) -> None:
     rows, cols = config.rows, config.cols
     steps: list[Step] = []
-    for _ in range(12):
+    for _ in range(7):
         steps += make_sum(config, rng, rng.choice(["random", "ends"]), config.n * rng.choice([1, 1, 2, 5]), share)
     latency = config.pe_latency
     before = idle(config, rng, rows + cols)

@@ -17,7 +17,7 @@ from tests.rtl.engine.product_bench import Bench, Outcome
 from tests.rtl.simulate import seeded
 from tests.sim.operands import extreme_job, random_job
 
-SEEDS = but(range(24), range(8, 24))
+SEEDS = but(range(24), [2, *range(8, 24)])  # the others take long
 
 
 def random_config(rng: random.Random) -> Config:

@@ -153,7 +153,7 @@ class Bench:
 
 @pytest.mark.parametrize(
     ("beats", "longest", "count", "chunk_cycles", "pause", "whole"),
-    [(150, 40, 60, 0, 0, ()), (2, 1, 300, 4, 100, (1, 2))],
+    [(150, 40, 30, 0, 0, ()), (2, 1, 150, 4, 100, (1, 2))],
 )
 def test_a_read_sees_what_was_written_before(
     beats: int, longest: int, count: int, chunk_cycles: int, pause: int, whole: Sequence[int]

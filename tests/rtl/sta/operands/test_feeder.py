@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -225,8 +226,12 @@ def exercise(bench: Bench, instructions: list[dict[str, int]]) -> None:
     run(bench.dut, testbench, limit=60000)
 
 
-@pytest.mark.parametrize("seed", but([None, 1, 2], [2]))
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+LARGE = "1:2 32x8, slow drain"
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"), but(product(CONFIGURATIONS, [None, 1, 2]), [*product(CONFIGURATIONS, [2]), (LARGE, None)])
+)
 def test_steps(name: str, seed: int | None) -> None:
     """Products one after another, columns at full speed or with random gaps, some of them before the start."""
     config = CONFIGURATIONS[name]

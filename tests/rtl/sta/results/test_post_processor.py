@@ -514,7 +514,7 @@ def test_kind(kind: str) -> None:
         if kind in ("pool", "norm", "norm to store", "norm to residual"):
             size = {"tokens": bench.config.max_tokens, "channels": bench.config.hidden}
             await bench.gather(ctx, first_token=0, narrow=0, **size)  # no row is zero
-        for _ in range(5):
+        for _ in range(3):
             await bench.anything(ctx, kind)
 
     run(bench.dut, testbench, limit=100000)
