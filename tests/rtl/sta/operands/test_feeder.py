@@ -38,6 +38,7 @@ CONFIGURATIONS = {
     "1:2 32x8, slow drain": StaConfig(n=1, m=2, rows=32, cols=8, drain=1, port_bytes=1, max_tokens=33, max_k=10),
     "2:8 8x8": StaConfig(n=2, m=8, max_tokens=64, max_k=64, store_words=513),
 }
+LARGEST = "1:2 32x8, slow drain"
 STEP = ("first", "last", "read", "word", "group", "sub", "softmax", "tile", "position")
 
 
@@ -226,11 +227,8 @@ def exercise(bench: Bench, instructions: list[dict[str, int]]) -> None:
     run(bench.dut, testbench, limit=60000)
 
 
-LARGE = "1:2 32x8, slow drain"
-
-
 @pytest.mark.parametrize(
-    ("name", "seed"), but(product(CONFIGURATIONS, [None, 1, 2]), [*product(CONFIGURATIONS, [2]), (LARGE, None)])
+    ("name", "seed"), but(product(CONFIGURATIONS, [None, 1, 2]), [*product(CONFIGURATIONS, [2]), (LARGEST, None)])
 )
 def test_steps(name: str, seed: int | None) -> None:
     """Products one after another, columns at full speed or with random gaps, some of them before the start."""
