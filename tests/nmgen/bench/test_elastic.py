@@ -46,11 +46,13 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         ran.append(out.name)
         if out.name == "elastic-1":
             return type("Done", (), {"returncode": 1})
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         (out / "report.json").write_text(report(79.0, 78.0, 76.0))
         return type("Done", (), {"returncode": 0})
 
     monkeypatch.setattr(bench.subprocess, "run", prune)
+    (tmp_path / "cache" / "series-0").mkdir(parents=True)
+    (tmp_path / "cache" / "series-0" / "report.json").write_text(report(79.0, 78.0))  # of a series that was stopped
     for _ in range(2):
         with pytest.raises(InputError, match=r"^elastic, seed 1, ended with 1: .*elastic-1\.log$"):
             run_all(2, tmp_path, tmp_path / "cache")
