@@ -95,7 +95,7 @@ def table(found: dict[str, list[Scores]]) -> str:
     """Markdown."""
     seeds = len(found["series"])
     text = [
-        f"`make bench-elastic` writes this table; last run on {time.strftime('%Y-%m-%d')}, {seeds} seed{'s' * (seeds > 1)}, mean ±",
+        f"`make bench-elastic` writes this table; last run on {time.strftime('%Y-%m-%d')}; seeds: {seeds}. Mean ±",
         f"standard error; differences seed by seed. {STEPS} steps of {BATCH} sentences for each candidate of the",
         "series, as many of three densities for the elastic model. 100 · Spearman in int8, mean of the files of STS",
         "2014 and 2015.",

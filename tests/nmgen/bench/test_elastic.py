@@ -20,7 +20,7 @@ def test_the_table() -> None:
     series = [{"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}, {"4:8": 79.2, "2:8": 78.2, "1:8": 76.2}]
     elastic = [{"4:8": 79.5, "2:8": 77.75, "1:8": 75.6}, {"4:8": 79.7, "2:8": 77.95, "1:8": 75.8}]
     lines = table({"series": series, "elastic": elastic}).splitlines()
-    assert "2 seeds" in lines[0]
+    assert "seeds: 2." in lines[0]
     assert lines[-4:] == [
         "| a model each, by IDP | 79.10 ± 0.10 | 78.10 ± 0.10 | 76.10 ± 0.10 |",
         "| one elastic model | 79.60 ± 0.10 | 77.85 ± 0.10 | 75.70 ± 0.10 |",
