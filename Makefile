@@ -64,7 +64,7 @@ bench-families: $(READY) ## the array on other families of FPGAs, by each yosys 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench.pruning
 
-bench-elastic: $(READY) ## MiniLM elastic and as a series, three seeds, DATA=folder with sst2/ and sts/ (an hour and a half): docs/training.md
+bench-elastic: $(READY) ## MiniLM elastic and as a series, three seeds, DATA=folder with sst2/ and sts/ (two hours): docs/training.md
 	$(RUN) -m nmgen.bench.elastic --data $(DATA)
 
 bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, MiniLM beside the CPU (an hour): docs/results.md

@@ -116,7 +116,7 @@ def table(found: dict[str, list[Scores]]) -> str:
 
 def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
-        prog="bench-elastic", description="MiniLM elastic and as a series, over seeds: an hour and a half."
+        prog="bench-elastic", description="MiniLM elastic and as a series, over seeds: two hours."
     )
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="with sst2/ and sts/: docs/training.md")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds 0 to N − 1, default {SEEDS}")

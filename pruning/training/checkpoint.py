@@ -14,7 +14,7 @@ from torch import nn
 from pruning.files.writing import write_whole, writing
 from rtl.params import InputError
 
-VERSION = 2  # masks are bits since
+VERSION = 2  # since a mask is int32
 
 
 def digest(model: nn.Module) -> str:

@@ -90,7 +90,7 @@ def test_each_density_is_what_it_is_alone(name: str) -> None:
     assert sorted(read.values(), reverse=True) == list(read.values())
 
 
-@pytest.mark.parametrize("name", but(CASES, {"two groups in one"}))
+@pytest.mark.parametrize("name", but(CASES, {"four to a group"}))
 def test_on_the_verilog(name: str) -> None:
     """One image, density after density without a write to the weights, with stalls and without; cycles as estimated."""
     config, m, ns = CASES[name]

@@ -47,7 +47,7 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize("seed", but([None, 5, 6], [6]))
+@pytest.mark.parametrize("seed", but([None, 5, 6], [6]), ids=["free", "stalls", "other stalls"])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_products(name: str, seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(product_bench, "Simulator", lambda top: Simulator(Fragment.get(top, Inverting())))

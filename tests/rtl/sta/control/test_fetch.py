@@ -126,7 +126,7 @@ def some(rng: random.Random, count: int, size: int) -> list[Asked]:
 
 
 @pytest.mark.parametrize(("port_bytes", "latency"), [(1, 30), (16, 1), (64, 90)])
-@pytest.mark.parametrize("seed", but([None, 5, 6], [6]))
+@pytest.mark.parametrize("seed", but([None, 5, 6], [6]), ids=["free", "gaps", "others"])
 def test_segments(port_bytes: int, latency: int, seed: int | None) -> None:
     """Through both ports, for all consumers; idle behind them, not before; bursts are whole but for the last."""
     bench = Bench(port_bytes, latency, seed)

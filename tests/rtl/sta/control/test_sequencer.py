@@ -381,9 +381,7 @@ def legal_program(bench: Bench, rng: random.Random, count: int, program: int) ->
         bench.memory.write(program + i * BYTES, encode(f))
 
 
-@pytest.mark.parametrize(
-    ("seed", "name"), but(product([None, 1, 2], CONFIGURATIONS), [(None, "narrow"), (1, "wide"), (2, "narrow")])
-)
+@pytest.mark.parametrize(("seed", "name"), but(product([None, 1, 2], CONFIGURATIONS), [(1, "wide"), (2, "narrow")]))
 def test_legal_programs(name: str, seed: int | None) -> None:
     """Each instruction once, in order, with its own data; done; and the next program."""
     bench = Bench(CONFIGURATIONS[name], LATENCY, seed)
@@ -448,7 +446,7 @@ def test_ten_thousand_words(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["fault", "clear"])
-@pytest.mark.parametrize(("seed", "name"), but(product(range(2), CONFIGURATIONS), [(0, "narrow"), (1, "wide")]))
+@pytest.mark.parametrize(("seed", "name"), but(product(range(2), CONFIGURATIONS), [(0, "wide"), (1, "narrow")]))
 def test_stops(how: str, name: str, seed: int) -> None:
     """A fault of the memory, or a clear, at any time: idle within a bound; the next start is as the first.
 

@@ -388,7 +388,7 @@ class Bench:
 
 
 @EVERY
-@pytest.mark.parametrize("seed", but([None, 2], [None]))
+@pytest.mark.parametrize("seed", [None, 2], ids=["free", "gaps"])
 def test_instructions_of_all_kinds(name: str, seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another without a reset; in every order of memory, keys, values and parameters alone."""
     config = CONFIGURATIONS[name]

@@ -211,7 +211,7 @@ class Bench:
         assert not self.memory.open
 
 
-@pytest.mark.parametrize("seed", but([None, 1, 2], [2]))
+@pytest.mark.parametrize("seed", but([None, 1, 2], [2]), ids=["free", "gaps1", "gaps2"])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_store(name: str, seed: int | None) -> None:
     config = CONFIGURATIONS[name]
