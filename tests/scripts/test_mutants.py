@@ -284,3 +284,20 @@ def test_mutant_of_the_project(mutant: Mutant) -> None:
     for test in mutant.tests:
         file, _, function = test.partition("::")
         assert f"def {function.split('[')[0]}(" in (ROOT / file).read_text(), test
+
+
+def test_each_named_test_is_one_of_make_test(request: pytest.FixtureRequest) -> None:
+    """With its parameters. Of the files that this run collects; of none where it selects within them."""
+    config = request.config
+    if config.option.keyword or "nightly" not in config.option.markexpr or any("::" in arg for arg in config.args):
+        pytest.skip("a part of the tests was asked for")
+    collected = [item.nodeid for item in request.session.items]
+    files = {one.partition("::")[0] for one in collected}
+    named = {test for mutant in MUTANTS for test in mutant.tests}
+    lost = [
+        test
+        for test in sorted(named)
+        if test.partition("::")[0] in files
+        and not any(one == test or one.startswith((f"{test}[", f"{test}::")) for one in collected)
+    ]
+    assert not lost
