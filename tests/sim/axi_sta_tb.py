@@ -240,9 +240,8 @@ async def programs(top):
     """Whole encoders, without and with back-pressure on every channel, one after another."""
     bench, numbers = await bench_of(top, "programs", share=0)
     assert await bench.read("id") == RUN["identification"]
-    for share in (0, 0.2, 0.7):
+    for share in (0, 0.5):
         bench.share = dict.fromkeys(bench.share, share)
-        await bench.right("plain", numbers)
         await bench.right("dumps", numbers)
     for name in bench.share:  # one channel much slower than the others
         bench.share = dict.fromkeys(bench.share, 0.1) | {name: 0.9}
@@ -290,7 +289,7 @@ async def faults(top):
     bench, numbers = await bench_of(top, "faults")
     await bench.right("dumps", numbers)
     count = {"read": len(bench.reads), "write": len(bench.writes)}
-    for i in range(12):
+    for i in range(8):
         way = ("read", "write")[i % 2]
         number = {0: 0, 1: 0, 2: count["read"] - 1, 3: count["write"] - 1}.get(i, numbers.randrange(count[way]))
         bench.response = ERRORS[i // 2 % 2]
@@ -310,13 +309,13 @@ async def clears(top):
     bench, numbers = await bench_of(top, "clears")
     await bench.right("dumps", numbers)
     cycles = await bench.read("cycles")
-    for _ in range(8):  # at any time
+    for _ in range(5):  # at any time
         await bench.program("dumps")
         await ClockCycles(top.clk, numbers.randrange(cycles))
         await bench.clear()
         bench.share = dict.fromkeys(bench.share, numbers.choice([0, 0.3, 0.6]))
         await bench.right("plain", numbers)
-    for held in ("w", "aw", "b") * 2:  # while beats, an address or an answer cannot go on
+    for held in ("w", "aw", "b"):  # while beats, an address or an answer cannot go on
         await bench.program("dumps")
         before = numbers.randrange(RUN["dumps_writes"] // 2)
         await bench.until(lambda before=before: len(bench.writes) >= before)
@@ -340,7 +339,7 @@ async def clears(top):
 async def wrong_programs(top):
     """Ends with the reason and its address, and without an access outside of the program's memory."""
     bench, numbers = await bench_of(top, "wrong_programs")
-    for wrong in RUN["wrong"]:
+    for number, wrong in enumerate(RUN["wrong"]):
         image = IMAGES["plain"].copy()
         code = bytes.fromhex(wrong["bytes"])
         image[wrong["at"] : wrong["at"] + len(code)] = np.frombuffer(code, np.uint8)
@@ -350,5 +349,5 @@ async def wrong_programs(top):
             await bench.stopped(numbers, wrong["cause"], wrong["address"])
         except AssertionError as error:
             raise AssertionError(f"{wrong['name']}: {error}") from error
-
-        await bench.right("plain", numbers)
+        if number % 3 == 0:
+            await bench.right("plain", numbers)

@@ -14,7 +14,7 @@ BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_memory(simulator: str, tmp_path: Path) -> None:
-    build = Build([WIRES, SOURCE], "wires", simulator, BUILDS, ports=["clk", "host__*"])
+    build = Build([WIRES, SOURCE], "wires", simulator, BUILDS, ports=["clk", "host__*"], cycles=1000)
     build.make()
     try:
         build.run(tmp_path, 0, "tests.sim.tb_memory")

@@ -200,8 +200,10 @@ def test_waves_only_when_asked(simulator, suffix, tmp_path):
     run(source, simulator=simulator)
     assert not list(BUILDS.rglob("*.vcd")) + list(BUILDS.rglob("*.fst"))
     waves = tmp_path / "of a run" / f"waves{suffix}"
-    # Whose path make would not take.
-    run(source, simulator=simulator, waves=waves, build_dir=tmp_path / "a folder")
+    builds = tmp_path / "a folder"  # whose path make would not take
+    builds.mkdir()
+    (builds / "objects").symlink_to(BUILDS / "objects")
+    run(source, simulator=simulator, waves=waves, build_dir=builds)
     assert waves.stat().st_size > 1000
 
 

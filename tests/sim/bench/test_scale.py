@@ -19,6 +19,7 @@ from tests.sim.bench.test_programs import check
 LATENCY = 30
 
 
+@pytest.mark.nightly  # a minute
 def test_a_layer_of_bert_base() -> None:
     """12 heads of 64, 3,072 channels between the feed-forward layers, in a store that holds a quarter of 32 tokens."""
     config = StaConfig(hidden=768, max_k=3072, max_tokens=32, store_words=250)

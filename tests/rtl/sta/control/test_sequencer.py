@@ -456,7 +456,7 @@ def test_stops(how: str, name: str, seed: int) -> None:
     rng = seeded("stops", how, name, seed)
 
     async def testbench(bench: Bench, ctx: SimulatorContext) -> None:
-        for _ in range(5):
+        for _ in range(3):
             program = 64 * rng.randint(0, 20)
             legal_program(bench, rng, 4, program)
             await bench.start(ctx, program)

@@ -1,5 +1,6 @@
 """The column buffer of STA: what memory and the store hold comes out as steps and parameters, whatever the order."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +56,19 @@ CONFIGURATIONS = {
     ),
     "5:32 5x2": StaConfig(n=5, m=32, rows=5, cols=2, drain=2, port_bytes=64, max_tokens=50, max_k=64, store_words=64),
 }
-EVERY = pytest.mark.parametrize("name", but(CONFIGURATIONS, {"3:8 8x4", "5:32 5x2"}))
+LARGE = ("3:8 8x4", "5:32 5x2")
+EVERY = pytest.mark.parametrize("name", but(CONFIGURATIONS, LARGE))
+
+
+def each_way(first: Any, second: Any, nightly: dict[Any, tuple[str, ...]], names: str) -> pytest.MarkDecorator:
+    """Every configuration in two ways, in one of them nightly where it takes long."""
+    left = [(way, name) for way in (first, second) for name in (*nightly[way], *LARGE)]
+    ids = {None: "free", 2: "gaps"}
+    return pytest.mark.parametrize(
+        (names, "name"),
+        but(itertools.product([first, second], CONFIGURATIONS), left),
+        ids=lambda one: ids.get(one, one),
+    )
 
 
 def test_channel_parameters_are_those_of_the_image() -> None:
@@ -387,8 +400,7 @@ class Bench:
         raise AssertionError(f"{ended} of {len(tiles)} tiles are done, {stored} halves loaded")
 
 
-@EVERY
-@pytest.mark.parametrize("seed", [None, 2], ids=["free", "gaps"])
+@each_way(None, 2, {None: ("2:8 4x6", "2:4 4x8", "1:2 2x12"), 2: ("2:16 1x7", "3:8 2x5", "4:4 3x6")}, "seed")
 def test_instructions_of_all_kinds(name: str, seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another without a reset; in every order of memory, keys, values and parameters alone."""
     config = CONFIGURATIONS[name]
@@ -405,8 +417,12 @@ def test_instructions_of_all_kinds(name: str, seed: int | None, monkeypatch: pyt
     run(bench.dut, testbench, limit=100_000)
 
 
-@EVERY
-@pytest.mark.parametrize("slow", ["read", "drain"])
+@each_way(
+    "read",
+    "drain",
+    {"read": ("2:8 4x6", "3:8 2x5", "4:4 3x6"), "drain": ("2:8 4x8", "2:16 1x7", "1:2 2x12", "2:4 4x8")},
+    "slow",
+)
 def test_nothing_in_use_is_overwritten(name: str, slow: str) -> None:
     """Memory answers at once, the one who uses the tiles is slow: a tile comes in the cycle its place is free.
 
@@ -433,7 +449,7 @@ def test_nothing_in_use_is_overwritten(name: str, slow: str) -> None:
         assert late == 2 if tile >= PARAMETER_TILES or slow == "read" else late >= 2, f"column tile {tile}"
 
 
-@EVERY
+@pytest.mark.parametrize("name", but(CONFIGURATIONS, {*LARGE, "2:16 1x7", "2:8 4x6", "3:8 2x5"}))
 def test_next_instruction_loads_ahead(name: str) -> None:
     """While no step of the first product is read: both halves fill, the second with the next product's tile."""
     config = CONFIGURATIONS[name]
