@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning bench-elastic docs mutants mutants-sample formal fuzz nightly clean
+.PHONY: help setup demo test pytest lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning bench-elastic docs mutants mutants-sample formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -35,7 +35,11 @@ $(READY): pyproject.toml Makefile scripts/system_packages.sh
 demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (four minutes): build/demo/
 	$(RUN) -m nmgen.bench.demo
 
-test: lint ## lint, then every test; what each took: build/tests.xml
+# mypy keeps one core for a minute: it goes beside the tests.
+test: ## lint and every test; what each took: build/tests.xml
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: $(READY)
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal --junitxml build/tests.xml
 
 lint: $(READY) ## ruff and mypy

@@ -149,13 +149,7 @@ def test_a_design_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out == ""
 
 
-def test_what_the_array_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
-    """A program runs on elements of DSP slices and of LUTs as on any others."""
-    assert simulate("--pe", "ecp5", "--soft-rows", "1", "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert {name: said["configuration"][name] for name in ("pe", "soft_rows")} == {"pe": "ecp5", "soft_rows": 1}
-    assert said["wrong"] == []
-    assert said["cycles"] == said["estimate"]
+def test_what_the_array_of_the_verilog_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "--kind", "sta", *FLAGS, "--pe", "ecp5", "-o", "rtl"]) == 0
     bad(capsys, "pe is portable, but rtl was generated with pe = ecp5", "--rtl", "rtl", "--pe", "portable")
 
@@ -237,7 +231,7 @@ def test_shorter_sequences_are_their_own(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_shortest_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs, on any elements."""
+    """Runs; on elements of DSP slices and of LUTs, as on any others."""
     assert main(["compile", "A.safetensors", "--lengths", "4,7", *FLAGS, "-o", "P.nmp"]) == 0
     capsys.readouterr()
     assert simulate("--pe", "ecp5", "--soft-rows", "1", "--json", texts=["a river"]) == 0
@@ -245,6 +239,7 @@ def test_the_shortest_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> 
     assert (said["tokens"], said["tokens_compiled"]) == ([4], [4])
     assert {name: said["configuration"][name] for name in ("pe", "soft_rows")} == {"pe": "ecp5", "soft_rows": 1}
     assert said["wrong"] == []
+    assert said["cycles"] == said["estimate"]
 
 
 def test_words_in_8_bits(capsys: pytest.CaptureFixture[str]) -> None:

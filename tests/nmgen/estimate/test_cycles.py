@@ -74,6 +74,7 @@ def exact(program: Program, result: ProgramResult, latency: int) -> None:
     assert off.whole == 0
 
 
+@pytest.mark.nightly  # test_random_programs_of_groups is in make test
 def test_random_programs() -> None:
     """Of a small configuration: every instruction bit-exact, and as long as the estimate says."""
     config, loaded, _ = drawn("small", 0, count=2, side=2)

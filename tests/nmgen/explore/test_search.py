@@ -71,7 +71,13 @@ def fitting(asked: Search) -> list[Config]:
     return every
 
 
-@pytest.mark.parametrize("sizes", [{}, {"hidden": 24, "heads": 3, "inner": 56}], ids=["small", "three heads"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param({}, id="small"),
+        pytest.param({"hidden": 24, "heads": 3, "inner": 56}, id="three heads", marks=pytest.mark.nightly),
+    ],
+)
 def test_every_pair_once_with_its_own_cycles(sizes: dict[str, int], tmp_path: Path) -> None:
     """With stores of many sizes, one of which stands for others: they end where the program is another."""
     of = candidates(tmp_path / "own", **sizes)

@@ -80,7 +80,7 @@ def drawn(rng: random.Random) -> MemoryShape:
 @pytest.mark.parametrize("seed", [1])
 def test_as_yosys_maps_them(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
-    shapes = SHAPES + [drawn(rng) for _ in range(60)]
+    shapes = SHAPES + [drawn(rng) for _ in range(40)]
     top, ports = Module(), []
     for number, shape in enumerate(shapes):
         top.submodules[f"memory_{number}"] = one = OneMemory(shape)

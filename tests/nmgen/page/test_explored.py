@@ -23,7 +23,10 @@ FEW = SPACE | {
 ENGINES = {name: of for name, of in FEW.items() if name not in ("hidden", "store_words")}
 
 
-@pytest.mark.parametrize(("kind", "space"), [("core", FEW), ("engine", ENGINES)])
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [pytest.param("core", FEW, marks=pytest.mark.nightly, id="core"), pytest.param("engine", ENGINES, id="engine")],
+)
 def test_the_page_of_a_search(
     kind: str, space: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,6 @@ from tests.sim.ecp5.netlist import TOP, synthesised
 from tests.sim.operands import extreme_job, random_job
 
 BUILDS = Path(__file__).parents[3] / "build" / "test-sim"
-PLAIN = [("ecp5", False), ("portable", True), ("portable", False)]
 
 
 def cells(text: str) -> set[str]:
@@ -84,10 +83,8 @@ def test_array(pe: str, n: int, m: int, rows: int, cols: int, soft_rows: int, pa
                 assert results[number] == want[cycle], f"element ({r}, {c}) in cycle {cycle}"
 
 
-@pytest.mark.parametrize(
-    ("pe", "packed"),
-    but([("ecp5", True), ("ecp5", False), ("portable", True), ("portable", False)], PLAIN),
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("pe", "packed"), [("ecp5", True), ("ecp5", False), ("portable", True), ("portable", False)])
 def test_products(pe: str, packed: bool, tmp_path: Path) -> None:
     """Of the whole engine around an array: results, bytes and cycles."""
     config = Config(n=2, m=4, rows=2, cols=2, drain=2, port_bytes=4, max_tokens=5, max_k=24, pe=pe)

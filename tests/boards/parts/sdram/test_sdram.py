@@ -23,6 +23,7 @@ from rtl.sta.isa import BYTES, Op, decode
 from rtl.sta.legality import segments
 from rtl.sta.params import StaConfig
 from sim.board import SDRAM_CHIP
+from tests.nightly import but
 from tests.nmgen.encoders import artefact
 from tests.sim.verilated import verilated
 
@@ -158,7 +159,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", but(RULES, {"power-up"}))  # which is long
 def test_the_model_finds_what_is_too_short(rule: str, simulation: Simulation) -> None:
     """Of a chip that is slower by a cycle than the controller thinks; by more where other rules keep this one, too."""
     period = 1e6 / simulation.chip_mhz

@@ -381,7 +381,9 @@ def legal_program(bench: Bench, rng: random.Random, count: int, program: int) ->
         bench.memory.write(program + i * BYTES, encode(f))
 
 
-@pytest.mark.parametrize(("seed", "name"), but(product([None, 1, 2], CONFIGURATIONS), [(1, "wide"), (2, "narrow")]))
+@pytest.mark.parametrize(
+    ("seed", "name"), but(product([None, 1, 2], CONFIGURATIONS), [(1, "wide"), (2, "narrow"), (2, "wide")])
+)
 def test_legal_programs(name: str, seed: int | None) -> None:
     """Each instruction once, in order, with its own data; done; and the next program."""
     bench = Bench(CONFIGURATIONS[name], LATENCY, seed)
