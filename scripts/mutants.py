@@ -11,8 +11,8 @@
 ``--check`` sees in a moment whether each still applies. In one run, each in a copy of the tree of its own:
 
 1. the unchanged tree passes all those tests;
-2. each mutant applies, its Verilog is still emitted, and that differs from the unchanged tree's, unless the file is
-   software, of which no Verilog comes;
+2. each mutant applies, and the Verilog of some design elaborates and differs from the unchanged tree's, unless the file
+   is software, of which no Verilog comes;
 3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
    other kind, in set-up, at import or in a build, and not the time limit of the run.
 
@@ -28,10 +28,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -198,20 +199,35 @@ def environment(tree: Path, outcomes: Path | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **extra}
 
 
-def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> set[str]:
-    """A line for each design of a tree, or for those that some files go into; InputError where one does not
-    elaborate."""
+def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> Iterator[str]:
+    """A line for each design of a tree, or for those that some files go into, as soon as it is elaborated.
+
+    Raises
+    ------
+    InputError : one does not elaborate.
+    """
     command = [sys.executable, *project.verilog, *files]
     # Amaranth orders the ports of clocks by a set: of one seed, since only what a slip changes shall differ.
-    env = {**environment(tree), "PYTHONHASHSEED": "0"}
-    try:
-        done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=EMIT_LIMIT)
-    except subprocess.TimeoutExpired:
-        raise InputError(f"does not elaborate in {EMIT_LIMIT} s") from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"does not elaborate: {last}")
-    return set(done.stdout.splitlines())
+    env = {**environment(tree), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=errors, text=True) as child,
+    ):
+        late = threading.Timer(EMIT_LIMIT, child.kill)
+        late.start()
+        try:
+            yield from (line.rstrip("\n") for line in child.stdout or ())
+            status = child.wait()
+            in_time = late.is_alive()
+        finally:
+            late.cancel()
+            child.kill()  # where nobody wants the other lines
+        if not in_time:
+            raise InputError(f"does not elaborate in {EMIT_LIMIT} s")
+        if status:
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"does not elaborate: {last}")
 
 
 def apply(mutant: Mutant, tree: Path) -> None:
@@ -265,7 +281,8 @@ def judge(project: Project, mutant: Mutant, unchanged: set[str], logs: Path) -> 
         try:
             apply(mutant, tree)
             software = mutant.file.startswith(project.software)
-            if not software and emit(project, tree, [mutant.file]) <= unchanged:
+            # The first design that differs is enough.
+            if not software and all(line in unchanged for line in emit(project, tree, [mutant.file])):
                 raise InputError("its Verilog is the unchanged tree's")
             verdict, test, reason = run_tests(project, mutant, tree)
         except InputError as error:
@@ -296,7 +313,7 @@ def check_unchanged(project: Project, mutants: Sequence[Mutant], logs: Path) -> 
     with tempfile.TemporaryDirectory(prefix="nmgen-unchanged-") as folder:
         tree = Path(folder)
         copy_tree(project.root, tree)
-        verilog = emit(project, tree)
+        verilog = set(emit(project, tree))
         log = logs / "unchanged.log"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(project.workers)]
         with log.open("w") as file:

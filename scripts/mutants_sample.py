@@ -122,7 +122,7 @@ def why_discarded(project: Project, drawn: Drawn, unchanged: set[str]) -> str:
             return ""
         try:
             # First the few designs that the file goes into in the first place.
-            if emit(project, tree, [drawn.file]) <= unchanged and emit(project, tree) == unchanged:
+            if set(emit(project, tree, [drawn.file])) <= unchanged and set(emit(project, tree)) == unchanged:
                 return "changes no Verilog"
         except InputError:
             return "does not elaborate"
@@ -261,7 +261,7 @@ def draw(project: Project, order: Sequence[Drawn], args: argparse.Namespace) -> 
     if not all(one.file.startswith(project.software) for one in order):
         with tempfile.TemporaryDirectory(prefix="nmgen-unchanged-") as folder:
             copy_tree(project.root, Path(folder))
-            unchanged = emit(project, Path(folder))
+            unchanged = set(emit(project, Path(folder)))
     drawn: list[Drawn] = []
     discarded: Counter[str] = Counter()
     for one in sifted(project, iter(order), unchanged, args.count, args.jobs):

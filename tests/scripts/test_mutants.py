@@ -134,7 +134,7 @@ def test_software_needs_no_other_verilog(folder: str, project: Project) -> None:
 def test_the_order_of_a_set_changes_no_verilog(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
     ordered = replace(project, verilog=("-c", "print({str(i) for i in range(99)})"))
-    assert emit(ordered, project.root) == emit(ordered, project.root)
+    assert list(emit(ordered, project.root)) == list(emit(ordered, project.root))
 
 
 def test_a_run_that_was_stopped_goes_on(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_a_run_that_was_stopped_goes_on(project: Project, capsys: pytest.Capture
     logs.mkdir(parents=True)
     kept = Kept(project.root, logs)
     assert (kept.unchanged, kept.verdicts) == (None, {})
-    kept.add({"unchanged": sorted(emit(project, project.root))})
+    kept.add({"unchanged": sorted(set(emit(project, project.root)))})
     mutants = [one for one in read_tables(project.root / "mutants") if one.name != "value"]
     found = {
         one.name: Verdict(
