@@ -63,6 +63,7 @@ class Run:
     steps: int = STEPS
     nested: bool = False
     rescales: bool | None = None  # None: as the method does
+    distils: bool = False  # the dense model's logits, too
     lr: float = LR
 
 
@@ -83,6 +84,7 @@ ROWS = {
     "asp": "ASP",
     "sr-ste": "SR-STE",
     "idp": "**IDP**",
+    "idp-distilled": "IDP, distilled",
     "idp-nested": "IDP, nested masks",
     "idp-unscaled": "IDP without keeping norms",
     "sr-ste-faster": "SR-STE at twice the learning rate",
@@ -109,6 +111,8 @@ def runs() -> list[Run]:
         Run(name="magnitude", method="magnitude", patterns=every),
         Run(name="wanda", method="wanda", patterns=every),
         Run(name="sparsegpt", method="sparsegpt", patterns=every),
+        Run(name="idp-distilled", method="idp", patterns=LONGEST, distils=True),
+        Run(name="dense-distilled", method="dense", patterns=("dense",), distils=True),
         Run(name="idp-nested", method="idp", patterns=LONGEST, nested=True),
         Run(name="idp-unscaled", method="idp", patterns=LONGEST, rescales=False),
         Run(name="sr-ste-faster", method="sr-ste", patterns=LONGEST[-1:], lr=2 * LR),
@@ -179,7 +183,7 @@ def accuracies(run: Run, seed: int, folder: Path, task: Any) -> dict[str, float]
     candidates = series(
         model,
         patterns,
-        task,
+        task.distilled(model) if run.distils else task,
         method=method,
         filter_fn=encoder_layers,
         seed=seed,
@@ -285,6 +289,7 @@ def tables(results: Sequence[Result], seeds: int) -> str:
         "| method | dense | " + " | ".join(columns) + " |",
         "|---|" + "---|" * (len(columns) + 1),
         f"| dense + {STEPS} | {found.cell('dense')} |" + " – |" * len(columns),
+        f"| dense + {STEPS}, distilled | {found.cell('dense-distilled')} |" + " – |" * len(columns),
     ]
     for method, title in ROWS.items():
         text.append(f"| {title} | – | " + " | ".join(found.cell(method, pattern) for pattern in columns) + " |")
@@ -350,6 +355,13 @@ def comparisons() -> Iterator[tuple[str, float | None, tuple[str, str], tuple[st
         yield f"IDP {last} − SR-STE {last} with all {steps} steps", None, ("idp", last), ("sr-ste-total", last)
         for pattern in chain[:-1]:
             yield f"IDP {pattern} − SR-STE {pattern}", None, ("idp", pattern), ("sr-ste", pattern)
+    yield "IDP, distilled, 1:8 − IDP 1:8", 0.3, ("idp-distilled", "1:8"), ("idp", "1:8")
+    yield (
+        f"IDP, distilled, 1:8 − dense + {STEPS}, distilled",
+        None,
+        ("idp-distilled", "1:8"),
+        ("dense-distilled", "dense"),
+    )
     for other in ("sr-ste-faster", "sr-ste-scaled", "idp-unscaled", "idp-nested"):
         yield f"IDP 1:8 − {ROWS[other]}, 1:8", None, ("idp", "1:8"), (other, "1:8")
 

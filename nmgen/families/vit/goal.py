@@ -1,4 +1,4 @@
-"""What a series of ViTs is trained for: the labels of pictures, measured on the test pictures.
+"""What a series of ViTs is trained for: labels of pictures and the dense model's logits, measured on test pictures.
 
 The last VALIDATION-th of the training pictures is kept back for the validation that the loop reports.
 """
@@ -50,11 +50,12 @@ class PictureGoal:
         from pruning.training.image_task import ImageTask
 
         count, kept = len(self._training.labels), self._kept
-        self.task = ImageTask(self._training.part(0, kept), self._training.part(kept, count), self.dense.pixels)
+        training, validation = self._training.part(0, kept), self._training.part(kept, count)
+        self.task = ImageTask(training, validation, self.dense.pixels).distilled(self.dense)
         return False
 
     def about(self) -> dict[str, str]:
-        return {"task": "ImageTask", "pictures": str(self._folder)}
+        return {"task": "ImageTask, distilled", "pictures": str(self._folder)}
 
     def look(self) -> object:
         return self.dense.logits(self.calibration.inputs)

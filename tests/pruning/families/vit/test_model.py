@@ -219,7 +219,22 @@ def test_task_normalises_and_averages() -> None:
     assert inputs.std().item() == pytest.approx(1, abs=1e-5)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     batch = torch.tensor([3, 1])
-    assert torch.equal(task.loss(model, batch), cross_entropy(model(inputs[batch]), pictures.labels[batch]))
+    labels = cross_entropy(model(inputs[batch]), pictures.labels[batch])
+    assert torch.equal(task.loss(model, batch), labels)
+
+
+def test_task_distils() -> None:
+    """Logits are to be the dense model's, too, which gets no gradient; the task itself stays as it is."""
+    pictures = Images(pixels=torch.randint(0, 256, (8, 4, 4), dtype=torch.uint8), labels=torch.arange(8) % 3)
+    task = ImageTask(pictures, pictures)
+    model, dense = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)) for _ in range(2))
+    batch = torch.tensor([3, 1, 6])
+    logits, right = (one(task.inputs(pictures.pixels)[batch]) for one in (model, dense))
+    loss = task.distilled(dense).loss(model, batch)
+    assert loss.item() == pytest.approx((task.loss(model, batch) + (logits - right).square().mean()).item(), rel=1e-6)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all(parameter.grad is None for parameter in dense.parameters())
 
 
 # --- Fashion-MNIST ---------------------------------------------------------------------------------------------------
