@@ -85,6 +85,8 @@ ROWS = {
     "sr-ste": "SR-STE",
     "idp": "**IDP**",
     "idp-distilled": "IDP, distilled",
+    "idp-update": "IDP, SparseGPT at each step down",
+    "idp-update-distilled": "the same, distilled",
     "idp-nested": "IDP, nested masks",
     "idp-unscaled": "IDP without keeping norms",
     "sr-ste-faster": "SR-STE at twice the learning rate",
@@ -101,7 +103,13 @@ def runs() -> list[Run]:
     for chain in CHAINS[::-1]:
         last = chain[-1].replace(":", "-")
         found.append(Run(name=f"idp-{last}", method="idp", patterns=chain))
-    found.append(Run(name="sr-ste", method="sr-ste", patterns=every))
+    found += [
+        Run(name="idp-distilled", method="idp", patterns=LONGEST, distils=True),
+        Run(name="idp-update", method="idp-update", patterns=LONGEST),
+        Run(name="idp-update-distilled", method="idp-update", patterns=LONGEST, distils=True),
+        Run(name="dense-distilled", method="dense", patterns=("dense",), distils=True),
+        Run(name="sr-ste", method="sr-ste", patterns=every),
+    ]
     for chain in CHAINS[::-1]:
         name = f"sr-ste-total-{chain[-1].replace(':', '-')}"
         found.append(Run(name=name, method="sr-ste", patterns=chain[-1:], steps=len(chain) * STEPS))
@@ -111,8 +119,6 @@ def runs() -> list[Run]:
         Run(name="magnitude", method="magnitude", patterns=every),
         Run(name="wanda", method="wanda", patterns=every),
         Run(name="sparsegpt", method="sparsegpt", patterns=every),
-        Run(name="idp-distilled", method="idp", patterns=LONGEST, distils=True),
-        Run(name="dense-distilled", method="dense", patterns=("dense",), distils=True),
         Run(name="idp-nested", method="idp", patterns=LONGEST, nested=True),
         Run(name="idp-unscaled", method="idp", patterns=LONGEST, rescales=False),
         Run(name="sr-ste-faster", method="sr-ste", patterns=LONGEST[-1:], lr=2 * LR),
@@ -356,6 +362,7 @@ def comparisons() -> Iterator[tuple[str, float | None, tuple[str, str], tuple[st
         for pattern in chain[:-1]:
             yield f"IDP {pattern} − SR-STE {pattern}", None, ("idp", pattern), ("sr-ste", pattern)
     yield "IDP, distilled, 1:8 − IDP 1:8", 0.3, ("idp-distilled", "1:8"), ("idp", "1:8")
+    yield f"{ROWS['idp-update']}, 1:8 − IDP 1:8", None, ("idp-update", "1:8"), ("idp", "1:8")
     yield (
         f"IDP, distilled, 1:8 − dense + {STEPS}, distilled",
         None,

@@ -9,6 +9,7 @@
 | asp | yes | by abs(w), once | gets no gradient | the dense model |
 | sr-ste | yes | by abs(w), every step | gets the gradient, and decay | the dense model |
 | idp | yes | by abs(w), every step | gets the gradient | the denser candidate before it |
+| idp-update | yes | as idp, but at first as sparsegpt | gets the gradient | the same, and others make up for it |
 
 Sources: Wanda arXiv 2306.11695; SparseGPT arXiv 2301.00774; ASP arXiv 2104.08378; SR-STE arXiv 2102.04010; IDP arXiv
 2208.06118.
@@ -17,6 +18,9 @@ Of IDP the paper says that each candidate inherits from the denser one before it
 magnitude, stay dynamic. Our choices: the mask is chosen after every step; masked weights live on with the full
 gradient, and are inherited as they are; at a step down each output channel keeps its norm (`masked.keep_norms`), which
 `make bench-pruning` measures with and without; nested masks are an option.
+
+idp-update begins each candidate as SparseGPT would prune what the denser one computes with; the weights that it drops
+begin at zero, and from the first step on it is IDP.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,8 +47,8 @@ class Method:
     rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
     weighs, norms : magnitudes are weighed with the norms of each layer's input by its name [in], as Wanda does
-    updates, products : weights that stay make up for the others, by the products of each layer's inputs by its name
-        [in, in], as `second_order` does; `calibrated` gives a method both
+    updates, products : when a layer gets a pattern, weights that stay make up for the others, by the products of each
+        layer's inputs by its name [in, in], as `second_order` does; `calibrated` gives a method both
     """
 
     name: str
@@ -106,6 +110,7 @@ METHODS = {
         Method(name="asp"),
         Method(name="sr-ste", dynamic=True, straight_through=True, decay=2e-4),
         Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
+        Method(name="idp-update", dynamic=True, straight_through=True, inherits=True, updates=True),
     )
 }
 
@@ -116,6 +121,8 @@ def method_of(name: str, *, nested: bool = False) -> Method:
         raise InputError(f"method is {name!r}, must be one of {', '.join(METHODS)}")
     if nested and not METHODS[name].inherits:
         raise InputError(f"method {name} inherits nothing, so its masks cannot be nested")
+    if nested and METHODS[name].updates:
+        raise InputError(f"method {name} chooses among all weights at a step down, so its masks cannot be nested")
     return replace(METHODS[name], nested=nested)
 
 

@@ -65,7 +65,7 @@ def sparsify(
         masked = _masked(layer, n, m)
         masked.become(n, m, straight_through=method.straight_through, decay=method.decay, within=within[name])
         if method.updates:
-            _update(layer, masked, method.products[name])
+            _update(layer, masked, before, method.products[name])
         else:
             masked.choose(live_weight(layer), importance[name])
         if method.rescales:
@@ -140,10 +140,11 @@ def _masked(layer: nn.Module, n: int, m: int) -> Masked:
 
 
 @torch.no_grad()
-def _update(layer: nn.Module, masked: Masked, products: Tensor) -> None:
-    """Mask and live weights by second order. Of a Conv2d each kernel position on its own, with the same inputs; output
-    channels see the inputs of their own group."""
+def _update(layer: nn.Module, masked: Masked, before: Tensor, products: Tensor) -> None:
+    """Mask and live weights by second order, from what the layer computed with before. Of a Conv2d each kernel position
+    on its own, with the same inputs; output channels see the inputs of their own group."""
     weight = live_weight(layer)
+    weight.copy_(before)
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
     masks = torch.empty_like(weight, dtype=torch.bool)

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from pruning.masks.masked import Masked, live_weight, masked_layers
-from pruning.masks.methods import METHODS, input_norms, method_of
+from pruning.masks.methods import METHODS, calibrated, input_norms, method_of
+from pruning.masks.patterns import keep_largest
 from pruning.masks.plan import prunable
+from pruning.masks.second_order import prune_and_update
 from pruning.masks.sparsify import finalize, nested, sparsify
 from pruning.training.series import series
 from pruning.training.train import train
@@ -189,6 +191,27 @@ def test_idp_keeps_the_norms_of_outputs() -> None:
         assert (factors > 1).all()
 
 
+def test_idp_update_makes_up_for_what_it_drops() -> None:
+    """Each step down is SparseGPT's, of what the denser candidate computes with: not of weights that are masked."""
+    draw, model = torch.Generator().manual_seed(5), mlp()
+    inputs = torch.randn(64, model[0].in_features, generator=draw) * torch.rand(model[0].in_features, generator=draw)
+    names = list(prunable(model))
+    method = calibrated(METHODS["idp-update"], model, names, lambda: model(inputs))
+    for pattern in ("4:8", "2:8", "1:8"):
+        computed = {name: layer.weight.detach().clone() for name, layer in prunable(model).items()}
+        sparsify(model, pattern, method=method)
+        for name, (layer, masked) in masked_layers(model).items():
+            mask, updated = prune_and_update(computed[name], method.products[name], masked.n, masked.m)
+            assert torch.equal(masked.mask, mask)
+            assert torch.equal(layer.weight, updated)
+            assert torch.equal(live_weight(layer), updated)
+            with torch.no_grad():
+                live_weight(layer).add_(torch.where(mask, 0.0, 0.001))  # training moves what is masked, too
+        method.after_step(model)
+        for layer, masked in masked_layers(model).values():
+            assert torch.equal(masked.mask, keep_largest(live_weight(layer).abs(), masked.n, masked.m))
+
+
 def test_norms_of_an_empty_channel() -> None:
     model = one_row([0.0] * 8)
     sparsify(model, "2:8", method="idp")
@@ -229,11 +252,14 @@ def test_free_masks_leave_the_outer_ones() -> None:
 
 def test_what_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"^method is 'x', must be one of dense, magnitude, wanda, sparsegpt, asp, sr-ste, idp$"
+        InputError,
+        match=r"^method is 'x', must be one of dense, magnitude, wanda, sparsegpt, asp, sr-ste, idp, idp-update$",
     ):
         method_of("x")
     with pytest.raises(InputError, match=r"^method asp inherits nothing, so its masks cannot be nested$"):
         method_of("asp", nested=True)
+    with pytest.raises(InputError, match=r"^method idp-update chooses among all weights at a step down, so its masks"):
+        method_of("idp-update", nested=True)
     message = "layer 0 steps from 2:8 up to 4:8, must step down in a series"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         list(series(mlp(), ("2:8", "4:8"), Toy(), method=METHODS["idp"], steps=1, **RECIPE))
