@@ -206,7 +206,7 @@ def test_idp_update_makes_up_for_what_it_drops() -> None:
             assert torch.equal(layer.weight, updated)
             assert torch.equal(live_weight(layer), updated)
             with torch.no_grad():
-                live_weight(layer).add_(torch.where(mask, 0.0, 0.001))  # training moves what is masked, too
+                live_weight(layer).add_(torch.where(mask, 0.0, 3.0))  # training moves what is masked, too
         method.after_step(model)
         for layer, masked in masked_layers(model).values():
             assert torch.equal(masked.mask, keep_largest(live_weight(layer).abs(), masked.n, masked.m))
