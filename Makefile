@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test pytest lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning bench-minilm docs mutants mutants-sample formal fuzz nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning bench-minilm docs mutants mutants-sample formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -36,11 +36,12 @@ demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Ve
 	$(RUN) -m nmgen.bench.demo
 
 # mypy keeps one core for a minute: it goes beside the tests.
-test: ## lint and every test; what each took: build/tests.xml
-	@$(MAKE) --no-print-directory --jobs 2 lint pytest
-
-pytest: $(READY)
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal --junitxml build/tests.xml
+test: $(READY) ## lint, then every test; what each took: build/tests.xml
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy & types=$$!; \
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal --junitxml build/tests.xml; \
+	wait $$types || { echo 'make: what mypy found is above the tests' >&2; exit 1; }
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .

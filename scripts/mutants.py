@@ -11,8 +11,8 @@
 ``--check`` sees in a moment whether each still applies. In one run, each in a copy of the tree of its own:
 
 1. the unchanged tree passes all those tests;
-2. each mutant applies, and the Verilog of some design elaborates and differs from the unchanged tree's, unless the file
-   is software, of which no Verilog comes;
+2. each mutant applies, and its designs elaborate up to the first whose Verilog differs from the unchanged tree's, which
+   there must be, unless the file is software, of which no Verilog comes;
 3. the tests run on it until an assertion in a test's body fails. Only that counts as *killed*: not an error of any
    other kind, in set-up, at import or in a build, and not the time limit of the run.
 
@@ -213,16 +213,21 @@ def emit(project: Project, tree: Path, files: Sequence[str] = ()) -> Iterator[st
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=errors, text=True) as child,
     ):
-        late = threading.Timer(EMIT_LIMIT, child.kill)
-        late.start()
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            child.kill()
+
+        limit = threading.Timer(EMIT_LIMIT, end)
+        limit.start()
         try:
             yield from (line.rstrip("\n") for line in child.stdout or ())
             status = child.wait()
-            in_time = late.is_alive()
         finally:
-            late.cancel()
+            limit.cancel()
             child.kill()  # where nobody wants the other lines
-        if not in_time:
+        if late.is_set():
             raise InputError(f"does not elaborate in {EMIT_LIMIT} s")
         if status:
             errors.seek(0)

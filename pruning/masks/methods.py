@@ -19,8 +19,8 @@ magnitude, stay dynamic. Our choices: the mask is chosen after every step; maske
 gradient, and are inherited as they are; at a step down each output channel keeps its norm (`masked.keep_norms`), which
 `make bench-pruning` measures with and without; nested masks are an option.
 
-idp-update begins each candidate as SparseGPT would prune what the denser one computes with; the weights that it drops
-begin at zero, and from the first step on it is IDP.
+idp-update begins each candidate as SparseGPT would prune what the denser one computes with, by the inputs of the dense
+model; the weights that it drops begin at zero, and from the first step on it is IDP.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Method:
     prunes : false for the dense control alone
     dynamic : the mask is chosen anew after every step
     straight_through, decay : what a masked weight gets, see pruning/masks/masked.py
-    inherits : a candidate starts from the live weights of the denser one before it
+    inherits : a candidate starts from the denser one before it: from its live weights, unless the method updates
     rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
     weighs, norms : magnitudes are weighed with the norms of each layer's input by its name [in], as Wanda does

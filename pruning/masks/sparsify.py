@@ -31,8 +31,9 @@ def sparsify(
 ) -> Plan:
     """Masks a model's layers in place and returns what became of it, layer by layer.
 
-    A layer that is masked already goes over to the new pattern and method with its live weights: that is how a
-    candidate inherits from the denser one. Parameters stay the same objects, so an optimiser may exist already.
+    A layer that is masked already goes over to the new pattern and method with its live weights, or with what it
+    computes with where the method updates: that is how a candidate inherits from the denser one. Parameters stay the
+    same objects, so an optimiser may exist already.
 
     Parameters
     ----------

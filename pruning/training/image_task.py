@@ -1,4 +1,4 @@
-"""The task of telling what a picture shows: by its label and, where one is given, as a dense model does."""
+"""Classifies pictures: cross entropy with the labels and, where a dense model is given, squared error to its logits."""
 
 from copy import copy
 
@@ -45,9 +45,9 @@ class ImageTask:
         inputs = self.inputs(pixels)
         logits = model(inputs)
         loss = cross_entropy(logits, labels)
-        if self._dense:
+        if self._dense is not None:
             with torch.no_grad():
-                wanted = self._dense(inputs)  # each time: of a batch these are the same bits whoever asks
+                wanted = self._dense(inputs)  # computed in each step: the same batch gives the same bits
             loss = loss + self.LOGITS * mse_loss(logits, wanted)
         return loss
 

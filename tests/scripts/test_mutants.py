@@ -261,6 +261,17 @@ ROOT = Path(__file__).parents[2]
 MUTANTS = read_tables(ROOT / "mutants")
 
 
+def test_designs_are_looked_at_one_after_another(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for those behind the first that differs, nor for ever."""
+    slow = replace(project, verilog=("-c", "import time; print(1); time.sleep(60)"))
+    start = time.monotonic()
+    assert next(emit(slow, project.root)) == "1"
+    monkeypatch.setattr("scripts.mutants.EMIT_LIMIT", 2)
+    with pytest.raises(InputError, match=r"^does not elaborate in 2 s$"):
+        list(emit(slow, project.root))
+    assert time.monotonic() - start < 30
+
+
 def test_each_mutant_of_the_project_applies() -> None:
     """In a moment: change `old` and `new` in the table with the line that they stand for."""
     start = time.process_time()
@@ -289,7 +300,12 @@ def test_mutant_of_the_project(mutant: Mutant) -> None:
 def test_each_named_test_is_one_of_make_test(request: pytest.FixtureRequest) -> None:
     """With its parameters. Of the files that this run collects; of none where it selects within them."""
     config = request.config
-    if config.option.keyword or "nightly" not in config.option.markexpr or any("::" in arg for arg in config.args):
+    if (
+        config.option.keyword
+        or config.option.lf
+        or "nightly" not in config.option.markexpr
+        or any("::" in arg for arg in config.args)
+    ):
         pytest.skip("a part of the tests was asked for")
     collected = [item.nodeid for item in request.session.items]
     files = {one.partition("::")[0] for one in collected}

@@ -169,7 +169,7 @@ def test_wrong_programs_at_the_plain_port(tmp_path: Path) -> None:
     source = tmp_path / "sta.v"
     source.write_text(emit(Sta(config)))
     chosen = [wrong for wrong in wrong_programs(program, image) if wrong["start"] == start]
-    for number, wrong in enumerate(chosen[::5]):
+    for number, wrong in enumerate(chosen[3::4]):
         memory, code = image.copy(), bytes.fromhex(wrong["bytes"])
         memory[wrong["at"] : wrong["at"] + len(code)] = np.frombuffer(code, np.uint8)
         memory = memory[: wrong["limit"]]

@@ -77,9 +77,7 @@ def design(request, tmp_path_factory):
 IN_ICARUS = {"n is m", "one element", "drain 2, wide port", "groups of two", "DSP slices, short", "LUTs too"}
 BOTH = list(product(CONFIGURATIONS, SIMULATORS))
 OTHERS = [(name, simulator) for name, simulator in BOTH if (simulator == "icarus") != (name in IN_ICARUS)]
-LONG = list(
-    product(["drain 1", "one row", "one lane, large groups", "DSP slices", "DSP slices, large groups"], SIMULATORS)
-)
+LONG = list(product(["drain 1", "one row", "DSP slices", "DSP slices, large groups"], SIMULATORS))
 
 
 @pytest.mark.parametrize(("design", "simulator"), but(BOTH, [*OTHERS, *LONG]), indirect=["design"])

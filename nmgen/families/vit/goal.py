@@ -45,17 +45,20 @@ class PictureGoal:
             pictures = self._training.pixels[spread(len(self._training.labels))][:, None]
         self.calibration = Calibration(pictures, "")
         self._score = scored_on(test)
+        self._distils = recipe.method != "dense"  # which makes the dense model
 
     def begin(self, run: Path, progress: Progress) -> bool:
         from pruning.training.image_task import ImageTask
 
         count, kept = len(self._training.labels), self._kept
         training, validation = self._training.part(0, kept), self._training.part(kept, count)
-        self.task = ImageTask(training, validation, self.dense.pixels).distilled(self.dense)
+        task = ImageTask(training, validation, self.dense.pixels)
+        self.task = task.distilled(self.dense) if self._distils else task
         return False
 
     def about(self) -> dict[str, str]:
-        return {"task": "ImageTask, distilled", "pictures": str(self._folder)}
+        task = "ImageTask, distilled" if self._distils else "ImageTask"
+        return {"task": task, "pictures": str(self._folder)}
 
     def look(self) -> object:
         return self.dense.logits(self.calibration.inputs)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,7 @@ def test_tables_say_what_was_met_and_what_lost() -> None:
     assert "| IDP 1:8 − SR-STE 1:8 with all 450 steps | – | -0.50 ± 0.00 | lost |" in text
     assert "| IDP 1:4 − SR-STE 1:4 with all 300 steps | – | -1.00 ± 0.00 | lost |" in text
     assert "| IDP 2:8 − SR-STE 2:8 | – | +0.50 ± 0.00 | won |" in text
+    assert "| IDP, distilled, 1:8 − IDP 1:8 | ≥ +0.3 | +2.50 ± 0.00 | met |" in text
     assert "| IDP, nested masks | – | – | – | 86.00" in text
     for line in text.splitlines():
         assert len(line) <= 400
@@ -130,6 +132,11 @@ def test_a_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert first.accuracies == (json.loads(path.read_text())["2:8"],)
         assert second.pattern == "1:8"
     before = result_path(run, 7, tmp_path)
+    asked: list[torch.nn.Module] = []
+    monkeypatch.setattr(ImageTask, "distilled", lambda self, dense: asked.append(dense) or self)
+    job(replace(run, name="distilled", method="idp", distils=True), 7, tmp_path, tmp_path, False)
+    assert len(asked) == 1
+    assert torch.equal(asked[0].classifier.weight, bench.dense_model(7, tmp_path / "seed-7", task).classifier.weight)
     monkeypatch.setattr(bench, "WEIGHT_DECAY", 0.5)
     assert result_path(run, 7, tmp_path) != before  # another recipe, another file
 

@@ -193,7 +193,7 @@ def test_two_runs_with_one_seed_give_the_same_bytes() -> None:
 
 
 def test_killed_and_resumed_gives_the_same_bytes() -> None:
-    """By the method that asks most: each candidate's start is made of the one before and of inputs."""
+    """By idp-update: where a candidate starts depends on the one before it and on calibration inputs."""
     command = ["--patterns", "4:8,2:8", "--data", "plain.txt", "--steps", "30", "--checkpoint-every", "4"]
     command += ["--method", "idp-update"]
     assert prune(*command) == 0

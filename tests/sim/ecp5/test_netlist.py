@@ -1,4 +1,6 @@
-"""What yosys makes of arrays and cores for an ECP5 computes what the Verilog does, by the primitives' models."""
+"""What yosys makes of arrays, and at night of engines and cores, for an ECP5 computes what the Verilog does, by the
+primitives' models.
+"""
 
 import re
 from itertools import product
@@ -96,7 +98,7 @@ def test_products(pe: str, packed: bool, tmp_path: Path) -> None:
         for tokens, k, channels, pattern, bits in shapes
     ]
     every = [*(random_job(product, 7) for product in products), extreme_job(products[1], 7)]
-    for stall, jobs in ((False, every), (True, every[::2])):
+    for stall, jobs in ((False, every), (True, every[1:])):
         results = run_products(
             [netlist],
             TOP,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pruning.families.vit.parameters import vit_parameters
 from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import read
 from pruning.masks.sparsify import finalize, sparsify
+from pruning.training.image_task import ImageTask
 from tests.nmgen.test_cli import fails
 from tests.pruning.vits import random_vit
 
@@ -108,6 +110,20 @@ def test_one_shot(capsys: pytest.CaptureFixture[str]) -> None:
         assert (found.layers[name].n, found.layers[name].m) == (layer.n, layer.m)
     one = report["candidates"][1]
     assert one["float"] == one["one-shot"] == {"accuracy": {"test pictures": pytest.approx(right(model), abs=0.001)}}
+
+
+def test_who_is_distilled(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candidates of the model that is given; the dense one learns from labels alone."""
+    artefacts = []
+    for share in (1.0, 0.0):
+        monkeypatch.setattr(ImageTask, "LOGITS", share)
+        for method in ("dense", "idp"):
+            further = ["--patterns", "2:8"] if method == "idp" else []
+            prune(capsys, "--method", method, *further, "--steps", "3", "--batch", "8")
+            artefacts.append(Path(f"out/{'2of8' if further else 'dense'}.safetensors").read_bytes())
+            shutil.rmtree("out")
+    assert artefacts[0] == artefacts[2]
+    assert artefacts[1] != artefacts[3]
 
 
 def test_dense(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,12 +60,12 @@ LARGE = ("3:8 8x4", "5:32 5x2")
 EVERY = pytest.mark.parametrize("name", but(CONFIGURATIONS, LARGE))
 
 
-def each_way(first: Any, second: Any, nightly: dict[Any, tuple[str, ...]], names: str) -> pytest.MarkDecorator:
-    """Every configuration in two ways, in one of them nightly where it takes long."""
-    left = [(way, name) for way in (first, second) for name in (*nightly[way], *LARGE)]
+def each_way(first: Any, second: Any, nightly: dict[Any, tuple[str, ...]], way: str) -> pytest.MarkDecorator:
+    """Every configuration in two ways; what takes long is nightly in one of them, and LARGE in both."""
+    left = [(one, name) for one in (first, second) for name in (*nightly[one], *LARGE)]
     ids = {None: "free", 2: "gaps"}
     return pytest.mark.parametrize(
-        (names, "name"),
+        (way, "name"),
         but(itertools.product([first, second], CONFIGURATIONS), left),
         ids=lambda one: ids.get(one, one),
     )
