@@ -109,17 +109,17 @@ def made(kind: str, seed: int, data: Path, cache: Path) -> Scores:
     return scores(out / "report.json")
 
 
-def run_all(kinds: Sequence[str], seeds: int, data: Path, cache: Path) -> dict[str, list[Scores]]:
+def run_all(seeds: int, data: Path, cache: Path) -> dict[str, list[Scores]]:
     """The scores of all seeds by kind."""
     start = time.monotonic()
     found: dict[tuple[str, int], Scores] = {}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        asked = {pool.submit(made, kind, seed, data, cache): (kind, seed) for seed in range(seeds) for kind in kinds}
+        asked = {pool.submit(made, kind, seed, data, cache): (kind, seed) for seed in range(seeds) for kind in KINDS}
         for future in as_completed(asked):
             kind, seed = asked[future]
             found[kind, seed] = future.result()
             say(f"{len(found)}/{len(asked)} {kind}, seed {seed}: {found[kind, seed]}, {time.monotonic() - start:.0f} s")
-    return {kind: [found[kind, seed] for seed in range(seeds)] for kind in kinds}
+    return {kind: [found[kind, seed] for seed in range(seeds)] for kind in KINDS}
 
 
 def table(found: dict[str, list[Scores]]) -> str:
@@ -156,28 +156,14 @@ def run(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="with sst2/ and sts/: docs/training.md")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds 0 to N − 1, default {SEEDS}")
-    parser.add_argument(
-        "--kinds",
-        default=",".join(KINDS),
-        metavar="KIND,…",
-        help="which of %(default)s (all), beside series; fewer are only printed",
-    )
     args = parser.parse_args(argv)
     if args.seeds < 1:
         raise InputError(f"--seeds is {args.seeds}, must be at least 1")
-    asked = args.kinds.split(",")
-    for kind in asked:
-        if kind not in KINDS:
-            raise InputError(f"--kinds has {kind!r}, may have {', '.join(KINDS)}")
-    kinds = [kind for kind in KINDS if kind == SERIES or kind in asked]
     for name in (*TRAINED_ON, *MEASURED_ON):
         if not (args.data / name).exists():
             raise InputError(f"{args.data / name} is missing")
     cache = ROOT / "build" / "bench-minilm"
-    found = run_all(kinds, args.seeds, args.data.resolve(), cache)
-    if len(kinds) < len(KINDS):
-        print(table(found))  # the page has all
-        return 0
+    found = run_all(args.seeds, args.data.resolve(), cache)
     with written_whole(cache / "scores.json") as path:
         path.write_text(json.dumps(found, indent=1) + "\n")
     replace_section(ROOT / "docs" / "training.md", "bench-minilm", table(found))

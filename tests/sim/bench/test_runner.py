@@ -202,6 +202,7 @@ def test_waves_only_when_asked(simulator, suffix, tmp_path):
     waves = tmp_path / "of a run" / f"waves{suffix}"
     builds = tmp_path / "a folder"  # whose path make would not take
     builds.mkdir()
+    (BUILDS / "objects").mkdir(exist_ok=True)
     (builds / "objects").symlink_to(BUILDS / "objects")
     run(source, simulator=simulator, waves=waves, build_dir=builds)
     assert waves.stat().st_size > 1000
