@@ -19,6 +19,7 @@ from rtl.sta.control.fetch import BeatBuffer, FetchUnit, Segment
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.sequencer import Sequencer
 from rtl.sta.isa import BYTES, FIELDS, Columns, Op, decode, encode
+from rtl.sta.latencies import reset_cycles
 from rtl.sta.legality import CAUSE_BITS, Cause, TileBeats, ids_beats, parameter_beats, segments, violation
 from rtl.sta.params import StaConfig
 from tests.nightly import but
@@ -151,7 +152,7 @@ class Bench:
         self.finishes: list[int] = []
         self.prepares: list[int] = []
         self.aborts = 0
-        self.aborting = False
+        self.resetting: list[bool] = []  # `abort` in each cycle since it rose, until the sequencer is idle again
         self.beginning: dict[str, int] | None = None  # began in the cycle before
         self.cycle = 0
         self.started = 0
@@ -266,7 +267,8 @@ class Bench:
             fault = self.faults.get(self.cycle)
             drive(ctx, dut, {"fault": fault is not None, "fault_address": fault or 0})
             drive(ctx, dut, {"gather_segment.valid": asks, "finished": finished, "loader_idle": self.loader is None})
-            abort = ctx.get(dut.abort)
+            abort = bool(ctx.get(dut.abort))
+            self.note_reset(abort, idle=not ctx.get(dut.busy))
             signals = [one for name in takes for one in (getattr(dut, name).valid, getattr(dut, name).payload)]
             _, _, asked, *sampled = await ctx.tick().sample(dut.gather_segment.ready, *signals)
             for name, valid, payload in zip(takes, sampled[::2], sampled[1::2], strict=True):
@@ -291,9 +293,17 @@ class Bench:
                 assert op != Op.STORE, "a STORE has to end"
                 self.job = self.loader = None
                 self.loaded.clear()
-                self.aborts += not self.aborting
-            self.aborting = bool(abort)
             self.cycle += 1
+
+    def note_reset(self, abort: bool, *, idle: bool) -> None:
+        """All units are in reset at once, and then none: each takes as many cycles as they stand one after another."""
+        self.aborts += abort and not self.resetting
+        if abort or self.resetting:
+            self.resetting.append(abort)
+        if idle and self.resetting:
+            cycles = reset_cycles(self.config)
+            assert self.resetting == [True] * cycles + [False] * (cycles + 1)
+            self.resetting = []
 
     def complete(self, job: Job) -> bool:
         """All of its data is there."""
