@@ -140,6 +140,9 @@ enum nmgen_cause {
 #define NMGEN_FIELD_PLANES_PITCH_WORD 14
 #define NMGEN_FIELD_PLANES_PITCH_LOW 0
 #define NMGEN_FIELD_PLANES_PITCH_BITS 32
+#define NMGEN_FIELD_MORE_HEADS_WORD 15
+#define NMGEN_FIELD_MORE_HEADS_LOW 0
+#define NMGEN_FIELD_MORE_HEADS_BITS 8
 
 /* NMGEN_SET(code, TOKENS, 128): of 16 words that were zero. */
 #define NMGEN_SET(code, field, value) \

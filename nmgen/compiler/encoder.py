@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmgen.compiler.memory_map import ACTIVATIONS, Memory, Rows, Sizes, StorePlan, plan_store
+from nmgen.compiler.memory_map import ACTIVATIONS, Memory, Rows, Sizes, StorePlan, plan_store, words
 from nmgen.compiler.planes import PLANES, Densities, pack_planes
 from nmgen.compiler.program import Placed, Program, Result
 from nmgen.compiler.program_check import check, check_others
 from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.product import Product
-from rtl.sta.isa import Columns, Instruction, Op, assemble
+from rtl.sta.isa import FIELDS, Columns, Instruction, Op, assemble
 from rtl.sta.legality import parameter_beats, store_row_beats
 from rtl.sta.params import StaConfig
 from sim.image.program import pack_parameters, pack_table, parameter_units
@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # it imports torch
     from pruning.integers.rescale import Rescale
 
 Fields = dict[str, int]
+
+MOST_HEADS = 1 << FIELDS["more_heads"].bits  # of an instruction
 
 
 def place_sequences(config: StaConfig, lengths: Sequence[int]) -> tuple[Placed, ...]:
@@ -397,10 +399,9 @@ class Compiler(ABC):
         self._block_tables(block)
         for number, sequence in enumerate(self._sequences):
             tile = sequence.first_token // self._c.rows
-            for head in heads:
-                for queries in self._blocks_of(sequence, plan.query_tiles):
-                    own = plan.queries.behind(self._tile(queries), word)
-                    self._head_attention(block, number, sequence, head, heads, queries, own, tile)
+            for queries in self._blocks_of(sequence, plan.query_tiles):
+                own = plan.queries.behind(self._tile(queries), word)
+                self._heads_attention(block, number, sequence, heads, queries, own, tile)
 
     def _spilled_heads(self, block: "BlockParameters", heads: range, spill: "_Spill") -> None:
         """Keys and values of a sequence, block after block of tokens; then its queries, as many at a time."""
@@ -418,8 +419,7 @@ class Compiler(ABC):
                 if part != parts[-1]:
                     operand = self._fetch_operand(part)
                 self._project(block.query, heads, part, operand, plan.queries)
-                for head in heads:
-                    self._head_attention(block, number, sequence, head, heads, part, plan.queries, 0)
+                self._heads_attention(block, number, sequence, heads, part, plan.queries, 0)
                 self._move(Op.STORE, f"context{self._heads_of(heads)}", spill, part, plan.queries)
 
     def _project(self, layer: "Layer", heads: range, part: Placed, x: Rows, y: Rows) -> None:
@@ -440,74 +440,81 @@ class Compiler(ABC):
         self._table(f"{block.name}.attention.self.exponential", 1, block.exponential)
         self._table(f"{block.name}.intermediate.table", 0, block.table)
 
-    def _head_attention(
+    def _heads_attention(
         self,
         block: "BlockParameters",
         number: int,
         sequence: Placed,
-        head: int,
         heads: range,
         queries: Placed,
         rows: Rows,
         tile: int,
     ) -> None:
-        """Scores and context of a block of queries over all keys of its sequence.
+        """Scores and context of a block of queries over all keys of its sequence, as many heads at a time as there is
+        room for.
 
         Parameters
         ----------
-        heads : those beside which this one lies
+        heads : those that lie side by side
         rows : the queries, of the block's first token tile and the first of these heads
         tile : token tile of keys and values with which the sequence begins
         """
         plan, c = self._plan, self._c
-        word = (head - heads.start) * self._spread.pitch // c.store_word_bytes
-        keys, values, own = plan.keys.behind(tile, word), plan.values.behind(tile, word), rows.behind(word=word)
-        scores = plan.scores
-        tokens = sequence.tokens
+        head_words = self._spread.pitch // c.store_word_bytes
+        score_words, tiles = words(c, sequence.tokens), ceil_div(queries.tokens, c.rows)
+        most = max(1, min(plan.score_words // (score_words * tiles), c.head_tiles // tiles, len(heads), MOST_HEADS))
+        step = ceil_div(len(heads), ceil_div(len(heads), most))
         named = "" if queries == sequence else self._range_of(queries)
-        common = {
-            "opcode": Op.PRODUCT,
-            "to_store": 1,
-            "pattern_n": c.m,
-            "tokens": queries.tokens,
-            "first_token": queries.first_token,
-        }
-        self._add(
-            self._of(f"{block.name}.attention.self.scores.{head}{named}", number),
-            common
-            | {
-                "columns": Columns.KEYS,
-                "maximum": 1,
-                "channels": tokens,
-                "groups": ceil_div(self._spread.size, c.m),
-                "x_base": own.base,
-                "x_pitch": own.pitch,
-                "c_base": keys.base,
-                "c_pitch": keys.pitch,
-                "y_base": scores.base,
-                "y_pitch": scores.pitch,
-                "mult": block.scores.mult,
-                "shift": block.scores.shift,
-            },
-        )
-        self._add(
-            self._of(f"{block.name}.attention.self.context.{head}{named}", number),
-            common
-            | {
-                "columns": Columns.VALUES,
-                "channels": self._spread.size,
-                "groups": ceil_div(tokens, c.m),
-                "x_base": scores.base,
-                "x_pitch": scores.pitch,
-                "c_base": values.base,
-                "c_pitch": values.pitch,
-                "y_base": own.base,
-                "y_pitch": own.pitch,
-                "mult": block.context.mult,
-                "shift": block.context.shift,
-                "keys": tokens,
-            },
-        )
+        for first in range(heads.start, heads.stop, step):
+            some = range(first, min(first + step, heads.stop))
+            word = (first - heads.start) * head_words
+            keys, values, own = plan.keys.behind(tile, word), plan.values.behind(tile, word), rows.behind(word=word)
+            scores = Rows(plan.scores, step * score_words)
+            which = f".{first}" if len(some) == 1 else self._heads_of(some)
+            common = {
+                "opcode": Op.PRODUCT,
+                "to_store": 1,
+                "pattern_n": c.m,
+                "tokens": queries.tokens,
+                "first_token": queries.first_token,
+                "more_heads": len(some) - 1,
+            }
+            self._add(
+                self._of(f"{block.name}.attention.self.scores{which}{named}", number),
+                common
+                | {
+                    "columns": Columns.KEYS,
+                    "maximum": 1,
+                    "channels": sequence.tokens,
+                    "groups": ceil_div(self._spread.size, c.m),
+                    "x_base": own.base,
+                    "x_pitch": own.pitch,
+                    "c_base": keys.base,
+                    "c_pitch": keys.pitch,
+                    "y_base": scores.base,
+                    "y_pitch": scores.pitch,
+                    "mult": block.scores.mult,
+                    "shift": block.scores.shift,
+                },
+            )
+            self._add(
+                self._of(f"{block.name}.attention.self.context{which}{named}", number),
+                common
+                | {
+                    "columns": Columns.VALUES,
+                    "channels": self._spread.size,
+                    "groups": ceil_div(sequence.tokens, c.m),
+                    "x_base": scores.base,
+                    "x_pitch": scores.pitch,
+                    "c_base": values.base,
+                    "c_pitch": values.pitch,
+                    "y_base": own.base,
+                    "y_pitch": own.pitch,
+                    "mult": block.context.mult,
+                    "shift": block.context.shift,
+                    "keys": sequence.tokens,
+                },
+            )
 
     def _behind_attention(self, block: "BlockParameters", part: Placed) -> None:
         """From the context of some tokens to the operand of the next block."""

@@ -92,7 +92,8 @@ class StorePlan:
     queries: Rows
     keys: Rows
     values: Rows
-    scores: Rows
+    scores: int  # where they begin
+    score_words: int  # that they have
     inner: Rows
     context: Rows  # of all heads: input of the attention's output layer
     heads: int  # whose keys and values are there at a time
@@ -190,27 +191,30 @@ def _plans(config: StaConfig, sizes: Sizes) -> Iterator[StorePlan]:
     blocks = {_shares(sizes.sequence_tiles, tiles + 1) for tiles in range(sizes.sequence_tiles)}
     for heads in head_groups(config, sizes.heads, sizes.head_pitch):
         widths = _Widths(operand, score, inner, heads * head, sizes.heads * head)
-        yield _resident(config.store_words, sizes, heads, widths)
+        yield _resident(config, sizes, heads, widths)
         for query_tiles in blocks:
             yield _spilled(config.store_words, sizes, heads, query_tiles, widths)
 
 
-def _resident(room: int, sizes: Sizes, heads: int, widths: _Widths) -> StorePlan:
+def _resident(config: StaConfig, sizes: Sizes, heads: int, widths: _Widths) -> StorePlan:
+    room = config.store_words
     operand, tiles = widths.operand * sizes.tiles, sizes.tiles
     copies = 2 * widths.own * tiles
     context = widths.every * tiles
     # Scores over the operand, which is dead when all heads' queries are there, or behind it.
     over = heads == sizes.heads
     scores_at = 0 if over else operand
-    query_tiles = _shares(
-        sizes.sequence_tiles, max(operand * over, room - scores_at - context - copies) // widths.score
-    )
-    queries_at = max(operand, scores_at + widths.score * query_tiles)
+    score_room = max(operand * over, room - scores_at - context - copies)
+    query_tiles = _shares(sizes.sequence_tiles, score_room // widths.score)
+    # Scores of as many heads as an instruction may have, and there is room for.
+    score_heads = max(1, min(score_room // (widths.score * query_tiles), config.head_tiles // query_tiles, heads))
+    queries_at = max(operand, scores_at + widths.score * query_tiles * score_heads)
     keys_at = queries_at + context
     inner_tiles = _shares(tiles, (room - operand) // widths.inner)
     return StorePlan(
         operand=Rows(0, widths.operand),
-        scores=Rows(scores_at, widths.score),
+        scores=scores_at,
+        score_words=queries_at - scores_at,
         queries=Rows(queries_at, widths.every),
         keys=Rows(keys_at, widths.own),
         values=Rows(keys_at + copies // 2, widths.own),
@@ -232,7 +236,8 @@ def _spilled(room: int, sizes: Sizes, heads: int, query_tiles: int, widths: _Wid
     inner_tiles = _shares(query_tiles, (room - operand) // widths.inner)
     return StorePlan(
         operand=Rows(0, widths.operand),
-        scores=Rows(0, widths.score),
+        scores=0,
+        score_words=first * query_tiles,
         queries=Rows(first * query_tiles, widths.own),
         keys=Rows(keys_at, widths.own),
         values=Rows(keys_at + copies // 2, widths.own),

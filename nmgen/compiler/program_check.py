@@ -277,6 +277,6 @@ class _Instructions:
             return tokens * (residual_row_beats(c, f["channels"]) if f["which"] else store_row_beats(c, f["groups"]))
         column_tiles, token_tiles = ceil_div(f["channels"], c.cols), ceil_div(tokens, c.rows)
         if copies:
-            return column_tiles * f["groups"] * (token_tiles + max(c.cols, f["keys"]))
+            return (f["more_heads"] + 1) * column_tiles * f["groups"] * (token_tiles + max(c.cols, f["keys"]))
         tiles = {Op.PRODUCT: column_tiles * token_tiles, Op.NORM: column_tiles * tokens}.get(op, tokens)
         return f["beats"] + tiles

@@ -14,7 +14,7 @@ from nmgen.compiler.memory_map import Memory
 from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import MULT_BITS, InputError, ceil_div, round_up
 from rtl.product import Product
-from rtl.sta.isa import Columns, Op, assemble
+from rtl.sta.isa import FIELDS, Columns, Op, assemble
 from rtl.sta.legality import gathered_row_beats, parameter_beats, residual_row_beats, store_row_beats
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
 from sim.image.product import pack_weights
@@ -198,18 +198,28 @@ class _Drawn:
         }
 
     def attention(self) -> None:
-        """Scores, then what they weigh."""
+        """Scores of some heads, then what they weigh."""
         c, rng = self._c, self._rng
         tokens, (first, scores, last) = self._tokens(), self._thirds()
+        queries = tokens["tokens"]
         keys = self._up_to(min(c.max_tokens, self._most_groups * c.m))
         groups, channels = self._up_to(min(self._most_groups, 4)), self._up_to(self._most_bytes)
-        common = tokens | {"pattern_n": c.m, "to_store": 1}
-        y = self._region("y", tokens["tokens"], keys, scores)
+        rows = {"x": (queries, groups * c.m), "keys": (keys, groups * c.m), "scores": (queries, keys)}
+        rows |= {"values": (keys, channels), "context": (queries, channels)}  # tokens, bytes of each
+        most = min(self._third // (self._words(size) * ceil_div(count, c.rows)) for count, size in rows.values())
+        heads = self._up_to(min(most, c.head_tiles // ceil_div(queries, c.rows), 1 << FIELDS["more_heads"].bits))
+        common = tokens | {"pattern_n": c.m, "to_store": 1, "more_heads": heads - 1}
+
+        def region(name: str, of: str, third: int) -> Fields:
+            count, size = rows[of]
+            return self._region(name, count, heads * self._words(size) * c.store_word_bytes, third)
+
+        y = region("y", "scores", scores)
         self._add(
             Op.PRODUCT,
             **common,
-            **self._region("x", tokens["tokens"], groups * c.m, first),
-            **self._region("c", keys, groups * c.m, first),
+            **region("x", "x", first),
+            **region("c", "keys", first),
             **y,
             columns=Columns.KEYS,
             maximum=1,
@@ -221,8 +231,8 @@ class _Drawn:
         self._add(
             Op.PRODUCT,
             **common,
-            **self._region("c", keys, channels, first),
-            **self._region("y", tokens["tokens"], channels, last),
+            **region("c", "values", first),
+            **region("y", "context", last),
             x_base=y["y_base"],
             x_pitch=y["y_pitch"],
             columns=Columns.VALUES,
@@ -293,9 +303,13 @@ class _Drawn:
     def _most_groups(self) -> int:
         return self._most_bytes // self._c.m
 
+    def _words(self, size: int) -> int:
+        """Of a row of so many bytes."""
+        return ceil_div(size, self._c.store_word_bytes)
+
     def _region(self, name: str, tokens: int, size: int, third: int) -> Fields:
         """Rows of so many bytes somewhere in a third."""
-        row = ceil_div(size, self._c.store_word_bytes)
+        row = self._words(size)
         tiles = ceil_div(tokens, self._c.rows)
         spare = self._third - row * tiles
         pitch = row + (self._rng.randint(0, spare // (tiles - 1)) if tiles > 1 else 0)

@@ -119,7 +119,7 @@ def _work(c: StaConfig, f: Fields) -> tuple[int, int]:
     """Beats and multiplies of an instruction."""
     op = f["opcode"]
     if op == Op.PRODUCT:
-        return f["beats"], f["tokens"] * f["channels"] * tile_groups(f) * f["pattern_n"]
+        return f["beats"], (f["more_heads"] + 1) * f["tokens"] * f["channels"] * tile_groups(f) * f["pattern_n"]
     if op == Op.GATHER:
         return ceil_div(ID_BYTES * f["tokens"], c.port_bytes) + f["tokens"] * f["beats"], 0
     if op == Op.STORE:
@@ -251,7 +251,8 @@ class _Machine:
             begin = prepared = max(self._begin(ready), self._loader_idle + 1)
         feed.begin(begin + OWN_CYCLES + WALK_CYCLES)
         loader = prepared + 1 + WALK_CYCLES
-        for tile in range(column_tiles):
+        for number in range(column_tiles * (f["more_heads"] + 1)):
+            tile = number % column_tiles  # of the head
             loads = max(loader, self._tiles.free(half=True))
             if packed and f["weight_groups"]:
                 loaded = self._planes(f, tile, loads + 1, packed)

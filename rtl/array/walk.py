@@ -22,34 +22,42 @@ def _at_most(value: Value, most: int) -> Value:
 
 
 class TileWalk(wiring.Component):
-    """Counts through the tiles: all token tiles of a column tile, then the next column tile.
+    """Counts through the tiles: all token tiles of a column tile, then the next column tile; of each head all of them.
 
     Who works on column tiles alone gives `tokens` as 1. The walk computes one tile ahead of its outputs:
     `advance` comes late and has a high fan-out, so it only enables registers.
+
+    Parameters
+    ----------
+    more_heads : most heads beside the first one; without, there is no such input
 
     Members
     -------
     start : begin; the first tile is out LATENCY cycles later; only while idle, in
     tokens : of the product, steady from the start on, in
-    channels : of the product, sampled at the start, in
+    channels, more_heads : of the product, sampled at the start, in
     advance : step to the next tile; only while running, in
     running : the outputs are of a tile, out
     idle : no tile now or to come; without channels from the second cycle after the start on, out
     rows, columns : how many of the tile's rows and columns are in use, out
     next_one_row : the next tile has rows == 1; of the first one in the cycle before it is out, out
     last_tokens : the column tile's last token tile, out
-    last_channels : a tile of the last column tile, out
+    last_channels : a tile of a head's last column tile, out
+    last_head : a tile of the last head, out
     """
 
     LATENCY = 3  # compare sizes; the tile ahead; the tile
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, more_heads: int = 0) -> None:
         self._config = config
+        self._more_heads = more_heads
+        heads = {"more_heads": In(range(more_heads + 1)), "last_head": Out(1)} if more_heads else {}
         super().__init__(
             {
                 "start": In(1),
                 "tokens": In(range(config.max_tokens + 1)),
                 "channels": In(range(CHANNELS_MAX + 1)),
+                **heads,
                 "advance": In(1),
                 "running": Out(1),
                 "idle": Out(1),
@@ -73,6 +81,10 @@ class TileWalk(wiring.Component):
         ends = Signal()
         ahead_last = Signal(init=1)  # the tile ahead is the column tile's last token tile
         ahead_channels = Signal(init=1)  # it is of the last column tile
+        ahead_head: Value = Const(1)  # it is of the last head
+        if self._more_heads:
+            to_next_head = ahead_last & ahead_channels
+            ahead_head = self._heads(m, takes_next, takes_first, to_next_head)
         tile_final = Signal(init=1)  # the last tile of all
         m.d.comb += [
             self.running.eq(running),
@@ -87,7 +99,7 @@ class TileWalk(wiring.Component):
             running.eq((running | primes) & ~ends),
         ]
         with m.If(takes_next):
-            m.d.sync += tile_final.eq(ahead_last & ahead_channels)
+            m.d.sync += tile_final.eq(ahead_last & ahead_channels & ahead_head)
         with m.If(self.start):
             m.d.sync += idle.eq(0)
         with m.Elif(ends | (begun & ~any_channels)):
@@ -133,9 +145,9 @@ class TileWalk(wiring.Component):
     def _column_tiles(
         self, m: Module, takes_next: Signal, takes_first: Signal, ahead_last: Signal, ahead_channels: Signal
     ) -> None:
-        """The same of columns: the one ahead is another behind each last token tile."""
+        """The same of columns: the one ahead is another behind each last token tile, a head's first behind its last."""
         cols = self._config.cols
-        channels = align(m, self.channels, 1, name="channels")
+        channels = Signal.like(self.channels, reset_less=True)
         first_channels = Signal(init=1)
         first_columns = Signal.like(self.columns, reset_less=True)
         channels_left = Signal.like(self.channels, reset_less=True)
@@ -143,13 +155,18 @@ class TileWalk(wiring.Component):
         tile_channels = Signal(init=1)
         tile_columns = Signal.like(self.columns, reset_less=True)
         m.d.comb += [self.last_channels.eq(tile_channels), self.columns.eq(tile_columns)]
-        m.d.sync += [
-            first_channels.eq(_within(self.channels, cols)),
-            first_columns.eq(_at_most(self.channels, cols)),
-        ]
+        first: Value = takes_first
+        if self._more_heads:
+            first = takes_first | (ahead_last & ahead_channels)
+        with m.If(self.start):
+            m.d.sync += [
+                channels.eq(self.channels),
+                first_channels.eq(_within(self.channels, cols)),
+                first_columns.eq(_at_most(self.channels, cols)),
+            ]
         with m.If(takes_next):
             m.d.sync += [tile_channels.eq(ahead_channels), tile_columns.eq(ahead_columns)]
-            with m.If(takes_first):
+            with m.If(first):
                 m.d.sync += [
                     channels_left.eq(channels),
                     ahead_channels.eq(first_channels),
@@ -161,3 +178,21 @@ class TileWalk(wiring.Component):
                     ahead_channels.eq(channels_left <= 2 * cols),
                     ahead_columns.eq(Mux(channels_left <= 2 * cols, channels_left - cols, cols)),
                 ]
+
+    def _heads(self, m: Module, takes_next: Signal, takes_first: Signal, to_next_head: Value) -> Signal:
+        """Whether the tile ahead is of the last head; that of the tile goes out."""
+        more_heads = Signal.like(self.more_heads, reset_less=True)
+        one_head = Signal(reset_less=True)
+        heads_left = Signal.like(self.more_heads, reset_less=True)  # behind the one ahead
+        ahead_head = Signal(init=1)
+        tile_head = Signal(init=1)
+        m.d.comb += self.last_head.eq(tile_head)
+        with m.If(self.start):
+            m.d.sync += [more_heads.eq(self.more_heads), one_head.eq(self.more_heads == 0)]
+        with m.If(takes_next):
+            m.d.sync += tile_head.eq(ahead_head)
+            with m.If(takes_first):
+                m.d.sync += [heads_left.eq(more_heads), ahead_head.eq(one_head)]
+            with m.Elif(to_next_head):
+                m.d.sync += [heads_left.eq(heads_left - 1), ahead_head.eq(heads_left == 1)]
+        return ahead_head

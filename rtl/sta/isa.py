@@ -4,6 +4,10 @@ An instruction is 64 bytes, sixteen little-endian 32-bit words. What an opcode d
 Tokens are absolute (`first_token`, a multiple of rows); store addresses begin at the instruction's first token tile:
 token first_token + i, word j of a region lies in bank i mod rows at base + (i div rows) · pitch + j. Element c of a
 token's row in the store is byte c mod W of word c div W, W = Config.store_word_bytes.
+
+A PRODUCT of keys or values does `more_heads` + 1 heads one after another, each as if it were an instruction of its own.
+They lie side by side: with each, x_base, c_base and y_base go on by the words that an operand, a key or value, and a
+token's results take (`legality.head_words`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -77,6 +81,7 @@ FIELDS: dict[str, Field] = {
     "weight_groups": Field(12, 16, 16, "MEMORY, weights in planes: groups of weights in a column tile; else 0"),
     "planes_address": Field(13, 0, 32, "the same: the first column tile's planes, `address` being its parameters'"),
     "planes_pitch": Field(14, 0, 32, "the same: beats from one column tile's planes to the next one's"),
+    "more_heads": Field(15, 0, 8, "KEYS, VALUES: heads beside the first one, done after it"),
 }
 
 # What each opcode may have set; every other field is zero.
@@ -86,6 +91,7 @@ USED: dict[Op, tuple[str, ...]] = {
         "columns", "to_residual", "to_store", "table", "add", "maximum", "pattern_n", "tokens", "channels",
         "first_token", "groups", "x_base", "x_pitch", "c_base", "c_pitch", "y_base", "y_pitch", "address", "beats",
         "tile_beats", "mult", "shift", "rescale_shift", "keys", "weight_groups", "planes_address", "planes_pitch",
+        "more_heads",
     ),
     Op.NORM: (
         "to_residual", "to_store", "normalise", "tokens", "channels", "first_token", "y_base", "y_pitch", "address",

@@ -22,7 +22,7 @@ class Cause(IntEnum):
     OPCODE = 1  # no such opcode
     RESERVED = 2  # a bit is set that the opcode does not use
     FLAGS = 3  # column source or destinations that do not go together
-    TOKENS = 4  # too few, too many, or not from the first row of a tile
+    TOKENS = 4  # too few, too many, or not from the first row of a tile; of all heads more tiles than are kept maxima
     CHANNELS = 5
     GROUPS = 6
     PATTERN = 7
@@ -122,6 +122,14 @@ def most_gathered_row_beats(config: StaConfig) -> int:
     return max(gathered_row_beats(config, config.hidden, narrow) for narrow in (False, True))
 
 
+# --- heads of a PRODUCT of keys or values ------------------------------------------------------
+def head_words(config: Config, instruction: Mapping[str, int]) -> tuple[int, int, int]:
+    """Words of the store from one head to the next: of x_base, c_base and y_base."""
+    operand = ceil_div(instruction["groups"] * config.m, config.store_word_bytes)
+    result = ceil_div(instruction["channels"], config.store_word_bytes)
+    return operand, operand if instruction["columns"] == Columns.KEYS else result, result
+
+
 # --- the twin of LegalityChecker ---------------------------------------------------------------
 def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) -> Cause:
     """What `LegalityChecker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
@@ -150,6 +158,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
         product and f["maximum"] and not keys,
         (keys or values) and (to_residual or f["table"]),
         f["weight_groups"] and not memory,
+        f["more_heads"] and not (keys or values),
     )
     if any(flags):
         return Cause.FLAGS
@@ -157,6 +166,9 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
         first = f["first_token"]
         if not 1 <= tokens <= c.max_tokens - first or first % c.rows:
             return Cause.TOKENS
+    heads = f["more_heads"] + 1
+    if heads * ceil_div(tokens, c.rows) > c.head_tiles:
+        return Cause.TOKENS
     in_residual = to_residual or norm or pool or gather or stores_residual
     if (product and channels == 0) or (in_residual and not 1 <= channels <= c.hidden):
         return Cause.CHANNELS
@@ -178,7 +190,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
 
     def leaves(region: str, region_tokens: int, words: int) -> bool:
         last_tile = (region_tokens - 1) // c.rows
-        return f[f"{region}_base"] + last_tile * f[f"{region}_pitch"] + words > c.store_words
+        return f[f"{region}_base"] + last_tile * f[f"{region}_pitch"] + heads * words > c.store_words
 
     group_words = ceil_div(groups * c.m, c.store_word_bytes)
     channel_words = ceil_div(channels, c.store_word_bytes)

@@ -127,6 +127,12 @@ class StaConfig(Config):
         return ceil_div(self.max_tokens, self.rows)
 
     @property
+    def head_tiles(self) -> int:
+        """Token tiles of all heads of a PRODUCT of keys or values together: a row keeps a maximum for each. A LUT RAM
+        of an ECP5 has 16 words."""
+        return max(16, self.max_tiles)
+
+    @property
     def sum_bits(self) -> int:
         """Holds the sum of the exponentials of a row of scores."""
         return (255 * self.max_tokens).bit_length()

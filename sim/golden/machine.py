@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rtl.params import ceil_div, round_up
 from rtl.product import Product
 from rtl.sta.isa import BYTES, FIELDS, Columns, Instruction, Op, decode
-from rtl.sta.legality import fault, gathered_row_beats, segments
+from rtl.sta.legality import fault, gathered_row_beats, head_words, segments
 from rtl.sta.params import TABLE_ENTRIES, StaConfig
 from sim.golden.twins import Int, emit, normalise, reciprocal, requantise, rescale, root_of, saturate
 from sim.image.unpack import (
@@ -40,7 +40,8 @@ class Effect:
     ----------
     where : 'store', 'residual', 'maximum', 'activation', 'exponential' or 'memory'
     index : int64 [count]. store: byte (bank · store_words + word) · W + byte of the word; residual: element token ·
-        residual_words · L + channel; maximum: token; tables: entry; memory: byte address
+        residual_words · L + channel; maximum: head · tokens of whole tiles + token of the instruction; tables: entry;
+        memory: byte address
     values : [count], uint8 of the store and of memory, else integers
     """
 
@@ -75,7 +76,7 @@ class Machine:
         self.store = np.zeros((config.rows, config.store_words, config.store_word_bytes), np.uint8)
         self.residual = np.zeros((config.max_tokens, config.residual_words * config.drain_lanes), np.int64)
         self.sums = np.zeros((2, config.max_tokens), np.int64)  # of a token's elements, and of their squares
-        self.maxima = np.zeros(config.max_tokens, np.int64)
+        self.maxima = np.zeros(config.head_tiles * config.rows, np.int64)  # of the heads that were scored last
         self.tables = np.zeros((2, TABLE_ENTRIES), np.int64)  # activation, exponential
         if fill is not None:
             self.store[:] = fill.integers(0, 256, self.store.shape)
@@ -130,27 +131,38 @@ class Machine:
         self._check("groups", i["groups"], 1, c.max_groups)
         self._check("channels", i["channels"], 1, 65535)
         columns = Columns(i["columns"])
-        x = self.rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m)
         if columns == Columns.MEMORY:
-            return self._linear(i, x)
+            return self._linear(i, self.rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m))
         if i["to_residual"] or i["table"]:
             raise MachineError("results of keys and values go to the store in 8 bits")
         self._check("pattern_n", i["pattern_n"], c.m, c.m)
+        if columns == Columns.VALUES:
+            self._check("keys", i["keys"], 1, i["groups"] * c.m)
+        tiles = ceil_div(i["tokens"], c.rows)
+        self._check("token tiles of all heads", (i["more_heads"] + 1) * tiles, 1, c.head_tiles)
+        strides = dict(zip(("x_base", "c_base", "y_base"), head_words(c, i), strict=True))
+        effects = []
+        for head in range(i["more_heads"] + 1):
+            own = i | {base: i[base] + head * words for base, words in strides.items()}
+            effects += self._head(own, columns, head * tiles * c.rows + np.arange(i["tokens"]))
+        return effects
+
+    def _head(self, i: dict[str, int], columns: Columns, kept: Int) -> list[Effect]:
+        """Scores or context of a head; kept : where its tokens' maxima are"""
+        c = self.config
+        x = self.rows(i["x_base"], i["x_pitch"], i["tokens"], i["groups"] * c.m)
         width = round_up(i["channels"], c.cols)
         if columns == Columns.KEYS:
             k = self.rows(i["c_base"], i["c_pitch"], width, i["groups"] * c.m)
             y = requantise(_matmul(x, k), 0, i["mult"], i["shift"], 8)
             effects = []
             if i["maximum"]:
-                tokens = i["first_token"] + np.arange(i["tokens"])
-                self.maxima[tokens] = y[:, : i["channels"]].max(axis=1)
-                effects = [_effect("maximum", tokens, self.maxima[tokens])]
+                self.maxima[kept] = y[:, : i["channels"]].max(axis=1)
+                effects = [_effect("maximum", kept, self.maxima[kept])]
             return effects + self._to_store(i, y)
         keys = i["keys"]
-        self._check("keys", keys, 1, i["groups"] * c.m)
         values = self.rows(i["c_base"], i["c_pitch"], keys, width)
-        top = self.maxima[i["first_token"] : i["first_token"] + i["tokens"]]
-        weights = emit(x, top, self.tables[1], keys)
+        weights = emit(x, self.maxima[kept], self.tables[1], keys)
         mult, shift = reciprocal(c, weights.sum(axis=1), i["mult"], i["shift"])
         self._check("shift of a row", int(shift.max()), 0, 47)  # 0 where nothing is divided by: all results are 0
         accumulated = _matmul(weights[:, :keys], values.T)

@@ -118,7 +118,7 @@ def wrong_programs(program: Program, image: np.ndarray) -> list[dict[str, Any]]:
     add("no such opcode, at first", start, changed(start, opcode=9), Cause.OPCODE, start)
     add("no such opcode, in the middle", product, changed(product, opcode=15), Cause.OPCODE, product)
     last = BYTES - 1
-    assert all(field.word < 15 for field in FIELDS.values())
+    assert all(32 * field.word + field.low + field.bits <= 8 * last for field in FIELDS.values())
     add("a bit of no field", norm, image[norm : norm + last].tobytes() + b"\x80", Cause.RESERVED, norm)
     add("no tokens", product, changed(product, tokens=0), Cause.TOKENS, product)
     add("noise instead of END", end, b"\xff" * BYTES, Cause.OPCODE, end)

@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data
 
+from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, replicate
 from rtl.sta.isa import FIELDS
 from rtl.sta.legality import most_tile_beats
@@ -20,11 +21,27 @@ def instruction_layout(config: StaConfig) -> data.StructLayout:
         "groups": config.max_groups,
         "pattern_n": config.m,
         "tile_beats": most_tile_beats(config),
+        "more_heads": most_more_heads(config),
     }
     own = {"own_tokens": range(config.max_tokens + 1)} if config.is_group else {}
     return data.StructLayout(
         {name: range(most[name] + 1) if name in most else field.bits for name, field in FIELDS.items()} | own
     )
+
+
+def most_more_heads(config: StaConfig) -> int:
+    """Heads of a PRODUCT beside the first one, at most."""
+    return min(config.head_tiles, 1 << FIELDS["more_heads"].bits) - 1
+
+
+def operand_words(config: StaConfig, instruction: data.View) -> Value:
+    """Words of the store that a token's row operand takes: from one head to the next."""
+    return ceil_shift(instruction.groups * config.m, config.store_word_bytes)
+
+
+def result_words(config: StaConfig, instruction: data.View) -> Value:
+    """The same of a token's 8-bit results."""
+    return ceil_shift(instruction.channels, config.store_word_bytes)
 
 
 def own_instruction(m: Module, begins: Value, instruction: data.View, *, name: str) -> tuple[Signal, data.View]:

@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.lib.compare import Beyond
 from rtl.lib.divider import ceil_shift
-from rtl.lib.timing import align, registered, relay
+from rtl.lib.timing import align, gated, registered, relay
 from rtl.params import ADDRESS_BITS, SHIFT_MAX, ceil_div
+from rtl.sta.control.instruction import most_more_heads
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
 from rtl.sta.latencies import CHECKER_LATENCY
 from rtl.sta.legality import (
@@ -78,6 +79,39 @@ class Quotient(wiring.Component):
                 left.eq(left - 1),
                 self.remainder.eq(Mux(over, grown - self.divisor, grown)),
             ]
+        return m
+
+
+class Times(wiring.Component):
+    """count · factor, a bit of the count a cycle.
+
+    Members
+    -------
+    start : take count, in; factor stays steady until the end
+    product : as many cycles after the start as count has bits, until the next, out
+    """
+
+    def __init__(self, count_bits: int, factor_bits: int) -> None:
+        self._bits = count_bits
+        super().__init__(
+            {
+                "start": In(1),
+                "count": In(count_bits),
+                "factor": In(factor_bits),
+                "product": Out(count_bits + factor_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = Signal(self._bits, reset_less=True)  # still to come
+        left = Signal(range(self._bits + 1))
+        total = Signal.like(self.product, reset_less=True)
+        m.d.comb += self.product.eq(total)
+        with m.If(self.start):
+            m.d.sync += [bits.eq(self.count), left.eq(self._bits), total.eq(0)]
+        with m.Elif(left != 0):
+            m.d.sync += [bits.eq(bits << 1), left.eq(left - 1), total.eq((total << 1) + gated(self.factor, bits[-1]))]
         return m
 
 
@@ -204,7 +238,7 @@ class LegalityChecker(wiring.Component):
     def _sizes(self, m: Module, f: dict[str, Signal], kinds: Kinds) -> Sizes:
         """Round up, by shifts."""
         c = self._config
-        group_words = Signal(range(ceil_div((1 << 16) * c.m, c.store_word_bytes) + 1), reset_less=True)
+        group_words = Signal(range(c.row_words + 1), reset_less=True)  # of as many groups as are legal
         channel_words = Signal(range(ceil_div(1 << 16, c.store_word_bytes) + 1), reset_less=True)
         row_beats = Signal(range(max(store_row_beats(c, c.max_groups), residual_row_beats(c, c.hidden)) + 1))
         wide_beats = Signal(range(residual_row_beats(c, 1 << 16) + 1), reset_less=True)
@@ -248,7 +282,8 @@ class LegalityChecker(wiring.Component):
             | (product & f["table"] & (kinds.to_residual | ~kinds.to_store))
             | (product & f["maximum"] & ~keys)
             | ((keys | values) & (kinds.to_residual | f["table"]))
-            | (kinds.planes & ~memory),
+            | (kinds.planes & ~memory)
+            | (f["more_heads"].any() & ~(keys | values)),
             Cause.CHANNELS: (product & (f["channels"] == 0))
             | (in_residual & channels_outside)
             | (keys & (f["channels"] > c.max_tokens)),
@@ -288,13 +323,24 @@ class LegalityChecker(wiring.Component):
         no_tokens = registered(m, tokens == 0, name="no_tokens")
         last_token = registered(m, tokens + f["first_token"], name="last_token")
         tokens_outside = registered(m, no_tokens | (last_token > c.max_tokens), name="tokens_outside")
-        return kinds.has_tokens & ((first.remainder != 0) | tokens_outside)
+        # Of so many heads so many token tiles, and no more; none of too many heads.
+        most = Signal(range(rows * c.head_tiles + 1), name="most_tokens_of_heads", reset_less=True)
+        with m.Switch(f["more_heads"]):
+            for more_heads in range(most_more_heads(c) + 1):
+                with m.Case(more_heads):
+                    m.d.sync += most.eq(rows * (c.head_tiles // (more_heads + 1)))
+            with m.Default():
+                m.d.sync += most.eq(0)
+        too_many = registered(m, tokens > most, name="too_many_of_heads")
+        return kinds.has_tokens & ((first.remainder != 0) | tokens_outside | too_many)
 
     def _regions(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes, begins: list[Signal]) -> Value:
         """A region leaves the activation store."""
         c = self._config
         load, tokens = kinds.is_op[Op.LOAD], f["tokens"]
-        group_words, channel_words = sizes.group_words, sizes.channel_words
+        # Of all heads side by side.
+        group_words = self._all_heads(m, f, begins, "group_words", sizes.group_words)
+        channel_words = self._all_heads(m, f, begins, "channel_words", sizes.channel_words)
 
         def leaves(region: str, name: str, region_tokens: Value, words: ValueLike) -> Signal:
             most = c.max_tokens - 1 or 1
@@ -318,6 +364,14 @@ class LegalityChecker(wiring.Component):
             | ((kinds.keys | kinds.values) & c_outside)
             | ((kinds.to_store | load) & y_outside)
         )
+
+    def _all_heads(self, m: Module, f: dict[str, Signal], begins: list[Signal], name: str, words: Signal) -> Value:
+        """Words of all heads side by side; of an instruction that has none, of one."""
+        most = most_more_heads(self._config)
+        m.submodules[f"{name}_of_heads"] = unit = Times((most + 1).bit_length(), len(words))
+        more_heads = f["more_heads"][: most.bit_length()]  # of more there are too many tokens
+        m.d.comb += [unit.start.eq(begins[BEGIN]), unit.count.eq(more_heads + 1), unit.factor.eq(words)]
+        return unit.product
 
     def _tile_beats(self, m: Module, f: dict[str, Signal], kinds: Kinds, sizes: Sizes, begins: list[Signal]) -> Signal:
         """Beats of a column tile, by the pattern."""

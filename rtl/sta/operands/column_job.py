@@ -1,11 +1,11 @@
 """The column buffer's job: what it needs of an instruction, decoded and held."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.product import Pattern
-from rtl.sta.control.instruction import instruction_layout
+from rtl.sta.control.instruction import instruction_layout, operand_words, result_words
 from rtl.sta.isa import Columns, Op
 from rtl.sta.legality import most_weight_groups
 from rtl.sta.params import StaConfig
@@ -21,6 +21,7 @@ def column_job(config: StaConfig) -> data.StructLayout:
     lanes : lanes that such a step fills
     bitmap, counted : the selection's coding; index where neither
     groups : of packed weights those of a column tile; of keys along a token
+    c_base : of the head
     """
     return data.StructLayout(
         {
@@ -45,6 +46,7 @@ class ColumnJob(wiring.Component):
     Members
     -------
     start : take the instruction of this cycle, in
+    next_head : c_base goes on to the next head, in; not in the cycle of the start
     instruction : `instruction_layout`, in
     job : `column_job`, from the cycle after the start to the next start, out
     """
@@ -52,17 +54,27 @@ class ColumnJob(wiring.Component):
     def __init__(self, config: StaConfig) -> None:
         self._config = config
         super().__init__(
-            {"start": In(1), "instruction": In(instruction_layout(config)), "job": Out(column_job(config))}
+            {
+                "start": In(1),
+                "instruction": In(instruction_layout(config)),
+                "next_head": In(1),
+                "job": Out(column_job(config)),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, job = self._config, self.instruction, self.job
         product = instruction.opcode == Op.PRODUCT
+        values = instruction.columns == Columns.VALUES
+        words = Signal.like(job.c_base, reset_less=True)  # of a key's or value's head
+        with m.If(self.next_head):
+            m.d.sync += job.c_base.eq(job.c_base + words)
         with m.If(self.start):
             m.d.sync += [
                 job.copy.eq(product & (instruction.columns != Columns.MEMORY)),
-                job.values.eq(instruction.columns == Columns.VALUES),
+                job.values.eq(values),
+                words.eq(Mux(values, result_words(c, instruction), operand_words(c, instruction))),
                 job.parameters_only.eq(~product),
                 job.groups.eq(Mux(instruction.weight_groups.any(), instruction.weight_groups, instruction.groups)),
                 *(job[name].eq(instruction[name]) for name in ("keys", "c_base", "c_pitch")),

@@ -8,14 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
-from rtl.lib.timing import align, cleared, lookahead, registered, tally
-from rtl.sta.control.instruction import instruction_layout
+from rtl.lib.timing import align, cleared, gated, lookahead, registered, tally
+from rtl.sta.control.instruction import instruction_layout, most_more_heads, operand_words
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
 from rtl.sta.legality import most_weight_groups
 from rtl.sta.operands.columns import ColumnReads
 from rtl.sta.operands.store import store_step
-from rtl.sta.operands.tiles import token_tile
 from rtl.sta.params import StaConfig
 
 
@@ -84,12 +83,13 @@ class Feeder(wiring.Component):
         start = Signal()
         advance = Signal()  # a step is issued
         tile_advance = Signal()  # a tile's last one
-        m.submodules.walk = walk = TileWalk(c)
+        m.submodules.walk = walk = TileWalk(c, more_heads=most_more_heads(c))
         m.d.comb += [
             start.eq(self.start & (instruction.opcode == Op.PRODUCT)),
             walk.start.eq(start),
             walk.tokens.eq(instruction.tokens),
             walk.channels.eq(instruction.channels),
+            walk.more_heads.eq(instruction.more_heads),
             walk.advance.eq(tile_advance),
             self.running.eq(walk.running),
         ]
@@ -177,9 +177,10 @@ class Feeder(wiring.Component):
     def _token_groups(
         self, m: Module, walk: TileWalk, sizes: Sizes, group_advance: Value, tile_advance: Signal
     ) -> tuple[Signal, Signal, Signal]:
-        """Count (group of the word, word of the token, token tile).
+        """Count (group of the word, word of the token, token tile of all heads').
 
-        Where weights lie in planes, the groups of a token come again for each plane.
+        Where weights lie in planes, the groups of a token come again for each plane. A head's first token tile comes
+        again for each of its column tiles.
         """
         c, instruction = self._config, self.instruction
         group = Signal.like(self.step.group, reset_less=True)
@@ -187,12 +188,21 @@ class Feeder(wiring.Component):
         first_word = Signal.like(word, reset_less=True)  # of the token tile
         next_word = Signal.like(word)
         tile = Signal.like(self.step.tile, reset_less=True)
-        first_tile = Signal.like(tile)
+        head_word = Signal.like(word, reset_less=True)  # the head's first
+        words = registered(m, operand_words(c, instruction)[: len(word)], name="head_words")
+        head_tile = Signal.like(tile, reset_less=True)
+        to_next_head = Signal()  # if it steps
         groups_left = Signal(range(c.max_groups + 1), name="token_groups_left", reset_less=True)
         is_last = Signal(name="is_last_token_group")  # groups_left == 1, registered when it changes
         m.d.comb += [
-            first_tile.eq(token_tile(c, instruction.first_token)),
-            next_word.eq(Mux(walk.last_tokens, instruction.x_base, first_word + instruction.x_pitch)),
+            to_next_head.eq(walk.last_tokens & walk.last_channels),
+            next_word.eq(
+                Mux(
+                    walk.last_tokens,
+                    head_word + gated(words, walk.last_channels),
+                    first_word + instruction.x_pitch,
+                )
+            ),
         ]
         first_group = [group.eq(0), groups_left.eq(instruction.groups), is_last.eq(sizes.one_token_group)]
         with m.If(group_advance):
@@ -203,14 +213,16 @@ class Feeder(wiring.Component):
                 m.d.sync += [*first_group, word.eq(first_word)]
         with m.If(tile_advance):
             m.d.sync += [*first_group, word.eq(next_word), first_word.eq(next_word), tile.eq(tile + 1)]
-            with m.If(walk.last_tokens):
-                m.d.sync += tile.eq(first_tile)
+            with m.If(to_next_head):
+                m.d.sync += [head_word.eq(next_word), head_tile.eq(tile + 1)]
+            with m.Elif(walk.last_tokens):
+                m.d.sync += tile.eq(head_tile)
         with m.If(~walk.running):
             m.d.sync += [
                 *first_group,
-                word.eq(instruction.x_base),
-                first_word.eq(instruction.x_base),
-                tile.eq(first_tile),
+                *(one.eq(instruction.x_base) for one in (word, first_word, head_word)),
+                tile.eq(0),
+                head_tile.eq(0),
             ]
         return group, word, tile
 

@@ -14,7 +14,7 @@ def store_row(config: StaConfig) -> data.StructLayout:
     valid, first, last : as in `row_step`; without valid the rest is undefined
     sub : which step of the group, of a dense pattern
     softmax : the group holds scores; else activations, which pass unchanged
-    tile : token tile of the row, counted from token 0 of the store (first_token div rows on)
+    tile : token tile of the row, counted through all heads of the instruction
     position : which group of the row, for the mask of the keys; used with softmax alone
     """
     return data.StructLayout(
@@ -25,7 +25,7 @@ def store_row(config: StaConfig) -> data.StructLayout:
             "last": 1,
             "sub": range(config.steps_a_group),
             "softmax": 1,
-            "tile": range(config.max_tiles),
+            "tile": range(config.head_tiles),
             "position": range(ceil_div(config.max_tokens, config.m)),
         }
     )

@@ -1,25 +1,22 @@
 """Destinations of results, and the walks that generate them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.array.walk import TileWalk
-from rtl.lib.timing import align, gated, preload, registered, relay
+from rtl.lib.timing import align, cleared, gated, preload, registered, relay
 from rtl.params import CHANNELS_MAX, ceil_div
-from rtl.sta.control.instruction import instruction_layout
+from rtl.sta.control.instruction import instruction_layout, result_words
 from rtl.sta.isa import FIELDS
-from rtl.sta.operands.tiles import token_tile
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
-
-STORE_ADDRESS_BITS = FIELDS["y_base"].bits
 
 
 def destination(config: StaConfig) -> data.StructLayout:
     """Destination of a slot: drain_lanes neighbouring channels of one token, which pass the pipeline in one cycle.
 
     row, slot : within the tile; a row has slots_a_row slots
-    tile : token tile, token div rows
+    tile : token tile, counted through all heads of the instruction
     token : in the residual, absolute
     piece : channels drain_lanes · piece …; the residual's word of the token
     base : the token tile's first word in the store
@@ -32,10 +29,10 @@ def destination(config: StaConfig) -> data.StructLayout:
         {
             "row": range(config.rows),
             "slot": range(config.slots_a_row),
-            "tile": range(config.max_tiles),
+            "tile": range(config.head_tiles),
             "token": range(config.max_tokens),
             "piece": range(pieces),
-            "base": STORE_ADDRESS_BITS,
+            "base": range(config.store_words),
             "keep": config.drain_lanes,
             "column_last": 1,
             "last": 1,
@@ -91,7 +88,11 @@ class Results(wiring.Signature):
 
 
 class SlotWalk(wiring.Component):
-    """Walks the slots of a product: column tile, token tile, row, slot.
+    """Walks the slots of a product: head, column tile, token tile, row, slot.
+
+    Parameters
+    ----------
+    more_heads : most heads beside the first one
 
     Members
     -------
@@ -105,8 +106,9 @@ class SlotWalk(wiring.Component):
     tile_last : the last slot of a tile, out
     """
 
-    def __init__(self, config: StaConfig) -> None:
+    def __init__(self, config: StaConfig, *, more_heads: int = 0) -> None:
         self._config = config
+        self._more_heads = more_heads
         super().__init__(
             {
                 "start": In(1),
@@ -114,8 +116,8 @@ class SlotWalk(wiring.Component):
                 "advance": In(1),
                 "running": Out(1),
                 "destination": Out(destination(config)),
-                "tile": Out(range(config.max_tiles)),
-                "base": Out(STORE_ADDRESS_BITS),
+                "tile": Out(range(config.head_tiles)),
+                "base": Out(range(config.store_words)),
                 "row_last": Out(1),
                 "tile_last": Out(1),
             }
@@ -124,7 +126,11 @@ class SlotWalk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, own = self._config, self.instruction, self.destination
-        m.submodules.tiles = tiles = TileWalk(c)
+        m.submodules.tiles = tiles = TileWalk(c, more_heads=self._more_heads)
+        last_head: Value = Const(1)
+        if self._more_heads:
+            m.d.comb += tiles.more_heads.eq(instruction.more_heads)
+            last_head = tiles.last_head
         slot = Signal.like(own.slot)
         token = Signal.like(own.token, reset_less=True)
         tile_piece = Signal.like(own.piece, reset_less=True)  # of the column tile's first slot
@@ -145,10 +151,10 @@ class SlotWalk(wiring.Component):
             own.piece.eq(tile_piece + slot),
             own.keep.eq(keep),
             own.column_last.eq(self.tile_last & tiles.last_tokens),
-            own.last.eq(own.column_last & tiles.last_channels),
+            own.last.eq(own.column_last & tiles.last_channels & last_head),
         ]
         with m.If(tile_advance & tiles.last_tokens):
-            m.d.sync += tile_piece.eq(tile_piece + c.slots_a_row)
+            m.d.sync += tile_piece.eq(cleared(tile_piece + c.slots_a_row, tiles.last_channels))
         with preload(m, ~tiles.running):
             m.d.sync += tile_piece.eq(0)
         # Whether it steps is an enable, where to is a mux: neither waits for the other.
@@ -157,7 +163,7 @@ class SlotWalk(wiring.Component):
         with m.If(~tiles.running | (self.advance & self.row_last)):
             m.d.sync += token.eq(Mux(to_first_token, instruction.first_token, token + 1))
         self._count_slots(m, tiles, slot)
-        self._place_tiles(m, tile_advance | ~tiles.running, to_first_token)
+        self._place_tiles(m, tiles, tile_advance | ~tiles.running, to_first_token)
         return m
 
     def _count_slots(self, m: Module, tiles: TileWalk, slot: Signal) -> None:
@@ -183,7 +189,7 @@ class SlotWalk(wiring.Component):
             last.eq(Mux(self.advance, next_last, (tiles.running & last) | (first_row_last & one_slot))),
         ]
 
-    def _place_tiles(self, m: Module, advance: Value, to_first: Signal) -> None:
+    def _place_tiles(self, m: Module, tiles: TileWalk, advance: Value, to_first: Signal) -> None:
         """Number and first word of the token tile: wide, and not urgent, so behind relays, a cycle after the others."""
         instruction = self.instruction
         tile = Signal.like(self.tile, reset_less=True)
@@ -193,7 +199,27 @@ class SlotWalk(wiring.Component):
         with m.If(relay(m, advance, name="tile_advance")):
             m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
             with m.If(to_first):
-                m.d.sync += [tile.eq(token_tile(self._config, instruction.first_token)), base.eq(instruction.y_base)]
+                m.d.sync += [tile.eq(0), base.eq(instruction.y_base)]
+                if self._more_heads:
+                    self._place_heads(m, tiles, tile, base)
+
+    def _place_heads(self, m: Module, tiles: TileWalk, tile: Signal, base: Signal) -> None:
+        """The same of a column tile's first token tile: of this head, or of the next one."""
+        instruction = self.instruction
+        first_tile = Signal.like(tile, reset_less=True)
+        first_base = Signal.like(base, reset_less=True)
+        next_base = Signal.like(base)
+        words = registered(m, result_words(self._config, instruction)[: len(base)], name="head_words")
+        to_next_head = relay(m, tiles.last_channels, name="tile_to_next_head")
+        m.d.comb += next_base.eq(first_base + gated(words, to_next_head))
+        with m.If(relay(m, tiles.running, name="tile_running")):
+            m.d.sync += [base.eq(next_base), first_base.eq(next_base)]
+            with m.If(to_next_head):
+                m.d.sync += [tile.eq(tile + 1), first_tile.eq(tile + 1)]
+            with m.Else():
+                m.d.sync += tile.eq(first_tile)
+        with m.Else():
+            m.d.sync += [first_tile.eq(0), first_base.eq(instruction.y_base)]
 
 
 def destination_after(m: Module, walk: SlotWalk, cycles: int) -> data.View:

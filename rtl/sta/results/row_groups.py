@@ -7,11 +7,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from rtl.lib.timing import align, relay
 from rtl.params import ceil_div
 from rtl.sta.control.instruction import own_instruction
+from rtl.sta.groups import own_first_token
 from rtl.sta.isa import Op
 from rtl.sta.latencies import pool_join_cycles
 from rtl.sta.operands.columns import ChannelParameterRead
 from rtl.sta.operands.store import store_write
-from rtl.sta.operands.tiles import exact_quotient
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import Slots
 from rtl.sta.results.gather_switch import GatherSwitch, gather_job
@@ -54,7 +54,7 @@ def group_instruction(m: Module, config: StaConfig, group: int, instruction: dat
     return {
         "own_tokens": own,
         "tokens": walked,
-        "first_token": exact_quotient(instruction.first_token, config.groups, config.row_group.max_tokens),
+        "first_token": own_first_token(config, instruction.first_token),
         "normalise": instruction.normalise & (own != 0),
     }
 

@@ -14,10 +14,10 @@ from rtl.lib.rows import count_rows
 from rtl.lib.timing import align, lookahead, preload, registered, relay, replicate, tally
 from rtl.params import BURST_BEATS, ceil_div
 from rtl.sta.control.instruction import instruction_layout
+from rtl.sta.groups import own_first_token
 from rtl.sta.isa import Op
 from rtl.sta.latencies import STORE_AHEAD
 from rtl.sta.operands.store import CopyPort
-from rtl.sta.operands.tiles import exact_quotient
 from rtl.sta.operands.word_walk import WordWalk
 from rtl.sta.params import RESIDUAL_BITS, StaConfig
 from rtl.sta.results.residual import Residual, ResidualRead, residual_address
@@ -148,7 +148,7 @@ class ChunkReader(wiring.Component):
         group = Signal(range(c.groups))
         next_base = Signal.like(base, name="residual_next_base")
         next_tile = Signal.like(base, name="next_tile_base")
-        token = exact_quotient(self.instruction.first_token, c.groups, own.max_tokens)
+        token = own_first_token(c, self.instruction.first_token)
         m.d.sync += first.eq(residual_address(own, token, Value.cast(0)))
         m.d.comb += [
             self.residual.address.eq(relay(m, address, name="residual_address")),

@@ -185,7 +185,7 @@ def test_the_plan_fits_the_store() -> None:
         held = plan.query_tiles if plan.spilled else 7
         kept = 5 if plan.spilled else 7
         alive = [
-            (plan.scores.base, plan.scores.pitch * plan.query_tiles),
+            (plan.scores, plan.score_words),
             (plan.queries.base, plan.queries.pitch * held),
             (plan.keys.base, plan.keys.pitch * kept),
             (plan.values.base, plan.values.pitch * kept),
@@ -200,6 +200,7 @@ def test_the_plan_fits_the_store() -> None:
             for (begin, size), (after, _) in pairwise([*sorted(regions), (plan.words, 0)]):
                 assert begin + size <= after, store_words
         assert plan.words <= store_words
+        assert plan.score_words >= 3 * plan.query_tiles, "of a head"
         room = (store_words - plan.inner.base) // plan.inner.pitch  # token tiles
         assert -(-held // plan.inner_tiles) == -(-held // min(room, held)), store_words
         seen.add((plan.spilled, plan.heads < 3))

@@ -287,7 +287,7 @@ def changed(program: Program, name: str, **fields: Any) -> bytes:
     return program.memory[:at] + encode(code) + program.memory[at + BYTES :]
 
 
-SCORES, CONTEXT = (f"encoder.layer.0.attention.self.{part}.1 [0]" for part in ("scores", "context"))
+SCORES, CONTEXT = (f"encoder.layer.0.attention.self.{part} [0]" for part in ("scores", "context"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ CONFIGURATIONS = [
     Config(rows=8, cols=2, max_tokens=16),
     Config(rows=2, cols=32, max_tokens=5),
 ]
+MORE_HEADS = 5
 Tile = tuple[int, int, int, bool, bool]  # running, rows, columns, last_tokens, last_channels
 
 
@@ -25,10 +26,11 @@ def tiles(config: Config, tokens: int, channels: int) -> Iterator[Tile]:
             yield 1, rows, columns, token + config.rows >= tokens, channel + config.cols >= channels
 
 
-def begin(tokens: int, channels: int) -> list[dict[str, Any]]:
-    """The start, and no tile yet; the channels do not stay."""
-    start = {"tokens": tokens, "channels": channels, "start": 1, "advance": 0}
-    return [start, *[{"start": 0, "channels": 0}] * (TileWalk.LATENCY - 1)]
+def begin(tokens: int, channels: int, **heads: int) -> list[dict[str, Any]]:
+    """The start, and no tile yet; neither channels nor heads stay."""
+    start = {"tokens": tokens, "channels": channels, **heads, "start": 1, "advance": 0}
+    behind = {"start": 0, "channels": 3, **dict.fromkeys(heads, MORE_HEADS)}
+    return [start, *[behind] * (TileWalk.LATENCY - 1)]
 
 
 def shapes(config: Config) -> list[tuple[int, int]]:
@@ -113,3 +115,40 @@ def test_start_right_behind_the_last_tile() -> None:
         want += [*[None] * TileWalk.LATENCY, *walked]
     record = trace(walk, inputs, walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels)
     assert [got if one else None for got, one in zip(record, want, strict=True)] == want
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda c: f"{c.rows}x{c.cols}")
+@pytest.mark.parametrize("seed", [None, 4], ids=["free", "gaps"])
+def test_heads(config: Config, seed: int | None) -> None:
+    """A head's tiles come again for each of the others, without a gap; walks of other sizes follow."""
+    hold = gaps(seed, "advance")
+    walk = TileWalk(config, more_heads=MORE_HEADS)
+    inputs: list[dict[str, Any]] = []
+    want: list[tuple[int, ...] | None] = []
+    ahead: list[bool | None] = []
+    for number, (tokens, channels) in enumerate(shapes(config)):
+        more_heads = number % (MORE_HEADS + 1)
+        heads = range(more_heads + 1)
+        walked = [(*tile, head == more_heads) for head in heads for tile in tiles(config, tokens, channels)]
+        inputs += begin(tokens, channels, more_heads=more_heads)
+        want += [None] * TileWalk.LATENCY
+        ahead += [*[None] * (TileWalk.LATENCY - 1), walked[0][1] == 1]
+        for tile, behind in zip(walked, [*walked[1:], None], strict=True):
+            steps = 1
+            while hold.stall():
+                steps += 1
+            inputs += [{"start": 0, "advance": 0}] * (steps - 1) + [{"start": 0, "advance": 1}]
+            want += [tile] * steps
+            ahead += [behind and behind[1] == 1] * steps
+        # The next one begins at once, or after a pause.
+        pause = number % 2
+        inputs += [{"start": 0, "advance": 0}] * pause
+        want += [(0,) * 6] * pause
+        ahead += [None] * pause
+    outputs = (walk.running, walk.rows, walk.columns, walk.last_tokens, walk.last_channels, walk.last_head)
+    record = trace(walk, inputs, *outputs, walk.next_one_row)
+    for cycle, (expected, one_row, got) in enumerate(zip(want, ahead, record, strict=True)):
+        if expected is not None:
+            assert got[:-1] == expected if expected[0] else not got[0], f"cycle {cycle}"
+        if one_row is not None:
+            assert got[-1] == one_row, f"cycle {cycle}: of the next tile"

@@ -74,6 +74,14 @@ class Random:
         first = c.rows * self._rng.choice([0, self._rng.randint(0, (c.max_tokens - 1) // c.rows)])
         return {"first_token": first, "tokens": self._up_to(c.max_tokens - first)}
 
+    def _heads(self, f: dict[str, int], *words: int) -> int:
+        """As many as fit, of so many words each."""
+        c = self._config
+        most = min(c.head_tiles // ceil_div(f["tokens"], c.rows), c.store_words // max(words), 256)
+        heads = self._up_to(max(most, 1))
+        f["more_heads"] = heads - 1
+        return heads
+
     def legal(self, kind: str) -> dict[str, int]:
         c, rng = self._config, self._rng
         word = c.store_word_bytes
@@ -112,15 +120,18 @@ class Random:
             keys = self._up_to(c.max_tokens)
             f |= {"opcode": Op.PRODUCT, "columns": Columns.KEYS, "pattern_n": c.m, "groups": groups, "channels": keys}
             f |= {"to_store": 1, "maximum": 1, "mult": rng.getrandbits(16), "shift": rng.randint(1, SHIFT_MAX)}
-            f |= self._region("x", tokens, group_words) | self._region("c", keys, group_words)
-            f |= self._region("y", tokens, ceil_div(keys, word))
+            heads = self._heads(f, group_words, ceil_div(keys, word))
+            f |= self._region("x", tokens, heads * group_words) | self._region("c", keys, heads * group_words)
+            f |= self._region("y", tokens, heads * ceil_div(keys, word))
         elif kind == "values":
             keys = self._up_to(min(c.max_tokens, most_groups * c.m))
             groups = ceil_div(keys, c.m)
             f |= {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern_n": c.m, "groups": groups}
             f |= {"channels": channels, "keys": keys, "to_store": 1, "mult": 40000, "shift": rng.randint(1, SHIFT_MAX)}
-            f |= self._region("x", tokens, ceil_div(groups * c.m, word)) | self._region("c", keys, channel_words)
-            f |= self._region("y", tokens, channel_words)
+            group_words = ceil_div(groups * c.m, word)
+            heads = self._heads(f, group_words, channel_words)
+            f |= self._region("x", tokens, heads * group_words) | self._region("c", keys, heads * channel_words)
+            f |= self._region("y", tokens, heads * channel_words)
         elif kind == "norm":
             beats = ceil_div(channels, c.cols) * parameter_beats(c)
             f |= {"opcode": Op.NORM, "channels": channels, "tile_beats": parameter_beats(c), "beats": beats}

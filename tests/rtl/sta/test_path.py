@@ -117,14 +117,14 @@ class Bench:
         drive(ctx, self.dut, {"write": {"enable": 0}})
         await ctx.tick()
 
-    async def prepare_softmax(self, ctx: SimulatorContext, first: int, maxima: list[int]) -> None:
+    async def prepare_softmax(self, ctx: SimulatorContext, maxima: list[int]) -> None:
         c, dut = self.config, self.dut
         for address, entry in enumerate(self.table):
             drive(ctx, dut, {"table": {"enable": 1, "address": address, "data": entry}})
             await ctx.tick()
         drive(ctx, dut, {"table": {"enable": 0}})
         for token, top in enumerate(maxima):
-            write = {"enable": 1, "tile": (first + token) // c.rows, "value": top}
+            write = {"enable": 1, "tile": token // c.rows, "value": top}
             drive(ctx, dut, {"maxima": [write if r == token % c.rows else {"enable": 0} for r in range(c.rows)]})
             await ctx.tick()
         drive(ctx, dut, {"maxima": [{"enable": 0}] * c.rows})
@@ -216,7 +216,7 @@ class Bench:
         v_base = x_pitch * tiles
         await self.write_rows(ctx, 0, x_pitch, s)
         await self.write_rows(ctx, v_base, v_pitch, v)
-        await self.prepare_softmax(ctx, first, [max(row[:keys]) for row in s])
+        await self.prepare_softmax(ctx, [max(row[:keys]) for row in s])
         p = [emit(row, keys, self.table) for row in s]
         context = [
             [sum(p[t][key] * v[key][ch] for key in range(keys)) for ch in range(channels)] for t in range(tokens)

@@ -10,7 +10,7 @@ from rtl.params import ADDRESS_BITS
 from rtl.product import Product
 from rtl.sta.control.instruction import instruction_layout
 from rtl.sta.control.legality_checker import LegalityChecker
-from rtl.sta.isa import BYTES, FIELDS, Op, encode
+from rtl.sta.isa import BYTES, FIELDS, Columns, Op, encode
 from rtl.sta.legality import Cause, TileBeats, fault, parameter_beats, segments, violation
 from rtl.sta.params import StaConfig
 from tests.rtl.simulate import run, seeded
@@ -49,7 +49,7 @@ def test_layout() -> None:
     """Every field by its name, narrowed only where the checker allows no more."""
     config = StaConfig(max_tokens=32, max_k=64)
     members = {name: Shape.cast(shape).width for name, shape in instruction_layout(config).members.items()}
-    narrow = {"tokens": 6, "first_token": 6, "groups": 4, "pattern_n": 4}
+    narrow = {"tokens": 6, "first_token": 6, "groups": 4, "pattern_n": 4, "more_heads": 4}
     patterns = range(1, config.m + 1)
     most = max(Product(config=config, tokens=1, k=config.max_k, channels=1, pattern_n=n).w_tile_beats for n in patterns)
     narrow["tile_beats"] = most.bit_length()
@@ -133,6 +133,7 @@ CHANGES: dict[str, tuple[str, dict[str, int], Cause]] = {
     "no beats": ("gather", {"beats": 0}, Cause.BEATS),
     "a tile too long": ("memory", {"tile_beats": 1 << 31}, Cause.BEATS),
     "weights too long": ("norm", {"beats": 1 << 31}, Cause.BEATS),
+    "heads of weights": ("memory", {"more_heads": 1}, Cause.FLAGS),
     "written within a beat": ("store residual", {"address": 8}, Cause.ADDRESS),
     "written outside": ("store residual", {"address": LIMIT}, Cause.ADDRESS),
     "written around the end": ("store", {"address": (1 << 32) - 16}, Cause.ADDRESS),
@@ -172,6 +173,30 @@ def test_planes_within_memory(name: str) -> None:
         if f["channels"] > config.cols:
             anew = f | {"planes_pitch": (1 << ADDRESS_BITS) // config.port_bytes % (1 << 32) or 1 << 31}
             assert fault(config, encode(anew), LIMIT) == Cause.ADDRESS
+
+
+@pytest.mark.parametrize("columns", [Columns.KEYS, Columns.VALUES], ids=lambda columns: columns.name.lower())
+def test_heads(columns: Columns) -> None:
+    """All heads' rows lie in the store, to the last word; their token tiles are as many as maxima."""
+    config = CONFIGURATIONS["base"]  # 16 tiles, words of 16 bytes
+    common = {"opcode": Op.PRODUCT, "columns": columns, "pattern_n": 8, "to_store": 1, "shift": 1, "tokens": 17}
+    if columns == Columns.KEYS:
+        product = common | {"groups": 3, "channels": 40}
+        words = {"x": 2, "c": 2, "y": 3}
+    else:
+        product = common | {"groups": 3, "keys": 20, "channels": 60}
+        words = {"x": 2, "c": 4, "y": 4}
+    codes, wanted = [], []
+    for heads in (1, 2, 5):
+        for region, each in words.items():
+            last = config.store_words - heads * each
+            codes += [encode(product | {"more_heads": heads - 1, f"{region}_base": last + i}) for i in (0, 1)]
+            wanted += [Cause.NONE, Cause.STORE]
+    for tokens, heads in ((17, 5), (17, 6), (16, 8), (16, 9), (1, 16), (1, 17), (1, 256), (128, 1), (128, 2), (65, 1)):
+        codes.append(encode(product | {"tokens": tokens, "more_heads": heads - 1}))
+        wanted.append(Cause.NONE if heads * -(-tokens // 8) <= 16 else Cause.TOKENS)
+    assert [violation(config, code, LIMIT) for code in codes] == wanted
+    assert checked(config, codes) == wanted
 
 
 def test_bits_of_no_field() -> None:

@@ -193,45 +193,56 @@ def dense_steps(config: StaConfig, groups: int, column: list[list[int | None]]) 
 
 
 def keys(config: StaConfig, rng: Random, store: Store, count: int = 0) -> Work:
-    """count : of the keys; random where not given"""
+    """count : of the keys of a head; of some heads, and random, where not given"""
+    one_head = bool(count)
     count = count or rng.choice([1, config.max_tokens, rng.randint(1, config.max_tokens)])
     tiles_of_tokens = ceil_div(count, config.rows)
     most = min(config.max_k // config.m, config.store_words // tiles_of_tokens * store.word_bytes // config.m)
     groups = rng.choice([1, most, rng.randint(1, most)])
-    base, pitch = store.region(rng, count, ceil_div(groups * config.m, store.word_bytes))
+    words = ceil_div(groups * config.m, store.word_bytes)
+    heads = 1 if one_head else rng.randint(1, min(3, config.store_words // tiles_of_tokens // words))
+    base, pitch = store.region(rng, count, heads * words)
     tiles = []
-    for first in range(0, count, config.cols):
-        columns: list[list[int | None]] = []
-        for token in range(first, first + config.cols):
-            row = range(groups * config.m)
-            columns.append([store.element(base, pitch, token, e) if token < count else 0 for e in row])
-        tiles.append(Tile(dense_steps(config, groups, columns), None))
-    reads = {store.place(base, pitch, token, e) for token in range(count) for e in range(groups * config.m)}
+    reads = set()
+    for begin in range(base, base + heads * words, words):
+        for first in range(0, count, config.cols):
+            columns: list[list[int | None]] = []
+            for token in range(first, first + config.cols):
+                row = range(groups * config.m)
+                columns.append([store.element(begin, pitch, token, e) if token < count else 0 for e in row])
+            tiles.append(Tile(dense_steps(config, groups, columns), None))
+        reads |= {store.place(begin, pitch, token, e) for token in range(count) for e in range(groups * config.m)}
     fields = {"opcode": Op.PRODUCT, "columns": Columns.KEYS, "pattern_n": config.m, "groups": groups, "channels": count}
-    return Work(fields | {"c_base": base, "c_pitch": pitch}, [], tiles, reads)
+    return Work(fields | {"c_base": base, "c_pitch": pitch, "more_heads": heads - 1}, [], tiles, reads)
 
 
 def values(config: StaConfig, rng: Random, store: Store, channels: int = 0) -> Work:
-    """channels : of the head; random where not given"""
+    """channels : of a head; of some heads, and random, where not given"""
+    one_head = bool(channels)
     most = min(config.max_tokens, config.max_k)
     count = rng.choice([1, most, rng.randint(1, most)])
     tiles_of_tokens = ceil_div(count, config.rows)
     width = min(3 * config.cols + 2, config.store_words // tiles_of_tokens * store.word_bytes)
     channels = channels or rng.choice([1, width, rng.randint(1, width)])
     groups = ceil_div(count, config.m)
-    base, pitch = store.region(rng, count, ceil_div(channels, store.word_bytes))
+    words = ceil_div(channels, store.word_bytes)
+    heads = 1 if one_head else rng.randint(1, min(3, config.store_words // tiles_of_tokens // words))
+    base, pitch = store.region(rng, count, heads * words)
     tiles = []
-    for first in range(0, channels, config.cols):
-        columns: list[list[int | None]] = []
-        for channel in range(first, first + config.cols):
-            column: list[int | None] = [None] * (groups * config.m)
-            for key in range(count):
-                column[key] = store.element(base, pitch, key, channel) if channel < channels else 0
-            columns.append(column)
-        tiles.append(Tile(dense_steps(config, groups, columns), None))
-    reads = {store.place(base, pitch, key, e) for key in range(count) for e in range(channels)}
+    reads = set()
+    for begin in range(base, base + heads * words, words):
+        for first in range(0, channels, config.cols):
+            columns: list[list[int | None]] = []
+            for channel in range(first, first + config.cols):
+                column: list[int | None] = [None] * (groups * config.m)
+                for key in range(count):
+                    column[key] = store.element(begin, pitch, key, channel) if channel < channels else 0
+                columns.append(column)
+            tiles.append(Tile(dense_steps(config, groups, columns), None))
+        reads |= {store.place(begin, pitch, key, e) for key in range(count) for e in range(channels)}
     fields = {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern_n": config.m, "groups": groups, "keys": count}
-    return Work(fields | {"c_base": base, "c_pitch": pitch, "channels": channels}, [], tiles, reads)
+    fields |= {"channels": channels, "more_heads": heads - 1}
+    return Work(fields | {"c_base": base, "c_pitch": pitch}, [], tiles, reads)
 
 
 def programme(config: StaConfig, rng: Random, store: Store) -> list[Work]:

@@ -43,8 +43,8 @@ STEP = ("first", "last", "read", "word", "group", "sub", "softmax", "tile", "pos
 
 
 def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
-    """Tiles of one step and long ones; one tile and many; values; weights in planes, whole ones and not; one follows a
-    product of a single token at once.
+    """Tiles of one step and long ones; one tile and many; keys and values of several heads; weights in planes, whole
+    ones and not; one follows a product of a single token at once.
     """
     c = config
     dense, tokens, most = c.m, c.max_tokens, most_weight_groups(c)
@@ -66,6 +66,9 @@ def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
         words = ceil_div(groups * c.m, c.store_word_bytes)
         pitch = words + rng.randrange(3)
         tiles = ceil_div(count, c.rows)
+        heads = 1
+        if columns != Columns.MEMORY:
+            heads = rng.randint(1, min(5, c.head_tiles // tiles, (c.store_words - pitch * tiles) // words))
         instructions.append(
             {
                 "opcode": Op.PRODUCT,
@@ -77,7 +80,8 @@ def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
                 "weight_groups": weight_groups,
                 "first_token": c.rows * rng.randrange(c.max_tiles - tiles + 1),
                 "x_pitch": pitch,
-                "x_base": rng.randrange(max(1, c.store_words - pitch * tiles)),
+                "x_base": rng.randrange(max(1, c.store_words - pitch * tiles - (heads - 1) * words)),
+                "more_heads": heads - 1,
             }
         )
     return instructions
@@ -89,6 +93,7 @@ class Tile:
 
     config: StaConfig
     instruction: dict[str, int]
+    head: int
     column: int
     token: int
 
@@ -114,11 +119,11 @@ class Tile:
             step == 0,
             step == self.steps - 1,
             group % a_word == 0 and sub == 0,
-            i["x_base"] + self.token * i["x_pitch"] + group // a_word,
+            i["x_base"] + self.head * ceil_div(i["groups"], a_word) + self.token * i["x_pitch"] + group // a_word,
             group % a_word,
             sub,
             i["columns"] == Columns.VALUES,
-            i["first_token"] // c.rows + self.token,
+            self.head * self.token_tiles + self.token,
             weight_group % (1 << min((ceil_div(c.max_tokens, c.m) - 1).bit_length(), c.max_groups.bit_length())),
         )
 
@@ -145,8 +150,11 @@ class Bench:
         """`following` column tiles of the product after this one may be loaded while this one is worked on."""
         c, dut = self.config, self.dut
         softmax = instruction["columns"] == Columns.VALUES
-        column_tiles, token_tiles = ceil_div(instruction["channels"], c.cols), ceil_div(instruction["tokens"], c.rows)
-        tiles = [Tile(c, instruction, col, tok) for col in range(column_tiles) for tok in range(token_tiles)]
+        columns, token_tiles = ceil_div(instruction["channels"], c.cols), ceil_div(instruction["tokens"], c.rows)
+        heads = instruction["more_heads"] + 1
+        every = product(range(heads), range(columns), range(token_tiles))
+        tiles = [Tile(c, instruction, *where) for where in every]
+        column_tiles = heads * columns
         slots = c.rows * c.slots_a_row
         at, step = 0, 0  # the next step to be issued: its tile, and its number there
         to_load = column_tiles + following - self.ahead

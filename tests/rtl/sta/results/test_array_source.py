@@ -52,6 +52,7 @@ def test_slots(name: str, seed: int) -> None:
             first = rows * rng.randint(0, (config.max_tokens - 1) // rows)
             f = {"first_token": first, "tokens": rng.randint(1, config.max_tokens - first), "columns": source}
             f |= {"channels": rng.randint(1, 3 * cols), "y_base": rng.getrandbits(15), "y_pitch": rng.randrange(99)}
+            f["more_heads"] = 0 if source == Columns.MEMORY else rng.randrange(3)
             await cycle(ctx, instruction=f, start=1, tile_end=0)
             for _ in range(TileWalk.LATENCY):
                 await cycle(ctx, start=0)
@@ -62,7 +63,8 @@ def test_slots(name: str, seed: int) -> None:
                 if slot.tile_last:
                     tiles.append([])
             tiles.pop()
-            assert len(tiles) == ceil_div(f["tokens"], rows) * ceil_div(f["channels"], cols)
+            head_tiles = ceil_div(f["tokens"], rows) * ceil_div(f["channels"], cols)
+            assert len(tiles) == (f["more_heads"] + 1) * head_tiles
             free = 0  # the first cycle in which nothing is read
             ends: deque[int] = deque()  # of the tiles that are complete, or will be: the last read of each
             while tiles:

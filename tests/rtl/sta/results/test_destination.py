@@ -1,6 +1,7 @@
 """Where results belong: the walks of slots and of pieces, of instructions of all shapes."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 from amaranth.hdl import Module
@@ -10,7 +11,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.walk import TileWalk
 from rtl.params import ceil_div
-from rtl.sta.control.instruction import instruction_layout
+from rtl.sta.control.instruction import instruction_layout, most_more_heads
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, SlotWalk, destination, destination_after
 from rtl.sta.results.residual import residual_address
@@ -40,7 +41,8 @@ def slots(config: StaConfig, f: dict[str, int]) -> list[Slot]:
     found = []
     lanes, tiles = config.drain_lanes, ceil_div(f["tokens"], config.rows)
     column_tiles = ceil_div(f["channels"], config.cols)
-    for column_tile in range(column_tiles):
+    heads, words = f.get("more_heads", 0) + 1, ceil_div(f["channels"], config.store_word_bytes)
+    for head, column_tile in product(range(heads), range(column_tiles)):
         columns = min(config.cols, f["channels"] - column_tile * config.cols)
         for tile in range(tiles):
             rows = min(config.rows, f["tokens"] - tile * config.rows)
@@ -52,13 +54,13 @@ def slots(config: StaConfig, f: dict[str, int]) -> list[Slot]:
                     where = {
                         "row": row,
                         "slot": slot,
-                        "tile": f["first_token"] // config.rows + tile,
+                        "tile": head * tiles + tile,
                         "token": f["first_token"] + tile * config.rows + row,
                         "piece": column_tile * config.slots_a_row + slot,
-                        "base": f["y_base"] + tile * f["y_pitch"],
+                        "base": (f["y_base"] + head * words + tile * f["y_pitch"]) % config.store_words,
                         "keep": sum(1 << lane for lane in range(lanes) if slot * lanes + lane < columns),
                         "column_last": int(column_last),
-                        "last": int(column_last and column_tile == column_tiles - 1),
+                        "last": int(column_last and column_tile == column_tiles - 1 and head == heads - 1),
                     }
                     found.append(Slot(where, row_last, tile_last))
     return found
@@ -75,7 +77,9 @@ def shapes(config: StaConfig) -> list[dict[str, int]]:
                 continue
             first = rows * rng.randint(0, (most - tokens) // rows)
             y = {"y_base": rng.choice([0, 900, 60_000]), "y_pitch": rng.choice([0, 1, 300])}
-            made.append({"first_token": first, "tokens": tokens, "channels": channels, **y})
+            heads = config.head_tiles // ceil_div(tokens, rows)
+            more_heads = {"more_heads": rng.choice([0, rng.randrange(min(heads, 4)), heads - 1])}
+            made.append({"first_token": first, "tokens": tokens, "channels": channels, **y, **more_heads})
     return made
 
 
@@ -83,7 +87,7 @@ class Walked(wiring.Component):
     """A SlotWalk, and its whole destination so many cycles later."""
 
     def __init__(self, config: StaConfig, cycles: int) -> None:
-        self.walk, self._cycles = SlotWalk(config), cycles
+        self.walk, self._cycles = SlotWalk(config, more_heads=most_more_heads(config)), cycles
         super().__init__(
             {
                 "start": In(1),

@@ -104,7 +104,7 @@ class State:
             for acc, p in zip(accs, parameters, strict=True)
         ]
         if i["maximum"]:
-            self.maxima[token % c.rows, i["first_token"] // c.rows + token // c.rows] = max(ys)
+            self.maxima[token % c.rows, i["first_tile"] + token // c.rows] = max(ys)
         if i["table"]:
             ys = [self.activation[y & 0xFF] for y in ys]
         if i["to_residual"]:
@@ -185,13 +185,13 @@ class Bench:
             "channels": rng.choice([c.hidden, rng.randint(1, c.hidden)]),
             "rescale_shift": rng.randint(1, 20),
         } | fields
-        words = ceil_div(some["channels"], c.store_word_bytes)
+        words = (some.get("more_heads", 0) + 1) * ceil_div(some["channels"], c.store_word_bytes)
         if some.get("to_store"):
             tiles = ceil_div(some["tokens"], c.rows)
             some["y_pitch"] = words + rng.randint(0, 1)
             some["y_base"] = rng.randint(0, c.store_words - tiles * some["y_pitch"])
         every = ("columns", "to_residual", "to_store", "table", "add", "maximum", "normalise", "which", "mult", "shift")
-        return dict.fromkeys((*every, "y_base", "y_pitch", "address", "beats", "epsilon"), 0) | some
+        return dict.fromkeys((*every, "more_heads", "y_base", "y_pitch", "address", "beats", "epsilon"), 0) | some
 
     # --- the machine around it ----------------------------------------------------------------
     async def execute(
@@ -342,7 +342,7 @@ class Bench:
         softmax = i["columns"] == Columns.VALUES
         start, window = drain_start(c, softmax), drain_window(c, softmax)
         issued = hold = drain_free = 0
-        for column in range(ceil_div(i["channels"], c.cols)):
+        for column in range((i["more_heads"] + 1) * ceil_div(i["channels"], c.cols)):
             for token in range(0, i["tokens"], c.rows):
                 issued = max(issued + 1, hold)
                 while idle.stall():
@@ -356,14 +356,18 @@ class Bench:
         c, rng = self.config, self.rng
         if not fields.get("to_residual"):
             fields["channels"] = rng.choice([c.cols, rng.randint(1, min(2 * c.max_tokens, 3 * c.cols))])
+        if columns != Columns.MEMORY:
+            fields["more_heads"] = rng.choice([0, rng.randrange(min(4, c.head_tiles // c.max_tiles))])
         i = self.instruction(Op.PRODUCT, columns=columns, **fields)
+        head_tiles, words = ceil_div(i["channels"], c.cols), ceil_div(i["channels"], c.store_word_bytes)
         if columns == Columns.KEYS:
             i |= {"mult": rng.randrange(1 << 15, 1 << MULT_BITS), "shift": 15}
-        column_tiles = self.column_tiles(i)
+        column_tiles = [tile for _ in range(i["more_heads"] + 1) for tile in self.column_tiles(i)]
         events: Events = {}
         loaded_by: list[int] = []
-        accs: dict[int, list[int]] = {t: [] for t in range(i["tokens"])}
-        parameters: dict[int, list[Parameter]] = {t: [] for t in range(i["tokens"])}
+        tokens = [(head, t) for head in range(i["more_heads"] + 1) for t in range(i["tokens"])]
+        accs: dict[tuple[int, int], list[int]] = {one: [] for one in tokens}
+        parameters: dict[tuple[int, int], list[Parameter]] = {one: [] for one in tokens}
         for tile in self.tiles(i, self.idle):
             events.setdefault(tile.issued + 1, []).append(None)
             if tile.column == len(loaded_by):
@@ -383,12 +387,15 @@ class Bench:
                     if r < tile.rows:
                         own = column_tiles[tile.column][column // c.drain_lanes][column % c.drain_lanes]
                         alike = {"bias": 0, "negate": 0, "mult": i["mult"], "shift": i["shift"]}
-                        accs[tile.token + r].append(acc)
+                        token = tile.column // head_tiles, tile.token + r
+                        accs[token].append(acc)
                         used = {Columns.MEMORY: own, Columns.KEYS: alike, Columns.VALUES: row_parameter}[columns]
-                        parameters[tile.token + r].append(used)
-        for token in accs:
+                        parameters[token].append(used)
+        for head, t in tokens:
             kept = i["channels"]
-            self.state.finish(i, token, accs[token][:kept], parameters[token][:kept])
+            first_tile = head * ceil_div(i["tokens"], c.rows)
+            own = i | {"y_base": i["y_base"] + head * words, "first_tile": first_tile}
+            self.state.finish(own, t, accs[head, t][:kept], parameters[head, t][:kept])
         await self.execute(ctx, i, events=events, column_tiles=column_tiles, loaded_by=loaded_by)
         await self.settled(ctx, i)
 
