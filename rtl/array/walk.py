@@ -147,7 +147,7 @@ class TileWalk(wiring.Component):
     ) -> None:
         """The same of columns: the one ahead is another behind each last token tile, a head's first behind its last."""
         cols = self._config.cols
-        channels = Signal.like(self.channels, reset_less=True)
+        own_channels = Signal.like(self.channels, reset_less=True)
         first_channels = Signal(init=1)
         first_columns = Signal.like(self.columns, reset_less=True)
         channels_left = Signal.like(self.channels, reset_less=True)
@@ -160,7 +160,7 @@ class TileWalk(wiring.Component):
             first = takes_first | (ahead_last & ahead_channels)
         with m.If(self.start):
             m.d.sync += [
-                channels.eq(self.channels),
+                own_channels.eq(self.channels),
                 first_channels.eq(_within(self.channels, cols)),
                 first_columns.eq(_at_most(self.channels, cols)),
             ]
@@ -168,7 +168,7 @@ class TileWalk(wiring.Component):
             m.d.sync += [tile_channels.eq(ahead_channels), tile_columns.eq(ahead_columns)]
             with m.If(first):
                 m.d.sync += [
-                    channels_left.eq(channels),
+                    channels_left.eq(own_channels),
                     ahead_channels.eq(first_channels),
                     ahead_columns.eq(first_columns),
                 ]
@@ -181,18 +181,18 @@ class TileWalk(wiring.Component):
 
     def _heads(self, m: Module, takes_next: Signal, takes_first: Signal, to_next_head: Value) -> Signal:
         """Whether the tile ahead is of the last head; that of the tile goes out."""
-        more_heads = Signal.like(self.more_heads, reset_less=True)
+        own_heads = Signal.like(self.more_heads, reset_less=True)
         one_head = Signal(reset_less=True)
         heads_left = Signal.like(self.more_heads, reset_less=True)  # behind the one ahead
         ahead_head = Signal(init=1)
         tile_head = Signal(init=1)
         m.d.comb += self.last_head.eq(tile_head)
         with m.If(self.start):
-            m.d.sync += [more_heads.eq(self.more_heads), one_head.eq(self.more_heads == 0)]
+            m.d.sync += [own_heads.eq(self.more_heads), one_head.eq(self.more_heads == 0)]
         with m.If(takes_next):
             m.d.sync += tile_head.eq(ahead_head)
             with m.If(takes_first):
-                m.d.sync += [heads_left.eq(more_heads), ahead_head.eq(one_head)]
+                m.d.sync += [heads_left.eq(own_heads), ahead_head.eq(one_head)]
             with m.Elif(to_next_head):
                 m.d.sync += [heads_left.eq(heads_left - 1), ahead_head.eq(heads_left == 1)]
         return ahead_head

@@ -58,6 +58,7 @@ def test_what_is_there_is_not_sent_again(fake: FakeBoard, capsys: pytest.Capture
 def test_ranges(fake: FakeBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Checksums cover a range each, and what was written is looked at again, nothing else."""
     monkeypatch.setattr("nmgen.driver.board.RANGE", 1 << 10)
+    fake.memory[:] = 0x55  # no range of the file
     assert main(["load", "P.nmp", "--port", fake.port]) == 0
     size = len(places_of(load(Path("P.nmp")), MEMORY_BYTES)[0])
     assert sum(fake.sums) == 2 * size

@@ -98,6 +98,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
 
 def test_two_masters(simulation: Simulation) -> None:
     said = simulation.run("+accesses=4000", f"+seed={SEED}")
+    print(said)
     assert said.startswith("passed"), said
 
 
