@@ -21,8 +21,8 @@ from nmgen.compiler.program import Placed, Program, Result
 from nmgen.compiler.program_check import check, check_others
 from rtl.params import CHANNELS_MAX, SHIFT_MAX, InputError, ceil_div, round_up
 from rtl.product import Product
-from rtl.sta.isa import FIELDS, Columns, Instruction, Op, assemble
-from rtl.sta.legality import parameter_beats, store_row_beats
+from rtl.sta.isa import Columns, Instruction, Op, assemble
+from rtl.sta.legality import max_heads, parameter_beats, store_row_beats
 from rtl.sta.params import StaConfig
 from sim.image.program import pack_parameters, pack_table, parameter_units
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:  # it imports torch
     from pruning.integers.rescale import Rescale
 
 Fields = dict[str, int]
-
-MOST_HEADS = 1 << FIELDS["more_heads"].bits  # of an instruction
 
 
 def place_sequences(config: StaConfig, lengths: Sequence[int]) -> tuple[Placed, ...]:
@@ -462,25 +460,25 @@ class Compiler(ABC):
         plan, c = self._plan, self._c
         head_words = self._spread.pitch // c.store_word_bytes
         score_words, tiles = words(c, sequence.tokens), ceil_div(queries.tokens, c.rows)
-        most = max(1, min(plan.score_words // (score_words * tiles), c.head_tiles // tiles, len(heads), MOST_HEADS))
+        most = max(1, min(plan.score_words // (score_words * tiles), max_heads(c, tiles), len(heads)))
         step = ceil_div(len(heads), ceil_div(len(heads), most))
         named = "" if queries == sequence else self._range_of(queries)
         for first in range(heads.start, heads.stop, step):
-            some = range(first, min(first + step, heads.stop))
+            batch = range(first, min(first + step, heads.stop))
             word = (first - heads.start) * head_words
             keys, values, own = plan.keys.behind(tile, word), plan.values.behind(tile, word), rows.behind(word=word)
             scores = Rows(plan.scores, step * score_words)
-            which = f".{first}" if len(some) == 1 else self._heads_of(some)
+            suffix = f".{first}" if len(batch) == 1 else self._heads_of(batch)
             common = {
                 "opcode": Op.PRODUCT,
                 "to_store": 1,
                 "pattern_n": c.m,
                 "tokens": queries.tokens,
                 "first_token": queries.first_token,
-                "more_heads": len(some) - 1,
+                "more_heads": len(batch) - 1,
             }
             self._add(
-                self._of(f"{block.name}.attention.self.scores{which}{named}", number),
+                self._of(f"{block.name}.attention.self.scores{suffix}{named}", number),
                 common
                 | {
                     "columns": Columns.KEYS,
@@ -498,7 +496,7 @@ class Compiler(ABC):
                 },
             )
             self._add(
-                self._of(f"{block.name}.attention.self.context{which}{named}", number),
+                self._of(f"{block.name}.attention.self.context{suffix}{named}", number),
                 common
                 | {
                     "columns": Columns.VALUES,

@@ -46,9 +46,9 @@ CAUSES: dict[Cause, str] = {
     Cause.RESERVED: "a bit is set that the opcode does not use",
     Cause.FLAGS: "no such `columns`; a PRODUCT or NORM with no destination; `add` without `to_residual`; `table` "
     "without `to_store` or with `to_residual`; `maximum` without KEYS; KEYS or VALUES with `to_residual`, `table` or "
-    "`weight_groups`; `more_heads` without these",
+    "`weight_groups`; `more_heads` with MEMORY",
     Cause.TOKENS: "`tokens` is 0, they go beyond max_tokens, or `first_token` is no multiple of rows; or all heads "
-    "together have more token tiles than max(16, max_tokens / rows)",
+    "together have more token tiles than max(16, ⌈max_tokens / rows⌉)",
     Cause.CHANNELS: "`channels` is 0, more than hidden where the residual is used, or more than max_tokens of KEYS",
     Cause.GROUPS: "`groups` is 0 or more than max_groups, or `weight_groups` more than max_groups · ⌈M / N⌉",
     Cause.PATTERN: "`pattern_n` is not from 1 to M, with `weight_groups` from 1 to N, with KEYS and VALUES M",
@@ -70,11 +70,11 @@ first token tile: word j of token first_token + i lies in bank i mod rows at bas
 a token's row is byte c mod W of word ⌊c / W⌋, W being the larger of M and the bytes of a beat. Addresses in memory are
 bytes, at the beginning of a beat; a row of a token is padded to whole beats.
 
-Several heads of an attention are one PRODUCT with KEYS, and one with VALUES: `more_heads` + 1 heads, one after another.
-Head h has its row operands at `x_base` + h · ⌈`groups` · M / W⌉ and its results at `y_base` + h · ⌈`channels` / W⌉; its
-keys lie at `c_base` + h · ⌈`groups` · M / W⌉, or its values at `c_base` + h · ⌈`channels` / W⌉. The maxima that KEYS
-with `maximum` keeps are read by VALUES of as many tokens and heads, until the next KEYS with `maximum`. No head's
-results may lie where any head's operands are.
+One PRODUCT with KEYS, or with VALUES, does several heads of an attention, `more_heads` + 1, one after another. Head h
+has its row operands at `x_base` + h · ⌈`groups` · M / W⌉ and its results at `y_base` + h · ⌈`channels` / W⌉; its keys
+lie at `c_base` + h · ⌈`groups` · M / W⌉, or its values at `c_base` + h · ⌈`channels` / W⌉. Maxima that KEYS with
+`maximum` keeps stay until the next such KEYS; a VALUES that reads them has the same `tokens` and `more_heads`. No
+head's results may lie where any head's operands are.
 
 Instructions execute one after another. While one executes, the next one is fetched and checked, and what it reads is
 asked for, weights and parameters up to the column buffer; but nothing beyond a GATHER, and what LOAD and GATHER read

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rtl.params import InputError, ceil_div, round_up
 from rtl.product import Product
+from rtl.sta.legality import max_heads
 from rtl.sta.params import StaConfig
 from sim.image.product import Region, pack_weights
 
@@ -207,7 +208,7 @@ def _resident(config: StaConfig, sizes: Sizes, heads: int, widths: _Widths) -> S
     score_room = max(operand * over, room - scores_at - context - copies)
     query_tiles = _shares(sizes.sequence_tiles, score_room // widths.score)
     # Scores of as many heads as an instruction may have, and there is room for.
-    score_heads = max(1, min(score_room // (widths.score * query_tiles), config.head_tiles // query_tiles, heads))
+    score_heads = max(1, min(score_room // (widths.score * query_tiles), max_heads(config, query_tiles), heads))
     queries_at = max(operand, scores_at + widths.score * query_tiles * score_heads)
     keys_at = queries_at + context
     inner_tiles = _shares(tiles, (room - operand) // widths.inner)

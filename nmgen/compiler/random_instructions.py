@@ -14,8 +14,8 @@ from nmgen.compiler.memory_map import Memory
 from nmgen.compiler.program import Placed, Program, Result
 from rtl.params import MULT_BITS, InputError, ceil_div, round_up
 from rtl.product import Product
-from rtl.sta.isa import FIELDS, Columns, Op, assemble
-from rtl.sta.legality import gathered_row_beats, parameter_beats, residual_row_beats, store_row_beats
+from rtl.sta.isa import Columns, Op, assemble
+from rtl.sta.legality import gathered_row_beats, max_heads, parameter_beats, residual_row_beats, store_row_beats
 from rtl.sta.params import EXP_ONE, TABLE_ENTRIES, StaConfig
 from sim.image.product import pack_weights
 from sim.image.program import pack_narrow_rows, pack_parameters, pack_table, pack_wide_rows, parameter_units
@@ -207,7 +207,7 @@ class _Drawn:
         rows = {"x": (queries, groups * c.m), "keys": (keys, groups * c.m), "scores": (queries, keys)}
         rows |= {"values": (keys, channels), "context": (queries, channels)}  # tokens, bytes of each
         most = min(self._third // (self._words(size) * ceil_div(count, c.rows)) for count, size in rows.values())
-        heads = self._up_to(min(most, c.head_tiles // ceil_div(queries, c.rows), 1 << FIELDS["more_heads"].bits))
+        heads = self._up_to(min(most, max_heads(c, ceil_div(queries, c.rows))))
         common = tokens | {"pattern_n": c.m, "to_store": 1, "more_heads": heads - 1}
 
         def region(name: str, of: str, third: int) -> Fields:

@@ -1,8 +1,8 @@
 """What changes in a program's instructions from one input to the next, as few requests of the link.
 
-An input of another length changes the same fields of many instructions, those of every head of every layer, to the
-same values. Where these instructions lie is regular: the heads of a layer are a few instructions apart, the layers some
-more. Each value is one request then, instead of a write to each instruction.
+An input of another length changes the same fields of many instructions, those of all attention, to the same values.
+Where these instructions lie is regular: those of a layer are a few instructions apart, the layers some more. Each value
+is one request then, instead of a write to each instruction.
 """
 
 from collections import defaultdict

@@ -22,14 +22,14 @@ def _at_most(value: Value, most: int) -> Value:
 
 
 class TileWalk(wiring.Component):
-    """Counts through the tiles: all token tiles of a column tile, then the next column tile; of each head all of them.
+    """Counts through the tiles: all token tiles of a column tile, then the next column tile. Each head has all of them.
 
     Who works on column tiles alone gives `tokens` as 1. The walk computes one tile ahead of its outputs:
     `advance` comes late and has a high fan-out, so it only enables registers.
 
     Parameters
     ----------
-    more_heads : most heads beside the first one; without, there is no such input
+    max_more_heads : heads beside the first one; without, there is neither more_heads nor last_head
 
     Members
     -------
@@ -48,10 +48,10 @@ class TileWalk(wiring.Component):
 
     LATENCY = 3  # compare sizes; the tile ahead; the tile
 
-    def __init__(self, config: Config, *, more_heads: int = 0) -> None:
+    def __init__(self, config: Config, *, max_more_heads: int = 0) -> None:
         self._config = config
-        self._more_heads = more_heads
-        heads = {"more_heads": In(range(more_heads + 1)), "last_head": Out(1)} if more_heads else {}
+        self._max_more_heads = max_more_heads
+        heads = {"more_heads": In(range(max_more_heads + 1)), "last_head": Out(1)} if max_more_heads else {}
         super().__init__(
             {
                 "start": In(1),
@@ -82,7 +82,7 @@ class TileWalk(wiring.Component):
         ahead_last = Signal(init=1)  # the tile ahead is the column tile's last token tile
         ahead_channels = Signal(init=1)  # it is of the last column tile
         ahead_head: Value = Const(1)  # it is of the last head
-        if self._more_heads:
+        if self._max_more_heads:
             to_next_head = ahead_last & ahead_channels
             ahead_head = self._heads(m, takes_next, takes_first, to_next_head)
         tile_final = Signal(init=1)  # the last tile of all
@@ -145,7 +145,7 @@ class TileWalk(wiring.Component):
     def _column_tiles(
         self, m: Module, takes_next: Signal, takes_first: Signal, ahead_last: Signal, ahead_channels: Signal
     ) -> None:
-        """The same of columns: the one ahead is another behind each last token tile, a head's first behind its last."""
+        """The same of columns: behind a last token tile comes the next column tile, or the next head's first one."""
         cols = self._config.cols
         own_channels = Signal.like(self.channels, reset_less=True)
         first_channels = Signal(init=1)
@@ -156,7 +156,7 @@ class TileWalk(wiring.Component):
         tile_columns = Signal.like(self.columns, reset_less=True)
         m.d.comb += [self.last_channels.eq(tile_channels), self.columns.eq(tile_columns)]
         first: Value = takes_first
-        if self._more_heads:
+        if self._max_more_heads:
             first = takes_first | (ahead_last & ahead_channels)
         with m.If(self.start):
             m.d.sync += [
@@ -180,7 +180,7 @@ class TileWalk(wiring.Component):
                 ]
 
     def _heads(self, m: Module, takes_next: Signal, takes_first: Signal, to_next_head: Value) -> Signal:
-        """Whether the tile ahead is of the last head; that of the tile goes out."""
+        """Count the heads. Returns whether the tile ahead is of the last one."""
         own_heads = Signal.like(self.more_heads, reset_less=True)
         one_head = Signal(reset_less=True)
         heads_left = Signal.like(self.more_heads, reset_less=True)  # behind the one ahead

@@ -22,7 +22,9 @@ class Cause(IntEnum):
     OPCODE = 1  # no such opcode
     RESERVED = 2  # a bit is set that the opcode does not use
     FLAGS = 3  # column source or destinations that do not go together
-    TOKENS = 4  # too few, too many, or not from the first row of a tile; of all heads more tiles than are kept maxima
+    TOKENS = (
+        4  # too few, too many, or not from the first row of a tile, or token tiles of all heads than a row keeps maxima
+    )
     CHANNELS = 5
     GROUPS = 6
     PATTERN = 7
@@ -130,6 +132,11 @@ def head_words(config: Config, instruction: Mapping[str, int]) -> tuple[int, int
     return operand, operand if instruction["columns"] == Columns.KEYS else result, result
 
 
+def max_heads(config: StaConfig, tiles: int) -> int:
+    """Heads that an instruction may have, of so many token tiles each; 0 where these are too many for one."""
+    return min(config.maxima_tiles // tiles, 1 << FIELDS["more_heads"].bits)
+
+
 # --- the twin of LegalityChecker ---------------------------------------------------------------
 def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) -> Cause:
     """What `LegalityChecker` finds wrong with 64 bytes. What is read from memory is checked where it is asked for."""
@@ -167,7 +174,7 @@ def violation(config: StaConfig, code: bytes, limit: int = 1 << ADDRESS_BITS) ->
         if not 1 <= tokens <= c.max_tokens - first or first % c.rows:
             return Cause.TOKENS
     heads = f["more_heads"] + 1
-    if heads * ceil_div(tokens, c.rows) > c.head_tiles:
+    if heads * ceil_div(tokens, c.rows) > c.maxima_tiles:
         return Cause.TOKENS
     in_residual = to_residual or norm or pool or gather or stores_residual
     if (product and channels == 0) or (in_residual and not 1 <= channels <= c.hidden):

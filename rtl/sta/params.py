@@ -127,7 +127,7 @@ class StaConfig(Config):
         return ceil_div(self.max_tokens, self.rows)
 
     @property
-    def head_tiles(self) -> int:
+    def maxima_tiles(self) -> int:
         """Token tiles of all heads of a PRODUCT of keys or values together: a row keeps a maximum for each. A LUT RAM
         of an ECP5 has 16 words."""
         return max(16, self.max_tiles)

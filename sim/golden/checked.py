@@ -24,7 +24,7 @@ class Dump:
     Parameters
     ----------
     number : of the instruction in the program it came from
-    where : 'store' or 'residual'
+    where : 'store' or 'residual', of a further head with its number among the instruction's, 'store, head 2'
     address, pitch : bytes, of the first token's row and from row to row
     tokens, size : rows, and the bytes of each that the instruction wrote
     """
@@ -39,7 +39,7 @@ class Dump:
     def rows(self, memory: Bytes) -> NDArray[np.signedinteger]:
         """[tokens, channels]: int8 of the store, int16 of the residual."""
         rows = memory[self.address :][: self.tokens * self.pitch].reshape(self.tokens, self.pitch)[:, : self.size]
-        return np.ascontiguousarray(rows).view(np.int8 if self.where == "store" else "<i2")
+        return np.ascontiguousarray(rows).view("<i2" if self.where == "residual" else np.int8)
 
 
 def with_dumps(config: StaConfig, instructions: Sequence[Instruction], end: int) -> tuple[bytes, list[Dump], int]:
@@ -49,8 +49,8 @@ def with_dumps(config: StaConfig, instructions: Sequence[Instruction], end: int)
     dumps: list[Dump] = []
     for number, instruction in enumerate(instructions):
         found.append(dict(instruction))
-        for where in _places(instruction):
-            i = instruction.get
+        i = instruction.get
+        for where, words in _places(config, instruction):
             tokens = 1 if i("opcode", 0) == Op.POOL else i("tokens", 0)
             store = {"opcode": int(Op.STORE), "tokens": tokens, "first_token": i("first_token", 0), "address": address}
             if where == "residual":
@@ -61,7 +61,7 @@ def with_dumps(config: StaConfig, instructions: Sequence[Instruction], end: int)
                 load = i("opcode", 0) == Op.LOAD
                 groups = i("groups", 0) if load else ceil_div(i("channels", 0), config.m)
                 size = groups * config.m if load else i("channels", 0)
-                store |= {"groups": groups, "x_base": i("y_base", 0), "x_pitch": i("y_pitch", 0)}
+                store |= {"groups": groups, "x_base": i("y_base", 0) + words, "x_pitch": i("y_pitch", 0)}
                 pitch = round_up(groups * config.m, config.port_bytes)
             found.append(store)
             dumps.append(Dump(number, where, address, pitch, tokens, size))
@@ -69,10 +69,13 @@ def with_dumps(config: StaConfig, instructions: Sequence[Instruction], end: int)
     return assemble([*found, {"opcode": int(Op.END)}]), dumps, address
 
 
-def _places(instruction: Instruction) -> list[str]:
+def _places(config: StaConfig, instruction: Instruction) -> list[tuple[str, int]]:
+    """(where, words of the store behind the instruction's own base)."""
     opcode = instruction.get("opcode", 0)
     if opcode in (Op.POOL, Op.GATHER):
-        return ["residual"]
+        return [("residual", 0)]
     if opcode == Op.LOAD:
-        return ["store"]
-    return [one for one in ("store", "residual") if instruction.get(f"to_{one}", 0)]
+        return [("store", 0)]
+    found = [(one, 0) for one in ("store", "residual") if instruction.get(f"to_{one}", 0)]
+    words = ceil_div(instruction.get("channels", 0), config.store_word_bytes)
+    return found + [(f"store, head {head}", head * words) for head in range(1, instruction.get("more_heads", 0) + 1)]

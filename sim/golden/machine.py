@@ -76,7 +76,7 @@ class Machine:
         self.store = np.zeros((config.rows, config.store_words, config.store_word_bytes), np.uint8)
         self.residual = np.zeros((config.max_tokens, config.residual_words * config.drain_lanes), np.int64)
         self.sums = np.zeros((2, config.max_tokens), np.int64)  # of a token's elements, and of their squares
-        self.maxima = np.zeros(config.head_tiles * config.rows, np.int64)  # of the heads that were scored last
+        self.maxima = np.zeros(config.maxima_tiles * config.rows, np.int64)  # of the heads that were scored last
         self.tables = np.zeros((2, TABLE_ENTRIES), np.int64)  # activation, exponential
         if fill is not None:
             self.store[:] = fill.integers(0, 256, self.store.shape)
@@ -139,7 +139,7 @@ class Machine:
         if columns == Columns.VALUES:
             self._check("keys", i["keys"], 1, i["groups"] * c.m)
         tiles = ceil_div(i["tokens"], c.rows)
-        self._check("token tiles of all heads", (i["more_heads"] + 1) * tiles, 1, c.head_tiles)
+        self._check("token tiles of all heads", (i["more_heads"] + 1) * tiles, 1, c.maxima_tiles)
         strides = dict(zip(("x_base", "c_base", "y_base"), head_words(c, i), strict=True))
         effects = []
         for head in range(i["more_heads"] + 1):

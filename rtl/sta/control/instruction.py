@@ -6,7 +6,7 @@ from amaranth.lib import data
 from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, replicate
 from rtl.sta.isa import FIELDS
-from rtl.sta.legality import most_tile_beats
+from rtl.sta.legality import max_heads, most_tile_beats
 from rtl.sta.params import StaConfig
 
 
@@ -21,7 +21,7 @@ def instruction_layout(config: StaConfig) -> data.StructLayout:
         "groups": config.max_groups,
         "pattern_n": config.m,
         "tile_beats": most_tile_beats(config),
-        "more_heads": most_more_heads(config),
+        "more_heads": max_more_heads(config),
     }
     own = {"own_tokens": range(config.max_tokens + 1)} if config.is_group else {}
     return data.StructLayout(
@@ -29,9 +29,9 @@ def instruction_layout(config: StaConfig) -> data.StructLayout:
     )
 
 
-def most_more_heads(config: StaConfig) -> int:
+def max_more_heads(config: StaConfig) -> int:
     """Heads of a PRODUCT beside the first one, at most."""
-    return min(config.head_tiles, 1 << FIELDS["more_heads"].bits) - 1
+    return max_heads(config, 1) - 1
 
 
 def operand_words(config: StaConfig, instruction: data.View) -> Value:

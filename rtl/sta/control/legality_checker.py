@@ -10,7 +10,7 @@ from rtl.lib.compare import Beyond
 from rtl.lib.divider import ceil_shift
 from rtl.lib.timing import align, gated, registered, relay
 from rtl.params import ADDRESS_BITS, SHIFT_MAX, ceil_div
-from rtl.sta.control.instruction import most_more_heads
+from rtl.sta.control.instruction import max_more_heads
 from rtl.sta.isa import BYTES, FIELDS, USED, Columns, Op
 from rtl.sta.latencies import CHECKER_LATENCY
 from rtl.sta.legality import (
@@ -88,7 +88,7 @@ class Times(wiring.Component):
     Members
     -------
     start : take count, in; factor stays steady until the end
-    product : as many cycles after the start as count has bits, until the next, out
+    product : count_bits + 1 cycles after the start, until the next, out
     """
 
     def __init__(self, count_bits: int, factor_bits: int) -> None:
@@ -323,12 +323,12 @@ class LegalityChecker(wiring.Component):
         no_tokens = registered(m, tokens == 0, name="no_tokens")
         last_token = registered(m, tokens + f["first_token"], name="last_token")
         tokens_outside = registered(m, no_tokens | (last_token > c.max_tokens), name="tokens_outside")
-        # Of so many heads so many token tiles, and no more; none of too many heads.
-        most = Signal(range(rows * c.head_tiles + 1), name="most_tokens_of_heads", reset_less=True)
+        # Most tokens of so many heads; 0 of more heads than a row keeps maxima.
+        most = Signal(range(rows * c.maxima_tiles + 1), name="most_tokens_of_heads", reset_less=True)
         with m.Switch(f["more_heads"]):
-            for more_heads in range(most_more_heads(c) + 1):
+            for more_heads in range(max_more_heads(c) + 1):
                 with m.Case(more_heads):
-                    m.d.sync += most.eq(rows * (c.head_tiles // (more_heads + 1)))
+                    m.d.sync += most.eq(rows * (c.maxima_tiles // (more_heads + 1)))
             with m.Default():
                 m.d.sync += most.eq(0)
         too_many = registered(m, tokens > most, name="too_many_of_heads")
@@ -347,7 +347,8 @@ class LegalityChecker(wiring.Component):
             pitch = f[f"{region}_pitch"]
             unit = self._quotient(m, begins, name, region_tokens - 1, most, c.rows, c.rows, pitch)
             words = registered(m, Value.cast(words), name=f"{region}_words")
-            region_end = Signal(len(unit.product) + 2, reset_less=True, name=f"{region}_end")
+            bits = max(len(unit.product), len(words)) + 2
+            region_end = Signal(bits, reset_less=True, name=f"{region}_end")
             outside = Signal(reset_less=True, name=f"{region}_outside")
             m.d.sync += [
                 region_end.eq(f[f"{region}_base"] + unit.product + words),
@@ -366,10 +367,10 @@ class LegalityChecker(wiring.Component):
         )
 
     def _all_heads(self, m: Module, f: dict[str, Signal], begins: list[Signal], name: str, words: Signal) -> Value:
-        """Words of all heads side by side; of an instruction that has none, of one."""
-        most = most_more_heads(self._config)
+        """Words of all heads side by side; without `more_heads` of one."""
+        most = max_more_heads(self._config)
         m.submodules[f"{name}_of_heads"] = unit = Times((most + 1).bit_length(), len(words))
-        more_heads = f["more_heads"][: most.bit_length()]  # of more there are too many tokens
+        more_heads = f["more_heads"][: most.bit_length()]  # more is refused as TOKENS
         m.d.comb += [unit.start.eq(begins[BEGIN]), unit.count.eq(more_heads + 1), unit.factor.eq(words)]
         return unit.product
 

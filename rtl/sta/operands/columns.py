@@ -16,7 +16,7 @@ from rtl.lib.cases import cases
 from rtl.lib.lut_ram import LUT_RAM
 from rtl.lib.timing import align, hard_register, registered, relay, replicate, tally
 from rtl.params import BIAS_BITS, MULT_BITS, PARAMETER_TILES
-from rtl.sta.control.instruction import instruction_layout, most_more_heads
+from rtl.sta.control.instruction import instruction_layout, max_more_heads
 from rtl.sta.groups import each_group, grouped
 from rtl.sta.latencies import COLUMN_LATENCY
 from rtl.sta.operands.column_job import ColumnJob
@@ -250,7 +250,7 @@ class ColumnBuffer(wiring.Component):
         m = Module()
         c = self._config
         m.submodules.column_job = column_job = ColumnJob(c)
-        m.submodules.walk = walk = TileWalk(c, more_heads=most_more_heads(c))
+        m.submodules.walk = walk = TileWalk(c, max_more_heads=max_more_heads(c))
         m.submodules.tile_loader = tiles = TileLoader(c)
         m.submodules.key_value_loader = copies = KeyValueLoader(c)
         job = column_job.job
@@ -265,7 +265,7 @@ class ColumnBuffer(wiring.Component):
         m.d.comb += [
             column_job.start.eq(self.start),
             column_job.instruction.eq(self.instruction),
-            # Behind the begin of a head's last tile: where its keys or values begin is no longer asked for.
+            # A head's last tile has begun: c_base counts at the next restart, and may go on.
             column_job.next_head.eq(registered(m, begins & walk.last_channels, name="next_head")),
             walk.start.eq(self.start),
             walk.tokens.eq(1),
@@ -296,7 +296,7 @@ class ColumnBuffer(wiring.Component):
             # Written by then.
             self.reads.loaded.eq(align(m, filled_half, 4, name="filled_half", reset=True)),
             self.parameters_loaded.eq(align(m, done, 1, name="parameters_loaded", reset=True)),
-            # In step with the job; and with the walk behind a head's last tile.
+            # In step with the job, and behind a head's last tile.
             copies.restart.eq(
                 align(m, self.start, 1, name="restart", reset=True) | (self.parameters_loaded & walk.last_channels)
             ),

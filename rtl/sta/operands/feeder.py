@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.walk import TileWalk
 from rtl.lib.cases import cases
 from rtl.lib.timing import align, cleared, gated, lookahead, registered, tally
-from rtl.sta.control.instruction import instruction_layout, most_more_heads, operand_words
+from rtl.sta.control.instruction import instruction_layout, max_more_heads, operand_words
 from rtl.sta.isa import Columns, Op
 from rtl.sta.latencies import COLUMN_LATENCY, ROW_CYCLES, drain_start, drain_window
 from rtl.sta.legality import most_weight_groups
@@ -83,7 +83,7 @@ class Feeder(wiring.Component):
         start = Signal()
         advance = Signal()  # a step is issued
         tile_advance = Signal()  # a tile's last one
-        m.submodules.walk = walk = TileWalk(c, more_heads=most_more_heads(c))
+        m.submodules.walk = walk = TileWalk(c, max_more_heads=max_more_heads(c))
         m.d.comb += [
             start.eq(self.start & (instruction.opcode == Op.PRODUCT)),
             walk.start.eq(start),
@@ -177,7 +177,7 @@ class Feeder(wiring.Component):
     def _token_groups(
         self, m: Module, walk: TileWalk, sizes: Sizes, group_advance: Value, tile_advance: Signal
     ) -> tuple[Signal, Signal, Signal]:
-        """Count (group of the word, word of the token, token tile of all heads').
+        """Count (group of the word, word of the token, token tile counted through all heads).
 
         Where weights lie in planes, the groups of a token come again for each plane. A head's first token tile comes
         again for each of its column tiles.

@@ -46,9 +46,9 @@ class CopyWalk(wiring.Component):
 
     Members
     -------
-    restart : go to the first tile of a job, at least two cycles before that tile's begin, in
+    restart : go to the first tile of a job or head, at least two cycles before that tile's begin, in
     begin : a tile begins, in
-    job : `column_job`, steady from restart on, in
+    job : `column_job`, steady from restart on but for c_base, which counts at restart, in
     columns : columns of the tile that are in use, steady from the cycle before begin to the tile's end, in
     advance : step to the next read, in
     running : there is a read, or one to skip, out

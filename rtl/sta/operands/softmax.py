@@ -59,7 +59,7 @@ def reciprocal(total: int, mult: int, shift: int, sum_bits: int) -> tuple[int, i
 
 def maximum_write(config: StaConfig) -> data.StructLayout:
     """The maximum of a row's scores, of the token tile that `store_row` names."""
-    return data.StructLayout({"enable": 1, "tile": range(config.head_tiles), "value": signed(8)})
+    return data.StructLayout({"enable": 1, "tile": range(config.maxima_tiles), "value": signed(8)})
 
 
 def table_write() -> data.StructLayout:
@@ -265,7 +265,7 @@ class RowSoftmax(wiring.Component):
     def _distances(self, m: Module) -> tuple[list[Signal], list[Signal]]:
         """Of each lane, two cycles after the row: the score's distance from the maximum, and whether it is a key's."""
         c, row = self._config, self.row
-        m.submodules.maxima = maxima = Memory(shape=signed(8), depth=c.head_tiles, init=[], attrs=LUT_RAM)
+        m.submodules.maxima = maxima = Memory(shape=signed(8), depth=c.maxima_tiles, init=[], attrs=LUT_RAM)
         write, read = maxima.write_port(), maxima.read_port()
         m.d.comb += [
             write.en.eq(self.maximum.enable),

@@ -25,7 +25,7 @@ def store_row(config: StaConfig) -> data.StructLayout:
             "last": 1,
             "sub": range(config.steps_a_group),
             "softmax": 1,
-            "tile": range(config.head_tiles),
+            "tile": range(config.maxima_tiles),
             "position": range(ceil_div(config.max_tokens, config.m)),
         }
     )

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.array.row_reader import SlotReader
 from rtl.lib.timing import align, tally
 from rtl.params import RESULT_TILES
-from rtl.sta.control.instruction import instruction_layout, most_more_heads
+from rtl.sta.control.instruction import instruction_layout, max_more_heads
 from rtl.sta.isa import Columns
 from rtl.sta.latencies import drain_start, source_latency
 from rtl.sta.params import StaConfig
@@ -41,7 +41,7 @@ class ArraySource(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self._config
-        m.submodules.walk = walk = SlotWalk(c, more_heads=most_more_heads(c))
+        m.submodules.walk = walk = SlotWalk(c, max_more_heads=max_more_heads(c))
         destination = walk.destination
 
         # Two registers of this latency are elsewhere: tile_end itself, and the count of complete tiles.

@@ -29,7 +29,7 @@ def destination(config: StaConfig) -> data.StructLayout:
         {
             "row": range(config.rows),
             "slot": range(config.slots_a_row),
-            "tile": range(config.head_tiles),
+            "tile": range(config.maxima_tiles),
             "token": range(config.max_tokens),
             "piece": range(pieces),
             "base": range(config.store_words),
@@ -92,7 +92,7 @@ class SlotWalk(wiring.Component):
 
     Parameters
     ----------
-    more_heads : most heads beside the first one
+    max_more_heads : heads beside the first one
 
     Members
     -------
@@ -106,9 +106,9 @@ class SlotWalk(wiring.Component):
     tile_last : the last slot of a tile, out
     """
 
-    def __init__(self, config: StaConfig, *, more_heads: int = 0) -> None:
+    def __init__(self, config: StaConfig, *, max_more_heads: int = 0) -> None:
         self._config = config
-        self._more_heads = more_heads
+        self._max_more_heads = max_more_heads
         super().__init__(
             {
                 "start": In(1),
@@ -116,7 +116,7 @@ class SlotWalk(wiring.Component):
                 "advance": In(1),
                 "running": Out(1),
                 "destination": Out(destination(config)),
-                "tile": Out(range(config.head_tiles)),
+                "tile": Out(range(config.maxima_tiles)),
                 "base": Out(range(config.store_words)),
                 "row_last": Out(1),
                 "tile_last": Out(1),
@@ -126,9 +126,9 @@ class SlotWalk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, instruction, own = self._config, self.instruction, self.destination
-        m.submodules.tiles = tiles = TileWalk(c, more_heads=self._more_heads)
+        m.submodules.tiles = tiles = TileWalk(c, max_more_heads=self._max_more_heads)
         last_head: Value = Const(1)
-        if self._more_heads:
+        if self._max_more_heads:
             m.d.comb += tiles.more_heads.eq(instruction.more_heads)
             last_head = tiles.last_head
         slot = Signal.like(own.slot)
@@ -200,7 +200,7 @@ class SlotWalk(wiring.Component):
             m.d.sync += [tile.eq(tile + 1), base.eq(base + instruction.y_pitch)]
             with m.If(to_first):
                 m.d.sync += [tile.eq(0), base.eq(instruction.y_base)]
-                if self._more_heads:
+                if self._max_more_heads:
                     self._place_heads(m, tiles, tile, base)
 
     def _place_heads(self, m: Module, tiles: TileWalk, tile: Signal, base: Signal) -> None:

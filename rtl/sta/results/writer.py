@@ -31,7 +31,7 @@ SCORE_BITS = 8
 def row_maximum(config: StaConfig) -> data.StructLayout:
     """The maximum of a token's scores so far, for the row's `softmax.maximum_write`."""
     return data.StructLayout(
-        {"enable": 1, "row": range(config.rows), "tile": range(config.head_tiles), "value": signed(SCORE_BITS)}
+        {"enable": 1, "row": range(config.rows), "tile": range(config.maxima_tiles), "value": signed(SCORE_BITS)}
     )
 
 

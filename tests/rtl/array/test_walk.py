@@ -122,7 +122,7 @@ def test_start_right_behind_the_last_tile() -> None:
 def test_heads(config: Config, seed: int | None) -> None:
     """A head's tiles come again for each of the others, without a gap; walks of other sizes follow."""
     hold = gaps(seed, "advance")
-    walk = TileWalk(config, more_heads=MORE_HEADS)
+    walk = TileWalk(config, max_more_heads=MORE_HEADS)
     inputs: list[dict[str, Any]] = []
     want: list[tuple[int, ...] | None] = []
     ahead: list[bool | None] = []

@@ -8,6 +8,7 @@ from rtl.sta.legality import (
     TABLE_BYTES,
     TileBeats,
     gathered_row_beats,
+    max_heads,
     most_weight_groups,
     parameter_beats,
     residual_row_beats,
@@ -38,6 +39,9 @@ CONFIGURATIONS = {
     "small": StaConfig(n=2, m=4, rows=4, cols=4, port_bytes=4, max_tokens=32, max_k=64, hidden=48, store_words=96),
     "one": StaConfig(n=1, m=32, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=1, max_k=32, hidden=1, store_words=1),
     "wide": StaConfig(n=4, m=16, rows=8, cols=16, drain=8, port_bytes=32, max_tokens=40, hidden=80, store_words=300),
+    "narrow": StaConfig(
+        n=1, m=2, rows=1, cols=1, drain=1, port_bytes=1, max_tokens=1, max_k=2, hidden=1, store_words=64
+    ),
     "long": StaConfig(n=1, m=8, rows=2, cols=2, drain=2, max_tokens=8, max_k=65536, hidden=64, store_words=16384),
 }
 
@@ -77,7 +81,7 @@ class Random:
     def _heads(self, f: dict[str, int], *words: int) -> int:
         """As many as fit, of so many words each."""
         c = self._config
-        most = min(c.head_tiles // ceil_div(f["tokens"], c.rows), c.store_words // max(words), 256)
+        most = min(max_heads(c, ceil_div(f["tokens"], c.rows)), c.store_words // max(words))
         heads = self._up_to(max(most, 1))
         f["more_heads"] = heads - 1
         return heads

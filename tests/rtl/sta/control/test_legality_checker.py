@@ -199,6 +199,16 @@ def test_heads(columns: Columns) -> None:
     assert checked(config, codes) == wanted
 
 
+def test_all_heads_of_the_widest_results() -> None:
+    """Words of all heads take more bits than a region's pitches."""
+    config = CONFIGURATIONS["narrow"]
+    product = {"opcode": Op.PRODUCT, "columns": Columns.VALUES, "pattern_n": 2, "to_store": 1, "shift": 1, "tokens": 1}
+    product |= {"groups": 1, "keys": 1, "channels": 65535}
+    codes = [encode(product | {"more_heads": heads - 1}) for heads in (1, 2, 8, 15, 16)]
+    assert {violation(config, code, LIMIT) for code in codes} == {Cause.STORE}
+    assert checked(config, codes) == [Cause.STORE] * len(codes)
+
+
 def test_bits_of_no_field() -> None:
     """Each of them is reserved."""
     config = CONFIGURATIONS["base"]

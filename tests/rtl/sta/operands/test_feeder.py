@@ -68,7 +68,7 @@ def products(config: StaConfig, rng: random.Random) -> list[dict[str, int]]:
         tiles = ceil_div(count, c.rows)
         heads = 1
         if columns != Columns.MEMORY:
-            heads = rng.randint(1, min(5, c.head_tiles // tiles, (c.store_words - pitch * tiles) // words))
+            heads = rng.randint(1, min(5, c.maxima_tiles // tiles, (c.store_words - pitch * tiles) // words))
         instructions.append(
             {
                 "opcode": Op.PRODUCT,

@@ -97,7 +97,7 @@ class Bench:
     def add(self, row: Row) -> None:
         c, rng = self.config, self.rng
         mult, shift = rng.choice([0x8000, 0xFFFF, rng.randint(0x8000, 0xFFFF)]), rng.randint(1, 47 - c.sum_bits)
-        tile = rng.randrange(c.head_tiles)
+        tile = rng.randrange(c.maxima_tiles)
         given: dict[str, Any] = {"keys": row.keys}
         emitted = row.elements
         if row.keys:

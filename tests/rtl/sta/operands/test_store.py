@@ -58,7 +58,7 @@ class Bench:
             "word": rng.choice(self.words),
             "group": rng.randrange(c.store_word_bytes // c.m),
             "sub": rng.randrange(c.steps_a_group),
-            "tile": rng.randrange(c.head_tiles),
+            "tile": rng.randrange(c.maxima_tiles),
             "softmax": rng.getrandbits(1),
             "position": rng.randrange(ceil_div(c.max_tokens, c.m)),
         }

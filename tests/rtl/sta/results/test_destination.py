@@ -11,7 +11,7 @@ from amaranth.sim import SimulatorContext
 
 from rtl.array.walk import TileWalk
 from rtl.params import ceil_div
-from rtl.sta.control.instruction import instruction_layout, most_more_heads
+from rtl.sta.control.instruction import instruction_layout, max_more_heads
 from rtl.sta.params import StaConfig
 from rtl.sta.results.destination import PieceWalk, SlotWalk, destination, destination_after
 from rtl.sta.results.residual import residual_address
@@ -77,7 +77,7 @@ def shapes(config: StaConfig) -> list[dict[str, int]]:
                 continue
             first = rows * rng.randint(0, (most - tokens) // rows)
             y = {"y_base": rng.choice([0, 900, 60_000]), "y_pitch": rng.choice([0, 1, 300])}
-            heads = config.head_tiles // ceil_div(tokens, rows)
+            heads = config.maxima_tiles // ceil_div(tokens, rows)
             more_heads = {"more_heads": rng.choice([0, rng.randrange(min(heads, 4)), heads - 1])}
             made.append({"first_token": first, "tokens": tokens, "channels": channels, **y, **more_heads})
     return made
@@ -87,7 +87,7 @@ class Walked(wiring.Component):
     """A SlotWalk, and its whole destination so many cycles later."""
 
     def __init__(self, config: StaConfig, cycles: int) -> None:
-        self.walk, self._cycles = SlotWalk(config, more_heads=most_more_heads(config)), cycles
+        self.walk, self._cycles = SlotWalk(config, max_more_heads=max_more_heads(config)), cycles
         super().__init__(
             {
                 "start": In(1),

@@ -357,9 +357,9 @@ class Bench:
         if not fields.get("to_residual"):
             fields["channels"] = rng.choice([c.cols, rng.randint(1, min(2 * c.max_tokens, 3 * c.cols))])
         if columns != Columns.MEMORY:
-            fields["more_heads"] = rng.choice([0, rng.randrange(min(4, c.head_tiles // c.max_tiles))])
+            fields["more_heads"] = rng.choice([0, rng.randrange(min(4, c.maxima_tiles // c.max_tiles))])
         i = self.instruction(Op.PRODUCT, columns=columns, **fields)
-        head_tiles, words = ceil_div(i["channels"], c.cols), ceil_div(i["channels"], c.store_word_bytes)
+        column_tiles_of_head, words = ceil_div(i["channels"], c.cols), ceil_div(i["channels"], c.store_word_bytes)
         if columns == Columns.KEYS:
             i |= {"mult": rng.randrange(1 << 15, 1 << MULT_BITS), "shift": 15}
         column_tiles = [tile for _ in range(i["more_heads"] + 1) for tile in self.column_tiles(i)]
@@ -387,7 +387,7 @@ class Bench:
                     if r < tile.rows:
                         own = column_tiles[tile.column][column // c.drain_lanes][column % c.drain_lanes]
                         alike = {"bias": 0, "negate": 0, "mult": i["mult"], "shift": i["shift"]}
-                        token = tile.column // head_tiles, tile.token + r
+                        token = tile.column // column_tiles_of_head, tile.token + r
                         accs[token].append(acc)
                         used = {Columns.MEMORY: own, Columns.KEYS: alike, Columns.VALUES: row_parameter}[columns]
                         parameters[token].append(used)
