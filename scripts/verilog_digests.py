@@ -19,11 +19,13 @@ from boards.encoder_image import EncoderImage
 from boards.parts.sdram.chips import CHIPS
 from boards.ulx3s import ULX3S_85F
 from rtl.array.grid import Array
+from rtl.array.row_reader import SlotReader
 from rtl.engine.accelerator import Accelerator
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.ram import OnChipRam
 from rtl.params import Config
 from rtl.sta.axi_top import AxiSta
+from rtl.sta.operands.columns import ColumnBuffer
 from rtl.sta.operands.store import StoreBank
 from rtl.sta.params import StaConfig
 from rtl.sta.results.residual import Residual
@@ -79,6 +81,7 @@ def main(files: Sequence[str]) -> None:
         for config in CONFIGURATIONS:
             show(config, Accelerator(config))
         show("abreast", Array(ABREAST))
+        show("reader", SlotReader(ABREAST))
         show("ram", OnChipRam(4, 16))
         show("deep", DeepMemory(16, 768, granularity=8))
     if not files or sta or any(file in STA_TOO for file in files):
@@ -86,6 +89,7 @@ def main(files: Sequence[str]) -> None:
         show(GROUPS, Sta(GROUPS))
         show("residual", Residual(RESIDUAL))
         show("bank", StoreBank(BANK))
+        show("columns", ColumnBuffer(ABREAST))
     if not files or boards:
         chip = CHIPS["AS4C32M16SB-7"]
         image = EncoderConfig(
