@@ -20,6 +20,7 @@ from boards.parts.sdram.chips import CHIPS
 from boards.ulx3s import ULX3S_85F
 from rtl.array.grid import Array
 from rtl.array.row_reader import SlotReader
+from rtl.array.walk import TileWalk
 from rtl.engine.accelerator import Accelerator
 from rtl.lib.deep_memory import DeepMemory
 from rtl.lib.ram import OnChipRam
@@ -52,9 +53,9 @@ CONFIGURATIONS = (
 )
 STA = StaConfig(n=2, m=4, rows=3, cols=4, drain=2, port_bytes=8, max_tokens=9, max_k=16, hidden=6, store_words=40)
 
-# Groups of rows, two banks copied at a time.
+# Groups of rows, no power of two of them, two banks copied at a time.
 GROUPS = StaConfig(
-    n=2, m=4, rows=4, cols=2, drain=2, port_bytes=4, max_tokens=9, max_k=16, hidden=6, store_words=40, groups=2
+    n=2, m=4, rows=12, cols=2, drain=2, port_bytes=4, max_tokens=30, max_k=16, hidden=6, store_words=40, groups=6
 )
 
 # Columns abreast, which an engine has not.
@@ -82,6 +83,7 @@ def main(files: Sequence[str]) -> None:
             show(config, Accelerator(config))
         show("abreast", Array(ABREAST))
         show("reader", SlotReader(ABREAST))
+        show("walk", TileWalk(STA, max_more_heads=5))
         show("ram", OnChipRam(4, 16))
         show("deep", DeepMemory(16, 768, granularity=8))
     if not files or sta or any(file in STA_TOO for file in files):

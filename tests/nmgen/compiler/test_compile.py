@@ -205,6 +205,7 @@ def test_the_plan_fits_the_store() -> None:
         assert -(-held // plan.inner_tiles) == -(-held // min(room, held)), store_words
         seen.add((plan.spilled, plan.heads < 3))
     assert len(seen) == 4
+    assert plan.score_words == 3 * 5 * 3, "of as many heads as an instruction may have"
 
 
 def test_shorter_texts_of_a_program_in_blocks() -> None:
