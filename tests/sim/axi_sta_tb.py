@@ -206,7 +206,7 @@ class Bench:
 
     def compare(self, name):
         found = np.frombuffer(self.ram.read(0, len(IMAGES[name])), np.uint8)
-        wrong = np.flatnonzero(found != IMAGES[f"{name}_after"])
+        wrong = np.flatnonzero((found != IMAGES[f"{name}_after"]) & ~IMAGES[f"{name}_anything"])
         assert not len(wrong), f"{name}: {len(wrong)} bytes, from {wrong[:1]}"
 
     async def stopped(self, numbers, cause, address):

@@ -62,18 +62,24 @@ def after(config: StaConfig, memory: np.ndarray, address: int) -> np.ndarray:
     return machine.memory
 
 
-def images(config: StaConfig, program: Program) -> dict[str, tuple[np.ndarray, int]]:
-    """The program as it is, and with dumps: memory and address of the first instruction of each."""
+def images(config: StaConfig, program: Program) -> dict[str, tuple[np.ndarray, int, np.ndarray]]:
+    """The program as it is, and with dumps: of each the memory, the address of its first instruction, and what may be
+    anything: what lies behind a dump's row was never written in the store.
+    """
     image = program.image(random_ids(1, LENGTHS))
     numbers = np.random.default_rng(2)
     for result in program.results:  # what is never written does not pass for a result
         size = result.pitch * len(LENGTHS)
         image[result.address : result.address + size] = numbers.integers(0, 256, size)
-    code, _, end = with_dumps(config, program.instructions, len(image))
+    code, dumps, end = with_dumps(config, program.instructions, len(image))
     start = -(-end // BYTES) * BYTES
     memory = np.concatenate([image, numbers.integers(0, 256, start + len(code) - len(image), np.uint8)])
     memory[start:] = np.frombuffer(code, np.uint8)
-    return {"plain": (image, program.address), "dumps": (memory, start)}
+    anything = np.zeros(len(memory), np.bool_)
+    for dump in dumps:
+        rows = anything[dump.address :][: dump.tokens * dump.pitch].reshape(dump.tokens, dump.pitch)
+        rows[:, dump.size :] = True
+    return {"plain": (image, program.address, np.zeros(len(image), np.bool_)), "dumps": (memory, start, anything)}
 
 
 def store_bursts(config: StaConfig, memory: np.ndarray, address: int) -> int:
@@ -142,8 +148,8 @@ def test_axi(name: str, tmp_path: Path) -> None:
     program = compile_encoder(IntegerEncoder(artefact(**sizes)).parameters, config, LENGTHS)
     arrays: dict[str, np.ndarray] = {}
     run: dict[str, Any] = {"port_bytes": config.port_bytes, "identification": config.identification, "seed": 1}
-    for which, (memory, address) in images(config, program).items():
-        arrays |= {which: memory, f"{which}_after": after(config, memory, address)}
+    for which, (memory, address, anything) in images(config, program).items():
+        arrays |= {which: memory, f"{which}_after": after(config, memory, address), f"{which}_anything": anything}
         run |= {which: address, f"{which}_writes": store_bursts(config, memory, address)}
     run |= {"wrong": wrong_programs(program, arrays["plain"])}
     np.savez(tmp_path / "images.npz", **arrays)
@@ -165,7 +171,7 @@ def test_axi(name: str, tmp_path: Path) -> None:
 def test_wrong_programs_at_the_plain_port(tmp_path: Path) -> None:
     config, sizes = CASES["narrow"]
     program = compile_encoder(IntegerEncoder(artefact(**sizes)).parameters, config, LENGTHS)
-    image, start = images(config, program)["plain"]
+    image, start, _ = images(config, program)["plain"]
     source = tmp_path / "sta.v"
     source.write_text(emit(Sta(config)))
     chosen = [wrong for wrong in wrong_programs(program, image) if wrong["start"] == start]
