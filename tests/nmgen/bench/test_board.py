@@ -56,7 +56,10 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "docs" / "results.md").write_text("before\n<!-- board: begin -->\n<!-- board: end -->\nafter\n")
     monkeypatch.setattr(
         "boards.encoder_image.files_of",
-        lambda board, config, name: files() | {".lpf": "# SECOND\n" if config.sta.m == 16 else "# FIRST\n"},
+        lambda board, config, name: {  # two designs: what is the same is synthesised once
+            ".v": f"// M = {config.sta.m}\n{files()['.v']}",
+            ".lpf": "# SECOND\n" if config.sta.m == 16 else "# FIRST\n",
+        },
     )
     monkeypatch.setattr(bench_board, "ROOT", tmp_path)
     monkeypatch.setattr(bench_board, "FOLDER", tmp_path / "build" / "bench-board")
