@@ -22,9 +22,7 @@ class Cause(IntEnum):
     OPCODE = 1  # no such opcode
     RESERVED = 2  # a bit is set that the opcode does not use
     FLAGS = 3  # column source or destinations that do not go together
-    TOKENS = (
-        4  # too few, too many, or not from the first row of a tile, or token tiles of all heads than a row keeps maxima
-    )
+    TOKENS = 4  # too few, too many, not from the first row of a tile, or of more heads than a row keeps maxima for
     CHANNELS = 5
     GROUPS = 6
     PATTERN = 7
