@@ -10,13 +10,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtl.params import VERSION, Config, InputError
+import rtl
+from nmgen.console.code_digest import code_digest
+from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
     from nmgen.estimate.cycles import Estimate
     from pruning.files.artefact import Artefact
 
+# The code that counts: the hardware's legality and latencies, the compiler, the estimate.
+PARTS = ("compiler", "estimate", "explore", "families", "models")
+CODE = (Path(rtl.__file__).parent, *(Path(__file__).parents[1] / part for part in PARTS))
 LAYER = re.compile(r"\blayers?\.(\d+)\.")
 BEFORE, BEHIND = "embeddings", "end"
 
@@ -63,11 +68,11 @@ class Counted:
 
 
 def key_of(digest: str, config: Config, work: Work) -> str:
-    """Of all that cycles depend on. digest : of the candidate's artefact"""
+    """Of all that cycles depend on, the code that counts them too. digest : of the candidate's artefact"""
     groups = config.groups if isinstance(config, StaConfig) else 1
     # Elements of DSP slices have another latency; which slices these are, and how many rows have none, is the same.
     design = type(config).__name__, sorted(config.architecture.items()), config.pe, groups
-    text = repr((VERSION, digest, design, sorted(asdict(work).items())))
+    text = repr((code_digest(*CODE), digest, design, sorted(asdict(work).items())))
     return sha256(text.encode()).hexdigest()[:24]
 
 

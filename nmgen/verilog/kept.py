@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rtl
 import sim.ecp5
+from nmgen.console.code_digest import code_digest
 from nmgen.console.files import written_whole
 from nmgen.verilog.bundle import MANIFEST, Generated, generate
 from rtl.params import Config
@@ -33,12 +34,8 @@ def kept(config: Config, folder: Path) -> Generated:
 
 
 def _key(config: Config) -> str:
-    digest = sha256(f"{config!r} amaranth {version('amaranth')}".encode())
-    for package in GENERATOR:
-        for path in sorted(package.rglob("*")):
-            if path.suffix in (".py", ".v"):
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    facts = repr((config, version("amaranth"), code_digest(*GENERATOR)))
+    return sha256(facts.encode()).hexdigest()[:16]
 
 
 def _found(directory: Path) -> Generated | None:

@@ -11,7 +11,8 @@ import pytest
 
 from nmgen.estimate.bandwidth import at_bandwidth
 from nmgen.estimate.cycles import Constants, estimate, total
-from nmgen.explore.counting import Counted, Work, count, key_of, pattern_on
+from nmgen.explore import counting
+from nmgen.explore.counting import CODE, Counted, Work, count, key_of, pattern_on
 from nmgen.models.model_program import compiled
 from pruning.families.vit.shape import ViTShape
 from pruning.files.artefact import Artefact, read, save
@@ -205,6 +206,21 @@ def test_keys_tell_apart_what_has_other_cycles(text: str) -> None:
     assert len(keys) == len(others)
     works = [WORK, *(replace(WORK, **one) for one in ({"lengths": (7,)}, {"batch": 2}, {"mem_latency": 12}))]
     assert len({key_of(digest, CORE, work) for digest in "xy" for work in works}) == 8
+
+
+@pytest.mark.parametrize("name", ["cost.py", "cost.v"])
+def test_other_code_counts_anew(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of("x", CORE, WORK)
+    for text in ("a", "b"):
+        (tmp_path / text).mkdir()
+        (tmp_path / text / name).write_text(text)
+    keys = [before]
+    for text in ("a", "b"):
+        monkeypatch.setattr(counting, "CODE", (*CODE, tmp_path / text))
+        keys.append(key_of("x", CORE, WORK))
+    assert len(set(keys)) == 3
+    monkeypatch.setattr(counting, "CODE", CODE)
+    assert key_of("x", CORE, WORK) == before
 
 
 @pytest.mark.parametrize("seed", range(6))
