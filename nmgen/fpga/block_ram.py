@@ -14,9 +14,8 @@ BLOCK_BITS = 1 << 14  # of a block RAM, but for the ninth of each byte
 BOTH, APART = (1, 2, 4, 9, 18), (9, 18, 36)
 BYTE_BITS = 9  # that a bit of the write enable stands for
 LUT_WORDS, LUT_BITS = 16, 4
-# yosys': of a block RAM, of 16 × 4 bits in LUTs, of a choice between two bits; of the logic beside a block RAM that
-# LUTs do without.
-COST, LUT_COST, MUX_COST, BESIDE_COST = 128, 4, 0.5, 12
+# yosys': of a block RAM, of 16 × 4 bits in LUTs, of a choice between two bits.
+COST, LUT_COST, MUX_COST = 128, 4, 0.5
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,10 @@ class MemoryShape:
 
     @property
     def block_rams(self) -> int:
-        """That it takes; 0 of what is cheaper in LUTs. As yosys' memory_libmap chooses."""
+        """That it takes; 0 of what is cheaper in LUTs. As yosys' memory_libmap chooses, of a memory with the attribute
+        no_rw_check, as all that are emitted have it."""
         cost, number = min((self._fewest(widths) for widths in (BOTH, APART)), key=itemgetter(0))
-        return number if cost + BESIDE_COST < int(self._in_luts()) else 0
+        return number if cost < int(self._in_luts()) else 0
 
     def _fewest(self, widths: tuple[int, ...]) -> tuple[float, int]:
         """(cost, block RAMs) of the width of their words that costs least; the least so far is an integer to yosys."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -16,6 +15,7 @@ from nmgen.bench.board import encoder_config
 from nmgen.fpga.bitstream import find_board
 from nmgen.fpga.block_ram import MemoryShape, memories
 from nmgen.fpga.tools import find_tool, run_tool
+from nmgen.verilog.writer import emit_modules
 from rtl.sta.params import StaConfig
 
 SHAPES = [
@@ -32,6 +32,8 @@ SHAPES = [
     MemoryShape(512, 768, 256),
     MemoryShape(128, 4096, 128),  # parts of a word's last bits lie together in one
     MemoryShape(64, 44, 64),  # LUTs cost little more
+    MemoryShape(256, 48, 256),
+    MemoryShape(128, 48, 128),
     MemoryShape(7, 178, 7),  # and half a unit more
 ]
 
@@ -81,17 +83,14 @@ def drawn(rng: random.Random) -> MemoryShape:
 def test_as_yosys_maps_them(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     shapes = SHAPES + [drawn(rng) for _ in range(40)]
-    top, ports = Module(), []
-    for number, shape in enumerate(shapes):
-        top.submodules[f"memory_{number}"] = one = OneMemory(shape)
-        ports += [getattr(one, name) for name in one.signature.members]
-    (tmp_path / "design.il").write_text(rtlil.convert(top, ports=ports, emit_src=False))
-    script = "read_rtlil design.il; proc; opt_clean; memory -nomap; synth_ecp5 -run map_ram:map_ffram; "
+    written = [emit_modules(OneMemory(shape), name=f"memory_{number}") for number, shape in enumerate(shapes)]
+    (tmp_path / "design.v").write_text("\n".join(text for modules in written for text in modules.values()))
+    script = "read_verilog design.v; synth_ecp5 -noflatten -run coarse:map_ffram; "
     script += "tee -o cells.json stat -json"
     run_tool([find_tool("yosys"), "-q", "-p", script], tmp_path, "synthesis")
     modules = json.loads((tmp_path / "cells.json").read_text())["modules"]
     for number, shape in enumerate(shapes):
-        cells = modules[f"\\top.memory_{number}"]["num_cells_by_type"]
+        cells = modules[f"\\nmgen_memory_{number}"]["num_cells_by_type"]
         assert shape.block_rams == cells.get("DP16KD", 0) + cells.get("PDPW16KD", 0), shape
 
 
