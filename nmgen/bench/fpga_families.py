@@ -15,7 +15,7 @@ from nmgen.bench.array import line
 from nmgen.bench.command import bench
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
-from nmgen.fpga.place_and_route import measure
+from nmgen.fpga.place_and_route import OwnTools, measure
 from nmgen.fpga.report import Report, design_of, report, title
 from nmgen.fpga.targets import Target, find_target
 from nmgen.fpga.tools import find_tool, tool_version
@@ -85,7 +85,9 @@ def run(argv: Sequence[str] | None) -> int:
     by_version = programs(args.yosys)
     targets = [find_target(row.target) for row in rows()]
     designs = [design_of(row.config, target, ()) for row, target in zip(rows(), targets, strict=True)]
-    measured = {version: measure(designs, FOLDER, tools={"yosys": program}) for version, program in by_version.items()}
+    measured = {
+        version: measure(designs, FOLDER, tools=OwnTools({"yosys": program})) for version, program in by_version.items()
+    }
     found = [
         (target, version, row.config, report(row.config, target, measured[version][i]))
         for i, (row, target) in enumerate(zip(rows(), targets, strict=True))

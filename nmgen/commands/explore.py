@@ -16,6 +16,7 @@ from rtl.params import InputError
 if TYPE_CHECKING:
     from nmgen.explore.candidates import Candidate, Shape
     from nmgen.explore.search import Search
+    from nmgen.explore.workers import Workers
 
 NAME = "explore"
 HELP = (
@@ -87,7 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the best K of the front in simulation, synthesised, placed over seeds: half an hour or more for a core",
     )
     parser.add_argument("--jobs", metavar="N", type=bounded("jobs", 1, 1000), help="processes (as many as cores)")
-    parser.add_argument("--dask", metavar="ADDRESS", help="a scheduler whose workers count: tcp://host:8786")
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="a scheduler whose workers count, and run tools: tcp://host:8786"
+    )
     parser.add_argument(
         "-o", dest="out", metavar="DIR", type=Path, required=True, help="for report.html, front.json, points.csv"
     )
@@ -159,16 +162,18 @@ def _explore(args: argparse.Namespace) -> dict[str, Any]:
         say("writing the report")
         write(found, args.out)
         if args.verify:
-            found |= {"verified": _verified(args, found, search, say)}
+            found |= {"verified": _verified(args, found, search, workers, say)}
             write(found, args.out)
     return found
 
 
-def _verified(args: argparse.Namespace, found: dict[str, Any], search: "Search", say: Say) -> list[dict[str, Any]]:
+def _verified(
+    args: argparse.Namespace, found: dict[str, Any], search: "Search", workers: "Workers", say: Say
+) -> list[dict[str, Any]]:
     from nmgen.explore.verify import best, verify
 
     candidates = {one.name: one for one in search.candidates}
-    return verify(found, best(found, args.verify), candidates, search.work, search.target, args.out, say)
+    return verify(found, best(found, args.verify), candidates, search.work, search.target, args.out, workers, say)
 
 
 def _candidates(args: argparse.Namespace, say: Say) -> "list[Candidate]":

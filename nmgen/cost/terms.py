@@ -4,7 +4,7 @@ A term is a count of bits, lanes or elements, by its name; `1` stands for what e
 the top: of an engine and of a core.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import log2
 
 from nmgen.fpga.block_ram import MemoryShape
@@ -44,7 +44,10 @@ def _sums(c: Config) -> int:
 
 
 def flat_array(c: Config) -> Terms:
-    """Of the array in a flat design: the last column's register of a group, which nobody reads, is gone."""
+    """Of the array in a flat design: the last column's register of a group, which nobody reads, is gone.
+
+    With what the decoders of bitmaps grow by there: LUTs are copied for speed where a column's steps leave them.
+    """
     elements = _elements(c)
     own = {
         "elements": elements,
@@ -52,21 +55,26 @@ def flat_array(c: Config) -> Terms:
         "lanes × M": elements * c.n * c.m,
         "sums × sum bits": elements * _sums(c) * c.accumulator_bits,
         "rows × M × columns behind": c.rows * c.m * c.behind(c.cols - 1),
+        "columns × M log² M": _decoders(c),
     }
     return {f"{c.pe} {name}": value for name, value in own.items()}
 
 
+def _decoders(c: Config) -> float:
+    """Of bitmaps, to positions."""
+    return c.cols * c.m * log2(c.m) ** 2
+
+
 def _unpacking(c: Config) -> Terms:
     """Of column tiles: values and selection of a step out of beats."""
-    shifts = _shifts(c, value_units(c)) + _shifts(c, selection_units(c))
     whole = c.n & (c.n - 1) == 0  # positions of a step are cut out of those of a group by bits
     return {
         "port bits": 8 * c.port_bytes,
-        "shifted bits": shifts,
+        **_shifts(c),
         "value bits": 8 * c.cols * c.n,
         "index bits": c.cols * c.n * c.index_bits,
         "columns × M": c.cols * c.m,
-        "columns × M log² M": c.cols * c.m * log2(c.m) ** 2,
+        "columns × M log² M": _decoders(c),
         "columns × M × N": c.cols * c.m * c.n * whole,
         "columns × M × N, N no power of two": c.cols * c.m * c.n * (not whole),
         "lanes of the drain": c.drain_lanes,
@@ -74,31 +82,52 @@ def _unpacking(c: Config) -> Terms:
     }
 
 
-def _shifts(c: Config, units: Sequence[int]) -> float:
-    """Bits of a gearbox's buffer times the distances by which it shifts: those of units smaller than a beat."""
+def _shifts(c: Config) -> Terms:
+    """Bits of the gearboxes' buffers, by the distances by which they shift: those of units smaller than a beat."""
     port = 8 * c.port_bytes
-    buffer = max(round_up(bits, port) for bits in units)
-    return buffer * len({bits for bits in units if units_in_beats(bits, port)[0] > 1})
+    found = {"bits that shift by one distance": 0, "bits that shift by two": 0, "bits × distances beyond two": 0}
+    for units in (value_units(c), selection_units(c)):
+        buffer = max(round_up(bits, port) for bits in units)
+        distances = len({bits for bits in units if units_in_beats(bits, port)[0] > 1})
+        found["bits that shift by one distance"] += buffer * (distances == 1)
+        found["bits that shift by two"] += buffer * (distances >= 2)
+        found["bits × distances beyond two"] += buffer * max(0, distances - 2)
+    return found
 
 
-def _store(c: Config, depth: int) -> Terms:
-    """Banks of words that are made of parts, each block RAM or LUT RAM; a group is chosen out of a word."""
+# LUTs that take a bit out of one of so many block RAMs, each with a bit that chooses it: up to 2, 3 and 4 of them.
+JOINED = {1: 0, 2: 1, 3: 4, 4: 5}
+JOINED_MORE = 2  # for each beyond
+
+
+def _store(c: Config, depth: int, enabled: int) -> Terms:
+    """Banks of words that are made of parts, each block RAM or LUT RAM; a group is chosen out of a word.
+
+    enabled : bits that a bit of the write enable stands for
+    """
     word = 8 * c.store_word_bytes
-    sizes = parts(depth)
-    in_luts = [size for size in sizes if not MemoryShape(word, size, word).block_rams]
+    memories = [MemoryShape(word, words, enabled) for words in parts(depth)]
+    joined = sum(one.stacked for one in memories)
+    in_luts = [one.depth for one in memories if not one.block_rams]
+    groups = max(1, c.store_word_bytes // c.m)
     return {
         "rows": c.rows,
         "word bits × rows behind the first": (c.rows - 1) * word,
-        "rows × word bits × parts": c.rows * word * (len(sizes) - 1),
-        "rows × word bits in LUT RAM": c.rows * word * sum(ceil_div(size, 16) for size in in_luts),
-        "rows × bits to choose from": c.rows * word * (c.store_word_bytes > c.m),
+        "rows × word bits × LUTs that join parts": c.rows * word * _joining(joined),
+        "rows × word bits in LUT RAM": c.rows * word * sum(ceil_div(words, 16) for words in in_luts),
+        "rows × word bits × log₂ of a word's groups": c.rows * word * log2(groups),
         "rows × M": c.rows * c.m,
         "port bits": 8 * c.port_bytes,
     }
 
 
+def _joining(number: int) -> int:
+    """LUTs a bit."""
+    return JOINED[number] if number in JOINED else JOINED[4] + JOINED_MORE * (number - 4)
+
+
 def _activation_store(c: Config) -> Terms:
-    return _store(c, c.store_depth)
+    return _store(c, c.store_depth, 8 * c.port_bytes)
 
 
 def _drain(c: Config) -> Terms:
@@ -188,7 +217,7 @@ def _softmax(c: StaConfig) -> Terms:
 
 
 def _core_store(c: StaConfig) -> Terms:
-    return {**_store(c, c.store_words), "words": c.store_words / 512, "bytes of a word": c.store_word_bytes}
+    return {**_store(c, c.store_words, 8), "words": c.store_words / 512, "bytes of a word": c.store_word_bytes}
 
 
 def _moving(c: StaConfig) -> Terms:

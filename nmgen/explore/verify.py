@@ -10,6 +10,7 @@ from nmgen.explore.candidates import Candidate
 from nmgen.explore.counting import Work, pattern_on
 from nmgen.explore.front import costs
 from nmgen.explore.space import KINDS
+from nmgen.explore.workers import Workers
 from nmgen.fpga.place_and_route import measure
 from nmgen.fpga.report import design_of, report
 from nmgen.fpga.targets import Target
@@ -53,9 +54,10 @@ def verify(
     work: Work,
     target: Target,
     out: Path,
+    workers: Workers,
     say: Say,
 ) -> list[dict[str, Any]]:
-    """What the simulator and the tools say of these points, for JSON.
+    """What the simulator, here, and the tools, where the workers are, say of these points, for JSON.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def verify(
     say("synthesis, place and route")
     engine = found["kind"] == "engine"
     designs = [design_of(config, target, tuple(range(1, SEEDS + 1)), engine=engine) for config in configs]
-    measured = measure(designs, out / PLACEMENT)
+    measured = measure(designs, out / PLACEMENT, jobs=workers.at_a_time, tools=workers.tools())
     verified = []
     for number, config, (counted, right), one in zip(numbers, configs, cycles, measured, strict=True):
         numbers_of = report(config, target, one, engine=engine).numbers()

@@ -18,8 +18,9 @@ from tempfile import mkdtemp
 from threading import Lock, Thread
 from typing import Any, Protocol
 
+from nmgen.explore.cluster_tools import ClusterTools
 from nmgen.explore.counting import Counted, Work, count
-from nmgen.fpga.place_and_route import cores
+from nmgen.fpga.place_and_route import OwnTools, Tools, cores
 from rtl.params import Config, InputError
 
 TRIES = 3  # of a task whose worker is lost
@@ -33,6 +34,13 @@ Task = tuple[str, Config]  # an artefact's file, a configuration
 class Workers(Protocol):
     def count(self, tasks: Sequence[Task], work: Work) -> Iterator[tuple[int, Counted]]:
         """(number of the task, result) of each."""
+
+    def tools(self) -> Tools:
+        """Where designs are synthesised, placed and routed."""
+
+    @property
+    def at_a_time(self) -> int:
+        """Tools."""
 
     def close(self) -> None:
         """Nothing runs any more."""
@@ -79,6 +87,13 @@ class Processes:
             for future in running:
                 future.cancel()
 
+    def tools(self) -> Tools:
+        return OwnTools()
+
+    @property
+    def at_a_time(self) -> int:
+        return self._jobs
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
@@ -103,7 +118,7 @@ def _end_with_parent() -> None:
 
 
 class Dask:
-    """The workers behind a scheduler; artefacts go there, files do not.
+    """The workers behind a scheduler; artefacts and netlists go there by themselves.
 
     Raises
     ------
@@ -150,6 +165,14 @@ class Dask:
         }
         for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
             yield futures[future], future.result()
+
+    def tools(self) -> Tools:
+        return ClusterTools(self._client, _lost())
+
+    @property
+    def at_a_time(self) -> int:
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
 
     def close(self) -> None:
         self._client.close()

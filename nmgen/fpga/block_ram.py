@@ -30,18 +30,27 @@ class MemoryShape:
     def block_rams(self) -> int:
         """That it takes; 0 of what is cheaper in LUTs. As yosys' memory_libmap chooses, of a memory with the attribute
         no_rw_check, as all that are emitted have it."""
-        cost, number = min((self._fewest(widths) for widths in (BOTH, APART)), key=itemgetter(0))
+        cost, number, _ = self._cheapest()
         return number if cost < int(self._in_luts()) else 0
 
-    def _fewest(self, widths: tuple[int, ...]) -> tuple[float, int]:
-        """(cost, block RAMs) of the width of their words that costs least; the least so far is an integer to yosys."""
-        found: tuple[float, int] | None = None
+    @property
+    def stacked(self) -> int:
+        """Block RAMs of which each has some of the words; 1 of LUTs, whose words are chosen before a register."""
+        return self._cheapest()[2] if self.block_rams else 1
+
+    def _cheapest(self) -> tuple[float, int, int]:
+        """(cost, block RAMs, those that share the words)"""
+        return min((self._fewest(widths) for widths in (BOTH, APART)), key=itemgetter(0))
+
+    def _fewest(self, widths: tuple[int, ...]) -> tuple[float, int, int]:
+        """The same, of the width of their words that costs least; the least so far is an integer to yosys."""
+        found: tuple[float, int, int] | None = None
         for width in widths:
             parts = ceil_div(self.depth, BLOCK_BITS // 2 ** (width.bit_length() - 1))
             number = ceil_div(parts * self._held(min(width, BYTE_BITS)), width)
             cost = number * COST + self._choices(parts)
             if found is None or cost < int(found[0]):
-                found = cost, number
+                found = cost, number, parts
         assert found is not None
         return found
 

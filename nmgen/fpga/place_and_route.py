@@ -6,6 +6,7 @@ version. So a run that was stopped, or in which a tool died, goes on where it wa
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from threading import Event, Lock
-from typing import Any
+from typing import Any, Protocol
 
 from nmgen.console.files import written_whole
 from nmgen.fpga.floorplan import Placement
@@ -100,6 +101,45 @@ class Store:
         return path, True
 
 
+class Tools(Protocol):
+    """Where yosys and nextpnr run."""
+
+    def version(self, program: str) -> str:
+        """What it says of its version. InputError where it is missing."""
+
+    def run(self, program: str, arguments: Sequence[str], folder: Path, what: str, stop: Event) -> None:
+        """Run it on the files of a folder, to its end: all that it writes is in the folder then.
+
+        Raises
+        ------
+        ToolError, UnroutedError : it failed
+        StoppedError : stop was set
+        """
+
+
+class OwnTools:
+    """Of this machine.
+
+    named : programs to run instead of those that are found
+    """
+
+    def __init__(self, named: Mapping[str, str] | None = None) -> None:
+        self._named = named or {}
+
+    def _found(self, program: str) -> str:
+        return self._named.get(program) or find_tool(program)
+
+    def version(self, program: str) -> str:
+        return tool_version(self._found(program), program)
+
+    def run(self, program: str, arguments: Sequence[str], folder: Path, what: str, stop: Event) -> None:
+        log = f"{program}.log"
+        routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
+        output = OUTPUT if program == "yosys" else log
+        command = [self._found(program), *arguments]
+        run_tool(command, folder, what, output=output, log=log, tick=lambda _, cpu: routing.tick(cpu), stop=stop)
+
+
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -110,7 +150,7 @@ def say(text: str) -> None:
 
 
 def measure(
-    designs: Sequence[Design], folder: Path, *, jobs: int | None = None, tools: Mapping[str, str] | None = None
+    designs: Sequence[Design], folder: Path, *, jobs: int | None = None, tools: Tools | None = None
 ) -> list[Measured]:
     """Measure designs, in their order; progress goes to stderr.
 
@@ -118,18 +158,18 @@ def measure(
     ----------
     folder : for what the tools make
     jobs : tools at a time, else one a core
-    tools : programs to run instead of those that are found
+    tools : where they run; else here
 
     Raises
     ------
     InputError : a tool is missing
     ToolError : tools failed, each with its last lines; what the others made is kept
     """
-    return _Run(designs, folder, tools or {}).measure(jobs or cores())
+    return _Run(designs, folder, tools or OwnTools()).measure(jobs or cores())
 
 
 class _Run:
-    def __init__(self, designs: Sequence[Design], folder: Path, tools: Mapping[str, str]) -> None:
+    def __init__(self, designs: Sequence[Design], folder: Path, tools: Tools) -> None:
         self._designs = designs
         self._store = Store(folder)
         self._stop = Event()
@@ -138,8 +178,8 @@ class _Run:
         self._all = sum(1 + len(design.seeds) for design in designs)
         placed = any(design.place is not None for design in designs)
         programs = ["yosys", "nextpnr-ecp5"] if placed else ["yosys"]
-        self._tools = {program: tools.get(program) or find_tool(program) for program in programs}
-        self._versions = {program: tool_version(tool, program) for program, tool in self._tools.items()}
+        self._tools = tools
+        self._versions = {program: tools.version(program) for program in programs}
 
     def measure(self, jobs: int) -> list[Measured]:
         netlists: dict[int, Path] = {}
@@ -195,11 +235,7 @@ class _Run:
         if self._stop.is_set():
             raise StoppedError
         say(f"{what} …")
-        log = f"{program}.log"
-        routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
-        command = [self._tools[program], *arguments]
-        output = OUTPUT if program == "yosys" else log
-        run_tool(command, folder, what, output=output, log=log, tick=lambda _, cpu: routing.tick(cpu), stop=self._stop)
+        self._tools.run(program, arguments, folder, what, self._stop)
 
     def _synthesise(self, design: Design) -> Path:
         """Returns the folder of the netlist."""
@@ -229,14 +265,13 @@ class _Run:
         began = time.monotonic()
 
         def make(folder: Path) -> None:
-            source = netlist / NETLIST
             if design.pins:
                 (folder / PINS).write_text(design.pins)
             if design.placement:
-                source = folder / FLOORED
-                design.placement.write(netlist / NETLIST, source)
-            # Relative: YoWASP's tools have a /tmp of their own.
-            files = ["--json", os.path.relpath(source, folder), "--report", PLACED]
+                design.placement.write(netlist / NETLIST, folder / FLOORED)
+            else:
+                shutil.copyfile(netlist / NETLIST, folder / FLOORED)
+            files = ["--json", FLOORED, "--report", PLACED]  # YoWASP's tools have a /tmp of their own
             try:
                 self._run("nextpnr-ecp5", [*files, *options], folder, what)
             except UnroutedError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from nmgen.explore.candidates import Candidate, open_candidates
 from nmgen.explore.counting import Counted, Work, count
 from nmgen.explore.workers import Task
+from nmgen.fpga.place_and_route import OwnTools
 from pruning.files.artefact import save
 from tests.nmgen.encoders import artefact
 
@@ -63,6 +64,13 @@ class Here:
     def count(self, tasks: Sequence[Task], work: Work) -> list[tuple[int, Counted]]:
         self.tasks += tasks
         return [(number, counted_once(*task, work)) for number, task in reversed([*enumerate(tasks)])]
+
+    def tools(self) -> OwnTools:
+        return OwnTools()
+
+    @property
+    def at_a_time(self) -> int:
+        return 2
 
     def close(self) -> None:
         pass

@@ -1,13 +1,9 @@
 """Who counts: processes, and the workers of a Dask cluster; what is lost is counted by another one."""
 
-import logging
 import os
 import signal
 import socket
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ from nmgen.explore.workers import Dask, Processes, Task, open_workers
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from tests.nmgen.explore import fake
+from tests.nmgen.explore.cluster import cluster
 from tests.nmgen.explore.samples import candidates, counted_once
 
 WORK = Work(lengths=(7,))
@@ -76,21 +73,6 @@ def test_nothing_to_count() -> None:
     pool = Processes(1)
     assert list(pool.count([], WORK)) == []
     pool.close()
-
-
-@contextmanager
-def cluster(count: int) -> Iterator[object]:
-    """Processes of this machine, each with a nanny that starts it again."""
-    from distributed import LocalCluster
-
-    with warnings.catch_warnings():
-        # What Dask leaves open when one of its processes is killed, and what its threads do with loops that end.
-        warnings.simplefilter("ignore", ResourceWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with LocalCluster(
-            n_workers=count, threads_per_worker=2, dashboard_address=None, silence_logs=logging.CRITICAL
-        ) as one:
-            yield one
 
 
 # The thread of Dask that a killed worker's connection belonged to, and what of it is collected later.

@@ -33,6 +33,7 @@ SHAPES = [
     MemoryShape(128, 4096, 128),  # parts of a word's last bits lie together in one
     MemoryShape(64, 44, 64),  # LUTs cost little more
     MemoryShape(256, 48, 256),
+    MemoryShape(256, 4096, 256),
     MemoryShape(128, 48, 128),
     MemoryShape(7, 178, 7),  # and half a unit more
 ]
@@ -92,6 +93,8 @@ def test_as_yosys_maps_them(seed: int, tmp_path: Path) -> None:
     for number, shape in enumerate(shapes):
         cells = modules[f"\\nmgen_memory_{number}"]["num_cells_by_type"]
         assert shape.block_rams == cells.get("DP16KD", 0) + cells.get("PDPW16KD", 0), shape
+        chosen = shape.block_rams > 0 and "$bmux" in cells  # one of several, by a registered address
+        assert (shape.stacked > 1) == chosen, shape
 
 
 @pytest.mark.parametrize(
