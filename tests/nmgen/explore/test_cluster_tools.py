@@ -100,13 +100,13 @@ class Client:
 @pytest.mark.parametrize("losses", range(TRIES + 1))
 def test_what_is_lost_is_sent_again(losses: int, tmp_path: Path) -> None:
     client = Client([*[OSError("gone")] * losses, {"made": b"it"}])
-    tools = ClusterTools(client, (OSError,))
-    if losses < TRIES:
-        tools.run("yosys", [], tmp_path, "synthesis", Event())
-        assert (tmp_path / "made").read_bytes() == b"it"
-    else:
-        with pytest.raises(ToolError, match=rf"^synthesis was lost by the cluster {TRIES} times: gone$"):
-            tools.run("yosys", [], tmp_path, "synthesis", Event())
+    said = ""
+    try:
+        ClusterTools(client, (OSError,)).run("yosys", [], tmp_path, "synthesis", Event())
+    except ToolError as error:
+        said = str(error)
+    assert said == ("" if losses < TRIES else f"synthesis was lost by the cluster {TRIES} times: gone")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({} if said else {"made": b"it"})
 
 
 def test_what_nobody_wants_any_more_is_cancelled(tmp_path: Path) -> None:
@@ -122,8 +122,12 @@ def test_what_nobody_wants_any_more_is_cancelled(tmp_path: Path) -> None:
     [
         ({}, "the cluster has no workers to run yosys"),
         ({"a": "2", "b": "1", "c": "2"}, "workers have different versions of yosys: 1, 2"),
+        ({"a": "2", "b": "2"}, "2"),
     ],
 )
 def test_versions(versions: dict[str, str], said: str) -> None:
-    with pytest.raises(InputError, match=f"^{said}$"):
-        ClusterTools(Client([], versions), ()).version("yosys")
+    try:
+        found = ClusterTools(Client([], versions), ()).version("yosys")
+    except InputError as error:
+        found = str(error)
+    assert found == said
