@@ -32,7 +32,10 @@ class ClusterTools:
 
     def version(self, program: str) -> str:
         """InputError, too, where workers have different versions, or there are none."""
-        said = self._client.run(_version, program)
+        try:
+            said = self._client.run(_version, program)
+        except self._lost as error:
+            raise InputError(f"the cluster does not tell its version of {program}: {error}") from None
         if not said:
             raise InputError(f"the cluster has no workers to run {program}")
         versions = sorted(set(said.values()))
