@@ -57,9 +57,10 @@ class StaConfig(Config):
 
     @property
     def columns_abreast(self) -> int:
-        """Three of an ECP5 where groups are large: those whose DSP slices are side by side in an LFE5U-85F. With a
-        register in each element, to pass all of a group on, an 8x8 array has more than find a place: docs/timing.md."""
-        return 3 if self.pe == "ecp5" and self.m > 8 else 1
+        """Three of an ECP5 where groups are large or elements many: those whose DSP slices are side by side in an
+        LFE5U-85F. With a register in each element, to pass all of a group on, an 8x8 array with M = 16 and one of 8x16
+        with M = 8 have more than find a place: docs/timing.md."""
+        return 3 if self.pe == "ecp5" and (self.m > 8 or self.rows * self.cols > 64) else 1
 
     @property
     def drain_lanes(self) -> int:

@@ -27,11 +27,25 @@ def test_elements(rows: int, cols: int, n: int, m: int, pe: str, soft: bool, sha
     check(config, seeded(rows, cols, n, m, share), share)
 
 
-@pytest.mark.parametrize(("rows", "cols"), but([(1, 3), (2, 4), (3, 8)], [(3, 8)]))
-def test_columns_abreast(rows: int, cols: int) -> None:
-    config = StaConfig(n=2, m=16, rows=rows, cols=cols, max_tokens=rows, max_k=64, pe="ecp5")
+@pytest.mark.parametrize(("rows", "cols", "soft"), but([(1, 3, 0), (2, 4, 1), (3, 8, 2)], [(3, 8, 2)]))
+def test_columns_abreast(rows: int, cols: int, soft: int) -> None:
+    config = StaConfig(n=2, m=16, rows=rows, cols=cols, max_tokens=rows, max_k=64, pe="ecp5", soft_rows=soft)
     assert [config.behind(c) for c in range(cols)] == [0, 0, 0, 1, 1, 1, 2, 2][:cols]
     check(config, seeded(rows, cols), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("m", "rows", "cols", "pe", "abreast"),
+    [
+        (8, 8, 8, "ecp5", 1),
+        (8, 9, 8, "ecp5", 3),
+        (4, 5, 13, "ecp5", 3),
+        (16, 1, 3, "ecp5", 3),
+        (16, 8, 16, "portable", 1),
+    ],
+)
+def test_columns_are_abreast_where_registers_are_many(m: int, rows: int, cols: int, pe: str, abreast: int) -> None:
+    assert StaConfig(m=m, rows=rows, cols=cols, pe=pe).columns_abreast == abreast
 
 
 def check(config: Config, rng: random.Random, share: float) -> None:
