@@ -114,6 +114,7 @@ def test_without_a_clock() -> None:
     text, held = check_table("--check 7 --no-place", [unrouted])
     assert not held
     assert "clocks not measured" in text
+    assert text.endswith("are met but for clocks.")
     assert text.startswith("`python -m nmgen.bench.cost --check 7 --no-place` writes")
 
 
