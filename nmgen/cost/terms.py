@@ -46,7 +46,7 @@ def _sums(c: Config) -> int:
 def flat_array(c: Config) -> Terms:
     """Of the array in a flat design: the last column's register of a group, which nobody reads, is gone.
 
-    With what the decoders of bitmaps grow by there: LUTs are copied for speed where a column's steps leave them.
+    The decoders of bitmaps grow when they are mapped together with what they drive; all other Components shrink.
     """
     elements = _elements(c)
     own = {

@@ -31,7 +31,7 @@ class ClusterTools:
         self._client, self._lost = client, lost
 
     def version(self, program: str) -> str:
-        """InputError, too, where workers have different versions, or there are none."""
+        """That of all workers. InputError, too, where they differ, or there are no workers."""
         try:
             said = self._client.run(_version, program)
         except self._lost as error:

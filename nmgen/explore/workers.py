@@ -40,7 +40,7 @@ class Workers(Protocol):
 
     @property
     def at_a_time(self) -> int:
-        """Tools."""
+        """How many of them may run at the same time."""
 
     def close(self) -> None:
         """Nothing runs any more."""
