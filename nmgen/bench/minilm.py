@@ -4,36 +4,29 @@ A series takes `STEPS` steps for each candidate, an elastic model as many as the
 so it reads the text as often, and computes three times as much. The scores are those of `nmgen prune --sts`:
 100 · Spearman, mean of the files, in int8.
 
-Two runs go on at a time, with a thread each. Every run is kept in build/bench-minilm/: one that was stopped goes on
-where it was. The table goes into docs/training.md, the numbers into build/bench-minilm/scores.json.
+Every run is kept in build/bench-minilm/: one that was stopped goes on where it was. The table goes into
+docs/training.md, the numbers into build/bench-minilm/scores.json.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
 from nmgen.bench.command import bench
+from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, check_data, run_all, scores_of
 from nmgen.bench.pruning import with_error
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
-from nmgen.console.progress import say
 from rtl.params import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 PATTERNS = ("4:8", "2:8", "1:8")
-SEEDS, STEPS, BATCH, LR = 3, 450, 64, 5e-4
-TRAINED_ON = ("sst2/train.txt", "sts/2012", "sts/2013")
-MEASURED_ON = ("sts/2014", "sts/2015")
-AT_A_TIME = 2
+SEEDS, STEPS = 3, 450
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,54 +65,26 @@ KINDS = {
 Scores = dict[str, float]  # by pattern
 
 
-def command(kind: str, seed: int, data: Path, out: Path) -> list[str]:
-    """What makes the models of a run; the same command goes on with them."""
+def runs(seeds: int) -> list[Run]:
     return [
-        *(sys.executable, "-m", "nmgen", "prune", "minilm", *KINDS[kind].options, "--seed", str(seed)),
-        *("--steps", str(KINDS[kind].steps), "--batch", str(BATCH), "--lr", str(LR), "--resume", "-o", str(out)),
-        *("--data", *(str(data / name) for name in TRAINED_ON)),
-        *("--sts", *(str(data / name) for name in MEASURED_ON)),
+        Run(
+            name=f"{name}-{seed}",
+            options=kind.options,
+            candidates=len(PATTERNS),
+            steps=kind.steps,
+            seed=seed,
+        )
+        for seed in range(seeds)
+        for name, kind in KINDS.items()
     ]
 
 
-def scores(report: Path) -> Scores:
-    """Of a run's candidates, in int8; a series has no more than its first ones while it goes on."""
-    candidates = json.loads(report.read_text())["candidates"] if report.exists() else []
-    return {pattern: one["int8"]["mean"] for pattern, one in zip(PATTERNS, candidates, strict=False)}
-
-
-def made(kind: str, seed: int, data: Path, cache: Path) -> Scores:
-    """The scores of a run, which is made if it is not there.
-
-    Raises
-    ------
-    InputError : the run failed; names its log.
-    """
-    out = cache / f"{kind}-{seed}"
-    if len(scores(out / "report.json")) < len(PATTERNS):
-        cache.mkdir(parents=True, exist_ok=True)
-        said = cache / f"{kind}-{seed}.log"
-        with said.open("wb") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            done = subprocess.run(
-                command(kind, seed, data, out), stdout=log, stderr=log, env=environment, cwd=ROOT, check=False
-            )
-        if done.returncode:
-            raise InputError(f"{kind}, seed {seed}, ended with {done.returncode}: {said}")
-    return scores(out / "report.json")
-
-
-def run_all(seeds: int, data: Path, cache: Path) -> dict[str, list[Scores]]:
-    """The scores of all seeds by kind."""
-    start = time.monotonic()
-    found: dict[tuple[str, int], Scores] = {}
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        asked = {pool.submit(made, kind, seed, data, cache): (kind, seed) for seed in range(seeds) for kind in KINDS}
-        for future in as_completed(asked):
-            kind, seed = asked[future]
-            found[kind, seed] = future.result()
-            say(f"{len(found)}/{len(asked)} {kind}, seed {seed}: {found[kind, seed]}, {time.monotonic() - start:.0f} s")
-    return {kind: [found[kind, seed] for seed in range(seeds)] for kind in KINDS}
+def scores(reports: Mapping[str, Report], seeds: int) -> dict[str, list[Scores]]:
+    """Of all seeds by kind."""
+    return {
+        name: [dict(zip(PATTERNS, scores_of(reports[f"{name}-{seed}"]), strict=True)) for seed in range(seeds)]
+        for name in KINDS
+    }
 
 
 def table(found: dict[str, list[Scores]]) -> str:
@@ -159,11 +124,9 @@ def run(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     if args.seeds < 1:
         raise InputError(f"--seeds is {args.seeds}, must be at least 1")
-    for name in (*TRAINED_ON, *MEASURED_ON):
-        if not (args.data / name).exists():
-            raise InputError(f"{args.data / name} is missing")
+    check_data(args.data)
     cache = ROOT / "build" / "bench-minilm"
-    found = run_all(args.seeds, args.data.resolve(), cache)
+    found = scores(run_all(runs(args.seeds), args.data.resolve(), cache), args.seeds)
     with written_whole(cache / "scores.json") as path:
         path.write_text(json.dumps(found, indent=1) + "\n")
     replace_section(ROOT / "docs" / "training.md", "bench-minilm", table(found))

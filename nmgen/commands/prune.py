@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nmgen.console import tables
 from nmgen.console.files import check_writable
@@ -22,25 +22,29 @@ from nmgen.console.options import (
 from nmgen.console.progress import Say, StepProgress, stages
 from nmgen.console.threads import one_thread
 from nmgen.families.known import compiling
-from nmgen.families.recipe import Recipe
+from nmgen.families.recipe import SENSITIVITIES, Budgets, Recipe, Target
 from nmgen.models.dense import Dense
 from nmgen.models.model_program import warn
 from nmgen.page.document import Table, write_page
-from nmgen.training.budget import Budgeted, Target, parse_budget, plan_within
+from nmgen.training.budget import Planner, parse_budgets, sensitivity_facts
 from nmgen.training.layers_alone import TOKENS, prune_layers
 from nmgen.training.report import PLOT
-from nmgen.training.summary import budget_line, layers_table, series_table, summary_page
+from nmgen.training.summary import budget_lines, layers_table, series_table, summary_page
 from pruning.families.known import family_of
 from pruning.files.folders import folder_of
 from rtl.format import parse_pattern
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
+if TYPE_CHECKING:
+    from pruning.masks.plan import Plan
+
 NAME = "prune"
 HELP = "Make N:M models of a dense one: pruned, with --data trained, quantised, measured and packed; or layers alone."
 EXAMPLE = """\
 nmgen prune minilm --patterns 2:8 -o build/minilm
   nmgen prune minilm --budget 2.6M-cycles --seq 32 -o build/planned
+  nmgen prune minilm --budget 3.5M,2.6M --sensitivity trained --seq 128 --data text/ -o build/plans
   nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm-idp
   nmgen prune build/vit --patterns 4:8,2:8 --data /usr/share/datasets/fashion-mnist --steps 150 -o build/vit-idp
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
@@ -64,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--budget",
-        metavar="CYCLES",
-        help="one candidate, a pattern for each layer, so that its program takes at most so many: 2.6M-cycles, 2600000",
+        metavar="CYCLES[,CYCLES…]",
+        help="one candidate each, a pattern for each layer, so that its program takes at most so many: 2.6M-cycles",
     )
     what.add_argument(
         "--elastic",
@@ -169,6 +173,12 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     budget.add_argument(
         "--seq", metavar="TOKENS", help=f"tokens of a sequence, or several: 32,16 ({SEQ}); not for a ViT"
     )
+    budget.add_argument(
+        "--sensitivity",
+        choices=SENSITIVITIES,
+        help="what a pattern costs a layer: the loss with it alone pruned, as it is (one-shot, the usual) or, with "
+        "--data, after a few steps of training",
+    )
     add_mem_latency(budget, default=None)
 
 
@@ -195,6 +205,8 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
     for flag, value in (("sentences", args.sentences), ("tokens", args.tokens)):
         if value is not None and not alone:
             raise InputError(f"--{flag} is for layers alone: give --layers and --patterns, and no --data")
+    if args.sensitivity == "trained" and not args.data:
+        raise InputError("--sensitivity trained is for training: give --data")
     if args.budget is None and (flags := _target_flags(args)):
         raise InputError(f"{flags[0]} is for a budget of cycles: give --budget")
     if args.elastic is not None and args.method not in (None, "idp"):
@@ -221,7 +233,7 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
 
 def _target_flags(args: argparse.Namespace) -> list[str]:
     """The flags of the budget's group and of the configuration that a command line has."""
-    names = ("seq", "mem_latency", "preset", "config", *(field.name for field in fields(StaConfig)))
+    names = ("seq", "sensitivity", "mem_latency", "preset", "config", *(field.name for field in fields(StaConfig)))
     return ["--" + name.replace("_", "-") for name in names if getattr(args, name) is not None]
 
 
@@ -236,7 +248,7 @@ def _told(
     if args.json:
         print(json.dumps(report, indent=2))
     else:
-        if said := budget_line(report):
+        for said in budget_lines(report):
             print(f"{args.out}: {said}")
         tables.show(table.headings, table.rows, title=table.title, caption=table.caption, left=table.left)
     warn(warning)
@@ -264,30 +276,45 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
     with one_thread(), stages() as say:
         say("reading the model")
         dense = Dense(args.model, [args.calibrate] if args.calibrate else [])
-        found = _within(args, dense, say)
-        if found:
-            plans = {"plan": found.plan}
+        facts: dict[str, Any] = {}
+        if args.budget is not None:
+            plans, facts = _within(_budgets(args), args.layers or "all", dense, say)
         elif args.plan:
             plans = {"plan": Plan.read(args.plan)}
         else:
             plans = {f"{n}of{m}": dense.uniform(f"{n}:{m}") for n, m in patterns}
         plans = {name: plan.checked(dense.model, args.ragged or "pad") for name, plan in plans.items()}
-        facts = {"budget": found.facts} if found else {}
         method = args.method or "magnitude"
         report = prune_one_shot(dense, plans, args.out, say, facts, method, permuted=args.permute)
     return _told(args, report, dense.unfit, series_table)
 
 
-def _within(args: argparse.Namespace, dense: Dense, say: Say) -> Budgeted | None:
-    """The plan within the budget, where one is given."""
-    if args.budget is None:
-        return None
+def _within(budgets: Budgets, layers: str, dense: Dense, say: Say) -> "tuple[dict[str, Plan], dict[str, Any]]":
+    """(plans within the budgets by the names of their files, facts for the report)."""
+    planner = Planner(dense, layers, budgets.target, say)
+    for cycles in budgets.cycles:
+        planner.check(cycles)
+    harm = planner.harm(say)
+    say("choosing patterns")
+    found = [planner.within(cycles, harm) for cycles in budgets.cycles]
+    names = [f"plan{i}" for i in range(1, 1 + len(found))] if len(found) > 1 else ["plan"]
+    plans = {name: one.plan for name, one in zip(names, found, strict=True)}
+    sensitivity = sensitivity_facts(budgets.sensitivity, harm, planner.m)
+    return plans, {"budgets": [one.facts for one in found], "sensitivity": sensitivity}
+
+
+def _budgets(args: argparse.Namespace) -> Budgets:
+    family = compiling(family_of(folder_of(args.model)))
     target = Target(
         config=configuration_of(args, StaConfig),
-        lengths=dense.family.compiles.lengths(args.model, args.seq, usual=SEQ),
+        lengths=family.lengths(args.model, args.seq, usual=SEQ),
         mem_latency=args.mem_latency or MEM_LATENCY,
     )
-    return plan_within(dense, args.layers or "all", parse_budget(args.budget), target, say)
+    return Budgets(
+        cycles=tuple(parse_budgets(args.budget)),
+        target=target,
+        sensitivity=args.sensitivity or SENSITIVITIES[0],
+    )
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -298,19 +325,14 @@ def _train(args: argparse.Namespace) -> int:
     def silent(*_: object) -> None:
         pass
 
-    found = None
-    if args.budget is not None:
-        with one_thread(), stages() as say:
-            dense = Dense(args.model, [args.calibrate] if args.calibrate else args.data)
-            found = _within(args, dense, say)
-    recipe = _recipe(args, found)
+    recipe = _recipe(args)
     with distributed() as first:
         make = prune_elastic if recipe.elastic else prune_and_train
         report = make(recipe, args.out, StepProgress() if first else silent)
     return _told(args, report, report.get("warning", ""), series_table) if first else 0
 
 
-def _recipe(args: argparse.Namespace, found: Budgeted | None) -> Recipe:
+def _recipe(args: argparse.Namespace) -> Recipe:
     patterns = args.elastic if args.patterns is None else args.patterns
     return Recipe(
         model=args.model,
@@ -318,8 +340,8 @@ def _recipe(args: argparse.Namespace, found: Budgeted | None) -> Recipe:
         method=args.method or "idp",
         patterns=tuple(part.strip() for part in patterns.split(",")) if patterns is not None else (),
         elastic=args.elastic is not None,
-        plan=found.plan if found else args.plan,
-        budget=found.facts if found else None,
+        plan=args.plan,
+        budgets=None if args.budget is None else _budgets(args),
         layers=args.layers or "all",
         ragged=args.ragged or "error",
         nested=args.nested,

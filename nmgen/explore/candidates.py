@@ -238,7 +238,8 @@ def prune_candidates(model: str, asked: Pruning, out: Path, say: Say) -> list[Ca
 
 def _plans(dense: "Dense", asked: Pruning, say: Say) -> "dict[str, Plan]":
     """Plans of least expected harm, each within a budget of the cycles of a core of 8x8 elements, N = 2."""
-    from nmgen.training.budget import Planner, Target
+    from nmgen.families.recipe import Target
+    from nmgen.training.budget import Planner
 
     if not asked.plans:
         return {}
@@ -255,4 +256,5 @@ def _plans(dense: "Dense", asked: Pruning, say: Say) -> "dict[str, Plan]":
     planner = Planner(dense, "all", Target(config=config, lengths=list(asked.lengths)), say)
     ratio = planner.dense / planner.least
     budgets = [round(planner.least * ratio ** (i / (asked.plans + 1))) for i in range(1, asked.plans + 1)]
-    return {f"plan{i}": planner.within(budget).plan for i, budget in enumerate(budgets, start=1)}
+    harm = planner.harm(say)
+    return {f"plan{i}": planner.within(budget, harm).plan for i, budget in enumerate(budgets, start=1)}

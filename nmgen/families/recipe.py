@@ -1,15 +1,42 @@
 """What is trained, and how; who is told how far it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pruning.masks.plan import Plan
+from rtl.sta.params import StaConfig
 
 Progress = Callable[[str, int, int, float], None]
 """Told of a training step: what is trained, the step's number, of how many, its loss."""
+
+
+SENSITIVITIES = ("one-shot", "trained")  # how the harm of a pattern is measured, the usual one first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the cycles are of: a configuration, the tokens of each sequence, a memory.
+
+    lengths : none where a model has its own, as a ViT
+    """
+
+    config: StaConfig
+    lengths: list[int]
+    mem_latency: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Plans that are asked for.
+
+    cycles : of each plan's program at most
+    sensitivity : one of SENSITIVITIES
+    """
+
+    cycles: tuple[int, ...]
+    target: Target
+    sensitivity: str = SENSITIVITIES[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +47,8 @@ class Recipe:
     data: tuple[Path, ...]
     method: str = "idp"
     patterns: tuple[str, ...] = ()
-    plan: "Path | Plan | None" = None
-    budget: Mapping[str, Any] | None = None  # what the plan was chosen for
+    plan: Path | None = None
+    budgets: Budgets | None = None
     layers: str = "all"
     ragged: str = "error"
     nested: bool = False

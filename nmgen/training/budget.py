@@ -6,18 +6,18 @@ budget is taken off before another plan is chosen.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nmgen.compiler.memory_map import Unfilled
 from nmgen.console.progress import Say
+from nmgen.families.recipe import Target
 from nmgen.models.dense import Dense
 from nmgen.models.model_program import compiled
 from rtl.params import InputError
-from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
     from pruning.masks.plan import Plan
@@ -36,16 +36,13 @@ def parse_budget(text: str) -> int:
     return cycles
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What the cycles are of: a configuration, the tokens of each sequence, a memory.
-
-    lengths : none where a model has its own, as a ViT
-    """
-
-    config: StaConfig
-    lengths: list[int]
-    mem_latency: int = 30
+def parse_budgets(text: str) -> list[int]:
+    """Of a text such as 3.5M,2.6M; InputError where one is none, or there twice."""
+    budgets = [parse_budget(part) for part in text.split(",")]
+    for budget in budgets:
+        if budgets.count(budget) > 1:
+            raise InputError(f"budget {budget} is there twice, must be once")
+    return budgets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,24 +65,19 @@ class Budgeted:
         return numbers | patterns | target | {"configuration": asdict(self.target.config)}
 
 
-def plan_within(dense: Dense, layers: str, budget: int, target: Target, say: Say) -> Budgeted:
-    """The plan of least expected harm whose program takes at most so many cycles.
-
-    layers : which linear layers are pruned, by name
-    say : gets what is done now
-
-    Raises
-    ------
-    InputError : a budget below the least; what does not fit the configuration.
-    """
-    return Planner(dense, layers, target, say).within(budget)
-
-
 class Planner:
     """Plans within budgets of cycles, of one model on one target.
 
+    Parameters
+    ----------
+    layers : which linear layers are pruned, by name
+    say : gets what is done now
+
     Attributes
     ----------
+    names : of these layers
+    m, options : of groups, and the N' that are worth a choice: those below take no fewer cycles in any layer
+    uniform : cycles with all layers at n:m, by N'
     least, dense : cycles of the sparsest patterns, and of none
 
     Raises
@@ -94,65 +86,103 @@ class Planner:
     """
 
     def __init__(self, dense: Dense, layers: str, target: Target, say: Say) -> None:
-        self._model, self._target, self._say = dense, target, say
-        self._m = m = target.config.m
-        self._names, self._options = dense.chosen(layers), [1 << i for i in range(m.bit_length())]
+        self._model, self._target = dense, target
+        self.m = m = target.config.m
+        self.names, options = dense.chosen(layers), [1 << i for i in range(m.bit_length())]
         say("calibrating")
         self._counter = _Counter(dense, target, m)
-        self._table: dict[str, dict[int, int]] = {name: {} for name in self._names}
-        self._rest, totals = 0, {}
-        for n in self._options:
+        table: dict[str, dict[int, int]] = {name: {} for name in self.names}
+        self._rest, self.uniform = 0, dict[int, int]()
+        for n in options:
             say(f"counting cycles at {n}:{m}")
-            totals[n], by_layer = self._counter.count(dict.fromkeys(self._names, n))
-            for name in self._names:
-                self._table[name][n] = by_layer[name]
-            self._rest = max(self._rest, totals[n] - sum(by_layer.values()))
+            self.uniform[n], by_layer = self._counter.count(dict.fromkeys(self.names, n))
+            for name in self.names:
+                table[name][n] = by_layer[name]
+            self._rest = max(self._rest, self.uniform[n] - sum(by_layer.values()))
         # Of the patterns that take the fewest cycles the densest: an array of N multipliers gains nothing below N'.
-        self._fewest = {
-            name: max(n for n in self._options if one[n] == min(one.values())) for name, one in self._table.items()
-        }
-        self.least, self.dense = self._counter.count(self._fewest)[0], totals[m]
+        self._fewest = {name: max(n for n in one if one[n] == min(one.values())) for name, one in table.items()}
+        self._table = {name: {n: one[n] for n in options if n >= self._fewest[name]} for name, one in table.items()}
+        self.options = [n for n in options if n >= min(self._fewest.values())]
+        self.least, self.dense = self._counter.count(self._fewest)[0], self.uniform[m]
 
-    def within(self, budget: int) -> Budgeted:
+    def check(self, budget: int) -> None:
         """InputError : a budget below the least."""
-        from pruning.masks.plan import Plan
-        from pruning.masks.sensitivity import choose
-
         if budget < self.least:
             raise InputError(
                 f"budget is {budget:,} cycles, must be at least {self.least:,}, which the sparsest patterns take; "
                 f"dense takes {self.dense:,}"
             )
-        harm, room = self._harm, budget - self._rest
+
+    def series(self, budgets: Sequence[int], harm: "Table") -> list[Budgeted]:
+        """A plan for each budget, from many cycles to few: no layer is denser than in the plan before it."""
+        found: list[Budgeted] = []
+        for budget in budgets:
+            found.append(self.within(budget, harm, found[-1].plan if found else None))
+        return found
+
+    def within(self, budget: int, harm: "Table", at_most: "Plan | None" = None) -> Budgeted:
+        """The plan of least harm whose program takes at most so many cycles.
+
+        Parameters
+        ----------
+        harm : of each layer at each N' of the options; harms add up
+        at_most : no layer is denser than in this plan
+
+        Raises
+        ------
+        InputError : a budget below the least.
+        """
+        from pruning.masks.plan import Plan
+        from pruning.masks.sensitivity import choose
+
+        self.check(budget)
+        table: Mapping[str, Mapping[int, int]] = self._table
+        if at_most:
+            table = {
+                name: {n: cycles for n, cycles in one.items() if n <= at_most.layers[name][0]}
+                for name, one in table.items()
+            }
+        room = budget - self._rest
         while True:
-            self._say("choosing patterns")
             try:
-                chosen: Mapping[str, int] = choose(harm, self._table, room)
+                chosen: Mapping[str, int] = choose(harm, table, room)
             except InputError:  # no room is left beside what the neighbours cost
                 chosen = self._fewest
             cycles = self._counter.count(chosen)[0]
             if cycles <= budget:
                 break
             room -= cycles - budget
-        plan = Plan({name: (n, self._m) for name, n in chosen.items()})
+        plan = Plan({name: (n, self.m) for name, n in chosen.items()})
         return Budgeted(
             plan=plan, budget=budget, cycles=cycles, least=self.least, dense=self.dense, target=self._target
         )
 
-    @cached_property
-    def _harm(self) -> "Table":
-        """How much further from the dense model's the outputs are with each layer alone at n:m."""
+    def harm(self, say: Say) -> "Table":
+        """How much further from the dense model's the outputs are with each layer alone at n:m, in one shot."""
         from pruning.masks.sensitivity import sensitivities
 
-        asked, count = 0, 1 + len(self._names) * len(self._options)
+        asked, count = 0, 1 + len(self.names) * (len(self.options) - 1)
 
         def loss(model: Any) -> float:
             nonlocal asked
             asked += 1
-            self._say(f"pruning each layer alone: {asked} of {count}")
+            say(f"pruning each layer alone: {asked} of {count}")
             return 1 - self._model.cosine(model)
 
-        return sensitivities(self._model.model, self._names, self._options, self._m, loss)
+        return sensitivities(self._model.model, self.names, self.options, self.m, loss)
+
+
+def check_step_down(budgets: Sequence[int]) -> None:
+    """InputError where they do not, as they have to where a candidate inherits."""
+    for budget, less in pairwise(budgets):
+        if less > budget:
+            raise InputError(f"budgets step from {budget:,} up to {less:,}, must step down where a candidate inherits")
+
+
+def sensitivity_facts(kind: str, harm: "Table", m: int) -> dict[str, Any]:
+    """Ready for JSON; kind : one of SENSITIVITIES"""
+    layers = {name: {f"{n}:{m}": rise for n, rise in one.items()} for name, one in harm.items()}
+    return {"kind": kind, "layers": layers}
 
 
 class _Counter:

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmgen.console.files import check_writable, written_whole
+from nmgen.console.progress import stages
 from nmgen.console.threads import one_thread
 from nmgen.families.interface import Goal, Scores
 from nmgen.families.known import Halves, halves_of
-from nmgen.families.recipe import Progress, Recipe
-from nmgen.models.dense import chosen, one_shot
+from nmgen.families.recipe import Budgets, Progress, Recipe
+from nmgen.models.dense import Dense, chosen, one_shot
+from nmgen.training.budget import Budgeted, Planner, check_step_down, sensitivity_facts
 from nmgen.training.candidates import facts_of, write_candidate, write_folder, write_report
 from nmgen.training.report import PLOT, plot
 from pruning.files.folders import folder_of
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
 
     from pruning.families.interface import Form, Model
     from pruning.masks.plan import Plan
+    from pruning.masks.sensitivity import Table
     from pruning.training.series import Candidate
 
-QAT = -3  # draws a seed of its own; the candidates of a series have 0, 1, …, and a goal −1 and −2
+QAT, SENSITIVITY = -3, -4  # draw seeds of their own; the candidates of a series have 0, 1, …, and a goal −1 and −2
 
 
 def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class Series:
     ----------
     first : this is the process that measures and writes
     start : the model that training starts from, from `begin` on
+    patterns : of each candidate; those within budgets are chosen by `begin`
     """
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
@@ -85,8 +89,10 @@ class Series:
         if recipe.qat and self.family.prunes.rounding is None:
             raise InputError(f"{recipe.model} is {self.family.compiles.TITLE}: it takes no --qat")
         self.goal: Goal = self.family.compiles.goal(recipe, model)
-        self._names = set(chosen(model.linears(), recipe.layers))
+        self._names = chosen(model.linears(), recipe.layers)
+        self._budgeted: list[Budgeted] = []
         self._check()
+        self._planner = self._planner_of(recipe.budgets) if recipe.budgets else None
 
     def _filter(self, _layer: object, name: str) -> bool:
         return name in self._names
@@ -95,11 +101,37 @@ class Series:
         """What would be refused only after hours: a layer that a pattern does not fit."""
         from pruning.training.train import check_numbers
 
-        check_numbers(self.recipe.steps, self.recipe.batch, self.recipe.lr)
+        recipe = self.recipe
+        check_numbers(recipe.steps, recipe.batch, recipe.lr)
         self.plans()
+        if recipe.budgets:
+            self._check_budgets(recipe.budgets)
+
+    def _check_budgets(self, budgets: Budgets) -> None:
+        from pruning.masks.plan import Plan
+
+        method = self._method
+        if not method.prunes:
+            raise InputError("method dense prunes nothing, so it takes no --budget")
+        if budgets.sensitivity == "trained" and not method.trains:
+            raise InputError(f"method {method.name} trains nothing: --sensitivity must be one-shot")
+        if method.inherits:
+            check_step_down(budgets.cycles)
+        Plan(dict.fromkeys(self._names, (1, budgets.target.config.m))).checked(self.goal.dense, self.recipe.ragged)
+
+    def _planner_of(self, budgets: Budgets) -> Planner:
+        """InputError where a budget is too small."""
+        recipe = self.recipe
+        with one_thread(), stages() as say:
+            dense = Dense(recipe.model, [recipe.calibrate] if recipe.calibrate else recipe.data)
+            planner = Planner(dense, recipe.layers, budgets.target, say)
+            for cycles in budgets.cycles:
+                planner.check(cycles)
+        return planner
 
     def begin(self, progress: Progress) -> Progress:
-        """Trains the dense model where its goal wants that; weighs inputs where the method does.
+        """Trains the dense model where its goal wants that; weighs inputs where the method does; chooses the plans
+        within budgets.
 
         Returns what is called after each step.
         """
@@ -111,6 +143,8 @@ class Series:
             write_folder(self.family.prunes.save, self.goal.dense, self.out / "dense")
         self._method = calibrated(self._method, self.goal.dense, sorted(self._names), self.goal.look)
         self.start = self.family.prunes.trainable(self.goal.dense)
+        if self._planner and self.recipe.budgets:
+            self._plan(self._planner, self.recipe.budgets, progress)
         if self.recipe.permute:
             self._permute(self.start)
         return progress
@@ -120,6 +154,9 @@ class Series:
         goal = self.goal
         dense = {"float": self.scores(goal.dense)} if self.first else {}
         found: dict[str, Any] = {"recipe": self.recipe.facts, **goal.facts, "dense": dense, "candidates": []}
+        if self._budgeted:
+            found["budgets"] = [one.facts for one in self._budgeted]
+            found["sensitivity"] = self._sensitivity
         if goal.calibration.unfit:
             found["warning"] = goal.calibration.unfit
         return found
@@ -133,6 +170,56 @@ class Series:
             one.checked(model, ragged) if isinstance(one, Plan) else Plan.uniform(model, one, self._filter, ragged)
             for one in self.patterns
         ]
+
+    def _plan(self, planner: Planner, budgets: Budgets, progress: Progress) -> None:
+        """The patterns, within the budgets."""
+        harm = self._kept_harm(planner, progress) if budgets.sensitivity == "trained" else None
+        with one_thread(), stages() as say:
+            harm = harm or planner.harm(say)
+            say("choosing patterns")
+            if self._method.inherits:
+                self._budgeted = planner.series(budgets.cycles, harm)
+            else:
+                self._budgeted = [planner.within(cycles, harm) for cycles in budgets.cycles]
+        self._sensitivity = sensitivity_facts(budgets.sensitivity, harm, planner.m)
+        self.patterns = [one.plan for one in self._budgeted]
+
+    def _kept_harm(self, planner: Planner, progress: Progress) -> "Table":
+        """After a few steps of training; run/sensitivity.json keeps it."""
+        from pruning.files.reading import parse_json, read_text
+
+        path, of = self.run / "sensitivity.json", {**self.recipe.facts, **self.goal.about()}
+        of = json.loads(json.dumps(of))
+        if self.recipe.resume and path.exists():
+            kept = parse_json(read_text(path))
+            if isinstance(kept, dict) and kept.get("of") == of:
+                return {name: {int(n): rise for n, rise in one.items()} for name, one in kept["layers"].items()}
+        harm = self._trained_harm(planner, progress)
+        if self.first:
+            with written_whole(path) as file:
+                file.write_text(json.dumps({"of": of, "layers": harm}) + "\n", encoding="utf-8")
+        return harm
+
+    def _trained_harm(self, planner: Planner, progress: Progress) -> "Table":
+        from pruning.training.sensitivity import STEPS, trained_sensitivities
+        from pruning.training.train import mixed
+
+        recipe = self.recipe
+        steps = (1 + len(planner.names) * (len(planner.options) - 1)) * STEPS
+        return trained_sensitivities(
+            self.start,
+            self.goal.task,
+            planner.names,
+            planner.options,
+            planner.m,
+            method=self._method,
+            ragged=recipe.ragged,
+            on_step=lambda step, loss: progress("each layer alone", step, steps, loss),
+            batch=recipe.batch,
+            lr=recipe.lr,
+            bf16=self.goal.bf16,
+            seed=mixed(recipe.seed, SENSITIVITY),
+        )
 
     def _permute(self, model: "Model") -> None:
         """One order for all candidates, by the sparsest."""
@@ -218,7 +305,7 @@ class Series:
 
         recipe, plan, prunes = self.recipe, candidate.plan, self.family.prunes
         verify(model, plan)
-        name = "dense" if recipe.method == "dense" else candidate.name.replace("-", "of") if recipe.patterns else "plan"
+        name = _name(recipe, candidate)
         about = {"model": recipe.model, "method": recipe.method, "pattern": str(plan), "seed": recipe.seed}
         artefact = prunes.to_artefact(model, plan.layers, scales, about)
         write_candidate(self.out, name, model, artefact, prunes.save)
@@ -233,6 +320,16 @@ class Series:
 
         with one_thread(), torch.no_grad():
             return self.goal.scores(form)
+
+
+def _name(recipe: Recipe, candidate: "Candidate") -> str:
+    """Of a candidate's files."""
+    if recipe.method == "dense":
+        return "dense"
+    if recipe.patterns:
+        return candidate.name.replace("-", "of")
+    several = recipe.budgets and len(recipe.budgets.cycles) > 1
+    return candidate.name.replace("-", "") if several else "plan"
 
 
 def noting(recipe: Recipe, run: Path, progress: Progress) -> Progress:
@@ -265,7 +362,7 @@ def patterns_of(recipe: Recipe, inherits: bool) -> "list[str | Plan]":
     if recipe.method == "dense":
         return ["8:8"]
     if recipe.plan:
-        return [Plan.read(recipe.plan) if isinstance(recipe.plan, Path) else recipe.plan]
+        return [Plan.read(recipe.plan)]
     parsed = [parse_pattern(pattern) for pattern in recipe.patterns]
     for (n, m), (fewer, of) in pairwise(parsed):
         if inherits and fewer * m > n * of:

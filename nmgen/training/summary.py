@@ -54,15 +54,13 @@ def series_table(out: Path, report: Mapping[str, Any]) -> Table:
     )
 
 
-def budget_line(report: Mapping[str, Any]) -> str:
-    """What a plan within a budget of cycles takes; '' where none was made."""
-    budget = report.get("budget") or report.get("recipe", {}).get("budget")
-    if not budget:
-        return ""
-    return (
-        f"a plan of {budget['cycles']:,} cycles within {budget['budget']:,} (dense takes "
-        f"{budget['dense']:,}, the sparsest patterns {budget['least']:,}): {budget['patterns']}"
-    )
+def budget_lines(report: Mapping[str, Any]) -> list[str]:
+    """What each plan within a budget of cycles takes."""
+    return [
+        f"a plan of {one['cycles']:,} cycles within {one['budget']:,} (dense takes {one['dense']:,}, the sparsest "
+        f"patterns {one['least']:,}): {one['patterns']}"
+        for one in report.get("budgets", [])
+    ]
 
 
 def summary_page(report: Mapping[str, Any], table: Table, picture: Path | None) -> str:
@@ -73,7 +71,7 @@ def summary_page(report: Mapping[str, Any], table: Table, picture: Path | None) 
     whole = "candidates" in report
     recipe = report.get("recipe", report)
     facts = [(name, str(recipe[name])) for name in ("model", "method", "seed") if recipe.get(name) is not None]
-    notes = [one for one in (budget_line(report), report.get("warning")) if one]
+    notes = [*budget_lines(report), *([report["warning"]] if report.get("warning") else [])]
     about = "Accuracy of the candidates against the density of their linear layers"
     return facts_page(
         f"{Path(recipe['model']).name}, pruned",
@@ -81,7 +79,11 @@ def summary_page(report: Mapping[str, Any], table: Table, picture: Path | None) 
         notes=notes,
         bars=_scores(report) if whole else (),
         pictures=[Picture(title="Accuracy", png=picture.read_bytes(), about=about)] if picture else (),
-        tables=[table, _plans(report) if whole else _errors(report)],
+        tables=[
+            table,
+            _plans(report) if whole else _errors(report),
+            *([_sensitivity(report["sensitivity"])] if "sensitivity" in report else []),
+        ],
     )
 
 
@@ -100,6 +102,17 @@ def _plans(report: Mapping[str, Any]) -> Table:
         title="Pattern of each layer",
         headings=("layer", *(one["name"] for one in candidates)),
         rows=[(layer, *(one["plan"].get(layer, "dense") for one in candidates)) for layer in layers],
+    )
+
+
+def _sensitivity(found: Mapping[str, Any]) -> Table:
+    after = {"one-shot": "as it is", "trained": "after a few steps of training"}[found["kind"]]
+    layers = found["layers"]
+    patterns = list(next(iter(layers.values())))
+    return Table(
+        title=f"Rise of the loss with one layer alone pruned, {after}",
+        headings=("layer", *patterns),
+        rows=[(name, *(f"{rises[pattern]:.5f}" for pattern in patterns)) for name, rises in layers.items()],
     )
 
 

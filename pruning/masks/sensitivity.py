@@ -2,7 +2,8 @@
 
 Two steps, both our choice; the paper gives one pattern to the whole model.
 
-1. `sensitivities`: how much the loss rises when one layer alone is pruned, by magnitude and without training.
+1. `sensitivities`: how much the loss rises when one layer alone is pruned, by magnitude and without training;
+   `pruning.training.sensitivity` has the same after a few steps.
 2. `choose`: of all plans within the budget the one whose rises add up to the least.
 
 What a layer costs at each N' is `nmgen/training/budget.py`'s to say, of a configuration of the hardware.

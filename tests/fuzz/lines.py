@@ -85,6 +85,7 @@ LINES = {
         "bert --elastic 4:8,2:8 --data text.txt --permute --steps 1 --batch 4 -o out",
         "bert --patterns 1:8 --method sparsegpt --permute -o out",
         f"bert --budget 100k-cycles --seq 7 {STA} -o out",
+        f"bert --budget 100k,90k --sensitivity trained --data text.txt --steps 1 --batch 4 --seq 7 {STA} -o out",
     ],
     "simulate": [
         "text.nmp --text one two --build build",
@@ -156,7 +157,8 @@ FURTHER = [
     "--calibrate=text.txt", "--calibrate=zero", "--calibrate=pictures.npy", "--calibrate=mnist", "--tokens=4096",
     "--prefix=../x", "--name=../x", "--text=\udcff", "--ids=zero", "--image=zero", "--reference=zero", "--sts=zero",
     "--mhz=400", "--mhz=nan", "--port-bytes=64", "--hidden=1", "--store-words=1", "--max-k=65536", "--method=sr-ste",
-    "--budget=1", "--budget=1e99M-cycles", "--budget=-1M-cycles", "--core", "--waves=out.vcd", "--check-each",
+    "--budget=1", "--budget=90k,100k", "--sensitivity=trained",
+    "--budget=1e99M-cycles", "--budget=-1M-cycles", "--core", "--waves=out.vcd", "--check-each",
     "--port=zero", "--port=pipe", "--port=folder", "--port=text.nmp", "--baud=9600", "--loaded", "--preload=text.nmp",
     "--preload=zero", "--memory=IS42S16160G-7", "--core-mhz=400", "--memory-mhz=1", "--flash=zero",
     "--space=space.toml", "--space=zero", "--patterns=2:8", "--plans=1", "--kind=engine", "--trials=1", "--dask=x",

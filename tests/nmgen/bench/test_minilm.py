@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from nmgen.bench import minilm as bench
-from nmgen.bench.minilm import KINDS, PATTERNS, command, made, main, run_all, table
+from nmgen.bench import minilm_runs
+from nmgen.bench.minilm import KINDS, PATTERNS, main, runs, scores, table
+from nmgen.bench.minilm_runs import command, run_all, scores_of
 from nmgen.cli import parser
 from rtl.params import InputError
 
@@ -34,14 +35,28 @@ def test_the_table() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_all_take_as_many_steps(kind: str, tmp_path: Path) -> None:
+def test_all_take_as_many_steps(tmp_path: Path) -> None:
     """Of one recipe, apart from what is made."""
-    args = parser().parse_args(command(kind, 3, tmp_path, tmp_path / "out")[3:])
-    candidates = 1 if args.elastic else len(PATTERNS)
-    assert (candidates * args.steps, args.batch, args.lr, args.seed, args.resume) == (1350, 64, 5e-4, 3, True)
-    assert (args.patterns or args.elastic) == ",".join(PATTERNS)
-    assert args.method == {"series": "idp", "update": "idp-update", "elastic": None}[kind]
+    found = runs(4)
+    assert len(found) == 4 * len(KINDS)
+    for one in found:
+        kind, seed = one.name.split("-")
+        args = parser().parse_args(command(one, tmp_path, tmp_path / "out")[3:])
+        candidates = 1 if args.elastic else len(PATTERNS)
+        assert (candidates * args.steps, args.batch, args.lr, args.seed, args.resume) == (
+            *(1350, 64, 5e-4),
+            int(seed),
+            True,
+        )
+        assert (args.patterns or args.elastic) == ",".join(PATTERNS)
+        assert args.method == {"series": "idp", "update": "idp-update", "elastic": None}[kind]
+
+
+def test_scores() -> None:
+    reports = {one.name: report(*(79.0 - number, 78.0, 76.0)) for number, one in enumerate(runs(2))}
+    found = scores({name: json.loads(text) for name, text in reports.items()}, 2)
+    assert found["series"] == [{"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}, {"4:8": 76.0, "2:8": 78.0, "1:8": 76.0}]
+    assert found["elastic"][1]["4:8"] == 74.0
 
 
 def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,15 +71,16 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         (out / "report.json").write_text(report(79.0, 78.0, 76.0))
         return type("Done", (), {"returncode": 0})
 
-    monkeypatch.setattr(bench.subprocess, "run", prune)
+    monkeypatch.setattr(minilm_runs.subprocess, "run", prune)
     (tmp_path / "cache" / "series-0").mkdir(parents=True)
     (tmp_path / "cache" / "series-0" / "report.json").write_text(report(79.0, 78.0))  # of a series that was stopped
     for _ in range(2):
-        with pytest.raises(InputError, match=r"^elastic, seed 1, ended with 1: .*elastic-1\.log$"):
-            run_all(2, tmp_path, tmp_path / "cache")
+        with pytest.raises(InputError, match=r"^elastic-1 ended with 1: .*elastic-1\.log$"):
+            run_all(runs(2), tmp_path, tmp_path / "cache")
     assert sorted(set(ran)) == ["elastic-0", "elastic-1", "series-0", "series-1", "update-0", "update-1"]
     assert len(ran) == 7  # the one that failed twice
-    assert made("series", 1, tmp_path, tmp_path / "cache") == {"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}
+    (again,) = run_all(runs(1)[:1], tmp_path, tmp_path / "cache").values()
+    assert scores_of(again) == [79.0, 78.0, 76.0]
 
 
 @pytest.mark.parametrize(

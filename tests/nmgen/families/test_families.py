@@ -143,7 +143,7 @@ def test_a_third_family_goes_through_every_command(capsys: pytest.CaptureFixture
     capsys.readouterr()
     for budget in ("40k", "30k"):
         assert main(["prune", "tiny", "--budget", budget, "--seq", "6", *FLAGS, "-o", budget, "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["budget"]["cycles"] <= int(budget[:-1]) * 1000
+        assert json.loads(capsys.readouterr().out)["budgets"][0]["cycles"] <= int(budget[:-1]) * 1000
 
 
 @pytest.mark.usefixtures("tiny")

@@ -12,7 +12,6 @@ import torch
 
 from nmgen.cli import main
 from nmgen.models.dense import Dense
-from nmgen.training.budget import parse_budget
 from pruning.families.bert.folder import load
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.vit.folder import load as load_vit
@@ -22,7 +21,6 @@ from pruning.files.artefact import read
 from pruning.masks.methods import METHODS, calibrated
 from pruning.masks.patterns import magnitude_mask
 from pruning.masks.sparsify import sparsify
-from rtl.params import InputError
 from tests.nmgen.test_cli import fails
 from tests.pruning.samples import WORDS, write_model
 from tests.pruning.vits import random_images, random_vit
@@ -101,9 +99,10 @@ def test_a_vit(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--preset", "small", "--m", "8", "--max-tokens", "32", "--hidden", "16"]
     run(capsys, "compile", "out/2of8.safetensors", "--batch", "2", *flags, "-o", "p.nmp")
     found = prune(capsys, "--budget", "1G", *flags, model="vit")
-    assert found["budget"]["cycles"] == found["budget"]["dense"]
+    (bounds,) = found["budgets"]
+    assert bounds["cycles"] == bounds["dense"]
     run(capsys, "compile", "out/plan.safetensors", *flags, "-o", "q.nmp")
-    assert run(capsys, "estimate", "q.nmp")["cycles"] == found["budget"]["cycles"]
+    assert run(capsys, "estimate", "q.nmp")["cycles"] == bounds["cycles"]
 
 
 def test_inputs_that_are_no_multiple_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,82 +121,6 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert (entry["name"], entry["plan"]) == ("plan", {"encoder.layer.1.output.dense": "1:8"})
     layers = read("out/plan.safetensors").layers
     assert [name for name, layer in layers.items() if (layer.n, layer.m) != (8, 8)] == list(entry["plan"])
-
-
-# --- within a budget -------------------------------------------------------------------------------------------------
-
-
-def test_a_plan_within_a_budget_of_cycles(capsys: pytest.CaptureFixture[str]) -> None:
-    """To the cycle what the estimate of the artefact's program says; with less to spend other patterns."""
-    target = ["--seq", "6,4", *FLAGS, "--mem-latency", "17"]
-    bounds = prune(capsys, "--budget", "1G", *target)["budget"]
-    least, dense = bounds["least"], bounds["dense"]
-    assert bounds["cycles"] == dense
-    assert bounds["patterns"] == "12 × 8:8"
-    taken = []
-    for budget in (least, least + 1, (least + dense) // 2, dense - 1, dense):
-        report = prune(capsys, "--budget", f"{budget}-cycles", *target)
-        found, (entry,) = report["budget"], report["candidates"]
-        assert found["budget"] == budget
-        assert least <= found["cycles"] <= budget
-        run(capsys, "compile", "out/plan.safetensors", "--seq", "6,4", *FLAGS, "-o", "p.nmp")
-        assert run(capsys, "estimate", "p.nmp", "--mem-latency", "17")["cycles"] == found["cycles"]
-        layers = read("out/plan.safetensors").layers
-        assert entry["plan"] == {name: f"{layer.n}:{layer.m}" for name, layer in layers.items()}
-        taken.append((found["cycles"], entry["float"]["cosine"]))
-    cycles, cosines = zip(*taken, strict=True)
-    assert cycles == tuple(sorted(cycles))
-    assert cycles[-1] == dense
-    assert cycles[2] > 0.9 * (least + dense) / 2, "the budget is spent"
-    assert cosines[-1] > max(cosines[:3])
-    message = f"budget is {least - 1:,} cycles, must be at least {least:,}, which the sparsest patterns take; "
-    said = fails(["prune", "small", "--budget", str(least - 1), *target, "--calibrate", "fit.txt", "-o", "no"], capsys)
-    assert f"{message}dense takes {dense:,}" in said
-    assert not Path("no").exists()
-
-
-def test_a_budget_for_some_layers(capsys: pytest.CaptureFixture[str]) -> None:
-    every = prune(capsys, "--budget", "1G", "--seq", "6", *FLAGS)["budget"]
-    some = prune(capsys, "--budget", "1G", "--seq", "6", *FLAGS, "--layers", "*.1.output.dense")
-    assert some["budget"]["dense"] == every["dense"]
-    assert some["budget"]["least"] > every["least"]
-    assert list(some["candidates"][0]["plan"]) == ["encoder.layer.1.output.dense"]
-
-
-def test_a_budget_with_training(capsys: pytest.CaptureFixture[str]) -> None:
-    bounds = prune(capsys, "--budget", "1G", "--seq", "6", *FLAGS)["budget"]
-    budget = (bounds["least"] + bounds["dense"]) // 2
-    command = ["--budget", str(budget), "--seq", "6", *FLAGS, "--data", "fit.txt", "--steps", "2", "--batch", "8"]
-    assert main(["prune", "small", *command, "-o", "trained", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    (entry,) = report["candidates"]
-    layers = read("trained/plan.safetensors").layers
-    assert entry["plan"] == {name: f"{layer.n}:{layer.m}" for name, layer in layers.items()}
-    assert report["recipe"]["budget"]["cycles"] <= budget
-    run(capsys, "compile", "trained/plan.safetensors", "--seq", "6", *FLAGS, "-o", "p.nmp")
-    assert run(capsys, "estimate", "p.nmp")["cycles"] == report["recipe"]["budget"]["cycles"]
-
-
-@pytest.mark.parametrize(
-    ("text", "cycles"),
-    [
-        ("2600000", 2600000),
-        ("2.6M-cycles", 2600000),
-        ("2.6m", 2600000),
-        ("2600k", 2600000),
-        ("1 cycle", 1),
-        ("0.0026G cycles", 2600000),
-        ("1.2345678M", 1234567),
-    ],
-)
-def test_spellings_of_a_budget(text: str, cycles: int) -> None:
-    assert parse_budget(text) == cycles
-
-
-@pytest.mark.parametrize("text", ["", "0", "0.4", "-3", "M", "1e6", "many", "2.6MM", "9" * 400, "٣M", "2.6M-"])
-def test_no_budget(text: str) -> None:
-    with pytest.raises(InputError, match=r"must be a number of cycles such as 2\.6M-cycles, 2\.6M or 2600000"):
-        parse_budget(text)
 
 
 # --- what is wrong, and what is poor ---------------------------------------------------------------------------------

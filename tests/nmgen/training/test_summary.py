@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nmgen.training.summary import budget_line, series_table, summary_page
+from nmgen.training.summary import budget_lines, series_table, summary_page
 from tests.nmgen.page.reader import Reader
 
 
@@ -32,6 +32,7 @@ def series(*scores: float, dense: float = 1.0) -> dict[str, Any]:
 
 
 BUDGET = {"cycles": 1234, "budget": 1500, "dense": 9000, "least": 1000, "patterns": "2 × 2:8"}
+SENSITIVITY = {"kind": "trained", "layers": {"layer.0": {"1:8": 0.123456, "8:8": 0.0}}}
 
 
 @pytest.mark.parametrize(("dense", "said"), [(1.0, ("0.7300", "0.7200")), (88.1, ("0.73", "0.72"))])
@@ -42,26 +43,27 @@ def test_table(dense: float, said: tuple[str, str]) -> None:
     assert table.rows[1] == ("1of8", "12.5%", "1,000", "16.7%", "", *said)
 
 
-@pytest.mark.parametrize("where", ["budget", "recipe"])
-def test_budget(where: str) -> None:
-    report = {"budget": BUDGET} if where == "budget" else {"recipe": {"budget": BUDGET}}
-    said = "a plan of 1,234 cycles within 1,500 (dense takes 9,000, the sparsest patterns 1,000): 2 × 2:8"
-    assert budget_line(report) == said
-    assert budget_line(series()) == ""
+def test_budgets() -> None:
+    said = "a plan of 1,234 cycles within {} (dense takes 9,000, the sparsest patterns 1,000): 2 × 2:8"
+    report = {"budgets": [BUDGET, BUDGET | {"budget": 1400}]}
+    assert budget_lines(report) == [said.format("1,500"), said.format("1,400")]
+    assert budget_lines(series()) == []
 
 
 def test_page(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    report = series(0.5, 0.75) | {"budget": BUDGET, "warning": "little text"}
+    report = series(0.5, 0.75) | {"budgets": [BUDGET], "sensitivity": SENSITIVITY, "warning": "little text"}
     page = summary_page(report, series_table(Path("out"), report), tmp_path / "a.png")
     read = Reader(page)
     assert read.texts[1] == "small, pruned"
     assert read.facts == {"model": "models/small", "method": "magnitude"}
-    assert budget_line(report) in read.texts
+    assert budget_lines(report)[0] in read.texts
     assert "little text" in read.texts
     assert re.findall("width:(.*?)%", page.split("<body>")[1]) == ["100.00", "50.00", "75.00"]
     plans = read.texts[read.texts.index("Pattern of each layer") + 1 :]
-    assert plans == ["layer", "1of8", "2of8", "layer.0", "1:8", "2:8", "layer.1", "dense", "2:8"]
+    assert plans[:9] == ["layer", "1of8", "2of8", "layer.0", "1:8", "2:8", "layer.1", "dense", "2:8"]
+    assert plans[9] == "Rise of the loss with one layer alone pruned, after a few steps of training"
+    assert plans[10:] == ["layer", "1:8", "8:8", "layer.0", "0.12346", "0.00000"]
     assert sum(name == "img" for name, _ in read.elements) == 1
 
 
