@@ -1,17 +1,22 @@
 """`nmgen prune --budget`: plans within budgets of cycles, by the estimate of their programs."""
 
-import itertools
 import json
+import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nmgen.cli import main
-from nmgen.training.budget import parse_budget, parse_budgets
+from nmgen.families.recipe import Target
+from nmgen.models.dense import Dense
+from nmgen.training.budget import Planner, parse_budget, parse_budgets
 from pruning.files.artefact import read
+from pruning.masks.plan import Plan
 from pruning.training.sensitivity import STEPS
 from rtl.params import InputError
+from rtl.sta.params import StaConfig
 from tests.nmgen.test_cli import fails
 from tests.pruning.samples import WORDS, write_model
 
@@ -154,7 +159,7 @@ def test_a_series_of_plans(sensitivity: str, capsys: pytest.CaptureFixture[str])
     plans = [
         {name: (layer.n, layer.m) for name, layer in read(f"out/{name}.safetensors").layers.items()} for name in names
     ]
-    for denser, sparser in itertools.pairwise(plans):
+    for denser, sparser in pairwise(plans):
         assert denser != sparser
         assert all(sparser[name][0] <= n for name, (n, _) in denser.items())
     for name, budget, found in zip(names, budgets, report["budgets"], strict=True):
@@ -167,6 +172,26 @@ def test_a_series_of_plans(sensitivity: str, capsys: pytest.CaptureFixture[str])
     assert all(one["8:8"] == 0 for one in table["layers"].values())
     again = run(capsys, *command, "--resume")
     assert again == report
+
+
+def test_no_layer_gets_denser() -> None:
+    """Of harms that are drawn, some of which would have it so."""
+    config = StaConfig(rows=2, cols=4, n=1, m=8, max_tokens=32, hidden=24)
+    planner = Planner(Dense("small", [Path("fit.txt")]), "all", Target(config=config, lengths=[6]), lambda _: None)
+    budgets = [planner.least + (planner.dense - planner.least) * share // 10 for share in (7, 5, 3)]
+    alone_denser = 0
+
+    def denser(plans: list[Plan]) -> bool:
+        return any(after.layers[name] > n for before, after in pairwise(plans) for name, n in before.layers.items())
+
+    for seed in range(5):
+        draw = random.Random(seed)
+        harm = {name: {n: draw.random() / n if n < 8 else 0.0 for n in planner.options} for name in planner.names}
+        found = planner.series(budgets, harm)
+        assert all(one.cycles <= budget for one, budget in zip(found, budgets, strict=True))
+        assert not denser([one.plan for one in found])
+        alone_denser += denser([planner.within(budget, harm).plan for budget in budgets])
+    assert alone_denser
 
 
 def test_sensitivities_that_a_stopped_run_kept(
