@@ -131,6 +131,8 @@ static void relocate(uint8_t *code, uint32_t base)
     int weights = op == NMGEN_OP_PRODUCT && GET(code, COLUMNS) == NMGEN_COLUMNS_MEMORY;
     if (weights || (op >= NMGEN_OP_GATHER && op <= NMGEN_OP_TABLE) || op == NMGEN_OP_NORM)
         SET(code, ADDRESS, GET(code, ADDRESS) + base);
+    if (op == NMGEN_OP_PRODUCT && GET(code, WEIGHT_GROUPS))
+        SET(code, PLANES_ADDRESS, GET(code, PLANES_ADDRESS) + base);
     if (op == NMGEN_OP_GATHER)
         SET(code, IDS_ADDRESS, GET(code, IDS_ADDRESS) + base);
 }

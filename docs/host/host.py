@@ -20,7 +20,7 @@ START, CLEAR = 1, 2
 BUSY, ERROR = 1, 4
 ON_DONE, ON_ERROR = 1, 2
 
-# Instructions: bytes, opcodes, and those fields that a host changes: word, lowest bit, bits.
+# Instructions: bytes, opcodes, and those fields that a host reads or changes: word, lowest bit, bits.
 INSTRUCTION = 64
 END, PRODUCT, NORM, POOL, GATHER, LOAD, STORE, TABLE = range(8)
 KEYS, VALUES = 1, 2
@@ -36,6 +36,8 @@ FIELDS = {
     "mult": (10, 0, 16),
     "shift": (10, 16, 6),
     "keys": (12, 0, 16),
+    "weight_groups": (12, 16, 16),
+    "planes_address": (13, 0, 32),
 }
 
 PARTS = ("configuration", "address", "names", "regions", "sequences", "results", "notes", "about", "tokenizer")
@@ -128,6 +130,8 @@ class Host:
             opcode = self._get(at, "opcode")
             if opcode in (NORM, GATHER, LOAD, STORE, TABLE) or (opcode == PRODUCT and not self._get(at, "columns")):
                 self._set(at, address=self._get(at, "address") + self._base)
+            if opcode == PRODUCT and self._get(at, "weight_groups"):
+                self._set(at, planes_address=self._get(at, "planes_address") + self._base)
             if opcode == GATHER:
                 self._set(at, ids_address=self._get(at, "ids_address") + self._base)
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from nmgen.compiler.program import Placed, Program
-from nmgen.families.bert.compiler import compile_encoder
+from nmgen.families.bert.compiler import compile_elastic, compile_encoder
 from nmgen.families.bert.sentences import fitted
 from nmgen.verilog.writer import emit
 from pruning.encoder.parameters import pool_factor
@@ -33,6 +33,7 @@ from sim.golden.machine import Machine
 from sim.image.product import pack_weights
 from sim.image.program import parameter_units
 from tests.nmgen.encoders import artefact, random_ids
+from tests.pruning.samples import thinned
 from tests.rtl.cocotb_results import raise_failure
 from tests.sim.hosts import DOCS, FOLDER, SEQUENCES_MAX, STRICT, Answer, CHost, Ports, PythonHost, library, module
 from tests.sim.test_axi_sta import BUILDS, CASES, LENGTHS, PORTS
@@ -168,9 +169,23 @@ def test_factor_of_the_mean() -> None:
         assert (factor.shift, factor.mult) == (shift, round(2**shift / tokens))
 
 
+@pytest.fixture(scope="module")
+def elastic(encoder: IntegerEncoder) -> Program:
+    """Of two densities, the denser one being the encoder's."""
+    sparse = IntegerEncoder(thinned(artefact(**SIZES), 1))
+    parameters = {"2:4": encoder.parameters, "1:4": sparse.parameters}
+    config = replace(CONFIG, n=1)  # of which each density is a multiple
+    return compile_elastic(parameters, config, LENGTHS, {name: {"model": "small"} for name in parameters})
+
+
+@pytest.mark.parametrize("kind", ["program", "elastic"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_image_at_a_base(language: str, make: dict[str, Any], encoder: IntegerEncoder, program: Program) -> None:
+def test_image_at_a_base(
+    language: str, kind: str, make: dict[str, Any], encoder: IntegerEncoder, request: pytest.FixtureRequest
+) -> None:
     """The golden machine, too, runs the image where it is put."""
+    program: Program = request.getfixturevalue(kind)
+    assert any(code.get("weight_groups") for code in program.instructions) == (kind == "elastic")
     base, texts = 0x1040, random_ids(5, LENGTHS)
     given, registers = ports(program, base)
     written: dict[int, int] = {}
