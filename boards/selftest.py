@@ -72,9 +72,9 @@ class SelfTest(wiring.Component):
     The report, one line a product, and `PASS` after the last::
 
         nmgen 0.1.0: 4x4 PEs, N = 2, M = 4, 50 MHz
-        1:4 cycles 0000221 ok
-        2:4 cycles 0000224 ok
-        dense cycles 0000389 ok
+        1:4 cycles 0000224 ok
+        2:4 cycles 0000227 ok
+        dense cycles 0000392 ok
         PASS
 
     It ends at the first thing that is wrong: `FAIL 2:4 token 3 channel 5 got -7 want 12`, `FAIL 2:4 does not end`, or

@@ -30,7 +30,9 @@ class Dividers:
 
 
 def dividers(input_mhz: float, *outputs_mhz: float) -> Dividers:
-    """Dividers that make exactly these frequencies, the VCO nearest to the middle of its range.
+    """Dividers that make these frequencies, all but the first to two digits behind the point.
+
+    Of several, those whose VCO is nearest to the middle of its range.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def dividers(input_mhz: float, *outputs_mhz: float) -> Dividers:
     for mhz in others:
         made = {(vco / out, vco) for vco in vcos for out in range(1, DIVIDER_MAX + 1)}
         best = min((output for output, _ in made if output <= fastest), key=lambda output: abs(output - mhz))
-        if abs(best - mhz) > 1e-3:
+        if abs(best - mhz) > 5e-3:  # 133.33 is 133.333…
             beside = f"the nearest that the PLL makes beside {first_mhz:g} MHz is {best:.2f}"
             raise InputError(f"a clock is {mhz:g} MHz, {beside}")
         vcos = [vco for output, vco in made if output == best]

@@ -25,6 +25,7 @@ def test_exact(oscillator: float, clocks: tuple[float, ...]) -> None:
 
 
 def test_the_nearest_is_named() -> None:
+    assert dividers(25, 100, 133.33) == dividers(25, 100, 400 / 3)  # as a message would name it
     with pytest.raises(InputError, match=r"^mhz is 80, the nearest that the PLL makes of 25 MHz is 75$"):
         dividers(25, 80)
     with pytest.raises(

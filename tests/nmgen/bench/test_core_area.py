@@ -66,10 +66,8 @@ def core(config: StaConfig, mhz: tuple[float, ...] = (40, 60, 50), luts: int = 4
 
 def tables(stat: dict[str, Any] = STAT, **options: Any) -> str:
     found = {config: core(config, **options) for config in LEAST_MHZ}
-    time = Latency(
-        pattern="2:8", tokens=32, cycles={SLICES: 1_000_000, PORTABLE: 2_000_000}, cpu={"float32": 9, "bfloat16": 8}
-    )
-    return section(stat, found, [time], versions=["yosys 1", "nextpnr 2"], cpu="a CPU", seeds=3)
+    time = Latency(pattern="2:8", tokens=32, cycles={SLICES: 1_000_000, PORTABLE: 2_000_000})
+    return section(stat, found, [time], versions=["yosys 1", "nextpnr 2"], seeds=3)
 
 
 def test_bounds_are_missed_only_where_a_number_is_over() -> None:
@@ -88,11 +86,11 @@ def test_clock_paths_and_latency() -> None:
     assert "| ecp5 | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
     assert "| portable | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 85 MHz met |" in text
     assert "| ecp5 | 20.0 | 2.0 | post_processor pipeline → store |" in text
-    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 | 9.0 | 8.0 |" in text
+    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 |" in text
     assert "MHz" not in tables(mhz=())
     unrouted = tables(mhz=(0, 0, 57))
     assert "| ecp5 | 41,000 | 30,000 | – / **–** / 57.0 | – | ≥ 130 MHz **missed** |" in unrouted
-    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | – | – | 9.0 | 8.0 |" in unrouted
+    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | – | – |" in unrouted
 
 
 @pytest.fixture
@@ -110,16 +108,13 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return OperandMemory(3 if config.pe == "ecp5" else 4, "other")
 
     def latencies() -> list[Latency]:
-        return [Latency(pattern="2:8", tokens=32, cycles=dict.fromkeys(LEAST_MHZ, 1_000_000), cpu=CPU)]
+        return [Latency(pattern="2:8", tokens=32, cycles=dict.fromkeys(LEAST_MHZ, 1_000_000))]
 
     monkeypatch.setattr("nmgen.fpga.report.CoreHarness", small)
     monkeypatch.setattr(bench_core_area, "latencies", latencies)
     monkeypatch.setattr(bench_core_area, "ROOT", tmp_path)
     monkeypatch.setattr(bench_core_area, "FOLDER", tmp_path / "build" / "report")
     return folder
-
-
-CPU = {"float32": 9.0, "bfloat16": 8.0}
 
 
 def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +126,7 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "| **all Components** | 69,355 (83%) |",
         "--freq 130 --router router1 --lpf-allow-unconstrained --placer-heap-timingweight 200`, seeds 1 to 3;",
         "| ecp5 | 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
-        "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.0 | 5.0 | 9.0 | 8.0 |",
+        "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.0 | 5.0 |",
         "FPGA-DS-02012",
     ):
         assert part in page, page
@@ -144,7 +139,7 @@ def test_one_core_or_none_is_placed(tools: Path, tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "| ecp5 | 41,000 | 0 | 195.0 / **195.0** / 195.0 | 25.0 | ≥ 130 MHz met |" in page
     assert "| portable | 41,000 | 0 | – | – | ≥ 85 MHz not shown |" in page
-    assert "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.1 | – | 9.0 | 8.0 |" in page
+    assert "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.1 | – |" in page
     assert main(["--place", "none"]) == 0
     assert "MHz" not in (tmp_path / "docs" / "results.md").read_text()
     assert len(calls(tools)) == 3 + 1
