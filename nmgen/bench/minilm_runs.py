@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Run:
 
     Attributes
     ----------
-    name : of its folder
+    name : begins that of its folder
     options : of `nmgen prune`, what is made
     candidates : that its report ends with
     steps : of a candidate
@@ -70,11 +71,11 @@ def made(run: Run, data: Path, cache: Path) -> Report:
     ------
     InputError : the run failed; names its log.
     """
-    out = cache / run.name
+    out = folder_of(run, data, cache)
     report = out / "report.json"
     if not report.exists() or len(_read(report)["candidates"]) < run.candidates:
         cache.mkdir(parents=True, exist_ok=True)
-        said = cache / f"{run.name}.log"
+        said = out.with_suffix(".log")
         with said.open("wb") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(
@@ -85,17 +86,35 @@ def made(run: Run, data: Path, cache: Path) -> Report:
     return _read(report)
 
 
+def folder_of(run: Run, data: Path, cache: Path) -> Path:
+    """Of this command alone."""
+    return cache / f"{run.name}-{sha256(repr((run, str(data), BATCH, LR)).encode()).hexdigest()[:8]}"
+
+
 def run_all(runs: Sequence[Run], data: Path, cache: Path) -> dict[str, Report]:
-    """The reports by name."""
+    """The reports by name.
+
+    Raises
+    ------
+    InputError : runs failed, each told at once; the others went on, and are kept.
+    """
     start = time.monotonic()
     found: dict[str, Report] = {}
+    failed: list[InputError] = []
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         asked = {pool.submit(made, run, data, cache): run for run in runs}
         for future in as_completed(asked):
             run = asked[future]
-            found[run.name] = future.result()
+            try:
+                found[run.name] = future.result()
+            except InputError as error:
+                failed.append(error)
+                say(f"{error}; the others go on")
+                continue
             scores = ", ".join(f"{one:.2f}" for one in scores_of(found[run.name]))
             say(f"{len(found)}/{len(asked)} {run.name}: {scores}, {time.monotonic() - start:.0f} s")
+    if failed:
+        raise failed[0]
     return found
 
 

@@ -43,8 +43,8 @@ NAME = "prune"
 HELP = "Make N:M models of a dense one: pruned, with --data trained, quantised, measured and packed; or layers alone."
 EXAMPLE = """\
 nmgen prune minilm --patterns 2:8 -o build/minilm
-  nmgen prune minilm --budget 2.6M-cycles --seq 32 -o build/planned
-  nmgen prune minilm --budget 3.5M,2.6M --sensitivity trained --seq 128 --data text/ -o build/plans
+  nmgen prune minilm --budget 1M-cycles --seq 32 -o build/planned
+  nmgen prune minilm --budget 1.4M,1M --sensitivity trained --seq 32 --data text/ -o build/plans
   nmgen prune minilm --patterns 4:8,2:8,1:8 --method idp --data text/ --steps 1000 -o build/minilm-idp
   nmgen prune build/vit --patterns 4:8,2:8 --data /usr/share/datasets/fashion-mnist --steps 150 -o build/vit-idp
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--budget",
         metavar="CYCLES[,CYCLES…]",
-        help="one candidate each, a pattern for each layer, so that its program takes at most so many: 2.6M-cycles",
+        help="one candidate each, a pattern for each layer, so that its program takes at most so many: 1M-cycles",
     )
     what.add_argument(
         "--elastic",
@@ -273,12 +273,14 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
             f"{args.model} is {family.TITLE}, which needs {family.NEEDS}: give --data to train it, or --calibrate to "
             "prune it as it is"
         )
+    if args.budget is not None:
+        parse_budgets(args.budget)
     with one_thread(), stages() as say:
         say("reading the model")
         dense = Dense(args.model, [args.calibrate] if args.calibrate else [])
         facts: dict[str, Any] = {}
         if args.budget is not None:
-            plans, facts = _within(_budgets(args), args.layers or "all", dense, say)
+            plans, facts = _within(args, dense, say)
         elif args.plan:
             plans = {"plan": Plan.read(args.plan)}
         else:
@@ -289,9 +291,10 @@ def _whole(args: argparse.Namespace, patterns: list[tuple[int, int]]) -> int:
     return _told(args, report, dense.unfit, series_table)
 
 
-def _within(budgets: Budgets, layers: str, dense: Dense, say: Say) -> "tuple[dict[str, Plan], dict[str, Any]]":
+def _within(args: argparse.Namespace, dense: Dense, say: Say) -> "tuple[dict[str, Plan], dict[str, Any]]":
     """(plans within the budgets by the names of their files, facts for the report)."""
-    planner = Planner(dense, layers, budgets.target, say)
+    budgets = _budgets(args)
+    planner = Planner(dense, args.layers or "all", budgets.target, say, args.ragged or "pad")
     for cycles in budgets.cycles:
         planner.check(cycles)
     harm = planner.harm(say)

@@ -34,8 +34,8 @@ HELP = "Run a program, or a layer of an artefact, on the generated Verilog in a 
 EXAMPLE = (
     'nmgen simulate build/minilm.nmp --text "A fox crossed the river." --reference minilm --check-each\n'
     "  nmgen simulate build/vit.nmp --image ankle-boot.png --reference build/vit\n"
-    "  nmgen simulate build/minilm/2of8.safetensors --layer encoder.layer.0.intermediate.dense \\\n"
-    "      --input build/minilm/activations/encoder.layer.0.intermediate.dense.npy --output build/y.npy"
+    "  nmgen simulate build/layers/2of8.safetensors --layer encoder.layer.0.intermediate.dense \\\n"
+    "      --input build/layers/activations/encoder.layer.0.intermediate.dense.npy --output build/y.npy"
 )
 
 RIGHT, MISMATCH = 0, 1

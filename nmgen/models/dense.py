@@ -17,6 +17,7 @@ from rtl.params import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nmgen.families.interface import Calibration
     from pruning.families.interface import Form, Model, Scales
     from pruning.files.artefact import Artefact
     from pruning.masks.methods import Method
@@ -30,10 +31,12 @@ class Dense:
     ----------
     name : a Hugging Face folder, or minilm
     calibrate : text, or one place with pictures, which a ViT needs; none: sentences of nmgen's own
+    given : the model and what it is calibrated on, where they are there already
 
     Attributes
     ----------
     model : the float model; it stays as it is
+    inputs : that it is calibrated on
     unfit : one line that says what is poor about what it is calibrated on; '' where it is fit
 
     Raises
@@ -41,15 +44,20 @@ class Dense:
     InputError, OSError : a folder, text or pictures that cannot be used.
     """
 
-    def __init__(self, name: str, calibrate: Sequence[Path] = ()) -> None:
-        self.name, folder = name, folder_of(name)
+    def __init__(
+        self, name: str, calibrate: Sequence[Path] = (), given: "tuple[Model, Calibration] | None" = None
+    ) -> None:
+        self.name = name
         self.family = halves_of(name)
+        if given:
+            self.model, (self.inputs, self.unfit) = given
+            return
         family = self.family.compiles
         if family.NEEDS and not calibrate:
             raise InputError(
                 f"{name} is a folder of {family.TITLE}: give {family.NEEDS} to calibrate on, --calibrate FILE or folder"
             )
-        self.model: Model = self.family.prunes.load(folder)
+        self.model = self.family.prunes.load(folder_of(name))
         self.inputs, self.unfit = family.calibration(self.model, calibrate)
 
     def linears(self) -> "dict[str, nn.Linear]":

@@ -72,6 +72,7 @@ class Planner:
     ----------
     layers : which linear layers are pruned, by name
     say : gets what is done now
+    ragged : what becomes of layers whose inputs are no multiple of M, as `Plan.checked` has it
 
     Attributes
     ----------
@@ -85,10 +86,15 @@ class Planner:
     InputError : no such layers; what does not fit the configuration.
     """
 
-    def __init__(self, dense: Dense, layers: str, target: Target, say: Say) -> None:
+    def __init__(self, dense: Dense, layers: str, target: Target, say: Say, ragged: str = "pad") -> None:
+        from pruning.masks.plan import Plan
+
         self._model, self._target = dense, target
         self.m = m = target.config.m
-        self.names, options = dense.chosen(layers), [1 << i for i in range(m.bit_length())]
+        sparsest = Plan(dict.fromkeys(dense.chosen(layers), (1, m))).checked(dense.model, ragged)
+        self.names, options = list(sparsest.layers), [1 << i for i in range(m.bit_length())]
+        if not self.names:
+            raise InputError(f"no layer is left to prune: none has a multiple of {m} inputs")
         say("calibrating")
         self._counter = _Counter(dense, target, m)
         table: dict[str, dict[int, int]] = {name: {} for name in self.names}

@@ -2,6 +2,7 @@
 
     OUT/NofM.safetensors   the artefact of a candidate          OUT/run/N-M.pt     its checkpoint
     OUT/NofM/              the same in float, a Hugging Face folder      N-M.jsonl   its metrics, a line a step
+    OUT/planN.safetensors  of a plan; alone it is plan          OUT/run/sensitivity.json   what it is chosen by
     OUT/report.json, OUT/accuracy.png                           OUT/dense/         a dense model that got its head here
 
 What is written depends on the model, the data, the recipe and the seed alone, so a run that was killed and resumed
@@ -17,14 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmgen.console.files import check_writable, written_whole
-from nmgen.console.progress import stages
 from nmgen.console.threads import one_thread
 from nmgen.families.interface import Goal, Scores
 from nmgen.families.known import Halves, halves_of
-from nmgen.families.recipe import Budgets, Progress, Recipe
-from nmgen.models.dense import Dense, chosen, one_shot
-from nmgen.training.budget import Budgeted, Planner, check_step_down, sensitivity_facts
+from nmgen.families.recipe import Progress, Recipe
+from nmgen.models.dense import chosen, one_shot
 from nmgen.training.candidates import facts_of, write_candidate, write_folder, write_report
+from nmgen.training.planning import Planning
 from nmgen.training.report import PLOT, plot
 from pruning.files.folders import folder_of
 from rtl.params import InputError
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
     from pruning.families.interface import Form, Model
     from pruning.masks.plan import Plan
-    from pruning.masks.sensitivity import Table
     from pruning.training.series import Candidate
 
-QAT, SENSITIVITY = -3, -4  # draw seeds of their own; the candidates of a series have 0, 1, …, and a goal −1 and −2
+QAT = -3  # draws a seed of its own; the candidates of a series have 0, 1, …, a goal −1 and −2, sensitivities −4
 
 
 def prune_and_train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
@@ -90,9 +89,10 @@ class Series:
             raise InputError(f"{recipe.model} is {self.family.compiles.TITLE}: it takes no --qat")
         self.goal: Goal = self.family.compiles.goal(recipe, model)
         self._names = chosen(model.linears(), recipe.layers)
-        self._budgeted: list[Budgeted] = []
         self._check()
-        self._planner = self._planner_of(recipe.budgets) if recipe.budgets else None
+        self._planning: Planning | None = None
+        if recipe.budgets:
+            self._planning = Planning(recipe, recipe.budgets, self.goal, self._method, first=self.first)
 
     def _filter(self, _layer: object, name: str) -> bool:
         return name in self._names
@@ -101,33 +101,8 @@ class Series:
         """What would be refused only after hours: a layer that a pattern does not fit."""
         from pruning.training.train import check_numbers
 
-        recipe = self.recipe
-        check_numbers(recipe.steps, recipe.batch, recipe.lr)
+        check_numbers(self.recipe.steps, self.recipe.batch, self.recipe.lr)
         self.plans()
-        if recipe.budgets:
-            self._check_budgets(recipe.budgets)
-
-    def _check_budgets(self, budgets: Budgets) -> None:
-        from pruning.masks.plan import Plan
-
-        method = self._method
-        if not method.prunes:
-            raise InputError("method dense prunes nothing, so it takes no --budget")
-        if budgets.sensitivity == "trained" and not method.trains:
-            raise InputError(f"method {method.name} trains nothing: --sensitivity must be one-shot")
-        if method.inherits:
-            check_step_down(budgets.cycles)
-        Plan(dict.fromkeys(self._names, (1, budgets.target.config.m))).checked(self.goal.dense, self.recipe.ragged)
-
-    def _planner_of(self, budgets: Budgets) -> Planner:
-        """InputError where a budget is too small."""
-        recipe = self.recipe
-        with one_thread(), stages() as say:
-            dense = Dense(recipe.model, [recipe.calibrate] if recipe.calibrate else recipe.data)
-            planner = Planner(dense, recipe.layers, budgets.target, say)
-            for cycles in budgets.cycles:
-                planner.check(cycles)
-        return planner
 
     def begin(self, progress: Progress) -> Progress:
         """Trains the dense model where its goal wants that; weighs inputs where the method does; chooses the plans
@@ -139,12 +114,15 @@ class Series:
 
         if self.first:
             progress = noting(self.recipe, self.run, progress)
-        if self.goal.begin(self.run, progress) and self.first:
+        headed = self.goal.begin(self.run, progress)
+        if headed and self.first:
             write_folder(self.family.prunes.save, self.goal.dense, self.out / "dense")
         self._method = calibrated(self._method, self.goal.dense, sorted(self._names), self.goal.look)
         self.start = self.family.prunes.trainable(self.goal.dense)
-        if self._planner and self.recipe.budgets:
-            self._plan(self._planner, self.recipe.budgets, progress)
+        if self._planning:
+            self.patterns = [
+                *self._planning.plans(self.goal, self._method, self.start, self.run, progress, headed=headed)
+            ]
         if self.recipe.permute:
             self._permute(self.start)
         return progress
@@ -154,9 +132,8 @@ class Series:
         goal = self.goal
         dense = {"float": self.scores(goal.dense)} if self.first else {}
         found: dict[str, Any] = {"recipe": self.recipe.facts, **goal.facts, "dense": dense, "candidates": []}
-        if self._budgeted:
-            found["budgets"] = [one.facts for one in self._budgeted]
-            found["sensitivity"] = self._sensitivity
+        if self._planning:
+            found |= self._planning.facts
         if goal.calibration.unfit:
             found["warning"] = goal.calibration.unfit
         return found
@@ -171,64 +148,19 @@ class Series:
             for one in self.patterns
         ]
 
-    def _plan(self, planner: Planner, budgets: Budgets, progress: Progress) -> None:
-        """The patterns, within the budgets."""
-        harm = self._kept_harm(planner, progress) if budgets.sensitivity == "trained" else None
-        with one_thread(), stages() as say:
-            harm = harm or planner.harm(say)
-            say("choosing patterns")
-            if self._method.inherits:
-                self._budgeted = planner.series(budgets.cycles, harm)
-            else:
-                self._budgeted = [planner.within(cycles, harm) for cycles in budgets.cycles]
-        self._sensitivity = sensitivity_facts(budgets.sensitivity, harm, planner.m)
-        self.patterns = [one.plan for one in self._budgeted]
-
-    def _kept_harm(self, planner: Planner, progress: Progress) -> "Table":
-        """After a few steps of training; run/sensitivity.json keeps it."""
-        from pruning.files.reading import parse_json, read_text
-
-        path, of = self.run / "sensitivity.json", {**self.recipe.facts, **self.goal.about()}
-        of = json.loads(json.dumps(of))
-        if self.recipe.resume and path.exists():
-            kept = parse_json(read_text(path))
-            if isinstance(kept, dict) and kept.get("of") == of:
-                return {name: {int(n): rise for n, rise in one.items()} for name, one in kept["layers"].items()}
-        harm = self._trained_harm(planner, progress)
-        if self.first:
-            with written_whole(path) as file:
-                file.write_text(json.dumps({"of": of, "layers": harm}) + "\n", encoding="utf-8")
-        return harm
-
-    def _trained_harm(self, planner: Planner, progress: Progress) -> "Table":
-        from pruning.training.sensitivity import STEPS, trained_sensitivities
-        from pruning.training.train import mixed
-
-        recipe = self.recipe
-        steps = (1 + len(planner.names) * (len(planner.options) - 1)) * STEPS
-        return trained_sensitivities(
-            self.start,
-            self.goal.task,
-            planner.names,
-            planner.options,
-            planner.m,
-            method=self._method,
-            ragged=recipe.ragged,
-            on_step=lambda step, loss: progress("each layer alone", step, steps, loss),
-            batch=recipe.batch,
-            lr=recipe.lr,
-            bf16=self.goal.bf16,
-            seed=mixed(recipe.seed, SENSITIVITY),
-        )
-
     def _permute(self, model: "Model") -> None:
         """One order for all candidates, by the sparsest."""
         from pruning.masks.permutation import permute
 
-        plan = self.plans()[-1]
+        plan = min(self.plans(), key=self._density)
         with one_thread():
             orders = permute(model, self.family.prunes.exchanges(model), plan, self._method.input_norms)
         self._method = self._method.reordered(orders)
+
+    def _density(self, plan: "Plan") -> float:
+        """Of the layers that the recipe names, their mean."""
+        patterns = [plan.layers.get(name, (1, 1)) for name in self._names]
+        return sum(n / m for n, m in patterns) / len(patterns)
 
     def candidates(self, progress: Progress) -> "Iterator[Candidate]":
         from pruning.training.series import series

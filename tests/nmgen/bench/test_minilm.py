@@ -8,7 +8,7 @@ import pytest
 
 from nmgen.bench import minilm_runs
 from nmgen.bench.minilm import KINDS, PATTERNS, main, runs, scores, table
-from nmgen.bench.minilm_runs import command, run_all, scores_of
+from nmgen.bench.minilm_runs import command, folder_of, run_all, scores_of
 from nmgen.cli import parser
 from rtl.params import InputError
 
@@ -64,18 +64,20 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
 
     def prune(line: list[str], **_: Any) -> Any:
         out = Path(line[line.index("-o") + 1])
-        ran.append(out.name)
-        if out.name == "elastic-1":
+        name = out.name.rpartition("-")[0]
+        ran.append(name)
+        if name == "elastic-1":
             return type("Done", (), {"returncode": 1})
         out.mkdir(exist_ok=True)
         (out / "report.json").write_text(report(79.0, 78.0, 76.0))
         return type("Done", (), {"returncode": 0})
 
     monkeypatch.setattr(minilm_runs.subprocess, "run", prune)
-    (tmp_path / "cache" / "series-0").mkdir(parents=True)
-    (tmp_path / "cache" / "series-0" / "report.json").write_text(report(79.0, 78.0))  # of a series that was stopped
+    stopped = folder_of(runs(2)[0], tmp_path, tmp_path / "cache")
+    stopped.mkdir(parents=True)
+    (stopped / "report.json").write_text(report(79.0, 78.0))
     for _ in range(2):
-        with pytest.raises(InputError, match=r"^elastic-1 ended with 1: .*elastic-1\.log$"):
+        with pytest.raises(InputError, match=r"^elastic-1 ended with 1: .*elastic-1-\w+\.log$"):
             run_all(runs(2), tmp_path, tmp_path / "cache")
     assert sorted(set(ran)) == ["elastic-0", "elastic-1", "series-0", "series-1", "update-0", "update-1"]
     assert len(ran) == 7  # the one that failed twice

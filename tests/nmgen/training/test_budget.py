@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from nmgen.training.budget import Planner, parse_budget, parse_budgets
 from pruning.files.artefact import read
 from pruning.masks.plan import Plan
 from pruning.training.sensitivity import STEPS
+from pruning.training.train import mixed
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
 from tests.nmgen.test_cli import fails
-from tests.pruning.samples import WORDS, write_model
+from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
 
 FLAGS = ["--preset", "small", "--m", "8", "--max-tokens", "32", "--hidden", "24"]
 FIT = "".join(f"a {one} crossed the {other} .\n" for one in WORDS[5:9] for other in WORDS[5:])
@@ -185,8 +187,7 @@ def test_no_layer_gets_denser() -> None:
         return any(after.layers[name] > n for before, after in pairwise(plans) for name, n in before.layers.items())
 
     for seed in range(5):
-        draw = random.Random(seed)
-        harm = {name: {n: draw.random() if n < 8 else 0.0 for n in planner.options} for name in planner.names}
+        harm = drawn_harm(planner.names, planner.options, 8, seed)
         found = planner.series(budgets, harm)
         assert all(one.cycles <= budget for one, budget in zip(found, budgets, strict=True))
         assert not denser([one.plan for one in found])
@@ -194,30 +195,112 @@ def test_no_layer_gets_denser() -> None:
     assert alone_denser
 
 
-def test_sensitivities_that_a_stopped_run_kept(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@dataclass
+class Measured:
+    """Stands for the sensitivities: what they were asked for, and a table that is drawn."""
+
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, model: Any, _task: Any, names: list[str], options: list[int], m: int, **recipe: Any) -> Any:
+        self.asked.append({"names": names, "options": options, "m": m, **recipe})
+        return drawn_harm(names, options, m, seed=3)
+
+
+def drawn_harm(names: list[str], options: list[int], m: int, seed: int) -> dict[str, dict[int, float]]:
+    draw = random.Random(seed)
+    return {name: {n: draw.random() if n < m else 0.0 for n in options} for name in names}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
+    found = Measured()
+    monkeypatch.setattr("pruning.training.sensitivity.trained_sensitivities", found)
+    return found
+
+
+TRAINED = ["--seq", "6", *FLAGS, "--sensitivity", "trained", "--data", "fit.txt", "--steps", "2", "--batch", "8"]
+
+
+def test_sensitivities_that_a_stopped_run_kept(measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are used with --resume where all that they depend on is the same, whatever the file is."""
+    command = ["prune", "small", "--budget", "1G", *TRAINED, "-o", "out"]
+
+    def times(*further: str) -> int:
+        begin = len(measured.asked)
+        assert main([*command, *further, "--json"]) in (0, 2)
+        capsys.readouterr()
+        return len(measured.asked) - begin
+
+    assert times() == 1
+    assert times("--resume") == 0
+    assert times("--resume", "--budget", "1M") == 0
+    assert times("--resume", "--steps", "3") == 0, "the checkpoint is refused at once"
+    assert times() == 1
+    for flags in (["--seed", "3"], ["--lr", "1e-3"], ["--batch", "4"], ["--layers", "*.0.*"], ["--method", "asp"]):
+        assert times("--resume", *flags) == 1, flags
+    assert (times(), times("--resume")) == (1, 0)
+    write_model(Path("small"), checkpoint=tensors(seed=7))
+    assert times("--resume") == 1
+    kept = Path("out/run/sensitivity.json")
+    for content in (kept.read_text()[:100], "[]", json.dumps(json.loads(kept.read_text()) | {"layers": [1]})):
+        kept.write_text(content)
+        assert times("--resume") == 1
+
+
+def test_what_sensitivities_are_measured_with(measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["prune", "small", "--budget", "1G", *TRAINED, "--m", "16", "--ragged", "pad", "--layers", "*.1.*"]
+    run(capsys, *command, "--method", "sr-ste", "--lr", "1e-3", "--seed", "5", "-o", "out")
+    (asked,) = measured.asked
+    assert all(".1." in name for name in asked["names"])
+    assert (asked["m"], asked["method"].name, asked["ragged"]) == (16, "sr-ste", "pad")
+    assert (asked["batch"], asked["lr"], asked["seed"]) == (8, 1e-3, mixed(5, -4))
+
+
+@pytest.mark.parametrize(("method", "may_get_denser"), [("idp", False), ("asp", True)])
+def test_harms_by_which_a_layer_would_get_denser(
+    method: str, may_get_denser: bool, measured: Measured, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are used by the same command with --resume, and by no other."""
-    asked = ["--budget", "1G", "--seq", "6", *FLAGS, "--sensitivity", "trained"]
-    command = ["prune", "small", *asked, "--data", "fit.txt", "--steps", "2", "--batch", "8", "-o", "out"]
-    report = run(capsys, *command)
-    measured = 0
+    """No layer of a series that inherits does."""
+    least, dense = bounds(capsys)
+    budgets = [least + (dense - least) * share // 10 for share in range(9, 0, -1)]
+    command = ["prune", "small", "--budget", ",".join(map(str, budgets)), *TRAINED, "--steps", "1"]
+    report = run(capsys, *command, "--method", method, "-o", "out")
+    plans = [
+        {name: int(pattern.split(":")[0]) for name, pattern in one["plan"].items()} for one in report["candidates"]
+    ]
+    denser = any(after[name] > n for before, after in pairwise(plans) for name, n in before.items())
+    assert denser == may_get_denser
 
-    def count(*_args: object, **_options: object) -> dict[str, dict[int, float]]:
-        nonlocal measured
-        measured += 1
-        layers = report["sensitivity"]["layers"]
-        return {
-            name: {int(pattern.split(":")[0]): rise for pattern, rise in one.items()} for name, one in layers.items()
-        }
 
-    monkeypatch.setattr("pruning.training.sensitivity.trained_sensitivities", count)
-    assert run(capsys, *command, "--resume") == report
-    assert measured == 0
-    run(capsys, *command)
-    assert measured == 1
-    run(capsys, *command, "--seed", "3", "--resume", "-o", "other")
-    assert measured == 2
+@pytest.mark.parametrize("data", [[], ["--data", "fit.txt", "--steps", "2", "--batch", "8"]])
+def test_layers_that_no_group_fits_stay_dense(data: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """They are not in the plan, and count as dense: the program takes what the report says."""
+    config = CONFIG | {"intermediate_size": 48}
+    write_model(Path("ragged"), config=config, checkpoint=tensors(config=config))
+    target = ["--seq", "6", "--preset", "small", "--m", "16", "--max-tokens", "32", "--hidden", "24"]
+    flags = ["--ragged", "skip", "--calibrate", "fit.txt", *data, "-o", "out"]
+    (limits,) = run(capsys, "prune", "ragged", "--budget", "1G", *target, *flags)["budgets"]
+    report = run(capsys, "prune", "ragged", "--budget", str(limits["least"]), *target, *flags)
+    (entry,), (found,) = report["candidates"], report["budgets"]
+    assert set(entry["plan"]) == {f"encoder.layer.{i}.output.dense" for i in range(2)}
+    run(capsys, "compile", "out/plan.safetensors", *target, "-o", "p.nmp")
+    assert run(capsys, "estimate", "p.nmp")["cycles"] == found["cycles"]
+    said = fails(["prune", "small", "--budget", "1G", *target, *flags], capsys)
+    assert "no layer is left to prune: none has a multiple of 16 inputs" in said
+
+
+def test_a_head_takes_cycles_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that the dense model gets first."""
+    Path("labels").mkdir()
+    rows = FIT.splitlines()
+    Path("labels/train.txt").write_text("".join(f"{i % 3} {row}\n" for i, row in enumerate(rows)))
+    Path("labels/dev.txt").write_text("".join(f"{i % 3} {row}\n" for i, row in enumerate(rows[:10])))
+    least, dense = bounds(capsys)
+    command = ["prune", "small", "--budget", str((least + dense) // 2), "--seq", "6", *FLAGS, "--classify"]
+    report = run(capsys, *command, "--data", "labels", "--steps", "2", "--head-steps", "2", "--batch", "8", "-o", "out")
+    run(capsys, "compile", "out/plan.safetensors", "--seq", "6", *FLAGS, "-o", "p.nmp")
+    (found,) = report["budgets"]
+    assert run(capsys, "estimate", "p.nmp")["cycles"] == found["cycles"] <= found["budget"]
 
 
 def test_progress_of_the_sensitivities(capsys: pytest.CaptureFixture[str]) -> None:
