@@ -215,7 +215,8 @@ def table(done: Sequence[Row]) -> str:
     text = [
         f"`make bench-core` writes this table; last run on {time.strftime('%Y-%m-%d')}. MiniLM, 6 blocks, from token",
         "ids to embedding, all in RTL: Verilator on the emitted Verilog, 8×8 PEs, M = 8, N = 2, drain 4, 16 bytes a",
-        f"cycle unless said, memory latency {LATENCY}. Cycles from the start write to done; utilisation is the",
+        f"cycle unless said, memory latency {LATENCY}; with 2 bytes a cycle the store has twice as many words, half as",
+        "wide. Cycles from the start write to done; utilisation is the",
         "multiplies that the patterns need over all multiplier slots of these cycles; *linear* the same of the linear",
         "layers, each from its execute to the next instruction's; *estimate*: how far `nmgen estimate` is off, in all",
         "and at the worst instruction; *bit-exact*: the embedding is the golden machine's.",

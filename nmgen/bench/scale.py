@@ -91,14 +91,15 @@ def _tokens(lengths: Sequence[int]) -> str:
 
 def table(done: Sequence[tuple[Row, Measured, int]]) -> str:
     """Markdown. done : with what the estimate says"""
-    columns = ["array", "groups", "port", "store", "model", "tokens", "pattern", "cycles", "slots that work", "aim"]
-    columns += ["estimate", "bit-exact", "build", "cycles a second"]
+    columns = ["array", "drain", "groups", "port", "store", "model", "tokens", "pattern", "cycles", "slots that work"]
+    columns += ["aim", "estimate", "bit-exact", "build", "cycles a second"]
     text = [
         f"`make bench-scale` writes these tables; last run on {date.today()}. Whole encoders in RTL, from token ids to",
         "embedding, Verilator on the emitted Verilog; MiniLM pruned by magnitude, BERT-base's shape with random",
         "integers. *slots that work*: the multiplies that the patterns need over all slots from start to done.",
-        f"*groups*: of rows; *port*: bytes a cycle, memory latency {LATENCY}; *store*: words a bank. *build*: until",
-        "Verilator's program is there, of two cores; *cycles a second*: of the simulation.",
+        "*aim*: the least that is asked for. *drain*: results a cycle of a group; *groups*: of rows; *port*: bytes",
+        f"a cycle, memory latency {LATENCY}; *store*: words a bank. *build*: until Verilator's program is there, of",
+        "two cores; *cycles a second*: of the simulation.",
         "",
         "| " + " | ".join(columns) + " |",
         "|---" * len(columns) + "|",
@@ -107,8 +108,8 @@ def table(done: Sequence[tuple[Row, Measured, int]]) -> str:
         case, c = row.case, row.case.config
         speed = f"{one.cycles / one.run_seconds:,.0f}" if one.run_seconds else "–"
         text.append(
-            f"| {_shape(c)} | {c.groups} | {c.port_bytes} | {c.store_words:,} | {case.model} | {_tokens(case.lengths)} "
-            f"| {case.pattern} | {one.cycles:,} | {one.utilisation:.1%} | {row.aim:.0%} "
+            f"| {_shape(c)} | {c.drain} | {c.groups} | {c.port_bytes} | {c.store_words:,} | {case.model} "
+            f"| {_tokens(case.lengths)} | {case.pattern} | {one.cycles:,} | {one.utilisation:.1%} | {row.aim:.0%} "
             f"| {estimated / one.cycles - 1:+.3%} | {'yes' if one.right else '**no**'} "
             f"| {one.build_seconds:.0f} s | {speed} |"
         )
@@ -170,7 +171,8 @@ def curve_table(found: dict[tuple[int, int, int], int], checked: Sequence[tuple[
     text = [
         f"`make bench-scale` writes this table and the plot; last run on {date.today()}. Cycles of MiniLM's shape",
         "with 6, 12 and 24 layers, 2:8, by the estimate (`python -m nmgen.bench.scale --estimate`). The array grows as",
-        "in the table of runs, 64 multipliers are 8×4 elements and 256 are 16×8 with two groups.",
+        "in the table of runs, 64 multipliers are 8×4 elements and 256 are 16×8 with two groups; all have room for",
+        f"{max(TOKENS)} tokens, so their programs are other ones than those of the runs with room for 128.",
         "",
         "![Cycles against tokens, for 64 to 2,048 multipliers](scale.png)",
         "",

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preload",
         metavar="P.nmp",
         type=Path,
-        help="a program that is in the memory from the start; the board is of its configuration",
+        help="a program that is in the memory from the start; the board is of its configuration, but for --pe",
     )
     parser.add_argument(
         "--flash", metavar="FILE", type=Path, help="what nmgen flash wrote, in the flash: the board reads it first"
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.flash is not None:
         _check_flash(args)
     program = _program(args, chip)
-    config = configuration_of(args, StaConfig) if program is None else program.config
+    config = configuration_of(args, StaConfig) if program is None else _made_of(program.config, args.pe)
     with TemporaryDirectory() as scratch:
         preload = None
         if program is not None:
@@ -98,6 +99,11 @@ def run(args: argparse.Namespace) -> int:
                 print(f"port: {board.port}", flush=True)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
             return _watch(board)
+
+
+def _made_of(config: StaConfig, pe: str | None) -> StaConfig:
+    """A program's configuration, of other processing elements where these are told: they compute the same."""
+    return config if pe is None else replace(config, pe=pe)
 
 
 def _check_flash(args: argparse.Namespace) -> None:
@@ -127,7 +133,7 @@ def _program(args: argparse.Namespace, chip: "SdramChip") -> "Program | None":
         return None
     from nmgen.compiler.program import load
 
-    if flags := given_configuration(args, StaConfig):
+    if flags := [flag for flag in given_configuration(args, StaConfig) if flag != "--pe"]:
         raise InputError(
             f"{args.preload} is compiled for one configuration: {flags[0]} is for a board without a program"
         )

@@ -19,6 +19,8 @@ from nmgen.compiler.program import load
 from nmgen.estimate.cycles import estimate, total
 from nmgen.families.bert.sentences import ids_of_texts
 from pruning.families.bert.integer import IntegerEncoder
+from rtl.params import InputError
+from rtl.sta.params import StaConfig
 from sim.golden.machine import Machine
 from tests.nmgen.commands.conftest import CONFIG, SIZES, flags
 from tests.nmgen.encoders import artefact
@@ -210,6 +212,23 @@ def test_a_log_stays_where_it_says_what_is_wrong(
         assert re.fullmatch(f"nmgen: {said}\n", found), found
         (one,) = Path("builds").iterdir()
         assert re.fullmatch(left, one.name)
+
+
+@pytest.mark.parametrize("pe", ["portable", "ecp5", None])
+def test_what_processing_elements_are_made_of(pe: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a program as without; they compute the same."""
+    flags, program = ["--pe", pe] if pe else [], load(Path("P.nmp"))
+    simulated: list[StaConfig] = []
+
+    def simulate(_board: object, config: StaConfig, *_: object, **__: object) -> None:
+        simulated.append(config)
+        raise InputError("enough")
+
+    monkeypatch.setattr("nmgen.simulate.board_sim.BoardSimulation", simulate)
+    for further in (["--preload", "P.nmp"], []):
+        assert main(["board-sim", "ulx3s-85f", *further, *flags]) == 2
+    assert [one.pe for one in simulated] == [pe or program.config.pe, pe or StaConfig().pe]
+    assert simulated[0].identification == program.config.identification
 
 
 @pytest.mark.parametrize(
