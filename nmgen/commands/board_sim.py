@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _made_of(config: StaConfig, pe: str | None) -> StaConfig:
     """A program's configuration, of other processing elements where these are told: they compute the same."""
-    return config if pe is None else replace(config, pe=pe)
+    return config if pe in (None, config.pe) else replace(config, pe=pe, device="", soft_rows=0)
 
 
 def _check_flash(args: argparse.Namespace) -> None:
