@@ -1,6 +1,6 @@
 """docs/isa.md and docs/isa.h, from the tables that the hardware is made of: ``python -m nmgen.compiler.isa_page``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nmgen.console.files import written_whole
@@ -148,9 +148,17 @@ def page() -> str:
         f"{REGISTER_BITS} bits each. While a program runs, writes change nothing but for a clear. What is written to a",
         "register of read-write can be read again; a reset makes it 0.",
         "",
+        *register_tables(REGISTERS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def register_tables(registers: Mapping[str, Register]) -> list[str]:
+    """Markdown of control registers, and of their fields."""
+    return [
         *_table(
             ("offset", "register", "access", "holds"),
-            ((f"0x{r.offset:02X}", f"`{r.name}`", r.access, r.about) for r in REGISTERS.values()),
+            ((f"0x{r.offset:02X}", f"`{r.name}`", r.access, r.about) for r in registers.values()),
         ),
         "",
         "Their fields; what lies between them reads as 0:",
@@ -159,12 +167,11 @@ def page() -> str:
             ("register", "bits", "field", "means"),
             (
                 (f"`{register.name}`", _bits(f.low, f.bits), f"`{f.name}`", f.about)
-                for register in REGISTERS.values()
+                for register in registers.values()
                 for f in register.fields
             ),
         ),
     ]
-    return "\n".join(lines) + "\n"
 
 
 def header() -> str:
