@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nmgen.console import tables
 from nmgen.console.options import add_mem_latency, add_memory_bytes_per_cycle, bounded
 from nmgen.console.progress import Say, stages
+from nmgen.explore.front import OBJECTIVES as NAMED
 from rtl.format import parse_pattern
 from rtl.params import InputError
 
@@ -72,7 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="values of parameters to choose from, lines such as: rows = [4, 8]",
     )
-    parser.add_argument("--objectives", metavar="NAME[,NAME…]", default=OBJECTIVES, help=f"what counts ({OBJECTIVES})")
+    parser.add_argument(
+        "--objectives",
+        metavar="NAME[,NAME…]",
+        default=OBJECTIVES,
+        help=f"what counts, of {', '.join(NAMED)} ({OBJECTIVES})",
+    )
     parser.add_argument(
         "--trials",
         metavar="PAIRS",

@@ -77,8 +77,8 @@ lie at `c_base` + h · ⌈`groups` · M / W⌉, or its values at `c_base` + h ·
 head's results may lie where any head's operands are.
 
 Instructions execute one after another. While one executes, the next one is fetched and checked, and what it reads is
-asked for, weights and parameters up to the column buffer; but nothing beyond a GATHER, and what LOAD and GATHER read
-not beyond a STORE. So an instruction sees what those before it did; a program must not write its own instructions,
+asked for, weights and parameters up to the column buffer. Nothing is read ahead past a GATHER. What LOAD and GATHER
+read is not read ahead past a STORE. So an instruction sees what those before it did; a program must not write its own instructions,
 weights or tables.
 
 An instruction that is illegal, or that reads or writes outside [0, limit), does nothing, and is reported when all
