@@ -78,8 +78,8 @@ head's results may lie where any head's operands are.
 
 Instructions execute one after another. While one executes, the next one is fetched and checked, and what it reads is
 asked for, weights and parameters up to the column buffer. Nothing is read ahead past a GATHER. What LOAD and GATHER
-read is not read ahead past a STORE. So an instruction sees what those before it did; a program must not write its own instructions,
-weights or tables.
+read is not read ahead past a STORE. So an instruction sees what those before it did; a program must not write its own
+instructions, weights or tables.
 
 An instruction that is illegal, or that reads or writes outside [0, limit), does nothing, and is reported when all
 before it are finished. Rows that a GATHER's numbers lead to, and column tiles of a PRODUCT whose weights lie in planes,

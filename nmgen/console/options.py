@@ -20,8 +20,8 @@ HELP = {
     "port_bytes": "bytes of a beat of the memory port, a power of two",
     "max_tokens": "tokens the activation store holds",
     "max_k": "longest input dimension",
-    "pe": "what processing elements are made of: portable, or ecp5 for its DSP slices, which build and report take on a "
-    "ULX3S unless told otherwise",
+    "pe": "what processing elements are made of: portable, or ecp5 for its DSP slices, which build and report take on "
+    "a ULX3S unless told otherwise",
     "device": "of --pe ecp5, where sites in it are to be chosen: LFE5U-25F, -45F, -85F",
     "soft_rows": "of --pe ecp5, rows of the array with multipliers made of LUTs",
     "hidden": "channels of the residual",
