@@ -26,6 +26,7 @@ from rtl.params import ADDRESS_BITS
 
 WORD_BYTES = 4
 VALUE_BYTES = 2  # of a FILL
+CHECK_CYCLES = 4
 
 HEADER = data.StructLayout({"sequence": 8, "operation": 8, "length": 16, "address": ADDRESS_BITS})
 STEPS = data.StructLayout({"count": 16, "step": 16})  # of a FILL: of a row, then of the rows
@@ -41,7 +42,7 @@ class _Registers:
     rows, row : of a FILL: the steps of the rows; the address of the present one, in beats
     is_read, is_fill, is_hello, is_checksum : what it is
     value, strobe : of a FILL; which bytes of a beat are written
-    size : bytes of memory that the request is about
+    size, end : bytes of memory that the request is about; beat behind the last of them
     good : it can be executed
     expected, behind : number of the next request; how many numbers the present one is before that
     byte : counts those of the header, of a word or of the beat
@@ -66,6 +67,7 @@ class _Registers:
         self.value = Signal(8 * VALUE_BYTES, name="value")
         self.strobe = Signal(port_bytes, name="strobe")
         self.size = Signal(8 * WORD_BYTES, name="size")
+        self.end = Signal(8 * WORD_BYTES + 1, name="end")
         self.good = Signal(name="good")
         self.expected = Signal(8, name="expected")
         self.behind = Signal(8, name="behind")
@@ -136,9 +138,9 @@ class Requests(wiring.Component):
                 m.d.comb += self.control.write.eq(1)
                 m.next = "answer"
             with m.State("get"):  # the register's value is there a cycle after its address
-                # The board's own begin at a multiple of more words than there are, so the low bits are their index.
+                # The board's own begin at a power of two that is more bytes than they have.
                 own = r.header.address[2:][: (len(self.board) - 1).bit_length()]
-                is_own = r.header.address >= BOARD_REGISTERS
+                is_own = (r.header.address & BOARD_REGISTERS).any()
                 m.d.sync += r.word.eq(Mux(is_own, Array(self.board)[own], self.control.read_data))
                 m.next = "answer"
             self._write(m, r)
@@ -148,19 +150,21 @@ class Requests(wiring.Component):
         return m
 
     def _check(self, m: Module, r: "_Registers") -> None:
-        """`good`: the request is one that can be executed, two cycles behind its argument.
+        """`good`: the request is one that can be executed, CHECK_CYCLES behind its argument.
 
+        First its size, then where it ends, then one bit of each thing that is asked, then what its operation asks for.
         Its place in memory is in beats from then on.
         """
         address, length = r.header.address, r.header.length
         payload = self.frame.length - REQUEST.size
         shift = self._beat_shift
-        m.d.comb += r.size.eq(Mux(r.is_checksum, r.argument, length))
-        word = Signal()
-        fill = Signal()
-        whole = Signal()
-        within = Signal()
-        some = Signal()
+        beats = self._hello.memory_bytes >> shift
+        registers = BOARD_REGISTERS + WORD_BYTES * len(self.board)
+        # Of the payload: what it is. Of memory: whole beats, within it. Of a WRITE or READ: not nothing, not too much.
+        empty, equal, word, fill = (Signal(name=name) for name in ("empty", "equal", "word", "fill"))
+        whole, within, some = (Signal(name=name) for name in ("whole", "within", "some"))
+        begins_within, can_set, can_get = (Signal(name=name) for name in ("begins_within", "can_set", "can_get"))
+        aligned = address[:2] == 0
         m.d.sync += [
             *(
                 signal.eq(r.header.operation == operation)
@@ -171,30 +175,35 @@ class Requests(wiring.Component):
                     (r.is_checksum, Operation.CHECKSUM),
                 )
             ),
+            r.size.eq(Mux(r.is_checksum, r.argument, length)),
+            r.end.eq(address[shift:] + r.size[shift:]),
             whole.eq((address | r.size)[:shift] == 0),
-            within.eq(address[shift:] + r.size[shift:] <= self._hello.memory_bytes >> shift),
+            within.eq(r.end <= beats),
+            begins_within.eq(address[shift:] < beats),
             some.eq((length != 0) & (length <= PAYLOAD_MAX)),
+            can_set.eq((address < BOARD_REGISTERS) & aligned),
+            can_get.eq((address < registers) & aligned),
+            empty.eq(payload == 0),
+            equal.eq(payload == length),
             word.eq((payload == WORD_BYTES) & (length == WORD_BYTES)),
             fill.eq((payload == FILL.size) & (length == FILL.size) & r.argument[:16].any()),
             r.good.eq(0),
         ]
-        registers = BOARD_REGISTERS + WORD_BYTES * len(self.board)
-        aligned = address[:2] == 0
         with m.Switch(r.header.operation):
             with m.Case(Operation.HELLO):
-                m.d.sync += r.good.eq(payload == 0)
+                m.d.sync += r.good.eq(empty)
             with m.Case(Operation.WRITE):
-                m.d.sync += r.good.eq(whole & within & some & (payload == length))
+                m.d.sync += r.good.eq(whole & within & some & equal)
             with m.Case(Operation.READ):
-                m.d.sync += r.good.eq(whole & within & some & (payload == 0))
+                m.d.sync += r.good.eq(whole & within & some & empty)
             with m.Case(Operation.CHECKSUM):
                 m.d.sync += r.good.eq(whole & within & word)
             with m.Case(Operation.SET):
-                m.d.sync += r.good.eq(word & (address < BOARD_REGISTERS) & aligned)
+                m.d.sync += r.good.eq(word & can_set)
             with m.Case(Operation.GET):
-                m.d.sync += r.good.eq((payload == 0) & (address < registers) & aligned)
+                m.d.sync += r.good.eq(empty & can_get)
             with m.Case(Operation.FILL):
-                m.d.sync += r.good.eq(fill & ~address[0] & (address[shift:] < self._hello.memory_bytes >> shift))
+                m.d.sync += r.good.eq(fill & ~address[0] & begins_within)
 
     def _receive(self, m: Module, r: "_Registers") -> None:
         """The header, and the first word of the payload, whether it is looked at or not."""
@@ -206,15 +215,15 @@ class Requests(wiring.Component):
             self._take(m, r, r.header.as_value(), "argument")
         with m.State("argument"):
             self._take(m, r, r.argument, "check")
-        with m.State("check"):  # two cycles
+        with m.State("check"):
             shift = self._beat_shift
             m.d.sync += [
-                r.byte.eq(1),
+                r.byte.eq(r.byte + 1),
                 r.address.eq(r.header.address[shift:]),
                 r.left.eq(r.size[shift:]),
                 r.behind.eq(r.expected - r.header.sequence),
             ]
-            with m.If(r.byte == 1):
+            with m.If(r.byte == CHECK_CYCLES - 1):
                 m.d.sync += r.byte.eq(0)
                 m.next = "execute"
 

@@ -23,7 +23,7 @@ class WidestRange(wiring.Component):
     -------
     bits : in
     start : look at them, in
-    done : out, 2·size cycles later, for a cycle
+    done : out, 2·size + 1 cycles later, for a cycle
     width, middle : of the range; the higher one of two middles, the first of equal ranges, out
     """
 
@@ -46,6 +46,8 @@ class WidestRange(wiring.Component):
         ring = Signal(size)  # from bit `at` on
         second = Signal()
         busy = Signal()
+        counts = Signal()  # `width` and `middle` are of a bit of this ring
+        ends = Signal()
         # Of the range that ends at the bit before, and with this bit.
         width = Signal(range(size + 1))
         middle = Signal(range(size))
@@ -58,14 +60,14 @@ class WidestRange(wiring.Component):
                 m.d.comb += next_middle.eq(at)
             with m.Elif(width[0] & (width != size)):
                 m.d.comb += next_middle.eq(_after(middle, size))
-        m.d.sync += self.done.eq(0)
+        m.d.sync += [counts.eq(busy), ends.eq(0), self.done.eq(ends)]
+        with m.If(counts & (width > self.width)):
+            m.d.sync += [self.width.eq(width), self.middle.eq(middle)]
         with m.If(busy):
             m.d.sync += [at.eq(_after(at, size)), ring.eq(ring.rotate_right(1))]
             m.d.sync += [width.eq(next_width), middle.eq(next_middle)]
-            with m.If(next_width > self.width):
-                m.d.sync += [self.width.eq(next_width), self.middle.eq(next_middle)]
             with m.If(at == size - 1):
-                m.d.sync += [second.eq(~second), busy.eq(~second), self.done.eq(second)]
+                m.d.sync += [second.eq(~second), busy.eq(~second), ends.eq(second)]
         with m.If(self.start):
             m.d.sync += [busy.eq(1), ring.eq(self.bits), width.eq(0), self.width.eq(0), self.middle.eq(0)]
         return m
@@ -114,13 +116,13 @@ class PhaseSweep(wiring.Component):
         phases = self._phases
         m.submodules.widest = widest = WidestRange(phases)
         right = Signal()
-        wrong = Signal()  # the beat before
+        wrong = Signal(self._port_bytes // 2)  # words of the beat before
         chosen = Signal()
         at = Signal(range(phases))  # phase of the output
         wait = Signal(range(2 * STEP_CYCLES))
         m.d.comb += [widest.bits.eq(self.works), self.phase.eq(at)]
         m.d.sync += [wait.eq(0), wrong.eq(0), widest.start.eq(0)]
-        with m.If(wrong):
+        with m.If(wrong.any()):
             m.d.sync += right.eq(0)
         with m.FSM():
             with m.State("set up"):
@@ -160,7 +162,7 @@ class PhaseSweep(wiring.Component):
         return m
 
     def _test(self, m: Module, wrong: Signal) -> None:
-        """All bursts are written, then all read: `wrong` behind each beat that is not as it was written."""
+        """All bursts are written, then all read: `wrong` are, behind each beat, its words that are not as written."""
         memory = self.memory
         last = self._top - BURST_BYTES_BIT  # number of the last burst; number 0 is at address 0
         number = Signal(range(last + 1))
@@ -169,7 +171,7 @@ class PhaseSweep(wiring.Component):
         seed = Signal(16, init=SEED)
         reads = Signal()
         moves = Signal()
-        pattern = Cat(noise.rotate_left(i) ^ (0xFFFF if i % 2 else 0) for i in range(self._port_bytes // 2))
+        pattern = Cat(noise.rotate_left(i) ^ (0xFFFF if i % 2 else 0) for i in range(len(wrong)))
         for channel in (memory.read_request, memory.write_request):
             m.d.comb += [
                 channel.payload.address.eq(Cat(Const(0, BURST_BYTES_BIT), (Const(1) << number)[1:])),
@@ -191,8 +193,11 @@ class PhaseSweep(wiring.Component):
             ]
             with m.If(moves):
                 m.d.sync += [beat.eq(beat + 1), noise.eq(_next(noise))]
-                with m.If(reads & (memory.read_data.payload != pattern)):
-                    m.d.sync += wrong.eq(1)
+                with m.If(reads):
+                    found = memory.read_data.payload
+                    m.d.sync += wrong.eq(
+                        Cat(found.word_select(i, 16) != pattern.word_select(i, 16) for i in range(len(wrong)))
+                    )
                 with m.If(beat == BURST_BEATS - 1):
                     m.d.sync += number.eq(number + 1)
                     m.next = "request"

@@ -38,7 +38,7 @@ def test_the_widest_range() -> None:
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            await ctx.tick().repeat(2 * size)
+            await ctx.tick().repeat(2 * size + 1)
             assert ctx.get(dut.done)
             width, middles = widest(ring)
             assert ctx.get(dut.width) == width, ring
