@@ -184,7 +184,7 @@ int nmgen_load(struct nmgen_host *h, const uint8_t *file, size_t size)
     uint32_t version = h->read32(NMGEN_REGISTER_VERSION);
     if (h->read32(NMGEN_REGISTER_ID) != identification(configuration, version))
         return NMGEN_OTHER_ACCELERATOR;
-    if (image_size > h->memory_size)
+    if (image_size > h->memory_size || image_size > 0xFFFFFFFFu - h->base)
         return NMGEN_NO_ROOM;
 
     h->image_size = (uint32_t)image_size;

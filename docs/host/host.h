@@ -11,7 +11,7 @@ enum nmgen_answer {
     NMGEN_OK = 0,
     NMGEN_BAD_FILE = 1,          /* no program of version 1, or damaged */
     NMGEN_OTHER_ACCELERATOR = 2, /* compiled for another configuration or version */
-    NMGEN_NO_ROOM = 3,           /* the memory is too small, or there are too many sequences */
+    NMGEN_NO_ROOM = 3,           /* the memory is too small or ends beyond 2^32 - 1, or there are too many sequences */
     NMGEN_BAD_TEXT = 4,          /* too many texts, no token or too many, or an id beyond the vocabulary */
     NMGEN_STOPPED = 5            /* cause and cause_address say why; it is cleared, the next run may begin */
 };

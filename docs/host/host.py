@@ -125,6 +125,8 @@ class Host:
             raise ValueError("the program is compiled for another accelerator")
         if "vocabulary" not in program.about:
             raise ValueError("the program takes patches of pictures, not token ids")
+        if self._base + len(program.memory) > 0xFFFFFFFF:
+            raise ValueError("the image ends beyond 2^32 - 1, which limit cannot hold")
         self._memory[: len(program.memory)] = program.memory
         for at in self._instructions():
             opcode = self._get(at, "opcode")

@@ -151,10 +151,11 @@ def run(args: argparse.Namespace) -> int:
                 raise answers.gone
         if not args.verify_top:
             return _end(args, answers, answers.found)
+        if answers.gone:  # nothing exact to write
+            args.output = None
+            return _end(args, answers, answers.found)
         if not args.json:
             _show(answers)
-        if answers.gone:
-            return _end(args, answers, answers.found)
         with stages() as say:
             verified = _answers(board, program, exact, say)
     beside = [replace(one, cosine=_cosine(one, fast)) for one, fast in zip(verified.found, answers.found, strict=False)]
@@ -239,10 +240,8 @@ def _prepared(args: argparse.Namespace, program: "Program", density: str | None,
     for begin in range(0, len(every), count):
         say(f"input {begin + 1} of {len(every)}")
         part = every[begin : begin + count]
-        # A program runs all of its sequences: the last text stands for those that are left. Pictures are grey there.
-        flags = (
-            {"text": part + part[-1:] * (count - len(part)), "image": None} if texts else {"text": None, "image": part}
-        )
+        # A program runs all of its sequences: those that are left get the shortest text. Pictures are grey there.
+        flags = {"text": part + [""] * (count - len(part)), "image": None} if texts else {"text": None, "image": part}
         try:
             given = family.given(argparse.Namespace(file=args.file, ids=None, **flags), chosen, say)
         except InputError as error:
@@ -269,7 +268,7 @@ def _lines(path: Path) -> list[str]:
     """The texts of a file, one a line."""
     from pruning.files.reading import read_text
 
-    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n") if line.strip()]
     if not lines:
         raise InputError(f"{path} has no text")
     return lines

@@ -25,6 +25,8 @@ def written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]:
     InputError, OSError : the place cannot be written to.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a rename would take the place of a device
+        raise InputError(f"cannot write {path}: it is no ordinary file")
     missing = _missing_parents(path)
     try:
         with ExitStack() as stack:

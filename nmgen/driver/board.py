@@ -15,22 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.link import BAUD, CRC, FILL, REQUEST, TESTED, USABLE, BoardRegister, Hello, Operation, array_title
+from nmgen.compiler.memory_map import ALIGNMENT
 from nmgen.compiler.program import Program, Result
-from nmgen.compiler.program_check import own_regions
+from nmgen.compiler.program_check import activations, own_regions
 from nmgen.driver.host import Host, Request, Wire
 from nmgen.driver.patches import fills
 from nmgen.driver.places import Place, places_of
 from nmgen.driver.port import SerialWire
 from rtl.params import InputError, ceil_div
-from rtl.sta.isa import BYTES
 from rtl.sta.legality import Cause
 from rtl.sta.registers import REGISTERS, version_number
+from sim.image.product import Region
 
 Bytes = NDArray[np.uint8]
 Range = tuple[int, int]  # begin and end in memory, whole beats
 
 RANGE = 64 << 10  # bytes that one checksum covers: a question takes a few ms, as many bytes to send 0.2 s
 SAMPLE = 1 << 10  # bytes that tell whether a program is there
+SAMPLES = 16  # regions that do on a simulated board
 RUN_SECONDS = 60.0
 READY_SECONDS = 10.0  # after power-on: a flash is read at three million bytes a second
 POLL_SECONDS = 0.002
@@ -160,7 +162,7 @@ class Board:
         self._memory = None
         memory, places = places_of(program, self.hello.memory_bytes)
         image = np.frombuffer(memory, np.uint8)
-        if loaded and any(self._differing(image, _samples(program), lambda _: None)):
+        if loaded and any(self._differing(image, _proof(program, bool(self.hello.simulated)), lambda _: None)):
             raise self.host.error("the board does not hold this program: run it without --loaded")
         ranges = _host_ranges(places) if loaded else [(0, len(image))]
         wrong = list(self._differing(image, _pieces(ranges), lambda part: say(f"comparing {part:.0%}")))
@@ -196,11 +198,14 @@ class Board:
         before: _Started | None = None
         try:
             for program, memory in inputs:
+                places = self._places.get(program.address, [])
+                if not places or places[0].origin.regions != program.regions:
+                    raise self.host.error("another program is loaded")
                 begun = time.monotonic()
-                free = [one for one in self._places[program.address] if before is None or one is not before.place]
+                free = [one for one in places if before is None or one is not before.place]
                 if before is not None and not free:
                     yield self._finish(before)
-                    before, free = None, self._places[program.address]
+                    before, free, begun = None, places, time.monotonic()
                 place = min(free, key=lambda one: self._unlike(one, memory))
                 self._bring(place, memory)
                 if before is None:
@@ -232,10 +237,12 @@ class Board:
         assert held is not None
         self._memory = None  # until it is known again
         program, beat = place.program, self.hello.port_bytes
-        region = program.host_region
-        input_, code = place.input(memory), place.instructions(memory)
-        known_input, known_code = held[region.address : region.end], held[program.address :][: len(code)]
-        writes = _changed(input_, known_input, region.address, beat)
+        begin, end = _beats(program, program.host_region.address, program.host_region.end)
+        given, code = place.input(memory), place.instructions(memory)
+        known_input, known_code = held[begin:end], held[program.address :][: len(code)]
+        input_ = known_input.copy()  # whole beats: behind the input stays what is there
+        input_[: len(given)] = given
+        writes = _changed(input_, known_input, begin, beat)
         changed = _changed(code, known_code, program.address, beat)
         patches = fills(code, known_code, program.address, beat)
         if len(patches) * (REQUEST_BYTES + FILL.size) < sum(REQUEST_BYTES + len(part) for _, part in changed):
@@ -297,6 +304,9 @@ class Board:
                 raise self.host.error(f"the program stopped at {pc:#x}: {cause}")
             if status["done"]:
                 return words[1]
+            if not status["busy"]:
+                self._memory = None
+                raise self.host.error("the board was reset while a program ran: load the program again")
             if time.monotonic() > end:
                 self._stop()
                 raise self.host.error(f"the program does not end within {RUN_SECONDS:g} s")
@@ -320,18 +330,30 @@ def _host_ranges(places: Iterable[Iterable[Place]]) -> list[Range]:
     ranges = []
     for place in chain.from_iterable(places):
         program = place.program
-        region = program.host_region
-        ranges.append(_beats(program, program.address, program.address + len(program.names) * BYTES))
-        ranges.append(_beats(program, region.address, region.end))
+        for region in (program.region("program"), program.host_region):
+            ranges.append(_beats(program, region.address, region.end))
     return ranges
 
 
-def _samples(program: Program) -> list[Range]:
-    """The begin and the end of the largest region: weights or tables, which say whose they are."""
-    own = own_regions(program)
-    region = max((one for one in program.regions if one.name not in own), key=lambda one: one.size)
-    size = min(SAMPLE, region.size)
-    return [_beats(program, begin, begin + size) for begin in (region.address, region.end - size)]
+def _proof(program: Program, simulated: bool) -> list[Range]:
+    """What shows whose program is in memory: begin and end of the largest region, in a text model its words, and all
+    others; on a simulated board, where that would take minutes, some beats in the midst of SAMPLES of these."""
+    changing = {*own_regions(program), *(one.name for one in activations(program))}
+    *others, largest = sorted((one for one in program.regions if one.name not in changing and one.size), key=_size)
+    size = min(SAMPLE, largest.size)
+    ranges = [_beats(program, begin, begin + size) for begin in (largest.address, largest.end - size)]
+    if not simulated:
+        return [*ranges, *_pieces(_beats(program, one.address, one.end) for one in others)]
+    chosen = others[:: max(1, len(others) // SAMPLES)]
+    return [*ranges, *(_beats(program, middle, middle + ALIGNMENT) for middle in map(_middle, chosen))]
+
+
+def _size(region: Region) -> int:
+    return region.size
+
+
+def _middle(region: Region) -> int:
+    return region.address + region.size // (2 * ALIGNMENT) * ALIGNMENT
 
 
 def _extent(program: Program, result: Result) -> Range:

@@ -29,6 +29,7 @@ from rtl.params import InputError
 TIMEOUT_S = 0.5  # without an answer, until what was asked is asked again; beside what the board works for it
 TIMEOUT_MAX_S = 8.0  # the same after several attempts
 ATTEMPTS = 8
+UNKNOWN = 4
 HELLO_ATTEMPTS = 4  # where it is not known yet that a board is there
 READS = 2  # under way: one is answered, while the board holds the next one
 LINK_BYTES_A_SECOND = 250e3  # at least, of what is written and read
@@ -106,6 +107,7 @@ class Host:
         self._frames = Unstuffer()
         self._next = random.randrange(SEQUENCES)
         self._heard = False  # bytes came since the last answer
+        self._unsure = False  # which number the board expects: requests were left without an answer
         self.sent = 0
         self.slower = 1.0
 
@@ -122,7 +124,7 @@ class Host:
         """
         # Answers to what was asked before this program began may still come, and have any number.
         for _ in range(WINDOW + 1):
-            (answer,) = self.ask([Request(Operation.HELLO)], attempts=attempts)
+            (answer,) = self._ask([Request(Operation.HELLO)], 1, attempts)
             protocol = int.from_bytes(answer[:4], "little")
             if known := protocol == PROTOCOL and len(answer) == HELLO.size:
                 break
@@ -184,21 +186,35 @@ class Host:
         (answer,) = self.ask([Request(Operation.GET, register)])
         return int.from_bytes(answer, "little")
 
-    def ask(self, requests: Iterable[Request], window: int = WINDOW, *, attempts: int = ATTEMPTS) -> Iterator[bytes]:
+    def ask(self, requests: Iterable[Request], window: int = WINDOW) -> Iterator[bytes]:
         """The payload of each request's answer.
 
         window : requests under way at most
-        attempts : times that a request is sent before the board is taken for gone
 
         Raises
         ------
         LinkError : nothing answers, or the board refuses a request
         """
-        source = iter(requests)
+        if self._unsure:
+            self.hello()
+        yield from self._ask(requests, window, ATTEMPTS)
+
+    def _ask(self, requests: Iterable[Request], window: int, attempts: int) -> Iterator[bytes]:
+        """attempts : times that a request is sent before the board is taken for gone"""
         waiting: deque[_Waiting] = deque()
+        try:
+            yield from self._answered(iter(requests), waiting, window, attempts)
+        finally:
+            self._unsure = bool(waiting)
+
+    def _answered(
+        self, source: Iterator[Request], waiting: deque[_Waiting], window: int, attempts: int
+    ) -> Iterator[bytes]:
+        """waiting : gets what is under way"""
         tried = 0
         more = True
         resent_from: int | None = None  # those from here on were sent again, and no answer came since
+        unknown = 0  # times that the board, asked again, expected a request that nobody sends
         while True:
             while more and len(waiting) < window:
                 request = next(source, None)
@@ -234,11 +250,14 @@ class Host:
                         continue  # an answer that came twice
                     if status == Status.OUT_OF_ORDER:
                         expected = payload[0] if payload else None
+                        unknown += bool(tried) and all(entry.sequence != expected for entry in waiting)
+                        if unknown == UNKNOWN:
+                            raise self.error("the board expects another request: it was reset, or others talk to it")
                         if expected != resent_from:
                             resent_from = expected
                             self._send_again(waiting)
                         continue
-                    tried, resent_from = 0, None
+                    tried, resent_from, unknown = 0, None, 0
                     if status != Status.DONE:
                         said = ABOUT_STATUS[Status(status)] if status in ABOUT_STATUS else f"status {status}"
                         raise self.error(f"{found.request.operation.name} at {found.request.address:#x}: {said}")

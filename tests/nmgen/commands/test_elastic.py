@@ -142,7 +142,7 @@ def test_a_fast_answer_and_the_exact_one_behind_it(
 
 def test_the_fast_answers_are_there_when_the_board_goes(capsys: pytest.CaptureFixture[str]) -> None:
     texts = [TEXT, "river", "fox"]
-    for gone_in_run, exact in ((4, 0), (6, 1)):
+    for gone_in_run, exact in ((4, 0), (6, 1)):  # in the exact pass
         with FakeBoard(CONFIG, gone_in_run=gone_in_run) as fake:
             further = ["--output", f"{exact}.npy", *(["--json"] if exact else [])]
             assert main(["run", "E.nmp", "--port", fake.port, "--verify-top", "--text", *texts, *further]) == 2
@@ -152,6 +152,11 @@ def test_the_fast_answers_are_there_when_the_board_goes(capsys: pytest.CaptureFi
             assert "the board is gone" in err.splitlines()[-1]
             assert Path(f"{exact}.npy").exists() == (exact > 0)
     assert len(np.load("1.npy")) == 1
+    with FakeBoard(CONFIG, gone_in_run=3) as fake:  # in the fast one: one table, and nothing exact to write
+        command = ["run", "E.nmp", "--port", fake.port, "--verify-top", "--text", *texts]
+        assert main([*command, "--output", "none.npy"]) == 2
+        assert capsys.readouterr().out.count("cycles") == 1
+    assert not Path("none.npy").exists()
 
 
 @pytest.mark.nightly  # the image is one of its own: half a minute to build

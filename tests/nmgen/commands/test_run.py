@@ -10,10 +10,10 @@ import torch
 
 from nmgen.cli import main
 from nmgen.compiler.program import load
-from nmgen.driver.board import SAMPLE
+from nmgen.compiler.program_check import own_regions
+from nmgen.driver.board import SAMPLE, SAMPLES, _proof
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.vit.integer import IntegerViT
-from rtl.sta.isa import BYTES
 from tests.nmgen.commands.conftest import CONFIG, SIZES, VIT, flags
 from tests.nmgen.driver.fake_board import CORE_KHZ, CYCLES, FakeBoard
 from tests.nmgen.encoders import artefact
@@ -29,8 +29,8 @@ def embeddings(texts: list[str]) -> np.ndarray:
 
 
 def test_texts(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three in two runs; the second is filled up."""
-    Path("texts.txt").write_text("\n".join(["a fox", "", "river", "the"]) + "\n")
+    """Three in two runs; the second is filled up. Lines end with LF or CR LF, and with nothing else."""
+    Path("texts.txt").write_bytes(b"a fox\r\n\nriver\r\nthe")
     for given in (["--text", *TEXTS], ["--file", "texts.txt"]):
         assert main(["run", "P.nmp", "--port", fake.port, *given, "--output", "out/e.npy", "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
@@ -74,25 +74,67 @@ def test_pictures(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
     torch.testing.assert_close(torch.tensor([one["result"] for one in said]), expected.float(), atol=1e-4, rtol=1e-4)
 
 
-def test_a_loaded_program_is_not_compared(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
-    """But for what runs change: a shorter text leaves shorter instructions behind."""
-    assert main(["run", "P.nmp", "--port", fake.port, "--text", "fox", "a"]) == 0
-    fake.sums.clear()
+@pytest.mark.parametrize("file", ["a\u2028fox\nthe\x0cfox\n", "a\x85fox\nthe\x0bfox\r\n"])
+def test_a_line_is_a_text(file: str, fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else some take for the end of a line."""
+    Path("texts.txt").write_bytes(file.encode())
+    assert main(["run", "P.nmp", "--port", fake.port, "--file", "texts.txt", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_fewer_texts_than_sequences(fake: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """What fills a program up fits wherever it goes."""
+    assert main(["compile", "P.safetensors", "--seq", "5,2", *flags(CONFIG), "-o", "two.nmp"]) == 0
     capsys.readouterr()
-    texts = ["a fox", "river fox"]
-    assert main(["run", "P.nmp", "--port", fake.port, "--loaded", "--text", *texts, "--output", "e.npy"]) == 0
+    text = "a fox crossed"
+    assert main(["run", "two.nmp", "--port", fake.port, "--text", text, "--output", "e.npy", "--json"]) == 0
+    assert [one["input"] for one in json.loads(capsys.readouterr().out)] == [text]
+    np.testing.assert_allclose(np.load("e.npy"), embeddings([text]), atol=1e-6)
+
+
+@pytest.mark.parametrize("simulated", [0, 1])
+def test_a_loaded_program_is_not_sent(simulated: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for what runs change: a shorter text leaves shorter instructions behind."""
+    with FakeBoard(CONFIG, hello={"simulated": simulated}) as fake:
+        assert main(["run", "P.nmp", "--port", fake.port, "--text", "fox", "a"]) == 0
+        fake.sums.clear()
+        capsys.readouterr()
+        texts = ["a fox", "river fox"]
+        assert main(["run", "P.nmp", "--port", fake.port, "--loaded", "--text", *texts, "--output", "e.npy"]) == 0
+        program = load(Path("P.nmp"))
+        code, ids = program.region("program").size, program.region("ids").size
+        # Whose it is; of both places of the program as they are, and of the one that a run has changed as it was sent.
+        proof = [end - begin for begin, end in _proof(program, bool(simulated))]
+        assert fake.sums == [*proof, *2 * [code, ids], code, ids]
+        np.testing.assert_allclose(np.load("e.npy"), embeddings(texts), atol=1e-6)
+        region = program.region("encoder.layer.0.output.dense")
+        for at in (region.address, region.end - 1):
+            fake.memory[at] ^= 1
+            line = ["run", "P.nmp", "--port", fake.port, "--text", *texts]
+            assert main([*line, "--loaded"]) == (0 if simulated else 2)
+            assert main(line) == 0
+            assert fake.memory[at] == program.memory[at]
+
+
+def test_proof_of_a_program(programs: Path) -> None:
+    """All that no run changes, but for the midst of the largest region; on a simulated board little of it."""
     program = load(Path("P.nmp"))
-    code, ids = len(program.names) * BYTES, program.region("ids").size
-    weights = max(region.size for region in program.regions if region.name not in ("program", "ids", "embedding"))
-    assert weights < SAMPLE
-    # Of both places of the program as they are, and of the one that a run has changed as it was sent.
-    assert fake.sums == [weights, weights, *2 * [code, ids], code, ids]
-    np.testing.assert_allclose(np.load("e.npy"), embeddings(texts), atol=1e-6)
-    unused = program.region("positions").address + program.region("positions").size
-    for further, found in (["--loaded"], 1), ([], 0):
-        fake.memory[unused] = 1
-        assert main(["run", "P.nmp", "--port", fake.port, *further, "--text", *texts]) == 0
-        assert fake.memory[unused] == found
+    own = own_regions(program)
+    *_, largest = sorted((one for one in program.regions if one.name not in own), key=lambda one: one.size)
+    for simulated in (False, True):
+        looked = np.zeros(len(program.memory), bool)
+        for begin, end in _proof(program, simulated):
+            looked[begin:end] = True
+        for region in program.regions:
+            part = looked[region.address : region.end]
+            if region.name in own:
+                assert not part.any()
+            elif region is largest:
+                assert part[: min(SAMPLE, region.size)].all()
+                assert part[-min(SAMPLE, region.size) :].all()
+            elif not simulated:
+                assert part.all()
+    assert sum(end - begin for begin, end in _proof(program, True)) <= 2 * SAMPLE + 2 * SAMPLES * 64
 
 
 def test_what_came_before_the_board_went_is_kept(capsys: pytest.CaptureFixture[str]) -> None:

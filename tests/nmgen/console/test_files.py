@@ -1,10 +1,11 @@
 """Files and directories are written whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from nmgen.console.files import written_whole
+from nmgen.console.files import check_writable, written_whole
 from rtl.params import InputError
 
 
@@ -102,3 +103,15 @@ def test_a_place_that_cannot_be_written(place: str, tmp_path: Path, monkeypatch:
 
     with pytest.raises(InputError, match=f"cannot write {place}: "):
         write()
+
+
+def test_no_device_is_replaced(tmp_path: Path) -> None:
+    """Nor a pipe, nor what a link leads to one."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    for place in (pipe, link):
+        with pytest.raises(InputError, match=rf"^cannot write {place}: it is no ordinary file$"):
+            check_writable(place)
+    assert pipe.is_fifo()
+    assert link.is_symlink()

@@ -105,6 +105,12 @@ class FakeBoard:
         self._end_of_it, self._ends = os.pipe()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
+    def reset(self) -> None:
+        """As its button does: what it was told is forgotten, memory stays."""
+        self._expected, self._running = 0, False
+        kept = (BoardRegister.MEMORY.address, BoardRegister.PHASE.address)
+        self._registers = {address: self._registers[address] for address in kept}
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -148,6 +154,8 @@ class FakeBoard:
             status, payload = Status.OUT_OF_ORDER, bytes([self._expected])
         elif operation in EXECUTED_ONCE and behind:
             status, payload = Status.DONE, b""
+        elif operation in (Operation.WRITE, Operation.READ) and (address | length) % self._hello.port_bytes:
+            status, payload = Status.BAD_REQUEST, b""
         else:
             status, payload = Status.DONE, self._executed(operation, address, length, frame[REQUEST.size :])
         if operation == Operation.HELLO or not behind:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from nmgen.compiler.program import Program
-from nmgen.driver.board import NEAR, connected, differences
+from nmgen.driver.board import NEAR, Board, connected, differences
 from nmgen.driver.host import SIMULATED_SLOWER, LinkError
+from nmgen.driver.places import places_of
+from nmgen.driver.port import SerialWire
 from nmgen.families.bert.compiler import compile_encoder
 from nmgen.families.bert.sentences import fitted
 from pruning.families.bert.integer import IntegerEncoder
@@ -70,6 +73,114 @@ def test_an_input_is_sent_while_another_runs(twice: bool, encoder: IntegerEncode
             np.testing.assert_array_equal(ran.results["embedding"], means(encoder, ids), err_msg=f"NMGEN_SEED={SEED}")
         assert fake.runs == len(runs)
         assert not list(board.run_each([]))
+
+
+@pytest.mark.parametrize("port_bytes", [4, 8, 16])
+@pytest.mark.parametrize("lengths", [[5], [3, 2]])
+def test_an_input_that_is_no_whole_beat(port_bytes: int, lengths: list[int], encoder: IntegerEncoder) -> None:
+    """It is written in whole beats all the same."""
+    config = replace(CONFIG, port_bytes=port_bytes)
+    program = compile_encoder(encoder.parameters, config, lengths)
+    with FakeBoard(config) as fake, connected(fake.port) as board:
+        board.load(program)
+        for seed in range(3):
+            ids = random_ids(seed, lengths)
+            np.testing.assert_array_equal(
+                board.run(program, program.image(ids)).results["embedding"], means(encoder, ids)
+            )
+
+
+@pytest.mark.parametrize("simulated", [0, 1])
+def test_another_program_of_the_same_words(simulated: int) -> None:
+    """Is not taken for the one that is there, though the largest region is the same."""
+    programs = []
+    for pattern in ("2:4", "1:4"):
+        parameters = IntegerEncoder(artefact(**SIZES | {"pattern": pattern})).parameters
+        parameters = replace(parameters, words=np.tile(parameters.words, (40, 1)))
+        programs.append(compile_encoder(parameters, CONFIG, [4, 4]))
+    with FakeBoard(CONFIG, hello={"simulated": simulated}) as fake, connected(fake.port) as board:
+        board.load(programs[0])
+        with pytest.raises(LinkError, match="the board does not hold this program: run it without --loaded"):
+            board.load(programs[1], loaded=True)
+        assert board.load(programs[0], loaded=True) == 0
+
+
+def test_a_program_without_its_second_place(encoder: IntegerEncoder, program: Program) -> None:
+    """As nmgen flash leaves it where there is no room: all of it is brought, END, too."""
+    contents, _ = places_of(program, len(program.memory))
+    with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
+        fake.memory[:] = np.random.default_rng(SEED).integers(256, size=len(fake.memory))
+        fake.memory[: len(contents)] = np.frombuffer(contents, np.uint8)
+        assert board.load(program, loaded=True) > 0
+        every = [random_ids(seed, LENGTHS) for seed in range(3)]
+        runs = list(board.run_each((program, program.image(ids)) for ids in every))
+        for ran, ids in zip(runs, every, strict=True):
+            np.testing.assert_array_equal(ran.results["embedding"], means(encoder, ids))
+
+
+def test_a_board_that_was_interrupted(encoder: IntegerEncoder, program: Program) -> None:
+    """In the midst of a frame. It works again."""
+
+    class CutWire(SerialWire):
+        left = -1
+
+        def write(self, data: bytes) -> None:
+            self.left -= 1
+            if self.left == 0:
+                super().write(data[:5])
+                raise KeyboardInterrupt
+            super().write(data)
+
+    ids = random_ids(1, LENGTHS)
+    with FakeBoard(CONFIG) as fake, CutWire(fake.port) as wire:
+        board = Board(wire)
+        board.load(program)
+        wire.left = 3
+        with pytest.raises(KeyboardInterrupt):
+            board.run(program, program.image(ids))
+        board.load(program)
+        np.testing.assert_array_equal(board.run(program, program.image(ids)).results["embedding"], means(encoder, ids))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (50, "the board expects another request: it was reset, or others talk to it"),
+        (200, "the board was reset while a program ran: load the program again"),
+    ],
+)
+def test_a_board_that_is_reset(number: int, said: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told soon, whether what it is asked then counts as executed or as ahead."""
+    monkeypatch.setattr("nmgen.driver.host.TIMEOUT_S", 0.02)
+    with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
+        board.load(program)
+        fake.reset()
+        board.host._next = number
+        with pytest.raises(LinkError, match=said):
+            board.run(program, program.image(random_ids(1, LENGTHS)))
+
+
+def test_another_program_than_the_loaded_one(several: Program, program: Program) -> None:
+    other = compile_encoder(IntegerEncoder(artefact(**SIZES | {"pattern": "1:4"})).parameters, CONFIG, LENGTHS)
+    with FakeBoard(CONFIG) as fake, connected(fake.port) as board:
+        board.load(program)
+        for one in (other, several):
+            with pytest.raises(LinkError, match="another program is loaded"):
+                board.run(one, one.image([[1] * each.tokens for each in one.sequences]))
+        assert fake.runs == 0
+
+
+def test_seconds_of_a_run_are_its_own(program: Program) -> None:
+    """Where there is no second place, too: not those of the run before, nor of who looks at that."""
+    with (
+        FakeBoard(CONFIG, end="at once", hello={"memory_bytes": len(program.memory)}) as fake,
+        connected(fake.port) as board,
+    ):
+        board.load(program)
+        image = program.image(random_ids(1, LENGTHS))
+        for ran in board.run_each((program, image) for _ in range(3)):
+            assert ran.seconds < 0.3
+            time.sleep(0.4)
 
 
 def test_who_stops_looking_leaves_a_board_that_works(encoder: IntegerEncoder, program: Program) -> None:
