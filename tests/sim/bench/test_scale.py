@@ -61,4 +61,4 @@ def test_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = scale.curve_table(found, [(points[0], ran, found[64, 16, 6])])
     assert f"| 64 | 16 | {found[64, 16, 6]:,} |" in text
     assert "1 of 1 as estimated, and bit-exact" in text
-    assert "| 8×8, N = 2, M = 8 | 1 | 16 | 2,048 | minilm | 128 | 2:8 |" in scale.table([(row, ran, ran.cycles)])
+    assert "| 8×8, N = 2, M = 8 | 4 | 1 | 16 | 2,048 | minilm | 128 | 2:8 |" in scale.table([(row, ran, ran.cycles)])
