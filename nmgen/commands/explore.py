@@ -13,6 +13,7 @@ from nmgen.console.progress import Say, stages
 from nmgen.explore.front import OBJECTIVES as NAMED
 from rtl.format import parse_pattern
 from rtl.params import InputError
+from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
     from nmgen.explore.candidates import Candidate, Shape
@@ -148,9 +149,9 @@ def _explore(args: argparse.Namespace) -> dict[str, Any]:
         read_space(args.space, args.kind)
     with stages() as say, closing(open_workers(args.dask, args.jobs)) as workers:
         candidates = _candidates(args, say)
-        shape = shape_of(candidates[0])
-        work, given = _work(args, candidates, shape)
-        lengths = (work.lengths or (shape.tokens,)) * work.batch
+        shapes = [shape_of(one) for one in candidates]
+        work, given = _work(args, candidates, shapes)
+        lengths = (work.lengths or (shapes[0].tokens,)) * work.batch
         space = space_for(args.kind, target, given, lengths, args.space)
         search = Search(
             candidates=candidates,
@@ -212,16 +213,18 @@ def _lengths(args: argparse.Namespace, model: str) -> list[int]:
 
 
 def _work(
-    args: argparse.Namespace, candidates: "list[Candidate]", shape: "Shape"
+    args: argparse.Namespace, candidates: "list[Candidate]", shapes: "list[Shape]"
 ) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """(what is counted, values of the parameters that follow from it and the model)."""
     from nmgen.explore.counting import Work
 
-    lengths = _lengths(args, str(candidates[0].file))
-    longest = max(shape.longest, shape.tokens, *lengths, shape.spread if args.kind == "core" else 1)
-    # Groups of the models' own size, and twice that: where N is the same, half as many groups are as many cycles.
-    given = {"max_k": (longest,), "m": tuple(size for size in (shape.groups, 2 * shape.groups) if size <= GROUPS_MAX)}
+    lengths, shape = _lengths(args, str(candidates[0].file)), shapes[0]
+    # Groups of the models' own sizes, and twice those: where N is the same, half as many groups are as many cycles.
+    groups = {one.groups for one in shapes if one.groups} or {StaConfig.m}
+    sizes = sorted({size for one in groups for size in (one, 2 * one) if size <= GROUPS_MAX})
+    given = {"max_k": (shape.longest,), "m": tuple(sizes)}
     if args.kind == "core":
+        given["max_k"] = (max(shape.longest, shape.tokens, *lengths, shape.spread),)
         given["hidden"] = (shape.hidden,)
     elif not lengths:  # linear layers do not know of their model
         lengths = [shape.tokens]

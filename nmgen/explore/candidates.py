@@ -55,13 +55,15 @@ class Shape:
     """What a configuration has to have room for.
 
     tokens : of a sequence, where a model has its own; else 0
+    whole : the shape as the family has it
     """
 
     hidden: int
     heads: int
     longest: int  # inputs of a layer
-    groups: int  # elements, of the layers that are pruned; 8 where none is
+    groups: int  # elements, of the layers that are pruned; 0 where none is
     tokens: int = 0
+    whole: Any = None
 
     @property
     def spread(self) -> int:
@@ -182,9 +184,9 @@ def shape_of(candidate: Candidate) -> Shape:
     family = halves_named(family_of_config(artefact.whole.config, str(candidate.file)))
     shape = family.prunes.parameters(artefact).shape
     longest = max(layer.k for layer in artefact.layers.values())
-    groups = max((layer.m for layer in artefact.layers.values() if layer.n < layer.m), default=StaConfig.m)
+    groups = max((layer.m for layer in artefact.layers.values() if layer.n < layer.m), default=0)
     tokens = getattr(shape, "tokens", 0)
-    return Shape(hidden=shape.hidden, heads=shape.heads, longest=longest, groups=groups, tokens=tokens)
+    return Shape(hidden=shape.hidden, heads=shape.heads, longest=longest, groups=groups, tokens=tokens, whole=shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,11 +248,12 @@ def _plans(dense: "Dense", asked: Pruning, say: Say) -> "dict[str, Plan]":
     groups = [parse_pattern(one)[1] for one in asked.patterns if one != "dense"]
     shape = dense.model.shape
     longest = max(linear.in_features for linear in dense.linears().values())
+    spread = Shape(hidden=shape.hidden, heads=shape.heads, longest=longest, groups=0).spread
     config = StaConfig(
         m=max(groups, default=StaConfig.m),
         hidden=shape.hidden,
-        max_k=max(longest, *asked.lengths, 1),
-        max_tokens=max(StaConfig.max_tokens, sum(asked.lengths)),
+        max_k=max(longest, *asked.lengths, spread),
+        max_tokens=max(StaConfig.max_tokens, sum(round_up(length, StaConfig.rows) for length in asked.lengths)),
         store_words=1 << 14,
     )
     planner = Planner(dense, "all", Target(config=config, lengths=list(asked.lengths)), say)

@@ -61,7 +61,7 @@ class Space:
         given = {**chosen, "device": device if chosen.get("pe") == "ecp5" else ""}
         if "max_tokens" not in given and self.lengths:
             rows = given.get("rows", KINDS[self.kind]().rows) if self.kind == "core" else 1
-            tokens = sum(round_up(length, rows) for length in self.lengths[:-1]) + self.lengths[-1]
+            tokens = sum(round_up(length, max(rows, 1)) for length in self.lengths[:-1]) + self.lengths[-1]
             given["max_tokens"] = min(TOKENS_MAX, power_of_two_at_least(tokens))
         return KINDS[self.kind](**given)
 

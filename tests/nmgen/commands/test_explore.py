@@ -290,8 +290,47 @@ def test_a_database_that_is_none(broken: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_models_of_different_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    message = fails(["explore", "found", "larger", *GOOD[1:], "-o", "out"], capsys)
-    assert "are models of different shapes, must be candidates of one" in message
+    """Of other sizes, or of as large but more blocks."""
+    write_candidates(Path("deeper"), layers=2)
+    for other in ("larger", "deeper"):
+        message = fails(["explore", "found", other, *GOOD[1:], "-o", "out"], capsys)
+        assert "are models of different shapes, must be candidates of one" in message
+
+
+def test_groups_of_all_candidates(capsys: pytest.CaptureFixture[str]) -> None:
+    """In any order; a dense one has none."""
+    write_candidates(Path("wide"), ("8:8", "2:16"))
+    Path("space.toml").write_text("rows = 2\ncols = 2\nn = 1\nstore_words = 256\n")
+    fronts, models = [], ["wide/8of8.safetensors", "wide/2of16.safetensors"]
+    for one in (models, models[::-1]):
+        out = f"out{len(fronts)}"
+        assert main(["explore", *one, "--seq", "7", "--space", "space.toml", "--jobs", "1", "-o", out]) == 0
+        points = json.loads(Path(out, "front.json").read_text())["points"]
+        assert {point["configuration"]["m"] for point in points} <= {16, 32}
+        fronts.append(sorted(point["cycles"] for point in points))
+    assert fronts[0] == fronts[1]
+    capsys.readouterr()
+
+
+def test_an_engine_has_room_for_its_layers_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """However long the sequences."""
+    Path("space.toml").write_text("rows = 2\ncols = 2\nn = 1\n")
+    for seq in ("7", "300"):
+        line = ["explore", "found", "--kind", "engine", "--seq", seq, "--space", "space.toml", "--jobs", "1", "-o", seq]
+        assert main(line) == 0
+    longest = {
+        one["configuration"]["max_k"]
+        for seq in ("7", "300")
+        for one in json.loads(Path(seq, "front.json").read_text())["points"]
+    }
+    assert len(longest) == 1
+    capsys.readouterr()
+
+
+def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("zero.toml").write_text("rows = 0\n")
+    line = ["explore", "found", "--seq", "7,5", "--space", "zero.toml", "--jobs", "1", "-o", "out"]
+    assert "rows is 0, must be" in fails(line, capsys)
 
 
 def test_scores_of_different_kinds(capsys: pytest.CaptureFixture[str]) -> None:

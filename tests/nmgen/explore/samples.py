@@ -38,7 +38,7 @@ def write_candidates(folder: Path, patterns: Sequence[str] = ("4:8", "2:8"), **s
         whole = artefact(**(SIZES | sizes), pattern=pattern)
         file = folder / f"{pattern.replace(':', 'of')}.safetensors"
         save(file, whole.layers.values(), whole.model)
-        entries.append({"artefact": file.name, "int8": {"cosine": SCORES[pattern]}})
+        entries.append({"artefact": file.name, "int8": {"cosine": SCORES.get(pattern, 0.5)}})
     (folder / "report.json").write_text(json.dumps({"candidates": entries}))
     return folder
 
