@@ -8,22 +8,19 @@ Every run is kept in build/bench-minilm/: one that was stopped goes on where it 
 docs/training.md, the numbers into build/bench-minilm/scores.json.
 """
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import mean
 
 from nmgen.bench.command import bench
-from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, check_data, run_all, scores_of
+from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, asked, run_all, scores_of
 from nmgen.bench.pruning import with_error
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
-from rtl.params import InputError
 
 PATTERNS = ("4:8", "2:8", "1:8")
 SEEDS, STEPS = 3, 450
@@ -116,21 +113,13 @@ def table(found: dict[str, list[Scores]]) -> str:
 
 
 def run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="bench-minilm", description="MiniLM trained in several ways, over seeds: five hours."
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="with sst2/ and sts/: docs/training.md")
-    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds 0 to N − 1, default {SEEDS}")
-    args = parser.parse_args(argv)
-    if args.seeds < 1:
-        raise InputError(f"--seeds is {args.seeds}, must be at least 1")
-    check_data(args.data)
+    data, seeds = asked("bench-minilm", "MiniLM trained in several ways, over seeds: five hours.", SEEDS, argv)
     cache = ROOT / "build" / "bench-minilm"
-    found = scores(run_all(runs(args.seeds), args.data.resolve(), cache), args.seeds)
+    found = scores(run_all(runs(seeds), data, cache), seeds)
     with written_whole(cache / "scores.json") as path:
         path.write_text(json.dumps(found, indent=1) + "\n")
     replace_section(ROOT / "docs" / "training.md", "bench-minilm", table(found))
-    print(f"{args.seeds} seeds: docs/training.md, {(cache / 'scores.json').relative_to(ROOT)}")
+    print(f"{seeds} seeds: docs/training.md, {(cache / 'scores.json').relative_to(ROOT)}")
     return 0
 
 

@@ -4,6 +4,7 @@ Two runs go on at a time, with a thread each. Every run is kept in a folder of i
 where it was.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -47,11 +48,18 @@ class Run:
     seed: int
 
 
-def check_data(data: Path) -> None:
-    """InputError where text is missing."""
+def asked(prog: str, description: str, seeds: int, argv: Sequence[str] | None) -> tuple[Path, int]:
+    """(where the text is, seeds) by a bench's flags; InputError where text is missing."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="with sst2/ and sts/: docs/training.md")
+    parser.add_argument("--seeds", type=int, default=seeds, metavar="N", help=f"seeds 0 to N − 1, default {seeds}")
+    args = parser.parse_args(argv)
+    if args.seeds < 1:
+        raise InputError(f"--seeds is {args.seeds}, must be at least 1")
     for name in (*TRAINED_ON, *MEASURED_ON):
-        if not (data / name).exists():
-            raise InputError(f"{data / name} is missing")
+        if not (args.data / name).exists():
+            raise InputError(f"{args.data / name} is missing")
+    return args.data.resolve(), args.seeds
 
 
 def command(run: Run, data: Path, out: Path) -> list[str]:

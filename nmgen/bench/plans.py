@@ -10,7 +10,6 @@ Every run is kept in build/bench-plans/: one that was stopped goes on where it w
 docs/training.md, the plot into docs/plans.png, the numbers into build/bench-plans/points.json.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -23,7 +22,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from nmgen.bench.command import bench
-from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, check_data, run_all, scores_of
+from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, asked, run_all, scores_of
 from nmgen.bench.pruning import with_error
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
@@ -31,7 +30,6 @@ from nmgen.console.files import written_whole
 from nmgen.console.progress import stages
 from nmgen.console.threads import one_thread
 from nmgen.families.recipe import SENSITIVITIES, Target
-from rtl.params import InputError
 from rtl.sta.params import StaConfig
 
 if TYPE_CHECKING:
@@ -228,24 +226,18 @@ def plot(found: Sequence[Point], drawn_scores: Sequence[float], path: Path) -> N
 
 
 def run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="bench-plans", description="Layer-wise plans of MiniLM beside one pattern for all layers: three hours."
+    data, seeds = asked(
+        "bench-plans", "Layer-wise plans of MiniLM beside one pattern for all layers: three hours.", SEEDS, argv
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="with sst2/ and sts/: docs/training.md")
-    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds 0 to N − 1, default {SEEDS}")
-    args = parser.parse_args(argv)
-    if args.seeds < 1:
-        raise InputError(f"--seeds is {args.seeds}, must be at least 1")
-    check_data(args.data)
     from nmgen.models.dense import Dense
     from nmgen.training.budget import Planner
 
     with one_thread(), stages() as say:
         planner = Planner(Dense("minilm"), "all", Target(config=StaConfig(m=M), lengths=[TOKENS]), say)
         plans = drawn(planner, DRAWN, FOLDER)
-    asked = [*runs(args.seeds, budgets_of(planner.uniform)), *plans]
-    reports = run_all(asked, args.data.resolve(), FOLDER)
-    found = points(reports, args.seeds, planner.uniform)
+    every = [*runs(seeds, budgets_of(planner.uniform)), *plans]
+    reports = run_all(every, data, FOLDER)
+    found = points(reports, seeds, planner.uniform)
     correlations = ranks(reports, DRAWN)
     drawn_scores = [score for number in range(DRAWN) for score in scores_of(reports[f"drawn-{number}"])]
     numbers = {"points": [asdict(one) for one in found], "ranks": correlations, "drawn": drawn_scores}
@@ -253,7 +245,7 @@ def run(argv: Sequence[str] | None) -> int:
         path.write_text(json.dumps(numbers, indent=1) + "\n")
     plot(found, drawn_scores, ROOT / "docs" / "plans.png")
     replace_section(ROOT / "docs" / "training.md", "bench-plans", tables(found, correlations, drawn_scores))
-    print(f"{args.seeds} seeds: docs/training.md, docs/plans.png, {FOLDER.relative_to(ROOT)}/points.json")
+    print(f"{seeds} seeds: docs/training.md, docs/plans.png, {FOLDER.relative_to(ROOT)}/points.json")
     return 0
 
 

@@ -150,16 +150,15 @@ def run(args: argparse.Namespace) -> int:
             if answers.gone and not answers.found:
                 raise answers.gone
         if not args.verify_top:
-            return _end(args, answers, answers.found)
+            return _end(args, answers, answers.found, args.output)
         if answers.gone:  # nothing exact to write
-            args.output = None
-            return _end(args, answers, answers.found)
+            return _end(args, answers, answers.found, None)
         if not args.json:
             _show(answers)
         with stages() as say:
             verified = _answers(board, program, exact, say)
     beside = [replace(one, cosine=_cosine(one, fast)) for one, fast in zip(verified.found, answers.found, strict=False)]
-    return _end(args, replace(verified, found=beside), answers.found + beside)
+    return _end(args, replace(verified, found=beside), answers.found + beside, args.output)
 
 
 def _answers(board: "Board", program: "Program", runs: list[_Prepared], say: Say) -> _Answers:
@@ -178,12 +177,12 @@ def _answers(board: "Board", program: "Program", runs: list[_Prepared], say: Say
     return _Answers(found, time.monotonic() - begun, bool(board.hello.simulated), gone)
 
 
-def _end(args: argparse.Namespace, last: _Answers, every: list[_Found]) -> int:
-    """Write and print. last : the answers that are written, and not printed yet; every : all of them, for JSON"""
+def _end(args: argparse.Namespace, last: _Answers, every: list[_Found], to: Path | None) -> int:
+    """Write and print. last : the answers that are written to a file, and not printed yet; every : all, for JSON"""
     import numpy as np
 
-    if args.output and last.found:
-        with written_whole(args.output) as output, output.open("wb") as stream:
+    if to and last.found:
+        with written_whole(to) as output, output.open("wb") as stream:
             np.save(stream, np.stack([one.result for one in last.found]))
     if args.json:
         print(json.dumps([_said(one) for one in every], indent=2))

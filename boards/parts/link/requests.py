@@ -103,6 +103,8 @@ class Requests(wiring.Component):
     """
 
     def __init__(self, port_bytes: int, hello: Hello, board_registers: int) -> None:
+        assert BOARD_REGISTERS.bit_count() == 1  # so one bit of an address says whose the register is
+        assert WORD_BYTES * board_registers <= BOARD_REGISTERS
         self._port_bytes = port_bytes
         self._beat_shift = port_bytes.bit_length() - 1
         self._hello = hello

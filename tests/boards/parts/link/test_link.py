@@ -313,12 +313,13 @@ def test_checksums() -> None:
             request(10, Operation.WRITE, 0x40, A + B),
             request(11, Operation.CHECKSUM, 0x40, (2 * BEAT).to_bytes(4, "little")),
             request(12, Operation.CHECKSUM, 0x44, (BEAT).to_bytes(4, "little")),
+            request(13, Operation.WRITE, 0x80, 16 * B),
+            request(14, Operation.CHECKSUM, 0x80, (16 * BEAT).to_bytes(4, "little")),
         ]
     )
-    assert found.answers[2:] == [
-        (11, Status.DONE, crc32(A + B).to_bytes(4, "little")),
-        (12, Status.DONE, crc32(B).to_bytes(4, "little")),
-    ]
+    sums = [(number, payload) for number, status, payload in found.answers[2:] if status == Status.DONE and payload]
+    wanted = {11: A + B, 12: B, 14: 16 * B}
+    assert sums == [(number, crc32(part).to_bytes(4, "little")) for number, part in wanted.items()]
 
 
 @pytest.mark.parametrize("beat_bytes", but([2, 4, 16], [2]))
@@ -403,10 +404,11 @@ def test_the_end_of_memory() -> None:
             request(18, Operation.READ, 2, length=4),
             request(19, Operation.WRITE, 0, b"abc"),
             request(20, Operation.READ, 0, length=964),
+            request(21, Operation.CHECKSUM, 4, (0x01000004).to_bytes(4, "little")),  # too much by its last byte
         ]
     )
     assert found.answers[1:3] == [(10, Status.DONE, b""), (11, Status.DONE, B)]
-    assert [status for _, status, _ in found.answers[3:]] == [Status.BAD_REQUEST] * 9
+    assert [status for _, status, _ in found.answers[3:]] == [Status.BAD_REQUEST] * 10
     assert found.writes == [(end - 4, B)]
 
 
