@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,8 +26,7 @@ def written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]:
     InputError, OSError : the place cannot be written to.
     """
     path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a rename would take the place of a device
-        raise InputError(f"cannot write {path}: it is no ordinary file")
+    _refuse_devices(path)
     missing = _missing_parents(path)
     try:
         with ExitStack() as stack:
@@ -85,6 +85,16 @@ def _put(written: Path, path: Path, replace: bool) -> None:
                 raise
         with suppress(FileNotFoundError):
             os.replace(path, Path(mkdtemp(dir=written.parent)) / path.name)
+
+
+def _refuse_devices(path: Path) -> None:
+    """A rename would take the place of a device. One question to the file system: others write here meanwhile."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing there, or a place that cannot be
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"cannot write {path}: it is no ordinary file")
 
 
 def _missing_parents(path: Path) -> list[Path]:
