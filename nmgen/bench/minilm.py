@@ -13,12 +13,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean
 
 from nmgen.bench.command import bench
-from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, asked, run_all, scores_of
+from nmgen.bench.minilm_runs import BATCH, asked, minilm, scores_of
 from nmgen.bench.pruning import with_error
 from nmgen.bench.sections import replace_section
+from nmgen.bench.training_runs import ROOT, Report, Run, run_all
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 
@@ -62,15 +64,9 @@ KINDS = {
 Scores = dict[str, float]  # by pattern
 
 
-def runs(seeds: int) -> list[Run]:
+def runs(seeds: int, data: Path) -> list[Run]:
     return [
-        Run(
-            name=f"{name}-{seed}",
-            options=kind.options,
-            candidates=len(PATTERNS),
-            steps=kind.steps,
-            seed=seed,
-        )
+        minilm(f"{name}-{seed}", kind.options, data, candidates=len(PATTERNS), steps=kind.steps, seed=seed)
         for seed in range(seeds)
         for name, kind in KINDS.items()
     ]
@@ -115,7 +111,7 @@ def table(found: dict[str, list[Scores]]) -> str:
 def run(argv: Sequence[str] | None) -> int:
     data, seeds = asked("bench-minilm", "MiniLM trained in several ways, over seeds: five hours.", SEEDS, argv)
     cache = ROOT / "build" / "bench-minilm"
-    found = scores(run_all(runs(seeds), data, cache), seeds)
+    found = scores(run_all(runs(seeds, data), cache), seeds)
     with written_whole(cache / "scores.json") as path:
         path.write_text(json.dumps(found, indent=1) + "\n")
     replace_section(ROOT / "docs" / "training.md", "bench-minilm", table(found))

@@ -22,9 +22,10 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from nmgen.bench.command import bench
-from nmgen.bench.minilm_runs import BATCH, ROOT, Report, Run, asked, run_all, scores_of
+from nmgen.bench.minilm_runs import BATCH, asked, minilm, scores_of
 from nmgen.bench.pruning import with_error
 from nmgen.bench.sections import replace_section
+from nmgen.bench.training_runs import ROOT, Report, Run, run_all
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 from nmgen.console.progress import stages
@@ -69,17 +70,17 @@ def budgets_of(uniform: Mapping[int, int]) -> tuple[int, int, int]:
     return uniform[M // 2], uniform[M // 4], round(SHARE * uniform[M // 4])
 
 
-def runs(seeds: int, budgets: Sequence[int]) -> list[Run]:
+def runs(seeds: int, budgets: Sequence[int], data: Path) -> list[Run]:
     """Of the series; budgets : of the plans, from many cycles to few"""
     found = []
     for seed in range(seeds):
         for kind, patterns in UNIFORM.items():
             steps = STEPS * len(budgets) // len(patterns)
             what: tuple[str, ...] = ("--patterns", ",".join(patterns))
-            found.append(Run(name=_name(kind, seed), options=what, candidates=len(patterns), steps=steps, seed=seed))
+            found.append(minilm(_name(kind, seed), what, data, candidates=len(patterns), steps=steps, seed=seed))
         for kind in SENSITIVITIES:
             what = ("--budget", ",".join(map(str, budgets)), "--sensitivity", kind, "--m", str(M), "--seq", str(TOKENS))
-            found.append(Run(name=_name(kind, seed), options=what, candidates=len(budgets), steps=STEPS, seed=seed))
+            found.append(minilm(_name(kind, seed), what, data, candidates=len(budgets), steps=STEPS, seed=seed))
     return found
 
 
@@ -87,7 +88,7 @@ def _name(kind: str, seed: int) -> str:
     return f"{kind.replace(', ', '-').replace(':', 'of')}-{seed}"
 
 
-def drawn(planner: "Planner", count: int, folder: Path) -> list[Run]:
+def drawn(planner: "Planner", count: int, folder: Path, data: Path) -> list[Run]:
     """Plans of the cycles of 4:16, each the best by harms that are drawn; folder : gets their files"""
     found = []
     for number in range(count):
@@ -98,7 +99,7 @@ def drawn(planner: "Planner", count: int, folder: Path) -> list[Run]:
         path = folder / f"drawn-{number}-{sha256(text.encode()).hexdigest()[:8]}.toml"
         with written_whole(path) as file:
             file.write_text(text)
-        found.append(Run(name=f"drawn-{number}", options=("--plan", str(path)), candidates=1, steps=STEPS, seed=0))
+        found.append(minilm(f"drawn-{number}", ("--plan", str(path)), data, candidates=1, steps=STEPS, seed=0))
     return found
 
 
@@ -234,9 +235,9 @@ def run(argv: Sequence[str] | None) -> int:
 
     with one_thread(), stages() as say:
         planner = Planner(Dense("minilm"), "all", Target(config=StaConfig(m=M), lengths=[TOKENS]), say)
-        plans = drawn(planner, DRAWN, FOLDER)
-    every = [*runs(seeds, budgets_of(planner.uniform)), *plans]
-    reports = run_all(every, data, FOLDER)
+        plans = drawn(planner, DRAWN, FOLDER, data)
+    every = [*runs(seeds, budgets_of(planner.uniform), data), *plans]
+    reports = run_all(every, FOLDER)
     found = points(reports, seeds, planner.uniform)
     correlations = ranks(reports, DRAWN)
     drawn_scores = [score for number in range(DRAWN) for score in scores_of(reports[f"drawn-{number}"])]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from nmgen.bench import minilm_runs
+from nmgen.bench import training_runs
 from nmgen.bench.minilm import KINDS, PATTERNS, main, runs, scores, table
-from nmgen.bench.minilm_runs import command, folder_of, run_all, scores_of
+from nmgen.bench.minilm_runs import scores_of
+from nmgen.bench.training_runs import command, folder_of, run_all
 from nmgen.cli import parser
 from rtl.params import InputError
 
@@ -37,11 +38,11 @@ def test_the_table() -> None:
 
 def test_all_take_as_many_steps(tmp_path: Path) -> None:
     """Of one recipe, apart from what is made."""
-    found = runs(4)
+    found = runs(4, tmp_path)
     assert len(found) == 4 * len(KINDS)
     for one in found:
         kind, seed = one.name.split("-")
-        args = parser().parse_args(command(one, tmp_path, tmp_path / "out")[3:])
+        args = parser().parse_args(command(one, tmp_path / "out")[3:])
         candidates = 1 if args.elastic else len(PATTERNS)
         assert (candidates * args.steps, args.batch, args.lr, args.seed, args.resume) == (
             *(1350, 64, 5e-4),
@@ -52,8 +53,8 @@ def test_all_take_as_many_steps(tmp_path: Path) -> None:
         assert args.method == {"series": "idp", "update": "idp-update", "elastic": None}[kind]
 
 
-def test_scores() -> None:
-    reports = {one.name: report(*(79.0 - number, 78.0, 76.0)) for number, one in enumerate(runs(2))}
+def test_scores(tmp_path: Path) -> None:
+    reports = {one.name: report(*(79.0 - number, 78.0, 76.0)) for number, one in enumerate(runs(2, tmp_path))}
     found = scores({name: json.loads(text) for name, text in reports.items()}, 2)
     assert found["series"] == [{"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}, {"4:8": 76.0, "2:8": 78.0, "1:8": 76.0}]
     assert found["elastic"][1]["4:8"] == 74.0
@@ -72,16 +73,16 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         (out / "report.json").write_text(report(79.0, 78.0, 76.0))
         return type("Done", (), {"returncode": 0})
 
-    monkeypatch.setattr(minilm_runs.subprocess, "run", prune)
-    stopped = folder_of(runs(2)[0], tmp_path, tmp_path / "cache")
+    monkeypatch.setattr(training_runs.subprocess, "run", prune)
+    stopped = folder_of(runs(2, tmp_path)[0], tmp_path / "cache")
     stopped.mkdir(parents=True)
     (stopped / "report.json").write_text(report(79.0, 78.0))
     for _ in range(2):
         with pytest.raises(InputError, match=r"^elastic-1 ended with 1: .*elastic-1-\w+\.log$"):
-            run_all(runs(2), tmp_path, tmp_path / "cache")
+            run_all(runs(2, tmp_path), tmp_path / "cache")
     assert sorted(set(ran)) == ["elastic-0", "elastic-1", "series-0", "series-1", "update-0", "update-1"]
     assert len(ran) == 7  # the one that failed twice
-    (again,) = run_all(runs(1)[:1], tmp_path, tmp_path / "cache").values()
+    (again,) = run_all(runs(1, tmp_path)[:1], tmp_path / "cache").values()
     assert scores_of(again) == [79.0, 78.0, 76.0]
 
 

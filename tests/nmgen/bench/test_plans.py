@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from nmgen.bench.minilm_runs import command
 from nmgen.bench.plans import (
     DRAWN,
     SENSITIVITIES,
@@ -22,6 +21,7 @@ from nmgen.bench.plans import (
     runs,
     tables,
 )
+from nmgen.bench.training_runs import command
 from nmgen.cli import parser
 from pruning.masks.plan import Plan
 
@@ -54,11 +54,11 @@ def found() -> list[Point]:
 
 def test_runs(tmp_path: Path) -> None:
     """Each kind and seed once; plans and what they are compared with take as many steps."""
-    asked = runs(2, BUDGETS)
+    asked = runs(2, BUDGETS, tmp_path)
     assert len({one.name for one in asked}) == len(asked) == 2 * (len(UNIFORM) + len(SENSITIVITIES))
     for one in asked:
-        args = parser().parse_args(command(one, tmp_path, tmp_path / "out")[3:])
-        assert args.seed == one.seed
+        args = parser().parse_args(command(one, tmp_path / "out")[3:])
+        assert args.seed == int(one.name.rpartition("-")[2])
         assert args.method is None  # idp
         if args.budget:
             assert (args.budget, args.m, args.seq, args.steps) == ("4000,2000,1500", "16", "128", STEPS)
@@ -110,16 +110,16 @@ def test_drawn_plans(tmp_path: Path) -> None:
             plan = Plan({name: (max(rises, key=lambda n: rises[n]), 16) for name, rises in harm.items()})
             return type("Budgeted", (), {"plan": plan})
 
-    first = drawn(Drawn(), 3, tmp_path)
-    assert first == drawn(Drawn(), 3, tmp_path)
+    first = drawn(Drawn(), 3, tmp_path, tmp_path)
+    assert first == drawn(Drawn(), 3, tmp_path, tmp_path)
     assert [budget for budget, _ in asked] == [2000] * 6
     harms = [harm for _, harm in asked[:3]]
     assert all(harm["a"][16] == 0 < harm["a"][8] < harm["a"][2] for harm in harms)
     assert len({harm["a"][2] for harm in harms}) == 3
     for one in first:
-        option, path = one.options
-        assert (option, one.candidates, one.steps) == ("--plan", 1, STEPS)
-        assert Plan.read(Path(path)).layers == {"a": (2, 16), "b": (2, 16)}
+        args = parser().parse_args(command(one, tmp_path / "out")[3:])
+        assert (one.candidates, args.steps) == (1, STEPS)
+        assert Plan.read(args.plan).layers == {"a": (2, 16), "b": (2, 16)}
 
 
 def test_budgets() -> None:

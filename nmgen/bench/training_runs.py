@@ -1,0 +1,104 @@
+"""Models made by `nmgen prune`, several runs of it: what the benches of training have in common.
+
+Two runs go on at a time, with a thread each. Every run is kept in a folder of its own: one that was stopped goes on
+where it was.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from nmgen.console.progress import say
+from nmgen.training.report import headline
+from rtl.params import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_A_TIME = 2
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One `nmgen prune`.
+
+    Attributes
+    ----------
+    name : begins that of its folder
+    words : of `nmgen prune`: the model and all options but --resume and -o
+    candidates : that its report ends with
+    """
+
+    name: str
+    words: tuple[str, ...]
+    candidates: int
+
+
+def command(run: Run, out: Path) -> list[str]:
+    """What makes the models of a run; the same command goes on with them."""
+    return [sys.executable, "-m", "nmgen", "prune", *run.words, "--resume", "-o", str(out)]
+
+
+def made(run: Run, cache: Path) -> Report:
+    """The report of a run, which is made if it is not there; one that goes on has no more than its first candidates.
+
+    Raises
+    ------
+    InputError : the run failed; names its log.
+    """
+    out = folder_of(run, cache)
+    report = out / "report.json"
+    if not report.exists() or len(_read(report)["candidates"]) < run.candidates:
+        cache.mkdir(parents=True, exist_ok=True)
+        said = out.with_suffix(".log")
+        with said.open("wb") as log:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command(run, out), stdout=log, stderr=log, env=environment, cwd=ROOT, check=False)
+        if done.returncode:
+            raise InputError(f"{run.name} ended with {done.returncode}: {said}")
+    return _read(report)
+
+
+def folder_of(run: Run, cache: Path) -> Path:
+    """Of this command alone."""
+    return cache / f"{run.name}-{sha256(repr(run).encode()).hexdigest()[:8]}"
+
+
+def run_all(runs: Sequence[Run], cache: Path) -> dict[str, Report]:
+    """The reports by name.
+
+    Raises
+    ------
+    InputError : runs failed, each told at once; the others went on, and are kept.
+    """
+    start = time.monotonic()
+    found: dict[str, Report] = {}
+    failed: list[InputError] = []
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        asked = {pool.submit(made, run, cache): run for run in runs}
+        for future in as_completed(asked):
+            run = asked[future]
+            try:
+                found[run.name] = future.result()
+            except InputError as error:
+                failed.append(error)
+                say(f"{error}; the others go on")
+                continue
+            scores = ", ".join(f"{headline(one['int8'])[1]:.2f}" for one in found[run.name]["candidates"])
+            say(f"{len(found)}/{len(asked)} {run.name}: {scores}, {time.monotonic() - start:.0f} s")
+    if failed:
+        raise failed[0]
+    return found
+
+
+def _read(report: Path) -> Report:
+    found: Report = json.loads(report.read_text())
+    return found
