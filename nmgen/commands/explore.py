@@ -275,7 +275,8 @@ def _show(out: Path, found: dict[str, Any], front: list[dict[str, Any]]) -> None
     for note in found["notes"]:
         print(note)
     for one in found["left_out"]:
-        print(f"left out, {one['reason']}: {one['count']:,}; the nearest is {one['nearest']}")
+        such = f"the nearest is {one['nearest']}" if "nearest" in one else f"such as {one['example']}"
+        print(f"left out, {one['reason']}: {one['count']:,} {one['of']}; {such}")
 
 
 def _mhz(verified: dict[str, Any]) -> str:

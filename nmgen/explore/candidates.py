@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import file_digest, sha256
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nmgen.console.progress import Say
 from nmgen.explore.counting import digest_of
 from nmgen.training.report import headline
+from pruning.files.folders import folder_of
 from pruning.files.reading import parse_json, read_text
 from rtl.format import parse_pattern
 from rtl.params import InputError, round_up
@@ -89,7 +91,11 @@ def open_candidates(names: Sequence[str]) -> list[Candidate]:
 
 def _named_apart(found: Sequence[Candidate]) -> list[Candidate]:
     """Each file once; those of one name get their folders in front, as many as it takes."""
-    files = {one.file.resolve(): one for one in found}
+    files: dict[Path, Candidate] = {}
+    for one in found:
+        first = files.setdefault(one.file.resolve(), one)
+        if one.accuracy != first.accuracy:
+            raise InputError(f"{one.file} has two scores, {first.accuracy:g} and {one.accuracy:g}: must have one")
     names = {file: file.stem for file in files}
     for depth in range(1, max(len(file.parts) for file in files)):
         counted = Counter(names.values())
@@ -220,7 +226,8 @@ def prune_candidates(model: str, asked: Pruning, out: Path, say: Say) -> list[Ca
     from pruning.masks.plan import Plan
 
     folder = out / FOLDER
-    facts = {"model": model, **asdict(asked), "calibrate": str(asked.calibrate or "")}
+    content = [folder_of(model), *([asked.calibrate] if asked.calibrate else [])]
+    facts = {"model": model, **asdict(asked), "calibrate": str(asked.calibrate or ""), "content": _digest(content)}
     facts = json.loads(json.dumps(facts))
     if (folder / REPORT).is_file():
         kept = parse_json(read_text(folder / REPORT, REPORT_MAX))
@@ -236,6 +243,18 @@ def prune_candidates(model: str, asked: Pruning, out: Path, say: Say) -> list[Ca
         plans |= _plans(dense, asked, say)
         prune_one_shot(dense, plans, folder, say, {"asked": facts})
     return open_candidates([str(folder)])
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Of files and of what lies in folders."""
+    digest = sha256()
+    for path in paths:
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        for file in files:
+            digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as opened:
+                digest.update(file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:24]
 
 
 def _plans(dense: "Dense", asked: Pruning, say: Say) -> "dict[str, Plan]":

@@ -151,7 +151,7 @@ def _count_engine(path: str, config: Config, work: Work) -> Counted:
 
     tokens = sum(work.lengths) * work.batch
     by_layer: dict[str, dict[str, int]] = {}
-    cycles = exact = multiplies = moved = 0
+    cycles = exact = multiplies = moved = waits = 0
     for layer in _read(path).layers.values():
         try:
             packed = pattern_on(layer.n, layer.m, config.m)
@@ -176,10 +176,12 @@ def _count_engine(path: str, config: Config, work: Work) -> Counted:
         taken = alone if slow is None else max(alone, round(size / slow))
         ops[kind] = ops.get(kind, 0) + taken
         cycles += taken
+        waits += taken if taken > alone else 0
         exact += alone
         multiplies += product.multiplies
         moved += size
-    return Counted(cycles=cycles, exact_cycles=exact, multiplies=multiplies, bytes=moved, by_layer=by_layer)
+    held = {part: count for part, count in (("array", cycles - waits), ("memory", waits)) if count}
+    return Counted(cycles=cycles, exact_cycles=exact, multiplies=multiplies, bytes=moved, by_layer=by_layer, held=held)
 
 
 def pattern_on(n: int, m: int, groups: int) -> int:

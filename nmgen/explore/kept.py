@@ -35,7 +35,7 @@ class Kept:
         wanted = set(keys)
         with self._told():
             rows = self._database.execute("SELECT key, found FROM counted")
-            return {key: Counted(**json.loads(found)) for key, found in rows if key in wanted}
+            return {key: _checked(Counted(**json.loads(found))) for key, found in rows if key in wanted}
 
     def add(self, key: str, found: Counted) -> None:
         with self._told():
@@ -65,5 +65,17 @@ class Kept:
             yield
         except (sqlite3.Error, OSError) as error:
             raise InputError(f"cannot use {self._path}: {error}") from None
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             raise InputError(f"{self._path} holds no cycles that nmgen explore has kept: delete it") from None
+
+
+def _checked(found: Counted) -> Counted:
+    """ValueError, TypeError or AttributeError where it is no count."""
+    tables = [found.held, *found.by_layer.values()]
+    numbers = [found.cycles, found.exact_cycles, found.multiplies, found.bytes, found.store_words]
+    numbers += [value for table in tables for value in table.values()]
+    if not isinstance(found.refused, str) or any(type(one) is not int or one < 0 for one in numbers):
+        raise ValueError
+    if bool(found.refused) == bool(found.cycles):
+        raise ValueError
+    return found

@@ -50,9 +50,13 @@ class Search:
     seed: int = 0
 
 
+NO_CONFIGURATION, NO_PROGRAM = "no such configuration", "no program"
+UNMEASURED = (NO_CONFIGURATION, NO_PROGRAM)  # of which none is nearer than another
+
+
 @dataclass
 class _LeftOut:
-    """What does not fit, by reason, and of each reason what comes nearest."""
+    """What does not fit, by reason, and of each reason what comes nearest, or one of them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     nearest: dict[str, tuple[float, str]] = field(default_factory=dict)
@@ -66,7 +70,12 @@ class _LeftOut:
     def facts(self) -> list[dict[str, Any]]:
         """Ready for JSON."""
         return [
-            {"reason": reason, "count": count, "nearest": self.nearest[reason][1]}
+            {
+                "reason": reason,
+                "count": count,
+                "of": "pairs" if reason == NO_PROGRAM else "configurations",
+                "example" if reason in UNMEASURED else "nearest": self.nearest[reason][1],
+            }
             for reason, count in sorted(self.counts.items(), key=lambda one: (-one[1], one[0]))
         ]
 
@@ -94,12 +103,13 @@ class Explorer:
         pairs: list[Pair] | None = None
         if s.space.size <= max(LOOKED_AT, s.trials):
             pairs = [(one, config) for config in self._fits_of_all() for one in s.candidates]
-        if pairs is not None and len(pairs) <= s.trials:
+        whole = pairs is not None and len(pairs) <= s.trials
+        if pairs is not None and whole:
             self._look_at(pairs)
         else:
             self._nsga(s.space)
         if not self._points:
-            raise InputError(self._nothing())
+            raise InputError(self._nothing(whole))
         found = [{"id": number, **one} for number, one in enumerate(self._points.values())]
         further(found)
         chosen = front(found, s.objectives)
@@ -130,7 +140,7 @@ class Explorer:
             config = s.space.configuration(chosen, s.target.device)
         except InputError as error:
             if (text := f"{_named(chosen)}: {error}") not in self._seen:
-                self._left_out.add("no such configuration", inf, text)
+                self._left_out.add(NO_CONFIGURATION, inf, text)
             self._seen.add(text)
             return None
         if config in self._seen:
@@ -147,10 +157,13 @@ class Explorer:
         self._fitting[config] = cost
         return config
 
-    def _nothing(self) -> str:
-        """Why there is no point."""
+    def _nothing(self, whole: bool) -> str:
+        """Why there is no point. whole : every pair was looked at"""
         _, text = min(self._left_out.nearest.values(), default=(0.0, "the space is empty"))
-        return f"nothing fits {self._s.target.name}; the nearest is {text}"
+        trials = self._s.trials
+        what = "nothing" if whole else f"none of {trials:,} pairs that were drawn"
+        more = "" if whole else f"; --trials {10 * trials} looks at more"
+        return f"{what} fits {self._s.target.name}; the nearest is {text}{more}"
 
     # --- what is counted -----------------------------------------------------------------------
     def _look_at(self, pairs: Sequence[Pair]) -> None:
@@ -183,7 +196,7 @@ class Explorer:
             if (candidate.name, config) in self._refused:  # NSGA-II asks again
                 return
             self._refused.add((candidate.name, config))
-            self._left_out.add("no program", 1.0, f"{candidate.name} on {title(config)}: {counted.refused}")
+            self._left_out.add(NO_PROGRAM, 1.0, f"{candidate.name} on {title(config)}: {counted.refused}")
             return
         command = command_of(config, self._s.target.name)
         self._points[candidate.name, config] = point(candidate, config, self._fitting[config], counted, command)

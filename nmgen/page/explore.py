@@ -73,7 +73,7 @@ def _asked(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("accuracy", found["metric"]),
         ("points", f"{len(found['points']):,}"),
         ("on the front", f"{len(found['front']):,}"),
-        ("left out", f"{sum(one['count'] for one in found['left_out']):,}"),
+        ("left out", ", ".join(_left_out_of(found)) or "none"),
     ]
 
 
@@ -90,12 +90,19 @@ def _candidates(found: Mapping[str, Any]) -> Table:
 
 
 def _left_out(found: Mapping[str, Any]) -> Table:
-    return Table(
-        title="Left out",
-        headings=("reason", "points", "the nearest"),
-        left=("the nearest",),
-        rows=[(one["reason"], f"{one['count']:,}", one["nearest"] or "") for one in found["left_out"]],
-    )
+    rows = []
+    for one in found["left_out"]:
+        example = f"such as {one['example']}" if "example" in one else one["nearest"]
+        rows.append((one["reason"], f"{one['count']:,} {one['of']}", example))
+    return Table(title="Left out", headings=("reason", "left out", "the nearest"), left=("the nearest",), rows=rows)
+
+
+def _left_out_of(found: Mapping[str, Any]) -> list[str]:
+    """How many configurations, how many pairs."""
+    counts: Counter[str] = Counter()
+    for one in found["left_out"]:
+        counts[one["of"]] += one["count"]
+    return [f"{count:,} {what}" for what, count in sorted(counts.items())]
 
 
 def _verified(found: Mapping[str, Any]) -> Table:

@@ -160,6 +160,23 @@ def test_candidates_made_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds candidates of another search" in fails(
         ["explore", "small", "--patterns", "2:8", "--seq", "7", "-o", "out"], capsys
     )
+    weights = Path("small/model.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "holds candidates of another search" in fails(["explore", *arguments, "-o", "out"], capsys)
+
+
+def test_two_scores_of_one_artefact(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the reports of two folders; one score is one candidate."""
+    Path("again").mkdir()
+    Path("again/2of8.safetensors").symlink_to(made / "found" / "2of8.safetensors")
+    report = {"candidates": [{"artefact": "2of8.safetensors", "int8": {"cosine": 0.91}}]}
+    Path("again/report.json").write_text(json.dumps(report))
+    line = ("found/2of8.safetensors", "again", *GOOD[1:])
+    assert len(explore(capsys, *line)["candidates"]) == 1
+    Path("again/report.json").write_text(json.dumps(report).replace("0.91", "0.5"))
+    message = "again/2of8.safetensors has two scores, 0.91 and 0.5: must have one"
+    assert message in fails(["explore", *line, "-o", "out"], capsys)
 
 
 def test_what_prune_leaves(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Cycles that are kept: a search that is killed, and goes on, ends as one that was not."""
 
+import json
 import random
 import signal
 import sqlite3
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,30 @@ def test_two_at_a_time(tmp_path: Path) -> None:
         other.add("y", FOUND)
     kept.close()
     other.close()
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "7",
+        "no JSON",
+        '{"cycles": 7, "other": 1}',
+        *(
+            json.dumps(asdict(FOUND) | change)
+            for change in ({"cycles": "7"}, {"cycles": -7}, {"cycles": 0}, {"bytes": 0.5}, {"refused": 1}, {"held": 7})
+        ),
+        json.dumps(asdict(FOUND) | {"by_layer": {"layer 0": 7}}),
+        json.dumps(asdict(FOUND) | {"refused": "too small"}),
+    ],
+)
+def test_what_others_wrote(found: str, tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept._database.execute("INSERT INTO counted VALUES ('x', ?)", (found,))
+    kept.add("y", FOUND)
+    assert kept.known("y") == {"y": FOUND}
+    with pytest.raises(InputError, match=rf"^.*{NAME} holds no cycles that nmgen explore has kept: delete it$"):
+        kept.known("x")
+    kept.close()
 
 
 def command(space: Path, *further: str) -> list[str]:

@@ -103,6 +103,7 @@ def test_every_pair_once_with_its_own_cycles(sizes: dict[str, int], tmp_path: Pa
     (left_out,) = result["left_out"]
     assert left_out["reason"] == "no program"
     assert left_out["count"] == refused > 0
+    assert left_out["of"] == "pairs"
     # As many as there are programs and refusals, not as many as there are pairs.
     assert len(programs) + refused == len(workers.tasks) < len(points)
     assert len({one[2] for one in programs}) > 3
@@ -195,7 +196,8 @@ def test_left_out_with_the_nearest(found: list[Candidate], tmp_path: Path) -> No
     for what, of in overs.items():
         _, needed, there = min(of)
         assert f" {needed:,} {what}, {needed - there:,} more than the {there:,} of ulx3s-85f" in said[what]["nearest"]
-    assert "n is 8, must be at most m = 4" in said["no such configuration"]["nearest"]
+    assert "n is 8, must be at most m = 4" in said["no such configuration"]["example"]
+    assert {one["of"] for one in result["left_out"]} == {"configurations"}
     order = [one["count"] for one in result["left_out"]]
     assert order == sorted(order, reverse=True)
 
@@ -219,6 +221,15 @@ def test_nothing_fits(changes: dict[str, Any], message: str, found: list[Candida
     with pytest.raises(InputError) as raised:
         explored(search(found, SMALL | changes), tmp_path)
     assert message in str(raised.value)
+
+
+def test_nothing_of_few_that_were_drawn_fits(found: list[Candidate], tmp_path: Path) -> None:
+    """Which is not to say that nothing fits."""
+    values = SMALL | {"rows": (1, *range(20, 32)), "cols": (12, 16), "n": (4,)}
+    with pytest.raises(
+        InputError, match=r"^none of 2 pairs that were drawn fits ulx3s-85f; .*; --trials 20 looks at m"
+    ):
+        explored(search(found, values, trials=2, seed=1), tmp_path)
 
 
 # --- NSGA-II ---------------------------------------------------------------------------------------------------------

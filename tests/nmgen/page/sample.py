@@ -38,8 +38,18 @@ def exploration(count: int = 1500, seed: int = 0) -> dict[str, Any]:
         ],
         "points": points,
         "left_out": [
-            {"reason": "block RAM", "count": 1203, "nearest": "16×8, N = 2, M = 8: 240 block RAMs, 32 too many"},
-            {"reason": "multipliers", "count": 87, "nearest": "16×10, N = 1, M = 8: 160 multipliers, 4 too many"},
+            {
+                "reason": "block RAM",
+                "count": 1203,
+                "of": "configurations",
+                "nearest": "16×8, N = 2, M = 8: 240 block RAMs, 32 too many",
+            },
+            {
+                "reason": "multipliers",
+                "count": 87,
+                "of": "pairs",
+                "example": "16×10, N = 1, M = 8: 160 multipliers, 4 too many",
+            },
         ],
         "front": [point["id"] for point in front],
         "verified": [_measured(point) for point in front[:2]],

@@ -385,8 +385,8 @@ def test_what_is_there_without_a_script() -> None:
         "cosine to the dense model, int8",
         "1,500",
         str(len(FRONT)),
-        "1,290",
-        "1,203",
+        "1,203 configurations, 87 pairs",
+        "1,203 configurations",
         FOUND["notes"][0],
     ):
         assert part in text
