@@ -123,6 +123,12 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="text: files, or folders with *.txt and *.tsv; for a ViT, a folder of four MNIST-format IDX files",
     )
     training.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="learn the embeddings of this larger model, of as many channels and whole times as many blocks (of the "
+        "model itself)",
+    )
+    training.add_argument(
         "--classify",
         action="store_true",
         help="learn the labels of DIR/train.txt by a head, instead of the dense model's embeddings",
@@ -224,7 +230,7 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
         raise InputError(f"method {args.method} is for whole models: give no --layers, or --data")
     if alone and args.permute:
         raise InputError("--permute is for whole models: give no --layers, or --data")
-    for name in ("classify", "head_steps", "nested", "qat", "sts", "resume"):
+    for name in ("teacher", "classify", "head_steps", "nested", "qat", "sts", "resume"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')} is for training: give --data")
     if alone and args.sentences and args.calibrate:
@@ -340,6 +346,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     return Recipe(
         model=args.model,
         data=tuple(args.data),
+        teacher=args.teacher,
         method=args.method or "idp",
         patterns=tuple(part.strip() for part in patterns.split(",")) if patterns is not None else (),
         elastic=args.elastic is not None,

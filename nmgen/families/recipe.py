@@ -45,6 +45,7 @@ class Recipe:
 
     model: str
     data: tuple[Path, ...]
+    teacher: str | None = None  # None: the model itself, as it is before it is pruned
     method: str = "idp"
     patterns: tuple[str, ...] = ()
     plan: Path | None = None

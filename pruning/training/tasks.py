@@ -85,8 +85,10 @@ class Teacher:
     states : of each sentence, what the blocks give: bfloat16 [tokens, blocks · hidden]
     """
 
-    def __init__(self, encoder: TextModel, texts: Texts) -> None:
-        self.blocks = encoder.shape.layers
+    def __init__(self, encoder: TextModel, texts: Texts, blocks: int | None = None) -> None:
+        """blocks : of the model that learns; each is like the last of as many of the encoder's. None: as many"""
+        self.blocks = blocks or encoder.shape.layers
+        every = encoder.shape.layers // self.blocks
         self.states: list[Tensor] = [torch.empty(0)] * len(texts.ids)
         self.means = torch.empty(len(texts.ids), encoder.shape.hidden)
         squares = torch.zeros(self.blocks)
@@ -96,10 +98,10 @@ class Teacher:
             for at in range(0, len(order), PART):
                 numbers = order[at : at + PART]
                 ids, mask = texts.batch(numbers)
-                blocks = encoder.states(ids, mask)
-                self.means[numbers] = pooled(blocks[-1].float(), mask)
-                squares += torch.stack([states[mask].float().square().sum() for states in blocks])
-                joined = torch.cat(blocks, dim=2).to(torch.bfloat16)
+                outputs = encoder.states(ids, mask)[every - 1 :: every]
+                self.means[numbers] = pooled(outputs[-1].float(), mask)
+                squares += torch.stack([states[mask].float().square().sum() for states in outputs])
+                joined = torch.cat(outputs, dim=2).to(torch.bfloat16)
                 for number, states in zip(numbers, joined, strict=True):
                     self.states[number] = states[: len(texts.ids[number])].clone()
         self.squares = squares / sum(len(ids) for ids in texts.ids)  # [blocks], of a token's states, mean of the tokens
@@ -124,10 +126,11 @@ class Distillation:
 
     COSINE, SIMILARITY, STATES = 1.0, 10.0, 1.0
 
-    def __init__(self, dense: TextModel, sentences: Sequence[str]) -> None:
+    def __init__(self, dense: TextModel, sentences: Sequence[str], blocks: int | None = None) -> None:
+        """blocks : of the model that learns, of which dense has a multiple; None: as many"""
         self.texts = Texts(dense, sentences)
         self.size = len(self.texts.training)
-        self.teacher = Teacher(dense, self.texts)
+        self.teacher = Teacher(dense, self.texts, blocks)
         self.embeddings = normalize(self.teacher.means, dim=1)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class TextGoal:
         from pruning.training.tasks import check_sentences
 
         self._recipe, self.dense = recipe, model
+        self._teacher = _teacher(recipe, model) if recipe.teacher else model
         self._rows = _rows(recipe, model) if recipe.classify else []
         self._sentences = [row.sentence for row in self._rows] if self._rows else gather(recipe.data)
         calibrated_on = gather([recipe.calibrate]) if recipe.calibrate else self._sentences
@@ -44,6 +45,8 @@ class TextGoal:
             why = "has a head" if recipe.classify else "gets no head without --classify"
             raise InputError(f"--head-steps are to train a head, but {recipe.model} {why}")
         check_sentences(self._sentences)
+        if recipe.teacher:
+            _check_ids(recipe, model, self._teacher, self._sentences)
 
     @property
     def _lacks_head(self) -> bool:
@@ -58,7 +61,7 @@ class TextGoal:
         if self._rows:
             self.task = Classification(self.dense, self._rows, self.dense)
         else:
-            self.task = Distillation(self.dense, self._sentences)
+            self.task = Distillation(self._teacher, self._sentences, self.dense.shape.layers)
         return new
 
     def about(self) -> dict[str, str]:
@@ -70,6 +73,33 @@ class TextGoal:
     def scores(self, form: "TextForm") -> Scores:
         """What the task says of a model beside what it scores on the files."""
         return {"validation": self.task.validate(form), **self._score(form)}
+
+
+def _teacher(recipe: Recipe, student: "Encoder") -> "Encoder":
+    """A larger model that a series is to be like, which has the student's width and whole times its blocks."""
+    from pruning.families.bert.folder import load
+    from pruning.files.folders import folder_of
+
+    name = str(recipe.teacher)
+    if recipe.classify:
+        raise InputError(f"--teacher {name} gives embeddings, --classify wants labels: give one of them")
+    teacher = load(folder_of(name))
+    if teacher.shape.hidden != student.shape.hidden:
+        raise InputError(
+            f"the teacher {name} is {teacher.shape.hidden} wide, must be {student.shape.hidden} as {recipe.model}"
+        )
+    if teacher.shape.layers % student.shape.layers:
+        raise InputError(
+            f"the teacher {name} has {teacher.shape.layers} blocks, must have whole times the {student.shape.layers} "
+            f"of {recipe.model}"
+        )
+    return teacher
+
+
+def _check_ids(recipe: Recipe, student: "Encoder", teacher: "Encoder", sentences: list[str]) -> None:
+    for sentence in sentences:
+        if not student.ids(sentence).equal(teacher.ids(sentence)):
+            raise InputError(f"{recipe.model} and its teacher {recipe.teacher} read other tokens in {sentence[:40]!r}")
 
 
 def _rows(recipe: Recipe, encoder: "Encoder") -> list[Any]:

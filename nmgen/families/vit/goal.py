@@ -29,8 +29,8 @@ class PictureGoal:
     def __init__(self, recipe: Recipe, model: "ViT") -> None:
         from pruning.encoder.spread import spread
 
-        flags = ("--classify", "--head-steps", "--sts")
-        for flag, given in zip(flags, (recipe.classify, recipe.head_steps, recipe.sts), strict=True):
+        flags = ("--classify", "--head-steps", "--sts", "--teacher")
+        for flag, given in zip(flags, (recipe.classify, recipe.head_steps, recipe.sts, recipe.teacher), strict=True):
             if given:
                 raise InputError(f"{recipe.model} is a ViT: it takes no {flag}")
         if len(recipe.data) != 1:

@@ -143,6 +143,7 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
         (["--patterns", "2:8", "--tokens", "4"], "--tokens is for layers alone: give --layers and --patterns, and no"),
         (["--patterns", "2:8", "--sts", "x.tsv"], "--sts is for training: give --data"),
         (["--patterns", "2:8", "--qat", "3"], "--qat is for training: give --data"),
+        (["--patterns", "2:8", "--teacher", "minilm"], "--teacher is for training: give --data"),
         (["--patterns", "1:16", "--ragged", "error"], "layer encoder.layer.0.attention.self.query has 24 inputs, no "),
         (["--plan", "plan.toml"], "plan plan.toml is missing"),
         (["--patterns", "2:8", "--calibrate", "none.txt"], "none.txt: No such file or directory"),

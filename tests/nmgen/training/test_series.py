@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from pruning.files.artefact import read
 from pruning.masks.methods import METHODS
 from pruning.masks.permutation import permute
 from tests.nmgen.page.reader import Reader
-from tests.pruning.samples import WORDS, write_model
+from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = ["--steps", "4", "--batch", "16"]
@@ -446,3 +447,49 @@ def test_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         report("2-8", step, 10, 0.5)
     lines = capsys.readouterr().err.split("\n")
     assert lines[1].startswith("2-8: step 3 of 10, loss 0.5000, 7.0 minutes left")
+
+
+# --- a teacher -------------------------------------------------------------------------------------------------------
+def write_deep(folder: str, layers: int = 4, **changes: int) -> None:
+    config = CONFIG | {"num_hidden_layers": layers} | changes
+    write_model(Path(folder), config=config, checkpoint=tensors(config=config))
+
+
+def test_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is learnt is another; the dense model of the report is the model itself."""
+    write_deep("deep")
+    scores = []
+    for further in ((), ("--teacher", "deep"), ("--teacher", "small")):
+        assert prune("--patterns", "2:8", "--data", "plain.txt", *further) == 0
+        report = json.loads(Path("out/report.json").read_text())
+        scores.append((report["dense"]["float"]["validation"]["cosine"], Path("out/2of8.safetensors").read_bytes()))
+        shutil.rmtree("out")
+    capsys.readouterr()
+    assert scores[0] == scores[2]
+    assert scores[0][0] == pytest.approx(1, abs=1e-3)
+    assert scores[1][0] < 0.9
+    assert scores[0][1] != scores[1][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "further", "message"),
+    [
+        ({"layers": 3}, (), "the teacher deep has 3 blocks, must have whole times the 2 of small"),
+        ({"hidden_size": 48}, (), "the teacher deep is 48 wide, must be 24 as small"),
+        ({}, ("--classify",), "--teacher deep gives embeddings, --classify wants labels: give one of them"),
+    ],
+)
+def test_no_teacher(
+    changes: dict[str, int], further: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_deep("deep", **changes)
+    data = "t" if further else "plain.txt"
+    assert message in refused(capsys, prune("--patterns", "2:8", "--data", data, "--teacher", "deep", *further))
+    assert not Path("out").exists()
+
+
+def test_a_teacher_of_other_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    write_deep("deep")
+    Path("deep/vocab.txt").write_text("\n".join(WORDS[:5] + WORDS[:4:-1]) + "\n")
+    status = prune("--patterns", "2:8", "--data", "plain.txt", "--teacher", "deep")
+    assert "small and its teacher deep read other tokens in '" in refused(capsys, status)

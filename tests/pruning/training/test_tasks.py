@@ -18,7 +18,7 @@ from pruning.training.scores import accuracy, spearman, sts_score
 from pruning.training.tasks import Classification, Distillation, Texts
 from pruning.training.train import train
 from rtl.params import InputError
-from tests.pruning.samples import WORDS, write_model
+from tests.pruning.samples import CONFIG, WORDS, tensors, write_model
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
@@ -52,6 +52,19 @@ def test_a_batch_has_its_sentences_the_shortest_first(small: Encoder) -> None:
     lengths = [len(texts.ids[number]) for number in numbers]
     assert lengths == sorted(lengths)
     assert torch.equal(packed.ids, torch.cat([texts.ids[number] for number in numbers]))
+
+
+def test_a_deeper_teacher(tmp_path: Path) -> None:
+    """Each block is like the last of as many: a model whose other blocks do nothing is as near as can be."""
+    config = CONFIG | {"num_hidden_layers": 6}
+    deep, texts = load(write_model(tmp_path, config=config, checkpoint=tensors(config=config))), sentences(60)
+    task = Distillation(deep, texts, 2)
+    whole = Distillation(deep, texts)
+    for found, wanted in zip(task.teacher.states, whole.teacher.states, strict=True):
+        parts = wanted.chunk(6, dim=1)
+        assert torch.equal(found, torch.cat([parts[2], parts[5]], dim=1))
+    assert torch.equal(task.embeddings, whole.embeddings)
+    assert torch.equal(task.teacher.squares, whole.teacher.squares[[2, 5]])
 
 
 def test_the_dense_model_is_its_own_best(small: Encoder) -> None:

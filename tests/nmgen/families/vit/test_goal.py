@@ -154,6 +154,7 @@ def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert "vit is a ViT, which needs pictures: give --data" in said("--patterns", "2:8")
     assert "vit is a ViT: it takes no --classify" in said("--patterns", "2:8", "--data", "d", "--classify")
+    assert "vit is a ViT: it takes no --teacher" in said("--patterns", "2:8", "--data", "d", "--teacher", "minilm")
     assert "vit is a ViT: it takes no --qat" in said("--patterns", "2:8", "--data", "d", "--qat", "3")
     assert "vit is a ViT: it takes one folder as --data, not 2" in said("--patterns", "2:8", "--data", "d", "d")
     assert "nowhere/train-images-idx3-ubyte.gz is missing" in said("--patterns", "2:8", "--data", "nowhere")
