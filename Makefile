@@ -15,7 +15,7 @@ PYTHON := $(shell for p in python3.11 python3; do \
 # Tests at once: one a core. Every test says in its own words what it waits for, so their order is free.
 JOBS ?= auto
 
-.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning bench-minilm bench-plans bench-reactions docs mutants mutants-sample formal fuzz nightly clean
+.PHONY: help setup demo test lint bench bench-core bench-scale bench-estimate bench-core-area bench-cost bench-board bench-array bench-build bench-families bench-pruning bench-minilm bench-plans bench-distilbert bench-reactions docs mutants mutants-sample formal fuzz nightly clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ bench-minilm: $(READY) ## MiniLM trained in several ways, three seeds, DATA=fold
 
 bench-reactions: $(READY) ## a BERT of chemistry from PyPI, pruned and trained, three seeds (an hour, 8 GB a run, two at a time): docs/training.md
 	$(RUN) -m nmgen.bench.reactions
+
+bench-distilbert: $(READY) ## a DistilBERT made of MiniLM, trained by it, pruned, three seeds, DATA=folder with sst2/ and sts/ (an hour): docs/training.md
+	$(RUN) -m nmgen.bench.distilbert --data $(DATA)
 
 bench-plans: $(READY) ## layer-wise plans of MiniLM, trained, beside one pattern for all layers, DATA=folder with sst2/ and sts/ (three hours): docs/training.md, docs/plans.png
 	$(RUN) -m nmgen.bench.plans --data $(DATA)

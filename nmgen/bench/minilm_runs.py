@@ -1,4 +1,4 @@
-"""MiniLM pruned and trained by one recipe: what the benches of it have in common."""
+"""MiniLM, and what is made of it, trained by one recipe: what the benches of that have in common."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,20 +26,18 @@ def asked(prog: str, description: str, seeds: int, argv: Sequence[str] | None) -
     return args.data.resolve(), args.seeds
 
 
-def minilm(name: str, options: Sequence[str], data: Path, *, candidates: int, steps: int, seed: int) -> Run:
-    """A run of the recipe.
-
-    Parameters
-    ----------
-    options : of `nmgen prune`, what is made
-    steps : of a candidate
-    """
-    words = (
-        *("minilm", *options, "--seed", str(seed), "--steps", str(steps), "--batch", str(BATCH), "--lr", str(LR)),
+def recipe(data: Path, *, steps: int, seed: int) -> tuple[str, ...]:
+    """Options of `nmgen prune`: how a model is trained, on what, and scored. steps : of a candidate"""
+    return (
+        *("--seed", str(seed), "--steps", str(steps), "--batch", str(BATCH), "--lr", str(LR)),
         *("--data", *(str(data / name) for name in TRAINED_ON)),
         *("--sts", *(str(data / name) for name in MEASURED_ON)),
     )
-    return Run(name=name, words=words, candidates=candidates)
+
+
+def minilm(name: str, options: Sequence[str], data: Path, *, candidates: int, steps: int, seed: int) -> Run:
+    """A run of the recipe on MiniLM. options : of `nmgen prune`, what is made"""
+    return Run(name=name, words=("minilm", *options, *recipe(data, steps=steps, seed=seed)), candidates=candidates)
 
 
 def scores_of(report: Report) -> list[float]:

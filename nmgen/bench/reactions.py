@@ -18,17 +18,15 @@ from pathlib import Path
 from nmgen.bench.command import bench
 from nmgen.bench.pruning import with_error
 from nmgen.bench.sections import replace_section
-from nmgen.bench.training_runs import ROOT, Report, Run, folder_of, run_all
+from nmgen.bench.training_runs import ROOT, TOKENS, Report, Run, cycles, folder_of, run_all
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 from nmgen.console.progress import say
 from rtl.params import InputError
-from rtl.sta.params import StaConfig
 
 FOLDER = ROOT / "build" / "bench-reactions"
 PATTERNS = ("4:8", "2:8", "1:8")
 SEEDS, HEAD_STEPS, STEPS, BATCH, LR = 3, 300, 150, 32, 5e-4
-TOKENS = 128
 DENSE = "dense"
 ROWS = {"float": "trained, float", "int8": "trained, int8", "one-shot": "magnitude, one-shot, float"}
 
@@ -54,21 +52,6 @@ def scores(report: Report) -> Scores:
     for pattern, candidate in zip(PATTERNS, report["candidates"], strict=True):
         for form in ROWS:
             found[form][pattern] = candidate[form]["accuracy"]["test"]
-    return found
-
-
-def cycles(made: Path, text: Path) -> dict[str, int]:
-    """Of a program of the dense model and of each candidate of a run. made : its folder; text : to calibrate on"""
-    from nmgen.estimate.cycles import estimate, total
-    from nmgen.families.known import Named
-    from nmgen.models.model_program import artefact_of, compiled
-
-    files = {DENSE: made / DENSE} | {p: made / f"{p.replace(':', 'of')}.safetensors" for p in PATTERNS}
-    found = {}
-    for name, path in files.items():
-        artefact, _ = artefact_of(Named(str(path)), None, text if name == DENSE else None, say)
-        program = compiled(artefact, str(path), StaConfig(), [TOKENS], 1)
-        found[name] = int(total(program, estimate(program))["cycles"])
     return found
 
 
@@ -106,7 +89,9 @@ def run(argv: Sequence[str] | None) -> int:
     asked = runs(args.seeds, given)
     reports = run_all(asked, FOLDER)
     found = [scores(reports[one.name]) for one in asked]
-    taken = cycles(folder_of(asked[0], FOLDER), given / "text" / "train.txt")
+    made = folder_of(asked[0], FOLDER)
+    files = {DENSE: made / DENSE} | {p: made / f"{p.replace(':', 'of')}.safetensors" for p in PATTERNS}
+    taken = cycles(files, given / "text" / "train.txt")
     with written_whole(FOLDER / "scores.json") as path:
         path.write_text(json.dumps({"scores": found, "cycles": taken}, indent=1) + "\n")
     replace_section(ROOT / "docs" / "training.md", "bench-reactions", table(found, taken))

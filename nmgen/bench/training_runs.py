@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,9 +19,11 @@ from typing import Any
 from nmgen.console.progress import say
 from nmgen.training.report import headline
 from rtl.params import InputError
+from rtl.sta.params import StaConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_A_TIME = 2
+TOKENS = 128  # that cycles are of
 
 Report = dict[str, Any]
 
@@ -96,6 +98,24 @@ def run_all(runs: Sequence[Run], cache: Path) -> dict[str, Report]:
             say(f"{len(found)}/{len(asked)} {run.name}: {scores}, {time.monotonic() - start:.0f} s")
     if failed:
         raise failed[0]
+    return found
+
+
+def cycles(files: Mapping[str, Path], text: Path | None = None) -> dict[str, int]:
+    """Of a program of each artefact or folder, by name, on 8×8 PEs with N = 2 and M = 8.
+
+    text : to calibrate the folders on; None: nmgen's own
+    """
+    from nmgen.estimate.cycles import estimate, total
+    from nmgen.families.known import Named
+    from nmgen.models.model_program import artefact_of, compiled
+
+    found = {}
+    for name, path in files.items():
+        model = Named(str(path))
+        artefact, _ = artefact_of(model, None, None if model.artefact else text, say)
+        program = compiled(artefact, str(path), StaConfig(), [TOKENS], 1)
+        found[name] = int(total(program, estimate(program))["cycles"])
     return found
 
 
