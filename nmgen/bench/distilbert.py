@@ -87,8 +87,8 @@ def table(found: Sequence[Scores], taken: Mapping[str, int]) -> str:
         [
             f"`make bench-distilbert` writes this table; last run on {time.strftime('%Y-%m-%d')}; seeds: {len(found)}.",
             f"Mean ± standard error, in int8 where not told otherwise. {DENSE_STEPS} steps of {BATCH} sentences for",
-            f"the dense model, {STEPS} more for each candidate. 100 · Spearman, mean of the files of STS 2014 and 2015;",
-            f"cycles of {TOKENS} tokens on 8×8 PEs with N = 2 and M = 8.",
+            f"the dense model, {STEPS} more for each candidate. 100 · Spearman, mean of the files of STS 2014 and",
+            f"2015; cycles of {TOKENS} tokens on 8×8 PEs with N = 2 and M = 8.",
             "",
             f"| | {' | '.join(titles)} |",
             "|---|" + "---|" * len(columns),
