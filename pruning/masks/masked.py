@@ -118,6 +118,11 @@ class Masked(nn.Module):
             scores = torch.where(self.within, scores, -0.5)  # below any score, above padding
         self.bits.copy_(from_rows(bits_of_largest(rows(scores), self.n, self.m), weight.shape))
 
+    @torch.no_grad()
+    def shrink(self, weight: Tensor, share: float) -> None:
+        """Takes a share of each masked weight."""
+        weight.sub_(kept(weight, ~self.bits), alpha=share)
+
     def extra_repr(self) -> str:
         return f"{self.n}:{self.m}"
 

@@ -10,9 +10,11 @@
 | sr-ste | yes | by abs(w), every step | gets the gradient, and decay | the dense model |
 | idp | yes | by abs(w), every step | gets the gradient | the denser candidate before it |
 | idp-update | yes | as idp, but at first as sparsegpt | gets the gradient | the same, and others make up for it |
+| idp-decay | yes | as idp | gets the gradient, then shrinks by 1 % | as idp |
+| idp-learnt | yes | by gradient (pruning/masks/learnt.py) | gets the gradient | as idp |
 
 Sources: Wanda arXiv 2306.11695; SparseGPT arXiv 2301.00774; ASP arXiv 2104.08378; SR-STE arXiv 2102.04010; IDP arXiv
-2208.06118.
+2208.06118; decay that Adam does not rescale as in AST, arXiv 2407.20584; learnt masks as in MaskLLM, arXiv 2409.17481.
 
 Of IDP the paper says that each candidate inherits from the denser one before it, and that masks, by group-wise
 magnitude, stay dynamic. Our choices: the mask is chosen after every step; masked weights live on with the full
@@ -29,6 +31,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from pruning.masks.learnt import LearntMask
 from pruning.masks.masked import live_weight, masked_layers
 from rtl.params import InputError
 
@@ -47,6 +50,8 @@ class Method:
     rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
     weighs, norms : magnitudes are weighed with the norms of each layer's input by its name [in], as Wanda does
+    shrink : share of a masked weight that is lost after every step, whatever its gradient
+    learns : the mask is learnt by gradient
     updates, products : when a layer gets a pattern, weights that stay make up for the others, by the products of each
         layer's inputs by its name [in, in], as `second_order` does; `calibrated` gives a method both
     """
@@ -60,6 +65,8 @@ class Method:
     inherits: bool = False
     rescales: bool = False
     nested: bool = False
+    shrink: float = 0.0
+    learns: bool = False
     weighs: bool = False
     norms: Mapping[str, Tensor] = field(default_factory=dict)
     updates: bool = False
@@ -93,10 +100,15 @@ class Method:
         return _by_output(layer, self.norms[name])
 
     def after_step(self, model: nn.Module) -> None:
-        """Dynamic masks follow the weights."""
-        if self.dynamic:
-            for layer, masked in masked_layers(model).values():
-                masked.choose(live_weight(layer))
+        """Dynamic masks follow the weights, learnt ones their logits; masked weights shrink."""
+        for layer, masked in masked_layers(model).values():
+            weight = live_weight(layer)
+            if isinstance(masked, LearntMask):
+                masked.after_step(weight)
+            elif self.dynamic:
+                masked.choose(weight)
+            if self.shrink:
+                masked.shrink(weight, self.shrink)
 
 
 # SR-STE's decay is its paper's; 10⁻² instead moved a trial with AdamW by 0.04 points.
@@ -111,6 +123,8 @@ METHODS = {
         Method(name="sr-ste", dynamic=True, straight_through=True, decay=2e-4),
         Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
         Method(name="idp-update", dynamic=True, straight_through=True, inherits=True, updates=True),
+        Method(name="idp-decay", dynamic=True, straight_through=True, inherits=True, rescales=True, shrink=0.01),
+        Method(name="idp-learnt", straight_through=True, inherits=True, rescales=True, learns=True),
     )
 }
 
@@ -121,6 +135,8 @@ def method_of(name: str, *, nested: bool = False) -> Method:
         raise InputError(f"method is {name!r}, must be one of {', '.join(METHODS)}")
     if nested and not METHODS[name].inherits:
         raise InputError(f"method {name} inherits nothing, so its masks cannot be nested")
+    if nested and METHODS[name].learns:
+        raise InputError(f"method {name} learns its masks, so they cannot be nested")
     if nested and METHODS[name].updates:
         raise InputError(f"method {name} chooses among all weights at a step down, so its masks cannot be nested")
     return replace(METHODS[name], nested=nested)

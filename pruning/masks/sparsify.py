@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from pruning.masks.learnt import LearntMask
 from pruning.masks.masked import Masked, keep_norms, live_weight, masked_layers
 from pruning.masks.methods import Method, method_of
 from pruning.masks.patterns import from_rows, rows
@@ -63,7 +64,7 @@ def sparsify(
     for name, (n, m) in plan.layers.items():
         layer = layers[name]
         before = cast(Tensor, layer.weight).detach().clone()
-        masked = _masked(layer, n, m)
+        masked = _masked(layer, n, m, LearntMask if method.learns else Masked)
         masked.become(n, m, straight_through=method.straight_through, decay=method.decay, within=within[name])
         if method.updates:
             _update(layer, masked, before, method.products[name])
@@ -131,11 +132,12 @@ def nested(inner: Mapping[str, Tensor], outer: Mapping[str, Tensor]) -> bool:
     return all(bool((outer[name] | ~mask).all()) for name, mask in inner.items())
 
 
-def _masked(layer: nn.Module, n: int, m: int) -> Masked:
+def _masked(layer: nn.Module, n: int, m: int, kind: type[Masked]) -> Masked:
     """The layer's parametrization, put there if it has none."""
     for _, masked in masked_layers(layer).values():
         return masked
-    masked = Masked(live_weight(layer), n, m)
+    masked = kind(live_weight(layer), n, m)
+    masked.train(layer.training)
     parametrize.register_parametrization(layer, "weight", masked)
     return masked
 

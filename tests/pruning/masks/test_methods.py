@@ -84,6 +84,20 @@ def test_decay_of_sr_ste() -> None:
     assert torch.allclose(weight.grad, torch.tensor([[0.0, -METHODS["sr-ste"].decay]]))
 
 
+def test_decay_after_a_step() -> None:
+    """Of what is masked, whatever its gradient; what it leaves may win its place again."""
+    model = one_row([2.0, -1.0, 0.5, -3.0])
+    method = replace(METHODS["idp-decay"], rescales=False, shrink=0.25)
+    sparsify(model, "2:4", method=method)
+    method.after_step(model)
+    assert live_weight(model[0])[0].tolist() == [2.0, -0.75, 0.375, -3.0]
+    with torch.no_grad():
+        live_weight(model[0])[0, 1] = -2.5
+    method.after_step(model)
+    assert live_weight(model[0])[0].tolist() == [1.5, -2.5, 0.28125, -3.0]
+    assert gradient("idp-decay") == gradient("idp")
+
+
 def test_gradient_of_a_fixed_mask() -> None:
     assert gradient("asp") == [1.0, 0.0, 0.0, 4.0]
 
@@ -99,7 +113,7 @@ def test_gradient_of_idp() -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("name", ["idp", "sr-ste"])
+@pytest.mark.parametrize("name", ["idp", "sr-ste", "idp-decay"])
 def test_a_dynamic_mask_changes(name: str, pattern: str) -> None:
     model, method = convolutions(), METHODS[name]
     sparsify(model, pattern, method=method)
@@ -253,7 +267,7 @@ def test_free_masks_leave_the_outer_ones() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(
         InputError,
-        match=r"^method is 'x', must be one of dense, magnitude, wanda, sparsegpt, asp, sr-ste, idp, idp-update$",
+        match=r"^method is 'x', must be one of dense, magnitude, wanda, sparsegpt, asp, sr-ste, idp, idp-update, idp-",
     ):
         method_of("x")
     with pytest.raises(InputError, match=r"^method asp inherits nothing, so its masks cannot be nested$"):
