@@ -1,8 +1,8 @@
 """A DistilBERT made of MiniLM, trained by it and pruned, over seeds: ``make bench-distilbert DATA=…``.
 
-The DistilBERT is every second block of MiniLM (`pruning/data/halved.py`). It is trained dense, then as a series of
-candidates by IDP; MiniLM is the teacher of both. Scores are those of `nmgen prune --sts`: 100 · Spearman, mean of the
-files. The cycles are those of a program of 128 tokens on 8×8 PEs with N = 2, M = 8.
+The DistilBERT is every second block of MiniLM (`pruning/families/bert/halved.py`). It is trained dense, then as a
+series of candidates by IDP; MiniLM is the teacher of both. Scores are those of `nmgen prune --sts`: 100 · Spearman,
+mean of the files. The cycles are those of a program of 128 tokens on 8×8 PEs with N = 2, M = 8.
 
 Every run is kept in build/bench-distilbert/: one that was stopped goes on where it was. The table goes into
 docs/training.md, the numbers into build/bench-distilbert/scores.json.
@@ -102,7 +102,7 @@ def run(argv: Sequence[str] | None) -> int:
     data, seeds = asked("bench-distilbert", "A DistilBERT made of MiniLM, trained by it, pruned: an hour.", SEEDS, argv)
     given = FOLDER / "given"
     if not given.exists():
-        from pruning.data.halved import write
+        from pruning.families.bert.halved import write
 
         with written_whole(given) as folder:
             write(folder, TEACHER)

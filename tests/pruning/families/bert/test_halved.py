@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.data.halved import write
 from pruning.families.bert.folder import load
+from pruning.families.bert.halved import write
 from rtl.params import InputError
 from tests.pruning.families.bert.test_model import check_against_transformers
 from tests.pruning.samples import CONFIG, WORDS, tensors, write_model

@@ -1,6 +1,6 @@
 """A DistilBERT out of a BERT: every second block (Sanh et al., *DistilBERT*, 2019), to be trained by its teacher.
 
-    python -m pruning.data.halved build/halved
+    python -m pruning.families.bert.halved build/halved
     nmgen prune build/halved --teacher minilm --method dense --data … -o build/distilled
 
 makes a folder of the family distilbert of MiniLM, half as deep, and trains it. A DistilBERT has no token types: the row
