@@ -99,10 +99,17 @@ class Series:
 
     def _check(self) -> None:
         """What would be refused only after hours: a layer that a pattern does not fit."""
+        from pruning.masks.plan import Plan
         from pruning.training.train import check_numbers
 
         check_numbers(self.recipe.steps, self.recipe.batch, self.recipe.lr)
-        self.plans()
+        plans, model = self.plans(), self.goal.dense
+        if self.recipe.budgets and self._method.learns:
+            m = self.recipe.budgets.target.config.m
+            densest = f"{m // 2}:{m}"  # of the sparse patterns of a plan
+            plans = [Plan.uniform(model, densest, self._filter, self.recipe.ragged)]
+        for plan in plans:
+            self._method.check_patterns(model.linears(), plan.layers)
 
     def begin(self, progress: Progress) -> Progress:
         """Trains the dense model where its goal wants that; weighs inputs where the method does; chooses the plans

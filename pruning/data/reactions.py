@@ -113,4 +113,7 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if sys.argv[1:] else "build/reactions"))
+    try:
+        write(Path(sys.argv[1] if sys.argv[1:] else "build/reactions"))
+    except InputError as error:
+        sys.exit(f"reactions: {error}")

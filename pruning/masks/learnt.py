@@ -22,6 +22,16 @@ PRIOR = 3.0  # standard deviations of a group's logits in the beginning
 COOLING = 0.97  # of the chance in a draw, a step
 
 
+def check_learnable(layer: str, inputs: int, n: int, m: int) -> None:
+    """InputError where the mask of a layer cannot be learnt: a last group is short, or groups have too many choices."""
+    if inputs % m:
+        raise InputError(f"layer {layer}: learnt masks are of whole groups, {inputs} inputs are no multiple of {m}")
+    if comb(m, n) > CHOICES_MAX:
+        raise InputError(
+            f"layer {layer}: a group of {n}:{m} has {comb(m, n):,} choices, learnt masks are of at most {CHOICES_MAX:,}"
+        )
+
+
 class LearntMask(Masked):
     """weight → n of every m, drawn in training, else the likeliest.
 
@@ -37,19 +47,9 @@ class LearntMask(Masked):
         self.register_buffer("chance", torch.ones(()))
 
     def become(self, n: int, m: int, *, straight_through: bool, decay: float, within: Tensor | None) -> None:
-        """As Masked.
-
-        Raises
-        ------
-        InputError : a last group that is short, or a pattern of too many choices.
-        """
+        """As Masked; the pattern is one that `check_learnable` passes."""
         super().become(n, m, straight_through=straight_through, decay=decay, within=within)
-        inputs, choices = self.bits.shape[1], comb(m, n)
-        if inputs % m:
-            raise InputError(f"learnt masks are of whole groups, {inputs} inputs are no multiple of {m}")
-        if choices > CHOICES_MAX:
-            raise InputError(f"a group of {n}:{m} has {choices:,} choices, learnt masks are of at most {CHOICES_MAX}")
-        self.logits = nn.Parameter(self.bits.new_zeros(self.bits.numel() // m, choices, dtype=torch.float32))
+        self.logits = nn.Parameter(self.bits.new_zeros(self.bits.numel() // m, comb(m, n), dtype=torch.float32))
 
     @torch.no_grad()
     def choose(self, weight: Tensor, importance: Tensor | None = None) -> None:

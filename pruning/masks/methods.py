@@ -14,7 +14,8 @@
 | idp-learnt | yes | by gradient (pruning/masks/learnt.py) | gets the gradient | as idp |
 
 Sources: Wanda arXiv 2306.11695; SparseGPT arXiv 2301.00774; ASP arXiv 2104.08378; SR-STE arXiv 2102.04010; IDP arXiv
-2208.06118; decay that Adam does not rescale as in AST, arXiv 2407.20584; learnt masks as in MaskLLM, arXiv 2409.17481.
+2208.06118; decay of what the mask drops as in AST, arXiv 2407.20584, ours past Adam; learnt masks as in MaskLLM, arXiv
+2409.17481.
 
 Of IDP the paper says that each candidate inherits from the denser one before it, and that masks, by group-wise
 magnitude, stay dynamic. Our choices: the mask is chosen after every step; masked weights live on with the full
@@ -31,7 +32,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from pruning.masks.learnt import LearntMask
+from pruning.masks.learnt import LearntMask, check_learnable
 from pruning.masks.masked import live_weight, masked_layers
 from rtl.params import InputError
 
@@ -78,6 +79,11 @@ class Method:
             for needs, what, known in ((self.weighs, "norms", self.norms), (self.updates, "products", self.products)):
                 if needs and name not in known:
                     raise InputError(f"{self.name} has no {what} of the input of layer {name}: calibrate it first")
+
+    def check_patterns(self, layers: Mapping[str, nn.Module], patterns: Mapping[str, tuple[int, int]]) -> None:
+        """InputError where a layer cannot have its pattern (n, m) by this method."""
+        for name, (n, m) in patterns.items() if self.learns else ():
+            check_learnable(name, live_weight(layers[name]).shape[1], n, m)
 
     @property
     def input_norms(self) -> Mapping[str, Tensor]:

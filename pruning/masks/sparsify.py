@@ -59,6 +59,7 @@ def sparsify(
         return Plan({})
     layers = prunable(model)
     method.check_calibrated(plan.layers)  # before any change
+    method.check_patterns(layers, plan.layers)
     importance = {name: method.importance(name, layers[name]) for name in plan.layers}
     within = {name: _within(name, layers[name], method, *plan.layers[name]) for name in plan.layers}
     for name, (n, m) in plan.layers.items():

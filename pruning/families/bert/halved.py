@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from pruning.families.bert.folder import load, tensors_of
+from pruning.families.bert.folder import DISTILBERT_PARTS, load, tensors_of
 from pruning.families.bert.model import Encoder
 from pruning.files.folders import folder_of
 from pruning.files.writing import writing
@@ -22,17 +22,6 @@ from rtl.params import InputError
 
 EVERY = 2
 EPSILON = 1e-12  # of all LayerNorms of a DistilBERT
-# Names of BERT's parts of a block → DistilBERT's.
-PARTS = {
-    "attention.self.query": "attention.q_lin",
-    "attention.self.key": "attention.k_lin",
-    "attention.self.value": "attention.v_lin",
-    "attention.output.dense": "attention.out_lin",
-    "attention.output.LayerNorm": "sa_layer_norm",
-    "intermediate.dense": "ffn.lin1",
-    "output.dense": "ffn.lin2",
-    "output.LayerNorm": "output_layer_norm",
-}
 
 
 def write(folder: Path, model: str = "minilm") -> None:
@@ -82,11 +71,14 @@ def _halved(encoder: Encoder) -> dict[str, Tensor]:
         own, _, kind = part.rpartition(".")
         number, rest = divmod(int(block), EVERY)
         if rest == EVERY - 1:
-            found[f"transformer.layer.{number}.{PARTS[own]}.{kind}"] = tensor.contiguous()
+            found[f"transformer.layer.{number}.{DISTILBERT_PARTS[own]}.{kind}"] = tensor.contiguous()
     types = found.pop("embeddings.token_type_embeddings.weight")
     found["embeddings.position_embeddings.weight"] += types[0]
     return {f"distilbert.{name}": tensor for name, tensor in found.items() if not name.startswith("head.")}
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if sys.argv[1:] else "build/halved"), *sys.argv[2:3])
+    try:
+        write(Path(sys.argv[1] if sys.argv[1:] else "build/halved"), *sys.argv[2:3])
+    except InputError as error:
+        sys.exit(f"halved: {error}")

@@ -449,6 +449,15 @@ def test_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     assert lines[1].startswith("2-8: step 3 of 10, loss 0.5000, 7.0 minutes left")
 
 
+@pytest.mark.parametrize("asked", [("--patterns", "2:8,4:16"), ("--budget", "1M", "--m", "16", "--seq", "8")])
+def test_masks_that_cannot_be_learnt(asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is trained, of a later candidate and of plans that are not chosen yet, too."""
+    write_deep("wide", layers=1, hidden_size=48, intermediate_size=64)
+    status = prune(*asked, "--method", "idp-learnt", "--data", "plain.txt", model="wide")
+    assert "choices, learnt masks are of at most 1,000" in refused(capsys, status)
+    assert not Path("out").exists()
+
+
 # --- a teacher -------------------------------------------------------------------------------------------------------
 def write_deep(folder: str, layers: int = 4, **changes: int) -> None:
     config = CONFIG | {"num_hidden_layers": layers} | changes

@@ -130,10 +130,14 @@ def test_a_series_steps_down() -> None:
 
 
 def test_what_it_cannot() -> None:
-    with pytest.raises(InputError, match=r"^a group of 4:16 has 1,820 choices, learnt masks are of at most 1000$"):
-        sparsify(nn.Linear(32, 2), "4:16", method=LEARNT)
-    with pytest.raises(InputError, match=r"^learnt masks are of whole groups, 12 inputs are no multiple of 8$"):
-        sparsify(nn.Linear(12, 2), "2:8", method=LEARNT, ragged="pad")
+    """Said before any layer is changed."""
+    model = nn.Sequential(nn.Linear(32, 12), nn.Linear(12, 2))
+    many = r"^layer 0: a group of 4:16 has 1,820 choices, learnt masks are of at most 1,000$"
+    short = r"^layer 1: learnt masks are of whole groups, 12 inputs are no multiple of 8$"
+    for pattern, message in (("4:16", many), ("2:8", short)):
+        with pytest.raises(InputError, match=message):
+            sparsify(model, pattern, method=LEARNT, ragged="pad")
+        assert not masked_layers(model)
     with pytest.raises(InputError, match=r"^method idp-learnt learns its masks, so they cannot be nested$"):
         method_of("idp-learnt", nested=True)
     assert comb(16, 3) < CHOICES_MAX
