@@ -9,6 +9,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 BATCH = 32  # sentences of similar length that are computed at once
 CHUNK = 16  # packed sentences of similar length whose attention is computed at once
+# Multiples that tokens are filled up to. A product's code is made anew for each shape, which takes longer than a small
+# product itself; so there are few shapes.
+PACKED_TOKENS, CHUNK_TOKENS = 64, 4  # of a packed batch, of a chunk's longest sentence
 
 
 def padded(ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -37,7 +40,7 @@ class Chunk(NamedTuple):
     """Some sentences of a packed batch, as attention takes them.
 
     tokens : how many, of those of the batch that no chunk before has
-    mask : bool [sentences, longest], of the true tokens
+    mask : bool [sentences, places], of the true tokens
     places : int64 [tokens], of each in the flat mask
     """
 
@@ -50,25 +53,29 @@ class Packed:
     """Sentences one behind another, the shortest first, without padding.
 
     What is computed of each token alone is computed of true tokens only, and of all at once. Attention is computed in
-    chunks of similar length, padded within.
+    chunks of similar length, padded within. Behind the last sentence follow tokens of none, that nothing comes of.
 
     Attributes
     ----------
     order : of the sentences that were given
-    ids, positions : int64 [tokens]
+    tokens : true ones, of all sentences
+    ids, positions : int64, of these and those of none
     """
 
     def __init__(self, ids: Sequence[Tensor]) -> None:
         self.order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         lengths = [len(ids[i]) for i in self.order]
-        self.ids = torch.cat([ids[i] for i in self.order])
-        self.positions = torch.cat([torch.arange(length) for length in lengths])
+        self.tokens = sum(lengths)
+        none = torch.zeros(-self.tokens % PACKED_TOKENS, dtype=torch.int64)
+        self.ids = torch.cat([*(ids[i] for i in self.order), none])
+        self.positions = torch.cat([*(torch.arange(length) for length in lengths), none])
         self._lengths = torch.tensor(lengths)
         self._sentences = torch.arange(len(ids)).repeat_interleave(self._lengths)
         self._chunks = []
         for at in range(0, len(ids), CHUNK):
             own = self._lengths[at : at + CHUNK]
-            mask = torch.arange(int(own.max())) < own[:, None]
+            longest = int(own.max())
+            mask = torch.arange(longest + -longest % CHUNK_TOKENS) < own[:, None]
             self._chunks.append(Chunk(int(own.sum()), mask, mask.flatten().nonzero()[:, 0]))
 
     def attend(self, attention: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], *qkv: Tensor) -> Tensor:
@@ -77,12 +84,13 @@ class Packed:
         qkv : query, key and value, [tokens, channels]
         """
         found = []
+        none = self.ids.numel() - self.tokens
         # Split at once: the gradient of a slice is as long as what it is of.
-        parts = zip(*(part.split([chunk.tokens for chunk in self._chunks]) for part in qkv), strict=True)
-        for (_, mask, places), own in zip(self._chunks, parts, strict=True):
+        parts = zip(*(part.split([*(chunk.tokens for chunk in self._chunks), none]) for part in qkv), strict=True)
+        for (_, mask, places), own in zip(self._chunks, parts, strict=False):
             q, k, v = (_spread(part, mask, places) for part in own)
             found.append(attention(q, k, v, mask).flatten(0, 1).index_select(0, places))
-        return torch.cat(found)
+        return torch.cat([*found, found[0].new_zeros(none, found[0].shape[1])])
 
     def means(self, states: Tensor) -> Tensor:
         """The mean over the tokens of each sentence, in `order`: [tokens, channels] → [sentences, channels]."""

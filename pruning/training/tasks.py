@@ -112,7 +112,8 @@ class Teacher:
         Squared error over mean square, mean of the blocks, sum of the tokens.
         """
         wanted = torch.cat([self.states[number] for number in numbers]).float().chunk(self.blocks, dim=1)
-        errors = [(states.float() - right).square().sum() for states, right in zip(blocks, wanted, strict=True)]
+        pairs = zip(blocks, wanted, strict=True)
+        errors = [mse_loss(states.float(), right, reduction="sum") for states, right in pairs]
         return (torch.stack(errors) / self.squares).mean()
 
 

@@ -209,7 +209,7 @@ class Encoder(nn.Module):
     def packed_states(self, batch: Packed) -> list[Tensor]:
         """The same of sentences without padding: [tokens, hidden]."""
         states: list[Tensor] = self.encoder(self.embeddings(batch.ids, batch.positions), batch)
-        return states
+        return [one[: batch.tokens] for one in states]
 
     @property
     def classes(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pruning.encoder.batches import CHUNK, Packed
+from pruning.encoder.batches import CHUNK, PACKED_TOKENS, Packed
 from pruning.families.bert import fake_quant
 from pruning.families.bert.calibrate import calibrate
 from pruning.families.bert.folder import load
@@ -38,6 +38,18 @@ def test_as_each_sentence_alone(count: int, small: Encoder) -> None:
             assert torch.allclose(states, torch.cat([one[block] for one in wanted]), atol=1e-4)
         means = packed.means(found[-1])
         assert torch.allclose(means, torch.stack([small.means(sentences[i]) for i in packed.order]), atol=1e-4)
+
+
+def test_shapes_come_up_again(small: Encoder) -> None:
+    """Tokens of none fill a batch up; nobody gets to see them."""
+    seen = set()
+    for seed in range(8):
+        packed = Packed(ids_of(seed, 24))
+        assert len(packed.ids) == len(packed.positions) < packed.tokens + PACKED_TOKENS
+        assert len(packed.ids) % PACKED_TOKENS == 0
+        assert {len(states) for states in small.packed_states(packed)} == {packed.tokens}
+        seen.add(packed.tokens)
+    assert len(seen) > 4
 
 
 def test_gradients_as_of_each_sentence_alone(small: Encoder) -> None:
