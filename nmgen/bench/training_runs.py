@@ -6,23 +6,25 @@ where it was.
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from nmgen.console.progress import say
 from nmgen.training.report import headline
 from rtl.params import InputError
 from rtl.sta.params import StaConfig
+from sim.process.children import started
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_A_TIME = 2
+POLL_S = 0.5  # between looks at whether a run has ended
 TOKENS = 128  # that cycles are of
 
 Report = dict[str, Any]
@@ -49,23 +51,25 @@ def command(run: Run, out: Path) -> list[str]:
     return [sys.executable, "-m", "nmgen", "prune", *run.words, "--resume", "-o", str(out)]
 
 
-def made(run: Run, cache: Path) -> Report:
+def made(run: Run, cache: Path, stop: Event) -> Report:
     """The report of a run, which is made if it is not there; one that goes on has no more than its first candidates.
 
     Raises
     ------
     InputError : the run failed; names its log.
+    CancelledError : stop was set
     """
     out = folder_of(run, cache)
     report = out / "report.json"
     if not report.exists() or len(_read(report)["candidates"]) < run.candidates:
         cache.mkdir(parents=True, exist_ok=True)
-        said = out.with_suffix(".log")
-        with said.open("wb") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            done = subprocess.run(command(run, out), stdout=log, stderr=log, env=environment, cwd=ROOT, check=False)
-        if done.returncode:
-            raise InputError(f"{run.name} ended with {done.returncode}: {said}")
+        said, one_thread = out.with_suffix(".log"), {**os.environ, "OMP_NUM_THREADS": "1"}
+        with said.open("wb") as log, started(command(run, out), folder=ROOT, output=log, env=one_thread) as child:
+            while child.poll() is None:
+                if stop.wait(POLL_S):
+                    raise CancelledError
+        if child.returncode:
+            raise InputError(f"{run.name} ended with {child.returncode}: {said}")
     return _read(report)
 
 
@@ -84,18 +88,24 @@ def run_all(runs: Sequence[Run], cache: Path) -> dict[str, Report]:
     start = time.monotonic()
     found: dict[str, Report] = {}
     failed: list[InputError] = []
+    stop = Event()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        asked = {pool.submit(made, run, cache): run for run in runs}
-        for future in as_completed(asked):
-            run = asked[future]
-            try:
-                found[run.name] = future.result()
-            except InputError as error:
-                failed.append(error)
-                say(f"{error}; the others go on")
-                continue
-            scores = ", ".join(f"{headline(one['int8'])[1]:.2f}" for one in found[run.name]["candidates"])
-            say(f"{len(found)}/{len(asked)} {run.name}: {scores}, {time.monotonic() - start:.0f} s")
+        try:
+            asked = {pool.submit(made, run, cache, stop): run for run in runs}
+            for future in as_completed(asked):
+                run = asked[future]
+                try:
+                    found[run.name] = future.result()
+                except InputError as error:
+                    failed.append(error)
+                    say(f"{error}; the others go on")
+                    continue
+                scores = ", ".join(f"{headline(one['int8'])[1]:.2f}" for one in found[run.name]["candidates"])
+                say(f"{len(found)}/{len(asked)} {run.name}: {scores}, {time.monotonic() - start:.0f} s")
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
     if failed:
         raise failed[0]
     return found

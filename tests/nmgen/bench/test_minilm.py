@@ -1,17 +1,20 @@
 """The bench of MiniLM: its commands and table, and that it goes on where it was. Scores it measures."""
 
 import json
+import os
+import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nmgen.bench import training_runs
 from nmgen.bench.minilm import KINDS, PATTERNS, main, runs, scores, table
 from nmgen.bench.minilm_runs import scores_of
-from nmgen.bench.training_runs import command, folder_of, run_all
+from nmgen.bench.training_runs import ROOT, Run, command, folder_of, run_all
 from nmgen.cli import parser
 from rtl.params import InputError
+from sim.process.children import started
 
 
 def report(*scores: float) -> str:
@@ -63,17 +66,15 @@ def test_scores(tmp_path: Path) -> None:
 def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def prune(line: list[str], **_: Any) -> Any:
-        out = Path(line[line.index("-o") + 1])
-        name = out.name.rpartition("-")[0]
-        ran.append(name)
-        if name == "elastic-1":
-            return type("Done", (), {"returncode": 1})
-        out.mkdir(exist_ok=True)
-        (out / "report.json").write_text(report(79.0, 78.0, 76.0))
-        return type("Done", (), {"returncode": 0})
+    def prune(run: Run, out: Path) -> list[str]:
+        ran.append(run.name)
+        if run.name == "elastic-1":
+            return ["false"]
+        (tmp_path / "made.json").write_text(report(79.0, 78.0, 76.0))
+        return ["install", "-D", str(tmp_path / "made.json"), str(out / "report.json")]
 
-    monkeypatch.setattr(training_runs.subprocess, "run", prune)
+    monkeypatch.setattr(training_runs, "POLL_S", 0.01)
+    monkeypatch.setattr(training_runs, "command", prune)
     stopped = folder_of(runs(2, tmp_path)[0], tmp_path / "cache")
     stopped.mkdir(parents=True)
     (stopped / "report.json").write_text(report(79.0, 78.0))
@@ -84,6 +85,28 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(ran) == 7  # the one that failed twice
     (again,) = run_all(runs(1, tmp_path)[:1], tmp_path / "cache").values()
     assert scores_of(again) == [79.0, 78.0, 76.0]
+
+
+def test_no_run_outlives_a_bench_that_is_told_to_end(tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+from nmgen.bench import training_runs
+from nmgen.console.ending import process
+training_runs.command = lambda run, out: ["sh", "-c", "echo $$ > {tmp_path}/" + run.name + "; sleep 100"]
+runs = [training_runs.Run(name=str(i), words=(str(i),), candidates=1) for i in range(4)]
+raise SystemExit(process(lambda: training_runs.run_all(runs, Path("{tmp_path}/cache"))))
+"""
+    with started([sys.executable, "-c", script], folder=ROOT, output=None) as bench:
+        began = time.monotonic()
+        while not all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in "01"):
+            assert time.monotonic() < began + 60
+            time.sleep(0.05)
+        bench.terminate()
+        assert bench.wait(30) == 143
+    assert not (tmp_path / "2").exists()
+    for name in "01":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / name).read_text()), 0)
 
 
 @pytest.mark.parametrize(
