@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
             answers = _answers(board, program, runs, say)
             if answers.gone and not answers.found:
                 raise answers.gone
-        if not args.verify_top:
+        if not args.verify_top or all(one.density == program.density for one in answers.found):
             return _end(args, answers, answers.found, args.output)
         if answers.gone:  # nothing exact to write
             return _end(args, answers, answers.found, None)

@@ -140,6 +140,16 @@ def test_a_fast_answer_and_the_exact_one_behind_it(
         assert capsys.readouterr().out.count("cosine") == 1  # of two tables, in the second
 
 
+def test_what_is_exact_already_is_not_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeBoard(CONFIG) as fake:
+        auto = ["--density", "auto", "--within", "1000000", "--verify-top", "--output", "once.npy"]
+        assert main(["run", "E.nmp", "--port", fake.port, "--text", TEXT, *auto, "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found["density"] == "4:8"
+        np.testing.assert_allclose([found["result"]], embedding("4:8"), atol=1e-6)
+        np.testing.assert_allclose(np.load("once.npy"), [found["result"]], atol=1e-6)
+
+
 def test_the_fast_answers_are_there_when_the_board_goes(capsys: pytest.CaptureFixture[str]) -> None:
     texts = [TEXT, "river", "fox"]
     for gone_in_run, exact in ((4, 0), (6, 1)):  # in the exact pass
