@@ -40,29 +40,29 @@ def bits_of_largest(scores: Tensor, n: int, m: int) -> Tensor:
     for all groups at once. Where scores are equal that may be more than n: those groups are compared again.
     """
     check_pattern(n, m)
-    count, k = scores.shape
+    k = scores.shape[1]
     precise = scores if scores.dtype == torch.float64 else scores.float()
-    columns = pad(precise, (0, -k % m), value=-1.0).T.contiguous()  # the scores of a position lie together
-    groups = columns.view(-1, m, count)
+    whole = pad(precise, (0, -k % m), value=-1.0) if k % m else precise
+    groups = whole.reshape(-1, m)
     # The sign of the difference, in all bits: several times as fast as a comparison, which gives bool.
     above = (groups - _nth_largest(groups, n)).view(torch.int64 if precise.dtype == torch.float64 else torch.int32)
     bits = above.bitwise_right_shift_(8 * above.itemsize - 1).bitwise_not_().to(torch.int32)
-    uneven = (bits.sum(dim=1, dtype=torch.int32) != -n).nonzero(as_tuple=True)
-    if len(uneven[0]):
-        bits.transpose(1, 2)[uneven] = _by_pairs(groups.transpose(1, 2)[uneven], n)
-    return bits.view(columns.shape).T[:, :k]
+    if int(bits.sum(dtype=torch.int32)) != -n * len(groups):
+        uneven = bits.sum(dim=1, dtype=torch.int32) != -n
+        bits[uneven] = _by_pairs(groups[uneven], n)
+    return bits.view(whole.shape)[:, :k]
 
 
 def _nth_largest(groups: Tensor, n: int) -> Tensor:
-    """[groups, m, rows] → [groups, 1, rows]."""
-    lines = list(groups.unbind(dim=-2))
-    for high, low, wants_high, wants_low in _network(n, groups.shape[-2]):
+    """[groups, m] → [groups, 1]."""
+    lines = list(groups.unbind(dim=1))
+    for high, low, wants_high, wants_low in _network(n, groups.shape[1]):
         one, other = lines[high], lines[low]
         if wants_high:
             lines[high] = torch.maximum(one, other)
         if wants_low:
             lines[low] = torch.minimum(one, other)
-    return lines[n - 1].unsqueeze(-2)
+    return lines[n - 1][:, None]
 
 
 @lru_cache
