@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.data.text import read_sentences
+from pruning.encoder import integer
 from pruning.encoder.batches import padded
 from pruning.encoder.integer import Step, bit_length, divided, normalised, product, requantise, softmax
 from pruning.encoder.parameters import EXP_ONE, Z_FRACTION, BlockParameters, Factor, Norm, exponential, pool_factor
@@ -20,6 +21,7 @@ from pruning.families.bert.model import Encoder
 from pruning.families.bert.parameters import IntegerParameters, integer_parameters
 from pruning.files.artefact import Artefact, Layer
 from pruning.files.folders import packaged_minilm
+from pruning.integers.layer import golden
 from pruning.integers.rescale import RESCALE_MAX, RESCALE_SHIFT_MAX, Rescale, representable, represented, rescale
 from pruning.masks.sparsify import sparsify
 from rtl.params import InputError
@@ -68,6 +70,25 @@ def test_products_are_exact_where_float32_alone_is_not(k: int, largest: tuple[in
     expected = x.to(torch.int64) @ y.to(torch.int64)
     assert int(expected.abs().max()) > 1 << 24
     assert torch.equal(product(x, y, abs(largest[0] * largest[1])).to(torch.int64), expected)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize(("channels", "k", "out_bits"), [(1, 8, 8), (7, 40, 16), (33, 1600, 8)])
+def test_a_layer_equals_the_golden_one(
+    channels: int, k: int, out_bits: int, int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if int8 and not integer.multiplies_int8():
+        pytest.skip("this hardware does not multiply int8")
+    monkeypatch.setattr(integer, "multiplies_int8", lambda: int8)
+    layer = random_layer(k, channels, k, 4, 8, out_bits)
+    found = integer.IntegerLinear(layer)
+    rng = np.random.default_rng(k)
+    for shape in ((k,), (1, k), (5, k), (3, 37, k)):
+        x = rng.integers(-128, 128, shape, np.int8)
+        x.reshape(-1)[: k // 2] = -128
+        y = found(torch.from_numpy(x).float())
+        assert y.shape == (*shape[:-1], channels)
+        assert (y.reshape(-1, channels).numpy() == golden(layer, x.reshape(-1, k))).all()
 
 
 def rows(hidden: int) -> list[np.ndarray]:
