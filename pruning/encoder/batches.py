@@ -50,25 +50,25 @@ class Chunk(NamedTuple):
 
 
 class Packed:
-    """Sentences one behind another, the shortest first, without padding.
+    """Sentences one behind another, the shortest first, with padding behind the last one alone.
 
-    What is computed of each token alone is computed of true tokens only, and of all at once. Attention is computed in
-    chunks of similar length, padded within. Behind the last sentence follow tokens of none, that nothing comes of.
+    What is computed of each token alone is computed of all at once. Attention is computed in chunks of similar length,
+    padded within.
 
     Attributes
     ----------
     order : of the sentences that were given
-    tokens : true ones, of all sentences
-    ids, positions : int64, of these and those of none
+    tokens : of all sentences together
+    ids, positions : int64 [tokens and padding]
     """
 
     def __init__(self, ids: Sequence[Tensor]) -> None:
         self.order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         lengths = [len(ids[i]) for i in self.order]
         self.tokens = sum(lengths)
-        none = torch.zeros(-self.tokens % PACKED_TOKENS, dtype=torch.int64)
-        self.ids = torch.cat([*(ids[i] for i in self.order), none])
-        self.positions = torch.cat([*(torch.arange(length) for length in lengths), none])
+        padding = torch.zeros(-self.tokens % PACKED_TOKENS, dtype=torch.int64)
+        self.ids = torch.cat([*(ids[i] for i in self.order), padding])
+        self.positions = torch.cat([*(torch.arange(length) for length in lengths), padding])
         self._lengths = torch.tensor(lengths)
         self._sentences = torch.arange(len(ids)).repeat_interleave(self._lengths)
         self._chunks = []
@@ -79,18 +79,18 @@ class Packed:
             self._chunks.append(Chunk(int(own.sum()), mask, mask.flatten().nonzero()[:, 0]))
 
     def attend(self, attention: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], *qkv: Tensor) -> Tensor:
-        """attention(q, k, v, mask) → [sentences, longest, channels] of every chunk: [tokens, channels].
+        """attention(q, k, v, mask) → [sentences, longest, channels] of every chunk: [tokens and padding, channels].
 
-        qkv : query, key and value, [tokens, channels]
+        qkv : query, key and value, [tokens and padding, channels]
         """
         found = []
-        none = self.ids.numel() - self.tokens
+        padding = len(self.ids) - self.tokens
         # Split at once: the gradient of a slice is as long as what it is of.
-        parts = zip(*(part.split([*(chunk.tokens for chunk in self._chunks), none]) for part in qkv), strict=True)
-        for (_, mask, places), own in zip(self._chunks, parts, strict=False):
+        parts = zip(*(part.split([*(chunk.tokens for chunk in self._chunks), padding]) for part in qkv), strict=True)
+        for (_, mask, places), own in zip(self._chunks, parts, strict=False):  # the last part is the padding
             q, k, v = (_spread(part, mask, places) for part in own)
             found.append(attention(q, k, v, mask).flatten(0, 1).index_select(0, places))
-        return torch.cat([*found, found[0].new_zeros(none, found[0].shape[1])])
+        return torch.cat([*found, found[0].new_zeros(padding, found[0].shape[1])])
 
     def means(self, states: Tensor) -> Tensor:
         """The mean over the tokens of each sentence, in `order`: [tokens, channels] → [sentences, channels]."""

@@ -72,7 +72,7 @@ class IntegerLinear:
 
     def _sums(self, x: Tensor) -> Tensor:
         if self._weights.dtype == torch.int8:
-            return torch._int_mm(x.to(torch.int8).view(-1, x.shape[-1]), self._weights).view(*x.shape[:-1], -1)
+            return torch._int_mm(x.to(torch.int8).reshape(-1, x.shape[-1]), self._weights).view(*x.shape[:-1], -1)
         return product(x, self._weights, 128 * 127)
 
 

@@ -41,7 +41,7 @@ def test_as_each_sentence_alone(count: int, small: Encoder) -> None:
 
 
 def test_shapes_come_up_again(small: Encoder) -> None:
-    """Tokens of none fill a batch up; nobody gets to see them."""
+    """Padding fills a batch up; what comes of it is cut off."""
     seen = set()
     for seed in range(8):
         packed = Packed(ids_of(seed, 24))
