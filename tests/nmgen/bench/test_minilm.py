@@ -65,13 +65,14 @@ def test_scores(tmp_path: Path) -> None:
 
 def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
+    whole = tmp_path / "made.json"
+    whole.write_text(report(79.0, 78.0, 76.0))
 
     def prune(run: Run, out: Path) -> list[str]:
         ran.append(run.name)
         if run.name == "elastic-1":
             return ["false"]
-        (tmp_path / "made.json").write_text(report(79.0, 78.0, 76.0))
-        return ["install", "-D", str(tmp_path / "made.json"), str(out / "report.json")]
+        return ["install", "-D", str(whole), str(out / "report.json")]
 
     monkeypatch.setattr(training_runs, "POLL_S", 0.01)
     monkeypatch.setattr(training_runs, "command", prune)
