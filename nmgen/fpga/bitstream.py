@@ -205,7 +205,8 @@ def build(name: str, config: Config, out: Path, *, mhz: float, seed: int, seeds:
                 break
         if len(unrouted) == len(tried):
             reasons = "; ".join(f"seed {number}: {reason}" for number, reason in unrouted.items())
-            raise ToolError(f"place and route gave up, there are too few wires for this design on {name}: {reasons}")
+            why = f"there are too few wires or places for this design on {name}"
+            raise ToolError(f"place and route gave up, {why}: {reasons}")
         for suffix in PLACED:
             os.replace(scratch / f"best{suffix}", scratch / f"{NAME}{suffix}")
         run(pack, "bitstream")
@@ -261,7 +262,7 @@ def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Prog
 
     Raises
     ------
-    UnroutedError : a router that no longer gets nearer, or takes too long, was ended.
+    UnroutedError : a router that no longer gets nearer, or takes too long, was ended; or the placer gave up.
     """
     progress(stage, 0, False, "")
     (scratch / f"{NAME}{log}").unlink(missing_ok=True)  # of the seed before
@@ -274,7 +275,11 @@ def _run(command: list[str], scratch: Path, stage: str, log: str, progress: Prog
             raise
         progress(stage, so_far, False, routing.state)
 
-    return run_tool(command, scratch, stage, log=f"{NAME}{log}", tick=tick)
+    try:
+        return run_tool(command, scratch, stage, log=f"{NAME}{log}", tick=tick)
+    except ToolError:
+        routing.check_placed()
+        raise
 
 
 def _timing(scratch: Path) -> tuple[float, float]:

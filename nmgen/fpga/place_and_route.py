@@ -137,7 +137,11 @@ class OwnTools:
         routing = Routing(folder / log, lambda text: say(f"{what}: {text}"))
         output = OUTPUT if program == "yosys" else log
         command = [self._found(program), *arguments]
-        run_tool(command, folder, what, output=output, log=log, tick=lambda _, cpu: routing.tick(cpu), stop=stop)
+        try:
+            run_tool(command, folder, what, output=output, log=log, tick=lambda _, cpu: routing.tick(cpu), stop=stop)
+        except ToolError:
+            routing.check_placed()
+            raise
 
 
 def cores() -> int:

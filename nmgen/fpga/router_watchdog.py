@@ -10,6 +10,7 @@ ROUTER = "router1"
 PLACER = re.compile(rb"Info:\s+at iteration #(\d+), type ALL:")
 LINE = re.compile(rb"Info:\s+(\d+) \|[^|]*\|[^|]*\|\s*(\d+)\|")  # of router1: arcs tried and left
 PASS = re.compile(rb"Info:\s+iter=(\d+) .*\boverused=(\d+)")  # of router2: a pass, and wires that two nets want
+UNPLACED = re.compile(rb"ERROR: Unable to find legal placement for (all cells|cell '[^'\n]*')")
 PATIENCE = 200_000  # arcs, within which a router that still gets somewhere has fewer left than ever before
 PASSES = 300  # the same, of router2: its last passes take a fifth of a second each, and one wire may take 30 of them
 LONGEST = 900  # CPU seconds, the same: the last wires may take a minute a thousand arcs, for hours
@@ -17,7 +18,7 @@ ARCS_A_LINE = 50_000  # arcs, after which something is said
 
 
 class UnroutedError(Exception):
-    """The design has more wires somewhere than there are. The message says how many arcs are left."""
+    """The design takes more wires somewhere than there are, or more places. The message says what is left over."""
 
 
 class Routing:
@@ -70,6 +71,11 @@ class Routing:
 
         if self._most is not None and seconds >= self._most and self._best:
             raise UnroutedError(f"not done after {self._most:g} CPU s: {self.state}")
+
+    def check_placed(self) -> None:
+        """Of a nextpnr that failed: raises UnroutedError where the placer gave up."""
+        if self._log.exists() and (found := UNPLACED.search(self._log.read_bytes())):
+            raise UnroutedError(f"the placer finds no place for {found[1].decode(errors='replace')}")
 
     def _nearer(self, done: int, left: int, seconds: float, patience: int) -> bool:
         """Whether there was less left than ever before, not long ago."""

@@ -124,8 +124,10 @@ def _compared(point: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator
         if None not in (predicted[key], measured.get(key)):
             yield name, what, f"{predicted[key]:,}", f"{measured[key]:,}", _difference(predicted[key], measured[key])
     if (mhz := measured.get("mhz")) and point["mhz"] is not None:
-        seeds = f"{mhz['median']:.1f} ({mhz['min']:.1f} to {mhz['max']:.1f})"
-        yield name, "MHz", f"{point['mhz']:.1f}", seeds, _difference(point["mhz"], mhz["median"])
+        least, middle, most = (f"{mhz[one]:.1f}" if mhz[one] else "none" for one in ("min", "median", "max"))
+        seeds = f"{middle} ({least} to {most})" if mhz["max"] else "does not route"
+        difference = _difference(point["mhz"], mhz["median"]) if mhz["median"] else ""
+        yield name, "MHz", f"{point['mhz']:.1f}", seeds, difference
 
 
 def _difference(predicted: float, measured: float) -> str:

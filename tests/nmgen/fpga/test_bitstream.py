@@ -211,7 +211,7 @@ def test_no_seed_that_routes(tools: Path, capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines()[-1] == (
-        "nmgen: place and route gave up, there are too few wires for this design on ulx3s-85f: "
+        "nmgen: place and route gave up, there are too few wires or places for this design on ulx3s-85f: "
         f"seed 1: {GAVE_UP} (router1); seed 2: {GAVE_UP} (router2)"
     )
     assert not Path("out").exists()

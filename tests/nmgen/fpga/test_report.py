@@ -178,6 +178,24 @@ esac
     assert calls(tools) == before
 
 
+def test_a_seed_that_cannot_be_placed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts as no clock, too, and is kept."""
+    gives_up = """
+case "$*" in *"--seed 2")
+    echo "ERROR: Unable to find legal placement for cell 'core.array.a_4' after 10001 attempts, check constraints"
+    exit 1;;
+esac
+"""
+    pretend(tools, "nextpnr-ecp5", gives_up + PLACE)
+    assert main(["report", "ulx3s-85f", *SMALL, "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["mhz"] == [101, 0, 109]
+    assert "seed 2: does not route, the placer finds no place for cell 'core.array.a_4', " in said.err
+    before = calls(tools)
+    assert main(["report", "ulx3s-85f", *SMALL]) == 0
+    assert calls(tools) == before
+
+
 @pytest.mark.parametrize(
     ("script", "message"),
     [

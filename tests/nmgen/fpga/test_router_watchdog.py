@@ -90,3 +90,20 @@ def test_one_that_takes_too_long(tmp_path: Path) -> None:
         routing.tick(801)
     write(tmp_path / "log", line(2000, 0))
     routing.tick(802)
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("cell 'core.array.pe_1_3.accumulator_4' after 10001 attempts, check constraints", "cell 'core.array.pe_1_3.a"),
+        ("all cells, design is probably at utilisation limit.", "all cells"),
+    ],
+)
+def test_a_placer_that_gives_up(said: str, what: str, tmp_path: Path) -> None:
+    routing = Routing(tmp_path / "log", lambda _text: None)
+    routing.check_placed()  # no log yet
+    write(tmp_path / "log", "Info: at initial placer iter 3, wirelen = 125361\n")
+    routing.check_placed()
+    write(tmp_path / "log", f"ERROR: Unable to find legal placement for {said}\n0 warnings, 1 error\n")
+    with pytest.raises(UnroutedError, match=f"^the placer finds no place for {what}"):
+        routing.check_placed()

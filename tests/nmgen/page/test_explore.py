@@ -403,6 +403,20 @@ def test_verified_beside_predicted() -> None:
     assert "Verified" not in Reader(explore_page({key: FOUND[key] for key in FOUND if key != "verified"})).texts
 
 
+@pytest.mark.parametrize(
+    ("clocks", "said"),
+    [
+        ({"min": 0, "median": 0, "max": 0}, "does not route"),
+        ({"min": 0, "median": 0, "max": 90.12}, "none (none to 90.1)"),
+    ],
+)
+def test_verified_without_a_clock(clocks: dict[str, float], said: str) -> None:
+    measured = FOUND["verified"][0]
+    text = " ".join(Reader(explore_page({**FOUND, "verified": [{**measured, "mhz": clocks}]})).texts)
+    assert f"MHz {FRONT[0]['mhz']:.1f} {said}" in text
+    assert "%" not in text.partition(said)[2].split(FRONT[0]["label"])[0], "nothing to compare"
+
+
 def test_the_same_bytes_and_all_of_the_data() -> None:
     page = explore_page(FOUND)
     assert page == explore_page(exploration())
