@@ -27,8 +27,7 @@ from nmgen.console.files import written_whole
 from nmgen.console.progress import say
 from nmgen.cost.draw import DEVICE, drawn
 from nmgen.cost.model import (
-    ARRAY,
-    REST,
+    GROWN,
     TABLE,
     by_component,
     clock_terms,
@@ -37,10 +36,10 @@ from nmgen.cost.model import (
     kind_of,
     portable_ns,
     room_of,
+    share_of,
     softmax_ns,
-    total,
 )
-from nmgen.cost.terms import flat_array, terms
+from nmgen.cost.terms import flat_terms, grown, terms
 from nmgen.fpga.place_and_route import CELLS, Design, Measured, measure
 from nmgen.fpga.report import design_of
 from nmgen.fpga.targets import find_target
@@ -62,7 +61,7 @@ BASES: dict[str, tuple[Config, ...]] = {
 }
 # By kind, how many designs are synthesised in parts, how many of these flat, and which ones are placed. A core of 8x8
 # portable elements does not route; engines with M = 32 take long to.
-FITTED = {"engine": (21, 21), "core": (12, 6)}
+FITTED = {"engine": (41, 41), "core": (12, 12)}
 PLACED = {"engine": (1, 2, 3, 5, 6, 8), "core": (0, 2, 5)}
 CHECKED = {"engine": 8, "core": 2}
 CELLS_OF = {"luts": LUTS, "registers": {KINDS["FF"]: 1}}
@@ -153,12 +152,11 @@ def _count(cells: Mapping[str, int], kinds: Mapping[str, int]) -> int:
 # --- the fit ---------------------------------------------------------------------------------------------------------
 def fit(records: Sequence[Record]) -> dict[str, Any]:
     """Coefficients as `nmgen.cost.model` takes them."""
-    known: dict[str, Any] = {ARRAY: {}}
+    known: dict[str, Any] = {}
     for kind in FITTED:
         own = [one for one in records if one["kind"] == kind]
-        known[kind] = {what: _fit_components(own, what) for what in CELLS_OF} | {"flat": {}}
-        for what in CELLS_OF:
-            _fit_flat(known, kind, what, [one for one in own if "flat" in one])
+        known[kind] = {what: _fit_components(own, what) for what in CELLS_OF}
+        known[kind]["flat"] = {what: _fit_flat(known[kind], what, own) for what in CELLS_OF}
         clocks = [(config_of(one), 1000 / median(filter(None, one["mhz"]))) for one in own if any(one.get("mhz", ()))]
         # Those that the softmax holds say nothing of the rest.
         if free := [(config, ns) for config, ns in clocks if ns > HELD * softmax_ns(config)]:
@@ -179,31 +177,21 @@ def _fit_components(records: Sequence[Record], what: str) -> dict[str, dict[str,
     }
 
 
-def _fit_flat(known: dict[str, Any], kind: str, what: str, records: Sequence[Record]) -> None:
-    """The shares that are left, with each kind of elements, of all but the array; the array itself, or in a core what
-    that of the engines is multiplied by."""
-    rows, wanted = [], []
-    for one in records:
+def _fit_flat(own: Mapping[str, Any], what: str, records: Sequence[Record]) -> dict[str, float]:
+    """The shares of what the Components are predicted to have, and what grows."""
+    flat = [one for one in records if "flat" in one]
+    rows: list[dict[str, float]] = []
+    for one in flat:
         config = config_of(one)
-        cells = by_component(known[kind], what, terms(config))
-        row = {f"{REST} {config.pe}": sum(cells.values()) - cells[ARRAY]}
-        array = flat_array(config)
-        wanted.append(one["flat"][what])
-        if what not in known[ARRAY]:
-            row |= array
-        elif config.pe == "ecp5":  # mapped for speed (`nmgen.fpga.report.CORE_MAPPER`)
-            row[f"{ARRAY} {config.pe}"] = total(known[ARRAY][what], array)
-        else:
-            wanted[-1] -= total(known[ARRAY][what], array)
+        row = {GROWN: grown(config)}
+        for component, cells in by_component(own, what, flat_terms(config)).items():
+            share = share_of(component, config)
+            row[share] = row.get(share, 0.0) + cells
         rows.append(row)
-    found = nonnegative(rows, wanted)
-    shares = {name: number for name, number in found.items() if name.startswith((f"{REST} ", f"{ARRAY} "))}
-    known[kind]["flat"][what] = shares
-    known[ARRAY].setdefault(what, {name: number for name, number in found.items() if name not in shares})
+    return nonnegative(rows, [one["flat"][what] for one in flat])
 
 
 TINY = 1e-9  # a coefficient
-SHARES = {"engine": "shares of an engine", "core": "shares of a core"}
 HELD = 1.1  # periods that are nearer to the softmax's are held by it
 LEAST_CELLS = 30  # an error of a few cells in fewer is none
 
@@ -244,12 +232,11 @@ def fit_table(table: Mapping[str, Any]) -> str:
             for what in CELLS_OF:
                 cells += [_sum_of(own[what][component]), _errors(own, what, component, designs)]
             text.append(f"| {kind} | {component} | {' | '.join(cells)} |")
-    text += ["", "The flat design has a share of these, and an array of its own, fitted to flat designs:", ""]
-    for what in CELLS_OF:
-        text.append(f"* {what} of the array: {_sum_of(coefficients[ARRAY][what])}")
-        for kind in FITTED:
+    text += ["", "The flat design has a share of these, and more of what decodes bitmaps, fitted to flat designs:", ""]
+    for kind in FITTED:
+        for what in CELLS_OF:
             shares = ", ".join(f"{name} {share:.2f}" for name, share in coefficients[kind]["flat"][what].items())
-            text.append(f"* {what}, {SHARES[kind]}: {shares}")
+            text.append(f"* {kind}, {what}: {shares}")
     text += [
         "",
         "The period in ns, fitted to placed designs; of a core at least what the softmax takes, which grows with N:",

@@ -2,7 +2,7 @@
 
 Multipliers and memories are exact (`nmgen.cost.exact`). LUTs and registers of each Component are sums of terms
 (`nmgen.cost.terms`), with numbers of cells that `make bench-cost` fits to synthesised designs and keeps in ecp5.json.
-Synthesis of the flat design makes fewer of them: by how much is fitted to flat designs, and the clock to placed ones.
+Synthesis of the flat design leaves a share of them, fitted to flat designs; the clock is fitted to placed ones.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.cost.exact import block_rams, multipliers
-from nmgen.cost.terms import Terms, flat_array, terms
+from nmgen.cost.terms import Terms, flat_terms, grown
 from nmgen.fpga.targets import ECP5, Target
 from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
@@ -21,7 +21,9 @@ from rtl.sta.params import StaConfig
 TABLE = Path(__file__).with_name("ecp5.json")
 # device → LUTs; as many registers. The multipliers and block RAMs are the board's.
 LUTS = {"LFE5U-25F": 24_288, "LFE5U-45F": 43_848, "LFE5U-85F": 83_640}
-ARRAY, REST = "array", "rest"
+# Components that have a share of their own in the flat design; all the rest has one for each kind of elements.
+ALONE = ("column_buffer", "activation_store", "store")
+GROWN = "columns × M³"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +85,8 @@ def cost_of(config: Config, coefficients: Mapping[str, Any] | None = None) -> Co
     coefficients : those of another fit
     """
     known = coefficients or fitted()
-    own, by_term = known[kind_of(config)], terms(config)
-    cells = {what: _flat(known, own, what, by_term, config) for what in ("luts", "registers")}
+    own, by_term = known[kind_of(config)], flat_terms(config)
+    cells = {what: _flat(own, what, by_term, config) for what in ("luts", "registers")}
     luts, registers = (round(sum(cells[what].values())) for what in ("luts", "registers"))
     ns = max(total(own["ns"], clock_terms(config)) + portable_ns(config), softmax_ns(config))
     return Cost(
@@ -106,14 +108,22 @@ def by_component(own: Mapping[str, Any], what: str, by_term: Mapping[str, Terms]
     return {name: total(own[what].get(name, {}), found) for name, found in by_term.items()}
 
 
-def _flat(
-    known: Mapping[str, Any], own: Mapping[str, Any], what: str, by_term: Mapping[str, Terms], config: Config
-) -> dict[str, float]:
+def share_of(component: str, config: Config) -> str:
+    """The name of the share that a Component leaves in the flat design."""
+    if component == "array":
+        return f"array {config.pe}"
+    return component if component in ALONE else f"rest {config.pe}"
+
+
+def _flat(own: Mapping[str, Any], what: str, by_term: Mapping[str, Terms], config: Config) -> dict[str, float]:
     """Cells of each Component in the flat design."""
     shares = own["flat"][what]
-    rest, array = (shares.get(f"{part} {config.pe}", 1.0) for part in (REST, ARRAY))
-    cells = {name: rest * number for name, number in by_component(own, what, by_term).items()}
-    return cells | {ARRAY: array * total(known[ARRAY][what], flat_array(config))}
+    cells = {
+        name: shares.get(share_of(name, config), 0.0) * number
+        for name, number in by_component(own, what, by_term).items()
+    }
+    cells["column_buffer"] += shares.get(GROWN, 0.0) * grown(config)
+    return cells
 
 
 def clock_terms(config: Config) -> Terms:

@@ -7,6 +7,7 @@ the top: of an engine and of a core.
 from collections.abc import Callable, Mapping
 from math import log2
 
+from nmgen.cost.exact import memories
 from nmgen.fpga.block_ram import MemoryShape
 from rtl.array.step_unpacker import selection_units, value_units
 from rtl.lib.deep_memory import parts
@@ -22,18 +23,29 @@ def terms(config: Config) -> dict[str, Terms]:
     return {component: {"1": 1.0, **of(config)} for component, of in table.items()}
 
 
+def flat_terms(config: Config) -> dict[str, Terms]:
+    """The same in a flat design, where the last column's registers of a group, which no element in DSP slices reads,
+    are gone."""
+    return {**terms(config), "array": {"1": 1.0, **_array(config, gone=config.pe == "ecp5")}}
+
+
 def _elements(c: Config) -> float:
     return c.rows * c.cols
 
 
-def _array(c: Config) -> Terms:
+def _array(c: Config, *, gone: bool = False) -> Terms:
+    """gone : the last column's registers of a group"""
     elements = _elements(c)
+    lanes, sums = elements * c.n, elements * _sums(c)
     own = {
         "elements": elements,
-        "lanes": elements * c.n,
-        "lanes × M": elements * c.n * c.m,
-        "elements × M": elements * c.m,
-        "sums × sum bits": elements * _sums(c) * c.accumulator_bits,
+        "registers of groups × M": c.rows * (c.behind(c.cols - 1) + (not gone)) * c.m,
+        "lanes": lanes,
+        "lanes × N": lanes * c.n,
+        "lanes × M": lanes * c.m,
+        "lanes × index bits beyond three": lanes * max(0, c.index_bits - 3),
+        "sums × sum bits": sums * c.accumulator_bits,
+        "further sums × sum bits": (sums - elements) * c.accumulator_bits,
     }
     return {f"{c.pe} {name}": value for name, value in own.items()}
 
@@ -43,26 +55,10 @@ def _sums(c: Config) -> int:
     return ceil_div(c.n, 2) if c.pe == "ecp5" else 1
 
 
-def flat_array(c: Config) -> Terms:
-    """Of the array in a flat design: the last column's register of a group, which nobody reads, is gone.
-
-    The decoders of bitmaps grow when they are mapped together with what they drive; all other Components shrink.
-    """
-    elements = _elements(c)
-    own = {
-        "elements": elements,
-        "lanes": elements * c.n,
-        "lanes × M": elements * c.n * c.m,
-        "sums × sum bits": elements * _sums(c) * c.accumulator_bits,
-        "rows × M × columns behind": c.rows * c.m * c.behind(c.cols - 1),
-        "columns × M log² M": _decoders(c),
-    }
-    return {f"{c.pe} {name}": value for name, value in own.items()}
-
-
-def _decoders(c: Config) -> float:
-    """Of bitmaps, to positions."""
-    return c.cols * c.m * log2(c.m) ** 2
+def grown(c: Config) -> float:
+    """What grows in a flat design, where all else shrinks: the decoders of bitmaps, mapped together with what they
+    drive."""
+    return c.cols * c.m**3
 
 
 def _unpacking(c: Config) -> Terms:
@@ -74,7 +70,7 @@ def _unpacking(c: Config) -> Terms:
         "value bits": 8 * c.cols * c.n,
         "index bits": c.cols * c.n * c.index_bits,
         "columns × M": c.cols * c.m,
-        "columns × M log² M": _decoders(c),
+        "columns × M log² M": c.cols * c.m * log2(c.m) ** 2,
         "columns × M × N": c.cols * c.m * c.n * whole,
         "columns × M × N, N no power of two": c.cols * c.m * c.n * (not whole),
         "lanes of the drain": c.drain_lanes,
@@ -167,7 +163,9 @@ def _registers(c: Config) -> Terms:
 
 
 def _row_parameters(c: Config) -> Terms:
-    return {"port bits": 8 * c.port_bytes, "tokens": c.max_tokens}
+    (memory,) = (one for one in memories(c) if one.name == "row_parameters")
+    in_luts = 0 if memory.shape.block_rams else c.max_tokens
+    return {"port bits": 8 * c.port_bytes, "tokens in LUT RAM": in_luts}
 
 
 ENGINE: Mapping[str, Callable[..., Terms]] = {

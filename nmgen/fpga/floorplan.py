@@ -13,14 +13,15 @@
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
-  LUTs are too few, rows that stay empty are farther apart, or there are none.
+  LUTs are too few, rows that stay empty are farther apart, or there are none; nor are there where flip-flops take most
+  of the chip, to which such a row offers one of two ways in.
 * Selectors of large groups are full of PFUMX, which take the wire by which a flip-flop without a LUT gets its input:
   those of the elements and of the store's words get LUTs.
 """
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ from rtl.sta.params import StaConfig
 ROWS_APART = (3, 4, 5, 6)  # from one row that is left empty to the next: the first that leaves room
 POSITIONS = 1024  # those of 8x8 elements with N = 2 and M = 8
 FILLED = 0.85  # of the other rows' LUTs at most
+FULL = 0.75  # of all flip-flops: with 82 %, and every third row empty, the placer found no place for one
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 LUTS_TAKEN = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}  # by a cell, with those through which LUT RAM is written
 NUMBER = re.compile(r"\d+")
@@ -122,12 +124,16 @@ class Placement:
         for names, bels in placed:
             for name, bel in zip(names, bels, strict=False):
                 top["cells"][name]["attributes"]["BEL"] = bel
-        for y in self._rows_empty(sum(LUTS_TAKEN.get(cell["type"], 0) for cell in top["cells"].values())):
+        kinds = Counter(cell["type"] for cell in top["cells"].values())
+        luts = sum(number * kinds[kind] for kind, number in LUTS_TAKEN.items())
+        for y in self._rows_empty(luts, kinds["TRELLIS_FF"]):
             top["cells"] |= {f"empty X{x}/Y{y}/{lut}": _idle(f"X{x}/Y{y}/{lut}") for x in self.columns for lut in LUTS}
         written.write_text(json.dumps(design))
 
-    def _rows_empty(self, luts: int) -> tuple[int, ...]:
-        """y of those that so many LUTs leave empty."""
+    def _rows_empty(self, luts: int, registers: int) -> tuple[int, ...]:
+        """y of those that so many LUTs and flip-flops leave empty."""
+        if registers > FULL * len(self.rows) * len(self.columns) * len(LUTS):
+            return ()
         for apart in ROWS_APART:
             empty = self.rows[::apart]
             if luts <= FILLED * (len(self.rows) - len(empty)) * len(self.columns) * len(LUTS):

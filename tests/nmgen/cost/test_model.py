@@ -9,8 +9,8 @@ import pytest
 from boards.known import BOARDS
 from nmgen.cost.draw import drawn
 from nmgen.cost.exact import block_rams, multipliers
-from nmgen.cost.model import LUTS, TABLE, Cost, Room, cost_of, fitted, kind_of, room_of
-from nmgen.cost.terms import flat_array, terms
+from nmgen.cost.model import GROWN, LUTS, TABLE, Cost, Room, cost_of, fitted, kind_of, room_of, share_of
+from nmgen.cost.terms import flat_terms, terms
 from nmgen.fpga.targets import FPGA_FAMILIES, find_target
 from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
@@ -60,37 +60,45 @@ def test_a_cost_is_the_sum_of_its_components(seed: int) -> None:
 
 
 def test_with_coefficients_of_ones_own() -> None:
-    """The array in the flat design has a fit of its own, the rest a share; what has no number counts nothing."""
-    array = {"luts": {}, "registers": {}}
+    """Some Components have a share of their own in the flat design, the rest one together, by the kind of elements;
+    what has no number counts nothing."""
+    luts = {"array": {"portable lanes": 3.0}, "column_buffer": {"1": 40.0}, "drain": {"lanes": 7.0, "1": 1.0}}
+    shares = {"array portable": 0.5, "array ecp5": 1e9, "column_buffer": 0.25, "rest portable": 2.0, GROWN: 0.5}
     own = {
-        "luts": {"array": {"portable lanes": 1e9}, "drain": {"lanes": 7.0, "1": 1.0}},
+        "luts": luts,
         "registers": {"fetch": {"port bits": 2.0}},
-        "flat": {"luts": {"array portable": 0.5, "rest portable": 2.0}, "registers": {}},
+        "flat": {"luts": shares, "registers": {"rest portable": 0.5}},
         "ns": {"1": 4.0, "lanes": 0.5},
     }
-    found = cost_of(ENGINE, {"engine": own, "array": array})
-    assert found.luts == (7 * 4 + 1) * 2
-    assert (found.by_component["array"], found.by_component["drain"]) == (0, 58)
-    assert found.registers == 2 * 8 * 16
-    assert found.mhz == pytest.approx(1000 / (4 + 0.5 * ENGINE.rows * ENGINE.cols * ENGINE.n))
-    (name, value), *_ = ((name, value) for name, value in flat_array(ENGINE).items() if value)
-    array["luts"][name] = 10.0
-    assert cost_of(ENGINE, {"engine": own, "array": array}).by_component["array"] == round(10 * value * 0.5)
+    found = cost_of(ENGINE, {"engine": own})
+    lanes = ENGINE.rows * ENGINE.cols * ENGINE.n
+    wanted = {"array": 3 * lanes / 2, "column_buffer": 40 / 4 + ENGINE.cols * ENGINE.m**3 / 2, "drain": (7 * 4 + 1) * 2}
+    assert {name: cells for name, cells in found.by_component.items() if cells} == wanted
+    assert found.luts == sum(wanted.values())
+    assert found.registers == 8 * 16
+    assert found.mhz == pytest.approx(1000 / (4 + 0.5 * lanes))
+
+
+def test_groups_that_no_element_reads() -> None:
+    """Those that the last column of DSP slices would pass on are there on their own, not in the flat design."""
+    for config in BOTH:
+        name, found = f"{config.pe} registers of groups × M", [of(config)["array"] for of in (terms, flat_terms)]
+        last = config.rows * config.m * (config.pe == "ecp5")
+        assert found[0][name] == config.rows * (config.behind(config.cols - 1) + 1) * config.m
+        assert found[1] == {**found[0], name: found[0][name] - last}
 
 
 def test_what_is_kept_is_of_every_component() -> None:
     for config in BOTH:
         own = fitted()[kind_of(config)]
         for what in ("luts", "registers"):
-            assert {*own[what], "array"} == {*terms(config)}
-            assert {*own["flat"][what]} <= {f"{part} {pe}" for part in ("rest", "array") for pe in ("ecp5", "portable")}
+            assert {*own[what]} == {*terms(config)}
+            shares = {share_of(name, replace(config, pe=pe)) for pe in ("ecp5", "portable") for name in terms(config)}
+            assert {*own["flat"][what]} <= {*shares, GROWN}
             for component, numbers in own[what].items():
                 names = {name for pe in ("ecp5", "portable") for name in terms(replace(config, pe=pe))[component]}
                 assert {*numbers} <= names
                 assert all(number > 0 for number in numbers.values())
-            assert {*fitted()["array"][what]} <= {
-                name for pe in ("ecp5", "portable") for name in flat_array(replace(config, pe=pe))
-            }
         assert own["ns"]["1"] > 0
     assert json.loads(TABLE.read_text())["coefficients"] == fitted()
 

@@ -78,6 +78,15 @@ def test_rows_that_stay_empty(luts: int, apart: int | None, tmp_path: Path) -> N
     assert {int(re.findall("Y([0-9]+)", bel)[0]) for bel in taken} == set(empty)
 
 
+@pytest.mark.parametrize(("registers", "apart"), [(62_730, 3), (62_731, None)])
+def test_many_registers_leave_no_row_empty(registers: int, apart: int | None, tmp_path: Path) -> None:
+    """More than three quarters of the chip's, whatever the LUTs."""
+    placement = placement_of(Config(pe="ecp5", device=DEVICE), DEVICE, room=True)
+    top = written(placement, tmp_path, {f"x{i}": cell("TRELLIS_FF") for i in range(registers)})
+    columns, rows = TILES[DEVICE]
+    assert len(top["cells"]) - registers == (8 * len(columns) * len(rows[::apart]) if apart else 0)
+
+
 @pytest.mark.parametrize(("device", "luts", "block_rams"), [("LFE5U-25F", 24_288, 56), ("LFE5U-85F", 83_640, 208)])
 def test_sites_of_a_device(device: str, luts: int, block_rams: int) -> None:
     """As many as it has, each once."""
