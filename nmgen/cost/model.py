@@ -22,7 +22,7 @@ TABLE = Path(__file__).with_name("ecp5.json")
 # device → LUTs; as many registers. The multipliers and block RAMs are the board's.
 LUTS = {"LFE5U-25F": 24_288, "LFE5U-45F": 43_848, "LFE5U-85F": 83_640}
 # Components that have a share of their own in the flat design; all the rest has one for each kind of elements.
-ALONE = ("column_buffer", "activation_store", "store")
+ALONE = ("array", "column_buffer", "activation_store")
 GROWN = "columns × M³"
 
 
@@ -110,8 +110,6 @@ def by_component(own: Mapping[str, Any], what: str, by_term: Mapping[str, Terms]
 
 def share_of(component: str, config: Config) -> str:
     """The name of the share that a Component leaves in the flat design."""
-    if component == "array":
-        return f"array {config.pe}"
     return component if component in ALONE else f"rest {config.pe}"
 
 

@@ -44,7 +44,7 @@ from rtl.sta.params import StaConfig
 ROWS_APART = (3, 4, 5, 6)  # from one row that is left empty to the next: the first that leaves room
 POSITIONS = 1024  # those of 8x8 elements with N = 2 and M = 8
 FILLED = 0.85  # of the other rows' LUTs at most
-FULL = 0.75  # of all flip-flops: with 82 %, and every third row empty, the placer found no place for one
+FULL = 2 / 3  # of all flip-flops: with 71 %, and every third row empty, the placer found no place for one
 LUTS = tuple(f"SLICE{slice_}.K{lut}" for slice_ in "ABCD" for lut in (0, 1))  # of a tile
 LUTS_TAKEN = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}  # by a cell, with those through which LUT RAM is written
 NUMBER = re.compile(r"\d+")

@@ -63,7 +63,7 @@ def test_with_coefficients_of_ones_own() -> None:
     """Some Components have a share of their own in the flat design, the rest one together, by the kind of elements;
     what has no number counts nothing."""
     luts = {"array": {"portable lanes": 3.0}, "column_buffer": {"1": 40.0}, "drain": {"lanes": 7.0, "1": 1.0}}
-    shares = {"array portable": 0.5, "array ecp5": 1e9, "column_buffer": 0.25, "rest portable": 2.0, GROWN: 0.5}
+    shares = {"array": 0.5, "column_buffer": 0.25, "rest portable": 2.0, "rest ecp5": 1e9, GROWN: 0.5}
     own = {
         "luts": luts,
         "registers": {"fetch": {"port bits": 2.0}},
