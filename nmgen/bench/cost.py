@@ -232,11 +232,11 @@ def fit_table(table: Mapping[str, Any]) -> str:
             for what in CELLS_OF:
                 cells += [_sum_of(own[what][component]), _errors(own, what, component, designs)]
             text.append(f"| {kind} | {component} | {' | '.join(cells)} |")
-    text += ["", "The flat design has a share of these, and more of what decodes bitmaps, fitted to flat designs:", ""]
+    text += ["", "The flat design has a share of these, and decoders of bitmaps that grow, fitted to flat designs:", ""]
     for kind in FITTED:
         for what in CELLS_OF:
             shares = ", ".join(f"{name} {share:.2f}" for name, share in coefficients[kind]["flat"][what].items())
-            text.append(f"* {kind}, {what}: {shares}")
+            text.append(f"* what is left of {what}, {kind}: {shares}")
     text += [
         "",
         "The period in ns, fitted to placed designs; of a core at least what the softmax takes, which grows with N:",
