@@ -87,7 +87,7 @@ bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, Mi
 bench-board: $(READY) ## the encoder's image for a ULX3S over three seeds, MiniLM on it beside the CPU (three hours): docs/results.md
 	$(RUN) -m nmgen.bench.board
 
-bench-cost: $(READY) ## the cost model fitted to synthesised and placed designs (two hours; ten others: -m nmgen.bench.cost --check SEED): docs/results.md
+bench-cost: $(READY) ## the cost model fitted to synthesised and placed designs (some hours; ten others: -m nmgen.bench.cost --check SEED): docs/results.md
 	$(RUN) -m nmgen.bench.cost
 
 bench-array: $(READY) ## the array in DSP slices and in all else, clock over three seeds (an hour): docs/results.md, docs/array.png

@@ -280,4 +280,5 @@ def _show(out: Path, found: dict[str, Any], front: list[dict[str, Any]]) -> None
 
 
 def _mhz(verified: dict[str, Any]) -> str:
-    return f"{verified['mhz']['median']:.0f}" if verified["mhz"] else "no"
+    mhz = verified["mhz"]
+    return f"{mhz['median']:.0f}" if mhz and mhz["median"] else "no"

@@ -13,8 +13,8 @@
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
-  LUTs are too few, rows that stay empty are farther apart, or there are none; nor are there where flip-flops take most
-  of the chip, to which such a row offers one of two ways in.
+  LUTs are too few, rows that stay empty are farther apart, or there are none. Nor are there any where flip-flops take
+  two thirds of the chip: in an empty row their input comes by one wire, not by a LUT or that wire.
 * Selectors of large groups are full of PFUMX, which take the wire by which a flip-flop without a LUT gets its input:
   those of the elements and of the store's words get LUTs.
 """

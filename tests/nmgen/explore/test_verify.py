@@ -18,7 +18,7 @@ from rtl.sta.params import StaConfig
 from sim.golden.layer import linear
 from tests.nmgen.explore.samples import Here, candidates, space_file, write_candidates
 from tests.nmgen.fpga.test_report import CELLS, PLACE
-from tests.nmgen.tools import NETLIST, calls, pretend_all
+from tests.nmgen.tools import NETLIST, calls, pretend, pretend_all
 
 ENGINE = Config(n=2, m=8, rows=1, cols=2, drain=2, port_bytes=4, max_tokens=8, max_k=32)
 CORE = StaConfig(n=2, m=8, rows=1, cols=2, drain=2, port_bytes=4, max_tokens=8, max_k=32, hidden=16, store_words=64)
@@ -135,6 +135,20 @@ def test_of_the_command(pretended: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert f"verified, {first['label']}, {first['candidate']}: {first['cycles']:,} cycles in simulation (" in said
     assert "240 LUTs (" in said
     assert "104 MHz (" in said
+
+
+def test_a_design_that_is_not_placed(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is said to have no clock, in the terminal and on the page; the rest of it is told."""
+    monkeypatch.setattr(module, "simulated", as_counted)
+    gives_up = "echo \"ERROR: Unable to find legal placement for cell 'a' after 9 attempts\"; exit 1"
+    pretend(pretended, "nextpnr-ecp5", gives_up)
+    assert main([*LINE, "--verify", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "240 LUTs (" in said
+    assert "no MHz (" in said
+    assert "does not route" in Path("out/report.html").read_text()
 
 
 @pytest.mark.parametrize("wrong", [{"cycles": 1}, {"right": False}])

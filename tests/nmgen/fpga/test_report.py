@@ -156,43 +156,42 @@ def test_a_seed_that_dies(tools: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert new.endswith("--seed 2")
 
 
-def test_a_seed_that_does_not_route(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is ended, counts as no clock at all, and is not tried again."""
-    runs_away = """
-case "$*" in *"--seed 2")
-    for n in $(seq 1 300); do echo "Info: ${n}000 | 9 9 | 9 9 | $((n < 15 ? 90 - n : 60 + n))| 1 1|"; done
-    exec sleep 60;;
-esac
+RUNS_AWAY = """
+for n in $(seq 1 300); do echo "Info: ${n}000 | 9 9 | 9 9 | $((n < 15 ? 90 - n : 60 + n))| 1 1|"; done
+exec sleep 60
 """
-    pretend(tools, "nextpnr-ecp5", runs_away + PLACE)
+GIVES_UP = """
+echo "ERROR: Unable to find legal placement for cell 'core.array.a_4' after 10001 attempts, check constraints"
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (
+            RUNS_AWAY,
+            ["50,000 arcs tried, 110 left\n", "does not route, 75 arcs left at best, after 15,000 of 215,000 tries, "],
+        ),
+        (GIVES_UP, ["does not route, the placer finds no place for cell 'core.array.a_4', "]),
+    ],
+    ids=["router", "placer"],
+)
+def test_a_seed_that_does_not_route(
+    ends: str, said: list[str], tools: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is ended, counts as no clock at all, and is not tried again."""
+    pretend(tools, "nextpnr-ecp5", f'case "$*" in *"--seed 2") {ends};; esac\n{PLACE}')
     assert main(["report", "ulx3s-85f", *SMALL, "--json"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["mhz"] == [101, 0, 109]
-    assert "seed 2: 50,000 arcs tried, 110 left\n" in said.err
-    assert "seed 2: does not route, 75 arcs left at best, after 15,000 of 215,000 tries, " in said.err
+    found = capsys.readouterr()
+    assert json.loads(found.out)["mhz"] == [101, 0, 109]
+    for text in said:
+        assert f"seed 2: {text}" in found.err
     before = calls(tools)
     assert main(["report", "ulx3s-85f", *SMALL]) == 0
     assert "MHz 0.0 least, 101.0 median, 109.0 most, of 3 seeds, 1 of which does not route (0 MHz)" in " ".join(
         capsys.readouterr().out.split()
     )
-    assert calls(tools) == before
-
-
-def test_a_seed_that_cannot_be_placed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts as no clock, too, and is kept."""
-    gives_up = """
-case "$*" in *"--seed 2")
-    echo "ERROR: Unable to find legal placement for cell 'core.array.a_4' after 10001 attempts, check constraints"
-    exit 1;;
-esac
-"""
-    pretend(tools, "nextpnr-ecp5", gives_up + PLACE)
-    assert main(["report", "ulx3s-85f", *SMALL, "--json"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["mhz"] == [101, 0, 109]
-    assert "seed 2: does not route, the placer finds no place for cell 'core.array.a_4', " in said.err
-    before = calls(tools)
-    assert main(["report", "ulx3s-85f", *SMALL]) == 0
     assert calls(tools) == before
 
 
