@@ -61,7 +61,7 @@ BASES: dict[str, tuple[Config, ...]] = {
 }
 # By kind, how many designs are synthesised in parts, how many of these flat, and which ones are placed. A core of 8x8
 # portable elements does not route; engines with M = 32 take long to.
-FITTED = {"engine": (53, 53), "core": (12, 12)}
+FITTED = {"engine": (93, 77), "core": (15, 15)}
 PLACED = {"engine": (1, 2, 3, 5, 6, 8), "core": (0, 2, 5)}
 CHECKED = {"engine": 8, "core": 2}
 CELLS_OF = {"luts": LUTS, "registers": {KINDS["FF"]: 1}}
@@ -155,7 +155,7 @@ def fit(records: Sequence[Record]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for kind in FITTED:
         own = [one for one in records if one["kind"] == kind]
-        known[kind] = {what: _fit_components(own, what) for what in CELLS_OF}
+        known[kind] = {what: _fit_components(own, records, what) for what in CELLS_OF}
         known[kind]["flat"] = {what: _fit_flat(known[kind], what, own) for what in CELLS_OF}
         clocks = [(config_of(one), 1000 / median(filter(None, one["mhz"]))) for one in own if any(one.get("mhz", ()))]
         # Those that the softmax holds say nothing of the rest.
@@ -167,23 +167,26 @@ def fit(records: Sequence[Record]) -> dict[str, Any]:
     return known
 
 
-def _fit_components(records: Sequence[Record], what: str) -> dict[str, dict[str, float]]:
-    by_term = [terms(config_of(one)) for one in records]
-    return {
-        component: nonnegative(
-            [one[component] for one in by_term], [one["components"][component][what] for one in records]
-        )
-        for component in by_term[0]
-    }
+ALIKE = ("array",)  # Components that engines and cores have the same of
+
+
+def _fit_components(own: Sequence[Record], every: Sequence[Record], what: str) -> dict[str, dict[str, float]]:
+    """own : records of one kind. every : of both"""
+    found = {}
+    for component in terms(config_of(own[0])):
+        records = every if component in ALIKE else own
+        wanted = [one["components"][component][what] for one in records]
+        found[component] = nonnegative([terms(config_of(one))[component] for one in records], wanted)
+    return found
 
 
 def _fit_flat(own: Mapping[str, Any], what: str, records: Sequence[Record]) -> dict[str, float]:
-    """The shares of what the Components are predicted to have, and what grows."""
+    """The shares of what the Components are predicted to have, and what grows, which is LUTs."""
     flat = [one for one in records if "flat" in one]
     rows: list[dict[str, float]] = []
     for one in flat:
         config = config_of(one)
-        row = {GROWN: grown(config)}
+        row = {GROWN: grown(config)} if what == "luts" else {}
         for component, cells in by_component(own, what, flat_terms(config)).items():
             share = share_of(component, config)
             row[share] = row.get(share, 0.0) + cells

@@ -21,7 +21,8 @@ from rtl.sta.params import StaConfig
 TABLE = Path(__file__).with_name("ecp5.json")
 # device → LUTs; as many registers. The multipliers and block RAMs are the board's.
 LUTS = {"LFE5U-25F": 24_288, "LFE5U-45F": 43_848, "LFE5U-85F": 83_640}
-# Components that have a share of their own in the flat design; all the rest has one for each kind of elements.
+# Components of an engine that have a share of their own in the flat design; all the rest has one for each kind of
+# elements.
 ALONE = ("array", "column_buffer", "activation_store")
 GROWN = "columns × M³"
 
@@ -110,6 +111,8 @@ def by_component(own: Mapping[str, Any], what: str, by_term: Mapping[str, Terms]
 
 def share_of(component: str, config: Config) -> str:
     """The name of the share that a Component leaves in the flat design."""
+    if isinstance(config, StaConfig):  # mapped otherwise with DSP slices: docs/timing.md, "Map for the average path"
+        return f"{component if component == 'column_buffer' else 'rest'} {config.pe}"
     return component if component in ALONE else f"rest {config.pe}"
 
 

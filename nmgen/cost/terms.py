@@ -78,16 +78,19 @@ def _unpacking(c: Config) -> Terms:
     }
 
 
+SHIFTS = ("bits that shift", "bits that shift by a second distance", "by a third", "by further ones")
+
+
 def _shifts(c: Config) -> Terms:
-    """Bits of the gearboxes' buffers, by the distances by which they shift: those of units smaller than a beat."""
+    """Bits of the gearboxes' buffers that another bit shifts into, from one distance, from a second … A gearbox shifts
+    by each kind of units that is smaller than a beat."""
     port = 8 * c.port_bytes
-    found = {"bits that shift by one distance": 0, "bits that shift by two": 0, "bits × distances beyond two": 0}
+    found = dict.fromkeys(SHIFTS, 0)
     for units in (value_units(c), selection_units(c)):
         buffer = max(round_up(bits, port) for bits in units)
-        distances = len({bits for bits in units if units_in_beats(bits, port)[0] > 1})
-        found["bits that shift by one distance"] += buffer * (distances == 1)
-        found["bits that shift by two"] += buffer * (distances >= 2)
-        found["bits × distances beyond two"] += buffer * max(0, distances - 2)
+        distances = sorted({bits for bits in units if units_in_beats(bits, port)[0] > 1})
+        for i, distance in enumerate(distances):
+            found[SHIFTS[min(i, len(SHIFTS) - 1)]] += buffer - distance
     return found
 
 

@@ -10,8 +10,9 @@ from boards.known import BOARDS
 from nmgen.cost.draw import drawn
 from nmgen.cost.exact import block_rams, multipliers
 from nmgen.cost.model import GROWN, LUTS, TABLE, Cost, Room, cost_of, fitted, kind_of, room_of, share_of
-from nmgen.cost.terms import flat_terms, terms
+from nmgen.cost.terms import SHIFTS, flat_terms, terms
 from nmgen.fpga.targets import FPGA_FAMILIES, find_target
+from rtl.array.step_unpacker import selection_units, value_units
 from rtl.params import Config, InputError
 from rtl.sta.params import StaConfig
 
@@ -86,6 +87,27 @@ def test_groups_that_no_element_reads() -> None:
         last = config.rows * config.m * (config.pe == "ecp5")
         assert found[0][name] == config.rows * (config.behind(config.cols - 1) + 1) * config.m
         assert found[1] == {**found[0], name: found[0][name] - last}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bits_that_shift(seed: int) -> None:
+    """Of each bit of both gearboxes' buffers: how many others it may come from."""
+    config = drawn(random.Random(seed), ("engine", "core")[seed % 2])
+    port, counts = 8 * config.port_bytes, [0] * len(SHIFTS)
+    for units in (value_units(config), selection_units(config)):
+        length = max(-(-bits // port) * port for bits in units)
+        for bit in range(length):
+            sources = {bit + bits for bits in units if 2 * bits <= port and bit + bits < length}
+            for i in range(len(sources)):
+                counts[min(i, len(counts) - 1)] += 1
+    found = terms(config)["column_buffer"]
+    assert [found[name] for name in SHIFTS] == counts
+
+
+def test_engines_and_cores_have_the_same_array() -> None:
+    kinds = fitted().values()
+    for what in ("luts", "registers"):
+        assert len({json.dumps(own[what]["array"]) for own in kinds}) == 1
 
 
 def test_what_is_kept_is_of_every_component() -> None:
