@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from pruning.masks.elastic import Elastic
 from pruning.training.train import Metrics, Task
 
+LEAST, TINY = 0.01, 1e-12
+
 
 class ElasticTask:
-    """loss = mean over the densities of a step of the task's own loss"""
+    """loss = geometric mean over the densities of a step of the task's own loss
+
+    So a hundredth less is worth the same for each. By the mean the sparsest, whose loss is several times that of the
+    densest, decides alone where a matrix cannot suit both. One whose loss is less than LEAST of the largest is left as
+    it is: nothing is to be gained there.
+    """
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -25,8 +32,9 @@ class ElasticTask:
         between = len(models) - 2
         # `train` seeds the generator for every step.
         drawn = [1 + int(torch.randint(between, ()))] if between else []
-        losses = [self._task.loss(models[i], batch) for i in (0, *drawn, len(models) - 1)]
-        return torch.stack(losses).mean()
+        losses = torch.stack([self._task.loss(models[i], batch) for i in (0, *drawn, len(models) - 1)])
+        least = max(LEAST * float(losses.detach().max()), TINY)
+        return losses.clamp(min=least).log().mean().exp()
 
     def validate(self, model: nn.Module) -> Metrics:
         """What the task says of each density, behind whose number it stands: 0 is the densest."""

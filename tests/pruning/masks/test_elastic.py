@@ -1,6 +1,7 @@
 """One model at several densities: what is shared, what is not, and what a step of training does to each."""
 
 from copy import deepcopy
+from typing import cast
 
 import pytest
 import torch
@@ -131,7 +132,37 @@ def test_which_densities_a_step_trains() -> None:
     loss = ElasticTask(task).loss(pair, torch.arange(4))
     assert [any(one is each for each in task.seen) for one in pair.models] == [True, True]
     losses = [float(task.loss(one, torch.arange(4)).detach()) for one in pair.models]
-    assert float(loss.detach()) == pytest.approx(sum(losses) / 2)
+    assert float(loss.detach()) == pytest.approx((losses[0] * losses[1]) ** 0.5)
+
+
+class Given:
+    """Losses that are numbers: a density's is its `loss`."""
+
+    size = 4
+
+    def loss(self, model: nn.Module, _batch: Tensor) -> Tensor:
+        return cast(Tensor, model.loss)
+
+    def validate(self, _model: nn.Module) -> dict[str, float]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("losses", "gradient"),
+    [
+        ([0.5, 2.0], [1.0, 0.25]),  # a hundredth less is worth the same
+        ([0.019, 2.0], [0.0, (0.02 * 2.0) ** 0.5 / 2 / 2.0]),  # less than a hundredth of the largest
+        ([0.0, 2.0], [0.0, (0.02 * 2.0) ** 0.5 / 2 / 2.0]),
+        ([-1e-8, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_each_density_counts_by_the_share_of_its_loss(losses: list[float], gradient: list[float]) -> None:
+    elastic = nn.Module()
+    elastic.models = nn.ModuleList(nn.Module() for _ in losses)
+    for model, loss in zip(elastic.models, losses, strict=True):
+        model.loss = nn.Parameter(torch.tensor(loss))
+    ElasticTask(Given()).loss(elastic, torch.arange(4)).backward()  # type: ignore[no-untyped-call]
+    assert [float(model.loss.grad) for model in elastic.models] == pytest.approx(gradient)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
