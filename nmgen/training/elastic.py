@@ -43,7 +43,7 @@ def prune_elastic(recipe: Recipe, out: Path, progress: Progress) -> dict[str, An
     InputError, OSError : as nmgen.training.series.prune_and_train; densities that no store can hold together.
     """
     from pruning.masks.elastic import METHOD, Elastic, check_densities
-    from pruning.training.elastic import PACE, ElasticTask
+    from pruning.training.elastic import ElasticTask
     from pruning.training.train import train
 
     series = Series(recipe, out)
@@ -58,7 +58,6 @@ def prune_elastic(recipe: Recipe, out: Path, progress: Progress) -> dict[str, An
         method=METHOD,
         steps=recipe.steps,
         lr=recipe.lr,
-        pace=PACE,
         bf16=series.goal.bf16,
         seed=recipe.seed,
         checkpoint=series.run / f"{NAME}.pt",

@@ -13,8 +13,6 @@ from pruning.masks.elastic import Elastic
 from pruning.training.train import Metrics, Task
 
 LEAST, TINY = 0.01, 1e-12
-# Times the learning rate: what a density has of its own is to make up for what it shares.
-PACE = 5.0
 
 
 class ElasticTask:

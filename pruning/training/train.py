@@ -67,7 +67,6 @@ def train(
     seed: int = 0,
     method: Hooks | None = None,
     weight_decay: float = 0.01,
-    pace: float = 1.0,
     warm_up: float = 0.1,
     clip: float = 1.0,
     bf16: bool | None = None,
@@ -88,8 +87,7 @@ def train(
     steps, batch : optimiser steps, examples a step (over all processes)
     lr : the highest learning rate, reached after warm_up · steps steps; it falls to 0 along half a cosine
     method : its masks follow the weights after every step; None trains whatever parameters there are
-    weight_decay : of matrices and kernels; biases, norms and gains have none
-    pace : of these, times the learning rate
+    weight_decay : of matrices and kernels; biases and norms have none
     clip : largest norm of the gradient over all parameters
     bf16 : products in bfloat16; None: where the hardware has it
     validate_every : steps between validations, 0: only in the end
@@ -115,7 +113,7 @@ def train(
     first = rank == 0  # the process that writes
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = _optimiser(parameters, lr, weight_decay, pace)
+    optimiser = _optimiser(parameters, lr, weight_decay)
     run = {
         **(about or {}),
         "method": method.name if method else "none",
@@ -126,7 +124,6 @@ def train(
         "lr": lr,
         "seed": seed,
         "weight decay": weight_decay,
-        "pace": pace,
         "warm-up": warm_up,
         "clip": clip,
         "bf16": bf16,
@@ -149,7 +146,7 @@ def train(
             numbers = batch_numbers(task.size, batch, seed, step).chunk(processes)[rank]
             rate = lr * schedule(step, steps, warm_up)
             for group in optimiser.param_groups:
-                group["lr"] = rate * group["pace"]
+                group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = objective(numbers)
@@ -295,13 +292,10 @@ def check_numbers(steps: int, batch: int, lr: float) -> None:
         raise InputError(f"learning rate is {lr}, must be above 0")
 
 
-def _optimiser(parameters: list[nn.Parameter], lr: float, weight_decay: float, pace: float) -> torch.optim.AdamW:
+def _optimiser(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
     matrices = [parameter for parameter in parameters if parameter.ndim > 1]
     others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay, "pace": 1.0},
-        {"params": others, "weight_decay": 0.0, "pace": pace},
-    ]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
 
 

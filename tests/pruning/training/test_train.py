@@ -89,33 +89,6 @@ def test_metrics(tmp_path: Path) -> None:
     assert steps[-1]["loss"] < steps[0]["loss"]
 
 
-def test_biases_learn_at_a_pace_of_their_own(tmp_path: Path) -> None:
-    """The first step of AdamW is as long as the learning rate, wherever it goes."""
-    model = mlp()
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    path = tmp_path / "c.pt"
-    train(
-        model, Toy(), steps=1, batch=16, lr=1e-3, weight_decay=0.0, warm_up=0.0, pace=3.0, bf16=False, checkpoint=path
-    )
-    for name, parameter in model.named_parameters():
-        longest = float((parameter.detach() - before[name]).abs().max())
-        assert longest == pytest.approx(1e-3 * (3 if parameter.ndim == 1 else 1), rel=0.01)
-    message = f"checkpoint {path} is of another run: its pace is 3.0, this run's is 1.0"
-    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        train(
-            mlp(),
-            Toy(),
-            steps=1,
-            batch=16,
-            lr=1e-3,
-            weight_decay=0.0,
-            warm_up=0.0,
-            bf16=False,
-            checkpoint=path,
-            resume=True,
-        )
-
-
 def test_global_random_state_stays() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
