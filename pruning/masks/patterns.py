@@ -37,7 +37,8 @@ def bits_of_largest(scores: Tensor, n: int, m: int) -> Tensor:
     """keep_largest as int32: all ones where a score stays, else 0.
 
     Training asks in every step. What stays is no less than the n-th largest of its group, which a sorting network finds
-    for all groups at once. Where scores are equal that may be more than n: those groups are compared again.
+    for all groups at once. Where scores are equal that may be more than n: those groups are compared again, and so are
+    those where it is infinite, from which nothing can be subtracted.
     """
     check_pattern(n, m)
     k = scores.shape[1]
@@ -45,9 +46,10 @@ def bits_of_largest(scores: Tensor, n: int, m: int) -> Tensor:
     whole = pad(precise, (0, -k % m), value=-1.0) if k % m else precise
     groups = whole.reshape(-1, m)
     # The sign of the difference, in all bits: several times as fast as a comparison, which gives bool.
-    above = (groups - _nth_largest(groups, n)).view(torch.int64 if precise.dtype == torch.float64 else torch.int32)
+    least = _nth_largest(groups, n)
+    above = (groups - least).view(torch.int64 if precise.dtype == torch.float64 else torch.int32)
     bits = above.bitwise_right_shift_(8 * above.itemsize - 1).bitwise_not_().to(torch.int32)
-    if int(bits.sum(dtype=torch.int32)) != -n * len(groups):
+    if int(bits.sum(dtype=torch.int32)) != -n * len(groups) or bool(least.isinf().any()):
         uneven = bits.sum(dim=1, dtype=torch.int32) != -n
         bits[uneven] = _by_pairs(groups[uneven], n)
     return bits.view(whole.shape)[:, :k]

@@ -1,5 +1,6 @@
 """Masks, against a definition in plain Python."""
 
+import math
 import re
 
 import pytest
@@ -33,6 +34,12 @@ def test_equals_the_definition(data: st.DataObject) -> None:
     values = data.draw(st.sampled_from((few, st.floats(width=32, allow_nan=False))))
     weight = data.draw(st.lists(st.lists(values, min_size=k, max_size=k), min_size=channels, max_size=channels))
     assert magnitude_mask(torch.tensor(weight), n, m).tolist() == naive_mask(weight, n, m)
+
+
+def test_infinite_weights_beside_equal_ones() -> None:
+    """One group keeps too few at first, another as many too many."""
+    weight = [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, math.inf]]
+    assert magnitude_mask(torch.tensor(weight), 1, 2).tolist() == naive_mask(weight, 1, 2)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
