@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pruning.masks.elastic import Elastic
 from pruning.training.train import Metrics, Task
 
-LEAST, TINY = 0.01, 1e-12
+LEAST = 0.01  # of the largest loss
+TINY = 1e-12  # where all are zero
 
 
 class ElasticTask:

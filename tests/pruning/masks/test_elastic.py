@@ -144,7 +144,7 @@ class Given:
         return cast(Tensor, model.loss)
 
     def validate(self, _model: nn.Module) -> dict[str, float]:
-        raise NotImplementedError
+        return {}
 
 
 @pytest.mark.parametrize(
