@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
             what = "engine" if args.engine else "array"
             raise InputError(f"{field.name} is no parameter of the {what}; give --core")
     config = configuration_for(args, kind, target)
+    if args.core or args.engine:
+        check_memories(config, target)
     if args.html:
         check_writable(args.html)  # before anything takes time
     design = design_of(config, target, tuple(range(1, args.seeds + 1)), engine=args.engine)
@@ -75,6 +77,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(found, config, target)
     return RIGHT
+
+
+def check_memories(config: Config, target: "Target") -> None:
+    """InputError where the memories of a core or engine take more block RAM than a board's FPGA has: minutes before
+    the placer tells."""
+    from nmgen.cost.exact import block_rams
+
+    taken, there = block_rams(config), target.block_rams
+    if target.family is not ECP5 or there is None or taken <= there:
+        return
+    size = (
+        f"store_words, {config.store_words}"
+        if isinstance(config, StaConfig)
+        else f"max_tokens, {config.max_tokens}, or max_k, {config.max_k}"
+    )
+    raise InputError(
+        f"the design takes {taken} block RAMs, must be at most the {there} of {target.name}; "
+        f"fewer with a smaller {size}"
+    )
 
 
 def show(found: "Report", config: Config, target: "Target") -> None:

@@ -96,6 +96,27 @@ def test_a_page_that_cannot_be_written(tools: Path, capsys: pytest.CaptureFixtur
     assert calls(tools) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--core", "--m", "16"], "takes 224 block RAMs, must be at most the 208 of ulx3s-85f; fewer with a smaller "),
+        (["--engine", "--max-tokens", "4096"], "smaller max_tokens, 4096, or max_k, 1536\n"),
+    ],
+)
+def test_more_memory_than_there_is(
+    flags: list[str], message: str, tools: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is refused before any tool runs."""
+    assert main(["report", "ulx3s-85f", *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert calls(tools) == []
+
+
+def test_all_the_memory_that_there_is(tools: Path) -> None:
+    assert main(["report", "ulx3s-85f", "--core", "--pe", "portable", "--seeds", "1"]) == 0
+    assert len(calls(tools)) == 2
+
+
 def test_slices_get_places_and_say_what_is_not_timed(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pretend(tools, "yosys", f"cp design.v {tools}; echo '{CELLS}' > cells.json; echo '{NETLIST}' > design.json")
     assert main(["report", "ulx3s-85f", *SMALL, "--pe", "ecp5"]) == 0
