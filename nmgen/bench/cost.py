@@ -61,7 +61,7 @@ BASES: dict[str, tuple[Config, ...]] = {
 }
 # By kind, how many designs are synthesised in parts, how many of these flat, and which ones are placed. A core of 8x8
 # portable elements does not route; engines with M = 32 take long to.
-FITTED = {"engine": (93, 77), "core": (15, 15)}
+FITTED = {"engine": (93, 77), "core": (45, 15)}
 PLACED = {"engine": (1, 2, 3, 5, 6, 8), "core": (0, 2, 5)}
 CHECKED = {"engine": 8, "core": 2}
 CELLS_OF = {"luts": LUTS, "registers": {KINDS["FF"]: 1}}

@@ -5,7 +5,7 @@ the top: of an engine and of a core.
 """
 
 from collections.abc import Callable, Mapping
-from math import log2
+from math import gcd, log2
 
 from nmgen.cost.exact import memories
 from nmgen.fpga.block_ram import MemoryShape
@@ -75,7 +75,14 @@ def _unpacking(c: Config) -> Terms:
         "columns × M × N, N no power of two": c.cols * c.m * c.n * (not whole),
         "lanes of the drain": c.drain_lanes,
         "columns": c.cols,
+        "bits in LUT RAM": _in_lut_ram(c, "column_buffer"),
     }
+
+
+def _in_lut_ram(c: Config, component: str) -> float:
+    """Bits × words, in 16s, of a Component's memories that are no block RAM."""
+    shapes = [(one.count, one.shape) for one in memories(c) if one.name == component and not one.shape.block_rams]
+    return sum(count * shape.width * ceil_div(shape.depth, 16) for count, shape in shapes)
 
 
 SHIFTS = ("bits that shift", "bits that shift by a second distance", "by a third", "by further ones")
@@ -205,7 +212,17 @@ def _column_buffer(c: StaConfig) -> Terms:
         "word bits": 8 * c.cols * c.steps_a_group * c.n,
         "parameter bits": c.groups * c.drain_lanes * 8 * PARAMETER_BYTES * c.slots_a_row,
         "store word bits": 8 * c.store_word_bytes,
+        "bits beside a group in a word": 8 * (c.store_word_bytes - c.m),
+        "bits that turn": _turned(c),
     }
+
+
+def _turned(c: StaConfig) -> float:
+    """Bits of the multiplexers that turn a key's values to where a column tile begins: a rotation by each power of two
+    that no tile begins at a multiple of. Of the last one no more bytes are needed than there are columns."""
+    word = c.store_word_bytes
+    rotations = range(int(log2(word // gcd(c.cols, word))))
+    return 8 * sum(min(word, c.cols << i) for i in rotations)
 
 
 def _softmax(c: StaConfig) -> Terms:

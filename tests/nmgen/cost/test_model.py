@@ -104,6 +104,30 @@ def test_bits_that_shift(seed: int) -> None:
     assert [found[name] for name in SHIFTS] == counts
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_bits_that_turn(seed: int) -> None:
+    """From the last rotation to the first: the bytes that are needed behind it, and what they come from."""
+    config = drawn(random.Random(seed), "core")
+    assert isinstance(config, StaConfig)
+    word = config.store_word_bytes
+    offsets = {i * config.cols % word for i in range(word)}
+    needed, bits = set(range(min(config.cols, word))), 0
+    for i in reversed(range(word.bit_length() - 1)):
+        if any(offset >> i & 1 for offset in offsets):
+            bits += 8 * len(needed)
+            needed |= {(byte + (1 << i)) % word for byte in needed}
+    assert terms(config)["column_buffer"]["bits that turn"] == bits
+
+
+def test_a_short_column_buffer_is_in_lut_ram() -> None:
+    """A core's 48 words of weights; the indices of their steps, six times as many words, are in block RAM."""
+    config = StaConfig(n=3, m=16, max_k=384)
+    words = 2 * config.max_groups
+    assert words == 48
+    assert terms(config)["column_buffer"]["bits in LUT RAM"] == config.cols * 8 * 18 * 3
+    assert terms(replace(config, max_k=1536))["column_buffer"]["bits in LUT RAM"] == 0
+
+
 def test_engines_and_cores_have_the_same_array() -> None:
     kinds = fitted().values()
     for what in ("luts", "registers"):
