@@ -112,7 +112,7 @@ def by_component(own: Mapping[str, Any], what: str, by_term: Mapping[str, Terms]
 def share_of(component: str, config: Config) -> str:
     """The name of the share that a Component leaves in the flat design."""
     if isinstance(config, StaConfig):  # mapped otherwise with DSP slices: docs/timing.md, "Map for the average path"
-        return f"{component if component == 'column_buffer' else 'rest'} {config.pe}"
+        return f"all {config.pe}"
     return component if component in ALONE else f"rest {config.pe}"
 
 
