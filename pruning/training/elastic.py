@@ -12,16 +12,19 @@ from torch import Tensor, nn
 from pruning.masks.elastic import Elastic
 from pruning.training.train import Metrics, Task
 
+POWER = 1 / 3
 LEAST = 0.01  # of the largest loss
 TINY = 1e-12  # where all are zero
 
 
 class ElasticTask:
-    """loss = geometric mean over the densities of a step of the task's own loss
+    """loss = (mean over the densities of a step of L^POWER)^(1 / POWER)       L the task's own loss
 
-    So a hundredth less is worth the same for each. By the mean the sparsest, whose loss is several times that of the
-    densest, decides alone where a matrix cannot suit both. One whose loss is less than LEAST of the largest is left as
-    it is: nothing is to be gained there.
+    By the mean, POWER = 1, the sparsest, whose loss is several times that of the densest, decides alone where a matrix
+    cannot suit both; by the geometric mean, POWER → 0, a hundredth less is worth the same for each. One whose loss is
+    less than LEAST of the largest is left as it is: nothing is to be gained there.
+
+    Each density has examples of its own: what all share learns from as many in a step as all have, at the same cost.
     """
 
     def __init__(self, task: Task) -> None:
@@ -33,9 +36,12 @@ class ElasticTask:
         between = len(models) - 2
         # `train` seeds the generator for every step.
         drawn = [1 + int(torch.randint(between, ()))] if between else []
-        losses = torch.stack([self._task.loss(models[i], batch) for i in (0, *drawn, len(models) - 1)])
+        densities = (0, *drawn, len(models) - 1)
+        first = torch.randint(self.size, (len(densities),))
+        own = [(batch + each) % self.size for each in first]
+        losses = torch.stack([self._task.loss(models[i], one) for i, one in zip(densities, own, strict=True)])
         least = max(LEAST * float(losses.detach().max()), TINY)
-        return losses.clamp(min=least).log().mean().exp()
+        return losses.clamp(min=least).pow(POWER).mean().pow(1 / POWER)
 
     def validate(self, model: nn.Module) -> Metrics:
         """What the task says of each density, behind whose number it stands: 0 is the densest."""

@@ -39,9 +39,11 @@ class Regression:
         self.x = torch.randn(self.size, 16, generator=generator)
         self.y = torch.randn(self.size, 5, generator=generator)
         self.seen: list[nn.Module] = []
+        self.batches: list[Tensor] = []
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         self.seen.append(model)
+        self.batches.append(batch)
         found: Tensor = (model(self.x[batch]) - self.y[batch]).square().mean()
         return found
 
@@ -129,10 +131,24 @@ def test_which_densities_a_step_trains() -> None:
     assert drawn == {1, 2, 3}
     pair = Elastic(net(), plans("2:8", "1:8"))
     task.seen.clear()
-    loss = ElasticTask(task).loss(pair, torch.arange(4))
+    ElasticTask(task).loss(pair, torch.arange(4))
     assert [any(one is each for each in task.seen) for one in pair.models] == [True, True]
-    losses = [float(task.loss(one, torch.arange(4)).detach()) for one in pair.models]
-    assert float(loss.detach()) == pytest.approx((losses[0] * losses[1]) ** 0.5)
+
+
+def test_each_density_has_examples_of_its_own() -> None:
+    """As many as the step has, all of which there are, the same after the same seed."""
+    elastic, task, batch = Elastic(net(), plans("4:8", "2:8", "1:8")), Regression(), torch.tensor([60, 3, 17])
+    firsts, losses = [], []
+    for seed in (0, 1, 2, 0):
+        torch.manual_seed(seed)
+        task.batches.clear()
+        losses.append(float(ElasticTask(task).loss(elastic, batch).detach()))
+        firsts.append([int(one[0] - batch[0]) % task.size for one in task.batches])
+        for first, one in zip(firsts[-1], task.batches, strict=True):
+            assert one.tolist() == [(i + first) % task.size for i in batch.tolist()]
+    assert len({first for one in firsts for first in one}) > 3
+    assert all(len(set(one)) > 1 for one in firsts)
+    assert (firsts[3], losses[3]) == (firsts[0], losses[0])
 
 
 class Given:
@@ -150,9 +166,9 @@ class Given:
 @pytest.mark.parametrize(
     ("losses", "gradient"),
     [
-        ([0.5, 2.0], [1.0, 0.25]),  # a hundredth less is worth the same
-        ([0.019, 2.0], [0.0, (0.02 * 2.0) ** 0.5 / 2 / 2.0]),  # less than a hundredth of the largest
-        ([0.0, 2.0], [0.0, (0.02 * 2.0) ** 0.5 / 2 / 2.0]),
+        ([0.125, 1.0], [0.75**2 / 0.125 ** (2 / 3) / 2, 0.75**2 / 2]),
+        ([0.005, 1.0], [0.0, ((1 + 0.01 ** (1 / 3)) / 2) ** 2 / 2]),  # less than a hundredth of the largest
+        ([0.0, 1.0], [0.0, ((1 + 0.01 ** (1 / 3)) / 2) ** 2 / 2]),
         ([-1e-8, 0.0], [0.0, 0.0]),
     ],
 )
