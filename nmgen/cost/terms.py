@@ -237,7 +237,7 @@ def _softmax(c: StaConfig) -> Terms:
 
 
 def _core_store(c: StaConfig) -> Terms:
-    return {**_store(c, c.store_words, 8), "words": c.store_words / 512, "bytes of a word": c.store_word_bytes}
+    return {**_store(c, c.store_words, 8), "bytes of a word": c.store_word_bytes}
 
 
 def _moving(c: StaConfig) -> Terms:
