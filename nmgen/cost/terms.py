@@ -77,14 +77,14 @@ def _unpacking(c: Config) -> Terms:
         "columns × M × N, N no power of two": c.cols * c.m * c.n * (not whole),
         "lanes of the drain": c.drain_lanes,
         "columns": c.cols,
-        "bits in LUT RAM": _in_lut_ram(c, "column_buffer"),
+        "bits in LUT RAM": _in_lut_ram(c),
     }
 
 
-def _in_lut_ram(c: Config, component: str) -> float:
-    """Bits × words, in 16s, of a Component's memories that are no block RAM."""
-    shapes = [(one.count, one.shape) for one in memories(c) if one.name == component and not one.shape.block_rams]
-    return sum(count * shape.width * ceil_div(shape.depth, 16) for count, shape in shapes)
+def _in_lut_ram(c: Config) -> float:
+    """Bits of a word times words, in 16s, of a column buffer's memories that are no block RAM."""
+    short = [one for one in memories(c) if one.name == "column_buffer" and not one.shape.block_rams]
+    return sum(one.count * one.shape.width * ceil_div(one.shape.depth, 16) for one in short)
 
 
 SHIFTS = ("bits that shift", "bits that shift by a second distance", "by a third", "by further ones")
@@ -214,7 +214,6 @@ def _column_buffer(c: StaConfig) -> Terms:
         "word bits": 8 * c.cols * c.steps_a_group * c.n,
         "parameter bits": c.groups * c.drain_lanes * 8 * PARAMETER_BYTES * c.slots_a_row,
         "store word bits": 8 * c.store_word_bytes,
-        "bits beside a group in a word": 8 * (c.store_word_bytes - c.m),
         "bits that turn": _turned(c),
     }
 
