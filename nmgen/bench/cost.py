@@ -2,8 +2,8 @@
 
 Engines and cores drawn by a seed are synthesised twice, Component by Component and flat, and some of them placed; what
 the tools make is kept in build/report/, so a bench that was stopped goes on where it was. Designs and fit go into
-nmgen/cost/ecp5.json, a table of the fit into docs/results.md. ``--check SEED`` draws ten designs that were not fitted
-and sets what was predicted beside what the tools say.
+nmgen/cost/ecp5.json, tables of the fit into docs/results.md: how far off it is, and a fit to the others of each.
+``--check SEED`` draws ten designs that were not fitted and sets what was predicted beside what the tools say.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from nmgen.bench.core_area import KINDS, LUTS, by_parts
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
 from nmgen.console.files import written_whole
-from nmgen.console.progress import say
+from nmgen.console.progress import say, stages
 from nmgen.cost.draw import DEVICE, drawn
 from nmgen.cost.model import (
     GROWN,
@@ -65,6 +65,7 @@ FITTED = {"engine": (93, 77), "core": (45, 15)}
 PLACED = {"engine": (1, 2, 3, 5, 6, 8), "core": (0, 2, 5)}
 CHECKED = {"engine": 8, "core": 2}
 CELLS_OF = {"luts": LUTS, "registers": {KINDS["FF"]: 1}}
+LONG = {"luts": "LUT-eq", "registers": "registers"}
 Record = dict[str, Any]
 
 
@@ -175,10 +176,12 @@ ALIKE = ("array",)
 def _fit_components(own: Sequence[Record], every: Sequence[Record], what: str) -> dict[str, dict[str, float]]:
     """own : records of one kind. every : of both"""
     found = {}
-    for component in terms(config_of(own[0])):
-        records = [one for one in every if one["kind"] == "engine"] if component in ALIKE else own
+    engines = [one for one in every if one["kind"] == "engine"]
+    rows, rows_of_engines = ([terms(config_of(one)) for one in records] for records in (own, engines))
+    for component in rows[0]:
+        records, of = (engines, rows_of_engines) if component in ALIKE else (own, rows)
         wanted = [one["components"][component][what] for one in records]
-        found[component] = nonnegative([terms(config_of(one))[component] for one in records], wanted)
+        found[component] = nonnegative([row[component] for row in of], wanted)
     return found
 
 
@@ -295,7 +298,7 @@ def check_table(options: str, found: Sequence[tuple[Config, Record]]) -> tuple[s
             errors["mhz"].append(abs(cost.mhz / median(routed) - 1))
             clock = f"{cost.mhz / median(routed) - 1:+.1%}"
         text.append(
-            f"| {kind_of(config)} {config.rows}×{config.cols}, N = {config.n}, M = {config.m}, {config.pe} "
+            f"| {kind_of(config)} {_name(config)} "
             f"| {cost.luts:,} of {flat['luts']:,} | {off['luts']:+.1%} "
             f"| {cost.registers:,} of {flat['registers']:,} | {off['registers']:+.1%} "
             f"| {cost.block_rams} of {flat['block_rams']} | {cost.multipliers} of {flat['multipliers']} "
@@ -321,11 +324,45 @@ def check_table(options: str, found: Sequence[tuple[Config, Record]]) -> tuple[s
     return "\n".join(text), held and bool(errors["mhz"])
 
 
+LARGEST = 3  # errors that the table names
+
+
+def left_out_table(records: Sequence[Record]) -> str:
+    """Markdown: the flat designs, each predicted by a fit to all others."""
+    text = [
+        "The flat designs above, each as a fit to all others predicts it: errors, and the largest of them.",
+        "",
+        "| | of | designs | median | nine of ten within | largest |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    flat = [i for i, one in enumerate(records) if "flat" in one]
+    errors: dict[tuple[str, str], list[tuple[float, Config]]] = {}
+    with stages() as stage:
+        for number, i in enumerate(flat, 1):
+            stage(f"left out [{number}/{len(flat)}]")
+            one, config = records[i], config_of(records[i])
+            cost = cost_of(config, fit([*records[:i], *records[i + 1 :]]))
+            for what in CELLS_OF:
+                off = getattr(cost, what) / one["flat"][what] - 1
+                errors.setdefault((one["kind"], what), []).append((off, config))
+    for (kind, what), found in errors.items():
+        found.sort(key=lambda pair: -abs(pair[0]))
+        sizes = [abs(off) for off, _ in found]
+        largest = "; ".join(f"{off:+.1%} {_name(config)}" for off, config in found[:LARGEST])
+        within = sizes[len(sizes) // 10]
+        text.append(f"| {kind} | {LONG[what]} | {len(found)} | {median(sizes):.1%} | {within:.1%} | {largest} |")
+    return "\n".join(text)
+
+
+def _name(config: Config) -> str:
+    return f"{config.rows}×{config.cols}, N = {config.n}, M = {config.m}, {config.pe}"
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-cost", description="The cost model: fitted, or checked.")
     parser.add_argument("--check", type=int, metavar="SEED", help="ten designs that were not fitted, and nothing else")
-    parser.add_argument("--fit", action="store_true", help="fit what the table has, without any tool")
+    parser.add_argument("--fit", action="store_true", help="fit what the table has, without any tool (half a minute)")
     parser.add_argument(
         "--kind", choices=tuple(FITTED), help="these alone; fitted ones of the other stay as the table has them"
     )
@@ -369,6 +406,7 @@ def _write(page: Path, table: dict[str, Any]) -> None:
     with written_whole(TABLE) as file:
         file.write_text(json.dumps(table, indent=1) + "\n")
     replace_section(page, "cost", fit_table(table))
+    replace_section(page, "cost-left-out", left_out_table(table["designs"]))
     print(f"docs/results.md, {TABLE.relative_to(ROOT)}")
 
 

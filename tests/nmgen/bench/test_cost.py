@@ -1,5 +1,7 @@
 """`make bench-cost`: cells by Component, the fit, and what it says of a check."""
 
+import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -7,8 +9,17 @@ import numpy as np
 import pytest
 
 from nmgen.bench import cost as bench
-from nmgen.bench.cost import check_table, checked_configs, components, config_of, fitted_configs, nonnegative
-from nmgen.cost.model import cost_of, kind_of
+from nmgen.bench.cost import (
+    check_table,
+    checked_configs,
+    components,
+    config_of,
+    fit,
+    fitted_configs,
+    left_out_table,
+    nonnegative,
+)
+from nmgen.cost.model import TABLE, cost_of, kind_of
 from rtl.params import Config
 
 
@@ -116,6 +127,27 @@ def test_without_a_clock() -> None:
     assert "clocks not measured" in text
     assert text.endswith("are met, as far as they were measured.")
     assert text.startswith("`python -m nmgen.bench.cost --check 7 --no-place` writes")
+
+
+def test_left_out_one_by_one() -> None:
+    """Each error is that of a fit that has not seen the design; the largest come first."""
+    table: list[dict[str, Any]] = json.loads(TABLE.read_text())["designs"]
+    engines, cores = ([one for one in table if one["kind"] == kind] for kind in ("engine", "core"))
+    flats = [*engines[:9], *cores[:3]]
+    rest = [{name: value for name, value in one.items() if name != "flat"} for one in table if one not in flats]
+    odd = {**flats[4], "flat": {**flats[4]["flat"], "luts": 2 * flats[4]["flat"]["luts"]}}
+    records = [*flats[:4], odd, *flats[5:], *rest]
+    unseen = cost_of(config_of(odd), fit([one for one in records if one is not odd])).luts / odd["flat"]["luts"] - 1
+    seen = cost_of(config_of(odd), fit(records)).luts / odd["flat"]["luts"] - 1
+    assert f"{unseen:+.1%}" != f"{seen:+.1%}"
+    luts, registers = (line for line in left_out_table(records).splitlines() if line.startswith("| engine"))
+    c = config_of(odd)
+    assert luts.startswith("| engine | LUT-eq | 9 |")
+    assert f" {unseen:+.1%} {c.rows}×{c.cols}, N = {c.n}, M = {c.m}, {c.pe}; " in luts
+    largest = [abs(float(off)) for off in re.findall(r"([+-][0-9.]+)%", luts)]
+    assert largest == sorted(largest, reverse=True)
+    assert f"| {largest[0]}% | " in luts
+    assert registers.startswith("| engine | registers | 9 |")
 
 
 def test_records_have_no_place_without_a_clock() -> None:
