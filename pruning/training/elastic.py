@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.masks.elastic import Elastic
+from pruning.training.processes import gathered, of_first
 from pruning.training.train import Metrics, Task
 
 POWER = 1 / 3
@@ -34,12 +35,13 @@ class ElasticTask:
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         models = cast(Elastic, model).models
         between = len(models) - 2
-        # `train` seeds the generator for every step.
+        # `train` seeds the generator for every step and process; what is drawn is the first one's.
         drawn = [1 + int(torch.randint(between, ()))] if between else []
-        densities = (0, *drawn, len(models) - 1)
-        first = torch.randint(self.size, (len(densities),))
+        densities = (0, *of_first(drawn), len(models) - 1)
+        first = of_first(torch.randint(self.size, (len(densities),)))
         own = [(batch + each) % self.size for each in first]
         losses = torch.stack([self._task.loss(models[i], one) for i, one in zip(densities, own, strict=True)])
+        losses = gathered(losses[None]).mean(0)
         least = max(LEAST * float(losses.detach().max()), TINY)
         return losses.clamp(min=least).pow(POWER).mean().pow(1 / POWER)
 
