@@ -330,7 +330,8 @@ LARGEST = 3  # errors that the table names
 def left_out_table(records: Sequence[Record]) -> str:
     """Markdown: the flat designs, each predicted by a fit to all others."""
     text = [
-        "The flat designs above, each as a fit to all others predicts it: errors, and the largest of them.",
+        f"`make bench-cost` writes this table; last run on {date.today()}. The flat designs above, each as a fit to",
+        "all others predicts it: errors, and the largest of them.",
         "",
         "| | of | designs | median | nine of ten within | largest |",
         "|---|---|---:|---:|---:|---|",
