@@ -2,7 +2,7 @@
 
 Engines and cores drawn by a seed are synthesised twice, Component by Component and flat, and some of them placed; what
 the tools make is kept in build/report/, so a bench that was stopped goes on where it was. Designs and fit go into
-nmgen/cost/ecp5.json, tables of the fit into docs/results.md: how far off it is, and a fit to the others of each.
+nmgen/cost/ecp5.json, tables of the fit into docs/results.md: its own errors, and those of a fit to all other designs.
 ``--check SEED`` draws ten designs that were not fitted and sets what was predicted beside what the tools say.
 """
 
@@ -65,7 +65,7 @@ FITTED = {"engine": (93, 77), "core": (45, 15)}
 PLACED = {"engine": (1, 2, 3, 5, 6, 8), "core": (0, 2, 5)}
 CHECKED = {"engine": 8, "core": 2}
 CELLS_OF = {"luts": LUTS, "registers": {KINDS["FF"]: 1}}
-LONG = {"luts": "LUT-eq", "registers": "registers"}
+TITLES = {"luts": "LUT-eq", "registers": "registers"}
 Record = dict[str, Any]
 
 
@@ -351,7 +351,7 @@ def left_out_table(records: Sequence[Record]) -> str:
         sizes = [abs(off) for off, _ in found]
         largest = "; ".join(f"{off:+.1%} {_name(config)}" for off, config in found[:LARGEST])
         within = sizes[len(sizes) // 10]
-        text.append(f"| {kind} | {LONG[what]} | {len(found)} | {median(sizes):.1%} | {within:.1%} | {largest} |")
+        text.append(f"| {kind} | {TITLES[what]} | {len(found)} | {median(sizes):.1%} | {within:.1%} | {largest} |")
     return "\n".join(text)
 
 
