@@ -102,6 +102,9 @@ def prepare() -> None:
         "cocotb_tools.runner",
     ):  # fmt: skip
         import_module(name)
+    import torch
+
+    torch.set_num_threads(1)  # beside other jobs, threads that wait for each other take more than the work does
     _become_subreaper()
     gc.freeze()  # so that a child's collection looks at what is its own
 
