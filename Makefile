@@ -35,12 +35,12 @@ $(READY): pyproject.toml Makefile scripts/system_packages.sh
 demo: $(READY) ## a layer of MiniLM at five densities, then all of MiniLM, in Verilog (four minutes): build/demo/
 	$(RUN) -m nmgen.bench.demo
 
-# mypy keeps one core for a minute: it goes beside the tests.
+# mypy keeps one core for a minute: it goes beside the tests. As many of these run as there are cores: torch has a thread each.
 test: $(READY) ## lint, then every test; what each took: build/tests.xml
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy & types=$$!; \
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal --junitxml build/tests.xml; \
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal --junitxml build/tests.xml; \
 	wait $$types || { echo 'make: what mypy found is above the tests' >&2; exit 1; }
 
 lint: $(READY) ## ruff and mypy

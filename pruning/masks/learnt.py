@@ -8,6 +8,7 @@ begin with what magnitude would choose, and the draw has less chance in it after
 from functools import lru_cache
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,16 +47,15 @@ class LearntMask(Masked):
         super().__init__(weight, n, m)
         self.register_buffer("chance", torch.ones(()))
 
-    def become(self, n: int, m: int, *, straight_through: bool, decay: float, within: Tensor | None) -> None:
+    def become(self, n: int, m: int, **others: Any) -> None:
         """As Masked; the pattern is one that `check_learnable` passes."""
-        super().become(n, m, straight_through=straight_through, decay=decay, within=within)
+        super().become(n, m, **others)
         self.logits = nn.Parameter(self.bits.new_zeros(self.bits.numel() // m, comb(m, n), dtype=torch.float32))
 
     @torch.no_grad()
-    def choose(self, weight: Tensor, importance: Tensor | None = None) -> None:
+    def choose(self, weight: Tensor) -> None:
         """Begins to learn, from the largest |weight| · importance of each group."""
-        flat = rows(weight.abs() if importance is None else weight.abs() * importance)
-        scores = flat.reshape(-1, self.m).float() @ self._table.T
+        scores = rows(self._scores(weight)).reshape(-1, self.m).float() @ self._table.T
         spread = scores - scores.mean(dim=1, keepdim=True)
         scale = spread.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
         self.logits.copy_(PRIOR / SHARPNESS * spread / scale)

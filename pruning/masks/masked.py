@@ -66,10 +66,12 @@ class Masked(nn.Module):
     straight_through : masked weights get gradients and so stay alive; else theirs is zero
     decay : of masked weights, see StraightThrough
     within : bool, of the weight's shape: the mask may only choose among these (nested masks); None: among all
+    importance : what magnitudes are multiplied with before they are compared; broadcasts to the weight; None: 1
     """
 
     bits: Tensor  # int32, of the weight's shape: all ones where the mask stays, else 0
     within: Tensor | None
+    importance: Tensor | None
 
     def __init__(
         self,
@@ -80,17 +82,28 @@ class Masked(nn.Module):
         straight_through: bool = False,
         decay: float = 0.0,
         within: Tensor | None = None,
+        importance: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("bits", torch.full_like(weight, -1, dtype=torch.int32))
         self.register_buffer("within", None)
-        self.become(n, m, straight_through=straight_through, decay=decay, within=within)
+        self.register_buffer("importance", None)
+        self.become(n, m, straight_through=straight_through, decay=decay, within=within, importance=importance)
 
-    def become(self, n: int, m: int, *, straight_through: bool, decay: float, within: Tensor | None) -> None:
+    def become(
+        self,
+        n: int,
+        m: int,
+        *,
+        straight_through: bool,
+        decay: float,
+        within: Tensor | None,
+        importance: Tensor | None,
+    ) -> None:
         """Another pattern or method for the same weight; `choose` then gives the mask."""
         self.n, self.m = n, m
         self.straight_through, self.decay = straight_through, decay
-        self.within = within
+        self.within, self.importance = within, importance
 
     @property
     def mask(self) -> Tensor:
@@ -111,12 +124,15 @@ class Masked(nn.Module):
         return weight
 
     @torch.no_grad()
-    def choose(self, weight: Tensor, importance: Tensor | None = None) -> None:
-        """Sets the mask to the largest |weight| · importance of each group; importance broadcasts to the weight."""
-        scores = weight.abs() if importance is None else weight.abs() * importance
+    def choose(self, weight: Tensor) -> None:
+        """Sets the mask to the largest |weight| · importance of each group."""
+        scores = self._scores(weight)
         if self.within is not None:
             scores = torch.where(self.within, scores, -0.5)  # below any score, above padding
         self.bits.copy_(from_rows(bits_of_largest(rows(scores), self.n, self.m), weight.shape))
+
+    def _scores(self, weight: Tensor) -> Tensor:
+        return weight.abs() if self.importance is None else weight.abs() * self.importance
 
     @torch.no_grad()
     def shrink(self, weight: Tensor, share: float) -> None:
@@ -128,15 +144,18 @@ class Masked(nn.Module):
 
 
 @torch.no_grad()
-def keep_norms(layer: nn.Module, before: Tensor) -> None:
+def keep_norms(layer: nn.Module, before: Tensor, importance: Tensor | None = None) -> None:
     """Scales the live weights of each output channel so that what the mask keeps has the norm of before's channel.
 
-    before : what the layer computed with until now, of the weight's shape. Where inputs are uncorrelated the deviation
-    of the channel's output stays; the order of the weights, and so the mask, stays in any case.
+    before : what the layer computed with until now, of the weight's shape
+    importance : of the weights, as Masked has it; norms are of their products
+
+    Where inputs are uncorrelated, and alike but for their importance, the deviation of the channel's output stays; the
+    order of the weights, and so the mask, stays in any case.
     """
     every = tuple(range(1, before.ndim))
-    after = cast(Tensor, layer.weight)
-    old, new = (weight.square().sum(dim=every, keepdim=True) for weight in (before, after))
+    weighed = (weight if importance is None else weight * importance for weight in (before, cast(Tensor, layer.weight)))
+    old, new = (weight.square().sum(dim=every, keepdim=True) for weight in weighed)
     live_weight(layer).mul_(torch.where(new > 0, (old / new).sqrt(), 1.0))
 
 

@@ -10,6 +10,7 @@
 | sr-ste | yes | by abs(w), every step | gets the gradient, and decay | the dense model |
 | idp | yes | by abs(w), every step | gets the gradient | the denser candidate before it |
 | idp-update | yes | as idp, but at first as sparsegpt | gets the gradient | the same, and others make up for it |
+| idp-weighed | yes | by abs(w) · norm of its input, every step | gets the gradient | as idp |
 | idp-decay | yes | as idp | gets the gradient, then shrinks by 1 % | as idp |
 | idp-learnt | yes | by gradient (pruning/masks/learnt.py) | gets the gradient | as idp |
 
@@ -24,6 +25,9 @@ gradient, and are inherited as they are; at a step down each output channel keep
 
 idp-update begins each candidate as SparseGPT would prune what the denser one computes with, by the inputs of the dense
 model; the weights that it drops begin at zero, and from the first step on it is IDP.
+
+idp-weighed is IDP with the mask of Wanda: inputs are those of the dense model, and a step down keeps the norms of the
+output channels' weights times these.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,7 +107,7 @@ class Method:
         """What a layer's magnitudes are multiplied with before they are compared; broadcasts to its weight."""
         if not self.weighs:
             return None
-        return _by_output(layer, self.norms[name])
+        return _by_output(layer, self.norms[name]).to(live_weight(layer))
 
     def after_step(self, model: nn.Module) -> None:
         """Dynamic masks follow the weights, learnt ones their logits; masked weights shrink."""
@@ -129,6 +133,7 @@ METHODS = {
         Method(name="sr-ste", dynamic=True, straight_through=True, decay=2e-4),
         Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
         Method(name="idp-update", dynamic=True, straight_through=True, inherits=True, updates=True),
+        Method(name="idp-weighed", dynamic=True, straight_through=True, inherits=True, rescales=True, weighs=True),
         Method(name="idp-decay", dynamic=True, straight_through=True, inherits=True, rescales=True, shrink=0.01),
         Method(name="idp-learnt", straight_through=True, inherits=True, rescales=True, learns=True),
     )

@@ -66,13 +66,20 @@ def sparsify(
         layer = layers[name]
         before = cast(Tensor, layer.weight).detach().clone()
         masked = _masked(layer, n, m, LearntMask if method.learns else Masked)
-        masked.become(n, m, straight_through=method.straight_through, decay=method.decay, within=within[name])
+        masked.become(
+            n,
+            m,
+            straight_through=method.straight_through,
+            decay=method.decay,
+            within=within[name],
+            importance=importance[name],
+        )
         if method.updates:
             _update(layer, masked, before, method.products[name])
         else:
-            masked.choose(live_weight(layer), importance[name])
+            masked.choose(live_weight(layer))
         if method.rescales:
-            keep_norms(layer, before)
+            keep_norms(layer, before, importance[name])
     return plan
 
 
