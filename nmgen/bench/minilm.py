@@ -53,6 +53,11 @@ KINDS = {
         options=("--patterns", ",".join(PATTERNS), "--method", "idp-update"),
         aims={"1:8": 0.5},
     ),
+    "weighed": Kind(
+        title="a model each, by idp-weighed",
+        options=("--patterns", ",".join(PATTERNS), "--method", "idp-weighed"),
+        aims={"1:8": 0.5},
+    ),
     "elastic": Kind(
         title="one elastic model",
         options=("--elastic", ",".join(PATTERNS)),

@@ -215,8 +215,8 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
         raise InputError("--sensitivity trained is for training: give --data")
     if args.budget is None and (flags := _target_flags(args)):
         raise InputError(f"{flags[0]} is for a budget of cycles: give --budget")
-    if args.elastic is not None and args.method not in (None, "idp"):
-        raise InputError(f"an elastic model is trained by idp, not by {args.method}")
+    if args.elastic is not None and args.method not in (None, "idp", "idp-weighed"):
+        raise InputError(f"an elastic model is trained by idp or idp-weighed, not by {args.method}")
     for flag in ("nested", "qat"):
         if args.elastic is not None and getattr(args, flag):
             raise InputError(f"--{flag} is for a series: give --patterns, not --elastic")

@@ -42,7 +42,7 @@ def prune_elastic(recipe: Recipe, out: Path, progress: Progress) -> dict[str, An
     ------
     InputError, OSError : as nmgen.training.series.prune_and_train; densities that no store can hold together.
     """
-    from pruning.masks.elastic import METHOD, Elastic, check_densities
+    from pruning.masks.elastic import Elastic, check_densities, shared
     from pruning.training.elastic import ElasticTask
     from pruning.training.train import train
 
@@ -51,11 +51,12 @@ def prune_elastic(recipe: Recipe, out: Path, progress: Progress) -> dict[str, An
     check_densities(plans)
     progress = series.begin(progress)
     report = series.report()
-    model = Elastic(series.start, plans)
+    method = shared(series.method)
+    model = Elastic(series.start, plans, method)
     train(
         model,
         ElasticTask(series.goal.task),
-        method=METHOD,
+        method=method,
         steps=recipe.steps,
         lr=recipe.lr,
         bf16=series.goal.bf16,

@@ -69,6 +69,7 @@ class Series:
     ----------
     first : this is the process that measures and writes
     start : the model that training starts from, from `begin` on
+    method : knows what it has to know of the inputs from `begin` on
     patterns : of each candidate; those within budgets are chosen by `begin`
     """
 
@@ -80,8 +81,8 @@ class Series:
 
         self.recipe, self.out = recipe, out
         self.run = out / "run"  # checkpoints and metrics
-        self._method = method_of(recipe.method, nested=recipe.nested)
-        self.patterns = patterns_of(recipe, self._method.inherits)
+        self.method = method_of(recipe.method, nested=recipe.nested)
+        self.patterns = patterns_of(recipe, self.method.inherits)
         folder = folder_of(recipe.model)
         self.family: Halves = halves_of(recipe.model)
         model = self.family.prunes.load(folder)
@@ -92,7 +93,7 @@ class Series:
         self._check()
         self._planning: Planning | None = None
         if recipe.budgets:
-            self._planning = Planning(recipe, recipe.budgets, self.goal, self._method, first=self.first)
+            self._planning = Planning(recipe, recipe.budgets, self.goal, self.method, first=self.first)
 
     def _filter(self, _layer: object, name: str) -> bool:
         return name in self._names
@@ -104,12 +105,12 @@ class Series:
 
         check_numbers(self.recipe.steps, self.recipe.batch, self.recipe.lr)
         plans, model = self.plans(), self.goal.dense
-        if self.recipe.budgets and self._method.learns:
+        if self.recipe.budgets and self.method.learns:
             m = self.recipe.budgets.target.config.m
             densest = f"{m // 2}:{m}"  # of the sparse patterns of a plan
             plans = [Plan.uniform(model, densest, self._filter, self.recipe.ragged)]
         for plan in plans:
-            self._method.check_patterns(model.linears(), plan.layers)
+            self.method.check_patterns(model.linears(), plan.layers)
 
     def begin(self, progress: Progress) -> Progress:
         """Trains the dense model where its goal wants that; weighs inputs where the method does; chooses the plans
@@ -124,11 +125,11 @@ class Series:
         headed = self.goal.begin(self.run, progress)
         if headed and self.first:
             write_folder(self.family.prunes.save, self.goal.dense, self.out / "dense")
-        self._method = calibrated(self._method, self.goal.dense, sorted(self._names), self.goal.look)
+        self.method = calibrated(self.method, self.goal.dense, sorted(self._names), self.goal.look)
         self.start = self.family.prunes.trainable(self.goal.dense)
         if self._planning:
             self.patterns = [
-                *self._planning.plans(self.goal, self._method, self.start, self.run, progress, headed=headed)
+                *self._planning.plans(self.goal, self.method, self.start, self.run, progress, headed=headed)
             ]
         if self.recipe.permute:
             self._permute(self.start)
@@ -161,8 +162,8 @@ class Series:
 
         plan = min(self.plans(), key=self._density)
         with one_thread():
-            orders = permute(model, self.family.prunes.exchanges(model), plan, self._method.input_norms)
-        self._method = self._method.reordered(orders)
+            orders = permute(model, self.family.prunes.exchanges(model), plan, self.method.input_norms)
+        self.method = self.method.reordered(orders)
 
     def _density(self, plan: "Plan") -> float:
         """Of the layers that the recipe names, their mean."""
@@ -177,7 +178,7 @@ class Series:
             self.start,
             self.patterns,
             self.goal.task,
-            method=self._method,
+            method=self.method,
             filter_fn=self._filter,
             ragged=recipe.ragged,
             folder=self.run,

@@ -15,14 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.masks.masked import masked_layers
-from pruning.masks.methods import METHODS
+from pruning.masks.masked import channel_norms, masked_layers
+from pruning.masks.methods import METHODS, Method
 from pruning.masks.plan import Plan
 from pruning.masks.sparsify import finalize, sparsify
 from rtl.params import InputError
 
-# Masks follow the weights, and masked weights live on; norms are kept by the gains.
-METHOD = replace(METHODS["idp"], name="elastic", inherits=False, rescales=False)
+
+
+def shared(method: Method) -> Method:
+    """The method, idp or idp-weighed, for densities that share weights: norms are kept by the gains."""
+    return replace(method, name="elastic", inherits=False, rescales=False)
+
+
+METHOD = shared(METHODS["idp"])
 
 
 class Gain(nn.Module):
@@ -46,17 +52,18 @@ class Elastic(nn.Module):
     ----------
     model : dense; it stays as it is
     plans : checked for the model, of the same layers, from dense to sparse
+    method : of `shared`
 
     Raises
     ------
     InputError : fewer than two plans, or plans that do not step down in the same groups of every layer.
     """
 
-    def __init__(self, model: nn.Module, plans: Sequence[Plan]) -> None:
+    def __init__(self, model: nn.Module, plans: Sequence[Plan], method: Method = METHOD) -> None:
         super().__init__()
         check_densities(plans)
         self.plans = tuple(plans)
-        self.models = nn.ModuleList(_masked(model, plan) for plan in plans)
+        self.models = nn.ModuleList(_masked(model, plan, method) for plan in plans)
         shared = dict(self.models[0].named_parameters())
         for other in self.models[1:]:
             for name, parameter in list(other.named_parameters()):
@@ -98,11 +105,11 @@ def check_densities(plans: Sequence[Plan]) -> None:
 
 
 @torch.no_grad()
-def _masked(model: nn.Module, plan: Plan) -> nn.Module:
+def _masked(model: nn.Module, plan: Plan, method: Method) -> nn.Module:
     copy = deepcopy(model)
     before = {name: cast(Tensor, layer.weight).detach() for name, layer in model.named_modules() if name in plan.layers}
-    sparsify(copy, plan, method=METHOD)
-    for name, (layer, _) in masked_layers(copy).items():
-        old, new = (weight.flatten(1).norm(dim=1) for weight in (before[name], cast(Tensor, layer.weight)))
+    sparsify(copy, plan, method=method)
+    for name, (layer, masked) in masked_layers(copy).items():
+        old, new = (channel_norms(one, masked.importance) for one in (before[name], cast(Tensor, layer.weight)))
         parametrize.register_parametrization(layer, "weight", Gain(torch.where(new > 0, old / new, 1.0)))
     return copy

@@ -153,10 +153,15 @@ def keep_norms(layer: nn.Module, before: Tensor, importance: Tensor | None = Non
     Where inputs are uncorrelated, and alike but for their importance, the deviation of the channel's output stays; the
     order of the weights, and so the mask, stays in any case.
     """
-    every = tuple(range(1, before.ndim))
-    weighed = (weight if importance is None else weight * importance for weight in (before, cast(Tensor, layer.weight)))
-    old, new = (weight.square().sum(dim=every, keepdim=True) for weight in weighed)
-    live_weight(layer).mul_(torch.where(new > 0, (old / new).sqrt(), 1.0))
+    after = cast(Tensor, layer.weight)
+    old, new = channel_norms(before, importance), channel_norms(after, importance)
+    scale = torch.where(new > 0, old / new, 1.0)
+    live_weight(layer).mul_(scale.reshape(-1, *[1] * (after.ndim - 1)))
+
+
+def channel_norms(weight: Tensor, importance: Tensor | None) -> Tensor:
+    """Of the weights of each output channel, each weight times its importance: [output channels]."""
+    return (weight if importance is None else weight * importance).flatten(1).norm(dim=1)
 
 
 def masked_layers(model: nn.Module) -> dict[str, tuple[nn.Module, Masked]]:
