@@ -51,8 +51,8 @@ nmgen prune minilm --patterns 2:8 -o build/minilm
 
 SEQ = "32"
 # As pruning.masks.methods has them, which needs torch.
-METHODS = ("dense", "magnitude", "wanda", "sparsegpt", "asp", "sr-ste", "idp", "idp-update", "idp-weighed", "idp-decay", "idp-learnt")
 ONE_SHOT = ("magnitude", "wanda", "sparsegpt")
+METHODS = ("dense", *ONE_SHOT, "asp", "sr-ste", "idp", "idp-update", "idp-weighed", "idp-decay", "idp-learnt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

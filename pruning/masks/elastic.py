@@ -22,7 +22,6 @@ from pruning.masks.sparsify import finalize, sparsify
 from rtl.params import InputError
 
 
-
 def shared(method: Method) -> Method:
     """The method, idp or idp-weighed, for densities that share weights: norms are kept by the gains."""
     return replace(method, name="elastic", inherits=False, rescales=False)

@@ -53,14 +53,14 @@ def test_all_take_as_many_steps(tmp_path: Path) -> None:
             True,
         )
         assert (args.patterns or args.elastic) == ",".join(PATTERNS)
-        assert args.method == {"series": "idp", "update": "idp-update", "elastic": None}[kind]
+        assert args.method == {"series": "idp", "update": "idp-update", "weighed": "idp-weighed", "elastic": None}[kind]
 
 
 def test_scores(tmp_path: Path) -> None:
     reports = {one.name: report(*(79.0 - number, 78.0, 76.0)) for number, one in enumerate(runs(2, tmp_path))}
     found = scores({name: json.loads(text) for name, text in reports.items()}, 2)
-    assert found["series"] == [{"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}, {"4:8": 76.0, "2:8": 78.0, "1:8": 76.0}]
-    assert found["elastic"][1]["4:8"] == 74.0
+    assert found["series"] == [{"4:8": score, "2:8": 78.0, "1:8": 76.0} for score in (79.0, 79.0 - len(KINDS))]
+    assert found["elastic"][1]["4:8"] == 80.0 - 2 * len(KINDS)
 
 
 def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +82,8 @@ def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     for _ in range(2):
         with pytest.raises(InputError, match=r"^elastic-1 ended with 1: .*elastic-1-\w+\.log$"):
             run_all(runs(2, tmp_path), tmp_path / "cache")
-    assert sorted(set(ran)) == ["elastic-0", "elastic-1", "series-0", "series-1", "update-0", "update-1"]
-    assert len(ran) == 7  # the one that failed twice
+    assert set(ran) == {f"{kind}-{seed}" for kind in KINDS for seed in range(2)}
+    assert len(ran) == 2 * len(KINDS) + 1  # the one that failed twice
     (again,) = run_all(runs(1, tmp_path)[:1], tmp_path / "cache").values()
     assert scores_of(again) == [79.0, 78.0, 76.0]
 

@@ -193,7 +193,7 @@ def test_integers_are_shared_whatever_the_gains(seed: int) -> None:
         (["--elastic", ""], "an elastic model is trained: give --data"),
         (["--elastic", "", "--data", "text.txt"], "pattern is '', must be N:M such as 2:8"),
         (["--elastic", "4:8,2:8", "--patterns", "2:8"], "not allowed with argument --"),
-        (["--elastic", "4:8,2:8", "--data", "text.txt", "--method", "asp"], "trained by idp or idp-weighed, not by asp"),
+        (["--elastic", "4:8,2:8", "--data", "text.txt", "--method", "asp"], "idp or idp-weighed, not by asp"),
         (["--elastic", "4:8,2:8", "--data", "text.txt", "--qat", "3"], "--qat is for a series: give --patterns, not"),
         (["--elastic", "4:8,2:8", "--data", "text.txt", "--nested"], "--nested is for a series: give --patterns, not"),
     ],

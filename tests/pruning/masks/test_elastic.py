@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning.masks.elastic import METHOD, Elastic, Gain, check_densities
+from pruning.masks.elastic import METHOD, Elastic, Gain, check_densities, shared
 from pruning.masks.masked import live_weight, masked_layers
+from pruning.masks.methods import METHODS, calibrated
 from pruning.masks.patterns import magnitude_mask
 from pruning.masks.plan import Plan
 from pruning.masks.sparsify import nested, verify
@@ -86,6 +87,23 @@ def test_masks_are_nested_and_gains_keep_the_norms() -> None:
     assert nested(elastic.masks(1), elastic.masks(0))
     assert nested(elastic.masks(2), elastic.masks(1))
     assert (elastic.gains(2)["first"] > elastic.gains(0)["first"]).all()
+
+
+def test_weighed_densities() -> None:
+    """By idp-weighed masks and gains go by weight times norm of its input, at first and after every step."""
+    task = Regression()
+    model, x = net(), task.x * torch.linspace(0.1, 3, 16)
+    method = shared(calibrated(METHODS["idp-weighed"], model, ["first"], lambda: model(x)))
+    norms = x.norm(dim=0)
+    elastic = Elastic(model, plans("4:8", "2:8", "1:8"), method)
+    for i in range(3):
+        weight = elastic.models[i].first.weight * norms  # type: ignore[operator,union-attr]
+        assert torch.allclose(weight.norm(dim=1), (model.first.weight * norms).norm(dim=1), rtol=1e-5)
+    train(elastic, ElasticTask(task), method=method, steps=12, batch=16, lr=3e-2, bf16=False)
+    for i, n in enumerate((4, 2, 1)):
+        live = live_weight(elastic.models[i].first)  # type: ignore[arg-type]
+        assert torch.equal(elastic.masks(i)["first"], magnitude_mask(live * norms, n, 8))
+        assert not torch.equal(elastic.masks(i)["first"], magnitude_mask(live, n, 8))
 
 
 def test_a_row_that_is_all_zero_has_a_gain_of_one() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from pruning.masks.masked import Masked, live_weight, masked_layers
 from pruning.masks.methods import METHODS, calibrated, input_norms, method_of
-from pruning.masks.patterns import keep_largest
+from pruning.masks.patterns import from_rows, keep_largest, rows
 from pruning.masks.plan import prunable
 from pruning.masks.second_order import prune_and_update
 from pruning.masks.sparsify import finalize, nested, sparsify
@@ -224,6 +224,41 @@ def test_idp_update_makes_up_for_what_it_drops() -> None:
         method.after_step(model)
         for layer, masked in masked_layers(model).values():
             assert torch.equal(masked.mask, keep_largest(live_weight(layer).abs(), masked.n, masked.m))
+
+
+def test_idp_weighed_weighs_after_every_step() -> None:
+    """Masks and the keeping of norms both go by weight times norm of its input, in Conv2d too."""
+    draw, model = torch.Generator().manual_seed(6), convolutions()
+    x = torch.randn(32, 3, 8, 8, generator=draw)
+    names = list(prunable(model))
+    method = calibrated(METHODS["idp-weighed"], model, names, lambda: model(x))
+    for pattern in ("4:8", "2:8", "1:8"):
+        before = {name: layer.weight.detach().clone() for name, layer in prunable(model).items()}
+        sparsify(model, pattern, method=method)
+        differ = False
+        for name, (layer, masked) in masked_layers(model).items():
+            importance = method.importance(name, layer)
+            assert importance is not None
+            old, new = ((one * importance).flatten(1).norm(dim=1) for one in (before[name], layer.weight.detach()))
+            assert torch.allclose(old, new, rtol=1e-4)
+            assert torch.equal(masked.mask, weighed(layer, masked, importance))
+            with torch.no_grad():
+                live_weight(layer).add_(0.3 * torch.randn(layer.weight.shape, generator=draw))
+            plain = Masked(live_weight(layer), masked.n, masked.m)
+            plain.choose(live_weight(layer))
+            differ |= not torch.equal(plain.mask, weighed(layer, masked, importance))
+        assert differ  # from magnitudes alone
+        method.after_step(model)
+        for name, (layer, masked) in masked_layers(model).items():
+            importance = method.importance(name, layer)
+            assert importance is not None
+            assert torch.equal(masked.mask, weighed(layer, masked, importance))
+
+
+def weighed(layer: nn.Module, masked: Masked, importance: torch.Tensor) -> torch.Tensor:
+    """The mask by |weight| · importance."""
+    scores = rows(live_weight(layer).detach().abs() * importance)
+    return from_rows(keep_largest(scores, masked.n, masked.m), masked.bits.shape)
 
 
 def test_norms_of_an_empty_channel() -> None:
