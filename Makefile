@@ -69,7 +69,7 @@ bench-families: $(READY) ## the array on other families of FPGAs, by each yosys 
 bench-pruning: $(READY) ## pruning methods on a small ViT, five seeds (25 minutes): docs/results.md, docs/pruning.png
 	$(RUN) -m nmgen.bench.pruning
 
-bench-minilm: $(READY) ## MiniLM trained in several ways, three seeds, DATA=folder with sst2/ and sts/ (five hours): docs/training.md
+bench-minilm: $(READY) ## MiniLM trained in several ways, three seeds, DATA=folder with sst2/ and sts/ (four hours): docs/training.md
 	$(RUN) -m nmgen.bench.minilm --data $(DATA)
 
 bench-reactions: $(READY) ## a BERT of chemistry from PyPI, pruned and trained, three seeds (an hour, 8 GB a run, two at a time): docs/training.md

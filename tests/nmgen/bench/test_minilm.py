@@ -32,10 +32,10 @@ def test_the_table() -> None:
         "| one elastic model, gain over IDP | +0.50 ± 0.00, met (≥ -0.3) | -0.25 ± 0.00, met (≥ -0.3) "
         "| -0.40 ± 0.00, missed (≥ -0.3) |",
     ]
-    update = [{p: score + 0.6 for p, score in one.items()} for one in series]
-    last = table({"series": series, "update": update}).splitlines()[-1]
+    weighed = [{p: score + 0.6 for p, score in one.items()} for one in series]
+    last = table({"series": series, "weighed": weighed}).splitlines()[-1]
     assert last == (
-        "| a model each, by idp-update, gain over IDP | +0.60 ± 0.00 | +0.60 ± 0.00 | +0.60 ± 0.00, met (≥ +0.5) |"
+        "| a model each, by idp-weighed, gain over IDP | +0.60 ± 0.00 | +0.60 ± 0.00 | +0.60 ± 0.00, met (≥ +0.5) |"
     )
 
 
@@ -53,7 +53,7 @@ def test_all_take_as_many_steps(tmp_path: Path) -> None:
             True,
         )
         assert (args.patterns or args.elastic) == ",".join(PATTERNS)
-        assert args.method == {"series": "idp", "update": "idp-update", "weighed": "idp-weighed", "elastic": None}[kind]
+        assert args.method == {"series": "idp", "weighed": "idp-weighed", "elastic": None}[kind]
 
 
 def test_scores(tmp_path: Path) -> None:
