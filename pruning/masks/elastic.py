@@ -63,12 +63,12 @@ class Elastic(nn.Module):
         check_densities(plans)
         self.plans = tuple(plans)
         self.models = nn.ModuleList(_masked(model, plan, method) for plan in plans)
-        shared = dict(self.models[0].named_parameters())
+        first = dict(self.models[0].named_parameters())
         for other in self.models[1:]:
             for name, parameter in list(other.named_parameters()):
                 if parameter.ndim > 1:
                     module, _, own = name.rpartition(".")
-                    setattr(other.get_submodule(module), own, shared[name])
+                    setattr(other.get_submodule(module), own, first[name])
 
     def plain(self) -> list[nn.Module]:
         """A model for each density, with plain layers and exact zeros; nothing is shared any more."""
