@@ -54,7 +54,7 @@ KINDS = {
         aims={"1:8": 0.5},
     ),
     "elastic": Kind(
-        title="one elastic model",
+        title="one elastic model, by idp-weighed",
         options=("--elastic", ",".join(PATTERNS)),
         steps=len(PATTERNS) * STEPS,
         aims=dict.fromkeys(PATTERNS, -0.3),

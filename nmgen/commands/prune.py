@@ -79,7 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=METHODS,
-        help="how weights are chosen and trained (idp); without --data, magnitude (the default), wanda or sparsegpt",
+        help="how weights are chosen and trained (idp; idp-weighed of an elastic model); without --data, magnitude "
+        "(the default), wanda or sparsegpt",
     )
     parser.add_argument(
         "--layers",
@@ -347,7 +348,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         model=args.model,
         data=tuple(args.data),
         teacher=args.teacher,
-        method=args.method or "idp",
+        method=args.method or ("idp" if args.elastic is None else "idp-weighed"),
         patterns=tuple(part.strip() for part in patterns.split(",")) if patterns is not None else (),
         elastic=args.elastic is not None,
         plan=args.plan,

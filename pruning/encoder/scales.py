@@ -10,18 +10,34 @@ scores                     one scale, set by the largest score: clipping there w
 residual, sums of it       16 bits, one scale for both operands of an addition, with room for twice what was seen
 table output               16 bits; a scale a channel brings it to the 8 bits of the operand behind it
 operand behind 16 bits     a scale that is theirs over one of a few factors (pruning/integers/rescale.py)
+
+The operand behind the activation function errs most: a few huge inputs in one channel, which few tokens have and much
+hangs on. How much of them to smooth, and whether to saturate the largest, differs from model to model (`ACTIVATED`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from pruning.integers.rescale import representable
 
-ALPHA = 0.85  # how much of the spread of the channels moves from the activations to the weights
-PERCENTILE = 99.99  # of the magnitudes of an 8-bit tensor; what is larger saturates
+
+class Smoothing(NamedTuple):
+    """How the scales of an operand are made.
+
+    alpha : how much of the spread of the channels moves from the activations to the weights
+    percentile : of the magnitudes of an 8-bit tensor; what is larger saturates
+    """
+
+    alpha: float = 0.85
+    percentile: float = 99.99
+
+
+USUAL = Smoothing()
+# Of the operand behind the activation function, to choose from.
+ACTIVATED = (USUAL, Smoothing(0.85, 100), Smoothing(0.8, 100), Smoothing(0.75, 100), Smoothing(0.7, 100))
 LEAST = 1e-3  # of the largest channel: what any other counts as at least
 HEADROOM = 2.0  # of 16-bit tensors
 
@@ -29,12 +45,13 @@ Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or 
 
 
 def block_scales(
-    model: nn.Module, seen: Scales, name: str, attention: str, alpha: float, percentile: float
+    model: nn.Module, seen: Scales, name: str, attention: str, usual: Smoothing, activated: Smoothing
 ) -> dict[str, Tensor]:
     """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`.
 
     seen : what each point gets, [tokens, channels]; of scores any that have their largest
     attention : the module in the block that has query, key and value
+    activated : of the operand behind the activation function; usual : of all others
     """
     own = f"{name}.{attention}"
     readers = {f"{own}.operand": [f"{own}.{part}" for part in ("query", "key", "value")]}
@@ -43,11 +60,12 @@ def block_scales(
     scales: dict[str, Tensor] = {}
     for point, names in readers.items():
         linears = [cast(nn.Linear, model.get_submodule(linear)) for linear in names]
-        scales[point] = operand_scale(seen[point], linears, alpha, percentile)
+        smoothing = activated if point == f"{name}.output.operand" else usual
+        scales[point] = operand_scale(seen[point], linears, smoothing)
     context = scales[f"{name}.attention.output.operand"]
-    scales[f"{own}.v"] = narrow_scale(seen[f"{own}.v"] / context, percentile) * context
+    scales[f"{own}.v"] = narrow_scale(seen[f"{own}.v"] / context, usual.percentile) * context
     for point in (f"{own}.q", f"{own}.k", f"{name}.intermediate.table"):
-        scales[point] = narrow_scale(seen[point], percentile)
+        scales[point] = narrow_scale(seen[point], usual.percentile)
     scales[f"{own}.scores"] = upper_scale(seen[f"{own}.scores"])
     return scales
 
@@ -73,13 +91,13 @@ def represented(scales: Scales, rescaled: Mapping[str, str]) -> dict[str, Tensor
     }
 
 
-def operand_scale(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float, percentile: float) -> Tensor:
+def operand_scale(inputs: Tensor, linears: Sequence[nn.Linear], smoothing: Smoothing) -> Tensor:
     """float64 [channels]: of what linear layers read, inputs [tokens, channels]."""
-    shape = smoothing(inputs, linears, alpha)
-    return narrow_scale(inputs / shape, percentile) * shape
+    shape = smoothed(inputs, linears, smoothing.alpha)
+    return narrow_scale(inputs / shape, smoothing.percentile) * shape
 
 
-def smoothing(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float) -> Tensor:
+def smoothed(inputs: Tensor, linears: Sequence[nn.Linear], alpha: float) -> Tensor:
     """float64 [channels]: largest input to the power alpha, over largest weight to the power 1 − alpha.
 
     inputs [tokens, channels]; linears: the layers that read them. A channel that was hardly seen, or hardly weighs,

@@ -3,11 +3,15 @@
 A mask of a sparser density lies within that of a denser one, since both rank the same weights: of each group the denser
 keeps what the sparser does, and more. So one store can hold all, rank after rank (docs/format.md, version 3). ELSA
 (Huang et al., arXiv 2312.06872) trains sparse networks within a dense one likewise.
+
+A density moves weights that it does not keep, too, as in IDP: any may come back. Where the densest keeps them that is
+a nuisance to it, and towards the end, when masks hardly change, of no more use (`Fading`).
 """
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import cast
 
@@ -15,16 +19,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.masks.masked import channel_norms, masked_layers
+from pruning.masks.masked import Faded, Masked, channel_norms, masked_layers
 from pruning.masks.methods import METHODS, Method
 from pruning.masks.plan import Plan
 from pruning.masks.sparsify import finalize, sparsify
 from rtl.params import InputError
 
 
-def shared(method: Method) -> Method:
+class Sharing(Method):
+    """A method for densities that share weights."""
+
+    def before_step(self, model: nn.Module, passed: float) -> None:
+        for module in model.modules():
+            if isinstance(module, Fading):
+                module.share = (1 + math.cos(math.pi * passed)) / 2
+
+
+def shared(method: Method) -> Sharing:
     """The method, idp or idp-weighed, for densities that share weights: norms are kept by the gains."""
-    return replace(method, name="elastic", inherits=False, rescales=False)
+    own = replace(method, name="elastic", inherits=False, rescales=False)
+    return Sharing(**{each.name: getattr(own, each.name) for each in fields(own)})
 
 
 METHOD = shared(METHODS["idp"])
@@ -41,11 +55,29 @@ class Gain(nn.Module):
         return weight * self.gain.reshape(-1, *[1] * (weight.ndim - 1))
 
 
+class Fading(nn.Module):
+    """weight → itself; where the densest density keeps it and a sparser one does not, the gradient of this one fades.
+
+    share : that is left of it; half a cosine from 1 to 0 over the steps
+    """
+
+    share = 1.0
+
+    def __init__(self, own: Masked, densest: Masked) -> None:
+        super().__init__()
+        self._masks = own, densest  # in a tuple: their tensors are none of this module's
+
+    def forward(self, weight: Tensor) -> Tensor:
+        own, densest = self._masks
+        return cast(Tensor, Faded.apply(weight, densest.bits & ~own.bits, self.share))
+
+
 class Elastic(nn.Module):
     """Copies of a dense model, one for each density, that share their matrices.
 
     A parameter of two dimensions or more is one object in all of them; the others are copies. A masked layer has a
-    `Gain` behind its mask, at first what keeps the norms of its output channels, as `masked.keep_norms` does.
+    `Gain` behind its mask, at first what keeps the norms of its output channels, as `masked.keep_norms` does; one of a
+    sparser density is `Fading`.
 
     Parameters
     ----------
@@ -58,11 +90,12 @@ class Elastic(nn.Module):
     InputError : fewer than two plans, or plans that do not step down in the same groups of every layer.
     """
 
-    def __init__(self, model: nn.Module, plans: Sequence[Plan], method: Method = METHOD) -> None:
+    def __init__(self, model: nn.Module, plans: Sequence[Plan], method: Sharing = METHOD) -> None:
         super().__init__()
         check_densities(plans)
         self.plans = tuple(plans)
-        self.models = nn.ModuleList(_masked(model, plan, method) for plan in plans)
+        densest = _masked(model, plans[0], method)
+        self.models = nn.ModuleList([densest, *(_masked(model, plan, method, densest) for plan in plans[1:])])
         first = dict(self.models[0].named_parameters())
         for other in self.models[1:]:
             for name, parameter in list(other.named_parameters()):
@@ -104,11 +137,14 @@ def check_densities(plans: Sequence[Plan]) -> None:
 
 
 @torch.no_grad()
-def _masked(model: nn.Module, plan: Plan, method: Method) -> nn.Module:
+def _masked(model: nn.Module, plan: Plan, method: Method, densest: nn.Module | None = None) -> nn.Module:
     copy = deepcopy(model)
     before = {name: cast(Tensor, layer.weight).detach() for name, layer in model.named_modules() if name in plan.layers}
     sparsify(copy, plan, method=method)
+    layers = masked_layers(densest) if densest else {}
     for name, (layer, masked) in masked_layers(copy).items():
+        if name in layers:
+            parametrize.register_parametrization(layer, "weight", Fading(masked, layers[name][1]))
         old, new = (channel_norms(one, masked.importance) for one in (before[name], cast(Tensor, layer.weight)))
         parametrize.register_parametrization(layer, "weight", Gain(torch.where(new > 0, old / new, 1.0)))
     return copy

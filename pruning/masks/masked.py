@@ -57,6 +57,21 @@ class StraightThrough(torch.autograd.Function):
         return gradient + ctx.decay * kept(weight, ~bits), None, None
 
 
+class Faded(torch.autograd.Function):
+    """Forward: weight. Backward: where bits are all ones, a share of the gradient; elsewhere all of it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: Tensor, share: float) -> Tensor:
+        ctx.save_for_backward(bits)
+        ctx.share = share
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,), (bits,) = gradients, ctx.saved_tensors
+        return gradient - (1 - ctx.share) * kept(gradient, bits), None, None
+
+
 class Masked(nn.Module):
     """weight → its n of every m that the mask keeps.
 

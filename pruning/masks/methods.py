@@ -109,6 +109,9 @@ class Method:
             return None
         return _by_output(layer, self.norms[name]).to(live_weight(layer))
 
+    def before_step(self, model: nn.Module, passed: float) -> None:
+        """Nothing: no method of a series changes with the share of the steps that has passed."""
+
     def after_step(self, model: nn.Module) -> None:
         """Dynamic masks follow the weights, learnt ones their logits; masked weights shrink."""
         for layer, masked in masked_layers(model).values():

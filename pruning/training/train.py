@@ -49,6 +49,9 @@ class Hooks(Protocol):
     @property
     def name(self) -> str: ...
 
+    def before_step(self, model: nn.Module, passed: float) -> None:
+        """A step begins; passed : share of all steps that are done, 0 before the first."""
+
     def after_step(self, model: nn.Module) -> None:
         """The weights have just changed: masks may have to."""
 
@@ -148,6 +151,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
+            if method:
+                method.before_step(model, step / steps)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = objective(numbers)
             loss.backward()

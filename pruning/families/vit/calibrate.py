@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pruning.encoder.patches import GREY, patches
 from pruning.encoder.scales import (
-    ALPHA,
-    PERCENTILE,
+    USUAL,
+    Smoothing,
     block_scales,
     operand_scale,
     represented,
@@ -33,8 +33,7 @@ def calibrate(
     inputs: Tensor,
     others: Sequence[ViT] = (),
     *,
-    alpha: float = ALPHA,
-    percentile: float = PERCENTILE,
+    smoothing: Smoothing = USUAL,
 ) -> dict[str, Tensor]:
     """Scales of all points of a float ViT, from pictures uint8 [pictures, channels, side, side].
 
@@ -47,9 +46,9 @@ def calibrate(
     classifier, operand = cast(nn.Linear, model.classifier), "classifier.operand"
     scales: dict[str, Tensor] = {}
     for i in range(shape.layers):
-        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.attention", alpha, percentile)
+        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.attention", smoothing, smoothing)
     if shape.labels:
-        scales[operand] = operand_scale(seen[operand], [classifier], alpha, percentile)
+        scales[operand] = operand_scale(seen[operand], [classifier], smoothing)
     scales |= wide_scales(seen, [(point,) for point in wide_points(shape)])
     scales |= represented(scales, rescaled(model))
     if shape.labels:

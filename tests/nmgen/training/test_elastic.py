@@ -114,7 +114,7 @@ def test_the_commands_take_a_density(capsys: pytest.CaptureFixture[str]) -> None
     assert "small is no artefact of several densities" in fails(
         ["compile", "small", "--density", "1:8", "--seq", "8", "-o", "x.nmp"], capsys
     )
-    assert report["recipe"]["elastic"] is True
+    assert (report["recipe"]["elastic"], report["recipe"]["method"]) == (True, "idp-weighed")
 
 
 def files(folder: str) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """One model at several densities: what is shared, what is not, and what a step of training does to each."""
 
+import re
 from copy import deepcopy
 from typing import cast
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning.masks.elastic import METHOD, Elastic, Gain, check_densities, shared
+from pruning.masks.elastic import METHOD, Elastic, Fading, Gain, check_densities, shared
 from pruning.masks.masked import live_weight, masked_layers
 from pruning.masks.methods import METHODS, calibrated
 from pruning.masks.patterns import magnitude_mask
@@ -69,11 +70,17 @@ def test_what_is_shared() -> None:
     one, two, three = elastic.models
     assert live_weight(one.first) is live_weight(two.first) is live_weight(three.first)  # type: ignore[arg-type]
     assert one.last.weight is two.last.weight is three.last.weight  # type: ignore[union-attr]
-    own = {"first.bias", "first.parametrizations.weight.1.gain", "norm.weight", "norm.bias", "last.bias"}
-    names = {name for name, parameter in one.named_parameters() if parameter.ndim == 1}
-    assert names == own
-    for name in own:
-        assert len({id(each.get_parameter(name)) for each in elastic.models}) == 3
+    own = {"first.bias", "first.gain", "norm.weight", "norm.bias", "last.bias"}
+    vectors = [
+        {
+            re.sub(r"parametrizations.weight.\d.", "", name): id(each)
+            for name, each in model.named_parameters()
+            if each.ndim == 1
+        }
+        for model in elastic.models
+    ]
+    assert [set(each) for each in vectors] == [own] * 3
+    assert all(len({each[name] for each in vectors}) == 3 for name in own)
     assert len(list(elastic.parameters())) == 2 + 3 * len(own)
 
 
@@ -106,6 +113,51 @@ def test_weighed_densities() -> None:
         assert not torch.equal(elastic.masks(i)["first"], magnitude_mask(live, n, 8))
 
 
+@pytest.mark.parametrize(("passed", "share"), [(0.0, 1.0), (1 / 3, 0.75), (0.5, 0.5), (1.0, 0.0)])
+def test_gradients_of_sparser_densities_fade(passed: float, share: float) -> None:
+    """Where the densest keeps what they do not; nowhere else, and its own never."""
+    elastic, x = Elastic(net(), plans("4:8", "2:8", "1:8")), Regression().x
+    masks = [elastic.masks(i)["first"] for i in range(3)]
+    shared = live_weight(elastic.models[0].first)  # type: ignore[arg-type]
+
+    def gradient(model: nn.Module) -> Tensor:
+        model.zero_grad()
+        model(x).square().mean().backward()
+        assert shared.grad is not None
+        return shared.grad.clone()
+
+    whole = [gradient(model) for model in elastic.models]
+    METHOD.before_step(elastic, passed)
+    for i, model in enumerate(elastic.models):
+        left = torch.where(masks[0] & ~masks[i], share, 1.0)
+        assert torch.allclose(gradient(model), left * whole[i], atol=1e-7)
+    assert all(bool(one[masks[0] & ~mask].any()) for one, mask in zip(whole[1:], masks[1:], strict=True))
+
+
+def test_gradients_fade_while_it_trains_and_masks_move() -> None:
+    elastic, shares = Elastic(net(), plans("4:8", "2:8", "1:8")), []
+    first = elastic.masks(0)["first"]
+
+    class Noting(Regression):
+        def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+            shares.extend(each.share for each in model.modules() if isinstance(each, Fading))
+            return super().loss(model, batch)
+
+        def validate(self, _model: nn.Module) -> dict[str, float]:
+            return {}
+
+    train(elastic, ElasticTask(Noting()), method=METHOD, steps=4, batch=16, lr=3e-1, bf16=False)
+    assert shares == pytest.approx([1.0] * 2 + [(2 + 2**0.5) / 4] * 2 + [0.5] * 2 + [(2 - 2**0.5) / 4] * 2)
+    assert not torch.equal(elastic.masks(0)["first"], first)
+    METHOD.before_step(elastic, 1.0)
+    elastic.zero_grad()
+    elastic.models[2](Regression().x).square().mean().backward()
+    gradient = live_weight(elastic.models[0].first).grad  # type: ignore[arg-type]
+    assert gradient is not None
+    assert not gradient[elastic.masks(0)["first"] & ~elastic.masks(2)["first"]].any()  # by the masks of now
+    assert gradient[~elastic.masks(0)["first"]].any()
+
+
 def test_a_row_that_is_all_zero_has_a_gain_of_one() -> None:
     model = net()
     with torch.no_grad():
@@ -122,7 +174,7 @@ def test_training_moves_all_and_masks_follow() -> None:
     changed = {name for name, tensor in elastic.state_dict().items() if not torch.equal(tensor, before[name])}
     for i, n in enumerate((4, 2, 1)):
         assert f"models.{i}.first.parametrizations.weight.0.bits" in changed
-        assert f"models.{i}.first.parametrizations.weight.1.gain" in changed
+        assert f"models.{i}.first.parametrizations.weight.{1 if i == 0 else 2}.gain" in changed
         weight = live_weight(elastic.models[i].first)  # type: ignore[arg-type]
         assert torch.equal(elastic.masks(i)["first"], magnitude_mask(weight, n, 8))
     plain = elastic.plain()
@@ -188,6 +240,10 @@ class Given:
         ([0.005, 1.0], [0.0, ((1 + 0.01 ** (1 / 3)) / 2) ** 2 / 2]),  # less than a hundredth of the largest
         ([0.0, 1.0], [0.0, ((1 + 0.01 ** (1 / 3)) / 2) ** 2 / 2]),
         ([-1e-8, 0.0], [0.0, 0.0]),
+        (
+            [0.125, 0.216, 1.0],
+            [0.72**2 / 0.25 * 0.4, 0.72**2 / 0.36 * 0.2, 0.72**2 * 0.4],
+        ),  # 0.72 = (0.5 + 0.3 + 1) / 2.5
     ],
 )
 def test_each_density_counts_by_the_share_of_its_loss(losses: list[float], gradient: list[float]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.data.text import read_sentences
-from pruning.encoder.scales import smoothing
+from pruning.encoder.scales import ACTIVATED, smoothed
 from pruning.families.bert.calibrate import calibrate, observe, sharing
 from pruning.families.bert.fake_quant import Rounded, RoundedSoftmax, RoundedWeight, dequantise, operand_of, quantise
 from pruning.families.bert.folder import load
@@ -74,6 +74,33 @@ def test_the_largest_score_and_no_16_bit_value_saturates(small: Encoder) -> None
             assert float(x.max() / scales[name]) < 32767 / 1.9
 
 
+@pytest.mark.parametrize("huge", [1, 6, 30])
+@pytest.mark.parametrize("models", [1, 2])
+def test_the_activated_operand_is_smoothed_as_suits_the_model(
+    small: Encoder, huge: int, models: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the ways that there are, the one by which embeddings of all models stay nearest to those in float."""
+    encoders = [small, deepcopy(small)][:models]
+    with torch.no_grad():
+        for encoder in encoders:
+            for block in encoder.blocks():
+                block.intermediate.dense.weight[3] *= huge
+        encoders[-1].blocks()[0].output.dense.weight *= models
+    scales = calibrate(small, TEXT, encoders[1:])
+    nearest = []
+    for way in ACTIVATED:
+        monkeypatch.setattr("pruning.families.bert.calibrate.ACTIVATED", (way,))
+        single = calibrate(small, TEXT, encoders[1:])
+        cosines = [
+            (quantise(deepcopy(encoder), single).embed(TEXT) * encoder.embed(TEXT)).sum(dim=1) for encoder in encoders
+        ]
+        nearest.append((float(torch.cat(cosines).mean()), single))
+    best = max(cosine for cosine, _ in nearest)
+    assert best - min(cosine for cosine, _ in nearest) > 1e-5
+    wanted = next(single for cosine, single in nearest if cosine == best)
+    assert all(torch.equal(scales[name], wanted[name]) for name in wanted)
+
+
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
 def test_smoothing_by_hand(alpha: float) -> None:
     linear = nn.Linear(2, 1, bias=False)
@@ -81,7 +108,7 @@ def test_smoothing_by_hand(alpha: float) -> None:
         linear.weight.copy_(torch.tensor([[0.5, -4.0]]))
     inputs = torch.tensor([[16.0, 1.0], [-2.0, -9.0]])
     expected = [16**alpha / 0.5 ** (1 - alpha), 9**alpha / 4 ** (1 - alpha)]
-    assert smoothing(inputs, [linear], alpha).tolist() == pytest.approx(expected)
+    assert smoothed(inputs, [linear], alpha).tolist() == pytest.approx(expected)
 
 
 def test_rounded_by_hand() -> None:

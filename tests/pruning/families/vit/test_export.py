@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pruning.encoder.pixels import Pixels
+from pruning.encoder.scales import Smoothing
 from pruning.families.bert.export import from_artefact as encoder_from_artefact
 from pruning.families.bert.parameters import integer_parameters
 from pruning.families.known import family_of_config
@@ -112,7 +113,7 @@ def test_scales_are_those_that_factors_make() -> None:
             block.layernorm_before.weight[3] = 1e-5  # type: ignore[union-attr,operator,index]
             block.layernorm_before.bias[3] = 0  # type: ignore[union-attr,operator,index]
     pictures = random_images(TINY, 8)
-    scales = calibrate(model, pictures, alpha=1.0)
+    scales = calibrate(model, pictures, smoothing=Smoothing(alpha=1.0))
     p = vit_parameters(to_artefact(model, {}, scales))
     for operand, wide in rescaled(model).items():
         if not operand.endswith("attention.operand"):
