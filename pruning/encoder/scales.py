@@ -45,13 +45,12 @@ Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or 
 
 
 def block_scales(
-    model: nn.Module, seen: Scales, name: str, attention: str, usual: Smoothing, activated: Smoothing
+    model: nn.Module, seen: Scales, name: str, attention: str, smoothing: Smoothing = USUAL
 ) -> dict[str, Tensor]:
     """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`.
 
     seen : what each point gets, [tokens, channels]; of scores any that have their largest
     attention : the module in the block that has query, key and value
-    activated : of the operand behind the activation function; usual : of all others
     """
     own = f"{name}.{attention}"
     readers = {f"{own}.operand": [f"{own}.{part}" for part in ("query", "key", "value")]}
@@ -60,12 +59,11 @@ def block_scales(
     scales: dict[str, Tensor] = {}
     for point, names in readers.items():
         linears = [cast(nn.Linear, model.get_submodule(linear)) for linear in names]
-        smoothing = activated if point == f"{name}.output.operand" else usual
         scales[point] = operand_scale(seen[point], linears, smoothing)
     context = scales[f"{name}.attention.output.operand"]
-    scales[f"{own}.v"] = narrow_scale(seen[f"{own}.v"] / context, usual.percentile) * context
+    scales[f"{own}.v"] = narrow_scale(seen[f"{own}.v"] / context, smoothing.percentile) * context
     for point in (f"{own}.q", f"{own}.k", f"{name}.intermediate.table"):
-        scales[point] = narrow_scale(seen[point], usual.percentile)
+        scales[point] = narrow_scale(seen[point], smoothing.percentile)
     scales[f"{own}.scores"] = upper_scale(seen[f"{own}.scores"])
     return scales
 

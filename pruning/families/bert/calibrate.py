@@ -15,9 +15,8 @@ from torch.nn.functional import cosine_similarity
 
 from pruning.encoder.scales import (
     ACTIVATED,
-    USUAL,
-    Smoothing,
     block_scales,
+    operand_scale,
     represented,
     together,
     wide_scale,
@@ -40,18 +39,24 @@ def calibrate(model: Encoder, inputs: Sequence[str], others: Sequence[Encoder] =
     """
     sentences, models = representative(inputs), (model, *others)
     seen = together([observe(one, sentences) for one in models])
-    choices = [_scales(model, seen, activated) for activated in ACTIVATED]
+    choices = _choices(model, seen)
     return choices[_nearest(models, choices, [sentences[i] for i in spread(len(sentences), TRIED_ON)])]
 
 
-def _scales(model: Encoder, seen: dict[str, Tensor], activated: Smoothing) -> dict[str, Tensor]:
+def _choices(model: Encoder, seen: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The scales of all points, by each way to smooth the operand behind the activation function."""
     layers = model.shape.layers
     scales: dict[str, Tensor] = {}
     for i in range(layers):
-        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.self", USUAL, activated)
+        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.self")
     scales["embeddings.total"] = wide_scale(_largest_sum(model))
     scales |= wide_scales(seen, sharing(layers))
-    return scales | represented(scales, rescaled(layers))
+    outputs = {f"encoder.layer.{i}.output.operand": block.output.dense for i, block in enumerate(model.blocks())}
+    choices = []
+    for smoothing in ACTIVATED:
+        own = scales | {point: operand_scale(seen[point], [dense], smoothing) for point, dense in outputs.items()}
+        choices.append(own | represented(own, rescaled(layers)))
+    return choices
 
 
 @torch.inference_mode()
