@@ -11,8 +11,9 @@ residual, sums of it       16 bits, one scale for both operands of an addition, 
 table output               16 bits; a scale a channel brings it to the 8 bits of the operand behind it
 operand behind 16 bits     a scale that is theirs over one of a few factors (pruning/integers/rescale.py)
 
-The operand behind the activation function errs most: a few huge inputs in one channel, which few tokens have and much
-hangs on. How much of them to smooth, and whether to saturate the largest, differs from model to model (`ACTIVATED`).
+The operand behind the activation function errs most: a few tokens have very large inputs in one channel, and these
+decide much of the result. How much of them to smooth, and whether to saturate the largest, differs from model to model
+(`ACTIVATED`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
