@@ -13,19 +13,18 @@ from pruning.masks.elastic import Elastic
 from pruning.training.processes import gathered, of_first
 from pruning.training.train import Metrics, Task
 
-POWER = 1 / 3
 BETWEEN = 1 / 2  # weight of the density between in the mean; the ends count 1
 LEAST = 0.01  # of the largest loss
 TINY = 1e-12  # where all are zero
 
 
 class ElasticTask:
-    """loss = (weighted mean over the densities of a step of L^POWER)^(1 / POWER)       L the task's own loss
+    """loss = exp(weighted mean over the densities of a step of log L)       L the task's own loss
 
-    By the mean, POWER = 1, the sparsest, whose loss is several times that of the densest, decides alone where a matrix
-    cannot suit both; by the geometric mean, POWER → 0, a hundredth less is worth the same for each. One whose loss is
-    less than LEAST of the largest is left as it is: nothing is to be gained there. The density between gains by what
-    both ends do, and counts less.
+    By the geometric mean a hundredth less is worth the same for each density; by the plain mean the sparsest, whose
+    loss is several times that of the densest, decides alone where a matrix cannot suit both. One whose loss is less
+    than LEAST of the largest is left as it is: nothing is to be gained there. The density between gains by what both
+    ends do, and counts less.
 
     Each density has examples of its own: what all share learns from as many in a step as all have, at the same cost.
     """
@@ -46,7 +45,7 @@ class ElasticTask:
         losses = gathered(losses[None]).mean(0)
         least = max(LEAST * float(losses.detach().max()), TINY)
         weights = losses.new_tensor([1.0, *[BETWEEN] * len(drawn), 1.0])
-        return ((weights * losses.clamp(min=least).pow(POWER)).sum() / weights.sum()).pow(1 / POWER)
+        return ((weights * losses.clamp(min=least).log()).sum() / weights.sum()).exp()
 
     def validate(self, model: nn.Module) -> Metrics:
         """What the task says of each density, behind whose number it stands: 0 is the densest."""
