@@ -70,9 +70,11 @@ def _facts(artefact: Path) -> dict[str, Any]:
 def layer_and_operands(artefact: Path, name: str, tokens: int) -> tuple[Layer, NDArray[np.int8], float]:
     """(layer, int8 [tokens, k], error): a layer of the trained model, and what it truly gets there.
 
-    error : of the integer layer's results against the same layer in float, root mean square as a share
+    error : of the integer layer's results against the same layer in float, which saturates at the same numbers, root
+        mean square as a share
     """
     from pruning.data.text import read_sentences
+    from pruning.encoder.scales import offset_at
     from pruning.families.bert.export import from_artefact
     from pruning.families.bert.fake_quant import operand_of
     from pruning.integers.layer import golden
@@ -84,5 +86,8 @@ def layer_and_operands(artefact: Path, name: str, tokens: int) -> tuple[Layer, N
         linear, layer = encoder.linears()[name], contents.layers[name]
         operands = (x.double() / scales[operand_of(name)]).round().clamp(-128, 127).numpy().astype(np.int8)
         exact = linear(x).double().numpy()
-    results = golden(layer, operands) * scales[f"{name.rpartition('.')[0]}.table"].numpy()
+    table = f"{name.rpartition('.')[0]}.table"
+    scale, offset = float(scales[table]), float(offset_at(table, scales))
+    results = golden(layer, operands) * scale - offset
+    exact = exact.clip(-128 * scale - offset, 127 * scale - offset)
     return layer, operands, float(np.linalg.norm(results - exact) / np.linalg.norm(exact))

@@ -5,7 +5,9 @@ folds into the weights behind it (SmoothQuant, arXiv 2211.10438). What is free w
 
 operand of a linear layer  a scale a channel: LayerNorm, and the requantiser of the layer before, scale channels apart
 value                      the shape of the context's, which the attention's sums of it keep
-query, key, table input    one scale
+query, key                 one scale
+table input                one scale, and an integer that stands for 0: the bias before it holds that, so all 256 inputs
+                           lie between where the function is flat and the largest input
 scores                     one scale, set by the largest score: clipping there would lose the maximum; low ones saturate
 residual, sums of it       16 bits, one scale for both operands of an addition, with room for twice what was seen
 table output               16 bits; a scale a channel brings it to the 8 bits of the operand behind it
@@ -19,9 +21,11 @@ decide much of the result. How much of them to smooth, and whether to saturate t
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pruning.encoder.activations import flat_below
 from pruning.integers.rescale import representable
 
 
@@ -46,9 +50,10 @@ Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or 
 
 
 def block_scales(
-    model: nn.Module, seen: Scales, name: str, attention: str, smoothing: Smoothing = USUAL
+    model: nn.Module, seen: Scales, name: str, attention: str, activation: str, smoothing: Smoothing = USUAL
 ) -> dict[str, Tensor]:
-    """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`.
+    """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`; and
+    the integer that stands for 0 at the table's input, `zero_of` that.
 
     seen : what each point gets, [tokens, channels]; of scores any that have their largest
     attention : the module in the block that has query, key and value
@@ -63,8 +68,10 @@ def block_scales(
         scales[point] = operand_scale(seen[point], linears, smoothing)
     context = scales[f"{name}.attention.output.operand"]
     scales[f"{own}.v"] = narrow_scale(seen[f"{own}.v"] / context, smoothing.percentile) * context
-    for point in (f"{own}.q", f"{own}.k", f"{name}.intermediate.table"):
+    for point in (f"{own}.q", f"{own}.k"):
         scales[point] = narrow_scale(seen[point], smoothing.percentile)
+    table = f"{name}.intermediate.table"
+    scales[table], scales[zero_of(table)] = table_scale(seen[table], activation)
     scales[f"{own}.scores"] = upper_scale(seen[f"{own}.scores"])
     return scales
 
@@ -117,6 +124,56 @@ def narrow_scale(x: Tensor, percentile: float) -> Tensor:
     magnitudes = x.abs().flatten().to(torch.float64)
     rank = max(1, min(len(magnitudes), round(len(magnitudes) * percentile / 100)))
     return (magnitudes.kthvalue(rank).values / 127).clamp(min=1e-12)
+
+
+def zero_of(point: str) -> str:
+    """The name of the integer that stands for 0 at a point, beside the scale's; without one it is 0."""
+    return f"{point}.zero"
+
+
+def zero_at(point: str, scales: Scales) -> int:
+    return int(scales.get(zero_of(point), 0))
+
+
+def offset_at(point: str, scales: Scales) -> Tensor:
+    """float64: what is in the bias of the layer before a point because an integer other than 0 stands for 0 there."""
+    return zero_at(point, scales) * scales[point]
+
+
+def tensors_of_scales(scales: Scales) -> dict[str, np.ndarray]:
+    """scales.POINT, and zeros.POINT int16 where one is given: what an artefact has of them."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in scales.items():
+        point = name.removesuffix(".zero")
+        found[f"scales.{name}" if point == name else f"zeros.{point}"] = (
+            value.numpy() if point == name else value.numpy().astype(np.int16)
+        )
+    return found
+
+
+def scales_of_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The reverse."""
+    found: dict[str, Tensor] = {}
+    for name, array in tensors.items():
+        kind, _, point = name.partition(".")
+        if kind == "scales":
+            found[point] = torch.from_numpy(array.copy())
+        elif kind == "zeros":
+            found[zero_of(point)] = torch.from_numpy(array.astype(np.float64))
+    return found
+
+
+def table_scale(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """(scale, zero), float64: the largest input is 127; −128 is the least one, or where the function is flat below.
+
+    The largest one and no percentile: what the few huge inputs give decides much of the result.
+    """
+    low = min(0.0, max(float(x.min()), flat_below(activation)))
+    high = max(0.0, float(x.max()))
+    if low == high:  # a function that is flat below 0, of negative inputs alone
+        return narrow_scale(x, 100), torch.zeros((), dtype=torch.float64)
+    scale = torch.tensor((high - low) / 255, dtype=torch.float64)
+    return scale, (-128 - low / scale).round()
 
 
 def wide_scale(largest: float) -> Tensor:

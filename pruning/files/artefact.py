@@ -533,6 +533,11 @@ def model_of(said: Any, tensors: dict[str, np.ndarray]) -> Model:
 
 def check_numbers(name: str, array: np.ndarray) -> None:
     """InputError unless a model's tensor has the type that its name asks for, and numbers that one can compute with."""
+    if name.startswith("zeros."):
+        if array.dtype != np.int16 or array.ndim:
+            raise InputError(f"tensor {name} is {_kind(array)}, must be int16 with one number")
+        if not -128 <= int(array) <= 127:
+            raise InputError(f"tensor {name} has {int(array)}, must be from -128 to 127")
     if not name.startswith(("scales.", "pixels.")):
         return
     if array.dtype != np.float64 or array.ndim > 1 or not array.size:

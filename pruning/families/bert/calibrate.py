@@ -48,7 +48,7 @@ def _choices(model: Encoder, seen: dict[str, Tensor]) -> list[dict[str, Tensor]]
     layers = model.shape.layers
     scales: dict[str, Tensor] = {}
     for i in range(layers):
-        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.self")
+        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.self", model.shape.activation)
     scales["embeddings.total"] = wide_scale(_largest_sum(model))
     scales |= wide_scales(seen, sharing(layers))
     outputs = {f"encoder.layer.{i}.output.operand": block.output.dense for i, block in enumerate(model.blocks())}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pruning.encoder.activations import table
 from pruning.encoder.dequantise import dequantised
-from pruning.encoder.scales import Scales
+from pruning.encoder.scales import Scales, offset_at, scales_of_tensors, tensors_of_scales, zero_at
 from pruning.families.bert.fake_quant import operand_of
 from pruning.families.bert.folder import shape_of, tensors_of
 from pruning.families.bert.model import Encoder, Origin
@@ -52,7 +52,7 @@ def to_artefact(
     for name, linear in float_layers(model, scales).items():
         n, m = patterns.get(name, DENSE)
         layers[name] = linear.quantised(name, n, m, None if units is None else units[name])
-    tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
+    tensors: dict[str, np.ndarray] = tensors_of_scales(scales)
     for name, tensor in tensors_of(model).items():
         if name.startswith("embeddings.") and name.endswith("embeddings.weight"):
             tensors[name] = (tensor.double() / scales["embeddings.total"]).round().to(torch.int16).numpy()
@@ -60,7 +60,8 @@ def to_artefact(
             tensors[name] = tensor.to(torch.float32).numpy()
     for i in range(model.shape.layers):
         name = f"encoder.layer.{i}.intermediate"
-        found = table(model.shape.activation, scales[f"{name}.table"], scales[f"{name}.result"])
+        x, y = f"{name}.table", f"{name}.result"
+        found = table(model.shape.activation, scales[x], zero_at(x, scales), scales[y])
         tensors[f"tables.{name}"] = found.numpy()
     whole = Model(
         config=model.origin.config, tokenizer=model.tokenizer.to_str(), tensors=tensors, about=dict(about or {})
@@ -73,11 +74,12 @@ def float_layers(model: Encoder, scales: Scales) -> dict[str, FloatLayer]:
     found = {}
     for name, linear in model.linears().items():
         block, own = _block(name)
+        y = f"{block}.{RESULTS[own]}"
         found[name] = FloatLayer(
             weight=linear.weight.detach(),
-            bias=linear.bias.detach(),
+            bias=linear.bias.detach() + offset_at(y, scales),
             x_scale=scales[operand_of(name)],
-            y_scale=scales[f"{block}.{RESULTS[own]}"],
+            y_scale=scales[y],
             out_bits=16 if own.endswith("output.dense") else 8,
         )
     return found
@@ -97,11 +99,7 @@ def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
     head = model.tensors.get("head.bias")
     with torch.device("meta"):
         encoder = Encoder(shape, tokenizer, origin, classes=0 if head is None else head.size)
-    scales = {
-        name.removeprefix("scales."): torch.from_numpy(array.copy())
-        for name, array in model.tensors.items()
-        if name.startswith("scales.")
-    }
+    scales = scales_of_tensors(model.tensors)
     missing = encoder.points().keys() - scales.keys()
     if missing:
         raise InputError(f"tensor scales.{min(missing)} is missing")
@@ -122,8 +120,9 @@ def _tensor(name: str, artefact: Artefact, scales: Scales) -> Tensor:
     layer_name, _, part = name.rpartition(".")
     if layer_name in artefact.layers:
         block, own = _block(layer_name)
-        layer = artefact.layers[layer_name]
-        return dequantised(layer, part, scales[operand_of(layer_name)], scales[f"{block}.{RESULTS[own]}"])
+        y = f"{block}.{RESULTS[own]}"
+        found = dequantised(artefact.layers[layer_name], part, scales[operand_of(layer_name)], scales[y])
+        return found - offset_at(y, scales) if part == "bias" else found
     if name not in tensors:
         raise InputError(f"tensor {name} of the model is missing")
     tensor = torch.from_numpy(tensors[name].copy())

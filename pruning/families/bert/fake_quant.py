@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.encoder.scales import Scales
+from pruning.encoder.scales import Scales, zero_at
 from pruning.families.bert.model import Encoder, Point, Softmax, bits_of
 
 
@@ -22,8 +22,8 @@ def quantise(encoder: Encoder, scales: Scales, *, weights: bool = True) -> Encod
 
     weights : false for an encoder out of an artefact, whose weights are integers times their scales already
     """
-    for name, scale in scales.items():
-        _exchange(encoder, name, Rounded(scale, bits_of(name)))
+    for name in encoder.points():
+        _exchange(encoder, name, Rounded(scales[name], bits_of(name), zero_at(name, scales)))
     for i, block in enumerate(encoder.blocks()):
         block.attention.self.softmax = RoundedSoftmax()
         for name, layer in block.named_modules():
@@ -73,21 +73,22 @@ class Rounded(Point):
     Parameters
     ----------
     scale : a scalar, or [channels] along the last dimension of x
+    zero : the integer that stands for 0
     """
 
     scale: Tensor
 
-    def __init__(self, scale: Tensor, bits: int) -> None:
+    def __init__(self, scale: Tensor, bits: int, zero: int = 0) -> None:
         super().__init__()
         self.register_buffer("scale", scale.to(torch.float32))
-        self.bits = bits
+        half = 1 << (bits - 1)
+        self.bits, self.least, self.most = bits, -half - zero, half - 1 - zero
 
     def forward(self, x: Tensor) -> Tensor:
-        half = 1 << (self.bits - 1)
-        return straight_through_round((x.float() / self.scale).clamp(-half, half - 1)) * self.scale
+        return straight_through_round((x.float() / self.scale).clamp(self.least, self.most)) * self.scale
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}"
+        return f"bits={self.bits}, least={self.least}"
 
 
 class RoundedSoftmax(Softmax):

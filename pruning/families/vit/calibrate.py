@@ -46,7 +46,8 @@ def calibrate(
     classifier, operand = cast(nn.Linear, model.classifier), "classifier.operand"
     scales: dict[str, Tensor] = {}
     for i in range(shape.layers):
-        scales |= block_scales(model, seen, f"encoder.layer.{i}", "attention.attention", smoothing)
+        block = f"encoder.layer.{i}"
+        scales |= block_scales(model, seen, block, "attention.attention", shape.activation, smoothing)
     if shape.labels:
         scales[operand] = operand_scale(seen[operand], [classifier], smoothing)
     scales |= wide_scales(seen, [(point,) for point in wide_points(shape)])

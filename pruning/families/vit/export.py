@@ -15,7 +15,7 @@ from pruning.encoder.activations import table
 from pruning.encoder.dequantise import dequantised
 from pruning.encoder.patches import GREY
 from pruning.encoder.pixels import Pixels
-from pruning.encoder.scales import Scales
+from pruning.encoder.scales import Scales, offset_at, scales_of_tensors, tensors_of_scales, zero_at
 from pruning.families.vit.calibrate import wide_points
 from pruning.families.vit.model import ViT
 from pruning.families.vit.shape import ViTShape, shape_of
@@ -55,7 +55,7 @@ def to_artefact(
     for name, layer in float_layers(model, scales).items():
         n, m = patterns.get(name, DENSE)
         layers[name] = layer.quantised(name, n, m, None if units is None else units[name])
-    tensors: dict[str, np.ndarray] = {f"scales.{point}": scale.numpy() for point, scale in scales.items()}
+    tensors: dict[str, np.ndarray] = tensors_of_scales(scales)
     for part in ("mean", "deviation"):
         tensors[f"pixels.{part}"] = np.array(getattr(model.pixels, part), np.float64)
     state = model.state_dict()
@@ -63,7 +63,8 @@ def to_artefact(
         tensors[name] = state[name].to(torch.float32).numpy()
     for i in range(model.shape.layers):
         name = f"encoder.layer.{i}.intermediate"
-        found = table(model.shape.activation, scales[f"{name}.table"], scales[f"{name}.result"])
+        x, y = f"{name}.table", f"{name}.result"
+        found = table(model.shape.activation, scales[x], zero_at(x, scales), scales[y])
         tensors[f"tables.{name}"] = found.numpy()
     return Artefact(
         layers=layers, model=Model(config=model.config, tokenizer="", tensors=tensors, about=dict(about or {}))
@@ -76,6 +77,7 @@ def float_layers(model: ViT, scales: Scales) -> dict[str, FloatLayer]:
     for name, (x_scale, y_scale) in points_of(model.shape).items():
         weight, bias, inputs = _float_layer(model, name, scales[x_scale] if x_scale else None)
         out_bits = 16 if y_scale in ("residual", CLASSIFIER) else 8
+        bias = bias + offset_at(y_scale, scales)
         found[name] = FloatLayer(weight=weight, bias=bias, x_scale=inputs, y_scale=scales[y_scale], out_bits=out_bits)
     return found
 
@@ -118,10 +120,14 @@ def checked_shape(artefact: Artefact) -> ViTShape:
     wanted = {f"scales.{point}" for point in scales | set(wide_points(shape))}
     wanted |= {"pixels.mean", "pixels.deviation", *plain_tensors(shape)}
     wanted |= {f"tables.encoder.layer.{i}.intermediate" for i in range(shape.layers)}
-    for what, needed, there in (("layer", points.keys(), artefact.layers), ("tensor", wanted, model.tensors)):
+    zeros = {f"zeros.encoder.layer.{i}.intermediate.table" for i in range(shape.layers)}  # earlier artefacts lack them
+    for what, needed, may, there in (
+        ("layer", points.keys(), set(), artefact.layers),
+        ("tensor", wanted, zeros, model.tensors),
+    ):
         if missing := needed - there.keys():
             raise InputError(f"{what} {min(missing)} is missing")
-        if unknown := there.keys() - needed:
+        if unknown := there.keys() - needed - may:
             raise InputError(f"{what} {min(unknown)} belongs to no ViT of this config")
     return shape
 
@@ -139,13 +145,15 @@ def from_artefact(artefact: Artefact) -> ViT:
     with torch.device("meta"):  # only names and shapes
         model = ViT(shape)
     model.config, model.pixels = dict(whole.config), _pixels(whole, shape.channels)
+    scales = scales_of_tensors(whole.tensors)
     state = {name: tensors[name] for name in plain_tensors(shape)}
     for name, (x, y) in points_of(shape).items():
         layer = artefact.layers[name]
         x_scale = tensors[f"scales.{x}"] if x else _pixel_scales(model.pixels, shape)
         if x_scale.shape not in ((), (layer.k,)):
             raise InputError(f"tensor scales.{x} is {list(x_scale.shape)}, must be {[layer.k]} by the config")
-        weight, bias = (dequantised(layer, part, x_scale, tensors[f"scales.{y}"]) for part in PARTS)
+        weight, bias = (dequantised(layer, part, x_scale, scales[y]) for part in PARTS)
+        bias = bias - offset_at(y, scales)
         if name == PROJECTION:
             bias = bias - _grey(weight, model.pixels, shape)
             weight = weight.reshape(-1, shape.channels, shape.patch, shape.patch)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pruning.encoder.scales import narrow_scale
+from pruning.encoder.activations import ACTIVATIONS, FLAT, flat_below
+from pruning.encoder.scales import narrow_scale, table_scale
 
 
 @pytest.mark.parametrize(("percentile", "largest"), [(100, 8.0), (75, 6.0), (50, 4.0), (0, 1.0)])
@@ -14,3 +15,34 @@ def test_the_percentile_is_127(percentile: float, largest: float) -> None:
 
 def test_zeros_have_a_scale() -> None:
     assert float(narrow_scale(torch.zeros(3), 100)) == 1e-12
+
+
+@pytest.mark.parametrize(
+    ("activation", "inputs", "low", "high"),
+    [
+        ("gelu", [-1.0, 4.1], -1.0, 4.1),
+        ("gelu", [-20.0, 0.5, 26.0], -2.9375, 26.0),
+        ("silu", [-20.0, 26.0], -7.3125, 26.0),
+        ("relu", [-20.0, 26.0], 0.0, 26.0),
+        ("gelu", [1.0, 2.0], 0.0, 2.0),
+        ("gelu", [-1.0, -0.5], -1.0, 0.0),
+    ],
+)
+def test_all_inputs_of_a_table_are_used(activation: str, inputs: list[float], low: float, high: float) -> None:
+    scale, zero = (float(part) for part in table_scale(torch.tensor(inputs), activation))
+    assert scale == pytest.approx((high - low) / 255)
+    assert zero == round(-128 - low / scale)
+    least, most = (-128 - zero) * scale, (127 - zero) * scale
+    assert (least, most) == (pytest.approx(low, abs=scale / 2), pytest.approx(high, abs=scale / 2))
+
+
+@pytest.mark.parametrize(("activation", "inputs"), [("relu", [-2.54, -1.0]), ("gelu", [0.0, 0.0])])
+def test_a_table_of_flat_inputs_has_a_scale(activation: str, inputs: list[float]) -> None:
+    scale, zero = (float(part) for part in table_scale(torch.tensor(inputs), activation))
+    assert (scale, zero) == (pytest.approx(max(-min(inputs) / 127, 1e-12)), 0)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nothing_is_lost_where_a_function_is_flat(activation: str) -> None:
+    inputs = torch.linspace(-50, flat_below(activation), 5000, dtype=torch.float64)
+    assert float(ACTIVATIONS[activation](inputs).abs().max()) <= FLAT

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from pruning.encoder.scales import zero_of
 from pruning.families.bert.calibrate import calibrate
 from pruning.families.bert.export import from_artefact, to_artefact
 from pruning.families.bert.fake_quant import dequantise, quantise
@@ -149,7 +151,8 @@ def test_tables_are_the_activation_function(small: Encoder) -> None:
     assert artefact.model
     tensors = artefact.model.tensors
     table = torch.from_numpy(tensors["tables.encoder.layer.0.intermediate"]).double()
-    x = torch.arange(-128, 128).double() * float(tensors["scales.encoder.layer.0.intermediate.table"])
+    zero = int(tensors["zeros.encoder.layer.0.intermediate.table"])
+    x = (torch.arange(-128, 128) - zero).double() * float(tensors["scales.encoder.layer.0.intermediate.table"])
     y = table * float(tensors["scales.encoder.layer.0.intermediate.result"])
     torch.testing.assert_close(y, nn.functional.gelu(x), atol=1e-3, rtol=0)
 
@@ -231,3 +234,37 @@ def test_models_with_something_wrong(change: Callable[[Model], Model], message: 
         from_artefact(whole_from_bytes(to_bytes(artefact.layers.values(), change(artefact.model))))
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_without_zeros_0_stands_for_0(small: Encoder) -> None:
+    """As artefacts of earlier versions have it."""
+    scales = dict(calibrate(small, TEXT))
+    for i in range(2):
+        point = f"encoder.layer.{i}.intermediate.table"
+        zero = int(scales.pop(zero_of(point)))
+        scales[point] *= max(127 - zero, 128 + zero) / 127  # neither end saturates
+    artefact = to_artefact(small, {}, scales)
+    assert artefact.model
+    assert not [name for name in artefact.model.tensors if name.startswith("zeros.")]
+    again, read = from_artefact(artefact)
+    assert read.keys() == scales.keys()
+    torch.testing.assert_close(again.embed(TEXT), small.embed(TEXT), atol=0.02, rtol=0)
+    rounded, here = quantise(again, read, weights=False), quantise(deepcopy(small), scales)
+    torch.testing.assert_close(rounded.embed(TEXT), here.embed(TEXT), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("zero", "message"),
+    [
+        (np.array(128, np.int16), "has 128, must be from -128 to 127"),
+        (np.array(-129, np.int16), "has -129, must be from -128 to 127"),
+        (np.zeros(2, np.int16), r"is int16 \[2\], must be int16 with one number"),
+        (np.array(1.0), r"is float64 \[\], must be int16 with one number"),
+    ],
+)
+def test_a_zero_with_something_wrong(zero: np.ndarray, message: str, small: Encoder) -> None:
+    artefact, name = whole(small), "zeros.encoder.layer.1.intermediate.table"
+    assert artefact.model
+    model = replace(artefact.model, tensors=artefact.model.tensors | {name: zero})
+    with pytest.raises(InputError, match=f"tensor {name} {message}"):
+        whole_from_bytes(to_bytes(artefact.layers.values(), model))
