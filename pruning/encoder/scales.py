@@ -52,11 +52,12 @@ Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or 
 def block_scales(
     model: nn.Module, seen: Scales, name: str, attention: str, activation: str, smoothing: Smoothing = USUAL
 ) -> dict[str, Tensor]:
-    """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`; and
-    the integer that stands for 0 at the table's input, `zero_of` that.
+    """Scales of the 8-bit points of the block `name`, its operands behind 16 bits not yet `represented`, and
+    the integer that stands for 0 at the table's input.
 
     seen : what each point gets, [tokens, channels]; of scores any that have their largest
     attention : the module in the block that has query, key and value
+    activation : the function of the table
     """
     own = f"{name}.{attention}"
     readers = {f"{own}.operand": [f"{own}.{part}" for part in ("query", "key", "value")]}
@@ -132,6 +133,7 @@ def zero_of(point: str) -> str:
 
 
 def zero_at(point: str, scales: Scales) -> int:
+    """The integer that stands for 0 at a point."""
     return int(scales.get(zero_of(point), 0))
 
 
@@ -145,14 +147,15 @@ def tensors_of_scales(scales: Scales) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for name, value in scales.items():
         point = name.removesuffix(".zero")
-        found[f"scales.{name}" if point == name else f"zeros.{point}"] = (
-            value.numpy() if point == name else value.numpy().astype(np.int16)
-        )
+        if point == name:
+            found[f"scales.{point}"] = value.numpy()
+        else:
+            found[f"zeros.{point}"] = value.numpy().astype(np.int16)
     return found
 
 
 def scales_of_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The reverse."""
+    """The scales, and the integers that stand for 0, by those tensors of an artefact."""
     found: dict[str, Tensor] = {}
     for name, array in tensors.items():
         kind, _, point = name.partition(".")
@@ -172,7 +175,7 @@ def table_scale(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     high = max(0.0, float(x.max()))
     if low == high:  # a function that is flat below 0, of negative inputs alone
         return narrow_scale(x, 100), torch.zeros((), dtype=torch.float64)
-    scale = torch.tensor((high - low) / 255, dtype=torch.float64)
+    scale = torch.tensor((high - low) / 255, dtype=torch.float64).clamp(min=1e-12)
     return scale, (-128 - low / scale).round()
 
 
