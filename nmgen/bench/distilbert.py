@@ -72,7 +72,7 @@ def teacher_score(data: Path) -> float:
     model = Named(TEACHER)
     on = ScoredOn(sts=tuple(data / name for name in MEASURED_ON))
     with one_thread():
-        score: float = model.family.compiles.scorer(TEACHER, model.float_model, on)(model.float_model)["mean"]
+        score: float = model.family.compiles.scoring(TEACHER, model.float_model, on).score(model.float_model)["mean"]
     return score
 
 

@@ -1,4 +1,4 @@
-"""`nmgen evaluate`: what a model or an artefact scores, an artefact both in float and in int8."""
+"""`nmgen evaluate`: what a model or an artefact scores, an artefact in float and in int8, and how near these are."""
 
 import argparse
 import json
@@ -8,14 +8,17 @@ from typing import Any
 from nmgen.console import tables
 from nmgen.console.options import add_density
 from nmgen.console.threads import one_thread
-from nmgen.families.interface import ScoredOn, Scores, split_title
+from nmgen.families.interface import ScoredOn, split_title
 from nmgen.families.known import Named
 from nmgen.models.forms import open_forms
 from nmgen.models.model_program import warn
 from rtl.params import InputError
 
 NAME = "evaluate"
-HELP = "Score a model or an artefact: Spearman on scored pairs, accuracy on labelled text or pictures; float and int8."
+HELP = (
+    "Score a model or an artefact: Spearman on scored pairs, accuracy on labelled text or pictures; in float, in int8, "
+    "and the cosine between the two."
+)
 EXAMPLE = "nmgen evaluate build/minilm/2of8.safetensors --sts pairs.tsv"
 
 
@@ -64,23 +67,33 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, Scores]:
-    """By form."""
+def _scored(args: argparse.Namespace, warnings: list[str]) -> dict[str, dict[str, Any]]:
+    """Scores by form; of a model in both forms, 'cosine' between their outputs."""
     on = ScoredOn(sts=tuple(args.sts), classify=args.classify, images=args.images)
     model = Named(args.model, args.density)
-    score = model.family.compiles.scorer(args.model, model.float_model, on)
+    family = model.family.compiles
+    score, inputs = family.scoring(args.model, model.float_model, on)
     forms = open_forms(model, args.calibrate, warnings.append)
-    return {form: score(one) for form, one in forms.items()}
+    found: dict[str, dict[str, Any]] = {form: score(one) for form, one in forms.items()}
+    if len(forms) == 2:
+        exact, rounded = (family.outputs(one, inputs) for one in forms.values())
+        cosines = (exact * rounded).sum(dim=1)
+        mean, lowest = float(cosines.mean()), float(cosines.min())
+        found["cosine"] = {"inputs": len(cosines), "mean": round(mean, 5), "lowest": round(lowest, 5)}
+    return found
 
 
 def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
     """A row for each file and split, a column for each form."""
+    forms = {name: scores for name, scores in found.items() if name != "cosine"}
     rows = []
-    first = next(iter(found.values()))
-    for name in first.get("sts", {}):
-        rows.append((name, *(f"{scores['sts'][name]:.2f}" for scores in found.values())))
-    if "mean" in first:
-        rows.append(("mean of the files", *(f"{scores['mean']:.2f}" for scores in found.values())))
-    for split in first.get("accuracy", {}):
-        rows.append((split_title(split), *(f"{scores['accuracy'][split]:.2f}" for scores in found.values())))
-    tables.show(("set", *found), rows, title=model)
+    for name in found["float"].get("sts", {}):
+        rows.append((name, *(f"{scores['sts'][name]:.2f}" for scores in forms.values())))
+    if "mean" in found["float"]:
+        rows.append(("mean of the files", *(f"{scores['mean']:.2f}" for scores in forms.values())))
+    for split in found["float"].get("accuracy", {}):
+        rows.append((split_title(split), *(f"{scores['accuracy'][split]:.2f}" for scores in forms.values())))
+    tables.show(("set", *forms), rows, title=model)
+    if cosine := found.get("cosine"):
+        near = f"mean {cosine['mean']:.4f}, lowest {cosine['lowest']:.4f}"
+        print(f"cosine of int8 to float, {cosine['inputs']} inputs: {near}")

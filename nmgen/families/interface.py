@@ -42,6 +42,17 @@ class Calibration(NamedTuple):
     unfit: str
 
 
+class Scoring(NamedTuple):
+    """What scores models of one shape.
+
+    score : of a model, float or int8
+    inputs : some of what it is scored on, evenly spread: sentences, or pictures uint8 [pictures, channels, side, side]
+    """
+
+    score: "Callable[[Form], Scores]"
+    inputs: "Inputs"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoredOn:
     """What a model is scored on: files of scored pairs, a folder of labelled sentences, one of labelled pictures."""
@@ -136,7 +147,7 @@ class Family(Protocol):
 
     @staticmethod
     def outputs(form: "Form", inputs: "Inputs") -> "Tensor":
-        """What a model gives of all that is calibrated on, each at length 1: [inputs, channels]."""
+        """What a model gives of what is calibrated or scored on, each at length 1: [inputs, channels]."""
 
     @staticmethod
     def lengths(name: str, seq: str | None, usual: str | None = None, *, flag: str = "seq") -> list[int]:
@@ -185,7 +196,7 @@ class Family(Protocol):
         """What a series is trained for; the data is read and checked."""
 
     @staticmethod
-    def scorer(name: str, model: "Model", on: ScoredOn) -> "Callable[[Form], Scores]":
+    def scoring(name: str, model: "Model", on: ScoredOn) -> Scoring:
         """What scores a model of this one's shape; the files are read and checked."""
 
     @staticmethod

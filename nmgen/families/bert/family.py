@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmgen.families.bert.compiler import compile_elastic, compile_encoder
 from nmgen.families.bert.goal import TextGoal
-from nmgen.families.bert.scores import scorer
+from nmgen.families.bert.scores import scoring
 from nmgen.families.bert.simulation import given, reference
 from nmgen.families.interface import Calibration
 from nmgen.families.recipe import Recipe

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.families.bert.scores import scorer
+from nmgen.families.bert.scores import scoring
 from nmgen.families.interface import Calibration, ScoredOn, Scores
 from nmgen.families.recipe import Progress, Recipe
 from rtl.params import InputError
@@ -40,7 +40,7 @@ class TextGoal:
         self.calibration = Calibration(calibrated_on, unfit(model.tokenizer, calibrated_on, source))
         self.facts = {"sentences": len(self._sentences)}
         on = ScoredOn(sts=recipe.sts, classify=recipe.data[0] if recipe.classify else None)
-        self._score = scorer(recipe.model, model, on)
+        self._score = scoring(recipe.model, model, on).score
         if recipe.head_steps and not self._lacks_head:
             why = "has a head" if recipe.classify else "gets no head without --classify"
             raise InputError(f"--head-steps are to train a head, but {recipe.model} {why}")

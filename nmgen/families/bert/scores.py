@@ -1,10 +1,10 @@
 """What a model of text scores on scored pairs and on labelled sentences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.families.interface import ScoredOn, Scores
+from nmgen.families.interface import ScoredOn, Scores, Scoring
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +19,14 @@ def sts_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def scorer(name: str, model: "TextForm", on: ScoredOn) -> "Callable[[TextForm], Scores]":
+def scoring(name: str, model: "TextForm", on: ScoredOn) -> Scoring:
     """Spearman · 100 of each file of scored pairs, and their mean; accuracy on labelled splits.
 
     train.txt counts only where it is alone.
     """
     from pruning.data.text import classification
     from pruning.data.text import sts as pairs_of
+    from pruning.encoder.spread import spread
     from pruning.training.scores import accuracy, mean, sts_score
 
     if on.images:
@@ -33,6 +34,8 @@ def scorer(name: str, model: "TextForm", on: ScoredOn) -> "Callable[[TextForm], 
     pairs = {str(path): pairs_of(path) for path in sts_files(on.sts)}
     rows = classification(on.classify, model.classes or None) if on.classify else {}
     splits = [split for split in rows if split != "train"] or list(rows)
+    sentences = [text for of in pairs.values() for pair in of for text in (pair.first, pair.second)]
+    sentences += [row.sentence for split in splits for row in rows[split]]
 
     def scored(form: "TextForm") -> Scores:
         found: Scores = {}
@@ -43,4 +46,4 @@ def scorer(name: str, model: "TextForm", on: ScoredOn) -> "Callable[[TextForm], 
             found["accuracy"] = {split: round(accuracy(form, rows[split]), 3) for split in splits}
         return found
 
-    return scored
+    return Scoring(scored, [sentences[i] for i in spread(len(sentences))])

@@ -9,7 +9,7 @@ from nmgen.families.recipe import Recipe
 from nmgen.families.vit.compiler import compile_elastic, compile_vit
 from nmgen.families.vit.goal import PictureGoal
 from nmgen.families.vit.pictures import read_for
-from nmgen.families.vit.scores import scorer
+from nmgen.families.vit.scores import scoring
 from nmgen.families.vit.simulation import given, reference
 from rtl.params import InputError
 

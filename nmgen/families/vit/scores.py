@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmgen.families.interface import ScoredOn, Scores
+from nmgen.families.interface import ScoredOn, Scores, Scoring
 from rtl.params import InputError
 
 if TYPE_CHECKING:
@@ -16,11 +16,14 @@ AT_ONCE = 250  # pictures that are scored together
 TEST = "test pictures"  # what a score is of
 
 
-def scorer(name: str, model: "ViT", on: ScoredOn) -> "Callable[[PictureForm], Scores]":
+def scoring(name: str, model: "ViT", on: ScoredOn) -> Scoring:
     """Per cent of the test pictures of a folder."""
     if on.images is None or on.sts or on.classify:
         raise InputError(f"{name} is a ViT: give --images, and neither --sts nor --classify")
-    return scored_on(labelled_pictures(on.images, model)[1])
+    from pruning.encoder.spread import spread
+
+    test = labelled_pictures(on.images, model)[1]
+    return Scoring(scored_on(test), test.pixels[spread(len(test.labels))][:, None])
 
 
 def scored_on(test: "Images") -> "Callable[[PictureForm], Scores]":

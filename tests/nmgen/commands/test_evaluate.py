@@ -14,6 +14,7 @@ from nmgen.console.threads import one_thread
 from pruning.data.text import classification, sts
 from pruning.families.bert.calibrate import calibrate
 from pruning.families.bert.export import to_artefact
+from pruning.families.bert.family import from_artefact
 from pruning.families.bert.folder import load, save
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.model import Encoder
@@ -55,7 +56,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, 
 
 def test_an_artefact_in_float_and_in_int8(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(capsys, "A.safetensors", "--sts", "sts", "--classify", "t")
-    assert found.keys() == {"model", "float", "int8"}
+    assert found.keys() == {"model", "float", "int8", "cosine"}
     for form in ("float", "int8"):
         assert found[form]["sts"].keys() == {"sts/a.tsv", "sts/b.tsv"}
         assert found[form]["mean"] == pytest.approx(sum(found[form]["sts"].values()) / 2, abs=0.002)
@@ -82,13 +83,34 @@ def test_a_folder_in_float_alone(encoder: Encoder, capsys: pytest.CaptureFixture
 
 def test_a_folder_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluated(capsys, "small", "--sts", "sts/a.tsv", "--calibrate", "t/train.txt")
-    assert found.keys() == {"model", "float", "int8"}
+    assert found.keys() == {"model", "float", "int8", "cosine"}
+    assert 0.9 < found["cosine"]["lowest"] < found["cosine"]["mean"] < 1
+
+
+def test_the_cosine_is_of_all_that_is_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(capsys, "A.safetensors", "--sts", "sts", "--classify", "t")["cosine"]
+    pairs = [pair for name in ("a", "b") for pair in sts(Path(f"sts/{name}.tsv"))]
+    sentences = [text for pair in pairs for text in (pair.first, pair.second)]
+    sentences += [row.sentence for split in ("dev", "test") for row in classification(Path("t"), 2)[split]]
+    with one_thread():
+        exact, rounded = from_artefact(read("A.safetensors")), IntegerEncoder(read("A.safetensors"))
+        cosines = torch.nn.functional.cosine_similarity(exact.embed(sentences), rounded.embed(sentences))
+    assert found["inputs"] == len(sentences) == 80
+    assert found["mean"] == pytest.approx(float(cosines.mean()), abs=1e-5)
+    assert found["lowest"] == pytest.approx(float(cosines.min()), abs=1e-5)
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "A.safetensors", "--sts", "sts", "--classify", "t"]) == 0
     out = capsys.readouterr().out
-    for part in ("float", "int8", "sts/a.tsv", "mean of the files", "test.txt"):
+    for part in (
+        "float",
+        "int8",
+        "sts/a.tsv",
+        "mean of the files",
+        "test.txt",
+        "cosine of int8 to float, 80 inputs: mean 0.9",
+    ):
         assert part in out
 
 

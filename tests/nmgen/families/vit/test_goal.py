@@ -145,7 +145,9 @@ def test_evaluate(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{right(load('vit')):.2f}" in shown
     assert "int8" not in shown
     assert main(["evaluate", "vit", "--images", "d", "--calibrate", "d", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out).keys() == {"model", "float", "int8"}
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"model", "float", "int8", "cosine"}
+    assert 0.9 < found["cosine"]["lowest"] <= found["cosine"]["mean"] <= 1
 
 
 def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:

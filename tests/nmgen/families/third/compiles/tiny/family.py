@@ -11,7 +11,7 @@ from nmgen.families.bert.family import (
     outputs,
     program,
     reference,
-    scorer,
+    scoring,
 )
 
 TITLE = "a tiny one"
