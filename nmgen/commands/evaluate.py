@@ -95,5 +95,6 @@ def _show(model: str, found: dict[str, dict[str, Any]]) -> None:
         rows.append((split_title(split), *(f"{scores['accuracy'][split]:.2f}" for scores in forms.values())))
     tables.show(("set", *forms), rows, title=model)
     if cosine := found.get("cosine"):
+        of_what = "1 input" if cosine["inputs"] == 1 else f"{cosine['inputs']} inputs"
         near = f"mean {cosine['mean']:.4f}, lowest {cosine['lowest']:.4f}"
-        print(f"cosine of int8 to float, {cosine['inputs']} inputs: {near}")
+        print(f"cosine of int8 to float, {of_what}: {near}")

@@ -6,8 +6,8 @@ folds into the weights behind it (SmoothQuant, arXiv 2211.10438). What is free w
 operand of a linear layer  a scale a channel: LayerNorm, and the requantiser of the layer before, scale channels apart
 value                      the shape of the context's, which the attention's sums of it keep
 query, key                 one scale
-table input                one scale, and an integer that stands for 0: the bias before it holds that, so all 256 inputs
-                           lie between where the function is flat and the largest input
+table input                one scale, and an integer that stands for 0, which the bias before it holds: all 256 inputs
+                           lie between the least one seen, or where the function is flat, and the largest
 scores                     one scale, set by the largest score: clipping there would lose the maximum; low ones saturate
 residual, sums of it       16 bits, one scale for both operands of an addition, with room for twice what was seen
 table output               16 bits; a scale a channel brings it to the 8 bits of the operand behind it
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning.encoder.activations import flat_below
+from pruning.encoder.activations import ACTIVATIONS, flat_below
 from pruning.integers.rescale import representable
 
 
@@ -45,6 +45,9 @@ USUAL = Smoothing()
 ACTIVATED = (USUAL, Smoothing(0.85, 100), Smoothing(0.8, 100), Smoothing(0.75, 100), Smoothing(0.7, 100))
 LEAST = 1e-3  # of the largest channel: what any other counts as at least
 HEADROOM = 2.0  # of 16-bit tensors
+FLAT = (
+    0.005  # a result of the activation function that counts as none, where the largest is 1 or more; less in proportion
+)
 
 Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or [channels]
 
@@ -171,7 +174,8 @@ def table_scale(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
 
     The largest one and no percentile: what the few huge inputs give decides much of the result.
     """
-    low = min(0.0, max(float(x.min()), flat_below(activation)))
+    small = FLAT * min(1.0, float(ACTIVATIONS[activation](x).abs().max()))
+    low = min(0.0, max(float(x.min()), flat_below(activation, small)))
     high = max(0.0, float(x.max()))
     if low == high:  # a function that is flat below 0, of negative inputs alone
         return narrow_scale(x, 100), torch.zeros((), dtype=torch.float64)

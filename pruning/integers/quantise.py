@@ -58,8 +58,8 @@ def accumulator_units(weight: Tensor, bias: Tensor, x_scale: Tensor, y_scale: Te
     """float64 [channels]: what one step of a channel's accumulator is worth; the scales are `integer_layer`'s."""
     folded = weight.to(torch.float64) * x_scale
     units = weight_scales(folded, bias, 1.0)
-    # A channel without any weight or bias is 0 at any scale, so at one that mult and shift can give.
-    return torch.where((folded == 0).all(dim=1) & (bias == 0), y_scale, units)
+    # A channel without any weight gives its bias alone: in steps of the results, where it fits.
+    return torch.where((folded == 0).all(dim=1), torch.maximum(bias.double().abs() / BIAS_ROOM, y_scale), units)
 
 
 def quantise_weights(weight: Tensor, scales: Tensor) -> Tensor:

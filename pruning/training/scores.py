@@ -9,6 +9,7 @@ from torch import Tensor
 from pruning.data.text import Labelled, Pair
 from pruning.encoder.batches import by_length
 from pruning.encoder.forms import TextForm
+from rtl.params import InputError
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -35,9 +36,16 @@ def sts_score(encoder: TextForm, pairs: Sequence[Pair]) -> float:
 
 
 def embed_once(encoder: TextForm, sentences: Sequence[str]) -> Tensor:
-    """The embeddings [sentences, hidden], a sentence that comes again computed once."""
+    """The embeddings [sentences, hidden], `checked`, a sentence that comes again computed once."""
     distinct = {sentence: i for i, sentence in enumerate(dict.fromkeys(sentences))}
-    return encoder.embed(distinct)[[distinct[sentence] for sentence in sentences]]
+    return checked(encoder.embed(distinct))[[distinct[sentence] for sentence in sentences]]
+
+
+def checked(outputs: Tensor) -> Tensor:
+    """What a model gives of what it is scored on: InputError where there is a NaN or an infinity in it."""
+    if not torch.isfinite(outputs).all():
+        raise InputError("the model gives a NaN or an infinity: its weights or scales cannot be computed with")
+    return outputs
 
 
 def mean(scores: Iterable[float]) -> float:
@@ -48,6 +56,6 @@ def mean(scores: Iterable[float]) -> float:
 @torch.inference_mode()
 def accuracy(encoder: TextForm, rows: Sequence[Labelled]) -> float:
     """100 · share of the rows whose label the head gives the largest output."""
-    logits = by_length([encoder.ids(row.sentence) for row in rows], encoder.logits)
+    logits = checked(by_length([encoder.ids(row.sentence) for row in rows], encoder.logits))
     labels = torch.tensor([row.label for row in rows])
     return 100 * float((logits.argmax(dim=1) == labels).double().mean())

@@ -55,8 +55,10 @@ def labelled_pictures(folder: Path, model: "ViT") -> "tuple[Images, Images]":
 
 def accuracy(form: "PictureForm", images: "Images") -> float:
     """Per cent of the pictures that a model, float or int8, tells right."""
+    from pruning.training.scores import checked
+
     right = 0
     for start in range(0, len(images.labels), AT_ONCE):
         part = images.part(start, start + AT_ONCE)
-        right += int((form.logits(part.pixels[:, None]).argmax(dim=1) == part.labels).sum())
+        right += int((checked(form.logits(part.pixels[:, None])).argmax(dim=1) == part.labels).sum())
     return 100 * right / len(images.labels)

@@ -77,7 +77,7 @@ def float_layers(model: Encoder, scales: Scales) -> dict[str, FloatLayer]:
         y = f"{block}.{RESULTS[own]}"
         found[name] = FloatLayer(
             weight=linear.weight.detach(),
-            bias=linear.bias.detach() + offset_at(y, scales),
+            bias=linear.bias.detach().double() + offset_at(y, scales),
             x_scale=scales[operand_of(name)],
             y_scale=scales[y],
             out_bits=16 if own.endswith("output.dense") else 8,
@@ -99,10 +99,14 @@ def from_artefact(artefact: Artefact) -> tuple[Encoder, dict[str, Tensor]]:
     head = model.tensors.get("head.bias")
     with torch.device("meta"):
         encoder = Encoder(shape, tokenizer, origin, classes=0 if head is None else head.size)
+    points = {f"scales.{point}" for point in encoder.points()}
+    zeros = {f"zeros.encoder.layer.{i}.intermediate.table" for i in range(shape.layers)}  # earlier artefacts lack them
+    found = {name for name in model.tensors if name.startswith(("scales.", "zeros."))}
+    if missing := points - found:
+        raise InputError(f"tensor {min(missing)} is missing")
+    if unknown := found - points - zeros:
+        raise InputError(f"tensor {min(unknown)} belongs to no encoder of this config")
     scales = scales_of_tensors(model.tensors)
-    missing = encoder.points().keys() - scales.keys()
-    if missing:
-        raise InputError(f"tensor scales.{min(missing)} is missing")
     state: dict[str, Tensor] = {}
     for name, wanted in encoder.state_dict().items():
         tensor = _tensor(name, artefact, scales)

@@ -77,7 +77,7 @@ def float_layers(model: ViT, scales: Scales) -> dict[str, FloatLayer]:
     for name, (x_scale, y_scale) in points_of(model.shape).items():
         weight, bias, inputs = _float_layer(model, name, scales[x_scale] if x_scale else None)
         out_bits = 16 if y_scale in ("residual", CLASSIFIER) else 8
-        bias = bias + offset_at(y_scale, scales)
+        bias = bias.double() + offset_at(y_scale, scales)
         found[name] = FloatLayer(weight=weight, bias=bias, x_scale=inputs, y_scale=scales[y_scale], out_bits=out_bits)
     return found
 

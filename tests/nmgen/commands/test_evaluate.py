@@ -1,6 +1,7 @@
 """`nmgen evaluate`: models and artefacts, float and int8, and one line for what is wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,27 @@ def test_the_cosine_is_of_all_that_is_scored(capsys: pytest.CaptureFixture[str])
     assert found["inputs"] == len(sentences) == 80
     assert found["mean"] == pytest.approx(float(cosines.mean()), abs=1e-5)
     assert found["lowest"] == pytest.approx(float(cosines.min()), abs=1e-5)
+
+
+def test_no_score_of_what_is_no_number(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = read("A.safetensors").whole
+    tiny = {"scales.encoder.layer.0.output.operand": np.full(40, 1e-30)}
+    save_artefact("B.safetensors", read("A.safetensors").layers.values(), replace(whole, tensors=whole.tensors | tiny))
+    encoder.blocks()[0].intermediate.dense.weight.data *= 1e36
+    save(encoder, Path("huge"))
+    for model in ("B.safetensors", "huge"):
+        for on in (("--sts", "sts"), ("--classify", "t")):
+            assert main(["evaluate", model, *on]) == 2
+            out, err = capsys.readouterr()
+            assert not out
+            assert err == "nmgen: the model gives a NaN or an infinity: its weights or scales cannot be computed with\n"
+
+
+def test_one_input(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one").mkdir()
+    Path("one/test.txt").write_text("0 the fox\n")
+    assert main(["evaluate", "A.safetensors", "--classify", "one"]) == 0
+    assert "cosine of int8 to float, 1 input: mean 0.9" in capsys.readouterr().out
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:

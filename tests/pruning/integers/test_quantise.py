@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pruning.integers.layer import golden
 from pruning.integers.quantise import (
+    accumulator_units,
     activation_scale,
     check_finite,
     quantise_activations,
@@ -96,6 +97,14 @@ def test_a_channel_without_weights(bias: float) -> None:
     y = golden(layer, np.full((1, 8), 127, np.int8)) * layer.extras["y_scale"]
     assert y[0, 0] == pytest.approx(bias, abs=layer.extras["y_scale"])
     assert y[0, 1] == pytest.approx(1, abs=layer.extras["y_scale"])
+
+
+def test_a_channel_without_weights_counts_in_steps_of_the_results() -> None:
+    """So the bias of another density, many times as large, is in int32 too. One that is huge sets the steps itself."""
+    weight, bias = torch.zeros(3, 8), torch.tensor([1e-6, 0.0, 3e9])
+    one = torch.ones((), dtype=torch.float64)
+    units = accumulator_units(weight, bias, one, 0.1 * one)
+    assert units.tolist() == pytest.approx([0.1, 0.1, 3e9 / (1 << 30)])
 
 
 def test_a_bias_that_dwarfs_its_weights_fits() -> None:

@@ -236,6 +236,26 @@ def test_models_with_something_wrong(change: Callable[[Model], Model], message: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("zeros.encoder.layer.0.attention.self.q", np.array(100, np.int16)),
+        ("zeros.encoder.layer.9.intermediate.table", np.array(0, np.int16)),
+        ("scales.encoder.layer.0.attention.self.q.zero", np.array(1e50)),
+        ("scales.encoder.layer.0.intermediate.table.zero", np.array(100.0)),
+        ("scales.encoder.layer.0.attention.self.query", np.ones(24)),
+    ],
+)
+def test_unknown_points_are_refused(name: str, value: np.ndarray, small: Encoder) -> None:
+    artefact = whole(small)
+    said = ""
+    try:
+        from_artefact(replace(artefact, model=with_tensor(name, value)(artefact.whole)))
+    except InputError as error:
+        said = str(error)
+    assert said == f"tensor {name} belongs to no encoder of this config"
+
+
 def test_without_zeros_0_stands_for_0(small: Encoder) -> None:
     """As artefacts of earlier versions have it."""
     scales = dict(calibrate(small, TEXT))
