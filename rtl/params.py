@@ -4,7 +4,8 @@ Standard library only: the pruner and the estimate import this without Amaranth 
 """
 
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 
@@ -59,6 +60,13 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
         raise InputError(f"{name} is {value!r}, must be an integer from {low} to {high}")
 
 
+def check_choice(name: str, value: int, choices: Sequence[int]) -> None:
+    """InputError unless the value is one of these integers."""
+    if type(value) is not int or value not in choices:
+        *others, last = choices
+        raise InputError(f"{name} is {value!r}, must be {', '.join(map(str, others))} or {last}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What a generated accelerator is made for. Checked here once, then trusted.
@@ -96,19 +104,14 @@ class Config:
     soft_rows: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name not in TECHNOLOGY:
-                check_range(field.name, getattr(self, field.name), 1, 1 << 16)
-        if self.m not in (2, 4, 8, 16, 32):
-            raise InputError(f"m is {self.m}, must be 2, 4, 8, 16 or 32")
-        if self.n > self.m:
+        check_choice("m", self.m, (2, 4, 8, 16, 32))
+        if type(self.n) is int and self.n > self.m:
             raise InputError(f"n is {self.n}, must be at most m = {self.m}")
+        check_range("n", self.n, 1, self.m)
         check_range("rows", self.rows, 1, 32)
         check_range("cols", self.cols, 1, 32)
-        if self.drain not in (1, 2, 4, 8):
-            raise InputError(f"drain is {self.drain}, must be 1, 2, 4 or 8")
-        if self.port_bytes not in (1, 2, 4, 8, 16, 32, 64):
-            raise InputError(f"port_bytes is {self.port_bytes}, must be 1, 2, 4, 8, 16, 32 or 64")
+        check_choice("drain", self.drain, (1, 2, 4, 8))
+        check_choice("port_bytes", self.port_bytes, (1, 2, 4, 8, 16, 32, 64))
         check_range("max_tokens", self.max_tokens, 1, 4096)
         check_range("max_k", self.max_k, self.m, 1 << 16)
         if not isinstance(self.device, str) or not re.fullmatch(r"[\w.-]{0,40}", self.device):
@@ -117,7 +120,9 @@ class Config:
             raise InputError(f"pe is {self.pe!r}, must be {' or '.join(BACK_ENDS)}")
         if self.pe == "portable" and self.device:
             raise InputError(f"device is {self.device}, of which nothing is known to portable PEs; give pe ecp5")
-        check_range("soft_rows", self.soft_rows, 0, self.rows if self.pe == "ecp5" else 0)
+        if self.pe == "portable" and self.soft_rows:
+            raise InputError(f"soft_rows is {self.soft_rows!r}, which portable PEs do not have; give pe ecp5")
+        check_range("soft_rows", self.soft_rows, 0, self.rows)
 
     # --- selection -----------------------------------------------------------------------------
     @property

@@ -82,7 +82,10 @@ class Program:
 def parse(file: bytes) -> Program:
     """The program in the bytes of a file; ValueError where it is none, or damaged."""
     begin = 8 + int.from_bytes(file[:8], "little")
-    metadata = json.loads(file[8:begin]).get("__metadata__", {})
+    try:
+        metadata = dict(json.loads(file[8:begin])["__metadata__"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("no program of version 1") from None
     memory = file[begin:]
     if (metadata.get("format"), metadata.get("version")) != ("nmgen-program", "1"):
         raise ValueError("no program of version 1")
@@ -219,7 +222,12 @@ class Host:
 
 def main() -> None:
     """Say what a program asks of its host: python docs/host/host.py P.nmp"""
-    program = parse(Path(sys.argv[1]).read_bytes())
+    if len(sys.argv) != 2:
+        sys.exit("usage: python docs/host/host.py P.nmp")
+    try:
+        program = parse(Path(sys.argv[1]).read_bytes())
+    except (OSError, ValueError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
     print(f"memory     {len(program.memory):,} bytes, instructions from {program.address:#x} on")
     for name, address, size in program.regions:
         print(f"region     {address:#010x} {size:12,} bytes  {name}")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmgen.console.options import ELASTIC_ARTEFACT
 from nmgen.console.progress import stages
 from nmgen.models.model_program import add_model_arguments, program_of, warn
 from rtl.params import InputError
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL_OR_ARTEFACT", help="an artefact of nmgen prune, a Hugging Face folder, or minilm"
     )
-    add_model_arguments(parser)
+    add_model_arguments(parser, ELASTIC_ARTEFACT)
     parser.add_argument("-o", dest="out", metavar="P.nmp", type=Path, required=True, help="the program")
 
 

@@ -5,7 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.console.options import add_mem_latency, add_memory_bytes_per_cycle, bounded
+from nmgen.console.options import (
+    ELASTIC_ARTEFACT,
+    ELASTIC_PROGRAM,
+    add_mem_latency,
+    add_memory_bytes_per_cycle,
+    bounded,
+)
 from nmgen.console.progress import Say, stages
 from nmgen.models.model_program import add_model_arguments, given, program_of, warn
 from rtl.params import InputError
@@ -33,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mhz", metavar="MHZ", type=bounded("mhz", 1, 10000), default=100, help="clock, for the time it takes (100)"
     )
     parser.add_argument("--all", action="store_true", help="list each instruction")
-    add_model_arguments(parser)
+    add_model_arguments(parser, ELASTIC_ARTEFACT, ELASTIC_PROGRAM)
 
 
 def run(args: argparse.Namespace) -> int:

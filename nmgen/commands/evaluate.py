@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.console import tables
-from nmgen.console.options import add_density
+from nmgen.console.options import ELASTIC_ARTEFACT, add_density
 from nmgen.console.threads import one_thread
 from nmgen.families.interface import ScoredOn, split_title
 from nmgen.families.known import Named
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a folder of MNIST-format IDX files: a ViT's accuracy on its test pictures in %%",
     )
-    add_density(parser)
+    add_density(parser, ELASTIC_ARTEFACT)
     parser.add_argument(
         "--calibrate", metavar="FILE", type=Path, help="score a folder in int8 too, calibrated on this text or pictures"
     )

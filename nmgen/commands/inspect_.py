@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nmgen.console import tables
-from nmgen.console.options import add_density
+from nmgen.console.options import ELASTIC_ARTEFACT, add_density
 from nmgen.models.layers import describe, describe_store
 from pruning.files.artefact import read, read_elastic
 from pruning.files.elastic import Elastic
@@ -23,7 +23,7 @@ nmgen inspect build/minilm/2of8.safetensors
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artefact", metavar="A.safetensors", type=Path, help="the artefact")
-    add_density(parser)
+    add_density(parser, ELASTIC_ARTEFACT)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -50,6 +50,12 @@ nmgen prune minilm --patterns 2:8 -o build/minilm
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
 SEQ = "32"
+TRAINING = {
+    "steps": 1000,
+    "batch": 128,
+    "lr": 3e-4,
+    "checkpoint_every": 100,
+}  # the usual values of flags of the training
 # As pruning.masks.methods has them, which needs torch.
 ONE_SHOT = ("magnitude", "wanda", "sparsegpt")
 METHODS = ("dense", *ONE_SHOT, "asp", "sr-ste", "idp", "idp-update", "idp-weighed", "idp-decay", "idp-learnt")
@@ -141,9 +147,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="--classify: steps of the dense model, which has the labels alone (as --steps)",
     )
-    training.add_argument("--steps", type=bounded("steps", 1, 10**9), default=1000, help="steps a candidate (1000)")
-    training.add_argument("--batch", type=bounded("batch", 1, 10**6), default=128, help="sentences a step (128)")
-    training.add_argument("--lr", type=number("lr", 1e-12, 1e38), default=3e-4, help="highest learning rate (3e-4)")
+    training.add_argument("--steps", type=bounded("steps", 1, 10**9), help="steps a candidate (1000)")
+    training.add_argument("--batch", type=bounded("batch", 1, 10**6), help="sentences a step (128)")
+    training.add_argument("--lr", type=number("lr", 1e-12, 1e38), help="highest learning rate (3e-4)")
     training.add_argument("--seed", type=bounded("seed", 0, 2**32 - 1), default=0, help="of everything random (0)")
     training.add_argument("--nested", action="store_true", help="idp: masks within those of the candidate before")
     training.add_argument(
@@ -162,7 +168,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--sts", metavar="FILE", type=Path, nargs="+", default=[], help="scored pairs to measure each candidate on"
     )
     training.add_argument(
-        "--checkpoint-every", metavar="STEPS", type=bounded("checkpoint-every", 1, 10**9), default=100, help="(100)"
+        "--checkpoint-every", metavar="STEPS", type=bounded("checkpoint-every", 1, 10**9), help="(100)"
     )
     training.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
 
@@ -231,11 +237,17 @@ def _check_flags(args: argparse.Namespace, alone: bool) -> None:
         raise InputError(f"method {args.method} is for whole models: give no --layers, or --data")
     if alone and args.permute:
         raise InputError("--permute is for whole models: give no --layers, or --data")
-    for name in ("teacher", "classify", "head_steps", "nested", "qat", "sts", "resume"):
+    for name in ("teacher", "classify", "head_steps", "nested", "qat", "sts", "resume", *TRAINING):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')} is for training: give --data")
     if alone and args.sentences and args.calibrate:
         raise InputError("--sentences and --calibrate say the same: give one of them")
+
+
+def _training(args: argparse.Namespace, name: str) -> Any:
+    """What a flag of the training says, or the usual."""
+    given = getattr(args, name)
+    return TRAINING[name] if given is None else given
 
 
 def _target_flags(args: argparse.Namespace) -> list[str]:
@@ -359,12 +371,12 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         permute=args.permute,
         classify=args.classify,
         head_steps=args.head_steps,
-        steps=args.steps,
+        steps=_training(args, "steps"),
         qat=args.qat,
-        batch=args.batch,
-        lr=args.lr,
+        batch=_training(args, "batch"),
+        lr=_training(args, "lr"),
         seed=args.seed,
-        checkpoint_every=args.checkpoint_every,
+        checkpoint_every=_training(args, "checkpoint_every"),
         calibrate=args.calibrate,
         sts=tuple(args.sts),
         resume=args.resume,

@@ -14,7 +14,7 @@ from boards.parts.sdram.chips import WORD_BYTES
 from nmgen.commands.load import add_port
 from nmgen.console import tables
 from nmgen.console.files import check_writable, written_whole
-from nmgen.console.options import add_density, bounded
+from nmgen.console.options import ELASTIC_PROGRAM, add_density, bounded
 from nmgen.console.progress import Say, stages
 from nmgen.families.interface import Given
 from rtl.params import InputError
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the board's memory holds the program: compare only its instructions and input, not weights and tables",
     )
-    add_density(parser, "; auto: the densest that is done --within")
+    add_density(parser, ELASTIC_PROGRAM, further="; auto: the densest that is done --within")
     parser.add_argument(
         "--within",
         metavar="MS",

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from nmgen.commands import simulate_program
 from nmgen.console.arrays import read_array
 from nmgen.console.files import check_writable, written_whole
-from nmgen.console.options import KINDS, add_configuration, add_density, add_html, add_simulation, configuration_from
+from nmgen.console.options import (
+    ELASTIC_ARTEFACT,
+    ELASTIC_PROGRAM,
+    KINDS,
+    add_configuration,
+    add_density,
+    add_html,
+    add_simulation,
+    configuration_from,
+)
 from nmgen.console.progress import stages
 from nmgen.page.document import facts_page, write_page
 from pruning.files.artefact import Layer, read
@@ -70,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     programs.add_argument("--check-each", action="store_true", help="compare what every instruction leaves behind")
     programs.add_argument("--timeline", metavar="FILE.png", type=Path, help="where to draw which instruction ran when")
-    add_density(parser)
+    add_density(parser, ELASTIC_ARTEFACT, ELASTIC_PROGRAM)
     layers = parser.add_argument_group("of an artefact")
     layers.add_argument("--layer", metavar="NAME", help="which of its layers")
     layers.add_argument("--input", metavar="x.npy", type=Path, help="activations, int8 [tokens, K]")

@@ -135,14 +135,12 @@ def _read(path: Path, kind: type[Config]) -> dict[str, Any]:
     return table
 
 
-def add_density(parser: argparse.ArgumentParser, further: str = "") -> None:
-    """Add --density. further : what else it may be, for the help"""
-    parser.add_argument(
-        "--density",
-        metavar="N:M",
-        help="of an artefact of nmgen prune --elastic, or a program of nmgen compile --elastic, which density (the "
-        f"densest){further}",
-    )
+ELASTIC_ARTEFACT, ELASTIC_PROGRAM = "an artefact of nmgen prune --elastic", "a program of nmgen compile --elastic"
+
+
+def add_density(parser: argparse.ArgumentParser, *of: str, further: str = "") -> None:
+    """Add --density. of : what has several, further : what else it may be, for the help"""
+    parser.add_argument("--density", metavar="N:M", help=f"of {' or '.join(of)}, which density (the densest){further}")
 
 
 def add_html(parser: argparse._ActionsContainer) -> None:

@@ -124,6 +124,8 @@ def _of_folder(folder: Path) -> list[Candidate]:
 
 
 def _of_file(path: Path) -> Candidate:
+    if not path.exists():
+        raise InputError(f"{path} is neither artefact nor folder: of a dense model such as minilm, give --patterns")
     for entry in _report(path.parent)["candidates"]:
         if entry["artefact"] == path.name:
             return _candidate(path, entry)

@@ -33,8 +33,11 @@ MODEL_FLAGS = {
 }
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how a model is made a program: the lengths, the pattern, the calibration and the configuration."""
+def add_model_arguments(parser: argparse.ArgumentParser, *several: str) -> None:
+    """Add how a model is made a program: the lengths, the pattern, the calibration and the configuration.
+
+    several : what --density is of
+    """
     parser.add_argument(
         "--seq",
         metavar="TOKENS",
@@ -56,7 +59,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pattern", metavar="N:M", help="prune a folder's linear layers to it in one shot, by magnitude (dense)"
     )
-    add_density(parser)
+    add_density(parser, *several)
     parser.add_argument(
         "--elastic",
         action="store_true",

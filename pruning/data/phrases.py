@@ -4,12 +4,13 @@ The sentences mean nothing. For distillation that is enough: the dense model has
 pruned one that learns to give the same for many such is near it on real sentences as well.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pruning.files.script import script
+from pruning.files.writing import writing
 from rtl.params import InputError
 
 PATTERNS = (
@@ -70,16 +71,22 @@ def write(folder: Path, count: int = 4000) -> None:
     from pruning.files.folders import folder_of
 
     minilm, sentences = family_named(family_of("minilm")).load(folder_of("minilm")), read_sentences()
-    folder.mkdir(parents=True, exist_ok=True)
     text = phrases(count, 0, vocabulary(minilm.tokenizer.get_vocab()))
-    (folder / "train.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
     embeddings = minilm.embed(sentences)
     cosines = (embeddings @ embeddings.T).clamp(0, 1).tolist()
     rows = [
         f"{5 * cosines[i][j]:.3f}\t{sentences[i]}\t{sentences[j]}\n" for i in range(len(sentences)) for j in range(i)
     ]
-    (folder / "pairs.tsv").write_text("".join(rows), encoding="utf-8")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "train.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+        (folder / "pairs.tsv").write_text("".join(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if sys.argv[1:] else "build/text"))
+    script(
+        "pruning.data.phrases",
+        "Write sentences to train on and scored pairs: train.txt, pairs.tsv.",
+        "build/text",
+        write,
+    )

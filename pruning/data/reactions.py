@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pruning.encoder.spread import spread
+from pruning.files.script import script
 from pruning.files.writing import writing
 from rtl.params import InputError
 
@@ -113,7 +114,9 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        write(Path(sys.argv[1] if sys.argv[1:] else "build/reactions"))
-    except InputError as error:
-        sys.exit(f"reactions: {error}")
+    script(
+        "pruning.data.reactions",
+        "Fetch a BERT of chemistry and labelled reactions from PyPI.",
+        "build/reactions",
+        write,
+    )

@@ -112,7 +112,9 @@ class Layer:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
-            raise InputError(f"layer name is {shown(self.name)}, must be letters, digits, '_', '-' and '.'")
+            raise InputError(
+                f"layer name is {shown(self.name)}, must be letters, digits, '_', '-' and '.', the first no '-' or '.'"
+            )
         where = f"layer {self.name}"
         check_pattern(self.n, self.m)
         if type(self.out_bits) is not int or self.out_bits not in (8, 16):

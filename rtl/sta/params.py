@@ -42,10 +42,8 @@ class StaConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.hidden <= 4096:
-            raise InputError(f"hidden is {self.hidden}, must be from 1 to 4096")
-        if not 1 <= self.store_words <= 1 << 16:
-            raise InputError(f"store_words is {self.store_words}, must be from 1 to {1 << 16}")
+        check_range("hidden", self.hidden, 1, 4096)
+        check_range("store_words", self.store_words, 1, 1 << 16)
         check_range("groups", self.groups, 1, self.rows)
         if self.rows % self.groups:
             raise InputError(f"groups is {self.groups}, must divide rows = {self.rows}")

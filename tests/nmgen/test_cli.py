@@ -107,7 +107,7 @@ def test_bad_usage_is_one_line(arguments: list[str], part: str, capsys: pytest.C
     ("flags", "message"),
     [
         (["--n", "9"], "n is 9, must be at most m = 8"),
-        (["--n", "0"], "n is 0, must be an integer from 1 to 65536"),
+        (["--n", "0"], "n is 0, must be an integer from 1 to 8"),
         (["--m", "12"], "m is 12, must be 2, 4, 8, 16 or 32"),
         (["--m", "64"], "m is 64, must be 2, 4, 8, 16 or 32"),
         (["--rows", "0"], "rows is 0, must be an integer from 1 to"),

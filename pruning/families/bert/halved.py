@@ -8,7 +8,6 @@ that every token has is added to the positions.
 """
 
 import json
-import sys
 from pathlib import Path
 
 from safetensors.torch import save
@@ -17,6 +16,7 @@ from torch import Tensor
 from pruning.families.bert.folder import DISTILBERT_PARTS, load, tensors_of
 from pruning.families.bert.model import Encoder
 from pruning.files.folders import folder_of
+from pruning.files.script import script
 from pruning.files.writing import writing
 from rtl.params import InputError
 
@@ -78,7 +78,4 @@ def _halved(encoder: Encoder) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    try:
-        write(Path(sys.argv[1] if sys.argv[1:] else "build/halved"), *sys.argv[2:3])
-    except InputError as error:
-        sys.exit(f"halved: {error}")
+    script("pruning.families.bert.halved", "Write a DistilBERT of every second block of MiniLM.", "build/halved", write)

@@ -366,7 +366,7 @@ def test_files_that_are_no_candidates(capsys: pytest.CaptureFixture[str]) -> Non
     Path("empty").mkdir()
     assert "empty/report.json is missing, which nmgen prune writes" in of("empty")
     assert "report.json is missing" in of("few.toml")
-    assert "report.json is missing" in of("missing")
+    assert "missing is neither artefact nor folder: of a dense model such as minilm, give --patterns" in of("missing")
     own = write_candidates(Path("own"), ["2:8"])
     (own / "other.safetensors").write_bytes((own / "2of8.safetensors").read_bytes())
     assert "own/report.json has no entry of other.safetensors" in of("own/other.safetensors")

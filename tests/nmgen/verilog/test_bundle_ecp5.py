@@ -243,7 +243,7 @@ def test_the_portable_design_is_without_them(tmp_path: Path) -> None:
     [
         (["--pe", "ecp6"], "pe is 'ecp6', must be portable or ecp5"),
         (["--device", "LFE5U-85F"], "device is LFE5U-85F, of which nothing is known to portable PEs; give pe ecp5"),
-        (["--soft-rows", "1"], "soft_rows is 1, must be"),
+        (["--soft-rows", "1"], "soft_rows is 1, which portable PEs do not have; give pe ecp5"),
         (["--pe", "ecp5", "--rows", "4", "--soft-rows", "5"], "soft_rows is 5, must be"),
         (["--pe", "ecp5", "--soft-rows", "-1"], "soft_rows is -1, must be"),
         (["--pe", "ecp5", "--soft-rows", "one"], "soft_rows is 'one', must be an integer"),

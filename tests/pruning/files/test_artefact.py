@@ -152,9 +152,12 @@ def weights_with(*changes: tuple[int, int, int]) -> np.ndarray:
 
 
 BAD_LAYERS: list[tuple[dict[str, Any], str]] = [
-    ({"name": "a/b"}, "layer name is 'a/b', must be letters, digits, '_', '-' and '.'"),
-    ({"name": ".hidden"}, "layer name is '.hidden', must be letters, digits, '_', '-' and '.'"),
-    ({"name": ""}, "layer name is '', must be letters, digits, '_', '-' and '.'"),
+    ({"name": "a/b"}, "layer name is 'a/b', must be letters, digits, '_', '-' and '.', the first no '-' or '.'"),
+    (
+        {"name": ".hidden"},
+        "layer name is '.hidden', must be letters, digits, '_', '-' and '.', the first no '-' or '.'",
+    ),
+    ({"name": ""}, "layer name is '', must be letters, digits, '_', '-' and '.', the first no '-' or '.'"),
     ({"n": 9}, "pattern 9:8 keeps 9 of 8, must be 1 to 8"),
     ({"n": 2, "m": 6}, "pattern 2:6 has groups of 6, must be 2, 4, 8, 16 or 32"),
     ({"out_bits": 32}, "layer fc: out_bits is 32, must be 8 or 16"),
