@@ -82,10 +82,7 @@ class Program:
 def parse(file: bytes) -> Program:
     """The program in the bytes of a file; ValueError where it is none, or damaged."""
     begin = 8 + int.from_bytes(file[:8], "little")
-    try:
-        metadata = dict(json.loads(file[8:begin])["__metadata__"])
-    except (ValueError, KeyError, TypeError):
-        raise ValueError("no program of version 1") from None
+    metadata = json.loads(file[8:begin]).get("__metadata__", {})
     memory = file[begin:]
     if (metadata.get("format"), metadata.get("version")) != ("nmgen-program", "1"):
         raise ValueError("no program of version 1")
