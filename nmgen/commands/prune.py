@@ -50,12 +50,7 @@ nmgen prune minilm --patterns 2:8 -o build/minilm
   nmgen prune minilm --patterns 2:8 --layers 'encoder.layer.0.*' -o build/layers"""
 
 SEQ = "32"
-TRAINING = {
-    "steps": 1000,
-    "batch": 128,
-    "lr": 3e-4,
-    "checkpoint_every": 100,
-}  # the usual values of flags of the training
+TRAINING = {"steps": 1000, "batch": 128, "lr": 3e-4, "checkpoint_every": 100}  # flags, with their usual values
 # As pruning.masks.methods has them, which needs torch.
 ONE_SHOT = ("magnitude", "wanda", "sparsegpt")
 METHODS = ("dense", *ONE_SHOT, "asp", "sr-ste", "idp", "idp-update", "idp-weighed", "idp-decay", "idp-learnt")

@@ -45,9 +45,7 @@ USUAL = Smoothing()
 ACTIVATED = (USUAL, Smoothing(0.85, 100), Smoothing(0.8, 100), Smoothing(0.75, 100), Smoothing(0.7, 100))
 LEAST = 1e-3  # of the largest channel: what any other counts as at least
 HEADROOM = 2.0  # of 16-bit tensors
-FLAT = (
-    0.005  # a result of the activation function that counts as none, where the largest is 1 or more; less in proportion
-)
+FLAT = 0.005  # up to which a result of the activation function counts as none: of the largest, or of 1 if that is less
 
 Scales = Mapping[str, Tensor]  # by the name of the point: float64, a scalar or [channels]
 
