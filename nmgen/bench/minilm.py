@@ -2,7 +2,7 @@
 
 A series takes `STEPS` steps for each candidate, an elastic model as many as the whole series, each of three densities:
 so it reads the text as often, and computes three times as much. The scores are those of `nmgen prune --sts`:
-100 · Spearman, mean of the files, in int8.
+100 · Spearman, mean of the files, in int8 and in float.
 
 Every run is kept in build/bench-minilm/: one that was stopped goes on where it was. The table goes into
 docs/training.md, the numbers into build/bench-minilm/scores.json.
@@ -25,6 +25,7 @@ from nmgen.console.ending import process
 from nmgen.console.files import written_whole
 
 PATTERNS = ("4:8", "2:8", "1:8")
+FORMS = ("int8", "float")
 SEEDS, STEPS = 3, 450
 
 
@@ -72,26 +73,31 @@ def runs(seeds: int, data: Path) -> list[Run]:
     ]
 
 
-def scores(reports: Mapping[str, Report], seeds: int) -> dict[str, list[Scores]]:
+def scores(reports: Mapping[str, Report], seeds: int, form: str) -> dict[str, list[Scores]]:
     """Of all seeds by kind."""
     return {
-        name: [dict(zip(PATTERNS, scores_of(reports[f"{name}-{seed}"]), strict=True)) for seed in range(seeds)]
+        name: [dict(zip(PATTERNS, scores_of(reports[f"{name}-{seed}"], form), strict=True)) for seed in range(seeds)]
         for name in KINDS
     }
 
 
-def table(found: dict[str, list[Scores]]) -> str:
-    """Markdown."""
-    seeds = len(found[SERIES])
+def section(found: Mapping[str, dict[str, list[Scores]]]) -> str:
+    """Markdown: a table of each form."""
+    seeds = len(found[FORMS[0]][SERIES])
     text = [
-        f"`make bench-minilm` writes this table; last run on {time.strftime('%Y-%m-%d')}; seeds: {seeds}. Mean ±",
+        f"`make bench-minilm` writes these tables; last run on {time.strftime('%Y-%m-%d')}; seeds: {seeds}. Mean ±",
         f"standard error; differences seed by seed. {STEPS} steps of {BATCH} sentences for each candidate of a series,",
-        f"{len(PATTERNS) * STEPS:,} of three densities each for an elastic model. 100 · Spearman in int8, mean of the",
-        "files of STS 2014 and 2015.",
-        "",
-        f"| | {' | '.join(PATTERNS)} |",
-        "|---|" + "---|" * len(PATTERNS),
+        f"{len(PATTERNS) * STEPS:,} of three densities each for an elastic model. 100 · Spearman, mean of the files of",
+        "STS 2014 and 2015.",
     ]
+    for form, of_form in found.items():
+        text += ["", *table(form, of_form)]
+    return "\n".join(text)
+
+
+def table(form: str, found: Mapping[str, list[Scores]]) -> list[str]:
+    """Lines of Markdown."""
+    text = [f"| in {form} | {' | '.join(PATTERNS)} |", "|---|" + "---|" * len(PATTERNS)]
     for kind, scored in found.items():
         row = [with_error([one[p] for one in scored]) for p in PATTERNS]
         text.append(f"| {KINDS[kind].title} | " + " | ".join(row) + " |")
@@ -105,16 +111,17 @@ def table(found: dict[str, list[Scores]]) -> str:
             judged = "" if aim is None else f", {'met' if mean(gained) >= aim else 'missed'} (≥ {aim:+})"
             row.append(with_error(gained, "+") + judged)
         text.append(f"| {KINDS[kind].title}, gain over IDP | " + " | ".join(row) + " |")
-    return "\n".join(text)
+    return text
 
 
 def run(argv: Sequence[str] | None) -> int:
     data, seeds = asked("bench-minilm", "MiniLM trained in several ways, over seeds: four hours.", SEEDS, argv)
     cache = ROOT / "build" / "bench-minilm"
-    found = scores(run_all(runs(seeds, data), cache), seeds)
+    reports = run_all(runs(seeds, data), cache)
+    found = {form: scores(reports, seeds, form) for form in FORMS}
     with written_whole(cache / "scores.json") as path:
         path.write_text(json.dumps(found, indent=1) + "\n")
-    replace_section(ROOT / "docs" / "training.md", "bench-minilm", table(found))
+    replace_section(ROOT / "docs" / "training.md", "bench-minilm", section(found))
     print(f"{seeds} seeds: docs/training.md, {(cache / 'scores.json').relative_to(ROOT)}")
     return 0
 

@@ -40,6 +40,6 @@ def minilm(name: str, options: Sequence[str], data: Path, *, candidates: int, st
     return Run(name=name, words=("minilm", *options, *recipe(data, steps=steps, seed=seed)), candidates=candidates)
 
 
-def scores_of(report: Report) -> list[float]:
-    """Of each candidate, in int8: 100 · Spearman, mean of the files."""
-    return [one["int8"]["mean"] for one in report["candidates"]]
+def scores_of(report: Report, form: str = "int8") -> list[float]:
+    """Of each candidate, in int8 or float: 100 · Spearman, mean of the files."""
+    return [one[form]["mean"] for one in report["candidates"]]

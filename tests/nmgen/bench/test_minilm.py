@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nmgen.bench import training_runs
-from nmgen.bench.minilm import KINDS, PATTERNS, main, runs, scores, table
+from nmgen.bench.minilm import KINDS, PATTERNS, main, runs, scores, section, table
 from nmgen.bench.minilm_runs import scores_of
 from nmgen.bench.training_runs import ROOT, Run, command, folder_of, run_all
 from nmgen.cli import parser
@@ -18,25 +18,38 @@ from sim.process.children import started
 
 
 def report(*scores: float) -> str:
-    return json.dumps({"candidates": [{"float": {"mean": 0.0}, "int8": {"mean": score}} for score in scores]})
+    """Of scores in int8; in float they are a point higher."""
+    candidates = [{"float": {"mean": score + 1}, "int8": {"mean": score}} for score in scores]
+    return json.dumps({"candidates": candidates})
 
 
 def test_the_table() -> None:
     series = [{"4:8": 79.0, "2:8": 78.0, "1:8": 76.0}, {"4:8": 79.2, "2:8": 78.2, "1:8": 76.2}]
     elastic = [{"4:8": 79.5, "2:8": 77.75, "1:8": 75.6}, {"4:8": 79.7, "2:8": 77.95, "1:8": 75.8}]
-    lines = table({"series": series, "elastic": elastic}).splitlines()
-    assert "seeds: 2." in lines[0]
-    assert lines[-3:] == [
+    assert table("int8", {"series": series, "elastic": elastic}) == [
+        "| in int8 | 4:8 | 2:8 | 1:8 |",
+        "|---|---|---|---|",
         "| a model each, by IDP | 79.10 ± 0.10 | 78.10 ± 0.10 | 76.10 ± 0.10 |",
         "| one elastic model, by idp-weighed | 79.60 ± 0.10 | 77.85 ± 0.10 | 75.70 ± 0.10 |",
         "| one elastic model, by idp-weighed, gain over IDP | +0.50 ± 0.00, met (≥ -0.3) | -0.25 ± 0.00, met (≥ -0.3) "
         "| -0.40 ± 0.00, missed (≥ -0.3) |",
     ]
     weighed = [{p: score + 0.6 for p, score in one.items()} for one in series]
-    last = table({"series": series, "weighed": weighed}).splitlines()[-1]
-    assert last == (
+    assert table("float", {"series": series, "weighed": weighed})[-1] == (
         "| a model each, by idp-weighed, gain over IDP | +0.60 ± 0.00 | +0.60 ± 0.00 | +0.60 ± 0.00, met (≥ +0.5) |"
     )
+
+
+def test_the_section() -> None:
+    series = {"int8": [79.0, 78.0, 76.0], "float": [79.1, 78.1, 76.2]}
+    lines = section({form: {"series": [dict(zip(PATTERNS, one, strict=True))]} for form, one in series.items()})
+    assert "seeds: 1." in lines.splitlines()[0]
+    assert [line for line in lines.splitlines() if line.startswith(("| in", "| a"))] == [
+        "| in int8 | 4:8 | 2:8 | 1:8 |",
+        "| a model each, by IDP | 79.00 | 78.00 | 76.00 |",
+        "| in float | 4:8 | 2:8 | 1:8 |",
+        "| a model each, by IDP | 79.10 | 78.10 | 76.20 |",
+    ]
 
 
 def test_all_take_as_many_steps(tmp_path: Path) -> None:
@@ -58,9 +71,11 @@ def test_all_take_as_many_steps(tmp_path: Path) -> None:
 
 def test_scores(tmp_path: Path) -> None:
     reports = {one.name: report(*(79.0 - number, 78.0, 76.0)) for number, one in enumerate(runs(2, tmp_path))}
-    found = scores({name: json.loads(text) for name, text in reports.items()}, 2)
+    read = {name: json.loads(text) for name, text in reports.items()}
+    found = scores(read, 2, "int8")
     assert found["series"] == [{"4:8": score, "2:8": 78.0, "1:8": 76.0} for score in (79.0, 79.0 - len(KINDS))]
     assert found["elastic"][1]["4:8"] == 80.0 - 2 * len(KINDS)
+    assert scores(read, 2, "float")["elastic"][1]["4:8"] == 81.0 - 2 * len(KINDS)
 
 
 def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
