@@ -1,5 +1,6 @@
 """The selection decoder: from a bitmap to the position in the group that each lane takes."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
@@ -7,13 +8,19 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.lib.cases import cases
+from rtl.lib.timing import registered
 from rtl.params import Config, ceil_div
+
+EIGHT = 8  # bits whose ranks take no more than a cycle at 130 MHz on an ECP5
 
 
 class BitmapRanks(wiring.Component):
-    """For each position of a group's bitmap, the number of bits set below it. Combinational.
+    """For each position of a group's bitmap, the number of bits set below it.
 
-    A tree of full adders (carry-save): carry chains are slow for so few bits.
+    Parameters
+    ----------
+    pipelined : a cycle later: ranks among the eight bits that a position lies in, and then the eights below. Else
+        combinational
 
     Members
     -------
@@ -21,30 +28,52 @@ class BitmapRanks(wiring.Component):
     ranks : one a position, out
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, pipelined: bool = False) -> None:
+        self._pipelined = pipelined
         super().__init__({"bitmap": In(config.m), "ranks": Out(range(config.m)).array(config.m)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for position in range(len(self.bitmap)):
-            rank: list[Value] = []
-            column = [*self.bitmap[:position]]  # bits of the same weight
-            while column:
-                carries: list[Value] = []
-                while len(column) > 1:
-                    three, column = column[:3], column[3:]
-                    name = f"{position}_{len(rank)}_{len(carries)}"
-                    one, carry = Signal(name=f"sum_{name}"), Signal(name=f"carry_{name}")
-                    m.d.comb += [
-                        one.eq(Cat(three).xor()),
-                        carry.eq(Cat(a & b for a, b in combinations(three, 2)).any()),
-                    ]
-                    column.append(one)
-                    carries.append(carry)
-                rank += column
-                column = carries
-            m.d.comb += self.ranks[position].eq(Cat(rank))
+        positions = len(self.bitmap)
+        size = EIGHT if self._pipelined else positions
+        eights: list[Value] = []  # bits set in each that lies below
+        for first in range(0, positions, size):
+            for position in range(first, min(first + size, positions)):
+                rank = total(m, [*self.bitmap[first:position]], position - first, f"{position}")
+                if self._pipelined:
+                    own = registered(m, rank, name=f"own_{position}")
+                    rank = total(m, [own, *eights], position, f"{position}_whole")
+                m.d.comb += self.ranks[position].eq(rank)
+            if first + size < positions:
+                count = total(m, [*self.bitmap[first : first + size]], size, f"eight_{first}")
+                eights.append(registered(m, count, name=f"eight_{first}"))
         return m
+
+
+def total(m: Module, numbers: Sequence[Value], most: int, name: str) -> Value:
+    """The sum of unsigned numbers, which is no more than `most`.
+
+    A tree of full adders (carry-save): carry chains are slow for so few bits.
+    """
+    found: list[Value] = []
+    width = most.bit_length()
+    columns = [[number[weight] for number in numbers if weight < len(number)] for weight in range(width)]
+    for weight, column in enumerate(columns):
+        carries = columns[weight + 1] if weight + 1 < width else []
+        made = 0
+        while len(column) > 1:
+            three, column = column[:3], column[3:]
+            own = f"{name}_{weight}_{made}"
+            one = Signal(name=f"sum_{own}")
+            m.d.comb += one.eq(Cat(three).xor())
+            column.append(one)
+            if weight + 1 < width:
+                carry = Signal(name=f"carry_{own}")
+                m.d.comb += carry.eq(Cat(a & b for a, b in combinations(three, 2)).any())
+                carries.append(carry)
+            made += 1
+        found += column
+    return Cat(found)
 
 
 class BitmapDecoder(wiring.Component):

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.selection import BitmapDecoder, BitmapRanks
+from rtl.array.selection import EIGHT, BitmapDecoder, BitmapRanks
 from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.lib.cases import cases
 from rtl.lib.gearbox import Gearbox
@@ -29,8 +29,9 @@ class StepUnpacker(wiring.Component):
 
     Parameters
     ----------
-    pipelined : in three stages, for a fast clock: the bitmaps' ranks; positions decoded from these; the step. Indices
-        are undefined where the selection is counted. Else in one stage, the step
+    pipelined : in three stages, for a fast clock: the bitmaps' ranks; positions decoded from these; the step. Ranks in
+        groups of more than `EIGHT` take two, and what is made of the third has no register here: one has to follow.
+        Indices are undefined where the selection is counted. Else in one stage, the step
 
     Members
     -------
@@ -44,6 +45,7 @@ class StepUnpacker(wiring.Component):
     def __init__(self, config: Config, *, pipelined: bool) -> None:
         self._config = config
         self._pipelined = pipelined
+        self._long = pipelined and config.m > EIGHT  # ranks take two cycles
         super().__init__(
             {
                 "value_unit": In(max(value_units(config))),
@@ -67,10 +69,14 @@ class StepUnpacker(wiring.Component):
         index_code = stage(code, "index_code")
         values = stage(stage(self.value_unit, "values"), "values_unpacked")
         step = stage(self.step, "step_unpacked")
+        if self._long:
+            code, step = stage(code, "code_ranked"), stage(step, "step_ranked")
+            index_code, values = stage(index_code, "index_code_decoded"), stage(values, "values_decoded")
         columns = Signal.like(self.columns, reset_less=True)
+        domain = m.d.comb if self._long else m.d.sync
         m.d.comb += self.columns.eq(columns)
         for column in range(c.cols):
-            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c)
+            m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c, pipelined=self._long)
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
             m.d.comb += [
                 ranks.bitmap.eq(self.selection_unit[c.m * column :]),
@@ -83,17 +89,17 @@ class StepUnpacker(wiring.Component):
             target = columns[column]
             for lane in range(c.n):
                 byte = lane * c.cols + column
-                m.d.sync += target.weights[lane].eq(values.word_select(byte, WEIGHT_BITS).as_signed())
+                domain += target.weights[lane].eq(values.word_select(byte, WEIGHT_BITS).as_signed())
                 with m.If(lane >= self.lanes):
-                    m.d.sync += target.weights[lane].eq(0)
+                    domain += target.weights[lane].eq(0)
                 with m.If(self.bitmap):
-                    m.d.sync += target.indices[lane].eq(decoded.word_select(lane, c.index_bits))
+                    domain += target.indices[lane].eq(decoded.word_select(lane, c.index_bits))
                 if not self._pipelined:
                     with m.Elif(self.counted):
                         for i in cases(m, step, ceil_div(c.m, c.n)):
-                            m.d.sync += target.indices[lane].eq(i * c.n + lane)
+                            domain += target.indices[lane].eq(i * c.n + lane)
                 with m.Else():
-                    m.d.sync += target.indices[lane].eq(index_code.word_select(byte, c.index_bits))
+                    domain += target.indices[lane].eq(index_code.word_select(byte, c.index_bits))
         return m
 
 

@@ -53,6 +53,17 @@ def test_indices(n: int, m: int) -> None:
         assert list(indices) == want, f"bitmap {bitmap:0{m}b}, step {step}"
 
 
+@pytest.mark.parametrize("m", [8, 16, 32])
+def test_ranks_a_cycle_later(m: int) -> None:
+    """Of a bitmap every cycle."""
+    given = bitmaps(m)
+    ranks = BitmapRanks(Config(n=1, m=m, rows=1, cols=1, max_k=m), pipelined=True)
+    record = trace(ranks, [*({"bitmap": bitmap} for bitmap in given), {}], *ranks.ranks)
+    for bitmap, found in zip(given, record[1:], strict=True):
+        want = [(bitmap & ((1 << position) - 1)).bit_count() for position in range(m)]
+        assert list(found) == want, f"bitmap {bitmap:0{m}b}"
+
+
 @pytest.mark.parametrize(
     ("bitmap", "step", "n", "m", "want"),
     [

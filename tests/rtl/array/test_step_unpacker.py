@@ -11,7 +11,12 @@ from rtl.params import Config
 from rtl.product import Pattern
 from tests.rtl.simulate import seeded, trace
 
-CONFIGURATIONS = {"2:8": Config(n=2, m=8, cols=3), "3:16": Config(n=3, m=16, cols=2), "4:4": Config(n=4, m=4, cols=1)}
+CONFIGURATIONS = {
+    "2:8": Config(n=2, m=8, cols=3),
+    "3:16": Config(n=3, m=16, cols=2),
+    "4:4": Config(n=4, m=4, cols=1),
+    "1:32": Config(n=1, m=32, cols=2),
+}
 STEPS = 30
 
 
