@@ -96,20 +96,25 @@ def configuration_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConf
     InputError : an unknown preset, a file that cannot be used, or a parameter out of its bounds.
     """
     given: dict[str, Any] = {}
+    source = ""  # of an error in what is given
     if args.preset is not None:
         if args.preset not in PRESETS:
             raise InputError(f"preset is {args.preset!r}, must be one of {', '.join(PRESETS)}")
         given = asdict(PRESETS[args.preset])
     elif args.config is not None:
-        given = _read(args.config, kind)
+        given, source = _read(args.config, kind), f"{args.config}: "
     for field in fields(kind):
         text = getattr(args, field.name)
         if text is not None:
+            source = source and f"{args.config} with flags: "
             try:
                 given[field.name] = text if field.type is str else int(text)
             except ValueError:
                 raise InputError(f"{field.name} is {text!r}, must be an integer") from None
-    return replace(kind(), **given)
+    try:
+        return replace(kind(), **given)
+    except InputError as error:
+        raise InputError(f"{source}{error}") from None
 
 
 def configuration_of_kind(args: argparse.Namespace) -> Config:

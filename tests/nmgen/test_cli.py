@@ -154,8 +154,17 @@ def test_a_bad_configuration_file_is_one_line(
 ) -> None:
     file = tmp_path / "bad.toml"
     file.write_bytes(content)
-    assert message in fails(["generate", "--config", str(file), "-o", str(tmp_path / "design")], capsys)
+    said = fails(["generate", "--config", str(file), "-o", str(tmp_path / "design")], capsys)
+    assert said.startswith(f"nmgen: {file}")
+    assert message in said
     assert not (tmp_path / "design").exists()
+
+
+def test_a_flag_makes_a_configuration_file_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "given.toml"
+    file.write_text("m = 2\nn = 2\nmax_k = 64\n")
+    said = fails(["generate", "--config", str(file), "--n", "4", "-o", str(tmp_path / "design")], capsys)
+    assert said == f"nmgen: {file} with flags: n is 4, must be at most m = 2\n"
 
 
 @pytest.mark.parametrize("place", ["file", "file/design", "/proc/nmgen/design"])
