@@ -109,8 +109,9 @@ def _show(args: argparse.Namespace, program: "Program", sums: dict[str, Any], li
     if args.all:
         _list(listed)
     slow = "" if args.memory_bytes_per_cycle is None else f", about {args.memory_bytes_per_cycle:g} a cycle"
+    density = "" if program.density is None else f" at {program.density}"
     print(
-        f"{args.model}: {sums['cycles']:,} cycles, {sums['milliseconds']:.3f} ms at {args.mhz} MHz\n"
+        f"{args.model}{density}: {sums['cycles']:,} cycles, {sums['milliseconds']:.3f} ms at {args.mhz} MHz\n"
         f"  utilisation  {sums['utilisation']:.1%}\n"
         f"  memory       {sums['beats'] * program.config.port_bytes:,} bytes{slow}\n"
         f"  by opcode    " + ", ".join(f"{name} {cycles:,}" for name, cycles in sums["cycles_by_opcode"].items())

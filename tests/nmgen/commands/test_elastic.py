@@ -69,7 +69,9 @@ def test_estimates(capsys: pytest.CaptureFixture[str]) -> None:
         assert {name: alone[name] for name in said["densities"][density]} == said["densities"][density]
         assert alone["shorter"][0]["cycles"] < alone["cycles"]
     assert main(["estimate", "E.nmp"]) == 0
-    assert re.search(r"^  at 1:8: [\d,]+ cycles, [\d.]+ ms, [\d,]+ bytes$", capsys.readouterr().out, re.MULTILINE)
+    said = capsys.readouterr().out
+    assert re.search(r"^\S+ at 4:8: [\d,]+ cycles, [\d.]+ ms at ", said)
+    assert re.search(r"^  at 1:8: [\d,]+ cycles, [\d.]+ ms, [\d,]+ bytes$", said, re.MULTILINE)
     assert main(["disassemble", "E.nmp"]) == 0
     assert "for 4 tokens at 1:8:" in capsys.readouterr().out
     assert main(["compile", "E.safetensors", "--elastic", "--seq", "8", *FLAGS, "-o", "F.nmp"]) == 0
