@@ -233,9 +233,12 @@ def prune_candidates(model: str, asked: Pruning, out: Path, say: Say) -> list[Ca
     facts = json.loads(json.dumps(facts))
     if (folder / REPORT).is_file():
         kept = parse_json(read_text(folder / REPORT, REPORT_MAX))
-        if isinstance(kept, dict) and kept.get("asked") == facts:
+        before = kept.get("asked") if isinstance(kept, dict) else None
+        if before == facts:
             return open_candidates([str(folder)])
-        raise InputError(f"{folder} holds candidates of another search, give an -o of its own")
+        differ = [name for name, value in facts.items() if isinstance(before, dict) and before.get(name) != value]
+        other = f" ({', '.join(differ)})" if differ else ""
+        raise InputError(f"{folder} holds candidates of another search{other}, give an -o of its own")
     with one_thread():
         say("reading the model")
         dense = Dense(model, [asked.calibrate] if asked.calibrate else [])

@@ -157,13 +157,13 @@ def test_candidates_made_here(capsys: pytest.CaptureFixture[str]) -> None:
     sparse, dense = (one["accuracy"] for one in found["candidates"])
     assert sparse < dense <= 1
     assert explore(capsys, *arguments) == found
-    assert "holds candidates of another search" in fails(
-        ["explore", "small", "--patterns", "2:8", "--seq", "7", "-o", "out"], capsys
+    assert "holds candidates of another search (patterns, lengths), give" in fails(
+        ["explore", "small", "--patterns", "2:8", "--seq", "6", "-o", "out"], capsys
     )
     weights = Path("small/model.safetensors")
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert "holds candidates of another search" in fails(["explore", *arguments, "-o", "out"], capsys)
+    assert "holds candidates of another search (content), give" in fails(["explore", *arguments, "-o", "out"], capsys)
 
 
 def test_two_scores_of_one_artefact(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
