@@ -193,7 +193,7 @@ def test_nested_toml(brackets: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_values_of_a_configuration(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("c.toml").write_text(line)
     said = refused(capsys, "generate", "--config", "c.toml", "-o", "out")
-    assert said.startswith(message)
+    assert said.startswith(f"c.toml: {message}")
 
 
 def test_a_manifest_that_names_other_folders(capsys: pytest.CaptureFixture[str]) -> None:
