@@ -10,7 +10,7 @@ from rtl.array.selection import EIGHT, BitmapDecoder, BitmapRanks
 from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.lib.cases import cases
 from rtl.lib.gearbox import Gearbox
-from rtl.lib.timing import registered
+from rtl.lib.timing import registered, replicate
 from rtl.params import PARAMETER_BYTES, Config, ceil_div
 
 
@@ -70,18 +70,21 @@ class StepUnpacker(wiring.Component):
         values = stage(stage(self.value_unit, "values"), "values_unpacked")
         step = stage(self.step, "step_unpacked")
         if self._long:
-            code, step = stage(code, "code_ranked"), stage(step, "step_ranked")
-            index_code, values = stage(index_code, "index_code_decoded"), stage(values, "values_decoded")
+            code, index_code = stage(code, "code_ranked"), stage(index_code, "index_code_decoded")
+            values = stage(values, "values_decoded")
         columns = Signal.like(self.columns, reset_less=True)
         domain = m.d.comb if self._long else m.d.sync
         m.d.comb += self.columns.eq(columns)
         for column in range(c.cols):
             m.submodules[f"bitmap_ranks_{column}"] = ranks = BitmapRanks(c, pipelined=self._long)
             m.submodules[f"bitmap_decoder_{column}"] = decoder = BitmapDecoder(c)
+            own_step = step
+            if self._long:  # from a register beside the column; as many differ as there are steps
+                own_step = replicate(m, step, name=f"step_{column}", distinct_init=column % ceil_div(c.m, c.n))
             m.d.comb += [
                 ranks.bitmap.eq(self.selection_unit[c.m * column :]),
                 decoder.bitmap.eq(code[c.m * column :]),
-                decoder.step.eq(step),
+                decoder.step.eq(own_step),
             ]
             for position, rank in enumerate(ranks.ranks):
                 m.d.comb += decoder.ranks[position].eq(stage(rank, f"rank_{column}_{position}"))
