@@ -11,7 +11,7 @@ from rtl.lib.cases import cases
 from rtl.lib.timing import registered
 from rtl.params import Config, ceil_div
 
-EIGHT = 8  # bits whose ranks take no more than a cycle at 130 MHz on an ECP5
+RANKED_AT_ONCE = 8  # bits whose ranks take no more than a cycle at 130 MHz on an ECP5
 
 
 class BitmapRanks(wiring.Component):
@@ -35,7 +35,7 @@ class BitmapRanks(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         positions = len(self.bitmap)
-        size = EIGHT if self._pipelined else positions
+        size = RANKED_AT_ONCE if self._pipelined else positions
         eights: list[Value] = []  # bits set in each that lies below
         for first in range(0, positions, size):
             for position in range(first, min(first + size, positions)):

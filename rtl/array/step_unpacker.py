@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.selection import EIGHT, BitmapDecoder, BitmapRanks
+from rtl.array.selection import RANKED_AT_ONCE, BitmapDecoder, BitmapRanks
 from rtl.array.steps import WEIGHT_BITS, column_step
 from rtl.lib.cases import cases
 from rtl.lib.gearbox import Gearbox
@@ -30,8 +30,8 @@ class StepUnpacker(wiring.Component):
     Parameters
     ----------
     pipelined : in three stages, for a fast clock: the bitmaps' ranks; positions decoded from these; the step. Ranks in
-        groups of more than `EIGHT` take two, and what is made of the third has no register here: one has to follow.
-        Indices are undefined where the selection is counted. Else in one stage, the step
+        groups of more than `RANKED_AT_ONCE` take two, and what is made of the third has no register here: one has to
+        follow. Indices are undefined where the selection is counted. Else in one stage, the step
 
     Members
     -------
@@ -45,7 +45,7 @@ class StepUnpacker(wiring.Component):
     def __init__(self, config: Config, *, pipelined: bool) -> None:
         self._config = config
         self._pipelined = pipelined
-        self._long = pipelined and config.m > EIGHT  # ranks take two cycles
+        self._long = pipelined and config.m > RANKED_AT_ONCE  # ranks take two cycles
         super().__init__(
             {
                 "value_unit": In(max(value_units(config))),
