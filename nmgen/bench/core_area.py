@@ -36,26 +36,54 @@ SHARE = 0.8  # of the LUTs, at most
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}  # of a cell of each kind
 KINDS = {"block RAM": "DP16KD", "multipliers": "MULT18X18D", "FF": "TRELLIS_FF"}
 HAS = {"LUTs": 83640, "block RAM": 208, "multipliers": 156, "FF": 83640}
-CORE = "sta_core"
+TOP = "sta_core"
 SEEDS = 3
-PORTABLE = StaConfig()
-SLICES = replace(PORTABLE, pe="ecp5", device=CHIP)
-LEAST_MHZ = {SLICES: 130, PORTABLE: 85}
-PROGRAMS = [(pattern, tokens) for tokens in (128, 32) for pattern in ("2:8", "1:8")]
+TOKENS = (128, 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """A core that is measured. Its clock has a section of its own, so that cores are placed one by one.
+
+    Attributes
+    ----------
+    name : of `--place`, and of the section
+    flags : of `nmgen report ulx3s-85f --core`
+    least_mhz : that are asked for
+    patterns : of MiniLM
+    """
+
+    name: str
+    title: str
+    config: StaConfig
+    flags: str
+    least_mhz: int
+    patterns: tuple[str, ...] = ("2:8", "1:8")
+
+
+SLICES = StaConfig(pe="ecp5", device=CHIP)
+PORTABLE = Core(name="portable", title="portable", config=StaConfig(), flags="--pe portable", least_mhz=85)
+CORES = (
+    Core(name="ecp5", title="ecp5", config=SLICES, flags="--pe ecp5", least_mhz=130),
+    PORTABLE,
+    Core(
+        name="m16",
+        title="ecp5, M = 16",
+        config=replace(SLICES, m=16, store_words=1536),  # as many as leave block RAM for wider groups
+        flags="--pe ecp5 --m 16 --store-words 1536",
+        least_mhz=130,
+        patterns=("4:16", "2:16"),
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Of MiniLM.
-
-    Attributes
-    ----------
-    cycles : of each configuration
-    """
+    """Of MiniLM on a core, ids to embedding."""
 
     pattern: str
     tokens: int
-    cycles: dict[StaConfig, int]
+    cycles: int
 
 
 def by_parts(design: Design) -> Design:
@@ -66,19 +94,19 @@ def by_parts(design: Design) -> Design:
     return Design(title=f"the Components of {design.title}", verilog=design.verilog, script=script)
 
 
-def latencies() -> list[Latency]:
+def latencies(core: Core) -> list[Latency]:
     """Cycles are the estimate's, which is the RTL's to the cycle; torch is run here, now."""
     from nmgen.bench.core import LATENCY, parameters
     from nmgen.estimate.cycles import Constants, estimate
     from nmgen.families.bert.compiler import compile_encoder
 
     found = []
-    for pattern, tokens in PROGRAMS:
-        cycles = {}
-        for config in LEAST_MHZ:
-            estimates = estimate(compile_encoder(parameters(pattern), config, (tokens,)), Constants(memory=LATENCY))
-            cycles[config] = estimates[0].begin + sum(one.cycles for one in estimates)
-        found.append(Latency(pattern=pattern, tokens=tokens, cycles=cycles))
+    for pattern in core.patterns:
+        pruned = parameters(pattern)
+        for tokens in TOKENS:
+            estimates = estimate(compile_encoder(pruned, core.config, (tokens,)), Constants(memory=LATENCY))
+            cycles = estimates[0].begin + sum(one.cycles for one in estimates)
+            found.append(Latency(pattern=pattern, tokens=tokens, cycles=cycles))
     return found
 
 
@@ -109,35 +137,28 @@ def by_component(stat: Mapping[str, Any], module: str) -> list[tuple[str, dict[s
     return rows
 
 
-def section(
-    stat: Mapping[str, Any],
-    found: Mapping[StaConfig, Report],
-    times: Sequence[Latency],
-    *,
-    versions: Sequence[str],
-    seeds: int,
-) -> str:
+def area(stat: Mapping[str, Any], found: Mapping[Core, Report], version: str) -> str:
     """Markdown of docs/results.md.
 
     Parameters
     ----------
     stat : what yosys counts of each module of the portable core
-    found : of each configuration, flattened, placed and routed
+    found : of each core, flattened
     """
-    rows = by_component(stat, CORE)
+    rows = by_component(stat, TOP)
     whole = {
-        "**all Components**": resources(stat, CORE),
-        **{f"**flattened**, {config.pe}, with pins": _flat(one) for config, one in found.items()},
+        "**all Components**": resources(stat, TOP),
+        **{f"**flattened**, {core.title}, with pins": _flat(one) for core, one in found.items()},
     }
     limits = {name: round(SHARE * number) if name == "LUTs" else number for name, number in HAS.items()}
     met = all(one[name] <= limits[name] for one in whole.values() for name in HAS)
     text = [
-        "`make bench-core-area` writes these tables (`python -m nmgen.bench.core_area --place ecp5`: no clock of the",
-        f"portable core); last run on {date.today().isoformat()}, with",
-        f"{' and '.join(versions)}. The whole core, 8×8 PEs, N = 2, M = 8, 128 tokens, hidden 384:",
+        "`make bench-core-area` writes this table and those of the clocks below (`python -m nmgen.bench.core_area",
+        f"--place none`: this one); last run on {date.today().isoformat()}, with",
+        f"{version}. The whole core, 8×8 PEs, N = 2, M = 8, 128 tokens, hidden 384:",
         "`yosys synth_ecp5 -noflatten` of the portable one, so that every Component has its own numbers, and",
-        "`yosys synth_ecp5` of the core between shift registers that stand for pins, the ecp5 one mapped for the",
-        "average path. LUTs are LUT4, two of each CCU2C (carry), and four of each DPR16X4 (LUT RAM).",
+        "`yosys synth_ecp5` of the core between shift registers that stand for pins, those of ecp5 elements mapped for",
+        "the average path. LUTs are LUT4, two of each CCU2C (carry), and four of each DPR16X4 (LUT RAM).",
         "",
         _row(("Component", *HAS)),
         "|---|" + "---|" * len(HAS),
@@ -146,9 +167,9 @@ def section(
         _row((f"at most, in an {CHIP}", *(f"{limits[kind]:,}" for kind in HAS))),
         "",
         f"The bounds are {'met' if met else '**missed**'}.",
+        "",
+        *_clocks(),
     ]
-    if any(one.mhz for one in found.values()):
-        text += ["", *_clock(found, seeds), "", *_latency(found, times), "", _untimed()]
     return "\n".join(text)
 
 
@@ -156,59 +177,55 @@ def _flat(one: Report) -> dict[str, int]:
     return dict(zip(HAS, (one.lut_equivalents, one.memories, one.slices, one.registers), strict=True))
 
 
-def _clock(found: Mapping[StaConfig, Report], seeds: int) -> list[str]:
+def clock(core: Core, found: Report, times: Sequence[Latency], *, versions: Sequence[str], seeds: int) -> str:
+    """Markdown of a core's clock, its worst paths, and MiniLM on it."""
     options = find_target(BOARD).place(ROUTER, CORE_MHZ, *CORE_PLACER)
+    met = "met" if (found.median_mhz or 0) >= core.least_mhz else "**missed**"
+    gmacs = f"{found.gmacs:.1f}" if found.gmacs else "–"
     text = [
-        f"**Clock.** `nextpnr-ecp5 {' '.join(options)}`, seeds 1 to {seeds}; MHz are least /",
-        f"**median** / most, – of a seed that does not route. One row in {ROWS_APART[0]} of the chip's logic is kept",
-        "empty, elements and block RAM have places (`nmgen/fpga/floorplan.py`), multipliers and block RAM have",
-        "registers from beside them (`nmgen/fpga/register_packing.py`; counted here). One core is",
-        "`nmgen report ulx3s-85f --core --pe ecp5`.",
+        f"`python -m nmgen.bench.core_area --place {core.name}` writes these tables of **{core.title}**,",
+        f"`nmgen report {BOARD} --core {core.flags} --seeds {seeds}`; last run on {date.today().isoformat()}, with",
+        f"{' and '.join(versions)},",
+        f"`nextpnr-ecp5 {' '.join(options)}`.",
         "",
-        _row(("processing elements", "LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for config, one in found.items():
-        least, gmacs = LEAST_MHZ[config], f"{one.gmacs:.1f}" if one.gmacs else "–"
-        met = "not shown" if one.median_mhz is None else "met" if one.median_mhz >= least else "**missed**"
-        numbers = f"{one.lut_equivalents:,}", f"{one.registers:,}", speed(one), gmacs
-        text.append(_row((config.pe, *numbers, f"≥ {least} MHz {met}")))
-    text += ["", "The worst paths at the median seed, one of each pair of Components that paths begin and end in:", ""]
-    text += [_row(("processing elements", "ns", "in logic", "through")), "|---|---:|---:|---|"]
-    for config, one in found.items():
-        for path in one.paths:
-            text.append(_row((config.pe, f"{path.ns:.1f}", f"{path.logic_ns:.1f}", " → ".join(path.through))))
-    return text
-
-
-def _latency(found: Mapping[StaConfig, Report], times: Sequence[Latency]) -> list[str]:
-    text = [
-        "**MiniLM, one sentence, ids to embedding.** Cycles by `nmgen estimate`, exact in all that was run above,",
-        "memory latency 30, over the median clock. The image of a board has clocks of its own, and a slower memory:",
-        "its times are [below](#the-encoder-on-a-ulx3s).",
-        "",
+        _row(("LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),
+        "|---:|---:|---:|---:|---|",
         _row(
             (
-                "tokens",
-                "pattern",
-                *(f"cycles, {config.pe}" for config in found),
-                *(f"ms, {config.pe}" for config in found),
+                f"{found.lut_equivalents:,}",
+                f"{found.registers:,}",
+                speed(found),
+                gmacs,
+                f"≥ {core.least_mhz} MHz {met}",
             )
         ),
-        "|---|---" + "|---:" * (2 * len(found)) + "|",
     ]
+    if found.paths:
+        text += ["", _row(("ns", "in logic", "worst paths, through")), "|---:|---:|---|"]
+        text += [_row((f"{one.ns:.1f}", f"{one.logic_ns:.1f}", " → ".join(one.through))) for one in found.paths]
+    text += ["", _row(("tokens", "pattern", "cycles", "ms")), "|---:|---|---:|---:|"]
     for one in times:
-        cycles = [f"{one.cycles[config]:,}" for config in found]
-        clocks = [
-            f"{one.cycles[config] / 1000 / report.median_mhz:.1f}" if report.median_mhz else "–"
-            for config, report in found.items()
-        ]
-        text.append(_row((str(one.tokens), one.pattern, *cycles, *clocks)))
-    return text
+        ms = f"{one.cycles / 1000 / found.median_mhz:.2f}" if found.median_mhz else "–"
+        text.append(_row((str(one.tokens), one.pattern, f"{one.cycles:,}", ms)))
+    return "\n".join(text)
 
 
-def _untimed() -> str:
-    return "**What is not timed.** " + " ".join(UNTIMED.split()) + " " + NOTE
+def _clocks() -> list[str]:
+    """What holds for the clocks of all cores."""
+    return [
+        "### Clocks",
+        "",
+        "MHz are least / **median** / most of the seeds, – of one that does not route. One row in",
+        f"{ROWS_APART[0]} of the chip's logic is kept empty where there is room, elements and block RAM have places",
+        "(`nmgen/fpga/floorplan.py`), multipliers and block RAM have registers from beside them",
+        "(`nmgen/fpga/register_packing.py`; counted here). Worst paths are those of the median seed, one of each pair",
+        "of Components that paths begin and end in. Cycles are of one sentence of MiniLM, ids to embedding, by",
+        "`nmgen estimate`, exact in all that was run above, memory latency 30; ms are these over the median clock.",
+        "In groups of 16 the patterns 4:16 and 2:16 keep as many weights as 2:8 and 1:8. The image of a board has",
+        "clocks of its own, and a slower memory: its times are [below](#the-encoder-on-a-ulx3s).",
+        "",
+        "**What is not timed.** " + " ".join(UNTIMED.split()) + " " + NOTE,
+    ]
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -219,24 +236,25 @@ def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="bench-core-area", description=f"The whole core in an {CHIP}.")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
     parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
-    parser.add_argument("--place", choices=("all", "ecp5", "none"), default="all", help="cores that are placed (all)")
+    names = [core.name for core in CORES]
+    parser.add_argument("--place", choices=("all", *names, "none"), default="all", help="cores that are placed (all)")
     args = parser.parse_args(argv)
     seeds = seeds_of(args.seeds)
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"jobs is {args.jobs}, must be at least 1")
-    target = find_target(BOARD)
-    designs = [design_of(config, target, seeds) for config in LEAST_MHZ]
-    designs = [
-        design if args.place in ("all", config.pe) else replace(design, place=None, seeds=())
-        for config, design in zip(LEAST_MHZ, designs, strict=True)
-    ]
-    *measured, parts = measure([*designs, by_parts(designs[-1])], FOLDER, jobs=args.jobs)
-    found = {config: report(config, target, one) for config, one in zip(LEAST_MHZ, measured, strict=True)}
-    times = latencies() if args.place != "none" else []
-    stat = json.loads((parts.synthesised / CELLS).read_text())
+    target, page = find_target(BOARD), ROOT / "docs" / "results.md"
+    placed = [core for core in CORES if args.place in ("all", core.name)]
+    designs = {core: design_of(core.config, target, seeds) for core in CORES}
+    parts = by_parts(designs[PORTABLE])
+    alone = [design if core in placed else replace(design, place=None, seeds=()) for core, design in designs.items()]
+    *measured, counted = measure([*alone, parts], FOLDER, jobs=args.jobs)
+    found = {core: report(core.config, target, one) for core, one in zip(CORES, measured, strict=True)}
     versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
-    text = section(stat, found, times, versions=versions, seeds=args.seeds)
-    replace_section(ROOT / "docs" / "results.md", "area", text)
+    stat = json.loads((counted.synthesised / CELLS).read_text())
+    replace_section(page, "area", area(stat, found, versions[0]))
+    for core in placed:
+        text = clock(core, found[core], latencies(core), versions=versions, seeds=args.seeds)
+        replace_section(page, f"clock-{core.name}", text)
     print(f"docs/results.md, {FOLDER.relative_to(ROOT)}/")
     return 0
 

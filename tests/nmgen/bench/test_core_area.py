@@ -1,6 +1,7 @@
 """The table of the whole core's resources: what yosys and nextpnr report, added up and told."""
 
 import json
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 from amaranth.lib.wiring import Component
 
 from nmgen.bench import core_area as bench_core_area
-from nmgen.bench.core_area import LEAST_MHZ, PORTABLE, SLICES, Latency, by_component, main, resources, section
+from nmgen.bench.core_area import CORES, Core, Latency, area, by_component, clock, main, resources
+from nmgen.commands.report import add_arguments
 from nmgen.fpga.array_harness import OperandMemory
 from nmgen.fpga.report import Report, Worst
+from nmgen.fpga.targets import configuration_for, find_target
 from rtl.sta.params import StaConfig
 from tests.nmgen.bench.test_array import PLACE
 from tests.nmgen.tools import NETLIST, VERSION, calls, pretend_all
@@ -46,7 +49,7 @@ def test_components_come_largest_first_and_the_post_processor_in_parts() -> None
     assert dict(rows)["softmax ×8"] == {"LUTs": 384, "block RAM": 8, "multipliers": 0, "FF": 0}
 
 
-def core(config: StaConfig, mhz: tuple[float, ...] = (40, 60, 50), luts: int = 41000, memories: int = 208) -> Report:
+def found(mhz: tuple[float, ...] = (40, 60, 50), luts: int = 41000, memories: int = 208) -> Report:
     path = Worst(ns=20, logic_ns=2, through=("post_processor pipeline", "store"))
     return Report(
         design="core",
@@ -64,33 +67,47 @@ def core(config: StaConfig, mhz: tuple[float, ...] = (40, 60, 50), luts: int = 4
     )
 
 
-def tables(stat: dict[str, Any] = STAT, **options: Any) -> str:
-    found = {config: core(config, **options) for config in LEAST_MHZ}
-    time = Latency(pattern="2:8", tokens=32, cycles={SLICES: 1_000_000, PORTABLE: 2_000_000})
-    return section(stat, found, [time], versions=["yosys 1", "nextpnr 2"], seeds=3)
+def table(stat: dict[str, Any] = STAT, **options: Any) -> str:
+    return area(stat, dict.fromkeys(CORES, found(**options)), "yosys 1")
+
+
+def clock_of(core: Core, *mhz: float) -> str:
+    times = [Latency(pattern="2:8", tokens=32, cycles=1_000_000)]
+    return clock(core, found(mhz), times, versions=["yosys 1", "nextpnr 2"], seeds=3)
 
 
 def test_bounds_are_missed_only_where_a_number_is_over() -> None:
-    missed = tables()  # 69,355 LUTs of 66,912
+    missed = table()  # 69,355 LUTs of 66,912
     assert "The bounds are **missed**." in missed
     assert "| **all Components** | 69,355 (83%) |" in missed
     assert "| **flattened**, ecp5, with pins | 41,000 (49%) | 208 (100%) | 152 (97%) | 30,000 (36%) |" in missed
     smaller = {"modules": STAT["modules"] | {"\\sta_pipeline": {"num_cells_by_type": {"LUT4": 50000}}}}
-    assert "The bounds are met." in tables(smaller)
-    assert "The bounds are **missed**." in tables(smaller, memories=209)
-    assert "The bounds are **missed**." in tables(smaller, luts=66913)
+    assert "The bounds are met." in table(smaller)
+    assert "The bounds are **missed**." in table(smaller, memories=209)
+    assert "The bounds are **missed**." in table(smaller, luts=66913)
 
 
 def test_clock_paths_and_latency() -> None:
-    text = tables(mhz=(84, 85, 131))
-    assert "| ecp5 | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
-    assert "| portable | 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 85 MHz met |" in text
-    assert "| ecp5 | 20.0 | 2.0 | post_processor pipeline → store |" in text
-    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | 11.8 | 23.5 |" in text
-    assert "MHz" not in tables(mhz=())
-    unrouted = tables(mhz=(0, 0, 57))
-    assert "| ecp5 | 41,000 | 30,000 | – / **–** / 57.0 | – | ≥ 130 MHz **missed** |" in unrouted
-    assert "| 32 | 2:8 | 1,000,000 | 2,000,000 | – | – |" in unrouted
+    slices, portable, sixteen = CORES
+    text = clock_of(slices, 84, 85, 131)
+    assert "| 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
+    assert "| 20.0 | 2.0 | post_processor pipeline → store |" in text
+    assert "| 32 | 2:8 | 1,000,000 | 11.76 |" in text
+    assert "84.0 / **85.0** / 131.0 | 10.9 | ≥ 85 MHz met |" in clock_of(portable, 84, 85, 131)
+    assert "130.0 / **130.0** / 131.0 | 16.6 | ≥ 130 MHz **missed** |" in clock_of(sixteen, 129.96, 129.97, 131)
+    assert "`nmgen report ulx3s-85f --core --pe ecp5 --m 16 --store-words 1536 --seeds 3`" in clock_of(sixteen, 1, 2, 3)
+    unrouted = clock_of(slices, 0, 0, 57)
+    assert "| 41,000 | 30,000 | – / **–** / 57.0 | – | ≥ 130 MHz **missed** |" in unrouted
+    assert "| 32 | 2:8 | 1,000,000 | – |" in unrouted
+
+
+def test_a_core_is_what_its_flags_of_nmgen_report_say() -> None:
+    target = find_target("ulx3s-85f")
+    for core in CORES:
+        parser = ArgumentParser()
+        add_arguments(parser)
+        args = parser.parse_args(["ulx3s-85f", "--core", *core.flags.split()])
+        assert configuration_for(args, StaConfig, target) == core.config
 
 
 @pytest.fixture
@@ -102,13 +119,15 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "counted").write_text(json.dumps(counted))
     pretend_all(folder, {"yosys": script, "nextpnr-ecp5": PLACE}, monkeypatch)
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "results.md").write_text("before\n<!-- area: begin -->\n<!-- area: end -->\nafter\n")
+    sections = ("area", *(f"clock-{core.name}" for core in CORES))
+    marked = [f"<!-- {name}: begin -->\n{name} as it was\n<!-- {name}: end -->\n" for name in sections]
+    (tmp_path / "docs" / "results.md").write_text("".join(["before\n", *marked, "after\n"]))
 
     def small(config: StaConfig) -> Component:
-        return OperandMemory(3 if config.pe == "ecp5" else 4, "other")
+        return OperandMemory(config.m - (config.pe == "ecp5"), "other")
 
-    def latencies() -> list[Latency]:
-        return [Latency(pattern="2:8", tokens=32, cycles=dict.fromkeys(LEAST_MHZ, 1_000_000))]
+    def latencies(core: Core) -> list[Latency]:
+        return [Latency(pattern=pattern, tokens=32, cycles=1_000_000) for pattern in core.patterns]
 
     monkeypatch.setattr("nmgen.fpga.report.CoreHarness", small)
     monkeypatch.setattr(bench_core_area, "latencies", latencies)
@@ -122,27 +141,35 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "docs/results.md, build/report/" in capsys.readouterr().out
     page = (tmp_path / "docs" / "results.md").read_text()
     for part in (
-        f"with\n{VERSION} and {VERSION}.",
+        f"with\n{VERSION}. The whole core",
         "| **all Components** | 69,355 (83%) |",
-        "--freq 130 --router router1 --lpf-allow-unconstrained --placer-heap-timingweight 200`, seeds 1 to 3;",
-        "| ecp5 | 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
-        "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.0 | 5.0 |",
+        "| **flattened**, ecp5, M = 16, with pins | 41,000 (49%) |",
+        f"with\n{VERSION} and {VERSION},",
+        "--freq 130 --router router1 --lpf-allow-unconstrained --placer-heap-timingweight 200`.",
+        "| 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
+        "| 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 85 MHz met |",
+        "| 32 | 2:8 | 1,000,000 | 5.00 |",
+        "| 32 | 2:16 | 1,000,000 | 5.00 |",
         "FPGA-DS-02012",
     ):
         assert part in page, page
+    assert "as it was" not in page
     assert (tools / "scripts").read_text().count("synth_ecp5 -noflatten -top sta_pins\n") == 1
-    assert len(calls(tools)) == 3 + 2 * 3
+    assert len(calls(tools)) == 4 + 3 * 3
 
 
-def test_one_core_or_none_is_placed(tools: Path, tmp_path: Path) -> None:
+def test_one_core_or_none_is_placed_and_the_others_keep_their_clocks(tools: Path, tmp_path: Path) -> None:
     assert main(["--place", "ecp5", "--seeds", "1"]) == 0
     page = (tmp_path / "docs" / "results.md").read_text()
-    assert "| ecp5 | 41,000 | 0 | 195.0 / **195.0** / 195.0 | 25.0 | ≥ 130 MHz met |" in page
-    assert "| portable | 41,000 | 0 | – | – | ≥ 85 MHz not shown |" in page
-    assert "| 32 | 2:8 | 1,000,000 | 1,000,000 | 5.1 | – |" in page
+    assert "| 41,000 | 0 | 195.0 / **195.0** / 195.0 | 25.0 | ≥ 130 MHz met |" in page
+    assert "| 32 | 2:8 | 1,000,000 | 5.13 |" in page
+    assert [line for line in page.splitlines() if "as it was" in line] == [
+        "clock-portable as it was",
+        "clock-m16 as it was",
+    ]
     assert main(["--place", "none"]) == 0
-    assert "MHz" not in (tmp_path / "docs" / "results.md").read_text()
-    assert len(calls(tools)) == 3 + 1
+    assert (tmp_path / "docs" / "results.md").read_text() == page
+    assert len(calls(tools)) == 4 + 1
 
 
 @pytest.mark.parametrize(
