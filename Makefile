@@ -81,7 +81,7 @@ bench-distilbert: $(READY) ## a DistilBERT made of MiniLM, trained by it, pruned
 bench-plans: $(READY) ## layer-wise plans of MiniLM, trained, beside one pattern for all layers, DATA=folder with sst2/ and sts/ (three hours): docs/training.md, docs/plans.png
 	$(RUN) -m nmgen.bench.plans --data $(DATA)
 
-bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, MiniLM on it (an hour): docs/results.md
+bench-core-area: $(READY) ## what the whole core takes of an FPGA, its clock, MiniLM on it (three hours; one core alone: -m nmgen.bench.core_area --place NAME): docs/results.md
 	$(RUN) -m nmgen.bench.core_area
 
 bench-board: $(READY) ## the encoder's image for a ULX3S over three seeds, MiniLM on it beside the CPU (three hours): docs/results.md
