@@ -396,19 +396,26 @@ class LegalityChecker(wiring.Component):
         most_steps = c.max_groups * max(given["group_steps"])
         most_tile = most_tile_beats(c)
         # Shifts and adders; of `*` yosys would make a multiplier.
-        steps = Signal(range(most_steps + 1), reset_less=True)
-        terms = (Mux(bit, sizes.weight_groups << i, 0) for i, bit in enumerate(shape["group_steps"]))
-        m.d.sync += steps.eq(sum(terms, Const(0)))
-        selections = Mux(shape["per_step"], steps, sizes.weight_groups)
+        terms = [Mux(bit, sizes.weight_groups << i, 0) for i, bit in enumerate(shape["group_steps"])]
+        if len(terms) <= 3:
+            steps = Signal(range(most_steps + 1), reset_less=True)
+            m.d.sync += steps.eq(sum(terms, Const(0)))
+            last_step = steps - 1
+            last_selection = Mux(shape["per_step"], steps, sizes.weight_groups) - 1
+        else:  # as one sum it was the longest path of a core with M = 16
+            low = registered(m, Value.cast(sum(terms[:2]) - 1), name="last_step_low")
+            high = registered(m, Value.cast(sum(terms[2:])), name="last_step_high")
+            last_step = low + high
+            last_selection = Mux(shape["per_step"], last_step, sizes.weight_groups - 1)
 
-        def quotient(name: str, dividend: Value, units: str, beats: str) -> Quotient:
+        def quotient(name: str, last: Value, units: str, beats: str) -> Quotient:
             most = most_steps - 1 or 1
             divisor, factor = shape[units], shape[beats]
             begin = BEGIN + 1  # when the steps are known
-            return self._quotient(m, begins, name, dividend - 1, most, divisor, max(given[units]), factor, begin=begin)
+            return self._quotient(m, begins, name, last, most, divisor, max(given[units]), factor, begin=begin)
 
-        weights = quotient("weights", steps, "v_units", "v_beats")
-        selection = quotient("selection", selections, "s_units", "s_beats")
+        weights = quotient("weights", last_step, "v_units", "v_beats")
+        selection = quotient("selection", last_selection, "s_units", "s_beats")
         tile_beats = Signal(range(most_tile + 1), reset_less=True)
         weights_beats = Signal(range(most_tile + 1), reset_less=True)
         selection_beats = Signal(range(most_tile + 1), reset_less=True)
