@@ -74,6 +74,13 @@ CORES = (
         least_mhz=130,
         patterns=("4:16", "2:16"),
     ),
+    Core(
+        name="soft",
+        title="ecp5, 8×16 with 4 soft rows",
+        config=replace(SLICES, cols=16, soft_rows=4, store_words=1024),
+        flags="--pe ecp5 --cols 16 --soft-rows 4 --store-words 1024",
+        least_mhz=100,
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 benches."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -24,7 +24,7 @@ ARRAY_MHZ = 200  # that place and route aims at
 CORE_MHZ = 130
 # abc9 makes every path as slow as the slowest allows, and smaller. With -t each is as fast as it can be, in twice the
 # LUTs of an engine. A core of portable elements has no room for more: 190,000 of its wires were left when nextpnr had
-# tried 450,000.
+# tried 450,000. Nor has one with soft rows: 8×16 elements would take 104 % of an LFE5U-85F.
 CORE_MAPPER = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f; &if {C} {W} {D} {R} -t; &mfs"'
 # The placer's default is 10, for which short wires count more than fast ones (docs/timing.md).
 CORE_PLACER: tuple[str, ...] = ("--placer-heap-timingweight", "200")
@@ -132,17 +132,20 @@ def design_of(config: Config, target: Target, seeds: tuple[int, ...], *, engine:
     if core or engine:
         modules = emit_modules(CoreHarness(config), name="pins", prefix="sta" if core else "engine")
         mhz, placer = CORE_MHZ, CORE_PLACER
-        if core and placed and config.pe == "ecp5":
+        if core and placed and config.pe == "ecp5" and not config.soft_rows:
             mapper = (CORE_MAPPER,)
     else:
         modules = emit_modules(ArrayHarness(config, target.family.name), name="array_harness")
         mhz, placer = ARRAY_MHZ, ()
+    placement = placement_of(config, target.device, room=core or engine)
+    if placement and config.soft_rows:  # most flip-flops are taken: no place is legal where some get a LUT each
+        placement = replace(placement, own_luts=False)
     return Design(
         title=about,
         verilog="\n".join(modules.values()),
         script=target.script(next(iter(modules)), *mapper),
         place=target.place(ROUTER, mhz, *placer) if placed else None,
-        placement=placement_of(config, target.device, room=core or engine),
+        placement=placement,
         delays=core,
         seeds=seeds if placed else (),
     )

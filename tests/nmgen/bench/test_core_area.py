@@ -88,7 +88,7 @@ def test_bounds_are_missed_only_where_a_number_is_over() -> None:
 
 
 def test_clock_paths_and_latency() -> None:
-    slices, portable, sixteen = CORES
+    slices, portable, sixteen, _ = CORES
     text = clock_of(slices, 84, 85, 131)
     assert "| 41,000 | 30,000 | 84.0 / **85.0** / 131.0 | 10.9 | ≥ 130 MHz **missed** |" in text
     assert "| 20.0 | 2.0 | post_processor pipeline → store |" in text
@@ -124,7 +124,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "docs" / "results.md").write_text("".join(["before\n", *marked, "after\n"]))
 
     def small(config: StaConfig) -> Component:
-        return OperandMemory(config.m - (config.pe == "ecp5"), "other")
+        return OperandMemory(config.m + config.cols - (config.pe == "ecp5"), "other")
 
     def latencies(core: Core) -> list[Latency]:
         return [Latency(pattern=pattern, tokens=32, cycles=1_000_000) for pattern in core.patterns]
@@ -155,7 +155,7 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert part in page, page
     assert "as it was" not in page
     assert (tools / "scripts").read_text().count("synth_ecp5 -noflatten -top sta_pins\n") == 1
-    assert len(calls(tools)) == 4 + 3 * 3
+    assert len(calls(tools)) == 5 + 4 * 3
 
 
 def test_one_core_or_none_is_placed_and_the_others_keep_their_clocks(tools: Path, tmp_path: Path) -> None:
@@ -166,10 +166,11 @@ def test_one_core_or_none_is_placed_and_the_others_keep_their_clocks(tools: Path
     assert [line for line in page.splitlines() if "as it was" in line] == [
         "clock-portable as it was",
         "clock-m16 as it was",
+        "clock-soft as it was",
     ]
     assert main(["--place", "none"]) == 0
     assert (tmp_path / "docs" / "results.md").read_text() == page
-    assert len(calls(tools)) == 4 + 1
+    assert len(calls(tools)) == 5 + 1
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from amaranth.lib.wiring import Component
 from nmgen.cli import main
 from nmgen.fpga import place_and_route as measuring
 from nmgen.fpga.array_harness import OperandMemory
-from nmgen.fpga.report import count, luts_of
-from nmgen.fpga.targets import FPGA_FAMILIES
+from nmgen.fpga.floorplan import is_crowded
+from nmgen.fpga.report import count, design_of, luts_of
+from nmgen.fpga.targets import FPGA_FAMILIES, find_target
 from rtl.sta.params import StaConfig
 from tests.nightly import but
 from tests.nmgen.fpga.test_timing_paths import SDF
@@ -348,6 +349,18 @@ def test_the_core(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert found["paths"][0] == {"ns": 6.97, "logic_ns": 6.07, "through": ["store", "pins"]}
     assert main(["report", "ulx3s-85f", "--core", "--hidden", "32", "--pe", "ecp5", "--seeds", "1"]) == 0
     assert "  7.0 ns (6.1 in logic): store → pins\n" in capsys.readouterr().out
+
+
+def test_a_core_with_soft_rows_has_no_room_for_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmgen.fpga.report.CoreHarness", lambda _config: OperandMemory(3, "other"))
+    crowded = StaConfig(m=16, store_words=1536, pe="ecp5", device="LFE5U-85F")
+    soft = StaConfig(cols=16, store_words=1024, pe="ecp5", device="LFE5U-85F", soft_rows=4)
+    for config, has_room in ((crowded, True), (soft, False)):
+        assert is_crowded(config)
+        design = design_of(config, find_target("ulx3s-85f"), ())
+        assert ("-t;" in design.script) == has_room
+        assert design.placement
+        assert design.placement.own_luts == has_room
 
 
 @pytest.mark.parametrize(
