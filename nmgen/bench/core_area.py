@@ -191,8 +191,8 @@ def clock(core: Core, found: Report, times: Sequence[Latency], *, versions: Sequ
     gmacs = f"{found.gmacs:.1f}" if found.gmacs else "–"
     text = [
         f"`python -m nmgen.bench.core_area --place {core.name}` writes these tables of **{core.title}**,",
-        f"`nmgen report {BOARD} --core {core.flags} --seeds {seeds}`; last run on {date.today().isoformat()}, with",
-        f"{' and '.join(versions)},",
+        f"`nmgen report {BOARD} --core {core.flags} --seeds {seeds}`; last run on {date.today().isoformat()},",
+        f"synthesised and placed with {' and '.join(versions)},",
         f"`nextpnr-ecp5 {' '.join(options)}`.",
         "",
         _row(("LUT-eq", "FF", "MHz", "GMAC/s", "asked for")),

@@ -144,7 +144,7 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         f"with\n{VERSION}. The whole core",
         "| **all Components** | 69,355 (83%) |",
         "| **flattened**, ecp5, M = 16, with pins | 41,000 (49%) |",
-        f"with\n{VERSION} and {VERSION},",
+        f"synthesised and placed with {VERSION} and {VERSION},",
         "--freq 130 --router router1 --lpf-allow-unconstrained --placer-heap-timingweight 200`.",
         "| 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 130 MHz met |",
         "| 41,000 | 0 | 195.0 / **200.0** / 205.0 | 25.6 | ≥ 85 MHz met |",
