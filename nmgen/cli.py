@@ -4,7 +4,8 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
@@ -71,9 +72,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
 
-    def has(self, flag: str) -> bool:
-        """Whether it takes a flag such as --seq."""
-        return flag in self._option_string_actions
+    @property
+    def flags(self) -> Iterable[str]:
+        """Those that it takes, such as --seq."""
+        return self._option_string_actions
 
 
 def parser(chosen: str | None = None) -> Parser:
@@ -96,21 +98,29 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     Raises
     ------
-    InputError : bad usage. Flags that the command lacks and others have are told, with these.
+    InputError : bad usage. It tells which other commands have a flag that this one lacks, and else the nearest name.
     """
     chosen = argv[0] if argv else None
     try:
         return parser(chosen).parse_args(argv)
     except InputError as error:
-        commands = parser().commands
-        own = commands.get(str(chosen))
-        flags = dict.fromkeys(part.partition("=")[0] for part in argv if part.startswith("-"))
-        hints = [str(error)]
-        for flag in flags if own else ():
-            owners = [f"nmgen {name}" for name, command in commands.items() if command.has(flag)]
-            if owners and own and not own.has(flag):
-                hints.append(f"{flag} is a flag of {', '.join(owners)}")
-        raise InputError("; ".join(hints)) from None
+        raise InputError("; ".join([str(error), *_hints(chosen or "", argv)])) from None
+
+
+def _hints(chosen: str, argv: Sequence[str]) -> list[str]:
+    """Of bad usage: where flags belong that the chosen command lacks, or names that are nearly those given."""
+    commands = parser().commands
+    if chosen not in commands:
+        return [f"perhaps {near}" for near in get_close_matches(chosen, commands, n=1)]
+    own, hints = commands[chosen].flags, []
+    for flag in dict.fromkeys(part.partition("=")[0] for part in argv if part.startswith("-")):
+        if flag in own:
+            continue
+        if owners := [f"nmgen {name}" for name, command in commands.items() if flag in command.flags]:
+            hints.append(f"{flag} is a flag of {', '.join(owners)}")
+        elif near := get_close_matches(flag, own, n=1):
+            hints.append(f"{flag}: perhaps {near[0]}")
+    return hints
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -204,6 +204,26 @@ def test_a_flag_of_another_command_names_it(
     assert message.count(hint) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["simulat", "p.nmp"], "perhaps simulate"),
+        (["compile", "x", "-o", "y", "--sek", "32"], "--sek: perhaps --seq"),
+        (["compile", "x", "-o", "y", "--groops=2", "--groops=4"], "--groops: perhaps --groups"),
+        (["prune", "minilm", "--methd", "idp"], "--methd: perhaps --method"),  # beside a missing argument
+    ],
+)
+def test_a_misspelt_name_is_told_the_nearest(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fails(arguments, capsys).endswith(f"; {hint}\n")
+
+
+def test_what_is_near_nothing_or_known_gets_no_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["xyz"], [], ["estimate", "p.nmp", "--qqqq"], ["estimate", "--seq", "x"]):
+        assert "perhaps" not in fails(arguments, capsys)
+
+
 def test_a_flag_that_is_known_or_of_nobody_has_no_owner(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["estimate", "p.nmp", "--nonsense"], ["generate", "--rows", "2"], ["nonsense", "--seq", "2"]):
         assert " is a flag of " not in fails(arguments, capsys)
