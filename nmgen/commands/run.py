@@ -14,7 +14,7 @@ from boards.parts.sdram.chips import WORD_BYTES
 from nmgen.commands.load import add_port
 from nmgen.console import tables
 from nmgen.console.files import check_writable, written_whole
-from nmgen.console.options import ELASTIC_PROGRAM, add_density, bounded
+from nmgen.console.options import ELASTIC_PROGRAM, add_density, number
 from nmgen.console.progress import Say, stages
 from nmgen.families.interface import Given
 from rtl.params import InputError
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--within",
         metavar="MS",
-        type=bounded("within", 1, 1_000_000),
+        type=number("within", 0.001, 1_000_000),
         help="with --density auto: milliseconds of a run, by nmgen estimate at the board's clocks; where no density is "
         "as fast the sparsest runs",
     )
@@ -212,7 +212,7 @@ def _densities(args: argparse.Namespace, program: "Program") -> tuple[str | None
     return program.densities if auto else (fast,)
 
 
-def _fast_enough(every: list[list[_Prepared]], within: int | None, hello: "Hello") -> list[_Prepared]:
+def _fast_enough(every: list[list[_Prepared]], within: float | None, hello: "Hello") -> list[_Prepared]:
     """Of each run the first density that is done within so many ms, or the last one. every : by density"""
     if within is None:
         return every[0]
@@ -279,8 +279,8 @@ def _inputs(program: "Program", runs: list[_Prepared], say: Say) -> "Iterator[tu
 
     image = np.frombuffer(program.memory, np.uint8)
     memory = image.copy()
-    for number, prepared in enumerate(runs, start=1):
-        say(f"run {number} of {len(runs)}")
+    for count, prepared in enumerate(runs, start=1):
+        say(f"run {count} of {len(runs)}")
         for at, part in prepared.writes:
             memory[at : at + len(part)] = np.frombuffer(part, np.uint8)
         yield prepared.given.program, memory

@@ -89,7 +89,7 @@ def test_runs_on_a_board(capsys: pytest.CaptureFixture[str]) -> None:
             (["--density", "2:8"], "2:8"),
             ([], "4:8"),
             (["--density", "auto", "--within", str(most[0])], "4:8"),
-            (["--density", "auto", "--within", str(most[0] - 1)], "2:8"),
+            (["--density", "auto", "--within", str(most[0] - 0.5)], "2:8"),
             (["--density", "auto", "--within", str(most[1] - 1)], "1:8"),
             (["--density", "auto", "--within", "1"], "1:8"),
         ):
