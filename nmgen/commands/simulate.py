@@ -88,7 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="y.npy",
         type=Path,
-        help="where results go: a layer's, [tokens, channels]; a program's embeddings, float of length 1, or logits",
+        help="where results go: a layer's, [tokens, channels], which has to be given; a program's embeddings, float of "
+        "length 1, or logits",
     )
     parser.add_argument(
         "--rtl", metavar="DIR", type=Path, help="run the Verilog in DIR, which nmgen generate wrote, edited or not"
