@@ -244,21 +244,28 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"of place and route ({SEEDS})")
     parser.add_argument("--jobs", type=int, metavar="N", help="tools that run at a time (as many as cores)")
     names = [core.name for core in CORES]
-    parser.add_argument("--place", choices=("all", *names, "none"), default="all", help="cores that are placed (all)")
+    parser.add_argument(
+        "--place",
+        choices=("all", *names, "none"),
+        default="all",
+        help="all cores (this), one of them without the table of areas, or none: the table alone",
+    )
     args = parser.parse_args(argv)
     seeds = seeds_of(args.seeds)
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"jobs is {args.jobs}, must be at least 1")
     target, page = find_target(BOARD), ROOT / "docs" / "results.md"
     placed = [core for core in CORES if args.place in ("all", core.name)]
-    designs = {core: design_of(core.config, target, seeds) for core in CORES}
-    parts = by_parts(designs[PORTABLE])
+    tabled = args.place in ("all", "none")
+    designs = {core: design_of(core.config, target, seeds) for core in (CORES if tabled else placed)}
+    parts = [by_parts(designs[PORTABLE])] if tabled else []
     alone = [design if core in placed else replace(design, place=None, seeds=()) for core, design in designs.items()]
-    *measured, counted = measure([*alone, parts], FOLDER, jobs=args.jobs)
-    found = {core: report(core.config, target, one) for core, one in zip(CORES, measured, strict=True)}
+    measured = measure([*alone, *parts], FOLDER, jobs=args.jobs)
+    found = {core: report(core.config, target, one) for core, one in zip(designs, measured, strict=False)}
     versions = [tool_version(find_tool(program), program) for program in ("yosys", "nextpnr-ecp5")]
-    stat = json.loads((counted.synthesised / CELLS).read_text())
-    replace_section(page, "area", area(stat, found, versions[0]))
+    if tabled:
+        stat = json.loads((measured[-1].synthesised / CELLS).read_text())
+        replace_section(page, "area", area(stat, found, versions[0]))
     for core in placed:
         text = clock(core, found[core], latencies(core), versions=versions, seeds=args.seeds)
         replace_section(page, f"clock-{core.name}", text)

@@ -158,18 +158,29 @@ def test_page(tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert len(calls(tools)) == 5 + 4 * 3
 
 
-def test_one_core_or_none_is_placed_and_the_others_keep_their_clocks(tools: Path, tmp_path: Path) -> None:
+def test_one_core_alone_or_the_areas_alone(tools: Path, tmp_path: Path) -> None:
+    """The others keep what is written of them."""
     assert main(["--place", "ecp5", "--seeds", "1"]) == 0
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "| 41,000 | 0 | 195.0 / **195.0** / 195.0 | 25.0 | ≥ 130 MHz met |" in page
     assert "| 32 | 2:8 | 1,000,000 | 5.13 |" in page
+    assert len(calls(tools)) == 1 + 1
     assert [line for line in page.splitlines() if "as it was" in line] == [
+        "area as it was",
         "clock-portable as it was",
         "clock-m16 as it was",
         "clock-soft as it was",
     ]
     assert main(["--place", "none"]) == 0
-    assert (tmp_path / "docs" / "results.md").read_text() == page
+    tabled = (tmp_path / "docs" / "results.md").read_text()
+    assert [line for line in tabled.splitlines() if "as it was" in line] == [
+        "clock-portable as it was",
+        "clock-m16 as it was",
+        "clock-soft as it was",
+    ]
+    assert "| **flattened**, ecp5, with pins | 41,000 (49%) |" in tabled
+    clocks = page.partition("<!-- clock-ecp5: begin -->")[2]
+    assert tabled.partition("<!-- clock-ecp5: begin -->")[2] == clocks
     assert len(calls(tools)) == 5 + 1
 
 
