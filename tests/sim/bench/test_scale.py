@@ -60,5 +60,5 @@ def test_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Measured(cycles=found[64, 16, 6], utilisation=0.9, linear=0.9, bytes=1, right=True, taken=[])
     assert f"| 64 | 16 | {found[64, 16, 6]:,} |" in scale.curve_table(found)
     text = scale.point_table([(points[0], ran, found[64, 16, 6]), (points[0], ran, 1)], 1)
-    assert ": 1 of 2\nas estimated, and bit-exact" in text
+    assert ": 1 of 2 as estimated, and bit-exact" in text
     assert "| 8×8, N = 2, M = 8 | 4 | 1 | 16 | 2,048 | minilm | 128 | 2:8 |" in scale.table([(row, ran, ran.cycles)])
