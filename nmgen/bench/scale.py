@@ -190,8 +190,8 @@ def curve_table(found: dict[tuple[int, int, int], int]) -> str:
 def point_table(checked: Sequence[tuple[Case, Measured, int]], seed: int) -> str:
     exact = sum(one.cycles == wanted and one.right for _, one, wanted in checked)
     text = [
-        f"`make bench-scale` writes this table; last run on {date.today()}. The same on the RTL, at points drawn by seed",
-        f"{seed}: {exact} of {len(checked)} as estimated, and bit-exact.",
+        f"`make bench-scale` writes this table; last run on {date.today()}. The same on the RTL, at points drawn by",
+        f"seed {seed}: {exact} of {len(checked)} as estimated, and bit-exact.",
         "",
         "| multipliers | tokens | model | cycles | estimate |",
         "|---|---|---|---|---|",
