@@ -10,6 +10,7 @@
   columns enter the array; each row's bank and softmax a part of the chip's width, where its row of the array is; the
   residual the bottom, lane beside lane. Block RAMs of a bank of which one or the other gives a bit of a group are
   beside one another.
+  A soft row has no DSP slices to be beside: its bank is where those of the others leave room.
 * Left alone, the placer fills the logic beside the DSP slices up to three quarters, more than can be wired there, and
   nothing that it takes as an option spreads it: docs/timing.md. LUTs that do nothing, in
   every third row, do: there are then half as many wires more for each LUT that does something. Where two thirds of the
@@ -68,6 +69,7 @@ class Placement:
     multipliers : those of the array's elements (row, column) → sites, as nextpnr names them
     others : sites for those of the core's lanes
     memories : columns of sites for block RAM, from left to right, of as many rows each, from top to bottom
+    soft_rows : of the array, the last ones
     groups : that a word of a row's bank holds
     own_luts : flip-flops among the array's selectors get a LUT each
     rows, columns : y and x of the tiles of logic, if rows are to stay empty
@@ -76,6 +78,7 @@ class Placement:
     multipliers: dict[tuple[int, int], tuple[str, ...]]
     others: tuple[str, ...] = ()
     memories: tuple[tuple[str, ...], ...] = ()
+    soft_rows: int = 0
     groups: int = 1
     own_luts: bool = False
     rows: tuple[int, ...] = ()
@@ -90,6 +93,7 @@ class Placement:
                 sorted(self.multipliers.items()),
                 self.others,
                 self.memories,
+                self.soft_rows,
                 self.groups,
                 self.own_luts,
                 self.rows,
@@ -120,7 +124,7 @@ class Placement:
         placed.append(([name for _, _, name in sorted(lanes)], self.others))
         if self.memories:
             block_ram = [name for name, cell in top["cells"].items() if cell["type"] == "DP16KD"]
-            placed += _deal(block_ram, self.memories, self.groups)
+            placed += _deal(block_ram, self.memories, self.soft_rows, self.groups)
         for names, bels in placed:
             for name, bel in zip(names, bels, strict=False):
                 top["cells"][name]["attributes"]["BEL"] = bel
@@ -195,6 +199,7 @@ def placement_of(config: Config, device: str, *, room: bool) -> Placement | None
         multipliers=elements,
         others=others,
         memories=memories,
+        soft_rows=config.soft_rows,
         groups=config.store_word_bytes // config.m,
         own_luts=room and is_crowded(config),
         rows=tuple(rows),
@@ -213,10 +218,11 @@ def _memories(device: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _deal(
-    names: Sequence[str], columns: Sequence[Sequence[str]], groups: int
+    names: Sequence[str], columns: Sequence[Sequence[str]], soft_rows: int, groups: int
 ) -> list[tuple[Sequence[str], Sequence[str]]]:
     """Of the block RAM: names, and as many sites or fewer. What is left over is left to the placer.
 
+    soft_rows : of the array
     groups : that a word of a row's bank holds
     """
 
@@ -240,6 +246,7 @@ def _deal(
     level = {site: y for column in columns for y, site in enumerate(column)}
     parts = those(*ROW_PARTS, ACTIVATION_BANKS)
     rows = [[name for _, name in row] for _, row in groupby(parts, key=lambda one: one[0][0])]
+    rows = [rows[row] for row in _from_left(len(rows), soft_rows, left / len(columns))]
     spare = len(upper) - sum(map(len, rows)) - max(0, len(residual) - len(bottom))
     dealt: list[tuple[Sequence[str], Sequence[str]]] = [(column_banks, edge)]
     for row in rows:
@@ -249,6 +256,22 @@ def _deal(
 
     rest = {*bottom, *upper}
     return [*dealt, (residual, [site for column in columns for site in column if site in rest])]
+
+
+def _from_left(rows: int, soft_rows: int, edge: float) -> list[int]:
+    """Rows of the array in the order of their banks, from left to right.
+
+    Each bank is near its row's DSP slices, of which each row has the same share of the chip's width, as far as the left
+    edge is not the columns'. Between them are those of the soft rows, from the last to the first: they get their
+    operands from the right.
+    """
+    hard, soft = list(range(rows - soft_rows)), list(range(rows - soft_rows, rows))
+    order: list[int] = []
+    while len(order) < rows:
+        at = edge + (1 - edge) * (len(order) + 1) / rows  # where this bank ends
+        near = bool(hard) and (hard[0] + 0.5) / (rows - soft_rows) < at
+        order.append(hard.pop(0) if near or not soft else soft.pop())
+    return order
 
 
 def _by_bits(names: Sequence[str], groups: int) -> list[str]:

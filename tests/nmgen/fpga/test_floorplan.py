@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -209,6 +210,20 @@ def test_block_ram(tmp_path: Path) -> None:
     assert sum(y == 82 for name, (_, y) in sites.items() if "residual" in name) == 46, "and two that are left over"
     for byte, right_byte in pairwise(residual):
         assert max(byte) <= min(right_byte)
+
+
+def test_banks_of_soft_rows_are_between_the_others(tmp_path: Path) -> None:
+    """Those of rows with DSP slices are beside them, as far as the columns' leave room at the left edge."""
+    config = StaConfig(pe="ecp5", device=DEVICE, cols=16, soft_rows=4, store_words=1024)
+    names = block_ram(columns=16, rows=8, bank=10, residual=1)
+    top = written(placement_of(config, DEVICE, room=True), tmp_path, {name: cell("DP16KD") for name in names})
+    sites = {name: site_of(top["cells"][name]["attributes"]["BEL"]) for name in names}
+    middles = [mean(x for name, (x, _) in sites.items() if f"store.bank_{r}." in name) for r in range(8)]
+    assert sorted(range(8), key=middles.__getitem__) == [0, 1, 7, 6, 2, 5, 3, 4]
+    plan = Floorplan(config)
+    for row in range(1, 4):
+        own = [site.x for column in range(16) for site in plan.sites(row, column) or ()]
+        assert min(own) <= middles[row] <= max(own)
 
 
 def test_bits_of_a_group_are_side_by_side(tmp_path: Path) -> None:
