@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from nmgen.bench.command import bench
-from nmgen.bench.core import Case, Measured, measure, parameters_of
+from nmgen.bench.core import Case, Measured, parameters_of
 from nmgen.bench.core_runs import run_all
 from nmgen.bench.sections import replace_section
 from nmgen.console.ending import process
@@ -237,15 +237,13 @@ def _measured(cases: Sequence[Case]) -> list[tuple[Measured, int]]:
         f"{number}/{len(cases)} {case.model} at {case.pattern}, {_tokens(case.lengths)} tokens, {_shape(case.config)}"
         for number, case in enumerate(cases, start=1)
     ]
+    found = {}
     # The last row takes as long as half of the others: it goes first.
-    for done, label in enumerate(run_all(dict(reversed(list(zip(labels, cases, strict=True))))), start=1):
-        say(f"{label}: kept, {done} of {len(cases)} in {time.monotonic() - begin:.0f} s")
-    found = []
-    for label, case in zip(labels, cases, strict=True):
-        one, estimates = measure(case, say)
-        found.append((one, estimates[0].begin + sum(guess.cycles for guess in estimates)))
-        say(f"{label}: {one.cycles:,} cycles, {one.utilisation:.1%}")
-    return found
+    for label, ran in run_all(dict(reversed(list(zip(labels, cases, strict=True))))):
+        found[label] = ran.measured, ran.estimated
+        took = f"{ran.measured.cycles:,} cycles, {ran.measured.utilisation:.1%}"
+        say(f"{label}: {took}; {len(found)} of {len(cases)} in {time.monotonic() - begin:.0f} s")
+    return [found[label] for label in labels]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,31 +9,45 @@ from pathlib import Path
 import pytest
 
 from nmgen.bench import core_runs
-from nmgen.bench.core import Case
-from nmgen.bench.core_runs import Told, command, main, read_case, run_all
+from nmgen.bench.core import Case, Measured
+from nmgen.bench.core_runs import Ran, Told, command, main, read_case, run_all
 from nmgen.bench.scale import rows
+from nmgen.estimate.cycles import Estimate
 from rtl.params import InputError
+from rtl.sta.isa import Op
 
 CASE = Case(about="", pattern="2:8", lengths=(3, 5))
 
 
 def test_a_case_goes_through_json() -> None:
     for case in (CASE, *(row.case for row in rows())):
-        *_, text = command("a label", case)
+        *_, text, _ = command("a label", case, Path("ran.json"))
         assert read_case(text) == case
 
 
-def test_a_process_measures_its_case(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+ESTIMATES = [
+    Estimate("a table", Op.TABLE, begin=1, cycles=40, beats=3, multiplies=0),
+    Estimate("a product", Op.PRODUCT, begin=41, cycles=50, beats=4, multiplies=9),
+]
+MEASURED = Measured(cycles=90, utilisation=0.5, linear=0.6, bytes=70, right=True, taken=[40, 50])
+
+
+def test_a_process_measures_its_case(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     measured = []
 
-    def measure(case: Case, say: Told) -> None:
+    def measure(case: Case, say: Told) -> tuple[Measured, list[Estimate]]:
         measured.append(case)
         say("building")
+        return MEASURED, ESTIMATES
 
     monkeypatch.setattr(core_runs, "measure", measure)
-    assert main(["1/1 a core", json.dumps(asdict(CASE))]) == 0
+    ran = tmp_path / "ran.json"
+    assert main(["1/1 a core", json.dumps(asdict(CASE)), str(ran)]) == 0
     assert measured == [CASE]
     assert capsys.readouterr().err == "1/1 a core: building\n"
+    assert json.loads(ran.read_text()) == asdict(Ran(MEASURED, 91))
 
 
 def test_it_says_each_stage_and_not_every_step(
@@ -55,8 +69,13 @@ def test_it_says_each_stage_and_not_every_step(
 
 
 def as_python(monkeypatch: pytest.MonkeyPatch, program: str, folder: Path) -> None:
-    """In place of a case a program runs, which gets the folder and the label."""
-    monkeypatch.setattr(core_runs, "command", lambda label, _case: [sys.executable, "-c", program, str(folder), label])
+    """In place of a case a program runs, which gets the folder, the label, the file to write and what to write."""
+
+    def command(label: str, _case: Case, ran: Path) -> list[str]:
+        found = json.dumps(asdict(Ran(MEASURED, 91)))
+        return [sys.executable, "-c", program, str(folder), label, str(ran), found]
+
+    monkeypatch.setattr(core_runs, "command", command)
 
 
 def test_two_go_on_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,9 +88,10 @@ def test_two_go_on_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         while len(list(folder.iterdir())) < 2:
             time.sleep(0.01)
         (folder / f"ended {label}").write_text(str(first))
+        pathlib.Path(sys.argv[3]).write_text(sys.argv[4])
     """
     as_python(monkeypatch, program, tmp_path)
-    assert sorted(run_all({"a": CASE, "b": CASE, "c": CASE})) == ["a", "b", "c"]
+    assert dict(run_all({"a": CASE, "b": CASE, "c": CASE})) == dict.fromkeys("abc", Ran(MEASURED, 91))
     assert int((tmp_path / "ended c").read_text()) >= 3  # both and the end of one
 
 
