@@ -54,7 +54,7 @@ bench: $(READY) ## cycles and utilisation of MiniLM's layers: docs/results.md, b
 bench-core: $(READY) ## whole encoders on the RTL: cycles, utilisation (an hour): docs/results.md
 	$(RUN) -m nmgen.bench.core
 
-bench-scale: $(READY) ## large arrays, long sequences, larger models, on the RTL (an hour and a half; its curves alone: -m nmgen.bench.scale --estimate): docs/results.md, docs/scale.png
+bench-scale: $(READY) ## large arrays, long sequences, larger models, on the RTL (an hour; its curves alone: -m nmgen.bench.scale --estimate): docs/results.md, docs/scale.png
 	$(RUN) -m nmgen.bench.scale
 
 bench-estimate: $(READY) ## nmgen estimate beside the RTL on random programs (ten minutes): docs/results.md
