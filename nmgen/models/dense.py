@@ -79,9 +79,13 @@ class Dense:
         """Of a float model of this one's shape.
 
         patterns : (n, m) by layer, all others are dense
-        scales : None: those of that model
+        scales : None: those of that model, and its biases make up for what rounding shifts
         """
-        return self.family.prunes.to_artefact(model, patterns, scales or self.scales(model), about)
+        prunes = self.family.prunes
+        if scales is None:
+            scales = self.scales(model)
+            model = prunes.compensated(model, scales, self.inputs)
+        return prunes.to_artefact(model, patterns, scales, about)
 
     def integers(self, artefact: "Artefact") -> "Form":
         """The int8 model of an artefact."""

@@ -100,7 +100,7 @@ def integers(
     found, gains = {}, elastic.gains(0)
     for i, (plan, model) in enumerate(zip(elastic.plans, models, strict=True)):
         own = {name: gain / gains[name] for name, gain in elastic.gains(i).items()}
-        on_grid = _with_weights(model, rounded, own, elastic.masks(i))
+        on_grid = family.compensated(model, scales, inputs, _with_weights(model, rounded, own, elastic.masks(i)))
         own_units = {name: unit * own[name] if name in own else unit for name, unit in units.items()}
         density = "{}:{}".format(*next(iter(plan.layers.values())))
         found[density] = family.to_artefact(on_grid, plan.layers, scales, {**about, "pattern": str(plan)}, own_units)

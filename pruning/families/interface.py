@@ -54,6 +54,13 @@ class Family(Protocol):
         """The int8 scales of a float model; others : models with weights of this one, which get the same scales."""
 
     @staticmethod
+    def compensated(model: Model, scales: Scales, inputs: Inputs, on_grid: Model | None = None) -> Model:
+        """A copy with biases that make up for what rounding shifts; a family that cannot round in float changes none.
+
+        on_grid : the model with weights as the integers have them, which is what is copied; None: they are rounded here
+        """
+
+    @staticmethod
     def to_artefact(
         model: Model,
         patterns: Mapping[str, tuple[int, int]],

@@ -1,9 +1,12 @@
-"""The scales of an encoder of text, from sentences that the float model reads.
+"""The scales of an encoder of text, and biases for int8, from sentences that the float model reads.
 
 The rules are those of pruning/encoder/scales.py. Each LayerNorm gives a residual of its own, and what is added shares a
 scale. Embeddings have 16 bits and one scale for all tables, at which no sum of their rows saturates. How the operand
 behind the activation function is smoothed is tried out, with the rounded float forward: local errors say little of it,
 and the embeddings of 32 sentences what those of others are like.
+
+Biases are changed in one run of the rounded model, each as its layer's results come: the layers behind it then read
+what they will read.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
+from pruning.encoder.batches import Packed
 from pruning.encoder.scales import (
     ACTIVATED,
+    Scales,
     block_scales,
     operand_scale,
     represented,
@@ -31,6 +36,8 @@ from rtl.params import InputError
 TOKENS = 128  # of a sentence that are read
 TRIED_ON = 32  # sentences
 
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+
 
 def calibrate(model: Encoder, inputs: Sequence[str], others: Sequence[Encoder] = ()) -> dict[str, Tensor]:
     """Scales of all points of a float encoder.
@@ -41,6 +48,44 @@ def calibrate(model: Encoder, inputs: Sequence[str], others: Sequence[Encoder] =
     seen = together([observe(one, sentences) for one in models])
     choices = _choices(model, seen)
     return choices[_nearest(models, choices, [sentences[i] for i in spread(len(sentences), TRIED_ON)])]
+
+
+@torch.no_grad()
+def compensated(model: Encoder, scales: Scales, inputs: Sequence[str], on_grid: Encoder | None = None) -> Encoder:
+    """A copy with biases that make up for what rounding shifts in each linear layer's results: by the median of the
+    tokens, since a few have such large results in a channel that these saturate.
+
+    on_grid : the encoder with weights as the integers have them, which is what is copied; None: they are rounded here
+    """
+    sentences = representative(inputs)
+    batch = Packed([model.ids(sentences[i])[:TOKENS] for i in spread(len(sentences), TRIED_ON)])
+    copy = deepcopy(on_grid or model)
+    layers = copy.linears()
+    wanted: dict[str, Tensor] = {}
+
+    def noting(name: str) -> Hook:
+        def note(_layer: nn.Module, _args: tuple[Tensor, ...], results: Tensor) -> None:
+            wanted[name] = results[: batch.tokens].clone()
+
+        return note
+
+    def shifting(name: str) -> Hook:
+        def shift(_layer: nn.Module, _args: tuple[Tensor, ...], results: Tensor) -> Tensor:
+            own = (wanted.pop(name) - results[: batch.tokens]).median(dim=0).values
+            layers[name].bias.add_(own)
+            return results + own
+
+        return shift
+
+    rounded = fake_quant.quantise(deepcopy(copy), scales, weights=on_grid is None)
+    for encoder, hook_of in ((model, noting), (rounded, shifting)):
+        hooks = [layer.register_forward_hook(hook_of(name)) for name, layer in encoder.linears().items()]
+        try:
+            encoder.packed_states(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return copy
 
 
 def _choices(model: Encoder, seen: dict[str, Tensor]) -> list[dict[str, Tensor]]:

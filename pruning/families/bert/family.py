@@ -7,7 +7,7 @@ from torch import nn
 from pruning.encoder.exchanges import Exchange, of_blocks
 from pruning.families.bert import export
 from pruning.families.bert import fake_quant as rounding
-from pruning.families.bert.calibrate import calibrate
+from pruning.families.bert.calibrate import calibrate, compensated
 from pruning.families.bert.export import float_layers, to_artefact
 from pruning.families.bert.folder import load, save
 from pruning.families.bert.integer import IntegerEncoder

@@ -2,7 +2,10 @@
 
 from copy import deepcopy
 
+from torch import Tensor
+
 from pruning.encoder.exchanges import Exchange, of_blocks
+from pruning.encoder.scales import Scales
 from pruning.families.interface import Rounding
 from pruning.families.vit.calibrate import calibrate
 from pruning.families.vit.export import float_layers, from_artefact, to_artefact
@@ -24,6 +27,11 @@ def exchanges(model: ViT) -> list[Exchange]:
 def trainable(model: ViT) -> ViT:
     """A copy whose weights train, all of them."""
     return deepcopy(model).requires_grad_(True)
+
+
+def compensated(model: ViT, scales: Scales, inputs: Tensor, on_grid: ViT | None = None) -> ViT:
+    """A copy; no ViT rounds in float, so its biases stay."""
+    return deepcopy(on_grid or model)
 
 
 def integers(artefact: Artefact) -> IntegerViT:

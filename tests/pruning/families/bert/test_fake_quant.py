@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pruning.data.text import read_sentences
 from pruning.encoder.scales import ACTIVATED, smoothed, zero_of
-from pruning.families.bert.calibrate import calibrate, observe, sharing
+from pruning.families.bert.calibrate import calibrate, compensated, observe, sharing
 from pruning.families.bert.fake_quant import Rounded, RoundedSoftmax, RoundedWeight, dequantise, operand_of, quantise
 from pruning.families.bert.folder import load
 from pruning.families.bert.model import Encoder, Point, bits_of
@@ -36,6 +36,51 @@ def test_int8_minilm_is_near_float() -> None:
     cosines = (quantise(encoder, scales).embed(sentences) * exact).sum(dim=1)
     assert cosines.mean() > 0.99
     assert cosines.min() > 0.98
+
+
+def results_of(encoder: Encoder, sentences: list[str]) -> dict[str, Tensor]:
+    """What each linear layer gives, [tokens, channels]."""
+    found: dict[str, list[Tensor]] = {name: [] for name in encoder.linears()}
+
+    def hook(layer: nn.Module, _args: tuple[Tensor, ...], results: Tensor) -> None:
+        (name,) = (name for name, one in encoder.linears().items() if one is layer)
+        found[name].append(results)
+
+    hooks = [layer.register_forward_hook(hook) for layer in encoder.linears().values()]
+    with torch.no_grad():
+        for sentence in sentences:
+            encoder(encoder.ids(sentence))
+    for one in hooks:
+        one.remove()
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def test_biases_make_up_for_what_rounding_shifts(small: Encoder) -> None:
+    """Of the tokens half are above what the float encoder gives, half below; all else stays."""
+    before, scales = deepcopy(small.state_dict()), calibrate(small, TEXT)
+    found = compensated(small, scales, TEXT)
+    assert all(torch.equal(one, before[name]) for name, one in small.state_dict().items())
+    for name, tensor in found.state_dict().items():
+        same = not name.endswith(("dense.bias", "query.bias", "key.bias", "value.bias"))
+        assert torch.equal(tensor, before[name]) == same, name
+    wanted, rounded = results_of(small, TEXT), results_of(quantise(deepcopy(found), scales), TEXT)
+    plain = results_of(quantise(deepcopy(small), scales), TEXT)
+    for name, right in wanted.items():
+        assert (right - rounded[name]).median(dim=0).values.abs().max() < 2e-4, name
+        assert (right - plain[name]).median(dim=0).values.abs().max() > 2e-3, name
+
+
+def test_weights_that_are_integers_already_are_not_rounded_again(small: Encoder) -> None:
+    """Those of an elastic model's sparser densities have scales that their largest weight does not say."""
+    scales = calibrate(small, TEXT)
+    on_grid = deepcopy(small)
+    for layer in on_grid.linears().values():
+        layer.weight.data = (layer.weight.data * 64).round() / 64
+    found = compensated(small, scales, TEXT, on_grid)
+    assert all(torch.equal(layer.weight, found.linears()[name].weight) for name, layer in on_grid.linears().items())
+    rounded = results_of(quantise(deepcopy(found), scales, weights=False), TEXT)
+    for name, right in results_of(small, TEXT).items():
+        assert (right - rounded[name]).median(dim=0).values.abs().max() < 2e-4, name
 
 
 def test_every_point_has_a_scale(small: Encoder) -> None:
