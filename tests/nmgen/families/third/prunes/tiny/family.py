@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pruning.families.bert import family as bert
-from pruning.families.bert.family import calibrate, exchanges, float_layers, trainable
+from pruning.families.bert.family import calibrate, compensated, exchanges, float_layers, trainable
 from pruning.families.bert.folder import shape_of, tensors_of
 from pruning.families.bert.integer import IntegerEncoder
 from pruning.families.bert.model import Encoder, Origin
