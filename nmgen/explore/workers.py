@@ -8,7 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -22,6 +22,7 @@ from nmgen.explore.cluster_tools import ClusterTools
 from nmgen.explore.counting import Counted, Work, count
 from nmgen.fpga.place_and_route import OwnTools, Tools, cores
 from rtl.params import Config, InputError
+from sim.process.interrupts import finished
 
 TRIES = 3  # of a task whose worker is lost
 ANSWER_S = 10  # that a scheduler has to answer
@@ -80,7 +81,7 @@ class Processes:
                     running[self._pool.submit(count, *task, work)] = number
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = finished(running)
                 for future in done:
                     yield running.pop(future), future.result()
         finally:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from nmgen.fpga.floorplan import Placement
 from nmgen.fpga.router_watchdog import Routing, UnroutedError
 from nmgen.fpga.tools import StoppedError, ToolError, find_tool, run_tool, tool_version
 from rtl.params import InputError
+from sim.process.interrupts import finished
 
 VERILOG, SCRIPT, NETLIST, CELLS = "design.v", "synth.ys", "design.json", "cells.json"
 OUTPUT = "yosys.txt"  # warnings: YoWASP's yosys prints nothing more once it has called abc, so it writes a log itself
@@ -195,8 +196,8 @@ class _Run:
                 placed: dict[Future[Path], tuple[int, int]] = {}
                 left: set[Future[Any]] = set(synthesised)
                 while left:
-                    finished, left = wait(left, return_when=FIRST_COMPLETED)
-                    for future in finished:
+                    done, left = finished(left)
+                    for future in done:
                         try:
                             result = future.result()
                         except ToolError as error:  # the others go on: what they make is kept

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from sim.process.interrupts import held, scratch_folder
+from sim.process.interrupts import LOOK_S, held, scratch_folder
 
 
 @contextmanager
@@ -45,7 +45,9 @@ def started(
 def run(command: Sequence[str], *, folder: Path, output: IO[Any] | None, env: Mapping[str, str] | None = None) -> int:
     """Run a program to its end; returns its exit status, negative of a signal."""
     with started(command, folder=folder, output=output, env=env) as child:
-        return child.wait()
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(LOOK_S)
 
 
 def cpu_seconds(child: "subprocess.Popen[bytes]") -> float | None:

@@ -2,22 +2,29 @@
 
 An exception out of a signal may come between any two steps. What must not be torn apart stands in a block of `held`;
 folders that go with a block are `scratch_folder`s.
+
+A signal raises between two steps of Python. One that comes just as the main thread blocks, after its last step, is seen
+when that ends: so the main thread waits no longer than `LOOK_S` at a time.
 """
 
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Timer, current_thread, main_thread
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RETRY_S = 0.01
+LOOK_S = 1.0
+
+T = TypeVar("T")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -103,6 +110,14 @@ def held() -> Iterator[None]:
     finally:
         _State.held -= 1
         _raise()
+
+
+def finished(futures: Iterable[Future[T]]) -> tuple[set[Future[T]], set[Future[T]]]:
+    """(those that are done, at least one; the others)"""
+    while True:
+        done, left = wait(futures, LOOK_S, FIRST_COMPLETED)
+        if done:
+            return done, left
 
 
 @contextmanager

@@ -78,6 +78,28 @@ def test_while_others_work(
     name: str, number: signal.Signals, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The program that was started, and the one that it started in turn, are ended with the command."""
+    end_while_others_work(HANGING[name], number, work, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", HANGING)
+def test_a_signal_that_no_wait_sees(
+    name: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one that comes just before the main thread blocks: here another thread gets it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        end_while_others_work(HANGING[name], signal.SIGTERM, work, monkeypatch, capsys)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_while_others_work(
+    command: Command,
+    number: signal.Signals,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     environment: dict[str, str] = {}
     pid = work.parent / "tools" / "pid"
     hanging(pid.parent, environment)
@@ -88,6 +110,7 @@ def test_while_others_work(
     before = tree(work)
 
     def wait_and_send() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         while not pid.exists():
             time.sleep(0.01)
         for _ in range(3):
@@ -95,10 +118,10 @@ def test_while_others_work(
 
     thread = threading.Thread(target=wait_and_send, daemon=True)
     thread.start()
-    assert main(HANGING[name].words) == 128 + number
+    assert main(command.words) == 128 + number
     thread.join()
     check_said(capsys, number)
-    check_left(HANGING[name], before, before)
+    check_left(command, before, before)
     assert gone(int(pid.read_text()))
 
 
