@@ -89,8 +89,6 @@ ROWS = {
     "idp-update-distilled": "the same, distilled",
     "idp-weighed": "IDP, masks by Wanda's score",
     "idp-weighed-distilled": "the same, distilled",
-    "idp-fading": "the same, masked weights' gradients fade",
-    "idp-fading-distilled": "the same, distilled",
     "idp-decay": "IDP, masked weights shrink",
     "idp-learnt": "IDP, masks learnt by gradient",
     "idp-nested": "IDP, nested masks",
@@ -115,8 +113,6 @@ def runs() -> list[Run]:
         Run(name="idp-update-distilled", method="idp-update", patterns=LONGEST, distils=True),
         Run(name="idp-weighed", method="idp-weighed", patterns=LONGEST),
         Run(name="idp-weighed-distilled", method="idp-weighed", patterns=LONGEST, distils=True),
-        Run(name="idp-fading", method="idp-fading", patterns=LONGEST),
-        Run(name="idp-fading-distilled", method="idp-fading", patterns=LONGEST, distils=True),
         Run(name="idp-decay", method="idp-decay", patterns=LONGEST),
         Run(name="idp-learnt", method="idp-learnt", patterns=LONGEST),
         Run(name="dense-distilled", method="dense", patterns=("dense",), distils=True),
@@ -374,7 +370,7 @@ def comparisons() -> Iterator[tuple[str, float | None, tuple[str, str], tuple[st
         for pattern in chain[:-1]:
             yield f"IDP {pattern} − SR-STE {pattern}", None, ("idp", pattern), ("sr-ste", pattern)
     yield "IDP, distilled, 1:8 − IDP 1:8", 0.3, ("idp-distilled", "1:8"), ("idp", "1:8")
-    for name in ("idp-update", "idp-weighed", "idp-fading", "idp-decay", "idp-learnt"):
+    for name in ("idp-update", "idp-weighed", "idp-decay", "idp-learnt"):
         yield f"{ROWS[name]}, 1:8 − IDP 1:8", None, (name, "1:8"), ("idp", "1:8")
     yield (
         f"IDP, distilled, 1:8 − dense + {STEPS}, distilled",

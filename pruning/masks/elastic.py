@@ -8,6 +8,7 @@ A density moves weights that it does not keep, too, as in IDP: any may come back
 a nuisance to it, and towards the end, when masks hardly change, of no more use (`Fading`).
 """
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pruning.masks.masked import Faded, Masked, channel_norms, left_of_gradient, masked_layers
+from pruning.masks.masked import Faded, Masked, channel_norms, masked_layers
 from pruning.masks.methods import METHODS, Method
 from pruning.masks.plan import Plan
 from pruning.masks.sparsify import finalize, sparsify
@@ -31,7 +32,7 @@ class Sharing(Method):
     def before_step(self, model: nn.Module, passed: float) -> None:
         for module in model.modules():
             if isinstance(module, Fading):
-                module.share = left_of_gradient(passed)
+                module.share = (1 + math.cos(math.pi * passed)) / 2
 
 
 def shared(method: Method) -> Sharing:

@@ -87,7 +87,7 @@ class LearntMask(Masked):
         drawn = SHARPNESS * self.logits - self.chance * (-uniform.log()).log()
         soft = self._spread(drawn.softmax(dim=1) @ self._table, weight)
         hard = self._spread(self._table[drawn.argmax(dim=1)], weight)
-        kept: Tensor = StraightThrough.apply(weight, -hard.to(torch.int32), 0.0, 1.0)
+        kept: Tensor = StraightThrough.apply(weight, -hard.to(torch.int32), 0.0)
         return kept + (soft - soft.detach()) * weight.detach()
 
 

@@ -5,7 +5,6 @@ live weight where the mask stays and exactly zero elsewhere. The mask is a buffe
 all ones or 0. Ands of it and a float32's bits are several times as fast as choices by a bool.
 """
 
-import math
 from typing import Any, cast
 
 import torch
@@ -38,26 +37,24 @@ class Kept(torch.autograd.Function):
 
 class StraightThrough(torch.autograd.Function):
     """Forward: weight where the mask stays, else 0. Backward: the gradient g passes the mask as if it were not there,
-    and a masked weight w also gets decay · w, which pulls it towards zero (SR-STE, arXiv 2102.04010, equation 10). Of
-    the gradient a masked weight may get a share alone:
+    and a masked weight w also gets decay · w, which pulls it towards zero (SR-STE, arXiv 2102.04010, equation 10):
 
-        gradient = g + (1 − mask) · ((share − 1) · g + decay · w)
+        gradient = g + decay · (1 − mask) · w
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: Tensor, decay: float, share: float) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bits: Tensor, decay: float) -> Tensor:
         ctx.save_for_backward(weight, bits)
-        ctx.decay, ctx.share = decay, share
+        ctx.decay = decay
         return kept(weight, bits)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,), (weight, bits) = gradients, ctx.saved_tensors
-        if ctx.share != 1:
-            gradient = faded(gradient, ~bits, ctx.share)
-        if ctx.decay:
-            gradient = gradient + ctx.decay * kept(weight, ~bits)
-        return gradient, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        if not ctx.decay:
+            return gradient, None, None
+        weight, bits = ctx.saved_tensors
+        return gradient + ctx.decay * kept(weight, ~bits), None, None
 
 
 class Faded(torch.autograd.Function):
@@ -72,17 +69,7 @@ class Faded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,), (bits,) = gradients, ctx.saved_tensors
-        return faded(gradient, bits, ctx.share), None, None
-
-
-def faded(gradient: Tensor, bits: Tensor, share: float) -> Tensor:
-    """A share of the gradient where bits are all ones, elsewhere all of it."""
-    return gradient - (1 - share) * kept(gradient, bits)
-
-
-def left_of_gradient(passed: float) -> float:
-    """The share that a fading gradient has: half a cosine from 1 to 0. passed : share of the steps, 0 … 1"""
-    return (1 + math.cos(math.pi * passed)) / 2
+        return gradient - (1 - ctx.share) * kept(gradient, bits), None, None
 
 
 class Masked(nn.Module):
@@ -95,13 +82,7 @@ class Masked(nn.Module):
     decay : of masked weights, see StraightThrough
     within : bool, of the weight's shape: the mask may only choose among these (nested masks); None: among all
     importance : what magnitudes are multiplied with before they are compared; broadcasts to the weight; None: 1
-
-    Attributes
-    ----------
-    share : of its gradient that a masked weight gets where it gets one; a method that fades sets it before each step
     """
-
-    share = 1.0
 
     bits: Tensor  # int32, of the weight's shape: all ones where the mask stays, else 0
     within: Tensor | None
@@ -150,7 +131,7 @@ class Masked(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.straight_through:
-            return StraightThrough.apply(weight, self.bits, self.decay, self.share)
+            return StraightThrough.apply(weight, self.bits, self.decay)
         return Kept.apply(weight, self.bits)
 
     def right_inverse(self, weight: Tensor) -> Tensor:

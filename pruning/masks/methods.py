@@ -11,7 +11,6 @@
 | idp | yes | by abs(w), every step | gets the gradient | the denser candidate before it |
 | idp-update | yes | as idp, but at first as sparsegpt | gets the gradient | the same, and others make up for it |
 | idp-weighed | yes | by abs(w) · norm of its input, every step | gets the gradient | as idp |
-| idp-fading | yes | as idp-weighed | gets the gradient, less and less of it | as idp |
 | idp-decay | yes | as idp | gets the gradient, then shrinks by 1 % | as idp |
 | idp-learnt | yes | by gradient (pruning/masks/learnt.py) | gets the gradient | as idp |
 
@@ -29,9 +28,6 @@ model; the weights that it drops begin at zero, and from the first step on it is
 
 idp-weighed is IDP with the mask of Wanda: inputs are those of the dense model, and a step down keeps the norms of the
 output channels' weights times these.
-
-idp-fading is idp-weighed in which the gradient of masked weights fades, half a cosine to nothing in the last step: any
-weight may come back at first, and towards the end what stays learns in a model that hardly changes its masks.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.masks.learnt import LearntMask, check_learnable
-from pruning.masks.masked import left_of_gradient, live_weight, masked_layers
+from pruning.masks.masked import live_weight, masked_layers
 from rtl.params import InputError
 
 
@@ -55,7 +51,6 @@ class Method:
     prunes : false for the dense control alone
     dynamic : the mask is chosen anew after every step
     straight_through, decay : what a masked weight gets, see pruning/masks/masked.py
-    fades : what it gets of the gradient is less in each step of a candidate, and nothing in the end
     inherits : a candidate starts from the denser one before it: from its live weights, unless the method updates
     rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
@@ -71,7 +66,6 @@ class Method:
     prunes: bool = True
     dynamic: bool = False
     straight_through: bool = False
-    fades: bool = False
     decay: float = 0.0
     inherits: bool = False
     rescales: bool = False
@@ -116,10 +110,7 @@ class Method:
         return _by_output(layer, self.norms[name]).to(live_weight(layer))
 
     def before_step(self, model: nn.Module, passed: float) -> None:
-        """Gradients of masked weights fade. passed : share of the steps, 0 … 1"""
-        if self.fades:
-            for _, masked in masked_layers(model).values():
-                masked.share = left_of_gradient(passed)
+        """Nothing: no method of a series changes with the share of the steps that has passed."""
 
     def after_step(self, model: nn.Module) -> None:
         """Dynamic masks follow the weights, learnt ones their logits; masked weights shrink."""
@@ -146,15 +137,6 @@ METHODS = {
         Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
         Method(name="idp-update", dynamic=True, straight_through=True, inherits=True, updates=True),
         Method(name="idp-weighed", dynamic=True, straight_through=True, inherits=True, rescales=True, weighs=True),
-        Method(
-            name="idp-fading",
-            dynamic=True,
-            straight_through=True,
-            fades=True,
-            inherits=True,
-            rescales=True,
-            weighs=True,
-        ),
         Method(name="idp-decay", dynamic=True, straight_through=True, inherits=True, rescales=True, shrink=0.01),
         Method(name="idp-learnt", straight_through=True, inherits=True, rescales=True, learns=True),
     )

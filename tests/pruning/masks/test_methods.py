@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pruning.masks.masked import Masked, live_weight, masked_layers
-from pruning.masks.methods import METHODS, Method, calibrated, input_norms, method_of
+from pruning.masks.methods import METHODS, calibrated, input_norms, method_of
 from pruning.masks.patterns import from_rows, keep_largest, rows
 from pruning.masks.plan import prunable
 from pruning.masks.second_order import prune_and_update
@@ -107,42 +107,6 @@ def test_gradient_of_idp() -> None:
     decay = METHODS["idp"].decay
     expected = [1.0, 2 - decay, 3 + decay / 2, 4.0]
     assert gradient("idp") == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("passed", "share"), [(0.0, 1.0), (1 / 3, 0.75), (0.5, 0.5), (1.0, 0.0)])
-def test_gradients_of_masked_weights_fade(passed: float, share: float) -> None:
-    """Along half a cosine; those of the others are whole, and what decays still does."""
-    model, method = one_row([2.0, -1.0, 0.5, -3.0]), method_by_norms_of_one("idp-fading")
-    sparsify(model, "2:4", method=method)
-    method.before_step(model, passed)
-    masked = masked_layers(model)["0"][1]
-    for decay in (0.0, 0.125):
-        masked.decay = decay
-        model.zero_grad()
-        model(torch.tensor([1.0, 2.0, 3.0, 4.0])).backward()
-        expected = [1.0, share * 2 - decay, share * 3 + decay / 2, 4.0]
-        assert live_weight(model[0]).grad[0].tolist() == pytest.approx(expected)
-
-
-def test_gradients_fade_in_every_candidate_anew() -> None:
-    """By the steps that have passed, of a fading method alone."""
-    for name, expected in (("idp-fading", [1.0, 0.75, 0.25]), ("idp-weighed", [1.0] * 3)):
-        shares: list[float] = []
-
-        class Noting(Toy):
-            def loss(self, model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-                shares.extend({masked.share for _, masked in masked_layers(model).values()})  # noqa: B023
-                return super().loss(model, batch)
-
-        model = convolutions()
-        method = calibrated(METHODS[name], model, list(prunable(model)), lambda: model(Toy().x))  # noqa: B023
-        list(series(model, ("4:8", "2:8"), Noting(), method=method, steps=3, **RECIPE))
-        assert shares == pytest.approx(2 * expected), name
-
-
-def method_by_norms_of_one(name: str) -> Method:
-    """Of a layer 0 with four inputs, without the keeping of norms at a step down."""
-    return replace(METHODS[name], rescales=False, norms={"0": torch.ones(4, dtype=torch.float64)})
 
 
 # --- masks in training -----------------------------------------------------------------------------------------------
