@@ -10,12 +10,12 @@ import pytest
 from amaranth.lib.wiring import Component
 
 from nmgen.cli import main
-from nmgen.fpga import place_and_route as measuring
 from nmgen.fpga.array_harness import OperandMemory
 from nmgen.fpga.floorplan import is_crowded
 from nmgen.fpga.report import count, design_of, luts_of
 from nmgen.fpga.targets import FPGA_FAMILIES, find_target
 from rtl.sta.params import StaConfig
+from sim.process import interrupts
 from tests.nightly import but
 from tests.nmgen.fpga.test_timing_paths import SDF
 from tests.nmgen.page.reader import Reader
@@ -244,13 +244,13 @@ def test_an_interrupt_ends_the_tools(number: int, tools: Path, monkeypatch: pyte
     """And leaves what was done."""
     pretend(tools, "nextpnr-ecp5", f"echo $$ > {tools}/pid; exec sleep 60")
 
-    def interrupted(*arguments: object, **options: object) -> None:
+    def interrupted(futures: object, *_: object) -> object:
         if (tools / "pid").exists():
             os.kill(os.getpid(), number)
-        return waited(*arguments, **{**options, "timeout": 0.1})  # type: ignore[arg-type, return-value]
+        return waited(futures, 0.1)  # type: ignore[call-overload]
 
-    waited = measuring.wait
-    monkeypatch.setattr(measuring, "wait", interrupted)
+    waited = interrupts.wait
+    monkeypatch.setattr(interrupts, "wait", interrupted)
     command = ["report", "ulx3s-85f", *SMALL, "--seeds", "2", "--jobs", "1"]
     assert main(command) == 128 + number
     assert not Path(f"/proc/{(tools / 'pid').read_text().strip()}").exists()
