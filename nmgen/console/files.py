@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import os
+import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -57,6 +59,16 @@ def check_writable(path: Path) -> None:
     with suppress(_Enough), written_whole(path) as file:
         file.write_bytes(bytes(1))
         raise _Enough
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed processes left of `written_whole` in a folder, which need not exist.
+
+    For a folder to which nobody else writes.
+    """
+    for path in list(folder.glob(".*")):
+        if re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.name) and path.is_dir():  # as `scratch_folder` names it
+            shutil.rmtree(path)
 
 
 class _Enough(Exception):  # noqa: N818

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmgen.console.files import check_writable, written_whole
+from nmgen.console.files import check_writable, remove_unfinished, written_whole
 from nmgen.console.threads import one_thread
 from nmgen.families.interface import Goal, Scores
 from nmgen.families.known import Halves, halves_of
@@ -283,6 +283,9 @@ def noting(recipe: Recipe, run: Path, progress: Progress) -> Progress:
     """
     path = run / "recipe.json"
     check_writable(path)
+    if recipe.resume:
+        for folder in (run.parent, run):
+            remove_unfinished(folder)
     noted = False
 
     def on_step(name: str, step: int, steps: int, loss: float) -> None:

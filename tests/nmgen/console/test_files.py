@@ -1,11 +1,14 @@
 """Files and directories are written whole or not at all."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from nmgen.console.files import check_writable, written_whole
+from nmgen.console.files import check_writable, remove_unfinished, written_whole
 from rtl.params import InputError
 
 
@@ -115,3 +118,28 @@ def test_no_device_is_replaced(tmp_path: Path) -> None:
             check_writable(place)
     assert pipe.is_fifo()
     assert link.is_symlink()
+
+
+HALF = """
+import os, signal
+from pathlib import Path
+from nmgen.console.files import written_whole
+with written_whole(Path({path!r})) as written:
+    written.mkdir()
+    (written / "file").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("name", ["2of8", "A.safetensors"])
+def test_what_a_killed_process_left_is_removed(name: str, tmp_path: Path) -> None:
+    own = [".git", ".config.toml", ".a.b", "A.safetensors.abcd1234"]
+    for folder in own:
+        (tmp_path / folder).mkdir()
+    (tmp_path / ".file.abcd1234").touch()  # no folder
+    killed = subprocess.run([sys.executable, "-c", HALF.format(path=str(tmp_path / name))], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == len(own) + 2
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*own, ".file.abcd1234"])
+    remove_unfinished(tmp_path / "missing")

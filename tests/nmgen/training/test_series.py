@@ -206,8 +206,12 @@ def test_killed_and_resumed_gives_the_same_bytes() -> None:
             time.sleep(0.01)
         time.sleep(random.uniform(0, 1.5))  # anywhere in the two candidates; the bytes are the same wherever
         process.send_signal(signal.SIGKILL)
+    for path in ("killed/.2of8.safetensors.abcd_123/2of8.safetensors", "killed/run/.2-8.pt.abcd_124/2-8.pt"):
+        Path(path).parent.mkdir()  # as of a process that was killed while it wrote
+        Path(path).write_bytes(b"half")
     assert prune(*command, "--resume", out="killed") == 0
     assert files("killed") == files()
+    assert not list(Path("killed").rglob(".*"))
 
 
 def test_two_processes_write_what_one_does(capsys: pytest.CaptureFixture[str]) -> None:
