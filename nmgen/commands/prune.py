@@ -53,7 +53,18 @@ SEQ = "32"
 TRAINING = {"steps": 1000, "batch": 128, "lr": 3e-4, "checkpoint_every": 100}  # flags, with their usual values
 # As pruning.masks.methods has them, which needs torch.
 ONE_SHOT = ("magnitude", "wanda", "sparsegpt")
-METHODS = ("dense", *ONE_SHOT, "asp", "sr-ste", "idp", "idp-update", "idp-weighed", "idp-decay", "idp-learnt")
+METHODS = (
+    "dense",
+    *ONE_SHOT,
+    "asp",
+    "sr-ste",
+    "idp",
+    "idp-update",
+    "idp-weighed",
+    "idp-scaled",
+    "idp-decay",
+    "idp-learnt",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,8 @@ from torch.nn.utils import parametrize
 
 from pruning.masks.patterns import bits_of_largest, from_rows, rows
 
+LEAST_NORM = 0.1  # of the mean of a layer's inputs: what a smaller one counts as where it scales a step
+
 
 def kept(values: Tensor, bits: Tensor) -> Tensor:
     """values where bits are all ones, exactly 0 where they are 0. bits : int32 of the same shape"""
@@ -148,6 +150,24 @@ class Masked(nn.Module):
 
     def _scores(self, weight: Tensor) -> Tensor:
         return weight.abs() if self.importance is None else weight.abs() * self.importance
+
+    @torch.no_grad()
+    def begin_step(self, weight: Tensor) -> None:
+        """Notes the weight before the optimiser changes it."""
+        self._before = weight.clone()
+
+    @torch.no_grad()
+    def scale_step(self, weight: Tensor) -> None:
+        """What has changed since begin_step is divided by √(importance / its mean in the layer).
+
+        Where n is m it stays, so that the layer trains as a dense one does.
+        """
+        if self.n == self.m:
+            return
+        assert self.importance is not None  # sparsify asks for it
+        mean = self.importance.mean()
+        relative = (self.importance / mean).clamp(min=LEAST_NORM) if mean > 0 else torch.ones_like(self.importance)
+        weight.copy_(self._before + (weight - self._before) * relative.rsqrt())
 
     @torch.no_grad()
     def shrink(self, weight: Tensor, share: float) -> None:

@@ -11,6 +11,7 @@
 | idp | yes | by abs(w), every step | gets the gradient | the denser candidate before it |
 | idp-update | yes | as idp, but at first as sparsegpt | gets the gradient | the same, and others make up for it |
 | idp-weighed | yes | by abs(w) · norm of its input, every step | gets the gradient | as idp |
+| idp-scaled | yes | as idp-weighed, with steps by the norm of its input | gets the gradient | as idp |
 | idp-decay | yes | as idp | gets the gradient, then shrinks by 1 % | as idp |
 | idp-learnt | yes | by gradient (pruning/masks/learnt.py) | gets the gradient | as idp |
 
@@ -28,6 +29,10 @@ model; the weights that it drops begin at zero, and from the first step on it is
 
 idp-weighed is IDP with the mask of Wanda: inputs are those of the dense model, and a step down keeps the norms of the
 output channels' weights times these.
+
+idp-scaled is idp-weighed with smaller steps where the input is large: what the optimiser changes in a weight is divided
+by the square root of its input's norm, over the mean norm of the layer's inputs (`Masked.scale_step`). Adam's steps are
+alike for all weights of a layer, so without this a step changes what an input with a large norm does the most.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,6 +60,7 @@ class Method:
     rescales : a layer that gets a sparser mask keeps the norms of its output channels (`masked.keep_norms`)
     nested : a candidate's mask stays within the mask that the one before it ended with
     weighs, norms : magnitudes are weighed with the norms of each layer's input by its name [in], as Wanda does
+    scales : what a step changes in a weight is scaled by the norm of its input; needs `weighs`
     shrink : share of a masked weight that is lost after every step, whatever its gradient
     learns : the mask is learnt by gradient
     updates, products : when a layer gets a pattern, weights that stay make up for the others, by the products of each
@@ -70,6 +76,7 @@ class Method:
     inherits: bool = False
     rescales: bool = False
     nested: bool = False
+    scales: bool = False
     shrink: float = 0.0
     learns: bool = False
     weighs: bool = False
@@ -110,12 +117,18 @@ class Method:
         return _by_output(layer, self.norms[name]).to(live_weight(layer))
 
     def before_step(self, model: nn.Module, passed: float) -> None:
-        """Nothing: no method of a series changes with the share of the steps that has passed."""
+        """Weights whose step is to be scaled are noted. passed : share of the steps that are done, which changes
+        nothing in a series"""
+        if self.scales:
+            for layer, masked in masked_layers(model).values():
+                masked.begin_step(live_weight(layer))
 
     def after_step(self, model: nn.Module) -> None:
-        """Dynamic masks follow the weights, learnt ones their logits; masked weights shrink."""
+        """Steps are scaled; dynamic masks follow the weights, learnt ones their logits; masked weights shrink."""
         for layer, masked in masked_layers(model).values():
             weight = live_weight(layer)
+            if self.scales:
+                masked.scale_step(weight)
             if isinstance(masked, LearntMask):
                 masked.after_step(weight)
             elif self.dynamic:
@@ -137,6 +150,15 @@ METHODS = {
         Method(name="idp", dynamic=True, straight_through=True, inherits=True, rescales=True),
         Method(name="idp-update", dynamic=True, straight_through=True, inherits=True, updates=True),
         Method(name="idp-weighed", dynamic=True, straight_through=True, inherits=True, rescales=True, weighs=True),
+        Method(
+            name="idp-scaled",
+            dynamic=True,
+            straight_through=True,
+            inherits=True,
+            rescales=True,
+            weighs=True,
+            scales=True,
+        ),
         Method(name="idp-decay", dynamic=True, straight_through=True, inherits=True, rescales=True, shrink=0.01),
         Method(name="idp-learnt", straight_through=True, inherits=True, rescales=True, learns=True),
     )

@@ -98,6 +98,39 @@ def test_decay_after_a_step() -> None:
     assert gradient("idp-decay") == gradient("idp")
 
 
+def test_steps_by_the_norm_of_the_input() -> None:
+    """Norms 16, 4, 0, 0 of mean 5: steps over √3.2, √0.8 and, as 0 counts as a tenth of the mean, √0.1 twice. The mask
+    goes by the weights after that."""
+    model = one_row([1.0, 2.0, 0.5, -0.25])
+    norms = {"0": torch.tensor([16.0, 4.0, 0.0, 0.0], dtype=torch.float64)}
+    method = replace(METHODS["idp-scaled"], rescales=False, norms=norms)
+    sparsify(model, "1:4", method=method)
+    for start in ([[2.0, 1.0, 0.0, 0.0]], [[1.0, 2.0, 0.5, -0.25]]):
+        with torch.no_grad():
+            live_weight(model[0]).copy_(torch.tensor(start))
+        method.before_step(model, 0.5)
+        with torch.no_grad():
+            live_weight(model[0]).add_(torch.tensor([[-0.8, 0.1, 0.1, -0.1]]))
+        method.after_step(model)
+        steps = torch.tensor([[-0.8 / 3.2**0.5, 0.1 / 0.8**0.5, 0.1 / 0.1**0.5, -0.1 / 0.1**0.5]])
+        assert torch.allclose(live_weight(model[0]), torch.tensor(start) + steps)
+        # At last 16 · 0.553 is more than 4 · 2.112; after the whole step 16 · 0.2 would be less.
+        assert masked_layers(model)["0"][1].mask.tolist() == [[True, False, False, False]]
+
+
+def test_steps_of_a_layer_that_reads_nothing() -> None:
+    """Where all norms are 0 steps stay as they are."""
+    model = one_row([1.0, 2.0])
+    method = replace(METHODS["idp-scaled"], norms={"0": torch.zeros(2, dtype=torch.float64)})
+    sparsify(model, "1:2", method=method)
+    start = live_weight(model[0]).detach().clone()
+    method.before_step(model, 0.0)
+    with torch.no_grad():
+        live_weight(model[0]).add_(0.5)
+    method.after_step(model)
+    assert torch.equal(live_weight(model[0]), start + 0.5)
+
+
 def test_gradient_of_a_fixed_mask() -> None:
     assert gradient("asp") == [1.0, 0.0, 0.0, 4.0]
 
