@@ -31,8 +31,8 @@ idp-weighed is IDP with the mask of Wanda: inputs are those of the dense model, 
 output channels' weights times these.
 
 idp-scaled is idp-weighed with smaller steps where the input is large: what the optimiser changes in a weight is divided
-by the square root of its input's norm, over the mean norm of the layer's inputs (`Masked.scale_step`). Adam's steps are
-alike for all weights of a layer, so without this a step changes what an input with a large norm does the most.
+by √(norm of its input / mean norm of the layer's inputs), see `Masked.scale_step`. Adam's steps are alike for all
+weights of a layer, so without this a step changes most what inputs with large norms contribute.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,8 +117,7 @@ class Method:
         return _by_output(layer, self.norms[name]).to(live_weight(layer))
 
     def before_step(self, model: nn.Module, passed: float) -> None:
-        """Weights whose step is to be scaled are noted. passed : share of the steps that are done, which changes
-        nothing in a series"""
+        """Weights whose step is to be scaled are noted; passed, the share of the steps done, changes nothing."""
         if self.scales:
             for layer, masked in masked_layers(model).values():
                 masked.begin_step(live_weight(layer))
