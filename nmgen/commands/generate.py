@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     kind = kind_of(config, args.kind)
     if TESTBENCH in {Path(name).parts[0] for name in manifest["files"] if name != MODELS}:
         print(f"to test it with Icarus:\n  cd {folder} && {simulation_command(args.prefix, models)}")
+    else:
+        print("  without a testbench: the store has no room for one's program")
     if kind is STA:
         print(f"to run a program on it:\n  nmgen simulate P.nmp --text ... --rtl {folder}")
     print(f"to check it with Verilator:\n  cd {folder} && {lint_command(args.prefix, models)}")

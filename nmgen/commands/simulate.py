@@ -111,8 +111,9 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name):
             what = "a program" if program else "no program"
             raise InputError(f"{args.file} is {what}: it takes no --{name.replace('_', '-')}")
-    if args.html:
-        check_writable(args.html)  # before anything takes time
+    for path in (args.output, args.html, args.waves, args.timeline):
+        if path:
+            check_writable(path)  # before anything takes time
     if program:
         return simulate_program.run(args, _manifest(args.rtl) if args.rtl else None)
     for name in ("layer", "input", "output"):

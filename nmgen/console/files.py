@@ -55,7 +55,9 @@ def written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Raises what `written_whole` would, and leaves nothing."""
+    """Raises what `written_whole` would with a file, and leaves nothing."""
+    if Path(path).is_dir():
+        raise InputError(f"cannot write {path}: Is a directory")
     with suppress(_Enough), written_whole(path) as file:
         file.write_bytes(bytes(1))
         raise _Enough

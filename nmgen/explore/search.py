@@ -159,7 +159,10 @@ class Explorer:
 
     def _nothing(self, whole: bool) -> str:
         """Why there is no point. whole : every pair was looked at"""
-        _, text = min(self._left_out.nearest.values(), default=(0.0, "the space is empty"))
+        nearest = self._left_out.nearest
+        _, text = min(nearest.values(), default=(0.0, "the space is empty"))
+        if nearest.keys() == {NO_CONFIGURATION}:
+            return f"none of the space's configurations is possible: {text}"
         trials = self._s.trials
         what = "nothing" if whole else f"none of {trials:,} pairs that were drawn"
         more = "" if whole else f"; --trials {10 * trials} looks at more"

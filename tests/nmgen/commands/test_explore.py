@@ -254,7 +254,7 @@ def test_patterns_of_two_models(capsys: pytest.CaptureFixture[str]) -> None:
         ("rows = []", "few.toml: rows has no values: the space is empty"),
         ("row = [2]", "few.toml: row is no parameter of a configuration (core), must be one of n, m, rows"),
         ("rows = [", "few.toml is not a TOML file"),
-        ("n = 8\nm = 4", "nothing fits ulx3s-85f; the nearest is n = 8, m = 4, rows = "),
+        ("n = 8\nm = 4", "none of the space's configurations is possible: n = 8, m = 4, rows = "),
         ("rows = 16\ncols = 12", "multipliers, "),
         ("n = 1\nm = 4\nrows = 4\ncols = 8\nstore_words = 65536", " block RAM, "),
         ("n = 1\nm = 4\nrows = 4\ncols = 8\nport_bytes = 4\nstore_words = 2", "the store has 2 words a bank"),

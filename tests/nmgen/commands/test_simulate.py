@@ -155,6 +155,13 @@ def test_waves_only_when_asked() -> None:
     assert Path("w.fst").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("option", ["--waves", "--html"])
+def test_a_folder_in_the_place_of_a_file(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told before anything is simulated."""
+    Path("there").mkdir()
+    bad(capsys, "nmgen: cannot write there: Is a directory", option, "there")
+
+
 def bad(capsys: pytest.CaptureFixture[str], message: str, *further: str, **options: Any) -> None:
     """Exit 2, one line that matches, nothing on stdout, and no output."""
     capsys.readouterr()

@@ -120,6 +120,13 @@ def test_no_device_is_replaced(tmp_path: Path) -> None:
     assert link.is_symlink()
 
 
+def test_no_file_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    """Not even of an empty one; a folder does."""
+    with pytest.raises(InputError, match=rf"^cannot write {tmp_path}: Is a directory$"):
+        check_writable(tmp_path)
+    assert tmp_path.is_dir()
+
+
 HALF = """
 import os, signal
 from pathlib import Path

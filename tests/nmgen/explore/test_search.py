@@ -209,7 +209,7 @@ def test_left_out_with_the_nearest(found: list[Candidate], tmp_path: Path) -> No
             {"store_words": (8,)},
             "nothing fits ulx3s-85f; the nearest is 2of8 on 2×4, N = 2, M = 4, portable",
         ),
-        ({"n": (8,)}, "the nearest is n = 8, m = 4"),
+        ({"n": (8,)}, "none of the space's configurations is possible: n = 8, m = 4"),
         ({"rows": (32,), "cols": (32,)}, "multipliers, 1,"),
         (
             {"rows": (14,), "cols": (16, 14), "store_words": (64,)},

@@ -436,6 +436,15 @@ def test_a_small_store_has_a_small_testbench(store_words: int) -> None:
     assert found == STA.testbench(replace(SMALL_STA, store_words=store_words), "nmgen", "")
 
 
+def test_a_design_without_a_testbench_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in ((2, True), (3, False)):
+        line = ["generate", "--kind", "sta", "--rows", "2", "--cols", "2", "--store-words", str(words)]
+        assert main([*line, "-o", str(tmp_path / str(words))]) == 0
+        out = capsys.readouterr().out
+        assert ("without a testbench: the store has no room for one's program" in out) == said
+        assert ("to test it with Icarus" in out) != said
+
+
 def test_fusesoc_takes_every_kind_beside_the_others(
     odd: Generated, sta: Generated, axi: Generated, tmp_path: Path
 ) -> None:
