@@ -49,9 +49,9 @@ class Kind:
 SERIES = "series"  # what the others are compared with
 KINDS = {
     SERIES: Kind(title="a model each, by IDP", options=("--patterns", ",".join(PATTERNS), "--method", "idp")),
-    "weighed": Kind(
-        title="a model each, by idp-weighed",
-        options=("--patterns", ",".join(PATTERNS), "--method", "idp-weighed"),
+    "scaled": Kind(
+        title="a model each, by idp-scaled",
+        options=("--patterns", ",".join(PATTERNS), "--method", "idp-scaled"),
         aims={"1:8": 0.5},
     ),
     "elastic": Kind(

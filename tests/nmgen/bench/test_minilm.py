@@ -34,9 +34,9 @@ def test_the_table() -> None:
         "| one elastic model, by idp-weighed, gain over IDP | +0.50 ± 0.00, met (≥ -0.3) | -0.25 ± 0.00, met (≥ -0.3) "
         "| -0.40 ± 0.00, missed (≥ -0.3) |",
     ]
-    weighed = [{p: score + 0.6 for p, score in one.items()} for one in series]
-    assert table("float", {"series": series, "weighed": weighed})[-1] == (
-        "| a model each, by idp-weighed, gain over IDP | +0.60 ± 0.00 | +0.60 ± 0.00 | +0.60 ± 0.00, met (≥ +0.5) |"
+    scaled = [{p: score + 0.6 for p, score in one.items()} for one in series]
+    assert table("float", {"series": series, "scaled": scaled})[-1] == (
+        "| a model each, by idp-scaled, gain over IDP | +0.60 ± 0.00 | +0.60 ± 0.00 | +0.60 ± 0.00, met (≥ +0.5) |"
     )
 
 
@@ -66,7 +66,7 @@ def test_all_take_as_many_steps(tmp_path: Path) -> None:
             True,
         )
         assert (args.patterns or args.elastic) == ",".join(PATTERNS)
-        assert args.method == {"series": "idp", "weighed": "idp-weighed", "elastic": None}[kind]
+        assert args.method == {"series": "idp", "scaled": "idp-scaled", "elastic": None}[kind]
 
 
 def test_scores(tmp_path: Path) -> None:
